@@ -1,0 +1,55 @@
+"""A data set: which files belong to which case and patient, and what their labels mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from vesal.data.labels import LabelSet
+
+
+class Case(BaseModel):
+    """One scan with, if it is annotated, its label.
+
+    Attributes:
+        id: unique in the data set; names the prediction's file.
+        images: files of the channels in order; one file may hold several channels.
+        label: the label's file, or None.
+        patient: cases of one patient stay on one side of every split.
+        annotated: names of the labels that were drawn in this case; None means all.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+    patient: str
+    annotated: tuple[str, ...] | None = None
+
+
+class Dataset(BaseModel):
+    """Cases and what they hold.
+
+    Attributes:
+        name: for people.
+        root: the folder that was read.
+        layout: name of the layout that recognised it (a key of LAYOUTS).
+        channels: names of the channels in order, such as ("T2", "ADC"); "CT" selects the CT normalisation.
+        labels: what the label maps hold.
+        cases: annotated cases, in a stable order.
+        unlabelled: scans without a label (a test set).
+        remarks: what the layout took and why, one sentence each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    root: Path
+    layout: str
+    channels: tuple[str, ...]
+    labels: LabelSet
+    cases: tuple[Case, ...]
+    unlabelled: tuple[Case, ...] = ()
+    remarks: tuple[str, ...] = ()

@@ -1,0 +1,253 @@
+"""What is drawn in a label map: names, original values, regions, ignore label, left/right pairs, colours.
+
+A label map has three forms. In the file it holds any values. Inside Vesal it is contiguous: uint8, 0 for the
+background, i for the i-th label, 255 for voxels to ignore. A network's outputs are either the contiguous
+classes (softmax) or overlapping regions (one sigmoid each).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from vesal.errors import DataError
+
+#: The contiguous value of voxels that neither training nor evaluation looks at.
+IGNORE = 255
+
+_PALETTE = (
+    "#e6550d", "#3182bd", "#31a354", "#756bb1", "#e7ba52", "#d6616b", "#17becf", "#8c6d31", "#ce6dbd", "#637939",
+)  # fmt: skip
+
+
+class Label(BaseModel):
+    """One class: its name, its value in the files, its colour (#rrggbb)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    value: int
+    colour: str = ""
+
+
+class Region(BaseModel):
+    """A union of labels that is predicted as one output, such as BraTS' whole tumour."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    members: tuple[str, ...]
+
+
+class LabelSet(BaseModel):
+    """All classes of a data set. Contiguous value i + 1 is `labels[i]`.
+
+    Attributes:
+        labels: foreground classes in contiguous order.
+        background: the background's value in the files.
+        ignore: value in the files of voxels to leave out, or None.
+        regions: overlapping outputs, outer before inner; empty for plain classes.
+        pairs: names of left and right partners, which mirroring swaps.
+
+    >>> labels = LabelSet.from_values({"background": 0, "oedema": 2, "core": 4})
+    >>> labels.encode(np.array([0, 4, 2], dtype=np.int16)).tolist()
+    [0, 2, 1]
+    >>> labels.decode(np.array([0, 2, 1], dtype=np.uint8)).tolist()
+    [0, 4, 2]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: tuple[Label, ...]
+    background: int = 0
+    ignore: int | None = None
+    regions: tuple[Region, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LabelSet:
+        names = [label.name for label in self.labels]
+        values = [self.background, *(label.value for label in self.labels)]
+        if self.ignore is not None:
+            values.append(self.ignore)
+        if not names:
+            raise ValueError("there is no foreground label")
+        if len(names) > 254:
+            raise ValueError(f"{len(names)} labels; at most 254 are possible")
+        if len(set(names)) != len(names):
+            raise ValueError(f"two labels have the same name: {names}")
+        if len(set(values)) != len(values):
+            raise ValueError(f"two labels have the same value: {values}")
+        mentioned = {name for region in self.regions for name in region.members}
+        mentioned |= {name for pair in self.pairs for name in pair}
+        if unknown := mentioned - set(names):
+            raise ValueError(f"regions or pairs name unknown labels: {sorted(unknown)}")
+        if self.regions:
+            self._paint_order()
+        return self
+
+    # --- made from -------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_values(
+        cls,
+        values: Mapping[str, int],
+        *,
+        regions: Mapping[str, Sequence[str]] | None = None,
+        ignore: int | None = None,
+    ) -> LabelSet:
+        """From names and file values; the name 'background' (any case) or the value 0 is the background.
+
+        The name 'ignore' marks the ignore label. Left/right pairs are found by name.
+        """
+        background = 0
+        labels = []
+        for name, value in sorted(values.items(), key=lambda item: item[1]):
+            if name.lower() == "background":
+                background = value
+            elif name.lower() == "ignore":
+                ignore = value
+            else:
+                colour = _PALETTE[len(labels) % len(_PALETTE)]
+                labels.append(Label(name=name, value=value, colour=colour))
+        return cls(
+            labels=tuple(labels),
+            background=background,
+            ignore=ignore,
+            regions=tuple(Region(name=name, members=tuple(of)) for name, of in (regions or {}).items()),
+            pairs=left_right_pairs([label.name for label in labels]),
+        )
+
+    # --- asked -----------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels in contiguous order, without the background."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of what is measured: the regions where there are any, else the labels."""
+        return tuple(region.name for region in self.regions) or self.names
+
+    @property
+    def outputs(self) -> int:
+        """Channels that a network puts out: one a region, or the labels and the background."""
+        return len(self.regions) or len(self.labels) + 1
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """All values that a file may hold."""
+        ignore = () if self.ignore is None else (self.ignore,)
+        return (self.background, *(label.value for label in self.labels), *ignore)
+
+    @property
+    def swaps(self) -> tuple[tuple[int, int], ...]:
+        """Contiguous values that change places under a left/right mirror."""
+        index = {name: i + 1 for i, name in enumerate(self.names)}
+        return tuple((index[left], index[right]) for left, right in self.pairs)
+
+    @cached_property
+    def class_table(self) -> NDArray[np.bool_]:
+        """(len(classes), len(labels) + 1) bool: does this class hold that contiguous value."""
+        table = np.zeros((len(self.classes), len(self.labels) + 1), dtype=bool)
+        index = {name: i + 1 for i, name in enumerate(self.names)}
+        for row, region in enumerate(self.regions):
+            table[row, [index[name] for name in region.members]] = True
+        if not self.regions:
+            table[np.arange(len(self.labels)), np.arange(1, len(self.labels) + 1)] = True
+        return table
+
+    # --- between the forms -----------------------------------------------------------------------------
+
+    def encode(self, array: NDArray[Any]) -> NDArray[np.uint8]:
+        """File values -> contiguous values.
+
+        Raises:
+            DataError: a value is not declared; the message lists it and the declared ones.
+        """
+        lowest, highest = int(array.min()), int(array.max())
+        if 0 <= lowest and highest < 1 << 16:
+            counts = np.bincount(array.ravel(), minlength=1)
+            found = np.flatnonzero(counts)
+        else:
+            found = np.unique(array)
+        undeclared = sorted({int(value) for value in found} - set(self.values))
+        if undeclared:
+            raise DataError(
+                f"label values {undeclared} are not declared (declared: {sorted(self.values)}); "
+                "add them to the data set's labels or correct the file"
+            )
+        base = min(lowest, 0)
+        table = np.zeros(max(highest, 0) - base + 1, dtype=np.uint8)
+        for contiguous, label in enumerate(self.labels, start=1):
+            if lowest <= label.value <= highest:
+                table[label.value - base] = contiguous
+        if self.ignore is not None and lowest <= self.ignore <= highest:
+            table[self.ignore - base] = IGNORE
+        return table[array if base == 0 else array.astype(np.int64) - base]
+
+    def decode(self, contiguous: NDArray[np.uint8]) -> NDArray[Any]:
+        """Contiguous values -> file values, in the smallest integer type that holds all of them."""
+        ignore = self.background if self.ignore is None else self.ignore
+        table = np.full(256, self.background, dtype=np.min_scalar_type(_widest(self.values)))
+        table[1 : len(self.labels) + 1] = [label.value for label in self.labels]
+        table[IGNORE] = ignore
+        return table[contiguous]
+
+    def masks(self, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Contiguous label map (*spatial) -> one mask a class, (len(classes), *spatial)."""
+        table = np.zeros((len(self.classes), 256), dtype=bool)
+        table[:, : len(self.labels) + 1] = self.class_table
+        return np.stack([row[contiguous] for row in table])
+
+    def paint(self, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Region masks (len(regions), *spatial) -> contiguous label map; inner regions win over outer ones."""
+        contiguous = np.zeros(masks.shape[1:], dtype=np.uint8)
+        for mask, value in zip(masks, self._paint_order(), strict=True):
+            contiguous[mask] = value
+        return contiguous
+
+    def _paint_order(self) -> list[int]:
+        """For each region the contiguous value that it alone has, not its later (inner) regions."""
+        order = []
+        for row, region in enumerate(self.regions):
+            inner = {name for later in self.regions[row + 1 :] for name in later.members}
+            own = [name for name in region.members if name not in inner]
+            if len(own) != 1:
+                raise ValueError(
+                    f"region '{region.name}' has {len(own)} labels that no later region has, where one is needed; "
+                    "order the regions from outer to inner"
+                )
+            order.append(self.names.index(own[0]) + 1)
+        return order
+
+
+def left_right_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of names that differ only in left and right, or L and R.
+
+    >>> left_right_pairs(["kidney_left", "liver", "kidney_right"])
+    (('kidney_left', 'kidney_right'),)
+    """
+    pairs = []
+    for name in names:
+        parts = re.split(r"([\s_\-.]+)", name)
+        swapped = "".join(_OPPOSITE.get(part.lower(), part) for part in parts)
+        partner = next((other for other in names if other.lower() == swapped.lower() and other != name), None)
+        if partner is not None and any(part.lower() in ("left", "l") for part in parts):
+            pairs.append((name, partner))
+    return tuple(pairs)
+
+
+_OPPOSITE = {"left": "right", "l": "r", "right": "left", "r": "l"}
+
+
+def _widest(values: Sequence[int]) -> int:
+    lowest, highest = min(values), max(values)
+    return highest if lowest >= 0 else min(lowest, -highest - 1)

@@ -1,0 +1,144 @@
+"""The plan: everything about network and preparation that follows from data, budget and device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.files import read_json, write_text
+
+PLAN_VERSION = 1
+
+
+class Stage(BaseModel):
+    """One resolution of the network.
+
+    Attributes:
+        features: channels of the stage's convolutions.
+        kernel: kernel size per axis.
+        stride: step per axis of the convolution that enters the stage; all 1 in the first.
+        convolutions: how many in the encoder (residual blocks, for a residual encoder).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    convolutions: int = 2
+
+
+class Normalisation(BaseModel):
+    """How a channel's intensities become network input.
+
+    Attributes:
+        scheme: zscore (per image), zscore_nonzero (per image, over voxels that are not 0, which stay 0),
+            ct (clip to [lower, upper], then data set mean and std), minmax (per image to 0..1),
+            window (clip to [lower, upper], to 0..1), none.
+        lower, upper, mean, std: of the data set's foreground (ct) or as chosen (window), in file units.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: Literal["zscore", "zscore_nonzero", "ct", "minmax", "window", "none"]
+    lower: float | None = None
+    upper: float | None = None
+    mean: float | None = None
+    std: float | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Normalisation:
+        needed = {"ct": ("lower", "upper", "mean", "std"), "window": ("lower", "upper")}.get(self.scheme, ())
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise ValueError(f"normalisation '{self.scheme}' needs {', '.join(missing)}")
+        return self
+
+
+class Plan(BaseModel):
+    """Derived, frozen, JSON. All axes are those of the prepared array.
+
+    Prepared arrays lie in the grid nearest to RAS+. In a 2D plan of volumes the slice axis comes first:
+    (C, S, A, B), patches are (C, A, B). For 2D images S is 1 in the prepared array alone.
+
+    Attributes:
+        version: of this format.
+        dimension: 2 or 3, of the network.
+        slice_axis: for a 2D plan of volumes, which RAS axis the slices are taken along; else None.
+        spacing_mm: of the prepared array along the network's axes; a slice axis keeps its own.
+        patch: voxels of a training patch and a prediction window along the network's axes.
+        batch: patches in a step.
+        stages: of the encoder, highest resolution first; the decoder mirrors them.
+        heads: how many resolutions get a loss, the highest first; 1 is no deep supervision.
+        normalisation: one a channel.
+        crop_to_nonzero: whether scans are cropped to the box of non-zero voxels first.
+        image_order, label_order: spline orders of resampling (label 0 is nearest, 1 is linear per class).
+        mirror_axes: network axes that may be mirrored.
+        channels: names of the input channels.
+        labels: what is predicted.
+        median_shape: of the prepared training cases, along the network's axes.
+        reasons: why, one sentence a decision.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = PLAN_VERSION
+    dimension: Literal[2, 3]
+    slice_axis: Literal[0, 1, 2] | None = None
+    spacing_mm: tuple[float, ...]
+    patch: tuple[int, ...]
+    batch: int
+    stages: tuple[Stage, ...]
+    heads: int = 1
+    normalisation: tuple[Normalisation, ...]
+    crop_to_nonzero: bool = True
+    image_order: Literal[0, 1, 3] = 3
+    label_order: Literal[0, 1] = 1
+    mirror_axes: tuple[int, ...]
+    channels: tuple[str, ...]
+    labels: LabelSet
+    median_shape: tuple[int, ...]
+    reasons: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if self.version != PLAN_VERSION:
+            raise ValueError(f"plan version {self.version}; this Vesal reads version {PLAN_VERSION}")
+        lengths = {len(self.spacing_mm), len(self.patch), len(self.median_shape)}
+        lengths |= {len(axis) for stage in self.stages for axis in (stage.kernel, stage.stride)}
+        if lengths != {self.dimension}:
+            raise ValueError(f"spacing, patch, kernels and strides need {self.dimension} axes each")
+        if len(self.normalisation) != len(self.channels):
+            raise ValueError(f"{len(self.channels)} channels but {len(self.normalisation)} normalisations")
+        if not 1 <= self.heads <= max(1, len(self.stages) - 1):
+            raise ValueError(f"{self.heads} heads do not fit {len(self.stages)} stages")
+        if any(size % step for size, step in zip(self.patch, self.total_stride, strict=True)):
+            raise ValueError(f"patch {self.patch} is not a multiple of the strides {self.total_stride}")
+        return self
+
+    @property
+    def total_stride(self) -> tuple[int, ...]:
+        """Product of the strides along each axis: patch sizes are multiples of it."""
+        total = [1] * self.dimension
+        for stage in self.stages:
+            total = [product * step for product, step in zip(total, stage.stride, strict=True)]
+        return tuple(total)
+
+    def save(self, path: str | Path) -> None:
+        """Write as indented JSON."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read what `save` wrote.
+
+        Raises:
+            VesalError: the file is absent, damaged, or of another version.
+        """
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            raise VesalError(f"{path} is not a plan ({error.errors()[0]['msg']}); make it anew with vesal plan.") from error

@@ -1,0 +1,32 @@
+"""What goes wrong for a user, told in one sentence: what, where, and the mend."""
+
+from __future__ import annotations
+
+
+class VesalError(Exception):
+    """A failure that is told and not traced: the message names what is wrong, where, and the mend.
+
+    The command line prints the message and ends with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class DataError(VesalError):
+    """A file or a data set that cannot be used as it is."""
+
+
+class UsageError(VesalError):
+    """A wrong use: contradictory options, an unknown name, a path that is not there."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: object, choices: object) -> UsageError:
+    """The error of every registry: it lists the choices.
+
+    >>> str(unknown_name("layout", "mds", ["msd", "acdc"]))
+    "There is no layout 'mds'; choose one of: acdc, msd."
+    """
+    listed = ", ".join(sorted(str(choice) for choice in choices))  # type: ignore[attr-defined]
+    return UsageError(f"There is no {kind} '{name}'; choose one of: {listed}.")

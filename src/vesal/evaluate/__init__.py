@@ -1,0 +1,1 @@
+"""Floor 5: from predictions and truth to scores."""

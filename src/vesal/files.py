@@ -1,0 +1,101 @@
+"""Files that are whole or absent: written beside their place and renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vesal.errors import VesalError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; rename it onto `path` when the block ends well.
+
+    The temporary name keeps the whole ending of `path` (".nii.gz"), for writers that look at it. When the
+    block raises, nothing is left behind and an older `path` stays as it was.
+
+    Raises:
+        VesalError: the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    suffix = "".join(path.suffixes[-2:])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=suffix)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, _FILE_MODE)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        VesalError: the file is absent or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VesalError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise VesalError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
+
+
+def content_hash(*parts: bytes) -> str:
+    """A 128-bit BLAKE2b digest of the parts, in hexadecimal.
+
+    >>> content_hash(b"scan") == content_hash(b"sc", b"an")
+    True
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _file_mode() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+# mkstemp makes private files; ours get the permissions of any other file. Asked once: umask is the process's.
+_FILE_MODE = _file_mode()
+
+
+def _cannot_write(path: Path, error: OSError) -> VesalError:
+    reason = error.strerror or str(error)
+    return VesalError(f"Cannot write {path}: {reason}; free some space or choose another output folder.")

@@ -1,0 +1,1 @@
+"""Floor 4: from a model to a label map."""

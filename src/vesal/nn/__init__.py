@@ -1,0 +1,1 @@
+"""Floor 3: networks, losses and the model file."""

@@ -1,0 +1,1 @@
+"""Floor 1: a picture in space (numpy, no torch)."""

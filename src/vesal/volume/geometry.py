@@ -1,0 +1,210 @@
+"""Where voxels lie in the patient: shape, spacing and a RAS+ affine. The only file that flips LPS and RAS.
+
+Inside Vesal every affine maps voxel indices to millimetres in RAS+ (x to the patient's right, y to anterior,
+z to superior), as NIfTI does. ITK's formats and DICOM count the other way on x and y (LPS+).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Differences of spacing and affine below this are rounding in the file (mm).
+TOLERANCE_MM = 1e-3
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """The grid of a picture in space, in 2D or 3D.
+
+    Attributes:
+        shape: voxels along each array axis, (X, Y, Z) or (X, Y).
+        affine: (ndim + 1, ndim + 1) float64, voxel index -> millimetres, RAS+ in 3D.
+
+    >>> grid = Geometry.from_spacing((10, 20, 5), (1.0, 1.0, 3.0))
+    >>> grid.spacing_mm
+    (1.0, 1.0, 3.0)
+    >>> grid.axis_codes
+    'RAS'
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(size) for size in self.shape)
+        affine = np.array(self.affine, dtype=np.float64)
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise ValueError(f"a grid has 2 or 3 axes of at least one voxel, not shape {shape}")
+        if affine.shape != (len(shape) + 1,) * 2:
+            raise ValueError(f"shape {shape} needs a {len(shape) + 1}x{len(shape) + 1} affine, not {affine.shape}")
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
+            raise ValueError("the affine is singular or not finite")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    # --- made from -------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_spacing(cls, shape: Sequence[int], spacing_mm: Sequence[float]) -> Geometry:
+        """An axis-aligned RAS+ grid with its first voxel at the origin."""
+        return cls(tuple(shape), np.diag([*spacing_mm, 1.0]))
+
+    @classmethod
+    def from_lps(
+        cls, shape: Sequence[int], spacing_mm: Sequence[float], origin: Sequence[float], direction: Array
+    ) -> Geometry:
+        """From ITK's description: spacing (ndim), origin (ndim) and direction cosines (ndim, ndim), LPS+."""
+        ndim = len(shape)
+        affine = np.eye(ndim + 1)
+        affine[:ndim, :ndim] = np.asarray(direction, dtype=float).reshape(ndim, ndim) * np.asarray(spacing_mm)
+        affine[:ndim, ndim] = origin
+        return cls(tuple(shape), _flip_lps_ras(affine))
+
+    def to_lps(self) -> tuple[tuple[float, ...], tuple[float, ...], NDArray[np.float64]]:
+        """ITK's description of this grid: (spacing_mm, origin, direction (ndim, ndim)) in LPS+."""
+        flipped = _flip_lps_ras(self.affine)
+        direction = flipped[: self.ndim, : self.ndim] / np.asarray(self.spacing_mm)
+        return self.spacing_mm, tuple(flipped[: self.ndim, self.ndim].tolist()), direction
+
+    # --- asked -----------------------------------------------------------------------------------------
+
+    @property
+    def ndim(self) -> int:
+        """Spatial axes: 2 or 3."""
+        return len(self.shape)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Distance between neighbouring voxels along each array axis (mm)."""
+        columns = self.affine[: self.ndim, : self.ndim]
+        return tuple(float(value) for value in np.sqrt((columns**2).sum(axis=0)))
+
+    @property
+    def origin_mm(self) -> tuple[float, ...]:
+        """Centre of the first voxel (mm, RAS+)."""
+        return tuple(self.affine[: self.ndim, self.ndim].tolist())
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume (3D, mm³) or area (2D, mm²) of one voxel."""
+        return float(abs(np.linalg.det(self.affine[: self.ndim, : self.ndim])))
+
+    @property
+    def axis_codes(self) -> str:
+        """The patient's direction nearest to each array axis, such as 'RAS' or 'LPI'; '' in 2D."""
+        if self.ndim == 2:
+            return ""
+        turn = self.turn_to_ras()
+        codes = [""] * 3
+        for target, (source, flipped) in enumerate(zip(turn.order, turn.flips, strict=True)):
+            codes[source] = ("RAS", "LPI")[flipped][target]
+        return "".join(codes)
+
+    def close_to(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> bool:
+        """Whether both grids put every voxel at the same place, to `tolerance_mm` at the farthest corner."""
+        return self.shape == other.shape and self.distance_mm(other) <= tolerance_mm
+
+    def distance_mm(self, other: Geometry) -> float:
+        """The largest distance between the same corner voxel in the two grids (mm); shapes must agree."""
+        if self.shape != other.shape:
+            raise ValueError(f"shapes differ: {self.shape} and {other.shape}")
+        corners = np.array(np.meshgrid(*[(0, size - 1) for size in self.shape])).reshape(self.ndim, -1)
+        corners = np.vstack([corners, np.ones(corners.shape[1])])
+        gap = (self.affine - other.affine) @ corners
+        return float(np.sqrt((gap**2).sum(axis=0)).max())
+
+    # --- derived grids ---------------------------------------------------------------------------------
+
+    def turn_to_ras(self) -> Turn:
+        """The permutation and flips of array axes that bring this grid nearest to RAS+; none in 2D."""
+        if self.ndim == 2:
+            return Turn((0, 1), (False, False))
+        # Imported here: reading the shape of a PNG should not wait for nibabel.
+        from nibabel.orientations import io_orientation
+
+        orientation = io_orientation(self.affine)
+        order = tuple(int(np.flatnonzero(orientation[:, 0] == axis)[0]) for axis in range(3))
+        return Turn(order, tuple(bool(orientation[source, 1] < 0) for source in order))
+
+    def turned(self, turn: Turn) -> Geometry:
+        """The same voxels after `turn` was applied to the array."""
+        shape = tuple(self.shape[source] for source in turn.order)
+        matrix = np.zeros_like(self.affine)
+        for target, (source, flipped) in enumerate(zip(turn.order, turn.flips, strict=True)):
+            matrix[source, target] = -1.0 if flipped else 1.0
+            if flipped:
+                matrix[source, self.ndim] = self.shape[source] - 1
+        matrix[self.ndim, self.ndim] = 1.0
+        return Geometry(shape, self.affine @ matrix)
+
+    def cropped(self, start: Sequence[int], stop: Sequence[int]) -> Geometry:
+        """The grid of `array[start[0]:stop[0], ...]`; negative starts and stops beyond the end pad it."""
+        affine = self.affine.copy()
+        affine[: self.ndim, self.ndim] += self.affine[: self.ndim, : self.ndim] @ np.asarray(start, dtype=float)
+        return Geometry(tuple(int(b - a) for a, b in zip(start, stop, strict=True)), affine)
+
+    def with_shape(self, shape: Sequence[int]) -> Geometry:
+        """Another number of voxels over exactly the same field of view (outer faces coincide)."""
+        scale = np.asarray(self.shape, dtype=float) / np.asarray(shape, dtype=float)
+        matrix = np.diag([*scale, 1.0])
+        matrix[: self.ndim, self.ndim] = (scale - 1.0) / 2.0
+        return Geometry(tuple(shape), self.affine @ matrix)
+
+    def with_spacing(self, spacing_mm: Sequence[float]) -> Geometry:
+        """The grid over the same field of view whose spacing is nearest to `spacing_mm` with whole voxels."""
+        size = np.asarray(self.shape) * np.asarray(self.spacing_mm) / np.asarray(spacing_mm, dtype=float)
+        return self.with_shape(tuple(max(1, round(float(value))) for value in size))
+
+    # --- as JSON ---------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, for JSON."""
+        return {"shape": list(self.shape), "affine": self.affine.tolist()}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Geometry:
+        """The inverse of `to_dict`."""
+        return cls(tuple(value["shape"]), np.asarray(value["affine"], dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A permutation of the spatial axes followed by flips: lossless, and undone by `undo`.
+
+    Attributes:
+        order: new axis i is the old axis order[i].
+        flips: whether the new axis i runs the other way.
+    """
+
+    order: tuple[int, ...]
+    flips: tuple[bool, ...]
+
+    def apply(self, array: Array) -> Array:
+        """Turn the trailing spatial axes of `array` (leading axes are channels); a view, not a copy."""
+        lead = array.ndim - len(self.order)
+        turned = array.transpose(*range(lead), *(lead + source for source in self.order))
+        flips = [lead + axis for axis, flipped in enumerate(self.flips) if flipped]
+        return np.flip(turned, flips) if flips else turned
+
+    def undo(self, array: Array) -> Array:
+        """The inverse of `apply`; a view, not a copy."""
+        lead = array.ndim - len(self.order)
+        flips = [lead + axis for axis, flipped in enumerate(self.flips) if flipped]
+        array = np.flip(array, flips) if flips else array
+        inverse = np.argsort(self.order)
+        return array.transpose(*range(lead), *(lead + int(axis) for axis in inverse))
+
+
+def _flip_lps_ras(affine: Array) -> NDArray[np.float64]:
+    """LPS+ -> RAS+ and back: negate the first two world axes. A 2D affine is in the image plane and stays."""
+    if affine.shape[0] != 4:
+        return np.array(affine, dtype=np.float64)
+    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, dtype=np.float64)

@@ -1,0 +1,46 @@
+"""A picture in space: an array and its Geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vesal.volume.geometry import Array, Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image: array (C, X, Y, Z), or (C, X, Y) in 2D, of intensities in the file's own unit.
+
+    Raises:
+        ValueError: the spatial axes of the array are not those of the geometry.
+    """
+
+    array: Array
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if tuple(self.array.shape[1:]) != self.geometry.shape:
+            raise ValueError(f"array {self.array.shape} is not (C, {', '.join(map(str, self.geometry.shape))})")
+
+    @property
+    def channels(self) -> int:
+        """How many channels the image has."""
+        return int(self.array.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """A segmentation: integer array (X, Y, Z), or (X, Y) in 2D, with the file's own label values.
+
+    Raises:
+        ValueError: the array is not the geometry's shape, or not of integers.
+    """
+
+    array: Array
+    geometry: Geometry
+
+    def __post_init__(self) -> None:
+        if tuple(self.array.shape) != self.geometry.shape:
+            raise ValueError(f"array {self.array.shape} is not {self.geometry.shape}")
+        if self.array.dtype.kind not in "ui":
+            raise ValueError(f"a label map holds integers, not {self.array.dtype}")

@@ -1,0 +1,1 @@
+"""Floor 7: what each verb does, end to end."""
