@@ -1,0 +1,129 @@
+"""How much two segmentations overlap: voxels are counted once, everything else follows from the counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Voxels of one class, counted. A ratio without a denominator is undefined: None, never 0 or NaN.
+
+    Attributes:
+        tp: in the prediction and in the truth.
+        fp: in the prediction alone.
+        fn: in the truth alone.
+        tn: in neither.
+
+    >>> Confusion(tp=6, fp=2, fn=4, tn=88).dice
+    0.6666666666666666
+    >>> Confusion(tp=0, fp=0, fn=0, tn=100).dice is None
+    True
+    """
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def predicted(self) -> int:
+        """Voxels in the prediction."""
+        return self.tp + self.fp
+
+    @property
+    def actual(self) -> int:
+        """Voxels in the truth."""
+        return self.tp + self.fn
+
+    @property
+    def dice(self) -> float | None:
+        """2 TP / (2 TP + FP + FN), in [0, 1] (Dice 1945); None when both masks are empty."""
+        return _ratio(2 * self.tp, self.predicted + self.actual)
+
+    @property
+    def iou(self) -> float | None:
+        """TP / (TP + FP + FN), in [0, 1] (Jaccard 1912); None when both masks are empty."""
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def precision(self) -> float | None:
+        """TP / (TP + FP), in [0, 1]: how much of the prediction is true; None when nothing was predicted."""
+        return _ratio(self.tp, self.predicted)
+
+    @property
+    def recall(self) -> float | None:
+        """TP / (TP + FN), in [0, 1]: how much of the truth was found; None when there is no truth."""
+        return _ratio(self.tp, self.actual)
+
+
+def confusion(
+    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
+) -> Confusion:
+    """Count one class from its two masks, both (*spatial); voxels where `ignore` is True are not counted.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
+    if ignore is not None:
+        counted = ~ignore
+        prediction, truth, total = prediction & counted, truth & counted, int(np.count_nonzero(counted))
+    else:
+        total = truth.size
+    tp = int(np.count_nonzero(prediction & truth))
+    fp = int(np.count_nonzero(prediction)) - tp
+    fn = int(np.count_nonzero(truth)) - tp
+    return Confusion(tp, fp, fn, total - tp - fp - fn)
+
+
+def confusions(
+    prediction: NDArray[np.uint8], truth: NDArray[np.uint8], table: NDArray[np.bool_], ignore: int = 255
+) -> tuple[Confusion, ...]:
+    """Count every class of two label maps from one pass over the voxels.
+
+    Args:
+        prediction: (*spatial) values from 0, the background; where it says `ignore` it predicts background.
+        truth: (*spatial) values from 0; voxels with the value `ignore` are not counted.
+        table: (classes, labels + 1), which values belong to a class, as `LabelSet.class_table`; classes may
+            overlap.
+
+    Raises:
+        ValueError: the shapes differ, or a value has no column in the table.
+    """
+    pairs = _count_pairs(prediction, truth, table.shape[1], ignore)
+    inside = table.astype(np.int64)
+    tp = np.einsum("ci,ij,cj->c", inside, pairs, inside)
+    predicted = inside @ pairs.sum(axis=1)
+    actual = inside @ pairs.sum(axis=0)
+    total = int(pairs.sum())
+    return tuple(
+        Confusion(int(t), int(p - t), int(a - t), total - int(p + a - t))
+        for t, p, a in zip(tp, predicted, actual, strict=True)
+    )
+
+
+def _count_pairs(
+    prediction: NDArray[np.uint8], truth: NDArray[np.uint8], values: int, ignore: int
+) -> NDArray[np.int64]:
+    """(values, values) voxels by (predicted value, true value), without ignored ones."""
+    if prediction.shape != truth.shape:
+        raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
+    code = prediction.astype(np.uint16)
+    code *= 256
+    code |= truth
+    pairs = np.bincount(code.ravel(), minlength=1 << 16).reshape(256, 256)
+    pairs[0] += pairs[ignore]
+    pairs[ignore] = 0
+    pairs[:, ignore] = 0
+    if pairs[values:].any() or pairs[:, values:].any():
+        raise ValueError(f"a label map holds values of {values} or more, which no class has")
+    return pairs[:values, :values]
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
