@@ -1,0 +1,177 @@
+"""The bricks of the networks, in two and three dimensions by one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vesal.errors import UsageError, unknown_name
+
+#: Slope of the leaky ReLU left of zero, and the `a` of its Kaiming initialisation (nnU-Net).
+SLOPE = 0.01
+
+_CONVOLUTION: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_UPSAMPLING: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_POOLING: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+
+#: Normalisation by name: (dimension, features) -> module.
+NORMS: dict[str, Callable[[int, int], nn.Module]] = {
+    "instance": lambda dimension, features: {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[dimension](
+        features, affine=True
+    ),
+    "batch": lambda dimension, features: {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimension](features),
+    "group": lambda dimension, features: nn.GroupNorm(math.gcd(8, features), features),
+    "none": lambda dimension, features: nn.Identity(),
+}
+
+#: Activation by name.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": lambda: nn.LeakyReLU(SLOPE, inplace=True),
+    "relu": lambda: nn.ReLU(inplace=True),
+    "prelu": nn.PReLU,
+    "gelu": nn.GELU,
+}
+
+
+@dataclass(frozen=True)
+class Bricks:
+    """What the layers of one network are made of.
+
+    Args:
+        dimension: 2 or 3.
+        norm: a name in `NORMS`.
+        activation: a name in `ACTIVATIONS`.
+
+    Raises:
+        UsageError: a name is not known.
+    """
+
+    dimension: int
+    norm: str = "instance"
+    activation: str = "leaky_relu"
+
+    def __post_init__(self) -> None:
+        if self.dimension not in _CONVOLUTION:
+            raise unknown_name("network dimension", self.dimension, _CONVOLUTION)
+        if self.norm not in NORMS:
+            raise unknown_name("norm", self.norm, NORMS)
+        if self.activation not in ACTIVATIONS:
+            raise unknown_name("activation", self.activation, ACTIVATIONS)
+
+    def convolution(
+        self,
+        inputs: int,
+        features: int,
+        kernel: Sequence[int],
+        stride: Sequence[int] | None = None,
+        *,
+        bias: bool = False,
+    ) -> nn.Module:
+        """A convolution padded so that a stride of 1 keeps the size.
+
+        Raises:
+            UsageError: an even kernel, which has no centre, or a size below 1.
+        """
+        stride = (1,) * self.dimension if stride is None else tuple(stride)
+        if min(inputs, features, *kernel, *stride) < 1:
+            raise UsageError(
+                f"A convolution {inputs} -> {features} with kernel {tuple(kernel)} and stride {stride} "
+                "cannot be built; sizes start at 1."
+            )
+        if any(size % 2 == 0 for size in kernel):
+            raise UsageError(f"Kernel {tuple(kernel)} is even along an axis; use odd sizes, such as 1 or 3.")
+        padding = tuple(size // 2 for size in kernel)
+        return _CONVOLUTION[self.dimension](
+            inputs, features, tuple(kernel), stride=stride, padding=padding, bias=bias
+        )
+
+    def upsampling(self, inputs: int, features: int, stride: Sequence[int]) -> nn.Module:
+        """A transposed convolution that undoes `stride`, without overlap."""
+        return _UPSAMPLING[self.dimension](inputs, features, tuple(stride), stride=tuple(stride), bias=False)
+
+    def pooling(self, stride: Sequence[int]) -> nn.Module:
+        """The mean over blocks of `stride` voxels."""
+        return _POOLING[self.dimension](tuple(stride), stride=tuple(stride))
+
+    def normalisation(self, features: int) -> nn.Module:
+        """The norm of this network for `features` channels."""
+        return NORMS[self.norm](self.dimension, features)
+
+    def nonlinearity(self) -> nn.Module:
+        """The activation of this network."""
+        return ACTIVATIONS[self.activation]()
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, norm, activation: (N, inputs, *spatial) -> (N, features, *spatial / stride).
+
+    The convolution has a bias only where no norm would take it away again.
+    """
+
+    def __init__(
+        self,
+        bricks: Bricks,
+        inputs: int,
+        features: int,
+        kernel: Sequence[int],
+        stride: Sequence[int] | None = None,
+        *,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = bricks.convolution(inputs, features, kernel, stride, bias=bricks.norm == "none")
+        self.norm = bricks.normalisation(features)
+        self.act = bricks.nonlinearity() if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(x)))
+
+
+class ResidualBlock(nn.Module):
+    """conv-norm-act-conv-norm plus a shortcut, then act (He et al., 2016; shortcut "D" of He et al., 2019).
+
+    The shortcut is a mean over the stride, then a 1x1 convolution and norm where the features change.
+    (N, inputs, *spatial) -> (N, features, *spatial / stride).
+    """
+
+    def __init__(
+        self,
+        bricks: Bricks,
+        inputs: int,
+        features: int,
+        kernel: Sequence[int],
+        stride: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        ones = (1,) * bricks.dimension
+        stride = ones if stride is None else tuple(stride)
+        self.first = ConvNormAct(bricks, inputs, features, kernel, stride)
+        self.second = ConvNormAct(bricks, features, features, kernel, act=False)
+        self.pool = nn.Identity() if stride == ones else bricks.pooling(stride)
+        self.project = (
+            nn.Identity() if inputs == features else ConvNormAct(bricks, inputs, features, ones, act=False)
+        )
+        self.act = bricks.nonlinearity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.second(self.first(x)) + self.project(self.pool(x)))
+
+
+def initialise(network: nn.Module) -> None:
+    """Kaiming normal for leaky ReLU, zero biases; a residual block starts as its shortcut (nnU-Net)."""
+    convolutions = (*_CONVOLUTION.values(), *_UPSAMPLING.values())
+    for module in network.modules():
+        if isinstance(module, convolutions):
+            nn.init.kaiming_normal_(module.weight, a=SLOPE)  # type: ignore[arg-type]
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    for module in network.modules():
+        if isinstance(module, ResidualBlock) and isinstance(
+            weight := getattr(module.second.norm, "weight", None), Tensor
+        ):
+            with torch.no_grad():
+                weight.zero_()
