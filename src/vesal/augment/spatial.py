@@ -1,0 +1,176 @@
+"""Rotation, scaling, elastic deformation and mirroring of images and their labels together.
+
+Shapes: N samples, C channels, D network axes, W warped axes (2 or 3), S voxels along each axis.
+Image (N, C, *S) float32, label (N, *S) uint8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vesal.augment.separable import along_axis, spline_matrix
+from vesal.data.plan import Plan
+
+#: A grid whose coarsest axis exceeds its finest by more than this is warped within its slices only: a rotation
+#: out of the plane would interpolate between slices that share no structure (nnU-Net's "dummy 2D" rule).
+ANISOTROPIC = 3.0
+
+
+def warped_axes(plan: Plan) -> tuple[int, ...]:
+    """Network axes that rotation, scaling and deformation act on: all, or those within the slice."""
+    if plan.dimension == 3 and max(plan.spacing_mm) > ANISOTROPIC * min(plan.spacing_mm):
+        coarse = plan.spacing_mm.index(max(plan.spacing_mm))
+        return tuple(axis for axis in range(3) if axis != coarse)
+    return tuple(range(plan.dimension))
+
+
+def lateral_axis(plan: Plan) -> int | None:
+    """The network axis that runs from the patient's left to right, or None where there is none or none is known.
+
+    Prepared arrays lie along R, A, S; a 2D network sees what remains of them without the slice axis.
+    """
+    if plan.dimension == 3:
+        return 0
+    return 0 if plan.slice_axis in (1, 2) else None
+
+
+def mirror_axes(plan: Plan) -> tuple[int, ...]:
+    """The plan's mirror axes, or none where mirroring could make a left organ look like a right one.
+
+    A 2D image has no known left and right, so where labels come in left/right pairs a mirror on either axis
+    might exchange them: such images are not mirrored. (Sagittal slices of a volume can be: neither of their
+    axes is left/right.)
+    """
+    if plan.labels.swaps and plan.dimension == 2 and plan.slice_axis is None:
+        return ()
+    return plan.mirror_axes
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """Rotation, scaling and elastic deformation about the middle of the patch, in millimetres.
+
+    Attributes:
+        axes: network axes that are warped; W of them.
+        spacing_mm: along these axes.
+        angles: (N, 3) about each of three axes, (N, 1) within a plane; degrees.
+        scale: (N,) above 1 enlarges what is seen.
+        displacement_mm: (N, W, *points) of cubic B-spline control points, at least 4 along an axis, of which the
+            inner points - 2 span the patch; None for no deformation.
+    """
+
+    axes: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    angles: Tensor
+    scale: Tensor
+    displacement_mm: Tensor | None = None
+
+    @property
+    def changed(self) -> list[int]:
+        """Samples that are not left as they were."""
+        changed = (self.angles != 0).any(dim=1) | (self.scale != 1)
+        if self.displacement_mm is not None:
+            changed |= (self.displacement_mm != 0).flatten(1).any(dim=1)
+        return changed.nonzero().flatten().tolist()
+
+    def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Image (linear) and label (nearest) sampled once through one grid; unchanged samples are not touched.
+
+        What comes from outside the patch is 0 in the image and background in the label: the same filling that
+        a scan gets beyond its edge when it is smaller than a patch, in training and in prediction, so the
+        network meets nothing new. (Repeating the border instead draws streaks of organ with streaks of label.)
+        The label is sampled to the nearest voxel. Linear sampling of each class (nnU-Net) is smoother by less
+        than half a voxel, but costs one sampling a class.
+        """
+        if not (rows := self.changed):
+            return image, label
+        image, label = image.clone(), label.clone()
+        size = tuple(image.shape[2 + axis] for axis in self.axes)
+        for row in rows:
+            grid = self._grid(row, size, image.device)
+            image[row] = self._sample(image[row], grid, "bilinear")
+            label[row] = self._sample(label[row, None].to(image.dtype), grid, "nearest")[0].to(label.dtype)
+        return image, label
+
+    def _sample(self, array: Tensor, grid: Tensor, mode: str) -> Tensor:
+        # (C, *S): axes that are not warped join the channels, so slices cost a 2D sampling and keep to themselves.
+        front = array.movedim([1 + axis for axis in self.axes], list(range(-len(self.axes), 0)))
+        folded = front.reshape(1, -1, *front.shape[front.ndim - len(self.axes) :])
+        sampled = F.grid_sample(folded, grid[None], mode=mode, padding_mode="zeros", align_corners=False)
+        return sampled.reshape(front.shape).movedim(
+            list(range(-len(self.axes), 0)), [1 + axis for axis in self.axes]
+        )
+
+    def _grid(self, row: int, size: tuple[int, ...], device: torch.device) -> Tensor:
+        """(*size, W): where each voxel is fetched from, in grid_sample's coordinates (-1 to 1, last axis first)."""
+        width = len(self.axes)
+        # A place d millimetres from the middle has the coordinate 2 d / (spacing * size).
+        unit = torch.tensor(
+            [2 / (mm * n) for mm, n in zip(self.spacing_mm, size, strict=True)], dtype=torch.float64
+        )
+        matrix = unit[:, None] * _rotation(self.angles[row]) / self.scale[row].double()
+        grid = torch.zeros((1,) * width + (width,), device=device)
+        # The grid is linear in each axis, so it is a sum of one small table an axis (8 times as fast as affine_grid).
+        for axis, (mm, n) in enumerate(zip(self.spacing_mm, size, strict=True)):
+            middle_mm = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * mm
+            table = (middle_mm[:, None] * matrix[:, axis].flip(0)).float().to(device)
+            grid = grid + table.view(*(n if other == axis else 1 for other in range(width)), width)
+        if self.displacement_mm is not None and (control := self.displacement_mm[row]).any():
+            field = (control * unit.float().view(-1, *(1,) * width)).flip(0).to(device)
+            for axis, n in enumerate(size):
+                field = along_axis(field, spline_matrix(n, field.shape[1 + axis]), 1 + axis)
+            grid = grid + field.movedim(0, -1)
+        return grid
+
+
+def _rotation(angles: Tensor) -> Tensor:
+    """(W, W) rotation matrix of 1 angle in a plane or 3 about the axes in turn; degrees."""
+    radians = torch.deg2rad(angles.double())
+    cos, sin = radians.cos().tolist(), radians.sin().tolist()
+    if len(cos) == 1:
+        return torch.tensor([[cos[0], -sin[0]], [sin[0], cos[0]]], dtype=torch.float64)
+    matrix = torch.eye(3, dtype=torch.float64)
+    for axis in range(3):
+        i, j = [other for other in range(3) if other != axis]
+        turn = torch.eye(3, dtype=torch.float64)
+        turn[i, i], turn[i, j], turn[j, i], turn[j, j] = cos[axis], -sin[axis], sin[axis], cos[axis]
+        matrix = matrix @ turn
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Mirror:
+    """Flips, after which left and right partners change their labels.
+
+    Attributes:
+        flips: (N, D) bool, which axes of each sample are flipped.
+        lateral_axis: the network axis from left to right, or None.
+        swaps: contiguous label values that change places when that axis is flipped.
+    """
+
+    flips: Tensor
+    lateral_axis: int | None = None
+    swaps: tuple[tuple[int, int], ...] = ()
+
+    def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Exact: no voxel is interpolated. Samples without a flip are not touched."""
+        if not self.flips.any():
+            return image, label
+        image, label = image.clone(), label.clone()
+        for row in self.flips.any(dim=1).nonzero().flatten().tolist():
+            axes = self.flips[row].nonzero().flatten().tolist()
+            image[row] = image[row].flip([1 + axis for axis in axes])
+            label[row] = label[row].flip(axes)
+            if self.swaps and self.lateral_axis in axes:
+                label[row] = self._partners(label.device)[label[row].int()]
+        return image, label
+
+    def _partners(self, device: torch.device) -> Tensor:
+        table = torch.arange(256, dtype=torch.uint8)
+        for left, right in self.swaps:
+            table[left], table[right] = right, left
+        return table.to(device)
