@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -62,6 +62,30 @@ def map_in_order(
                 if progress is not None:
                     progress(done, total)
                 yield result
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def read_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 1
+) -> Iterator[Result]:
+    """Yield `function(item)` in order, computed by one thread `ahead` items before they are wanted.
+
+    While the caller works on a result the next is being read; no more than `ahead + 1` are in memory.
+
+    >>> list(read_ahead(len, ["a", "bb"]))
+    [1, 2]
+    """
+    with ThreadPoolExecutor(1) as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()

@@ -1,0 +1,179 @@
+"""Models and a scan -> a label map on the scan's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vesal.data.labels import LabelSet
+from vesal.data.plan import Plan
+from vesal.data.prepare import Placement, Prepared, prepare
+from vesal.errors import UsageError, VesalError
+from vesal.infer.restore import labels_from_logits, probabilities_from_logits
+from vesal.infer.windows import Network, Windows, predict_logits
+from vesal.nn.device import resolve_device
+from vesal.nn.package import Package, load_package
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import LabelMap, Volume
+
+#: Voxels of all windows of one forward pass: enough to keep the device busy, little enough for 2 GiB.
+_BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one scan.
+
+    Attributes:
+        label: on the scan's own grid, with the values of the training files.
+        probabilities: (K, *scan shape) float32 when asked for: one a region, or background and labels.
+    """
+
+    label: LabelMap
+    probabilities: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network or several that vote by the mean of their logits, and all that they need to predict.
+
+    Attributes:
+        plan: of the first network; all must prepare alike.
+        networks: callables in eval mode on `device`.
+        packages: where they came from; empty for networks that are being trained.
+    """
+
+    plan: Plan
+    networks: tuple[Network, ...]
+    device: torch.device
+    packages: tuple[Package, ...] = ()
+
+    @property
+    def labels(self) -> LabelSet:
+        """What the model predicts."""
+        return self.plan.labels
+
+    def windows(self, *, mirror: bool = False, overlap: float = 0.5) -> Windows:
+        """How a volume is cut: the training patch, as many at once as the device likes."""
+        room = _BATCH_VOXELS.get(self.device.type, 1 << 22)
+        return Windows(
+            patch=self.plan.patch,
+            overlap=overlap,
+            batch=max(1, room // int(np.prod(self.plan.patch))),
+            mirror_axes=self.plan.mirror_axes if mirror else (),
+        )
+
+    def logits(self, image: NDArray[np.float32], windows: Windows) -> Tensor:
+        """Mean logits (K, *S) of a prepared image (C, *S)."""
+        tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+        total: Tensor | None = None
+        for network in self.networks:
+            logits = predict_logits(network, tensor, windows, outputs=self.labels.outputs, device=self.device)
+            total = logits if total is None else total.add_(logits)
+        assert total is not None
+        return total / len(self.networks) if len(self.networks) > 1 else total
+
+    def predict(
+        self,
+        volume: Volume | NDArray[Any],
+        *,
+        spacing_mm: Sequence[float] | None = None,
+        mirror: bool = False,
+        overlap: float = 0.5,
+        threshold: float = 0.5,
+        probabilities: bool = False,
+    ) -> Prediction:
+        """Segment one scan.
+
+        Args:
+            volume: a Volume, or an array (C, *spatial) with its `spacing_mm`, taken as RAS+.
+            mirror: average over mirrored copies (2, 4 or 8 times the time).
+            overlap: of neighbouring windows, 0 to under 1.
+            threshold: probability from which foreground holds.
+            probabilities: also return them.
+
+        Raises:
+            DataError: the scan does not fit the model (channels, dimension, NaN).
+            UsageError: an array without spacing, or a threshold outside 0..1.
+        """
+        if not 0.0 < threshold < 1.0:
+            raise UsageError(f"The threshold is a probability between 0 and 1, not {threshold}.")
+        if not isinstance(volume, Volume):
+            if spacing_mm is None:
+                raise UsageError("An array needs its spacing_mm; pass a Volume or the spacing.")
+            volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
+        prepared = prepare(volume, self.plan)
+        logits = self.logits(prepared.image, self.windows(mirror=mirror, overlap=overlap))
+        return self.restore(logits, prepared, threshold=threshold, probabilities=probabilities)
+
+    def restore(
+        self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5, probabilities: bool = False
+    ) -> Prediction:
+        """Logits (K, *S) on the prepared grid -> labels (and probabilities) on the scan's own grid."""
+        placement = prepared.placement
+        contiguous = labels_from_logits(logits, placement.crop_shape, self.labels, threshold=threshold)
+        label = LabelMap(self.labels.decode(placement.paste(contiguous)), placement.source)
+        found = _pasted_probabilities(logits, placement, self.labels) if probabilities else None
+        return Prediction(label, found)
+
+
+def _pasted_probabilities(logits: Tensor, placement: Placement, labels: LabelSet) -> NDArray[np.float32]:
+    cropped = probabilities_from_logits(logits, placement.crop_shape, labels)
+    pasted = placement.paste(cropped)
+    if not labels.regions:
+        # Outside the crop there is nothing but background.
+        outside = placement.paste(np.ones(cropped.shape[1:], dtype=np.uint8)) == 0
+        pasted[0][outside] = 1.0
+    return pasted
+
+
+def load_model(path: str | Path | Sequence[str | Path], *, device: str = "auto") -> Model:
+    """Load a model file, a run folder (all its folds vote), or several of these.
+
+    Raises:
+        VesalError: a file is absent, damaged, or no model, or the models do not belong together.
+    """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    packages = tuple(load_package(file) for entry in paths for file in model_files(Path(entry)))
+    if not packages:
+        raise UsageError("No model was named; give a .vesal file or a run folder.")
+    first = packages[0].plan
+    for package in packages[1:]:
+        if not _prepare_alike(first, package.plan):
+            raise VesalError(
+                "These models differ in labels, channels or preparation and cannot vote together; "
+                "name models of one run."
+            )
+    target = resolve_device(device)
+    networks = tuple(package.build().to(target) for package in packages)
+    return Model(first, networks, target, packages)
+
+
+def model_files(path: Path) -> list[Path]:
+    """The model file itself, or those of a run folder's finished folds in order.
+
+    Raises:
+        UsageError: the path is absent, or a folder without a model.
+    """
+    if not path.exists():
+        raise UsageError(f"There is no {path}; name a .vesal file or a run folder.")
+    if path.is_file():
+        return [path]
+    files = sorted(path.glob("fold_*/model.vesal")) or sorted(path.glob("*.vesal"))
+    if not files:
+        raise UsageError(f"{path} holds no model.vesal; train first, or name the model file.")
+    return files
+
+
+def _prepare_alike(one: Plan, other: Plan) -> bool:
+    fields = ("dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "channels", "labels")
+    return all(getattr(one, name) == getattr(other, name) for name in fields) and (
+        one.normalisation == other.normalisation
+    )

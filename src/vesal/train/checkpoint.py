@@ -1,0 +1,107 @@
+"""Where a training stands: saved whole, resumed exactly.
+
+Batches and augmentation are functions of (seed, step), so a checkpoint needs no random state: weights,
+optimizer, average and counters are all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vesal.errors import VesalError
+from vesal.files import atomic_path
+from vesal.train.schedule import WeightAverage
+
+_VERSION = 1
+
+
+@dataclass
+class Position:
+    """Counters of a run.
+
+    Attributes:
+        step: optimizer steps done.
+        elapsed_s: training time over all sessions, in seconds.
+        best_dice: of the best validation so far, or None.
+        best_step: at which it was.
+        stale: validations since the best.
+        validated_at: progress (0..1) at the newest validation.
+        validation_cases: how many cases each validation looks at, fixed by the first; 0 before it.
+        finished: the run came to its end.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    best_dice: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    validated_at: float = 0.0
+    validation_cases: int = 0
+    finished: bool = False
+
+
+def save_checkpoint(
+    path: Path,
+    position: Position,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+) -> None:
+    """Write everything that a run needs to go on; an interrupted write leaves the older checkpoint."""
+    state: dict[str, Any] = {
+        "version": _VERSION,
+        "position": asdict(position),
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": None if average is None else average.network.state_dict(),
+    }
+    # Through a file object: given a path, torch writes its (random) name into the archive.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+
+
+def load_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: WeightAverage | None,
+) -> Position:
+    """Bring network, optimizer and average to where `path` left them.
+
+    Raises:
+        VesalError: the file is no checkpoint, or one of another network.
+    """
+    state = _read(path)
+    try:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.network.load_state_dict(state["average"] or state["network"])
+        return Position(**state["position"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise VesalError(
+            f"{path} belongs to another network or configuration; resume with the run's own settings."
+        ) from error
+
+
+def read_position(path: Path) -> Position | None:
+    """The counters of a checkpoint, or None where there is none."""
+    return Position(**_read(path)["position"]) if path.exists() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        # weights_only: a checkpoint is data; nothing in it may run.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise VesalError(
+            f"{path} is not a readable checkpoint; delete it to begin this fold anew."
+        ) from error
+    if not isinstance(state, dict) or state.get("version") != _VERSION:
+        raise VesalError(f"{path} is not a checkpoint of this version; delete it to begin this fold anew.")
+    return state

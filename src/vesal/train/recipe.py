@@ -1,0 +1,213 @@
+"""What a person chooses of a training: a typed object, and named recipes that hold only what differs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vesal.augment.policy import AugmentConfig
+from vesal.errors import UsageError, unknown_name
+from vesal.files import write_text
+
+
+class TrainConfig(BaseModel):
+    """All that is chosen, not derived. Each field's description is also its help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    recipe: str = "auto"
+    """Name of the recipe that this configuration came from."""
+    network: str = "unet"
+    """Network by name (vesal.nn.zoo)."""
+    budget_s: float | None = Field(default=None, gt=0)
+    """Wall-clock seconds of training and validation together; the schedule fits itself to them."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps, in place of a time budget."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Passes over the training cases, in place of a time budget."""
+    batch: int | None = Field(default=None, ge=1)
+    """Patches in a forward pass; the plan's when not set."""
+    accumulation: int = Field(default=1, ge=1)
+    """Forward passes whose gradients are added up into one optimizer step."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """AdamW, Adam (coupled weight decay), or SGD with Nesterov momentum."""
+    lr: float = Field(default=3e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Weight decay; norms and biases are left out of it."""
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    """Momentum of SGD."""
+    schedule: Literal["poly", "cosine", "constant"] = "poly"
+    """Learning rate over the run: polynomial decay (power 0.9), cosine, or constant."""
+    warmup: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the run over which the learning rate rises linearly from 0 to its peak."""
+    loss: str = "dice_ce"
+    """Loss by name (vesal.nn.losses)."""
+    clip: float | None = Field(default=12.0, gt=0)
+    """Largest norm of the gradient; None does not clip."""
+    ema: float | None = Field(default=0.999, gt=0, lt=1)
+    """Decay of the exponential average of the weights that validates and ships; None ships the last weights."""
+    precision: Literal["auto", "32", "bf16", "16"] = "auto"
+    """Arithmetic of the forward pass; auto is bf16 on CUDA GPUs that have it, else 32."""
+    foreground_share: float = Field(default=1 / 3, ge=0, le=1)
+    """Share of the patches that are centred on a labelled voxel."""
+    augment: AugmentConfig = AugmentConfig()
+    """Augmentation."""
+    validate_every: float = Field(default=0.05, gt=0, le=1)
+    """Share of the run between validations."""
+    validation_time: float = Field(default=0.1, gt=0, le=1)
+    """Largest share of a time budget that validation may take; it waits or looks at fewer cases to keep it."""
+    early_stopping: int | None = Field(default=None, ge=1)
+    """Stop after so many validations without a better Dice."""
+    folds: int = Field(default=5, ge=2)
+    """Number of folds of the cross-validation."""
+    seed: int = Field(default=0, ge=0)
+    """Everything random is derived from it."""
+    deterministic: bool = False
+    """Bitwise the same result for the same seed on the same device; needs steps or epochs."""
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> TrainConfig:
+        lengths = [name for name in ("budget_s", "steps", "epochs") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise ValueError(f"{' and '.join(lengths)} both set the length of the run; choose one")
+        if self.deterministic and self.budget_s is not None:
+            raise ValueError(
+                "a time budget ends after as many steps as the machine manages, so it cannot be deterministic; "
+                "choose steps or epochs"
+            )
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write every field as YAML."""
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrainConfig:
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: the file is absent or no valid configuration.
+        """
+        return _validated(_read_yaml(Path(path)), str(path))
+
+
+#: Length of a run for which nothing was chosen.
+DEFAULT_BUDGET_S = 20 * 60.0
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with Vesal."""
+    folder = resources.files("vesal") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """A recipe by name or by the path of a YAML file, with fields replaced.
+
+    Args:
+        name: of a shipped recipe, or a path that ends in .yaml.
+        overrides: field -> value; nested fields by dots, such as "augment.noise_chance". Setting one of
+            budget_s, steps and epochs replaces whichever the recipe had.
+
+    Raises:
+        UsageError: no such recipe, field, or value.
+    """
+    if name.endswith((".yaml", ".yml")):
+        values = _read_yaml(Path(name))
+        values.setdefault("recipe", Path(name).stem)
+    elif name in recipe_names():
+        values = yaml.safe_load((resources.files("vesal") / "recipes" / f"{name}.yaml").read_text()) or {}
+        values.setdefault("recipe", name)
+    else:
+        raise unknown_name("recipe", name, recipe_names())
+    overrides = dict(overrides or {})
+    if any(field in overrides for field in _LENGTHS):
+        values = {field: value for field, value in values.items() if field not in _LENGTHS}
+    for field, value in overrides.items():
+        _set(values, field.split("."), value)
+    if all(values.get(field) is None for field in _LENGTHS):
+        values["budget_s"] = DEFAULT_BUDGET_S
+    return _validated(values, f"recipe '{name}'")
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """`--set key=value` pairs; values are read as YAML.
+
+    >>> parse_overrides(["lr=1e-3", "ema=null", "augment.enabled=false"])
+    {'lr': 0.001, 'ema': None, 'augment.enabled': False}
+    """
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, not '{pair}'; for example --set lr=0.001.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {pair}: the value is not YAML; quote it.") from error
+        # YAML 1.1 wants a dot in 1e-3; people do not.
+        if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+            value = float(value)
+        values[key.strip()] = value
+    return values
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of '90s', '20m', '1.5h', '1h30m', or a bare number of seconds.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    seconds = 0.0
+    if match and text.strip():
+        hours, minutes, rest = (float(group) if group else 0.0 for group in match.groups())
+        seconds = hours * 3600 + minutes * 60 + rest
+    if not seconds or not math.isfinite(seconds):
+        raise UsageError(f"'{text}' is not a length of time; write for example 90s, 20m or 1h30m.")
+    return seconds
+
+
+_LENGTHS = ("budget_s", "steps", "epochs")
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise UsageError(f"'{'.'.join(path)}' is not a setting: '{key}' has no parts.")
+    values[path[-1]] = value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML; correct it.") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no settings; write one 'field: value' a line.")
+    return values
+
+
+def _validated(values: dict[str, Any], where: str) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown_name(f"setting in {where}", field, TrainConfig.model_fields) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{where}: {field + ': ' if field else ''}{message}.") from error

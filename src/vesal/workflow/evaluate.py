@@ -1,0 +1,95 @@
+"""Evaluate: a run's held-out predictions, or two folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.data.layouts import load_dataset
+from vesal.data.reading import read_case
+from vesal.errors import VesalError
+from vesal.evaluate.score import ClassScore, Scores, score_case, score_folders, summarise
+from vesal.parallel import Progress, map_in_order
+from vesal.volume.reading import read_label
+from vesal.workflow.predict import default_ending
+from vesal.workflow.run import Run
+
+
+def evaluate_run(
+    first: Path,
+    truth: Path | None,
+    *,
+    out: Path | None = None,
+    labels: Path | None = None,
+    tolerance_mm: float = 1.0,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score a run's held-out cases (without `truth`), or a folder of predictions against one of truth.
+
+    Args:
+        first: the run folder, or the predictions.
+        truth: folder of true labels.
+        out: takes scores.json, scores.csv and scores.md; a run's go into the run.
+        labels: a dataset.json that names the labels; without it they are named by their values.
+        tolerance_mm: of the NSD.
+    """
+    if truth is None:
+        scores = score_run(Run(first), tolerance_mm=tolerance_mm, progress=progress)
+    else:
+        known = None if labels is None else _declared(labels)
+        scores = score_folders(first, truth, known, tolerance_mm=tolerance_mm, progress=progress)
+    if out is not None:
+        scores.save(out)
+    return scores
+
+
+def _declared(labels: Path) -> LabelSet:
+    return load_dataset(labels.parent if labels.is_file() else labels).labels
+
+
+def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None = None) -> Scores:
+    """Score all held-out predictions of a run, pooled over its folds, and write scores.* into it.
+
+    Raises:
+        VesalError: a held-out case has no prediction, or its truth is no longer where it was.
+    """
+    dataset, folds = run.dataset(), run.folds()
+    if folds is None:
+        raise VesalError(
+            f"{run.folder} was trained on all cases, nothing was held out; evaluate it on other data."
+        )
+    cases = {case.id: case for case in dataset.cases}
+    pairs: list[tuple[Case, Path]] = []
+    missing = []
+    for number in run.trained_folds():
+        for name in folds.validation(number):
+            path = run.fold(number) / "predictions" / f"{name}{default_ending(cases[name])}"
+            if path.exists():
+                pairs.append((cases[name], path))
+            else:
+                missing.append(name)
+    if missing:
+        raise VesalError(
+            f"No prediction of {', '.join(missing)}; vesal train --resume makes the missing ones."
+        )
+
+    def one(pair: tuple[Case, Path]) -> list[ClassScore]:
+        case, path = pair
+        truth = read_case(case).label
+        assert truth is not None
+        prediction = read_label(path)
+        return score_case(
+            case.id,
+            dataset.labels.encode(prediction.array),
+            dataset.labels.encode(truth.array),
+            truth.geometry,
+            dataset.labels,
+            tolerance_mm=tolerance_mm,
+            annotated=case.annotated,
+        )
+
+    rows = [row for found in map_in_order(one, pairs, progress=progress) for row in found]
+    scores = summarise(rows, dataset.labels, tolerance_mm=tolerance_mm)
+    scores.save(run.folder)
+    return scores

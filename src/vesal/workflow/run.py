@@ -1,0 +1,90 @@
+"""A run folder: where a training keeps what it made, whole and movable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesal.data.dataset import Dataset
+from vesal.data.folds import Folds
+from vesal.errors import UsageError
+from vesal.files import read_json
+
+#: The folder name of a training on all cases.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths in a run folder, and what is already there."""
+
+    folder: Path
+
+    @property
+    def dataset_file(self) -> Path:
+        return self.folder / "dataset.json"
+
+    @property
+    def fingerprint_file(self) -> Path:
+        return self.folder / "fingerprint.json"
+
+    @property
+    def findings_file(self) -> Path:
+        return self.folder / "findings.json"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def folds_file(self) -> Path:
+        return self.folder / "folds.json"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.folder / "environment.json"
+
+    def fold(self, name: int | str) -> Path:
+        """Folder of one fold, or of ALL."""
+        return self.folder / f"fold_{name}"
+
+    def trained_folds(self) -> list[int]:
+        """Numbers of the folds that hold a model."""
+        names = [path.parent.name.removeprefix("fold_") for path in self.folder.glob("fold_*/model.vesal")]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def dataset(self) -> Dataset:
+        """The data set that the run was trained on.
+
+        Raises:
+            UsageError: the folder is no run.
+        """
+        if not self.dataset_file.exists():
+            raise UsageError(
+                f"{self.folder} is not a run folder (no dataset.json); name one that vesal train wrote."
+            )
+        return Dataset.model_validate(read_json(self.dataset_file))
+
+    def folds(self) -> Folds | None:
+        """The split, or None when the run was trained on all cases."""
+        return Folds.load(self.folds_file) if self.folds_file.exists() else None
+
+    def begin(self, *, resume: bool) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it holds something, and this is not a resumed run; or it is no folder.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder} is a file; choose another output folder.")
+        occupied = self.folder.exists() and any(self.folder.iterdir())
+        if occupied and not resume:
+            raise UsageError(
+                f"{self.folder} is not empty; add --resume to go on with it, or choose another folder."
+            )
+        if occupied and not self.config_file.exists():
+            raise UsageError(f"{self.folder} holds something that is not a run; choose another folder.")

@@ -1,0 +1,300 @@
+"""Train: from a folder of labelled scans to models, predictions, scores and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from vesal.data.check import Finding, check_dataset, duplicate_groups
+from vesal.data.dataset import Case, Dataset
+from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
+from vesal.data.folds import Folds, check_split, make_folds
+from vesal.data.layouts import load_dataset
+from vesal.data.plan import Plan
+from vesal.data.planner import make_plan
+from vesal.data.prepare import PreparedCase, prepare_dataset
+from vesal.errors import DataError, UsageError, VesalError
+from vesal.evaluate.score import Scores
+from vesal.files import content_hash, read_json, write_json, write_text
+from vesal.infer.predictor import load_model
+from vesal.nn.device import resolve_device
+from vesal.nn.package import load_package, save_package
+from vesal.parallel import Progress
+from vesal.train.recipe import TrainConfig, load_recipe
+from vesal.train.trainer import TrainJob, train
+from vesal.workflow.environment import environment, versions
+from vesal.workflow.evaluate import score_run
+from vesal.workflow.predict import PredictOptions, predict_cases
+from vesal.workflow.run import ALL, Run
+
+#: Makes a progress callback for a named stage of the work.
+Stage = Callable[[str], Progress | None]
+
+
+class Interrupted(VesalError):
+    """A signal stopped the run; everything is saved."""
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What `vesal train` was asked for.
+
+    Attributes:
+        data: the folder of scans.
+        out: the run folder.
+        layout: of the data; 'auto' recognises it.
+        recipe: name or YAML file.
+        overrides: fields of the recipe to replace.
+        plan: fields of the plan to replace (dimension, spacing_mm, patch, batch).
+        fold: a number, 'all' for cross-validation, None to train on all cases.
+        folds_file: a split of one's own.
+        device: 'auto', 'cpu', 'cuda', ...
+        cache: where prepared cases are kept; the run folder's prepared/ by default.
+        resume: go on with the run in `out`.
+        quiet: no live display.
+        mirror: predict the validation cases with test-time mirroring.
+    """
+
+    data: Path
+    out: Path
+    layout: str = "auto"
+    recipe: str = "auto"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    fold: int | Literal["all"] | None = None
+    folds_file: Path | None = None
+    device: str = "auto"
+    cache: Path | None = None
+    resume: bool = False
+    quiet: bool = False
+    mirror: bool = False
+
+
+@dataclass
+class TrainResult:
+    """What a training left: its folder, models, scores, and the cases that it had to leave out."""
+
+    folder: Path
+    models: list[Path]
+    scores: Scores | None
+    left_out: list[Failure]
+    report: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "run": str(self.folder),
+            "models": [str(path) for path in self.models],
+            "left_out": [failure.model_dump() for failure in self.left_out],
+            "scores": None if self.scores is None else self.scores.to_dict(),
+            "report": str(self.report),
+        }
+
+    def text(self) -> str:
+        """The scores and where to look."""
+        table = (
+            "Trained on all cases; nothing was held out."
+            if self.scores is None
+            else self.scores.to_markdown()
+        )
+        return f"{table}\nReport: {self.report}"
+
+
+def train_run(
+    request: TrainRequest, stage: Stage | None = None, tell: Callable[[str], None] = print
+) -> TrainResult:
+    """Do it all; `stage` shows progress, `tell` takes one-line messages.
+
+    Raises:
+        UsageError: contradictory options, or a folder that is in use.
+        DataError: no case can be trained on, or a split leaks.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    run = Run(request.out)
+    run.begin(resume=request.resume)
+    config = _config(request, run)
+    device = resolve_device(request.device)
+    stage = stage or (lambda _title: None)
+    dataset = load_dataset(request.data, request.layout)
+    config.save(run.config_file)
+    write_json(run.environment_file, environment(str(device)))
+    record = _fingerprint(run, dataset, stage, tell)
+    findings = check_dataset(dataset, record)
+    write_json(run.findings_file, [finding.model_dump() for finding in findings])
+    cases, left_out = _usable(dataset, record, findings, tell)
+    plan = _plan(request, run, record, dataset, config, device)
+    for reason in plan.reasons:
+        tell(f"  {reason}")
+    prepared, failed = prepare_dataset(
+        cases, plan, request.cache or run.folder / "prepared", progress=stage("Preparing")
+    )
+    left_out += failed
+    for failure in failed:
+        tell(f"Left out {failure.id}: {failure.message}")
+    if not prepared:
+        raise DataError(
+            f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
+        )
+    # After the preparation, so that every case of the split can be trained on and predicted.
+    ready = {case.id for case in prepared}
+    folds = _folds(request, run, [case for case in cases if case.id in ready], record, config)
+    provenance = _provenance(dataset, record, config)
+    models = []
+    for name, training, validation in _splits(request.fold, folds, prepared):
+        job = TrainJob(
+            plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance)
+        )
+        position = train(job, resume=request.resume, quiet=request.quiet)
+        if not position.finished:
+            raise Interrupted(
+                f"Stopped after step {position.step} of fold {name}; everything is saved, "
+                f"vesal train {request.data} -o {request.out} --resume goes on."
+            )
+        models.append(job.model_file)
+        _predict_validation(job, cases, request, stage)
+    scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
+    if scores is not None:
+        _put_scores(models, scores)
+    # Imported here: drawing libraries are not needed before.
+    from vesal.report.page import write_run_report
+
+    return TrainResult(run.folder, models, scores, left_out, write_run_report(run.folder))
+
+
+def _config(request: TrainRequest, run: Run) -> TrainConfig:
+    if not (request.resume and run.config_file.exists()):
+        return load_recipe(request.recipe, request.overrides)
+    if not request.overrides:
+        return TrainConfig.load(run.config_file)
+    # Only the length may change: everything else would make it another run.
+    lengths = {"budget_s", "steps", "epochs"}
+    if other := set(request.overrides) - lengths:
+        raise UsageError(
+            f"A resumed run keeps its settings; leave out {', '.join(sorted(other))}, or begin another run."
+        )
+    saved = TrainConfig.load(run.config_file).model_dump(mode="json")
+    kept = {name: value for name, value in saved.items() if name not in lengths}
+    return TrainConfig.model_validate(kept | request.overrides)
+
+
+def _fingerprint(run: Run, dataset: Dataset, stage: Stage, tell: Callable[[str], None]) -> Fingerprint:
+    """The fingerprint, from the run folder when the same data set was read before."""
+    text = dataset.model_dump_json(indent=2) + "\n"
+    for remark in dataset.remarks:
+        tell(remark)
+    known = run.dataset_file.exists() and run.dataset_file.read_text(encoding="utf-8") == text
+    if known and run.fingerprint_file.exists():
+        return Fingerprint.model_validate(read_json(run.fingerprint_file))
+    record = fingerprint(dataset, progress=stage("Reading"))
+    write_text(run.dataset_file, text)
+    write_text(run.fingerprint_file, record.model_dump_json() + "\n")
+    return record
+
+
+def _usable(
+    dataset: Dataset, record: Fingerprint, findings: Sequence[Finding], tell: Callable[[str], None]
+) -> tuple[list[Case], list[Failure]]:
+    """Cases that can be trained on; each other one is named with its reason and its mend."""
+    reasons: dict[str, str] = {}
+    for finding in findings:
+        if finding.severity == "error":
+            for case in finding.cases:
+                reasons.setdefault(case, f"{finding.message} {finding.mend}")
+    left_out = [Failure(id=case, message=reason) for case, reason in reasons.items()]
+    for failure in left_out:
+        tell(f"Left out {failure.id}: {failure.message}")
+    return [case for case in dataset.cases if case.id not in reasons], left_out
+
+
+def _folds(
+    request: TrainRequest, run: Run, cases: Sequence[Case], record: Fingerprint, config: TrainConfig
+) -> Folds | None:
+    if request.fold is None:
+        return None
+    together = duplicate_groups(record)
+    if request.folds_file is not None:
+        folds = Folds.load(request.folds_file)
+    elif run.folds_file.exists():
+        folds = Folds.load(run.folds_file)
+    else:
+        folds = make_folds(cases, folds=config.folds, seed=config.seed, together=together)
+    check_split(folds, cases, together=together)
+    folds.save(run.folds_file)
+    return folds
+
+
+def _plan(
+    request: TrainRequest,
+    run: Run,
+    record: Fingerprint,
+    dataset: Dataset,
+    config: TrainConfig,
+    device: torch.device,
+) -> Plan:
+    if run.plan_file.exists():
+        return Plan.load(run.plan_file)
+    plan = make_plan(record, dataset.labels, budget_s=config.budget_s, device=device.type, **request.plan)
+    plan.save(run.plan_file)
+    return plan
+
+
+def _splits(
+    fold: int | str | None, folds: Folds | None, prepared: Sequence[PreparedCase]
+) -> list[tuple[int | str, list[PreparedCase], list[PreparedCase]]]:
+    if folds is None:
+        return [(ALL, list(prepared), [])]
+    numbers = range(folds.count) if fold == "all" else [int(fold)]  # type: ignore[arg-type]
+    splits: list[tuple[int | str, list[PreparedCase], list[PreparedCase]]] = []
+    for number in numbers:
+        if not 0 <= number < folds.count:
+            raise UsageError(f"There is no fold {number}; choose 0 to {folds.count - 1}, or all.")
+        held_out = set(folds.validation(number))
+        training = set(folds.train(number))
+        chosen = [case for case in prepared if case.id in training]
+        if not chosen:
+            raise DataError(f"Fold {number} has no case to train on; use fewer folds (--set folds=N).")
+        splits.append((number, chosen, [case for case in prepared if case.id in held_out]))
+    return splits
+
+
+def _predict_validation(job: TrainJob, cases: Sequence[Case], request: TrainRequest, stage: Stage) -> None:
+    """Predict the fold's held-out scans from their files, exactly as a user would."""
+    if not job.validation:
+        return
+    held_out = {case.id for case in job.validation}
+    model = load_model(job.model_file, device=str(job.device))
+    result = predict_cases(
+        model,
+        [case for case in cases if case.id in held_out],
+        job.folder / "predictions",
+        PredictOptions(mirror=request.mirror, skip_existing=True),
+        progress=stage("Predicting"),
+    )
+    if result.failures:
+        raise VesalError(f"{result.failures[0].id} could not be predicted: {result.failures[0].message}")
+
+
+def _provenance(dataset: Dataset, record: Fingerprint, config: TrainConfig) -> dict[str, Any]:
+    digests = sorted(case.image_digest for case in record.cases)
+    found: dict[str, Any] = {
+        "versions": versions(),
+        "dataset": dataset.name,
+        "cases": len(record.cases),
+        "data_digest": content_hash("\n".join(digests).encode()),
+        "seed": config.seed,
+    }
+    if not config.deterministic:
+        # The same seed shall give the same file, byte for byte; the date would not.
+        found["date"] = environment("")["date"]
+    return found
+
+
+def _put_scores(models: Sequence[Path], scores: Scores) -> None:
+    """The measured quality travels in the model file."""
+    for file in models:
+        package = load_package(file)
+        save_package(file, replace(package, scores=scores.to_dict()))

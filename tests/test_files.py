@@ -1,0 +1,54 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vesal.errors import VesalError
+from vesal.files import atomic_path, read_json, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "plan.json"
+    write_text(target, "old")
+
+    def interrupted() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        interrupted()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_temporary_name_keeps_the_ending_that_writers_look_at(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "scan.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"x")
+    assert (tmp_path / "scan.nii.gz").read_bytes() == b"x"
+
+
+def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert os.stat(tmp_path / "a").st_mode == os.stat(tmp_path / "b").st_mode
+
+
+def test_a_place_that_cannot_be_written_is_named_with_a_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VesalError, match=r"Cannot write .*inside\.json.*choose another"):
+        write_json(tmp_path / "file" / "inside.json", {})
+
+
+def test_json_without_numbers_is_refused_and_damaged_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "x.json", {"dice": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+    (tmp_path / "y.json").write_text("{")
+    with pytest.raises(VesalError, match=r"y\.json is not valid JSON"):
+        read_json(tmp_path / "y.json")
