@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 
@@ -21,3 +24,46 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the folder of real scans is not there: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven small scans in MSD's layout, of a bright ellipsoid with a brighter core; the last two are one scan."""
+    folder = tmp_path_factory.mktemp("tiny") / "Task99_Tiny"
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / name).mkdir(parents=True)
+    training = []
+    for number in range(7):
+        case = f"tiny_{number:02}"
+        image, label, affine = _ellipsoid(min(number, 5))
+        nib.save(nib.Nifti1Image(image, affine), folder / "imagesTr" / f"{case}.nii.gz")
+        nib.save(nib.Nifti1Image(label, affine), folder / "labelsTr" / f"{case}.nii.gz")
+        training.append({"image": f"./imagesTr/{case}.nii.gz", "label": f"./labelsTr/{case}.nii.gz"})
+    image, _, affine = _ellipsoid(50)
+    nib.save(nib.Nifti1Image(image, affine), folder / "imagesTs" / "tiny_50.nii.gz")
+    description = {
+        "name": "Tiny",
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "shell", "7": "core"},
+        "numTraining": 7,
+        "training": training,
+        "test": ["./imagesTs/tiny_50.nii.gz"],
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+def _ellipsoid(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (X, Y, Z) int16, label uint8 with 1 around 7, and an affine whose orientation varies with the seed."""
+    generator = np.random.default_rng(seed)
+    shape = tuple(int(size) for size in generator.integers((18, 20, 14), (23, 25, 18)))
+    centre = np.asarray(shape) / 2 + generator.uniform(-1.5, 1.5, 3)
+    radii = np.asarray(shape) * generator.uniform(0.25, 0.32, 3)
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    distance = np.sqrt((((grid - centre) / radii) ** 2).sum(axis=-1))
+    label = np.where(distance < 0.55, 7, np.where(distance < 1, 1, 0)).astype(np.uint8)
+    image = 100 + 150 * (label == 1) + 300 * (label == 7) + generator.normal(0, 20, shape)
+    signs = (-1, -1, 1) if seed % 2 else (1, 1, 1)
+    affine = np.diag([1.0 * signs[0], 1.0 * signs[1], 1.5 * signs[2], 1.0])
+    affine[:3, 3] = generator.uniform(-40, 40, 3)
+    return image.round().astype(np.int16), label, affine

@@ -28,7 +28,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     suffix = "".join(path.suffixes[-2:])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=suffix)
     except OSError as error:
         raise _cannot_write(path, error) from error
     os.close(handle)
@@ -74,6 +74,12 @@ def read_json(path: str | Path) -> Any:
         raise VesalError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
 
 
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left half written in `folder`; nobody else may be writing there."""
+    for stale in folder.rglob(f"{_TEMPORARY}*"):
+        stale.unlink(missing_ok=True)
+
+
 def content_hash(*parts: bytes) -> str:
     """A 128-bit BLAKE2b digest of the parts, in hexadecimal.
 
@@ -84,6 +90,9 @@ def content_hash(*parts: bytes) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+_TEMPORARY = ".writing-"
 
 
 def _file_mode() -> int:

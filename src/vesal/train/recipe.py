@@ -64,6 +64,8 @@ class TrainConfig(BaseModel):
     """Share of the run between validations."""
     validation_time: float = Field(default=0.1, gt=0, le=1)
     """Largest share of a time budget that validation may take; it waits or looks at fewer cases to keep it."""
+    checkpoint_s: float = Field(default=60.0, gt=0)
+    """Seconds between checkpoints, beside those of every validation."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better Dice."""
     folds: int = Field(default=5, ge=2)
@@ -138,6 +140,22 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
     if all(values.get(field) is None for field in _LENGTHS):
         values["budget_s"] = DEFAULT_BUDGET_S
     return _validated(values, f"recipe '{name}'")
+
+
+def with_length(config: TrainConfig, lengths: Mapping[str, Any]) -> TrainConfig:
+    """The same configuration for a longer or shorter run: `lengths` has one of budget_s, steps and epochs.
+
+    Raises:
+        UsageError: another field is named, or the length contradicts the rest.
+    """
+    if other := set(lengths) - set(_LENGTHS):
+        raise UsageError(
+            f"A resumed run keeps its settings; leave out {', '.join(sorted(other))}, or begin another run."
+        )
+    if not lengths:
+        return config
+    kept = {name: value for name, value in config.model_dump(mode="json").items() if name not in _LENGTHS}
+    return _validated(kept | dict(lengths), "the resumed run")
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from vesal.train.signals import StopSignals
 from vesal.train.validation import spread, validate
 
 _LOG_STEPS = 10
-_CHECKPOINT_S = 60.0
 _MOST_BAD_LOSSES = 20
 
 
@@ -195,7 +194,7 @@ def _run(
             patience = job.config.early_stopping
             if patience is not None and position.stale >= patience:
                 break
-        if time.monotonic() - state.saved_at >= _CHECKPOINT_S:
+        if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
             state.save()
     position.finished = not stop.requested
     if not job.validation or not job.model_file.exists():

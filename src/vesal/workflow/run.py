@@ -8,7 +8,7 @@ from pathlib import Path
 from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
-from vesal.files import read_json
+from vesal.files import read_json, sweep
 
 #: The folder name of a training on all cases.
 ALL = "all"
@@ -74,13 +74,14 @@ class Run:
         return Folds.load(self.folds_file) if self.folds_file.exists() else None
 
     def begin(self, *, resume: bool) -> None:
-        """Make the folder.
+        """Make sure that the folder may be written.
 
         Raises:
             UsageError: it holds something, and this is not a resumed run; or it is no folder.
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{self.folder} is a file; choose another output folder.")
+        sweep(self.folder)
         occupied = self.folder.exists() and any(self.folder.iterdir())
         if occupied and not resume:
             raise UsageError(

@@ -24,7 +24,7 @@ from vesal.infer.predictor import load_model
 from vesal.nn.device import resolve_device
 from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress
-from vesal.train.recipe import TrainConfig, load_recipe
+from vesal.train.recipe import TrainConfig, load_recipe, with_length
 from vesal.train.trainer import TrainJob, train
 from vesal.workflow.environment import environment, versions
 from vesal.workflow.evaluate import score_run
@@ -166,19 +166,9 @@ def train_run(
 
 
 def _config(request: TrainRequest, run: Run) -> TrainConfig:
-    if not (request.resume and run.config_file.exists()):
-        return load_recipe(request.recipe, request.overrides)
-    if not request.overrides:
-        return TrainConfig.load(run.config_file)
-    # Only the length may change: everything else would make it another run.
-    lengths = {"budget_s", "steps", "epochs"}
-    if other := set(request.overrides) - lengths:
-        raise UsageError(
-            f"A resumed run keeps its settings; leave out {', '.join(sorted(other))}, or begin another run."
-        )
-    saved = TrainConfig.load(run.config_file).model_dump(mode="json")
-    kept = {name: value for name, value in saved.items() if name not in lengths}
-    return TrainConfig.model_validate(kept | request.overrides)
+    if request.resume and run.config_file.exists():
+        return with_length(TrainConfig.load(run.config_file), request.overrides)
+    return load_recipe(request.recipe, request.overrides)
 
 
 def _fingerprint(run: Run, dataset: Dataset, stage: Stage, tell: Callable[[str], None]) -> Fingerprint:

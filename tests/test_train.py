@@ -1,0 +1,285 @@
+"""Training as a user would run it, on scans so small that it takes seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vesal.errors import DataError, UsageError
+from vesal.infer.predictor import load_model
+from vesal.train.log import read_rows
+from vesal.volume.reading import read_volume
+from vesal.workflow.train import TrainRequest, train_run
+
+PLAN = {"patch": (16, 16, 16), "batch": 2}
+
+
+def silent(_text: str) -> None:
+    """Takes messages that no test looks at."""
+
+
+def request(data: Path, out: Path, **changes: object) -> TrainRequest:
+    overrides = {"steps": 60, "lr": 0.01, "validate_every": 0.25} | changes.pop("overrides", {})  # type: ignore[operator]
+    return TrainRequest(
+        data=data, out=out, overrides=overrides, plan=PLAN, device="cpu", quiet=True, **changes
+    )  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    train_run(request(tiny_data, out, fold=0), tell=silent)
+    return out
+
+
+def test_a_run_folder_holds_what_the_design_promises(trained: Path) -> None:
+    for name in (
+        "plan.json",
+        "config.yaml",
+        "folds.json",
+        "fold_0/model.vesal",
+        "fold_0/last.ckpt",
+        "fold_0/metrics.jsonl",
+        "scores.json",
+        "scores.csv",
+        "scores.md",
+        "report.html",
+    ):
+        assert (trained / name).is_file(), name
+    assert list((trained / "fold_0" / "tensorboard").iterdir())
+
+
+def test_training_learns_and_its_history_says_so(trained: Path) -> None:
+    rows = read_rows(trained / "fold_0" / "metrics.jsonl")
+    losses = [row["train_loss"] for row in rows if "train_loss" in row]
+    dice = [row["val_dice"] for row in rows if "val_dice" in row]
+    assert losses[-1] < losses[0]
+    assert len(dice) >= 4
+    assert max(dice) > 0.5
+
+
+def test_predictions_lie_on_the_scans_grid_with_the_original_values(trained: Path, tiny_data: Path) -> None:
+    model = load_model(trained)
+    for path in sorted((tiny_data / "imagesTr").glob("*.nii.gz")):
+        label = model.predict(read_volume(path)).label
+        source = nib.load(path)
+        assert label.array.shape == source.shape
+        np.testing.assert_array_equal(label.geometry.affine, source.affine)
+        assert set(np.unique(label.array)) <= {0, 1, 7}
+
+
+def test_scans_of_one_patient_and_identical_scans_stay_on_one_side(trained: Path) -> None:
+    folds = json.loads((trained / "folds.json").read_text())
+    held_out = [set(fold["validation"]) for fold in folds["folds"]]
+    for names in held_out:
+        assert ("tiny_05" in names) == ("tiny_06" in names)
+
+
+def test_a_split_that_tears_identical_scans_apart_is_refused(tiny_data: Path, tmp_path: Path) -> None:
+    names = [f"tiny_{number:02}" for number in range(7)]
+    split = tmp_path / "split.json"
+    split.write_text(
+        json.dumps([{"train": names[:6], "val": names[6:]}, {"train": names[3:], "val": names[:3]}])
+    )
+    with pytest.raises(DataError, match=r"tiny_05.*tiny_06|tiny_06.*tiny_05"):
+        train_run(request(tiny_data, tmp_path / "run", fold=0, folds_file=split), tell=silent)
+
+
+def test_a_folder_that_is_in_use_is_not_overwritten(trained: Path, tiny_data: Path, tmp_path: Path) -> None:
+    before = (trained / "fold_0" / "model.vesal").read_bytes()
+    with pytest.raises(UsageError, match="--resume"):
+        train_run(request(tiny_data, trained, fold=0), tell=silent)
+    assert (trained / "fold_0" / "model.vesal").read_bytes() == before
+    (tmp_path / "letters").write_text("mine")
+    with pytest.raises(UsageError, match="not a run"):
+        train_run(request(tiny_data, tmp_path, fold=0, resume=True), tell=silent)
+
+
+def test_resuming_a_finished_run_changes_nothing(trained: Path, tiny_data: Path) -> None:
+    before = (trained / "fold_0" / "model.vesal").read_bytes()
+    train_run(
+        TrainRequest(data=tiny_data, out=trained, fold=0, resume=True, device="cpu", quiet=True), tell=silent
+    )
+    assert (trained / "fold_0" / "model.vesal").read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_settings(trained: Path, tiny_data: Path) -> None:
+    with pytest.raises(UsageError, match="keeps its settings; leave out lr"):
+        train_run(
+            TrainRequest(
+                data=tiny_data,
+                out=trained,
+                fold=0,
+                resume=True,
+                device="cpu",
+                quiet=True,
+                overrides={"lr": 1.0},
+            ),
+            tell=silent,
+        )
+
+
+def test_the_same_seed_gives_the_same_files_byte_for_byte(tiny_data: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        train_run(
+            request(tiny_data, tmp_path / name, fold=1, overrides={"steps": 25, "deterministic": True}),
+            tell=silent,
+        )
+    for name in ("fold_1/model.vesal", "fold_1/last.ckpt", "scores.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    predictions = sorted((tmp_path / "a" / "fold_1" / "predictions").iterdir())
+    assert predictions
+    for path in predictions:
+        twin = tmp_path / "b" / "fold_1" / "predictions" / path.name
+        np.testing.assert_array_equal(nib.load(path).get_fdata(), nib.load(twin).get_fdata())
+
+
+def test_another_seed_gives_another_model(trained: Path, tiny_data: Path, tmp_path: Path) -> None:
+    train_run(request(tiny_data, tmp_path / "c", overrides={"steps": 2, "seed": 5}), tell=silent)
+    train_run(request(tiny_data, tmp_path / "d", overrides={"steps": 2, "seed": 6}), tell=silent)
+    one, other = (load_model(tmp_path / name).packages[0].weights for name in "cd")
+    assert any((one[name] != other[name]).any() for name in one)
+
+
+def test_training_on_all_cases_leaves_a_model_without_scores(tiny_data: Path, tmp_path: Path) -> None:
+    result = train_run(request(tiny_data, tmp_path / "run", overrides={"steps": 3}), tell=silent)
+    assert result.scores is None
+    assert (tmp_path / "run" / "fold_all" / "model.vesal").is_file()
+    assert load_model(tmp_path / "run").labels.names == ("shell", "core")
+
+
+def test_cross_validation_scores_every_case_once_and_its_folds_vote(tiny_data: Path, tmp_path: Path) -> None:
+    result = train_run(
+        request(tiny_data, tmp_path / "run", fold="all", overrides={"steps": 3, "folds": 2}), tell=silent
+    )
+    assert result.scores is not None
+    assert sorted({row.case for row in result.scores.rows}) == [f"tiny_{number:02}" for number in range(7)]
+    assert len(load_model(tmp_path / "run").networks) == 2
+
+
+def test_a_loss_that_is_never_finite_is_told(tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="lower the learning rate"):
+        train_run(
+            request(tiny_data, tmp_path / "run", overrides={"steps": 200, "lr": 1e30, "clip": None}),
+            tell=silent,
+        )
+
+
+def test_a_broken_case_is_left_out_and_named_and_the_others_train(tiny_data: Path, tmp_path: Path) -> None:
+    data = copy_of(tiny_data, tmp_path)
+    path = data / "imagesTr" / "tiny_02.nii.gz"
+    path.write_bytes(path.read_bytes()[:500])
+    told: list[str] = []
+    result = train_run(request(data, tmp_path / "run", overrides={"steps": 2}), tell=told.append)
+    assert [failure.id for failure in result.left_out] == ["tiny_02"]
+    assert any("tiny_02" in line for line in told)
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(folder, to / folder.name))
+
+
+# --- stopped runs ------------------------------------------------------------------------------------
+
+
+def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "vesal.cli",
+        "train",
+        str(data),
+        "-o",
+        str(out),
+        "--fold",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, *more], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def wait_for_steps(out: Path, steps: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        rows = read_rows(out / "fold_0" / "metrics.jsonl")
+        if rows and rows[-1]["step"] >= steps:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {steps} steps: {process.communicate()[1]}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_valid_model_and_resume_goes_on(
+    number: signal.Signals, tiny_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    process = start(tiny_data, out, "--steps", "100000")
+    wait_for_steps(out, 10, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    assert load_model(out).networks
+    stopped_at = read_rows(out / "fold_0" / "metrics.jsonl")[-1]["step"]
+    resumed = start(tiny_data, out, "--resume", "--steps", str(stopped_at + 30))
+    _, errors = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, errors
+    steps = [row["step"] for row in read_rows(out / "fold_0" / "metrics.jsonl")]
+    assert steps == sorted(steps)
+    assert steps[-1] == stopped_at + 30
+
+
+def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_not(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    settings = ("--steps", "400", "--deterministic", "--set", "validate_every=1")
+    assert start(tiny_data, tmp_path / "whole", *settings).wait(timeout=300) == 0
+    process = start(tiny_data, tmp_path / "parts", *settings)
+    wait_for_steps(tmp_path / "parts", 20, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    resumed = start(tiny_data, tmp_path / "parts", "--resume")
+    _, errors = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, errors
+    one, other = ((tmp_path / name / "fold_0" / "model.vesal").read_bytes() for name in ("whole", "parts"))
+    assert one == other
+
+
+def test_a_run_killed_at_any_of_ten_random_moments_resumes_and_finishes(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    out = tmp_path / "run"
+    settings = ("--steps", "60", "--set", "checkpoint_s=0.2")
+    more: tuple[str, ...] = settings
+    for _ in range(10):
+        process = start(tiny_data, out, *more)
+        try:
+            process.wait(timeout=float(generator.uniform(1.0, 6.0)))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        # Killed before the configuration was written, there is nothing to resume.
+        more = ("--resume",) if (out / "config.yaml").exists() else settings
+    finished = start(tiny_data, out, *more)
+    _, errors = finished.communicate(timeout=200)
+    assert finished.returncode == 0, errors
+    assert (out / "report.html").is_file()
+    assert not list(out.rglob(".writing-*"))
