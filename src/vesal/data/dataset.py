@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.files import read_json, write_text
 
 
 class Case(BaseModel):
@@ -29,6 +31,22 @@ class Case(BaseModel):
     annotated: tuple[str, ...] | None = None
 
 
+class Orphan(BaseModel):
+    """A file whose partner is not there, so that it cannot be trained on.
+
+    Attributes:
+        id: what the case would be called.
+        path: the file that is there.
+        missing: what is not there: 'label', 'image', or the name of a channel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    path: Path
+    missing: str
+
+
 class Dataset(BaseModel):
     """Cases and what they hold.
 
@@ -40,6 +58,7 @@ class Dataset(BaseModel):
         labels: what the label maps hold.
         cases: annotated cases, in a stable order.
         unlabelled: scans without a label (a test set).
+        orphans: images without a label where one is expected, labels without an image.
         remarks: what the layout took and why, one sentence each.
     """
 
@@ -52,4 +71,21 @@ class Dataset(BaseModel):
     labels: LabelSet
     cases: tuple[Case, ...]
     unlabelled: tuple[Case, ...] = ()
+    orphans: tuple[Orphan, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> None:
+        """Write as indented JSON."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Dataset:
+        """Read what `save` wrote.
+
+        Raises:
+            VesalError: the file is absent or damaged.
+        """
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            raise VesalError(f"{path} is not a saved data set ({error.errors()[0]['msg']}).") from error

@@ -52,7 +52,8 @@ class LabelSet(BaseModel):
         labels: foreground classes in contiguous order.
         background: the background's value in the files.
         ignore: value in the files of voxels to leave out, or None.
-        regions: overlapping outputs, outer before inner; empty for plain classes.
+        regions: overlapping outputs, outer before inner; empty for plain classes. Each has a label that no
+            later one has; where it has several, its first stands for them in a painted label map.
         pairs: names of left and right partners, which mirroring swaps.
 
     >>> labels = LabelSet.from_values({"background": 0, "oedema": 2, "core": 4})
@@ -107,6 +108,8 @@ class LabelSet(BaseModel):
         The name 'ignore' marks the ignore label. Left/right pairs are found by name.
         """
         background = 0
+        if not any(name.lower() == "background" for name in values):
+            values = {name: value for name, value in values.items() if value != 0}
         labels = []
         for name, value in sorted(values.items(), key=lambda item: item[1]):
             if name.lower() == "background":
@@ -172,18 +175,14 @@ class LabelSet(BaseModel):
         Raises:
             DataError: a value is not declared; the message lists it and the declared ones.
         """
-        lowest, highest = int(array.min()), int(array.max())
-        if 0 <= lowest and highest < 1 << 16:
-            counts = np.bincount(array.ravel(), minlength=1)
-            found = np.flatnonzero(counts)
-        else:
-            found = np.unique(array)
-        undeclared = sorted({int(value) for value in found} - set(self.values))
+        found = values_in(array)
+        undeclared = sorted(set(found) - set(self.values))
         if undeclared:
             raise DataError(
                 f"label values {undeclared} are not declared (declared: {sorted(self.values)}); "
                 "add them to the data set's labels or correct the file"
             )
+        lowest, highest = found[0], found[-1]
         base = min(lowest, 0)
         table = np.zeros(max(highest, 0) - base + 1, dtype=np.uint8)
         for contiguous, label in enumerate(self.labels, start=1):
@@ -191,7 +190,7 @@ class LabelSet(BaseModel):
                 table[label.value - base] = contiguous
         if self.ignore is not None and lowest <= self.ignore <= highest:
             table[self.ignore - base] = IGNORE
-        return table[array if base == 0 else array.astype(np.int64) - base]
+        return _look_up(table, array, base)
 
     def decode(self, contiguous: NDArray[np.uint8]) -> NDArray[Any]:
         """Contiguous values -> file values, in the smallest integer type that holds all of them."""
@@ -199,13 +198,13 @@ class LabelSet(BaseModel):
         table = np.full(256, self.background, dtype=np.min_scalar_type(_widest(self.values)))
         table[1 : len(self.labels) + 1] = [label.value for label in self.labels]
         table[IGNORE] = ignore
-        return table[contiguous]
+        return _look_up(table, contiguous)
 
     def masks(self, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Contiguous label map (*spatial) -> one mask a class, (len(classes), *spatial)."""
         table = np.zeros((len(self.classes), 256), dtype=bool)
         table[:, : len(self.labels) + 1] = self.class_table
-        return np.stack([row[contiguous] for row in table])
+        return np.stack([_look_up(row, contiguous) for row in table])
 
     def paint(self, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Region masks (len(regions), *spatial) -> contiguous label map; inner regions win over outer ones."""
@@ -215,18 +214,55 @@ class LabelSet(BaseModel):
         return contiguous
 
     def _paint_order(self) -> list[int]:
-        """For each region the contiguous value that it alone has, not its later (inner) regions."""
+        """For each region the contiguous value of its first label that no later (inner) region has."""
         order = []
         for row, region in enumerate(self.regions):
             inner = {name for later in self.regions[row + 1 :] for name in later.members}
             own = [name for name in region.members if name not in inner]
-            if len(own) != 1:
+            if not own:
                 raise ValueError(
-                    f"region '{region.name}' has {len(own)} labels that no later region has, where one is needed; "
+                    f"region '{region.name}' has no label that no later region has; "
                     "order the regions from outer to inner"
                 )
             order.append(self.names.index(own[0]) + 1)
         return order
+
+
+def values_in(array: NDArray[Any]) -> list[int]:
+    """All values of an integer array, in ascending order.
+
+    >>> values_in(np.array([[3, 0], [3, -1]]))
+    [-1, 0, 3]
+    """
+    lowest, highest = int(array.min()), int(array.max())
+    if highest - lowest >= 1 << 16:
+        return [int(value) for value in np.unique(array)]
+    present = np.zeros(highest - lowest + 1, dtype=bool)
+    axis = _slow_axis(array)
+    for slab in _slabs(array, axis):
+        present[slab if lowest == 0 else slab.astype(np.int64) - lowest] = True
+    return [int(value) + lowest for value in np.flatnonzero(present)]
+
+
+def _look_up(table: NDArray[Any], array: NDArray[Any], base: int = 0) -> NDArray[Any]:
+    """table[array - base], slab by slab: numpy widens indices to 8 bytes a voxel."""
+    out = np.empty_like(array, dtype=table.dtype)
+    axis = _slow_axis(array)
+    for slab, target in zip(_slabs(array, axis), _slabs(out, axis), strict=True):
+        target[...] = table[slab if base == 0 else slab.astype(np.int64) - base]
+    return out
+
+
+def _slabs(array: NDArray[Any], axis: int) -> list[NDArray[Any]]:
+    """Views along `axis` of about a million voxels each."""
+    along = np.moveaxis(array, axis, 0)
+    step = max(1, (1 << 20) * len(along) // max(1, along.size))
+    return [along[start : start + step] for start in range(0, len(along), step)]
+
+
+def _slow_axis(array: NDArray[Any]) -> int:
+    """The axis along which slabs are whole stretches of memory; files often come in Fortran's order."""
+    return int(np.argmax(np.abs(array.strides)))
 
 
 def left_right_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -240,7 +276,8 @@ def left_right_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
         parts = re.split(r"([\s_\-.]+)", name)
         swapped = "".join(_OPPOSITE.get(part.lower(), part) for part in parts)
         partner = next((other for other in names if other.lower() == swapped.lower() and other != name), None)
-        if partner is not None and any(part.lower() in ("left", "l") for part in parts):
+        leftish = any(part.lower() in ("left", "l") for part in parts)
+        if partner is not None and leftish and (partner, name) not in pairs:
             pairs.append((name, partner))
     return tuple(pairs)
 

@@ -1,0 +1,120 @@
+"""A case's files -> its image and label map, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vesal.data.dataset import Case
+from vesal.errors import DataError
+from vesal.files import content_hash
+from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.reading import read_label, read_volume
+from vesal.volume.volume import LabelMap, Volume
+
+#: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
+_CHANNEL_TOLERANCE_VOXELS = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class RawCase:
+    """A case as its files hold it.
+
+    Attributes:
+        image: all channels, (C, *spatial), floating.
+        label: in its own grid, with the file's own values; None without a label file.
+        digest: of the bytes of all files.
+    """
+
+    image: Volume
+    label: LabelMap | None
+    digest: str
+
+
+def read_case(case: Case) -> RawCase:
+    """Read image and label of a case, each file once. The label's grid is not compared with the image's.
+
+    Raises:
+        DataError: a file is absent or damaged, or the channels lie on different grids; the message names the
+            case and the files.
+    """
+    image, parts = _read_channels(case)
+    label = None
+    if case.label is not None:
+        data = _bytes_of(case, case.label)
+        parts.append(data)
+        try:
+            label = read_label(case.label, data)
+        except DataError as error:
+            raise _in_case(case, error) from error
+    return RawCase(image, label, content_hash(*parts))
+
+
+def read_image(case: Case) -> Volume:
+    """Read all channels of a case, (C, *spatial), floating.
+
+    Raises:
+        DataError: as in `read_case`.
+    """
+    return _read_channels(case)[0]
+
+
+def _read_channels(case: Case) -> tuple[Volume, list[bytes]]:
+    parts, volumes = [], []
+    for path in case.images:
+        data = _bytes_of(case, path)
+        parts.append(data)
+        try:
+            volumes.append(_floating(read_volume(path, data)))
+        except DataError as error:
+            raise _in_case(case, error) from error
+    _same_grid(case, [volume.geometry for volume in volumes])
+    if len(volumes) == 1:
+        return volumes[0], parts
+    return Volume(np.concatenate([volume.array for volume in volumes]), volumes[0].geometry), parts
+
+
+def _floating(volume: Volume) -> Volume:
+    if volume.array.dtype.kind == "f":
+        return volume
+    return Volume(volume.array.astype(np.float32), volume.geometry)
+
+
+def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
+    for path, grid in zip(case.images[1:], grids[1:], strict=True):
+        if grid.shape != grids[0].shape:
+            gap = f"{_times(grids[0].shape)} and {_times(grid.shape)} voxels"
+        elif (distance := grid.distance_mm(grids[0])) > _tolerance_mm(grids[0]):
+            gap = f"{distance:.3g} mm apart at the farthest corner"
+        else:
+            continue
+        raise DataError(
+            f"Case {case.id}: the channels {case.images[0]} and {path} lie on different grids ({gap}); "
+            "resample one onto the other."
+        )
+
+
+def _tolerance_mm(grid: Geometry) -> float:
+    return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+def _bytes_of(case: Case, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(
+            f"Case {case.id}: {path} does not exist; restore the file or take the case out of the data set."
+        ) from error
+    except OSError as error:
+        raise DataError(f"Case {case.id}: cannot read {path}: {error.strerror or error}.") from error
+
+
+def _in_case(case: Case, error: DataError) -> DataError:
+    return DataError(f"Case {case.id}: {error}")
