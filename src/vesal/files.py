@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,18 @@ def read_json(path: str | Path) -> Any:
         raise VesalError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
 
 
-def sweep(folder: Path) -> None:
-    """Delete what killed processes left half written in `folder`; nobody else may be writing there."""
+def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
+    """Delete what killed processes left half written in `folder`.
+
+    Where others may be writing at the same time, `older_than_s` spares what was touched in so many seconds.
+    """
     for stale in folder.rglob(f"{_TEMPORARY}*"):
-        stale.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - stale.stat().st_mtime >= older_than_s:
+                stale.unlink()
 
 
-def content_hash(*parts: bytes) -> str:
+def content_hash(*parts: bytes | memoryview) -> str:
     """A 128-bit BLAKE2b digest of the parts, in hexadecimal.
 
     >>> content_hash(b"scan") == content_hash(b"sc", b"an")

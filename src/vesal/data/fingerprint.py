@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from vesal.data.dataset import Case, Dataset
+from vesal.data.intensity import moments
+from vesal.data.labels import LabelSet
+from vesal.data.placement import nonzero_box
+from vesal.data.reading import read_case
+from vesal.errors import VesalError
+from vesal.files import content_hash
+from vesal.parallel import Progress, map_in_order
+from vesal.volume.volume import LabelMap, Volume
+
+#: Foreground intensities kept of a whole data set, and the bounds of one case's share: enough for the 0.5th
+#: percentile to rest on a hundred values, and few enough for the JSON to stay small.
+FOREGROUND_SAMPLES = 50_000
+_CASE_SAMPLES = (200, 5_000)
+
+#: Voxels from which a channel's percentiles are taken, evenly spread.
+_PERCENTILE_VOXELS = 100_000
+
+_BLOCK = 1 << 16
 
 
 class ChannelStatistics(BaseModel):
@@ -77,3 +102,140 @@ class Fingerprint(BaseModel):
     channels: tuple[str, ...]
     cases: tuple[CaseRecord, ...]
     failures: tuple[Failure, ...] = ()
+
+
+def fingerprint(
+    dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None
+) -> Fingerprint:
+    """Look at every annotated case once, in parallel threads.
+
+    Each file is read once. A case that cannot be read becomes a `Failure` and the others go on. The result is
+    the same whatever the number of workers.
+
+    Args:
+        dataset: its `cases` are looked at; `unlabelled` are not.
+        workers: threads; all CPUs if None.
+        progress: called with (done, total).
+    """
+    share = FOREGROUND_SAMPLES // max(1, len(dataset.cases))
+    samples = min(max(share, _CASE_SAMPLES[0]), _CASE_SAMPLES[1])
+    look = partial(_look, labels=dataset.labels, samples=samples)
+    found = list(map_in_order(look, dataset.cases, workers=workers, progress=progress))
+    return Fingerprint(
+        dataset=dataset.name,
+        channels=dataset.channels,
+        cases=tuple(record for record in found if isinstance(record, CaseRecord)),
+        failures=tuple(failure for failure in found if isinstance(failure, Failure)),
+    )
+
+
+def told(case: Case, error: Exception) -> Failure:
+    """The failure of a case, in a sentence that names it."""
+    message = (
+        str(error) if isinstance(error, VesalError) else f"cannot be read ({error or type(error).__name__})"
+    )
+    return Failure(id=case.id, message=message if case.id in message else f"Case {case.id}: {message}")
+
+
+def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
+    try:
+        raw = read_case(case)
+    except (VesalError, OSError, MemoryError) as error:
+        return told(case, error)
+    image, grid = raw.image, raw.image.geometry
+    start, stop = nonzero_box(image.array)
+    turn = grid.turn_to_ras()
+    counts = {} if raw.label is None else _value_counts(raw.label.array)
+    foreground = _sample_foreground(image, raw.label, labels, samples, seed=case.id)
+    same_shape = raw.label is not None and raw.label.geometry.shape == grid.shape
+    channels, nan_voxels = [], 0
+    for channel, values in zip(image.array, foreground, strict=True):
+        statistics, not_finite = _statistics(channel, values)
+        channels.append(statistics)
+        nan_voxels += not_finite
+    return CaseRecord(
+        id=case.id,
+        patient=case.patient,
+        shape=grid.shape,
+        spacing_mm=grid.spacing_mm,
+        axis_codes=grid.axis_codes,
+        affine=tuple(tuple(row) for row in grid.affine.tolist()),
+        ras_shape=tuple(grid.shape[axis] for axis in turn.order),
+        ras_spacing_mm=tuple(grid.spacing_mm[axis] for axis in turn.order),
+        crop_shape=tuple(stop[axis] - start[axis] for axis in turn.order),
+        label_shape=None if raw.label is None else raw.label.geometry.shape,
+        label_distance_mm=grid.distance_mm(raw.label.geometry)
+        if raw.label is not None and same_shape
+        else None,
+        voxels={label.name: counts.get(label.value, 0) for label in labels.labels} if counts else {},
+        undeclared=tuple(sorted(set(counts) - set(labels.values))),
+        nan_voxels=nan_voxels,
+        image_digest=_voxel_digest(image),
+        voxel_volume_mm3=grid.voxel_volume_mm3,
+        channels=tuple(channels),
+    )
+
+
+def _statistics(channel: NDArray[Any], foreground: NDArray[Any]) -> tuple[ChannelStatistics, int]:
+    """Of one channel (*spatial); and how many of its voxels are not finite."""
+    found = moments(channel)
+    flat = channel.ravel(order="K")
+    # A prime step cannot fall in with the length of the image's rows.
+    sample = flat[:: _prime_above(flat.size // _PERCENTILE_VOXELS)]
+    sample = sample[np.isfinite(sample)]
+    low, middle, high = np.percentile(sample, (0.5, 50, 99.5)) if sample.size else (0.0, 0.0, 0.0)
+    statistics = ChannelStatistics(
+        minimum=found.minimum,
+        maximum=found.maximum,
+        mean=found.mean,
+        std=found.std,
+        percentiles=(float(low), float(middle), float(high)),
+        foreground_samples=tuple(foreground.tolist()),
+    )
+    return statistics, found.not_finite
+
+
+def _sample_foreground(
+    image: Volume, label: LabelMap | None, labels: LabelSet, samples: int, seed: str
+) -> list[NDArray[Any]]:
+    """At most `samples` intensities of labelled voxels for each channel, drawn by a seed of the case's name."""
+    if label is None or label.geometry.shape != image.geometry.shape:
+        return [np.empty(0, np.float32)] * image.channels
+    drawn = label.array != labels.background
+    if labels.ignore is not None:
+        drawn &= label.array != labels.ignore
+    places = np.flatnonzero(drawn.ravel(order="F"))
+    if places.size > samples:
+        generator = np.random.default_rng(int(content_hash(seed.encode())[:16], 16))
+        places = places[np.sort(generator.choice(places.size, samples, replace=False, shuffle=False))]
+    where = np.unravel_index(places, label.array.shape, order="F")
+    found = [channel[where] for channel in image.array]
+    return [values[np.isfinite(values)] for values in found]
+
+
+def _value_counts(array: NDArray[Any]) -> dict[int, int]:
+    """Value -> number of voxels of an integer array."""
+    low, high = int(array.min()), int(array.max())
+    if high - low >= _BLOCK:
+        values, numbers = np.unique(array, return_counts=True)
+        return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
+    flat = array.ravel(order="K")
+    counts = np.zeros(high - low + 1, dtype=np.int64)
+    for first in range(0, flat.size, _BLOCK):
+        block = flat[first : first + _BLOCK].astype(np.int64)
+        counts += np.bincount(block - low, minlength=counts.size)
+    return {int(value) + low: int(counts[value]) for value in np.flatnonzero(counts)}
+
+
+def _voxel_digest(image: Volume) -> str:
+    """Of the decoded voxels in the files' own order: first axis fastest, float32."""
+    shape = str(image.array.shape).encode()
+    channels = (np.asarray(channel, dtype=np.float32).ravel(order="F") for channel in image.array)
+    return content_hash(shape, *(channel.data for channel in channels))
+
+
+def _prime_above(number: int) -> int:
+    """The smallest prime that is at least `number`, or 1."""
+    while number > 3 and any(number % divisor == 0 for divisor in range(2, int(number**0.5) + 1)):
+        number += 1
+    return max(1, number)

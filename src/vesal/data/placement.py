@@ -1,0 +1,130 @@
+"""Where a prepared array lies in its source: turn, crop, order of axes; and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.volume.geometry import Geometry, Turn
+
+Array = NDArray[Any]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """The lossless part of preparation, source array -> turned, cropped, axes in order, and its inverse.
+
+    What follows it, resampling from `crop_shape` to `shape` over the same field of view, is not in here.
+
+    Attributes:
+        source: grid of the scan as it was read.
+        turn: brings the source's axes nearest to RAS+; none in 2D.
+        crop_start, crop_stop: of the kept box, voxels along the turned axes.
+        slice_axis: which RAS axis comes first in the prepared array (2D plan of volumes), or None.
+        shape: spatial shape of the prepared array: (X, Y, Z), or (S, A, B) of a 2D plan (S = 1 in 2D).
+    """
+
+    source: Geometry
+    turn: Turn
+    crop_start: tuple[int, ...]
+    crop_stop: tuple[int, ...]
+    slice_axis: int | None
+    shape: tuple[int, ...]
+
+    @property
+    def crop_shape(self) -> tuple[int, ...]:
+        """Spatial shape of the box before resampling, in the prepared array's order of axes."""
+        sizes = [stop - start for start, stop in zip(self.crop_start, self.crop_stop, strict=True)]
+        return in_order(sizes, self.slice_axis, first=1)
+
+    def cut(self, array: Array) -> Array:
+        """(..., *source.shape) -> (..., *crop_shape); a view, not a copy."""
+        lead = array.ndim - self.source.ndim
+        box: tuple[Any, ...] = tuple(slice(a, b) for a, b in zip(self.crop_start, self.crop_stop, strict=True))
+        cropped = self.turn.apply(array)[..., *box]
+        if self.source.ndim == 2:
+            return np.expand_dims(cropped, lead)
+        return cropped if self.slice_axis is None else np.moveaxis(cropped, lead + self.slice_axis, lead)
+
+    def paste(self, array: Array, fill: float = 0) -> Array:
+        """(..., *crop_shape) -> (..., *source.shape): the inverse of `cut`, with `fill` outside the box.
+
+        Raises:
+            ValueError: the array does not end with `crop_shape`.
+        """
+        if tuple(array.shape[-3:]) != self.crop_shape:
+            raise ValueError(f"array {array.shape} does not end with the cropped shape {self.crop_shape}")
+        whole = np.full((*array.shape[:-3], *self.source.shape), fill, dtype=array.dtype)
+        self.cut(whole)[...] = array
+        return whole
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "source": self.source.to_dict(),
+            "order": list(self.turn.order),
+            "flips": list(self.turn.flips),
+            "crop_start": list(self.crop_start),
+            "crop_stop": list(self.crop_stop),
+            "slice_axis": self.slice_axis,
+            "shape": list(self.shape),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Placement:
+        """The inverse of `to_dict`."""
+        return cls(
+            source=Geometry.from_dict(value["source"]),
+            turn=Turn(tuple(value["order"]), tuple(value["flips"])),
+            crop_start=tuple(value["crop_start"]),
+            crop_stop=tuple(value["crop_stop"]),
+            slice_axis=value["slice_axis"],
+            shape=tuple(value["shape"]),
+        )
+
+
+def in_order(axes: Sequence[Value], slice_axis: int | None, first: Value) -> tuple[Value, ...]:
+    """Values of the turned axes in the prepared array's order; `first` stands for the axis that 2D lacks.
+
+    >>> in_order([320, 300, 15], 2, first=1), in_order([64, 48], None, first=1)
+    ((15, 320, 300), (1, 64, 48))
+    """
+    if len(axes) == 2:
+        return (first, *axes)
+    if slice_axis is None:
+        return tuple(axes)
+    return (axes[slice_axis], *(value for axis, value in enumerate(axes) if axis != slice_axis))
+
+
+def nonzero_box(image: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(start, stop) of the smallest box that holds every voxel at which any channel of (C, *S) is not 0.
+
+    An image of zeros keeps all its voxels. Not finite voxels count as not zero.
+
+    >>> image = np.zeros((1, 4, 5)); image[0, 1:3, 2] = 7
+    >>> nonzero_box(image)
+    ((1, 2), (3, 3))
+    """
+    spatial = image.shape[1:]
+    start, stop = [0] * len(spatial), list(spatial)
+    # Slices are looked at from the faces inwards, along the axis that is slowest in memory first: usually a
+    # few slices of contiguous memory decide, and what they cut away no later axis has to read.
+    for axis in np.argsort([-abs(step) for step in image.strides[1:]], kind="stable"):
+        while start[axis] < stop[axis] and not _slice(image, start, stop, axis, start[axis]).any():
+            start[axis] += 1
+        if start[axis] == stop[axis]:
+            return (0,) * len(spatial), tuple(spatial)
+        while not _slice(image, start, stop, axis, stop[axis] - 1).any():
+            stop[axis] -= 1
+    return tuple(start), tuple(stop)
+
+
+def _slice(image: Array, start: list[int], stop: list[int], axis: int, index: int) -> Array:
+    box = [slice(a, b) for a, b in zip(start, stop, strict=True)]
+    box[axis] = slice(index, index + 1)
+    return image[(slice(None), *box)]
