@@ -80,6 +80,8 @@ def _folder_pairs(root: Path) -> list[tuple[Path, Path]]:
     """(images, labels) folders that share at least one case; those called 'train' first, then outer ones."""
     pairs = []
     for parent in folders_below(root, _DEPTH):
+        if parent != root and (parent / "dataset.json").exists():
+            continue  # a data set of its own
         folders = [path for path in visible(parent) if path.is_dir()]
         truths = [path for path in folders if _words(path.name) & _LABEL_WORDS]
         others = [path for path in folders if path not in truths]

@@ -12,6 +12,7 @@ from vesal.data.dataset import Case
 from vesal.errors import DataError
 from vesal.files import content_hash
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.payload import read_bytes
 from vesal.volume.reading import read_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -107,13 +108,9 @@ def _times(shape: tuple[int, ...]) -> str:
 
 def _bytes_of(case: Case, path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(
-            f"Case {case.id}: {path} does not exist; restore the file or take the case out of the data set."
-        ) from error
-    except OSError as error:
-        raise DataError(f"Case {case.id}: cannot read {path}: {error.strerror or error}.") from error
+        return read_bytes(path)
+    except DataError as error:
+        raise _in_case(case, error) from error
 
 
 def _in_case(case: Case, error: DataError) -> DataError:

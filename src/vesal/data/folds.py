@@ -1,0 +1,297 @@
+"""Splits that do not leak: patients and identical scans stay on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from vesal.data.dataset import Case
+from vesal.data.fingerprint import Fingerprint
+from vesal.errors import DataError, UsageError, VesalError
+from vesal.files import read_json, write_text
+
+_EXCHANGES = 5000  # tries to improve the balance; a try costs some 20 microseconds
+
+
+class Folds(BaseModel):
+    """A partition of case ids: fold k validates on its own part and trains on all others.
+
+    Attributes:
+        seed: that it was drawn with.
+        parts: case ids of each fold's validation set, sorted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int
+    parts: tuple[tuple[str, ...], ...]
+
+    @model_validator(mode="after")
+    def _partition(self) -> Folds:
+        every = [name for part in self.parts for name in part]
+        if len(set(every)) != len(every):
+            twice = next(name for name in every if every.count(name) > 1)
+            raise ValueError(f"case {twice} is in two folds")
+        if len(self.parts) < 2 or not all(self.parts):
+            raise ValueError("there must be at least two folds, none of them empty")
+        return self
+
+    @property
+    def count(self) -> int:
+        """How many folds there are."""
+        return len(self.parts)
+
+    def validation(self, fold: int) -> tuple[str, ...]:
+        """Case ids that fold `fold` (from 0) validates on."""
+        return self.parts[self._known(fold)]
+
+    def train(self, fold: int) -> tuple[str, ...]:
+        """Case ids that fold `fold` (from 0) trains on."""
+        own = self._known(fold)
+        return tuple(sorted(name for k, part in enumerate(self.parts) for name in part if k != own))
+
+    def save(self, path: str | Path) -> None:
+        """Write as indented JSON."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Folds:
+        """Read what `save` wrote, or nnU-Net's splits_final.json (a list of {"train": [...], "val": [...]}).
+
+        Raises:
+            VesalError: the file is absent or damaged, or a case is in two folds.
+        """
+        value = read_json(path)
+        if isinstance(value, list) and all(isinstance(part, dict) and "val" in part for part in value):
+            value = {"seed": 0, "parts": [part["val"] for part in value]}
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise VesalError(
+                f"{path} is not a split into folds ({reason}); delete it to draw a new one."
+            ) from error
+
+    def _known(self, fold: int) -> int:
+        if not 0 <= fold < self.count:
+            raise UsageError(f"There is no fold {fold}; choose one of 0 to {self.count - 1}.")
+        return fold
+
+
+def make_folds(
+    cases: Sequence[Case],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    together: Iterable[Collection[str]] = (),
+    present: Mapping[str, Collection[str]] | None = None,
+) -> Folds:
+    """Draw folds in which nobody is on two sides.
+
+    Cases of one patient and cases of one group in `together` (identical scans) stay together, also in chains.
+    Folds have as equal numbers of cases as such groups allow, and as equal numbers of cases with each class as
+    that leaves room for. The result depends on the seed and the cases, not on the order in which they come.
+
+    Args:
+        cases: to be split.
+        folds: how many.
+        seed: of the draw.
+        together: groups of case ids, such as `check.duplicate_groups` finds.
+        present: case id -> classes that occur in it, such as `present_classes` gives, to balance them.
+
+    Raises:
+        UsageError: there are fewer groups than folds, or fewer than two folds.
+    """
+    groups = _groups(cases, together)
+    if folds < 2:
+        raise UsageError(f"{folds} folds are no split; ask for at least 2, or train on all cases.")
+    if len(groups) < folds:
+        raise UsageError(
+            f"{folds} folds need at least {folds} patients, but the {len(cases)} cases are of {len(groups)} "
+            "(identical scans count as one); "
+            + (
+                f"ask for {len(groups)} folds or train on all cases."
+                if len(groups) > 1
+                else "train on all cases."
+            )
+        )
+    generator = np.random.default_rng([seed, folds])
+    order = generator.permutation(len(groups))
+    groups = [groups[i] for i in order]
+    loads = _loads(groups, present or {})
+    fold_of = _assign(loads, folds, generator)
+    parts = [sorted(name for group, k in zip(groups, fold_of, strict=True) if k == fold for name in group)
+             for fold in range(folds)]  # fmt: skip
+    return Folds(seed=seed, parts=tuple(tuple(part) for part in parts))
+
+
+def check_split(
+    cases: Sequence[Case],
+    train: Iterable[str],
+    validation: Iterable[str],
+    *,
+    together: Iterable[Collection[str]] = (),
+) -> None:
+    """Refuse a split that has the same case, patient or scan on both sides.
+
+    Raises:
+        DataError: names a leaking pair and why they belong together, or a case that is not among `cases`.
+    """
+    patients = {case.id: case.patient for case in cases}
+    sides = (sorted(set(train)), sorted(set(validation)))
+    for name in sides[0] + sides[1]:
+        if name not in patients:
+            raise DataError(
+                f"The split names case {name}, which the data set does not have; draw the folds anew."
+            )
+    linked = [set(group) for group in together]
+    group_of = {name: group for group in _groups(cases, linked) for name in group}
+    trained = {group_of[name] for name in sides[0]}
+    for name in sides[1]:
+        if (group := group_of[name]) in trained:
+            left, right = ([each for each in side if each in group] for side in sides)
+            raise DataError(_leak(*_closest(left, right, patients, linked), patients, linked))
+
+
+def present_classes(fingerprint: Fingerprint) -> dict[str, tuple[str, ...]]:
+    """Case id -> names of the labels that have voxels in it."""
+    return {
+        record.id: tuple(name for name, count in record.voxels.items() if count > 0)
+        for record in fingerprint.cases
+    }
+
+
+# --- groups ------------------------------------------------------------------------------------------------
+
+
+def _groups(cases: Sequence[Case], together: Iterable[Collection[str]]) -> list[tuple[str, ...]]:
+    """Case ids that must stay together, joined over patients and `together`; all in sorted order."""
+    by_patient: dict[str, list[str]] = {}
+    for case in cases:
+        by_patient.setdefault(case.patient, []).append(case.id)
+    root = {case.id: case.id for case in cases}
+
+    def find(name: str) -> str:
+        while root.setdefault(name, name) != name:
+            root[name] = root[root[name]]
+            name = root[name]
+        return name
+
+    for group in [*by_patient.values(), *together]:
+        for first, second in pairwise(group):
+            root[find(first)] = find(second)
+    groups: dict[str, list[str]] = {}
+    for case in cases:
+        groups.setdefault(find(case.id), []).append(case.id)
+    return sorted(tuple(sorted(group)) for group in groups.values())
+
+
+def _closest(
+    left: Sequence[str], right: Sequence[str], patients: Mapping[str, str], together: Sequence[set[str]]
+) -> tuple[str, str]:
+    """A pair over the two sides that belongs together directly if there is one, else through a third case."""
+    pairs = [(a, b) for a in left for b in right]
+    direct = [pair for pair in pairs if pair[0] == pair[1]]
+    direct += [pair for pair in pairs if any(set(pair) <= group for group in together)]
+    direct += [pair for pair in pairs if patients[pair[0]] == patients[pair[1]]]
+    return (direct or pairs)[0]
+
+
+def _leak(a: str, b: str, patients: Mapping[str, str], together: Sequence[set[str]]) -> str:
+    if a == b:
+        return f"Case {a} is both in training and in validation; take it out of one."
+    if any({a, b} <= group for group in together):
+        why = "are the same scan"
+    elif patients[a] == patients[b]:
+        why = f"are of one patient ({patients[a]})"
+    else:
+        why = "belong together through other cases of their patients or identical scans"
+    return (
+        f"The split leaks: {a} (training) and {b} (validation) {why}; "
+        "move both to one side or draw the folds anew."
+    )
+
+
+# --- balance -----------------------------------------------------------------------------------------------
+
+
+def _loads(groups: Sequence[tuple[str, ...]], present: Mapping[str, Collection[str]]) -> NDArray[np.float64]:
+    """(groups, 1 + classes): cases of each group, and cases with each class."""
+    classes = sorted({name for group in groups for case in group for name in present.get(case, ())})
+    columns = {name: i + 1 for i, name in enumerate(classes)}
+    loads = np.zeros((len(groups), 1 + len(classes)))
+    for row, group in enumerate(groups):
+        loads[row, 0] = len(group)
+        for case in group:
+            for name in present.get(case, ()):
+                loads[row, columns[name]] += 1
+    return loads
+
+
+def _assign(loads: NDArray[np.float64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """A fold for each group: large groups and rare classes first, each where it fits best; then exchanges."""
+    rarity = (loads[:, 1:] / np.maximum(loads[:, 1:].sum(axis=0), 1)).max(axis=1, initial=0)
+    fold_of = np.full(len(loads), -1)
+    totals = np.zeros((folds, loads.shape[1]))
+    balance = _Balance(loads, folds)
+    for row in sorted(range(len(loads)), key=lambda i: (-loads[i, 0], -rarity[i])):
+        lightest = np.flatnonzero(totals[:, 0] == totals[:, 0].min())
+        best = min(lightest, key=lambda k: balance.uneven(totals[k] + loads[row]) - balance.uneven(totals[k]))
+        fold_of[row] = best
+        totals[best] += loads[row]
+    cost = balance.cost(totals)
+    for _ in range(_EXCHANGES):
+        if cost[0] == 0 and cost[1] <= balance.least:
+            break
+        fold_of, totals, cost = _exchange(loads, fold_of, totals, cost, balance, generator)
+    return fold_of
+
+
+def _exchange(
+    loads: NDArray[np.float64],
+    fold_of: NDArray[np.int64],
+    totals: NDArray[np.float64],
+    cost: tuple[float, float],
+    balance: _Balance,
+    generator: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[float, float]]:
+    """Move one group, or let two groups change places, if that is better."""
+    a, b = generator.integers(len(loads), size=2)
+    target = int(generator.integers(len(totals)))
+    trial, sums = fold_of.copy(), totals.copy()
+    exchange = [(a, int(fold_of[b])), (b, int(fold_of[a]))]
+    moves = exchange if generator.random() < 0.5 else [(a, target)]
+    for row, fold in moves:
+        sums[trial[row]] -= loads[row]
+        sums[fold] += loads[row]
+        trial[row] = fold
+    better = sums[:, 0].min() > 0 and (now := balance.cost(sums)) < cost
+    return (trial, sums, now) if better else (fold_of, totals, cost)
+
+
+class _Balance:
+    """How uneven folds are: first by numbers of cases, beyond what whole groups make inevitable, then by classes."""
+
+    def __init__(self, loads: NDArray[np.float64], folds: int) -> None:
+        self.mean = loads.sum(axis=0) / folds
+        # A fold may be off by half a usual group; with single cases that is the rounding of the mean.
+        self.slack = max(0.999, median(loads[:, 0].tolist()) / 2)
+        #: Nothing is better than the rounding of the means.
+        rounding = self.mean - np.floor(self.mean)
+        spread = folds * rounding * (1 - rounding) / np.maximum(self.mean, 1) ** 2
+        self.least = float(spread.sum()) + 1e-8
+
+    def cost(self, totals: NDArray[np.float64]) -> tuple[float, float]:
+        """(beyond the slack in cases, squared relative deviations of cases and classes); smaller is better."""
+        beyond = np.maximum(np.abs(totals[:, 0] - self.mean[0]) - self.slack, 0).sum()
+        return round(float(beyond), 9), round(float(self.uneven(totals).sum()), 9)
+
+    def uneven(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Squared deviation from the mean of each fold, relative to it, over cases and classes."""
+        return (((totals - self.mean) / np.maximum(self.mean, 1)) ** 2).sum(axis=-1)
