@@ -1,0 +1,405 @@
+"""Pictures of scans: three planes with contours, channels side by side, truth beside prediction, the showcase.
+
+Every picture is drawn on its own Figure with the Agg canvas, never through pyplot, so threads may draw at the
+same time, and returned as the bytes of a PNG that hold no date. No text is read as mathematics: a case may be
+called 'a$b'.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.labels import LabelSet
+from vesal.report.colours import SCAN, class_colours, mixed
+from vesal.report.layout import GAP, TITLE, Rectangle, arrange, grid
+from vesal.report.planes import Convention, Plane, cut_planes
+from vesal.report.render import Camera, render_surfaces
+from vesal.volume.volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Pixels an inch of every picture; sizes below are in inches.
+DPI = 130
+_LEGEND = 0.30
+_DASHES = (0, (2.6, 1.7))
+#: Colour of the letters that name the patient's directions.
+_DIRECTION = "#f4d35e"
+
+
+def planes_picture(
+    volume: Volume,
+    labels: LabelSet,
+    *,
+    truth: NDArray[np.uint8] | None = None,
+    prediction: NDArray[np.uint8] | None = None,
+    channel: int = 0,
+    margin_mm: float | None = None,
+    convention: Convention = "radiological",
+    width: float = 9.0,
+) -> bytes:
+    """Three orthogonal slices (or one 2D image) at one scale, with the contours of each class.
+
+    Args:
+        volume: image (C, *spatial), any orientation.
+        labels: names and colours of the classes.
+        truth: contiguous label map (*spatial), drawn solid.
+        prediction: likewise, drawn dashed and lighter.
+        channel: which channel to show.
+        margin_mm: how much to show around the labels; None shows the whole slices.
+        convention: radiological or neurological; the picture says which.
+        width: inches at DPI.
+
+    Returns:
+        PNG bytes.
+    """
+    maps = [map_ for map_ in (truth, prediction) if map_ is not None]
+    planes = cut_planes(volume, maps, channel=channel, margin_mm=margin_mm, convention=convention)
+    rectangles, height = arrange([plane.size_mm for plane in planes], width, 0.5 * width)
+    flat = volume.geometry.ndim == 2
+    figure = new_figure(width, height + _LEGEND, SCAN.paper)
+    for number, (plane, rectangle) in enumerate(zip(planes, rectangles, strict=True)):
+        axes = _add_axes(figure, rectangle, bottom=_LEGEND)
+        _draw_plane(axes, plane, labels, truth is not None, prediction is not None)
+        if number == 0 and not flat:
+            _scale_bar(axes, plane)
+    note = "" if flat else _convention_note(convention)
+    _legend(figure, labels, maps, truth is not None, prediction is not None, note)
+    return to_png(figure)
+
+
+def channels_picture(
+    volume: Volume,
+    labels: LabelSet,
+    names: Sequence[str],
+    *,
+    truth: NDArray[np.uint8] | None = None,
+    margin_mm: float | None = None,
+    convention: Convention = "radiological",
+    width: float = 9.0,
+) -> bytes:
+    """All channels of a scan side by side in the axial slice richest in labels, contours on each.
+
+    Args:
+        volume: image (C, *spatial).
+        labels: names and colours of the classes.
+        names: of the channels.
+        truth: contiguous label map (*spatial).
+        margin_mm, convention, width: as in `planes_picture`.
+
+    Returns:
+        PNG bytes.
+    """
+    maps = [] if truth is None else [truth]
+    planes = [
+        cut_planes(volume, maps, channel=channel, margin_mm=margin_mm, convention=convention)[0]
+        for channel in range(volume.channels)
+    ]
+    rectangles, height = grid([plane.size_mm for plane in planes], width)
+    figure = new_figure(width, height + _LEGEND, SCAN.paper)
+    for plane, rectangle, name in zip(planes, rectangles, names, strict=True):
+        axes = _add_axes(figure, rectangle, bottom=_LEGEND)
+        _draw_plane(axes, plane, labels, truth is not None, False, title=name)
+    note = "" if volume.geometry.ndim == 2 else _convention_note(convention)
+    _legend(figure, labels, maps, truth is not None, False, note)
+    return to_png(figure)
+
+
+def surfaces_picture(
+    maps: Sequence[NDArray[np.uint8]],
+    titles: Sequence[str],
+    volume: Volume,
+    labels: LabelSet,
+    *,
+    camera: Camera | None = None,
+    width: float = 7.0,
+) -> bytes:
+    """Shaded surfaces of label maps side by side, such as truth and prediction, with the patient's axes.
+
+    Args:
+        maps: contiguous label maps (X, Y, Z) on the grid of `volume`.
+        titles: one a map.
+        volume: gives the geometry.
+        labels: names and colours of the classes.
+        camera: where the viewer stands.
+        width: inches at DPI.
+
+    Returns:
+        PNG bytes.
+    """
+    camera = camera or Camera()
+    side = (width - GAP * (len(maps) + 1)) / len(maps)
+    pictures = render_surfaces(maps, volume.geometry, labels, size=round(side * DPI), camera=camera)
+    figure = new_figure(width, side + TITLE + _LEGEND + GAP, SCAN.paper)
+    for number, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        axes = _add_axes(figure, (GAP + number * (side + GAP), 0, side, side), bottom=_LEGEND)
+        _draw_surface(axes, picture, title)
+        if number == 0:
+            _compass(axes, camera)
+    _legend(figure, labels, maps, False, False, "")
+    return to_png(figure)
+
+
+def showcase(
+    scan: Volume,
+    truth: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    labels: LabelSet,
+    *,
+    caption: str = "",
+    channel: int = 0,
+    margin_mm: float | None = None,
+    camera: Camera | None = None,
+    width: float = 10.0,
+) -> bytes:
+    """A wide picture of one result: three planes with contours, then the surfaces of truth and prediction.
+
+    Args:
+        scan: image (C, X, Y, Z).
+        truth, prediction: contiguous label maps (X, Y, Z).
+        labels: names and colours of the classes.
+        caption: such as 'Dice 0.93', at the lower right.
+        channel, margin_mm, camera, width: as in the other pictures.
+
+    Returns:
+        PNG bytes.
+    """
+    camera = camera or Camera()
+    planes = cut_planes(scan, [truth, prediction], channel=channel, margin_mm=margin_mm)
+    flat_width = width * 0.6
+    rectangles, height = arrange([plane.size_mm for plane in planes], flat_width, 0.42 * width)
+    side = (width - flat_width - 2 * GAP) / 2
+    tall = max(height, side + TITLE)
+    figure = new_figure(width, tall + _LEGEND, SCAN.paper)
+    for number, (plane, (x, y, w, h)) in enumerate(zip(planes, rectangles, strict=True)):
+        axes = _add_axes(figure, (x, y + (tall - height) / 2, w, h), bottom=_LEGEND)
+        _draw_plane(axes, plane, labels, True, True)
+        if number == 0:
+            _scale_bar(axes, plane)
+    pictures = render_surfaces(
+        [truth, prediction], scan.geometry, labels, size=round(side * DPI), camera=camera
+    )
+    for number, (picture, title) in enumerate(zip(pictures, ("truth", "prediction"), strict=True)):
+        x = flat_width + GAP + number * (side + GAP)
+        axes = _add_axes(figure, (x, (tall - TITLE - side) / 2, side, side), bottom=_LEGEND)
+        _draw_surface(axes, picture, title)
+        if number == 0:
+            _compass(axes, camera)
+    _legend(figure, labels, [truth, prediction], True, True, caption)
+    return to_png(figure)
+
+
+# --- the parts -----------------------------------------------------------------------------------------
+
+
+def new_figure(width: float, height: float, paper: str) -> Figure:
+    """An empty figure in inches with its own Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=paper)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG bytes without a date or a version, so the same picture gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(
+        buffer, format="png", dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None}
+    )
+    return buffer.getvalue()
+
+
+def _add_axes(figure: Figure, rectangle: Rectangle, bottom: float) -> Axes:
+    width, height = figure.get_size_inches()
+    x, y, w, h = rectangle
+    axes = figure.add_axes((x / width, (y + bottom) / height, w / width, h / height))
+    axes.set_axis_off()
+    return axes
+
+
+def _draw_plane(
+    axes: Axes,
+    plane: Plane,
+    labels: LabelSet,
+    has_truth: bool,
+    has_prediction: bool,
+    title: str | None = None,
+) -> None:
+    width, height = plane.size_mm
+    axes.imshow(
+        plane.image,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(0, width, height, 0),
+        aspect="auto",
+        interpolation="bicubic",
+    )
+    maps = list(plane.maps)
+    truth_masks = labels.masks(maps.pop(0)) if has_truth else None
+    prediction_masks = labels.masks(maps.pop(0)) if has_prediction else None
+    for number, colour in enumerate(class_colours(labels)):
+        bright = mixed(colour, "#ffffff", 0.15)
+        if truth_masks is not None:
+            _contour(axes, plane, truth_masks[number], bright, dashed=False)
+        if prediction_masks is not None:
+            tint = mixed(colour, "#ffffff", 0.6) if has_truth else bright
+            _contour(axes, plane, prediction_masks[number], tint, dashed=has_truth)
+    if title is None:
+        title = f"{plane.name}  {plane.index + 1} of {plane.count}" if plane.name else ""
+    _say(axes, 0, 1, title, SCAN.faint, ha="left", va="bottom", shift=(1, 4))
+    edges = (
+        (0, 0.5, "left", "center"),
+        (1, 0.5, "right", "center"),
+        (0.5, 1, "center", "top"),
+        (0.5, 0, "center", "bottom"),
+    )
+    for letter, (x, y, ha, va) in zip(plane.letters, edges, strict=True):
+        inwards = (6 * (0.5 - x), 6 * (0.5 - y))
+        _say(axes, x, y, letter, _DIRECTION, ha=ha, va=va, shift=inwards, weight="bold", edge=True)
+
+
+def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, dashed: bool) -> None:
+    """The outline of a mask, closed where the mask touches the border; where it would meet halfway to air."""
+    if not mask.any():
+        return
+    from contourpy import contour_generator
+    from matplotlib.collections import LineCollection
+
+    row_mm, column_mm = plane.pixel_mm
+    lines: list[Any] = list(contour_generator(z=np.pad(mask, 1).astype(np.float32)).lines(0.5))
+    # One pixel of padding, and a voxel's centre half a voxel from its corner.
+    paths = [(line - 0.5) * np.array([column_mm, row_mm]) for line in lines]
+    width, height = plane.size_mm
+    if not dashed:
+        axes.imshow(
+            np.where(mask[..., None], _rgba(colour, 0.11), 0.0),
+            extent=(0, width, height, 0), aspect="auto", interpolation="nearest",
+        )  # fmt: skip
+    axes.add_collection(
+        LineCollection(
+            paths, colors=colour, linewidths=1.2 if dashed else 1.5, capstyle="butt",
+            linestyles=[_DASHES] if dashed else "solid",
+        ),
+        autolim=False,
+    )  # fmt: skip
+
+
+def _rgba(colour: str, alpha: float) -> tuple[float, float, float, float]:
+    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    return red, green, blue, alpha
+
+
+def _draw_surface(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
+    axes.imshow(picture, interpolation="nearest", aspect="auto")
+    _say(axes, 0.5, 1, title, SCAN.faint, ha="center", va="bottom", shift=(0, 4))
+
+
+def _compass(axes: Axes, camera: Camera) -> None:
+    """Where the patient's left, front and head are in a surface picture."""
+    right, up, viewer = camera.axes()
+    centre, length = np.array([0.11, 0.12]), 0.065
+    for letter, direction in (("L", (-1, 0, 0)), ("A", (0, 1, 0)), ("S", (0, 0, 1))):
+        tip = np.array([right @ direction, up @ direction])
+        colour = mixed(_DIRECTION, SCAN.paper, 0.0 if viewer @ np.array(direction) > -0.3 else 0.5)
+        end = centre + length * tip
+        axes.plot(*zip(centre, end, strict=True), transform=axes.transAxes, color=colour, linewidth=1.4)
+        at = centre + (length + 0.035) * tip / max(float(np.linalg.norm(tip)), 0.5)
+        _say(axes, at[0], at[1], letter, colour, ha="center", va="center", weight="bold")
+
+
+def _scale_bar(axes: Axes, plane: Plane) -> None:
+    """A bar of a round length, at most a quarter of the picture, in the lower left corner."""
+    width, height = plane.size_mm
+    length = max((length for length in (1, 2, 5, 10, 20, 50, 100, 200) if length <= width / 4), default=0)
+    if not length:
+        return
+    from matplotlib.patheffects import withStroke
+
+    x, y = 0.03 * width, height - 0.03 * width
+    line = axes.plot([x, x + length], [y, y], color=SCAN.ink, linewidth=2, solid_capstyle="butt")[0]
+    line.set_path_effects([withStroke(linewidth=3.4, foreground="#000000a0")])
+    text = axes.text(
+        x,
+        y - 0.015 * height,
+        f"{length} mm",
+        color=SCAN.ink,
+        fontsize=7.5,
+        ha="left",
+        va="bottom",
+        parse_math=False,
+    )
+    text.set_path_effects([withStroke(linewidth=2, foreground="#000000a0")])
+
+
+def _legend(
+    figure: Figure,
+    labels: LabelSet,
+    maps: Sequence[NDArray[np.uint8]],
+    truth: bool,
+    prediction: bool,
+    note: str,
+) -> None:
+    """One line under the picture: a swatch a class, what solid and dashed mean, and a note at the right."""
+    axes = figure.add_axes((0, 0, 1, _LEGEND / figure.get_figheight()))
+    axes.set_axis_off()
+    width = float(figure.get_figwidth())
+    axes.set_xlim(0, width)
+    axes.set_ylim(0, 1)
+    style: dict[str, Any] = {"va": "center_baseline", "parse_math": False}
+    noted = axes.text(width - 0.12, 0.5, note, color=SCAN.faint, fontsize=7.5, ha="right", **style)
+    entries: list[tuple[str, str, Any]] = []
+    if maps:
+        named = zip(labels.classes, class_colours(labels), strict=True)
+        entries = [(name, mixed(colour, "#ffffff", 0.15), None) for name, colour in named]
+    if truth and prediction:
+        entries += [("truth", SCAN.ink, "-"), ("prediction", SCAN.ink, _DASHES)]
+    x, room = 0.14, width - 0.3 - _inches(figure, noted)
+    for number, (name, colour, line) in enumerate(entries):
+        name = name if len(name) <= 28 else name[:27] + "…"
+        start = 0.18 if line is None else 0.34
+        text = axes.text(x + start, 0.5, name, color=SCAN.ink, fontsize=8, **style)
+        end = x + start + _inches(figure, text)
+        if end > room:
+            text.set(text=f"and {len(entries) - number} more", color=SCAN.faint, x=x)
+            break
+        if line is None:
+            axes.plot([x + 0.05], [0.5], marker="s", markersize=6, color=colour)
+        else:
+            axes.plot([x, x + 0.26], [0.5, 0.5], color=colour, linewidth=1.4, linestyle=line)
+        x = end + 0.2
+
+
+def _inches(figure: Figure, text: Any) -> float:
+    """The width of a text as it will be drawn."""
+    return float(text.get_window_extent(figure.canvas.get_renderer()).width) / DPI  # type: ignore[attr-defined]
+
+
+def _say(
+    axes: Axes, x: float, y: float, text: str, colour: str, *, ha: str, va: str,
+    shift: tuple[float, float] = (0, 0), weight: str = "normal", edge: bool = False,
+) -> None:  # fmt: skip
+    """Text at a fraction of the axes, shifted by points."""
+    if not text:
+        return
+    from matplotlib.patheffects import withStroke
+
+    artist = axes.annotate(
+        text, (x, y), xycoords="axes fraction", xytext=shift, textcoords="offset points", color=colour,
+        fontsize=8, ha=ha, va=va, fontweight=weight, annotation_clip=False, parse_math=False,
+    )  # fmt: skip
+    if edge:
+        artist.set_path_effects([withStroke(linewidth=2, foreground="#000000b0")])
+
+
+def _convention_note(convention: Convention) -> str:
+    side = "left" if convention == "radiological" else "right"
+    return f"{convention}: the patient's right is on the {side}"

@@ -1,0 +1,112 @@
+"""Surfaces: shapes in, shaded pictures out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vesal.data.labels import LabelSet
+from vesal.report.render import Camera, render_surfaces, surface
+from vesal.volume.geometry import Geometry
+
+LABELS = LabelSet.from_values({"background": 0, "inner": 1, "outer": 2})
+
+
+def ball(shape: tuple[int, ...], spacing: tuple[float, ...], centre_mm: tuple[float, ...], radius_mm: float):
+    grid = np.stack(
+        np.meshgrid(*[np.arange(n) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij")
+    )
+    offset = grid - np.array(centre_mm).reshape(3, 1, 1, 1)
+    return (offset**2).sum(axis=0) <= radius_mm**2
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 4.0), (2.0, 1.0, 1.5)])
+def test_the_surface_of_a_ball_lies_at_its_radius_around_its_centre_whatever_the_spacing(spacing):
+    shape = tuple(int(60 / step) for step in spacing)
+    mesh = surface(ball(shape, spacing, (30, 28, 32), 18), Geometry.from_spacing(shape, spacing))
+    distance = np.linalg.norm(mesh.vertices - [30, 28, 32], axis=1)
+    assert distance.mean() == pytest.approx(18, abs=0.6 + max(spacing) / 4)
+    assert np.allclose(mesh.vertices.mean(axis=0), [30, 28, 32], atol=max(spacing) / 2)
+
+
+def test_normals_point_outwards_under_a_mirroring_affine_too():
+    mask = ball((40, 40, 40), (1, 1, 1), (20, 20, 20), 12)
+    for affine in (np.diag([1.0, 1, 1, 1]), np.diag([-1.0, 1, 1, 1])):
+        mesh = surface(mask, Geometry(mask.shape, affine))
+        outwards = mesh.vertices - mesh.vertices.mean(axis=0)
+        assert (mesh.normals * outwards).sum(axis=1).min() > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 7, 3), (2, 2, 40)])
+def test_a_speck_still_has_a_surface(shape):
+    mask = np.zeros((12, 12, 44), dtype=bool)
+    mask[tuple(slice(1, 1 + n) for n in shape)] = True
+    mesh = surface(mask, Geometry.from_spacing(mask.shape, (1, 1, 1)))
+    assert len(mesh.faces) > 4
+
+
+def test_an_empty_mask_has_no_surface_and_an_empty_map_is_a_transparent_picture():
+    geometry = Geometry.from_spacing((8, 8, 8), (1, 1, 1))
+    assert surface(np.zeros((8, 8, 8), dtype=bool), geometry) is None
+    pictures = render_surfaces([np.zeros((8, 8, 8), dtype=np.uint8)], geometry, LABELS, size=32)
+    assert pictures[0].shape == (32, 32, 4)
+    assert not pictures[0].any()
+
+
+def test_a_ball_is_round_filled_and_shaded_from_the_upper_left():
+    label = ball((40, 40, 40), (1, 1, 1), (20, 20, 20), 14).astype(np.uint8)
+    picture = render_surfaces([label], Geometry.from_spacing(label.shape, (1, 1, 1)), LABELS, size=120)[0]
+    covered = picture[..., 3] > 128
+    assert covered.mean() == pytest.approx(np.pi / 4 * 0.92**2, abs=0.03)
+    assert covered[60, 10:110].all()
+    brightness = picture[..., :3].sum(axis=-1).astype(int)
+    assert brightness[35, 40] > brightness[90, 80] + 60
+
+
+def test_the_patients_left_is_on_the_right_of_the_page_seen_from_the_front():
+    label = np.zeros((30, 30, 30), dtype=np.uint8)
+    label[4:8, 12:18, 12:18] = 1  # low x: the patient's left
+    label[22:26, 12:18, 12:18] = 2
+    geometry = Geometry.from_spacing(label.shape, (1, 1, 1))
+    picture = render_surfaces([label], geometry, LABELS, size=100, camera=Camera(0, 0))[0].astype(int)
+    # 'inner' is orange, 'outer' is blue.
+    assert picture[50, 85, 0] > picture[50, 85, 2]
+    assert picture[50, 15, 2] > picture[50, 15, 0]
+
+
+def test_the_nearer_of_two_hides_the_other():
+    label = np.zeros((30, 30, 30), dtype=np.uint8)
+    label[10:20, 2:10, 10:20] = 1
+    label[10:20, 20:28, 10:20] = 2  # high y: in front
+    geometry = Geometry.from_spacing(label.shape, (1, 1, 1))
+    front = render_surfaces([label], geometry, LABELS, size=60, camera=Camera(0, 0))[0].astype(int)
+    behind = render_surfaces([label], geometry, LABELS, size=60, camera=Camera(180, 0))[0].astype(int)
+    assert front[30, 30, 2] > front[30, 30, 0]
+    assert behind[30, 30, 0] > behind[30, 30, 2]
+
+
+def test_a_shell_is_translucent_so_that_what_it_holds_is_seen():
+    label = ball((40, 40, 40), (1, 1, 1), (20, 20, 20), 16).astype(np.uint8) * 2
+    alone = render_surfaces([label], Geometry.from_spacing(label.shape, (1, 1, 1)), LABELS, size=80)[0]
+    label[ball((40, 40, 40), (1, 1, 1), (20, 20, 20), 8)] = 1
+    holding = render_surfaces([label], Geometry.from_spacing(label.shape, (1, 1, 1)), LABELS, size=80)[0]
+    assert alone[40, 15, 3] == 255
+    assert holding[40, 15, 3] < 200
+    assert holding[40, 40, 0] > holding[40, 40, 2]  # the orange ball shines through the blue shell
+
+
+def test_truth_and_prediction_are_seen_at_one_scale():
+    truth = ball((40, 40, 40), (1, 1, 1), (20, 20, 20), 14).astype(np.uint8)
+    prediction = ball((40, 40, 40), (1, 1, 1), (20, 20, 20), 7).astype(np.uint8)
+    geometry = Geometry.from_spacing(truth.shape, (1, 1, 1))
+    large, small = (
+        picture[..., 3] > 128 for picture in render_surfaces([truth, prediction], geometry, LABELS, size=90)
+    )
+    assert np.sqrt(large.sum() / small.sum()) == pytest.approx(2, abs=0.2)
+
+
+def test_the_same_map_gives_the_same_picture():
+    label = ball((30, 30, 30), (1, 1, 1), (15, 15, 15), 10).astype(np.uint8)
+    geometry = Geometry.from_spacing(label.shape, (1, 1, 1))
+    first, second = (render_surfaces([label], geometry, LABELS, size=60)[0] for _ in range(2))
+    assert np.array_equal(first, second)
