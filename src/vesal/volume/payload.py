@@ -6,7 +6,6 @@ bytes behind it were found to be there.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,7 +86,7 @@ def _inflate(data: bytes, path: Path, most: int, wbits: int, partial: bool) -> b
             data = stream.unused_data
             if not is_gzip(data):
                 break
-    except (isal_zlib.error, zlib.error, EOFError) as error:
+    except (isal_zlib.IsalError, EOFError) as error:  # type: ignore[misc]  # isal's stub declares no class
         raise DataError(
             f"{path} holds damaged compressed data ({error}); copy or download it again."
         ) from error

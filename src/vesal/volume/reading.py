@@ -63,7 +63,7 @@ def is_image(path: str | Path) -> bool:
 def strip_suffix(path: str | Path) -> str:
     """The file's name without its folder and its known ending.
 
-    >>> strip_suffix("scans/la_003.nii.gz"), strip_suffix("a.b.png"), strip_suffix("notes.txt")
+    >>> strip_suffix("scans/la_003.nii.gz"), strip_suffix("a.b.nii"), strip_suffix("notes.txt")
     ('la_003', 'a.b', 'notes.txt')
     """
     name = Path(path).name
