@@ -2,7 +2,7 @@
 
 The surface of a mask is its outermost layer of voxels: those with a neighbour across a face that lies outside
 the mask or outside the image. Distances run between voxel centres in millimetres. This is the definition of
-MONAI, MedPy and Metrics Reloaded; docs/metrics.md names what others do.
+MONAI and MedPy; docs/metrics.md names what others do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,201 @@
+"""One case: its label map against the truth, class by class. What an empty mask is worth is decided here alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from vesal.data.labels import IGNORE, LabelSet
+from vesal.errors import DataError
+from vesal.metrics.overlap import Confusion, confusions
+from vesal.metrics.surface import SurfaceDistances, bounding_box, surface_distances
+from vesal.volume.geometry import Geometry
+
+Empty = Literal["both", "prediction", "truth"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is shown: its title, its unit ('' for none) and its decimals."""
+
+    title: str
+    unit: str
+    decimals: int
+
+
+#: What is averaged over the cases, in the order of the tables; the keys are fields of `ClassScore`.
+METRICS = {
+    "dice": Metric("Dice", "", 3),
+    "iou": Metric("IoU", "", 3),
+    "precision": Metric("Precision", "", 3),
+    "recall": Metric("Recall", "", 3),
+    "nsd": Metric("NSD", "", 3),
+    "boundary_dice": Metric("Boundary Dice", "", 3),
+    "hd95_mm": Metric("HD95", "mm", 2),
+    "assd_mm": Metric("ASSD", "mm", 2),
+    "volume_error_ml": Metric("Volume error", "ml", 2),
+    "volume_error_relative": Metric("Relative volume error", "", 3),
+}
+
+
+class ClassScore(BaseModel):
+    """One class of one case. None is an undefined value, which no mean includes.
+
+    Attributes:
+        case: the case's id.
+        class_name: a label's or a region's name; 'class' in files.
+        dice, iou, precision, recall: in [0, 1].
+        nsd: normalised surface Dice at the scores' tolerance, in [0, 1].
+        boundary_dice: NSD at tolerance 0.
+        hd95_mm, assd_mm: 95th percentile Hausdorff and average symmetric surface distance.
+        volume_ml, truth_volume_ml: of prediction and truth; a 2D image counts as 1 mm thick.
+        volume_error_ml: prediction minus truth, so negative where too little was found.
+        volume_error_relative: that error over the truth's volume.
+        empty: which of the two masks hold no voxel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    case: str
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    dice: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    nsd: float | None
+    boundary_dice: float | None
+    hd95_mm: float | None
+    assd_mm: float | None
+    volume_ml: float
+    truth_volume_ml: float
+    volume_error_ml: float | None
+    volume_error_relative: float | None
+    empty: Empty | None
+
+
+def score_case(
+    case: str,
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    geometry: Geometry,
+    labels: LabelSet,
+    *,
+    tolerance_mm: float = 1.0,
+    annotated: Collection[str] | None = None,
+) -> list[ClassScore]:
+    """Score every class that was annotated in a case.
+
+    Args:
+        case: the case's id.
+        prediction, truth: (*spatial) contiguous label maps; voxels that are 255 in the truth are left out of
+            everything, a 255 in the prediction is background.
+        geometry: the grid of both; distances follow its spacing.
+        labels: their regions, where there are any, are the classes.
+        tolerance_mm: of the NSD.
+        annotated: names of the labels that were drawn; None means all. A region needs all of its members.
+
+    Raises:
+        DataError: a label map is not of the grid's shape, or an annotated name is unknown.
+    """
+    for what, array in (("prediction", prediction), ("truth", truth)):
+        if array.shape != geometry.shape:
+            raise DataError(
+                f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
+            )
+    scored = _annotated_classes(case, labels, annotated)
+    # All metrics are those of the box around everything that is not background in both (true negatives, which
+    # it changes, enter none of them). The margin keeps the voxels that make a surface.
+    box = bounding_box((prediction != 0) | (truth != 0), margin=1) or (slice(0, 1),) * truth.ndim
+    prediction, truth = prediction[box], truth[box]
+    ignore = truth == IGNORE
+    unknown = ignore if ignore.any() else None
+    rows = []
+    counted = confusions(prediction, truth, labels.class_table, IGNORE)
+    for name, counts, members in zip(labels.classes, counted, labels.class_table, strict=True):
+        if name not in scored:
+            continue
+        distances = None
+        if counts.predicted and counts.actual:
+            inside = np.zeros(256, dtype=bool)
+            inside[: members.size] = members
+            distances = surface_distances(inside[prediction], inside[truth], geometry.spacing_mm, unknown)
+        rows.append(_class_score(case, name, counts, distances, geometry, tolerance_mm))
+    return rows
+
+
+def diagonal_mm(geometry: Geometry) -> float:
+    """From one corner of the image to the opposite one (mm): no distance within it is larger.
+
+    >>> diagonal_mm(Geometry.from_spacing((30, 20), (1.0, 2.0)))
+    50.0
+    """
+    return math.hypot(*(size * step for size, step in zip(geometry.shape, geometry.spacing_mm, strict=True)))
+
+
+def _class_score(
+    case: str,
+    name: str,
+    counts: Confusion,
+    distances: SurfaceDistances | None,
+    geometry: Geometry,
+    tolerance_mm: float,
+) -> ClassScore:
+    """The policy for empty masks; `distances` is given where neither is empty.
+
+    Both empty: nothing to measure, every metric is undefined and the case is counted as excluded. One empty:
+    Dice, IoU, NSD and boundary Dice are 0, HD95 and ASSD the image's diagonal; precision without a prediction
+    and recall without a truth are undefined.
+    """
+    empty: Empty | None = None
+    if not counts.predicted:
+        empty = "prediction" if counts.actual else "both"
+    elif not counts.actual:
+        empty = "truth"
+    if distances is not None:
+        nsd, boundary_dice = distances.nsd(tolerance_mm), distances.boundary_dice
+        hd95, assd = distances.hd(95), distances.assd
+    elif empty == "both":
+        nsd = boundary_dice = hd95 = assd = None
+    else:
+        nsd = boundary_dice = 0.0
+        hd95 = assd = diagonal_mm(geometry)
+    millilitres = geometry.voxel_volume_mm3 / 1000
+    error = counts.predicted - counts.actual
+    return ClassScore(
+        case=case,
+        class_name=name,
+        dice=counts.dice,
+        iou=counts.iou,
+        precision=counts.precision,
+        recall=counts.recall,
+        nsd=nsd,
+        boundary_dice=boundary_dice,
+        hd95_mm=hd95,
+        assd_mm=assd,
+        volume_ml=counts.predicted * millilitres,
+        truth_volume_ml=counts.actual * millilitres,
+        volume_error_ml=None if empty == "both" else error * millilitres,
+        volume_error_relative=error / counts.actual if counts.actual else None,
+        empty=empty,
+    )
+
+
+def _annotated_classes(case: str, labels: LabelSet, annotated: Collection[str] | None) -> set[str]:
+    """Names of the classes whose labels were all drawn in the case."""
+    if annotated is None:
+        return set(labels.classes)
+    if unknown := sorted(set(annotated) - set(labels.names)):
+        raise DataError(
+            f"{case} is said to be annotated for {', '.join(unknown)}, which the labels do not hold; "
+            f"they are {', '.join(labels.names)}."
+        )
+    drawn = np.array([False, *(name in annotated for name in labels.names)])
+    return {
+        name for name, members in zip(labels.classes, labels.class_table, strict=True) if drawn[members].all()
+    }

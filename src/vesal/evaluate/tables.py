@@ -1,0 +1,151 @@
+"""Scores as text: CSV for programs, Markdown for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from vesal.evaluate.case import METRICS, ClassScore
+
+if TYPE_CHECKING:
+    from vesal.evaluate.summary import Scores, Summary
+
+#: What stands where a value is undefined.
+UNDEFINED = "–"
+
+#: Metrics that are shown with their intervals; the others with their mean and median alone.
+_HEADLINE = ("dice", "nsd", "hd95_mm", "assd_mm")
+
+_NOTES = {
+    "both": "empty in prediction and truth",
+    "prediction": "nothing was predicted",
+    "truth": "predicted, but not in the truth",
+}
+
+
+def to_csv(scores: Scores) -> str:
+    """One line a case and class with the fields of `ClassScore`; undefined values are empty."""
+    names = [field.serialization_alias or name for name, field in ClassScore.model_fields.items()]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.model_dump(by_alias=True) for row in scores.cases)
+    return text.getvalue()
+
+
+def to_markdown(scores: Scores) -> str:
+    """The means with their intervals, the medians, what is to be known about them, and the cases."""
+    cases = len({row.case for row in scores.cases})
+    classes = "1 class" if len(scores.classes) == 1 else f"{len(scores.classes)} classes"
+    parts = [
+        "# Scores",
+        f"{cases} case{'s' * (cases != 1)}, {classes}. NSD at a tolerance of {scores.tolerance_mm:g} mm. "
+        f"Means over the cases; in brackets the {scores.confidence:.0%} interval of the bootstrap over cases.",
+        _summary_table(scores, _HEADLINE, _interval, counted=True),
+        "## Means",
+        _summary_table(scores, METRICS, lambda row: _number(row.mean, row.metric)),
+        "## Medians",
+        _summary_table(scores, METRICS, lambda row: _number(row.median, row.metric)),
+    ]
+    if notes := [*_exclusions(scores.cases), *scores.remarks]:
+        parts += ["## Notes", _bullets(notes)]
+    if scores.failures:
+        told = [f"{failure.id}: {failure.message}" for failure in scores.failures]
+        parts += ["## Cases that could not be scored", _bullets(told)]
+    parts += ["## Cases", _case_table(scores.cases)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary_table(
+    scores: Scores, metrics: Iterable[str], cell: Callable[[Summary], str], *, counted: bool = False
+) -> str:
+    """A row a class, and one of the mean over the classes where there are several; a column a metric."""
+    metrics = list(metrics)
+    names = [*scores.classes, "mean"] if len(scores.classes) > 1 else list(scores.classes)
+    rows = []
+    for name in names:
+        row = [name, *(cell(scores.of(metric, name)) for metric in metrics)]
+        if counted:
+            dice = scores.of("dice", name)
+            row.append(f"{dice.count}" + (f" ({dice.excluded} excluded)" if dice.excluded else ""))
+        rows.append(row)
+    header = ["Class", *(_heading(metric) for metric in metrics), *(["Cases"] if counted else [])]
+    return _table(header, rows)
+
+
+def _case_table(rows: Iterable[ClassScore]) -> str:
+    metrics = (*_HEADLINE, "volume_error_ml")
+    header = ["Case", "Class", *(_heading(metric) for metric in metrics), "Volume (ml)", "Truth (ml)", "Note"]
+    lines = [
+        [
+            row.case,
+            row.class_name,
+            *(_number(getattr(row, metric), metric) for metric in metrics),
+            f"{row.volume_ml:.2f}",
+            f"{row.truth_volume_ml:.2f}",
+            _NOTES.get(row.empty or "", ""),
+        ]
+        for row in rows
+    ]
+    return _table(header, lines, words=("Case", "Class", "Note"))
+
+
+def _exclusions(rows: Iterable[ClassScore]) -> list[str]:
+    """What the policy for empty masks did, a sentence a class and kind."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.empty is not None:
+            found.setdefault((row.class_name, row.empty), []).append(row.case)
+    effects = {
+        "both": "excluded from the means",
+        "prediction": "Dice and NSD 0, distances the image's diagonal",
+        "truth": "Dice and NSD 0, distances the image's diagonal",
+    }
+    return [
+        f"{name}: {_NOTES[kind]} in {len(cases)} ({effects[kind]}): {', '.join(cases)}."
+        for (name, kind), cases in found.items()
+    ]
+
+
+def _interval(row: Summary) -> str:
+    if row.mean is None:
+        return UNDEFINED
+    low, high = _number(row.low, row.metric), _number(row.high, row.metric)
+    return f"{_number(row.mean, row.metric)} [{low}, {high}]"
+
+
+def _heading(metric: str) -> str:
+    shown = METRICS[metric]
+    return f"{shown.title} ({shown.unit})" if shown.unit else shown.title
+
+
+def _number(value: float | None, metric: str) -> str:
+    if value is None:
+        return UNDEFINED
+    decimals = METRICS[metric].decimals
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # the sum makes -0.0 a 0.0
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ("Class",)) -> str:
+    """A Markdown table whose columns also line up as plain text; numbers to the right."""
+    cells = [[text.replace("|", "\\|") for text in row] for row in (header, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]
+    left = [title in words for title in header]
+    rule = [
+        ":" + "-" * (width - 1) if word else "-" * (width - 1) + ":"
+        for width, word in zip(widths, left, strict=True)
+    ]
+    lines = [
+        " | ".join(
+            text.ljust(width) if word else text.rjust(width)
+            for text, width, word in zip(row, widths, left, strict=True)
+        )
+        for row in cells
+    ]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(rule), *lines[1:]))
