@@ -12,12 +12,12 @@ import torch
 from vesal.data.check import Finding, check_dataset, duplicate_groups
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
-from vesal.data.folds import Folds, check_split, make_folds
+from vesal.data.folds import Folds, check_split, make_folds, present_classes
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
 from vesal.data.planner import make_plan
 from vesal.data.prepare import PreparedCase, prepare_dataset
-from vesal.errors import DataError, UsageError, VesalError
+from vesal.errors import DataError, VesalError
 from vesal.evaluate.score import Scores
 from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer.predictor import load_model
@@ -211,8 +211,11 @@ def _folds(
     elif run.folds_file.exists():
         folds = Folds.load(run.folds_file)
     else:
-        folds = make_folds(cases, folds=config.folds, seed=config.seed, together=together)
-    check_split(folds, cases, together=together)
+        folds = make_folds(
+            cases, folds=config.folds, seed=config.seed, together=together, present=present_classes(record)
+        )
+    for number in range(folds.count):
+        check_split(cases, folds.train(number), folds.validation(number), together=together)
     folds.save(run.folds_file)
     return folds
 
@@ -240,8 +243,6 @@ def _splits(
     numbers = range(folds.count) if fold == "all" else [int(fold)]  # type: ignore[arg-type]
     splits: list[tuple[int | str, list[PreparedCase], list[PreparedCase]]] = []
     for number in numbers:
-        if not 0 <= number < folds.count:
-            raise UsageError(f"There is no fold {number}; choose 0 to {folds.count - 1}, or all.")
         held_out = set(folds.validation(number))
         training = set(folds.train(number))
         chosen = [case for case in prepared if case.id in training]
