@@ -109,9 +109,9 @@ def score_case(
                 f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
             )
     scored = _annotated_classes(case, labels, annotated)
-    # All metrics are those of the box around everything that is not background in both (true negatives, which
-    # it changes, enter none of them). The margin keeps the voxels that make a surface.
-    box = bounding_box((prediction != 0) | (truth != 0), margin=1) or (slice(0, 1),) * truth.ndim
+    # Outside the box there is background alone, as there is outside an image: only true negatives, which enter
+    # no metric, differ.
+    box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * truth.ndim
     prediction, truth = prediction[box], truth[box]
     ignore = truth == IGNORE
     unknown = ignore if ignore.any() else None
