@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: A spacing such as 0.3 mm has no exact binary form: a distance this close above a tolerance is within it (mm).
+#: A spacing such as 0.1 mm has no exact binary form: a distance this close above a tolerance is within it (mm).
 ROUNDING_MM = 1e-6
 
 Mask = NDArray[np.bool_]
