@@ -15,10 +15,10 @@ from vesal.data.topology import make_stages, rounded_up
 from vesal.errors import UsageError, unknown_name
 from vesal.parallel import cpu_count
 
-#: Operations a second that training sustains. CPU: a core; measured 25e9 with the narrow 3D network on two cores of
-#: a virtual machine, 49e9 with the wide one, less what augmentation and validation take. CUDA: nnU-Net's 128³
-#: patches, 5.4e12 a step, take about a quarter of a second on an A100. MPS: a guess between the two.
-RATES = {"cpu": 20e9, "cuda": 20e12, "mps": 1e12}
+#: Operations a second that training of 2D and 3D networks sustains. CPU: of one core; measured on two cores of a
+#: virtual machine with the narrow networks, 49e9 in 2D and 25e9 in 3D, less what augmentation and validation take.
+#: CUDA: nnU-Net's 128³ patches, 5.4e12 a step, take about a quarter of a second on an A100. MPS: a guess between.
+RATES = {"cpu": {2: 40e9, 3: 20e9}, "cuda": {2: 20e12, 3: 20e12}, "mps": {2: 1e12, 3: 1e12}}
 _MOST_CORES = 16
 
 #: Steps that a budget of 20 minutes is planned for. More time is shared evenly between more steps and costlier
@@ -68,6 +68,7 @@ class Limits:
 
     Attributes:
         device: cpu, cuda or mps.
+        rate: operations a second that it sustains.
         budget_s: what the plan is made for; None where time is no limit.
         steps: that the budget is planned for; 0 without one.
         operations: floating-point operations of a step; infinite without a budget.
@@ -75,14 +76,15 @@ class Limits:
     """
 
     device: str
+    rate: float
     budget_s: float | None
     steps: int
     operations: float
     memory_bytes: float
 
     @classmethod
-    def of(cls, device: str, budget_s: float | None, memory_gb: float | None) -> Limits:
-        """From what the user gave.
+    def of(cls, device: str, dimension: int, budget_s: float | None, memory_gb: float | None) -> Limits:
+        """From what the user gave, for networks of this dimension.
 
         Raises:
             UsageError: an unknown device, or a budget or memory that is not positive.
@@ -93,24 +95,20 @@ class Limits:
         for name, value in (("budget", budget_s), ("memory", memory_gb)):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"The {name} is {value}; give a positive number, or leave it out.")
+        rate = RATES[kind][dimension] * (min(cpu_count(), _MOST_CORES) if kind == "cpu" else 1)
         memory = (MEMORY_GB if memory_gb is None else memory_gb) * 1e9
         if budget_s is None and kind == "cpu":
             budget_s = CPU_BUDGET_S
         if budget_s is None:
-            return cls(kind, None, 0, math.inf, memory)
+            return cls(kind, rate, None, 0, math.inf, memory)
         low, high = _STEPS_RANGE
         steps = round(min(max(STEPS * math.sqrt(budget_s / _STEPS_BUDGET_S), low), high))
-        return cls(kind, budget_s, steps, budget_s * rate(kind) / steps, memory)
+        return cls(kind, rate, budget_s, steps, budget_s * rate / steps, memory)
 
     @property
     def bytes_per_number(self) -> int:
         """Of activations: 16 bits where mixed precision is the rule."""
         return 2 if self.device == "cuda" else 4
-
-
-def rate(kind: str) -> float:
-    """Operations a second that training sustains on a device of this kind, on this machine."""
-    return RATES[kind] * (min(cpu_count(), _MOST_CORES) if kind == "cpu" else 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +173,9 @@ class Fit:
 def fit(extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limits, *, slack: float) -> Fit:
     """The largest patch that the limits allow at this spacing.
 
-    It begins with the median shape and a margin, or a patch of equal extent in mm where that is too large, and
-    cuts the axis that is largest relative to the median case until the step fits (nnU-Net).
+    It begins with the median shape and a margin, in the nearest multiple of the strides that holds the median.
+    Where that is too large it begins with a patch of equal extent in mm; then it cuts the axis that is largest
+    relative to the median case until the step fits (nnU-Net).
 
     Args:
         slack: times the allowed operations that a whole volume may cost.
@@ -187,6 +186,12 @@ def fit(extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limit
     equal = (_FIRST_VOXELS[dimension] * math.prod(spacing_mm)) ** (1 / dimension)
     first = [min(length, max(1, round(equal / step))) for length, step in zip(size, spacing_mm, strict=True)]
     whole = first == size
+    if whole:
+        total = _total(make_stages(size, spacing_mm, wide=shape.wide), dimension)
+        first = [
+            max(round(length / step), -(-least // step)) * step
+            for length, least, step in zip(size, median, total, strict=True)
+        ]
     while True:
         network = shape.network(first, spacing_mm)
         allowed = limits.operations * (slack if whole else 1.0)

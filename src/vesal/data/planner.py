@@ -23,7 +23,6 @@ from vesal.data.fitting import (
     Shape,
     batch_size,
     best_fit,
-    rate,
 )
 from vesal.data.labels import LabelSet
 from vesal.data.placement import in_order
@@ -77,9 +76,9 @@ def make_plan(
         UsageError: a setting that makes no sense.
     """
     cases = _check_cases(fingerprint)
-    limits = Limits.of(device, budget_s, memory_gb)
     reasons: list[str] = []
     frame = _choose_frame(cases, dimension, reasons)
+    limits = Limits.of(device, frame.dimension, budget_s, memory_gb)
     _check_settings(frame, spacing_mm, patch, batch)
     extent = frame.extent(cases)
     wanted = _choose_spacing(frame, cases, reasons) if spacing_mm is None else tuple(map(float, spacing_mm))
@@ -312,7 +311,7 @@ def _told_limits(limits: Limits, asked: float | None) -> str:
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
     return (
         f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
-        f"{rate(limits.device) / 1e9:.3g} GFLOP/s ({limits.device}); {memory}."
+        f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}); {memory}."
     )
 
 
