@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesal.data.dataset import Case
 from vesal.errors import DataError
@@ -75,7 +77,15 @@ def _read_channels(case: Case) -> tuple[Volume, list[bytes]]:
     _same_grid(case, [volume.geometry for volume in volumes])
     if len(volumes) == 1:
         return volumes[0], parts
-    return Volume(np.concatenate([volume.array for volume in volumes]), volumes[0].geometry), parts
+    return Volume(_one_array(volumes), volumes[0].geometry), parts
+
+
+def _one_array(volumes: Sequence[Volume]) -> NDArray[Any]:
+    """All channels in one array, each a whole stretch of memory with the first axis fastest, as files hold it."""
+    arrays = [volume.array for volume in volumes]
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[:0:-1])
+    joined = np.empty(shape, dtype=np.result_type(*arrays))
+    return np.concatenate(arrays, out=joined.transpose(0, *range(joined.ndim - 1, 0, -1)))
 
 
 def _floating(volume: Volume) -> Volume:
