@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 #: Differences of spacing and affine below this are rounding in the file (mm).
 TOLERANCE_MM = 1e-3
 
+#: A thousand kilometres: no scan is that large or that far away.
+_ABSURD_MM = 1e9
+
 Array = NDArray[Any]
 
 
@@ -43,9 +46,18 @@ class Geometry:
         if len(shape) not in (2, 3) or min(shape) < 1:
             raise ValueError(f"a grid has 2 or 3 axes of at least one voxel, not shape {shape}")
         if affine.shape != (len(shape) + 1,) * 2:
-            raise ValueError(f"shape {shape} needs a {len(shape) + 1}x{len(shape) + 1} affine, not {affine.shape}")
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-            raise ValueError("the affine is singular or not finite")
+            raise ValueError(
+                f"shape {shape} needs a {len(shape) + 1}x{len(shape) + 1} affine, not {affine.shape}"
+            )
+        if not (np.abs(affine) < _ABSURD_MM).all():
+            raise ValueError("the affine is not finite or beyond all measure")
+        columns = affine[:-1, :-1]
+        lengths = np.sqrt((columns**2).sum(axis=0))
+        # Of unit columns, so that the finest voxels of a microscope do not count as flat.
+        if lengths.min() <= 1e-9 or abs(np.linalg.det(columns / lengths)) < 1e-6:
+            raise ValueError("the affine is singular: an axis has no length, or two run the same way")
+        if not np.array_equal(affine[-1], np.eye(len(shape) + 1)[-1]):
+            raise ValueError(f"the affine's last row is {affine[-1].tolist()}, not 0 and a final 1")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -67,6 +79,18 @@ class Geometry:
         affine[:ndim, :ndim] = np.asarray(direction, dtype=float).reshape(ndim, ndim) * np.asarray(spacing_mm)
         affine[:ndim, ndim] = origin
         return cls(tuple(shape), _flip_lps_ras(affine))
+
+    @classmethod
+    def from_world(cls, shape: Sequence[int], affine: Array, world: str) -> Geometry:
+        """From an affine into a world whose axes count towards `world`, such as 'LPS', 'RAS' or 'LAS'.
+
+        >>> Geometry.from_world((2, 2, 2), np.eye(4), "LPS").axis_codes
+        'LPS'
+        """
+        if len(shape) == 2:
+            return cls(tuple(shape), affine)
+        signs = [1.0 if letter == positive else -1.0 for letter, positive in zip(world, "RAS", strict=True)]
+        return cls(tuple(shape), np.diag([*signs, 1.0]) @ affine)
 
     def to_lps(self) -> tuple[tuple[float, ...], tuple[float, ...], NDArray[np.float64]]:
         """ITK's description of this grid: (spacing_mm, origin, direction (ndim, ndim)) in LPS+."""
@@ -148,7 +172,9 @@ class Geometry:
     def cropped(self, start: Sequence[int], stop: Sequence[int]) -> Geometry:
         """The grid of `array[start[0]:stop[0], ...]`; negative starts and stops beyond the end pad it."""
         affine = self.affine.copy()
-        affine[: self.ndim, self.ndim] += self.affine[: self.ndim, : self.ndim] @ np.asarray(start, dtype=float)
+        affine[: self.ndim, self.ndim] += self.affine[: self.ndim, : self.ndim] @ np.asarray(
+            start, dtype=float
+        )
         return Geometry(tuple(int(b - a) for a, b in zip(start, stop, strict=True)), affine)
 
     def with_shape(self, shape: Sequence[int]) -> Geometry:
@@ -190,15 +216,16 @@ class Turn:
     def apply(self, array: Array) -> Array:
         """Turn the trailing spatial axes of `array` (leading axes are channels); a view, not a copy."""
         lead = array.ndim - len(self.order)
-        turned = array.transpose(*range(lead), *(lead + source for source in self.order))
-        flips = [lead + axis for axis, flipped in enumerate(self.flips) if flipped]
+        turned: Array = array.transpose(*range(lead), *(lead + source for source in self.order))
+        flips = tuple(lead + axis for axis, flipped in enumerate(self.flips) if flipped)
         return np.flip(turned, flips) if flips else turned
 
     def undo(self, array: Array) -> Array:
         """The inverse of `apply`; a view, not a copy."""
         lead = array.ndim - len(self.order)
-        flips = [lead + axis for axis, flipped in enumerate(self.flips) if flipped]
-        array = np.flip(array, flips) if flips else array
+        flips = tuple(lead + axis for axis, flipped in enumerate(self.flips) if flipped)
+        if flips:
+            array = np.flip(array, flips)
         inverse = np.argsort(self.order)
         return array.transpose(*range(lead), *(lead + int(axis) for axis in inverse))
 

@@ -45,6 +45,21 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
     return data
 
 
+def beside(path: Path, name: str) -> Path:
+    """The file that the header at `path` names, in the header's own folder.
+
+    Raises:
+        DataError: the name leads elsewhere, or stands for many files.
+    """
+    plain = Path(name).name == name and "\\" not in name and "\0" not in name
+    if not plain or name in ("", ".", "..") or "%" in name or name.split()[0].upper() == "LIST":
+        raise DataError(
+            f"{path} keeps its voxels in '{name}'; only a single file in the header's own folder is read, "
+            "so convert it to one file."
+        )
+    return path.parent / name
+
+
 def is_gzip(data: bytes) -> bool:
     """Whether the bytes begin as gzip does."""
     return data[:2] == _MAGIC

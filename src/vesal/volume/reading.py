@@ -6,14 +6,14 @@ Every failure of a file is a DataError of one sentence: what is wrong, which pat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from vesal.errors import DataError, UsageError
 from vesal.files import write_bytes
-from vesal.volume import nifti
+from vesal.volume import metaimage, nifti, nrrd, raster
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.payload import read_bytes
 from vesal.volume.volume import LabelMap, Volume
@@ -40,11 +40,26 @@ class Format:
 
 
 _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
+_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode)
+_META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode)
+_PNG = Format(raster.read, raster.read_geometry, raster.encode_png, raster.read_mask)
+_TIFF = Format(raster.read_tiff, raster.read_tiff_geometry, raster.encode_tiff, raster.read_tiff_mask)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
 FORMATS = {
     ".nii.gz": _NIFTI,
     ".nii": _NIFTI,
+    ".nrrd": _NRRD,
+    ".nhdr": replace(_NRRD, encode=None),
+    ".mha": _META,
+    ".mhd": replace(_META, encode=None),
+    ".png": _PNG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    # JPEG loses values, so it is only read.
+    ".jpg": replace(_PNG, encode=None),
+    ".jpeg": replace(_PNG, encode=None),
+    ".bmp": replace(_PNG, encode=None),
 }
 
 #: All known endings, '.nii.gz' first.
@@ -63,7 +78,7 @@ def is_image(path: str | Path) -> bool:
 def strip_suffix(path: str | Path) -> str:
     """The file's name without its folder and its known ending.
 
-    >>> strip_suffix("scans/la_003.nii.gz"), strip_suffix("a.b.nii"), strip_suffix("notes.txt")
+    >>> strip_suffix("scans/la_003.nii.gz"), strip_suffix("a.b.png"), strip_suffix("notes.txt")
     ('la_003', 'a.b', 'notes.txt')
     """
     name = Path(path).name

@@ -334,16 +334,15 @@ def _general(array: Array, linear: Array, offset: Array, out: Array, order: int,
         for axis, size in enumerate(array.shape):
             place = coordinates[axis]
             place[...] = offset[axis] + linear[axis, 0] * start
-            for number, index in enumerate(grid):
-                place += linear[axis, number] * index
+            for column, index in zip(linear[axis], grid, strict=True):
+                place += column * index
             outside |= (place < -0.5) | (place > size - 0.5)
             if order == 3:
                 place += pad
             else:
                 np.clip(place, 0, size - 1, out=place)
         if order == 0:
-            index = tuple(np.floor(place + 0.5).astype(np.intp) for place in coordinates)
-            slab[...] = work[index]
+            slab[...] = work[tuple(np.floor(place + 0.5).astype(np.intp) for place in coordinates)]
         else:
             ndimage.map_coordinates(
                 work, coordinates, output=slab, order=order, mode="nearest", prefilter=False

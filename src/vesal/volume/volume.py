@@ -20,7 +20,9 @@ class Volume:
 
     def __post_init__(self) -> None:
         if tuple(self.array.shape[1:]) != self.geometry.shape:
-            raise ValueError(f"array {self.array.shape} is not (C, {', '.join(map(str, self.geometry.shape))})")
+            raise ValueError(
+                f"array {self.array.shape} is not (C, {', '.join(map(str, self.geometry.shape))})"
+            )
 
     @property
     def channels(self) -> int:
