@@ -273,8 +273,20 @@ def _json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
             raise DataError(f"{path} calls two label values '{name}'; give each its own name.")
         entries[str(name)] = [_integer(item, path) for item in values]
     if all(len(values) == 1 for values in entries.values()):
-        return declared_labels({name: values[0] for name, values in entries.items()}, path)
+        return declared_labels(
+            {name: values[0] for name, values in entries.items()}, path, regions=_named_regions(json, path)
+        )
     return _region_labels(entries, json.get("regions_class_order"), path)
+
+
+def _named_regions(json: Mapping[str, Any], path: Path) -> dict[str, list[str]] | None:
+    """Vesal's own "regions": {"whole tumour": ["oedema", ...]}, outer before inner, beside plain labels."""
+    regions = json.get("regions")
+    if regions is None:
+        return None
+    if not isinstance(regions, Mapping) or not all(isinstance(members, list) for members in regions.values()):
+        raise DataError(f'{path}: "regions" gives each region a list of label names; correct or remove it.')
+    return {str(name): [str(member) for member in members] for name, members in regions.items()}
 
 
 def _region_labels(entries: Mapping[str, list[int]], order: object, path: Path) -> LabelSet:
