@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/.installed
-	$(BIN)/vesal demo -o demo --force
+	rm -rf demo
+	$(BIN)/vesal demo -o demo
 
 test: lint
 	$(BIN)/pytest $(if $(DATA),--data $(DATA))

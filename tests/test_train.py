@@ -161,7 +161,7 @@ def test_cross_validation_scores_every_case_once_and_its_folds_vote(tiny_data: P
         request(tiny_data, tmp_path / "run", fold="all", overrides={"steps": 3, "folds": 2}), tell=silent
     )
     assert result.scores is not None
-    assert sorted({row.case for row in result.scores.rows}) == [f"tiny_{number:02}" for number in range(7)]
+    assert sorted({row.case for row in result.scores.cases}) == [f"tiny_{number:02}" for number in range(7)]
     assert len(load_model(tmp_path / "run").networks) == 2
 
 

@@ -58,7 +58,8 @@ def demo(
     kind: Annotated[
         str, typer.Option("--kind", help="heart, short-axis, brain-tumour or lung-tumour.")
     ] = "heart",
-    budget: Annotated[str, typer.Option("--budget", help="Time to train.")] = "2m30s",
+    budget: Annotated[str, typer.Option("--budget", help="Time to train.")] = "2m",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the demo in OUT.")] = False,
     json_output: Json = False,
 ) -> None:
     """Synthetic scans -> train -> predict -> evaluate -> report.html, in a few minutes."""
@@ -66,7 +67,9 @@ def demo(
     from vesal.workflow.demo import demo_run
 
     with _stages(json_output) as stage:
-        result = demo_run(out, kind, parse_duration(budget), stage=stage, tell=_teller(json_output))
+        result = demo_run(
+            out, kind, parse_duration(budget), stage=stage, tell=_teller(json_output), resume=resume
+        )
     _finish(json_output, result.to_dict(), f"Report: {result.report}")
 
 

@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -53,8 +54,8 @@ def map_in_order(
         done = 0
         try:
             while True:
-                while len(pending) < 2 * workers and (item := next(queue, _END)) is not _END:
-                    pending.append(pool.submit(function, item))  # type: ignore[arg-type]
+                for item in islice(queue, 2 * workers - len(pending)):
+                    pending.append(pool.submit(function, item))
                 if not pending:
                     return
                 result = pending.popleft().result()
@@ -89,6 +90,3 @@ def read_ahead(
         finally:
             for future in pending:
                 future.cancel()
-
-
-_END = object()

@@ -8,7 +8,7 @@ classes (softmax) or overlapping regions (one sigmoid each).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -110,7 +110,7 @@ class LabelSet(BaseModel):
         background = 0
         if not any(name.lower() == "background" for name in values):
             values = {name: value for name, value in values.items() if value != 0}
-        labels = []
+        labels: list[Label] = []
         for name, value in sorted(values.items(), key=lambda item: item[1]):
             if name.lower() == "background":
                 background = value
@@ -138,6 +138,24 @@ class LabelSet(BaseModel):
     def classes(self) -> tuple[str, ...]:
         """Names of what is measured: the regions where there are any, else the labels."""
         return tuple(region.name for region in self.regions) or self.names
+
+    def judged(self, annotated: Collection[str] | None) -> tuple[str, ...]:
+        """Classes that can be judged in a case in which only the labels `annotated` were drawn (None: all).
+
+        A region can be judged where all of its members were drawn.
+
+        Raises:
+            DataError: a name is not a label.
+        """
+        if annotated is None:
+            return self.classes
+        if unknown := sorted(set(annotated) - set(self.names)):
+            raise DataError(
+                f"A case is said to be annotated for {', '.join(unknown)}, which the labels do not hold; "
+                f"they are {', '.join(self.names)}."
+            )
+        members = {region.name: region.members for region in self.regions}
+        return tuple(name for name in self.classes if set(members.get(name, (name,))) <= set(annotated))
 
     @property
     def outputs(self) -> int:

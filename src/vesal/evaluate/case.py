@@ -108,7 +108,7 @@ def score_case(
             raise DataError(
                 f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
             )
-    scored = _annotated_classes(case, labels, annotated)
+    scored = labels.judged(annotated)
     # Outside the box there is background alone, as there is outside an image: only true negatives, which enter
     # no metric, differ.
     box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * truth.ndim
@@ -184,18 +184,3 @@ def _class_score(
         volume_error_relative=error / counts.actual if counts.actual else None,
         empty=empty,
     )
-
-
-def _annotated_classes(case: str, labels: LabelSet, annotated: Collection[str] | None) -> set[str]:
-    """Names of the classes whose labels were all drawn in the case."""
-    if annotated is None:
-        return set(labels.classes)
-    if unknown := sorted(set(annotated) - set(labels.names)):
-        raise DataError(
-            f"{case} is said to be annotated for {', '.join(unknown)}, which the labels do not hold; "
-            f"they are {', '.join(labels.names)}."
-        )
-    drawn = np.array([False, *(name in annotated for name in labels.names)])
-    return {
-        name for name, members in zip(labels.classes, labels.class_table, strict=True) if drawn[members].all()
-    }

@@ -51,8 +51,9 @@ def validate(model: Model, cases: Sequence[PreparedCase], *, allowed_s: float | 
         predicted = labels_from_logits(logits, truth.shape, labels)
         ignored = np.asarray(truth) == IGNORE
         masks = zip(labels.classes, labels.masks(predicted), labels.masks(np.asarray(truth)), strict=True)
+        judged = labels.judged(case.annotated)
         for name, guess, real in masks:
-            if case.annotated is not None and name not in case.annotated:
+            if name not in judged:
                 continue
             dice = confusion(guess, real, ignored if ignored.any() else None).dice
             if dice is not None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vesal.data.layouts import load_dataset
 from vesal.data.phantom import write_phantoms
+from vesal.errors import UsageError
 from vesal.evaluate.score import Scores
-from vesal.files import atomic_path
+from vesal.files import write_bytes
 from vesal.infer.predictor import load_model
+from vesal.volume.reading import read_label, read_volume
 from vesal.workflow.evaluate import evaluate_run
 from vesal.workflow.inputs import cases_to_predict
 from vesal.workflow.inspect import inspect_run
@@ -37,6 +40,8 @@ def demo_run(
 ) -> DemoResult:
     """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them -> report."""
     data, run = out / "data", out / "run"
+    if out.exists() and any(out.iterdir()) and not resume:
+        raise UsageError(f"{out} is not empty; add --resume to go on with the demo in it, or choose another folder.")
     tell(f"Drawing {CASES} synthetic {kind} scans into {data}")
     write_phantoms(data, kind, CASES, progress=stage("Drawing"))
     inspect_run(data, out / "inspect", progress=stage("Inspecting"))
@@ -62,14 +67,25 @@ def demo_run(
 
 def _picture(out: Path, data: Path, scores: Scores) -> None:
     """picture.png: the held-out scan of median Dice, as the README shows it."""
+    # Imported here: drawing libraries are not needed before.
     from vesal.report.figures import showcase
-    from vesal.volume.reading import read_label, read_volume
 
-    case = scores.median_case()
-    picture = showcase(
-        read_volume(next(iter(sorted((data / "imagesTs").glob(f"{case}*"))))),
-        read_label(data / "labelsTs" / f"{case}.nii.gz"),
-        read_label(out / "predictions" / f"{case}.nii.gz"),
+    labels = load_dataset(data).labels
+    case, dice = _median_case(scores)
+    truth, prediction = (
+        labels.encode(read_label(folder / f"{case}.nii.gz").array)
+        for folder in (data / "labelsTs", out / "predictions")
     )
-    with atomic_path(out / "picture.png") as temporary:
-        temporary.write_bytes(picture)
+    scan = read_volume(data / "imagesTs" / f"{case}.nii.gz")
+    write_bytes(out / "picture.png", showcase(scan, truth, prediction, labels, caption=f"Dice {dice:.3f}"))
+
+
+def _median_case(scores: Scores) -> tuple[str, float]:
+    """The case whose mean Dice over the classes is the median (the upper of two)."""
+    found: dict[str, list[float]] = {}
+    for row in scores.cases:
+        if row.dice is not None:
+            found.setdefault(row.case, []).append(row.dice)
+    ranked = sorted((sum(values) / len(values), case) for case, values in found.items())
+    dice, case = ranked[len(ranked) // 2]
+    return case, dice
