@@ -189,7 +189,7 @@ def fit(extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limit
     if whole:
         total = _total(make_stages(size, spacing_mm, wide=shape.wide), dimension)
         first = [
-            max(round(length / step), -(-least // step)) * step
+            max(math.ceil(length / step - 0.5), -(-least // step)) * step
             for length, least, step in zip(size, median, total, strict=True)
         ]
     while True:
