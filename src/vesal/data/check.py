@@ -71,7 +71,7 @@ def _partners(dataset: Dataset, _: Fingerprint) -> Iterable[Finding]:
     for missing in dict.fromkeys(orphan.missing for orphan in dataset.orphans):
         lone = [orphan for orphan in dataset.orphans if orphan.missing == missing]
         have = {"label": "An image has no label", "image": "A label has no image"}
-        yield _finding(
+        yield from _if_any(
             "missing-partner",
             "warning" if missing == "label" else "error",
             [(orphan.id, str(orphan.path)) for orphan in lone],
@@ -338,23 +338,18 @@ CHECKS: tuple[Callable[[Dataset, Fingerprint], Iterable[Finding]], ...] = (
 def _if_any(
     kind: str, severity: Severity, items: Sequence[tuple[str, str]], what: str, mend: str
 ) -> Iterable[Finding]:
-    if items:
-        yield _finding(kind, severity, items, what, mend)
-
-
-def _finding(
-    kind: str, severity: Severity, items: Sequence[tuple[str, str]], what: str, mend: str
-) -> Finding:
-    """One finding for all cases: `items` are (case id, detail or '')."""
-    named = [f"{name} ({detail})" if detail else name for name, detail in items]
-    count = "1 case" if len(items) == 1 else f"{len(items)} cases"
-    return Finding(
-        kind=kind,
-        severity=severity,
-        cases=tuple(name for name, _ in items),
-        message=f"{what}, in {count}: {_listed(named)}.",
-        mend=mend,
-    )
+    """`items` are (case id, detail or ''). A few errors are told one by one, all else in one finding."""
+    single = severity == "error" and len(items) <= _NAMED
+    for part in [[item] for item in items] if single else [items] if items else []:
+        named = [f"{name} ({detail})" if detail else name for name, detail in part]
+        where = "case" if len(part) == 1 else f"{len(part)} cases:"
+        yield Finding(
+            kind=kind,
+            severity=severity,
+            cases=tuple(name for name, _ in part),
+            message=f"{what}, in {where} {_listed(named)}.",
+            mend=mend,
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

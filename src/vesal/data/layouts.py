@@ -83,8 +83,10 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         layout, remarks = _recognise(root)
     dataset = LAYOUTS[layout].read(root, labels)
     _check_ids(dataset)
-    if not dataset.cases:
+    if not dataset.cases and not dataset.unlabelled:
         raise DataError(_no_case(dataset))
+    if not dataset.cases:
+        remarks += ("No case is annotated: these scans can be predicted, not trained on.",)
     return dataset.model_copy(update={"remarks": remarks + dataset.remarks})
 
 
@@ -151,10 +153,10 @@ def _check_ids(dataset: Dataset) -> None:
 
 
 def _no_case(dataset: Dataset) -> str:
-    seen = f"{len(dataset.unlabelled)} images without a label" if dataset.unlabelled else "no image"
+    seen = "no image was found"
     if dataset.orphans:
-        seen += f", and {dataset.orphans[0].path} whose {dataset.orphans[0].missing} is missing"
+        seen = f"such as {dataset.orphans[0].path}, whose {dataset.orphans[0].missing} is missing"
     return (
-        f"{dataset.root} (read as '{dataset.layout}') holds no annotated case ({seen}); "
+        f"{dataset.root} (read as '{dataset.layout}') holds no complete case, {seen}; "
         "check that images and labels lie where the layout has them."
     )

@@ -59,7 +59,7 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
         name=str(head.get("name") or (path.parent.name if path.name in _NAMES else path.stem)),
         root=path.parent,
         layout="manifest",
-        channels=tuple(str(name) for name in head.get("channels", ())) or channels or _channels_of(cases),
+        channels=_named_channels(head, path) or channels or _channels_of(cases),
         labels=labels,
         cases=tuple(labelled),
         unlabelled=tuple(case for case in cases if case.label is None),
@@ -68,7 +68,7 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
 
 
 def _rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The cases, with keys in small letters, and what else a JSON manifest says."""
+    """The cases by column, and what else a JSON manifest says."""
     if path.suffix.lower() == ".json":
         json = _json(path)
         head = json if isinstance(json, dict) else {"cases": json}
@@ -77,23 +77,27 @@ def _rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             raise DataError(
                 f'{path} is not a manifest: it needs "cases", a list of objects with id, image and label.'
             )
-        return [{str(key).strip().lower(): value for key, value in row.items()} for row in rows], head
+        return [{_column(key): value for key, value in row.items()} for row in rows], head
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read {path}: {error}; save it as CSV in UTF-8.") from error
     first = text.split("\n", 1)[0]
     separator = max(_SEPARATORS, key=first.count)
-    table = csv.DictReader(io.StringIO(text), delimiter=separator)
+    try:
+        table = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table ({error}); save it as CSV in UTF-8.") from error
     rows = [
-        {
-            str(key).strip().lower(): (value or "").strip()
-            for key, value in row.items()
-            if isinstance(value, str)
-        }
-        for row in table
+        {_column(key): value.strip() for key, value in row.items() if isinstance(value, str)} for row in table
     ]
     return [row for row in rows if any(row.values())], {}
+
+
+def _column(name: object) -> str:
+    """Columns in any case; a channel's name keeps its own, because CT is not ct."""
+    text = str(name).strip()
+    return "image_" + text[6:] if text.lower().startswith("image_") else text.lower()
 
 
 def _json(path: Path) -> Any:
@@ -143,6 +147,13 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
 def _path(entry: str, manifest: Path) -> Path:
     """As the manifest means it: relative to its folder unless absolute."""
     return manifest.parent / Path(entry).expanduser()
+
+
+def _named_channels(head: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    named = head.get("channels", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise DataError(f'{path}: "channels" must be a list of names such as ["T2", "ADC"].')
+    return tuple(named)
 
 
 def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:
