@@ -12,7 +12,6 @@ the same grid whichever it prefers. A sheared affine fits no qform; it goes into
 
 from __future__ import annotations
 
-import io
 import logging
 from pathlib import Path
 
@@ -128,7 +127,8 @@ def _header(path: Path, beginning: bytes) -> Nifti1Header:
         raise DataError(f"{path} is not a NIfTI file; check what it is, or copy or download it again.")
     try:
         with np.errstate(all="ignore"):
-            header = kind.from_fileobj(io.BytesIO(beginning), check=False)
+            # Without the extensions that may follow it: they are nothing to us, and may be damaged.
+            header = kind(beginning[: kind.template_dtype.itemsize], check=False)
             header.check_fix(logger=_LOG, error_level=40)
     except Exception as error:  # a damaged header makes nibabel raise whatever it stumbles over
         raise _damaged(path, error) from error

@@ -94,7 +94,7 @@ def _inflate(data: bytes, path: Path, most: int, wbits: int, partial: bool) -> b
             part = stream.decompress(data, room)
             parts.append(part)
             room -= len(part)
-            if room <= 0 or partial:
+            if room <= 0 or (partial and not stream.eof):
                 break
             if not stream.eof:
                 raise DataError(f"{path} is cut off inside its compressed data; copy or download it again.")

@@ -186,7 +186,7 @@ def _whole_numbers(array: Array, path: Path) -> Array:
     if not (np.isfinite(lowest) and np.isfinite(highest) and lowest > -(2.0**62) and highest < 2.0**62):
         strange = array[~(np.abs(array) < 2.0**62)].flat[0]
         raise DataError(
-            f"{path} holds {strange} where a segmentation has whole numbers; correct those voxels."
+            f"{path} holds {strange:g} where a segmentation has whole numbers; correct those voxels."
         )
     low, high = int(np.rint(lowest)), int(np.rint(highest))
     dtype = np.min_scalar_type(high if low >= 0 else min(low, -high - 1))
