@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vesal.errors import UsageError, unknown_name
+from vesal.nn import cpu
 
 #: Slope of the leaky ReLU left of zero, and the `a` of its Kaiming initialisation (nnU-Net).
 SLOPE = 0.01
@@ -35,6 +36,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "prelu": nn.PReLU,
     "gelu": nn.GELU,
 }
+
+
+#: Activations that are a leaky ReLU, by their slope left of zero.
+SLOPES = {"leaky_relu": SLOPE, "relu": 0.0}
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,15 @@ class ConvNormAct(nn.Module):
         self.norm = bricks.normalisation(features)
         self.act = bricks.nonlinearity() if act else nn.Identity()
 
+        # What the fused instance norm of the CPU needs to know: the slope left of zero, 1 without activation.
+        slope = SLOPES.get(bricks.activation) if act else 1.0
+        self._slope = slope if bricks.norm == "instance" else None
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.conv(x)))
+        x = cpu.convolve(self.conv, x)
+        if self._slope is not None and cpu.applies(x):
+            return cpu.instance_norm_act(x, self.norm, self._slope)
+        return self.act(self.norm(x))
 
 
 class ResidualBlock(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vesal.data.plan import Stage
 from vesal.errors import UsageError, unknown_name
 from vesal.nn.blocks import Bricks, ConvNormAct, ResidualBlock, initialise
+from vesal.nn.cpu import channels_last
 
 #: What an encoder's stages are made of.
 ENCODERS: dict[str, type[ConvNormAct] | type[ResidualBlock]] = {
@@ -107,7 +108,7 @@ class UNet(nn.Module):
         """
         if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
             self._check_size(x)
-        x = self.stem(x)
+        x = self.stem(channels_last(x))
         skips = []
         for stage in self.encoder:
             x = stage(x)
