@@ -267,7 +267,7 @@ def test_a_data_set_that_cannot_be_planned_is_told() -> None:
     mixed = Fingerprint(dataset="x", channels=("red", "green", "blue"), cases=(*PHOTOS.cases, *HEART.cases))
     with pytest.raises(DataError, match="2D and case case_0 3D"):
         make_plan(mixed, LABELS)
-    with pytest.raises(DataError, match="1 channels where the data set declares 2"):
+    with pytest.raises(DataError, match="case_0 is 1 where the data set declares 2"):
         make_plan(HEART.model_copy(update={"channels": ("T1", "T2")}), LABELS)
     with pytest.raises(UsageError, match="2D"):
         make_plan(PHOTOS, LABELS, dimension=3)

@@ -131,10 +131,11 @@ def fingerprint(
 
 def told(case: Case, error: Exception) -> Failure:
     """The failure of a case, in a sentence that names it."""
+    prefix = f"Case {case.id}: "
     message = (
         str(error) if isinstance(error, VesalError) else f"cannot be read ({error or type(error).__name__})"
     )
-    return Failure(id=case.id, message=message if case.id in message else f"Case {case.id}: {message}")
+    return Failure(id=case.id, message=message if message.startswith(prefix) else prefix + message)
 
 
 def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:

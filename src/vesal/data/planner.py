@@ -281,7 +281,7 @@ def _check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
             )
         if len(case.channels) != len(fingerprint.channels):
             raise DataError(
-                f"Case {case.id} has {len(case.channels)} channels where the data set declares "
+                f"The number of channels of case {case.id} is {len(case.channels)} where the data set declares "
                 f"{len(fingerprint.channels)} ({', '.join(fingerprint.channels)}); correct the declaration or the case."
             )
     return cases

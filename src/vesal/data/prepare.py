@@ -171,7 +171,7 @@ def _check_image(volume: Volume, plan: Plan) -> None:
         )
     if volume.channels != len(plan.channels):
         raise DataError(
-            f"the image has {volume.channels} channels where the plan needs {len(plan.channels)} "
+            f"the image's number of channels is {volume.channels} where the plan needs {len(plan.channels)} "
             f"({', '.join(plan.channels)}); give all channels in that order."
         )
 
