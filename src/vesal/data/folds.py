@@ -16,7 +16,8 @@ from vesal.data.fingerprint import Fingerprint
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.files import read_json, write_text
 
-_EXCHANGES = 5000  # tries to improve the balance; a try costs some 20 microseconds
+_SWEEPS = 20  # over all groups, to improve the balance; two or three usually end it
+_PRICE = 1e3  # of one case beyond the slack: no class outweighs it
 
 
 class Folds(BaseModel):
@@ -236,62 +237,69 @@ def _loads(groups: Sequence[tuple[str, ...]], present: Mapping[str, Collection[s
 
 def _assign(loads: NDArray[np.float64], folds: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """A fold for each group: large groups and rare classes first, each where it fits best; then exchanges."""
+    balance = _Balance(loads, folds)
     rarity = (loads[:, 1:] / np.maximum(loads[:, 1:].sum(axis=0), 1)).max(axis=1, initial=0)
     fold_of = np.full(len(loads), -1)
     totals = np.zeros((folds, loads.shape[1]))
-    balance = _Balance(loads, folds)
-    for row in sorted(range(len(loads)), key=lambda i: (-loads[i, 0], -rarity[i])):
+    for row in np.lexsort((-rarity, -loads[:, 0])):
         lightest = np.flatnonzero(totals[:, 0] == totals[:, 0].min())
-        best = min(lightest, key=lambda k: balance.uneven(totals[k] + loads[row]) - balance.uneven(totals[k]))
-        fold_of[row] = best
+        rise = balance.cost(totals[lightest] + loads[row]) - balance.cost(totals[lightest])
+        fold_of[row] = best = lightest[int(rise.argmin())]
         totals[best] += loads[row]
-    cost = balance.cost(totals)
-    for _ in range(_EXCHANGES):
-        if cost[0] == 0 and cost[1] <= balance.least:
+    for _ in range(_SWEEPS):
+        if balance.cost(totals).sum() <= balance.least:
             break
-        fold_of, totals, cost = _exchange(loads, fold_of, totals, cost, balance, generator)
+        if not sum(
+            _improve(row, loads, fold_of, totals, balance) for row in generator.permutation(len(loads))
+        ):
+            break
     return fold_of
 
 
-def _exchange(
+def _improve(
+    row: int,
     loads: NDArray[np.float64],
     fold_of: NDArray[np.int64],
     totals: NDArray[np.float64],
-    cost: tuple[float, float],
     balance: _Balance,
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[float, float]]:
-    """Move one group, or let two groups change places, if that is better."""
-    a, b = generator.integers(len(loads), size=2)
-    target = int(generator.integers(len(totals)))
-    trial, sums = fold_of.copy(), totals.copy()
-    exchange = [(a, int(fold_of[b])), (b, int(fold_of[a]))]
-    moves = exchange if generator.random() < 0.5 else [(a, target)]
-    for row, fold in moves:
-        sums[trial[row]] -= loads[row]
-        sums[fold] += loads[row]
-        trial[row] = fold
-    better = sums[:, 0].min() > 0 and (now := balance.cost(sums)) < cost
-    return (trial, sums, now) if better else (fold_of, totals, cost)
+) -> bool:
+    """Move group `row`, or let it change places with another, if the best way to do so is better than staying.
+
+    `fold_of` and `totals` are changed in place.
+    """
+    source = fold_of[row]
+    partners = np.flatnonzero(fold_of != source)
+    others = np.flatnonzero(np.arange(len(totals)) != source)
+    targets = np.concatenate([fold_of[partners], others])
+    moved = np.concatenate([loads[row] - loads[partners], np.repeat(loads[row][None], len(others), axis=0)])
+    left, taken = totals[source] - moved, totals[targets] + moved
+    now = balance.cost(totals)
+    gain = now[source] + now[targets] - balance.cost(left) - balance.cost(taken)
+    gain[left[:, 0] <= 0] = -np.inf
+    best = int(gain.argmax())
+    if gain[best] < 1e-9:
+        return False
+    totals[source], totals[targets[best]] = left[best], taken[best]
+    fold_of[row] = targets[best]
+    if best < len(partners):
+        fold_of[partners[best]] = source
+    return True
 
 
 class _Balance:
-    """How uneven folds are: first by numbers of cases, beyond what whole groups make inevitable, then by classes."""
+    """How uneven folds are: by numbers of cases, as far as whole groups do not make it inevitable, then by classes."""
 
     def __init__(self, loads: NDArray[np.float64], folds: int) -> None:
         self.mean = loads.sum(axis=0) / folds
         # A fold may be off by half a usual group; with single cases that is the rounding of the mean.
         self.slack = max(0.999, median(loads[:, 0].tolist()) / 2)
-        #: Nothing is better than the rounding of the means.
+        # The sum over folds cannot fall below what the rounding of the means costs.
         rounding = self.mean - np.floor(self.mean)
         spread = folds * rounding * (1 - rounding) / np.maximum(self.mean, 1) ** 2
         self.least = float(spread.sum()) + 1e-8
 
-    def cost(self, totals: NDArray[np.float64]) -> tuple[float, float]:
-        """(beyond the slack in cases, squared relative deviations of cases and classes); smaller is better."""
-        beyond = np.maximum(np.abs(totals[:, 0] - self.mean[0]) - self.slack, 0).sum()
-        return round(float(beyond), 9), round(float(self.uneven(totals).sum()), 9)
-
-    def uneven(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Squared deviation from the mean of each fold, relative to it, over cases and classes."""
-        return (((totals - self.mean) / np.maximum(self.mean, 1)) ** 2).sum(axis=-1)
+    def cost(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(folds, 1 + classes) -> (folds,): squared relative deviations, and the price of cases beyond the slack."""
+        gap = totals - self.mean
+        beyond = np.maximum(np.abs(gap[..., 0]) - self.slack, 0)
+        return np.asarray(((gap / np.maximum(self.mean, 1)) ** 2).sum(axis=-1) + _PRICE * beyond)
