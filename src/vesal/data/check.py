@@ -23,6 +23,7 @@ Severity = Literal["error", "warning", "note"]
 Value = TypeVar("Value")
 
 _NAMED = 8  # cases that a message names; Finding.cases has all of them
+_USUAL_SHARE = 0.2  # of the cases: what more of them have is how this data set is
 _SPACING_FACTOR = 2.0  # from the median, before a spacing is called an outlier
 _SPACING_SPREADS = 4.0  # and so many robust standard deviations of the logarithm
 _SPACING_CASES = 5  # below so many there is no usual spacing
@@ -139,7 +140,9 @@ def _label_grids(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 
 def _not_finite(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     wrong = [
-        (record.id, f"{record.nan_voxels} voxels") for record in fingerprint.cases if record.nan_voxels > 0
+        (record.id, _counted(record.nan_voxels, "voxel"))
+        for record in fingerprint.cases
+        if record.nan_voxels > 0
     ]
     yield from _if_any(
         "not-finite",
@@ -157,7 +160,7 @@ def _empty_labels(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Findin
         (record.id, "") for record in labelled if not any(record.voxels.values()) and not record.undeclared
     ]
     # Healthy volumes and slices beside the organ are usual in some data sets; a few alone are suspicious.
-    usual = len(empty) > 0.2 * len(labelled) or all(len(record.shape) == 2 for record in labelled)
+    usual = len(empty) > _USUAL_SHARE * len(labelled) or all(len(record.shape) == 2 for record in labelled)
     yield from _if_any(
         "empty-label",
         "note" if usual else "warning",
@@ -220,7 +223,7 @@ def _dimensions(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 def _channel_counts(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     expected = len(fingerprint.channels)
     wrong = [
-        (record.id, f"{len(record.channels)} channels")
+        (record.id, _counted(len(record.channels), "channel"))
         for record in fingerprint.cases
         if len(record.channels) != expected
     ]
@@ -237,9 +240,10 @@ def _orientations(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     records = [record for record in fingerprint.cases if len(record.shape) == 3]
     usual = _usual(record.axis_codes for record in records)
     wrong = [(record.id, record.axis_codes) for record in records if record.axis_codes != usual]
+    # A few are suspicious; a mixture is how some hospitals export.
     yield from _if_any(
         "orientation",
-        "warning",
+        "warning" if len(wrong) <= _USUAL_SHARE * len(records) else "note",
         wrong,
         f"The axes of an image run otherwise than in most cases ({usual})",
         "Look at the slices: if the patient stands upright in them the header is right and nothing is to be done "
@@ -371,6 +375,10 @@ def _usual(values: Iterable[Value]) -> Value | None:
     """The most frequent value; of equally frequent ones the first."""
     counted = Counter(values)
     return counted.most_common(1)[0][0] if counted else None
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count != 1 else "")
 
 
 def _times(shape: Sequence[int]) -> str:

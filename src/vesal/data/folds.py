@@ -16,7 +16,8 @@ from vesal.data.fingerprint import Fingerprint
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.files import read_json, write_text
 
-_SWEEPS = 20  # over all groups, to improve the balance; two or three usually end it
+_SWEEPS = 6  # over all groups, to improve the balance; two or three usually end it
+_PARTNERS = 300  # groups that one may change places with in a sweep: drawn by chance where there are more
 _PRICE = 1e3  # of one case beyond the slack: no class outweighs it
 
 
@@ -250,7 +251,8 @@ def _assign(loads: NDArray[np.float64], folds: int, generator: np.random.Generat
         if balance.cost(totals).sum() <= balance.least:
             break
         if not sum(
-            _improve(row, loads, fold_of, totals, balance) for row in generator.permutation(len(loads))
+            _improve(row, loads, fold_of, totals, balance, generator)
+            for row in generator.permutation(len(loads))
         ):
             break
     return fold_of
@@ -262,6 +264,7 @@ def _improve(
     fold_of: NDArray[np.int64],
     totals: NDArray[np.float64],
     balance: _Balance,
+    generator: np.random.Generator,
 ) -> bool:
     """Move group `row`, or let it change places with another, if the best way to do so is better than staying.
 
@@ -269,6 +272,8 @@ def _improve(
     """
     source = fold_of[row]
     partners = np.flatnonzero(fold_of != source)
+    if len(partners) > _PARTNERS:
+        partners = generator.choice(partners, _PARTNERS, replace=False, shuffle=False)
     others = np.flatnonzero(np.arange(len(totals)) != source)
     targets = np.concatenate([fold_of[partners], others])
     moved = np.concatenate([loads[row] - loads[partners], np.repeat(loads[row][None], len(others), axis=0)])
