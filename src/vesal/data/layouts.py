@@ -71,8 +71,8 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         labels: what the label maps hold, in place of what the layout declares or finds.
 
     Raises:
-        DataError: the folder is absent, empty, damaged, or fits no layout; the message lists what was looked for.
-        UsageError: there is no such layout.
+        DataError: the folder is empty, damaged, or fits no layout; the message lists what was looked for.
+        UsageError: there is no such folder or layout.
     """
     if layout != "auto" and layout not in LAYOUTS:
         raise unknown_name("layout", layout, ["auto", *LAYOUTS])
