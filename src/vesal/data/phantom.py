@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data import phantom_brain_tumour, phantom_heart, phantom_lung_tumour, phantom_short_axis
+from vesal.data.phantom_canvas import Field
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import read_json, write_json
 from vesal.parallel import Progress, map_in_order
@@ -24,7 +25,7 @@ from vesal.volume.reading import write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 
 Size = tuple[int, int, int]
-Draw = Callable[[np.random.Generator, Size], tuple[NDArray[np.float32], NDArray[np.uint8], Geometry]]
+Draw = Callable[[np.random.Generator, Size], tuple[Field, NDArray[np.uint8], Geometry]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def make_phantom(kind: str, seed: int, *, size: Sequence[int] | None = None) -> 
         UsageError: there is no such kind, or the seed or the size is impossible.
 
     >>> scan, truth = make_phantom("heart", 7, size=(24, 20, 16))
-    >>> scan.array.shape, truth.array.max()
+    >>> scan.array.shape, int(truth.array.max())
     ((1, 24, 20, 16), 1)
     """
     if kind not in KINDS:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.phantom_canvas import Canvas, Field, Rng, coil_shading, rician
+from vesal.data.phantom_canvas import Canvas, Field, Rng, Tube, coil_shading, rician
 from vesal.volume.geometry import Geometry
 
 CHANNELS = ("FLAIR", "T1", "T1ce", "T2")
@@ -13,7 +15,7 @@ VALUES = {"background": 0, "necrotic core": 1, "oedema": 2, "enhancing tumour": 
 REGIONS = {
     "whole tumour": ("necrotic core", "oedema", "enhancing tumour"),
     "tumour core": ("necrotic core", "enhancing tumour"),
-    "enhancing tumour region": ("enhancing tumour",),
+    "enhancing tumour": ("enhancing tumour",),
 }
 SIZE = (72, 88, 64)
 FIELD_MM = (152.0, 188.0, 138.0)
@@ -26,7 +28,16 @@ _OEDEMA = (365.0, 360.0, 440.0, 610.0)
 _NECROSIS = (235.0, 240.0, 330.0, 720.0)
 _ENHANCING = (325.0, 365.0, 880.0, 500.0)
 _VESSEL = (120.0, 330.0, 900.0, 250.0)
-_DRAWN = ((1, _NECROSIS), (2, _OEDEMA), (4, _ENHANCING))
+
+
+@dataclass(frozen=True)
+class _Tissues:
+    """Shares of every voxel, 0 to 1: white matter (the rest is grey), CSF, enhancing vessels, old small scars."""
+
+    white: Field
+    csf: Field
+    vessels: Field
+    scars: Field
 
 
 def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8], Geometry]:
@@ -35,27 +46,36 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
     canvas = canvas.moved(rng.normal(0.0, 1.5, 3), np.eye(3), rng.uniform(0.95, 1.04, 3))
     canvas.warp(rng, 1.6, 30.0)
     depth = -_outline(canvas)
-    brain = depth > 0
     centre, radius = _seat(rng)
     _mass_effect(canvas, centre, radius)
-    white, csf, vessels = _tissues(rng, canvas, depth)
-    label = _tumour(rng, canvas, centre, radius, (white, csf, depth))
-    softness = 0.75 * canvas.edge_mm
+    tissues = _tissues(rng, canvas, depth)
+    label = _tumour(rng, canvas, centre, radius, tissues, depth)
+    swelling = np.clip(rng.uniform(0.6, 0.95) + 0.25 * canvas.noise(rng, 11.0), 0.25, 1.1)
     channels = []
     for number in range(len(CHANNELS)):
-        image = np.full(canvas.shape, _GREY[number], dtype=np.float32)
-        image += white * (_WHITE[number] - _GREY[number])
-        for value, intensities in _DRAWN:
-            image += (label == value) * (intensities[number] - image)
-        image += np.where(label > 0, 0.0, csf).astype(np.float32) * (_CSF[number] - image)
-        image += vessels * (label == 0) * (_VESSEL[number] - image)
-        image = _blurred(image, softness / np.asarray(canvas.geometry.spacing_mm))
-        image *= 1.0 + np.float32(0.03) * canvas.noise(rng, 5.0)
+        image = _contrast(canvas, tissues, label, swelling, number)
+        image *= 1.0 + np.float32(0.035) * canvas.noise(rng, 6.0)
         image *= 1.0 + np.where(label > 0, np.float32(0.08) * canvas.noise(rng, 5.0), 0.0)
-        image *= coil_shading(rng, canvas, 0.06) * rng.uniform(0.75, 1.3)
-        image = rician(rng, image, rng.uniform(7.0, 14.0))
-        channels.append(np.where(brain, np.maximum(image, 1.0), 0.0))
+        image *= coil_shading(rng, canvas, rng.uniform(0.06, 0.14)) * rng.uniform(0.75, 1.3)
+        image = rician(rng, image, rng.uniform(8.0, 16.0))
+        channels.append(np.where(depth > 0, np.maximum(image, 1.0), 0.0))
     return np.stack(channels).astype(np.float32), label, canvas.geometry
+
+
+def _contrast(
+    canvas: Canvas, tissues: _Tissues, label: NDArray[np.uint8], swelling: Field, number: int
+) -> Field:
+    """What the sequence of channel `number` shows, without noise."""
+    healthy = (label == 0).astype(np.float32)
+    image = np.full(canvas.shape, _GREY[number], dtype=np.float32)
+    image += tissues.white * (_WHITE[number] - _GREY[number])
+    image += healthy * tissues.scars * (_OEDEMA[number] - image)
+    image += (label == 2) * swelling * (_OEDEMA[number] - image)
+    image += (label == 1) * (_NECROSIS[number] - image)
+    image += (label == 4) * (_ENHANCING[number] - image)
+    image += healthy * tissues.csf * (_CSF[number] - image)
+    image += healthy * tissues.vessels * (_VESSEL[number] - image)
+    return _blurred(image, 0.45 * canvas.edge_mm / np.asarray(canvas.geometry.spacing_mm))
 
 
 def _outline(canvas: Canvas) -> Field:
@@ -88,12 +108,11 @@ def _mass_effect(canvas: Canvas, centre: NDArray[np.float64], radius: float) -> 
     canvas.points -= offset * (np.float32(0.3) * np.exp(-squared / np.float32(2.0 * (1.6 * radius) ** 2)))
 
 
-def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> tuple[Field, Field, Field]:
-    """Shares of white matter (against grey), of CSF and of enhancing vessels in every voxel."""
+def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> _Tissues:
     x, y, z = canvas.points
     edge = canvas.edge_mm
     hindbrain = z + 24.0 + np.clip((y + 20.0) * 0.2, -9.0, 12.0)  # negative below the tentorium
-    sulci = _folds(rng, canvas, 6.5)
+    sulci = _folds(rng, canvas, 3.3)
     deep = depth - (13.0 + 4.0 * canvas.noise(rng, 18.0))
     sulci = np.maximum(sulci, deep)
     fissure = np.maximum(
@@ -107,8 +126,8 @@ def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> tuple[Field, Field, Fiel
         for s in (-1.0, 1.0)
     ]
     clefts = np.minimum.reduce([sulci, fissure, *sylvian])
-    folia = np.abs((z * 0.9 + 0.25 * y + 2.0 * canvas.noise(rng, 14.0) + 200.0) % 6.5 - 3.25) - 0.4
-    clefts = np.where(hindbrain < 0, np.maximum(folia, depth - 16.0), clefts)
+    folia = _folds(rng, canvas, (12.0, 2.6, 2.0)) - 0.2
+    clefts = np.where(hindbrain < 0, np.maximum(folia, depth - 15.0), clefts)
     ribbon = np.minimum(depth, clefts) - rng.uniform(2.9, 3.6)  # positive in white matter
     ribbon = np.minimum(ribbon, _deep_grey(canvas))
     stem = canvas.tubes(
@@ -118,19 +137,25 @@ def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> tuple[Field, Field, Fiel
     atrophy = rng.uniform(0.3, 1.1)
     csf = canvas.cover(clefts - atrophy) * 0.9
     csf = np.maximum(csf, 0.75 * canvas.cover(depth - 1.2 * atrophy, edge))
-    csf = np.maximum(csf, canvas.cover(_ventricles(rng, canvas)))
+    ventricles = _ventricles(rng, canvas)
+    csf = np.maximum(csf, canvas.cover(ventricles))
     sinus = np.maximum(np.hypot(x, (depth - 2.5) * 0.9) - 2.6, -(z - 10.0) * 0.5 - np.maximum(0.0, -y) * 0.6)
     dots = np.maximum(np.maximum(clefts - 1.5, depth - 22.0), 2.2 * (2.1 - canvas.noise(rng, 3.0)))
     vessels = np.maximum(canvas.cover(sinus), 0.7 * canvas.cover(dots))
-    return white, csf, vessels
+    spots = canvas.cover(2.5 * (rng.uniform(1.7, 2.4) - canvas.noise(rng, 4.5)))
+    caps = canvas.cover(ventricles - rng.uniform(0.5, 4.0)) * np.clip(
+        0.4 + 0.4 * canvas.noise(rng, 12.0), 0.0, 0.9
+    )
+    scars = np.where(hindbrain < 0, 0.0, np.maximum(0.85 * spots * (ribbon > 0), caps))
+    return _Tissues(white, csf, vessels, scars)
 
 
-def _folds(rng: Rng, canvas: Canvas, scale_mm: float) -> Field:
+def _folds(rng: Rng, canvas: Canvas, scale_mm: float | tuple[float, float, float]) -> Field:
     """Distance to a folded sheet, the zero level of a smooth random field: the sulci."""
     field = canvas.noise(rng, scale_mm)
     slopes = np.gradient(field, *canvas.geometry.spacing_mm)
     steep = np.sqrt(sum(slope**2 for slope in slopes))
-    return (np.abs(field) / np.maximum(steep, 0.3 / scale_mm)).astype(np.float32)
+    return (np.abs(field) / np.maximum(steep, 0.3 / float(np.min(scale_mm)))).astype(np.float32)
 
 
 def _deep_grey(canvas: Canvas) -> Field:
@@ -146,7 +171,7 @@ def _deep_grey(canvas: Canvas) -> Field:
 def _ventricles(rng: Rng, canvas: Canvas) -> Field:
     """Distance to the ventricles, from narrow to wide."""
     wide = rng.uniform(0.75, 1.35)
-    tubes = []
+    tubes: list[Tube] = []
     for side in (-1.0, 1.0):
         body = [
             (side * 8, 32, 8),
@@ -164,19 +189,28 @@ def _ventricles(rng: Rng, canvas: Canvas) -> Field:
 
 
 def _tumour(
-    rng: Rng, canvas: Canvas, centre: NDArray[np.float64], radius: float, place: tuple[Field, Field, Field]
+    rng: Rng, canvas: Canvas, centre: NDArray[np.float64], radius: float, tissues: _Tissues, depth: Field
 ) -> NDArray[np.uint8]:
     """Necrosis within an enhancing rim within oedema that follows the white matter."""
-    white, csf, depth = place
+    from scipy.ndimage import binary_erosion
+    from scipy.ndimage import label as components
+
     core = canvas.ellipsoid(centre, radius * rng.uniform(0.8, 1.25, 3))
     core = core + np.float32(0.17 * radius) * canvas.noise(rng, 0.55 * radius)
     core = np.maximum(core, 3.0 - depth)
+    core = core - max(float(core.min()) + 1.7 * canvas.edge_mm, 0.0)  # on coarse grids too there is a core
     rim = rng.uniform(3.0, 5.5) * (1.0 + 0.45 * np.clip(canvas.noise(rng, 8.0), -1.2, 1.6))
-    spread = rng.uniform(7.0, 17.0) * (1.0 + 0.4 * canvas.noise(rng, 14.0)) - 11.0 * (1.0 - white)
-    oedema = (core < np.maximum(spread, 2.0)) & (csf < 0.5) & (depth > 2.0)
-    label = np.where(oedema, 2, 0)
-    label[core < 0] = 4
-    label[core < -np.maximum(rim, 0.9 * canvas.edge_mm)] = 1
+    spread = rng.uniform(7.0, 17.0) * (1.0 + 0.4 * canvas.noise(rng, 14.0)) - 11.0 * (1.0 - tissues.white)
+    oedema = (core < np.maximum(spread, 2.0)) & (tissues.csf < 0.5) & (depth > 2.0)
+    parts, _ = components(oedema | (core < 0))
+    main = np.bincount(parts[core < 0]).argmax()  # islands that only the noise made are left out
+    label = np.where(parts == main, 2, 0)
+    solid = (core < 0) & (parts == main)
+    label[solid] = 4
+    dead = -np.clip(rim, 0.9 * canvas.edge_mm, -0.6 * core.min())
+    label[binary_erosion(solid) & (core < dead)] = 1  # never without a rim, however thin
+    if not (label == 1).any():  # voxels too large to show it
+        label[np.unravel_index(int(core.argmin()), label.shape)] = 1
     return label.astype(np.uint8)
 
 
@@ -184,5 +218,5 @@ def _blurred(image: Field, sigmas: NDArray[np.float64]) -> Field:
     """Partial volume of the tissue borders."""
     from scipy.ndimage import gaussian_filter
 
-    blurred: Field = gaussian_filter(image, 0.6 * sigmas, truncate=2.5)
+    blurred: Field = gaussian_filter(image, sigmas, truncate=2.5)
     return blurred

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vesal.volume.geometry import Geometry
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]  # float32 in the main
 Rng = np.random.Generator
-Point = Sequence[float]
+Point = Sequence[float] | NDArray[np.floating[Any]]
+Tube = tuple[Sequence[Point] | NDArray[np.floating[Any]], Sequence[float]]
 
 #: Distance that `Canvas.tubes` reports far away from every tube (mm).
 FAR_MM = 60.0
+
+_TAPS = 4  # knots on either side of a place that reach it
 
 
 class Canvas:
@@ -72,17 +76,16 @@ class Canvas:
 
     def noise(self, rng: Rng, scale_mm: float | Sequence[float]) -> Field:
         """A smooth random field of mean 0 and variance 1 that changes over about `scale_mm` (per grid axis)."""
-        weights = []
         scales = np.broadcast_to(np.asarray(scale_mm, dtype=float), 3)
-        for size, spacing, scale in zip(self.shape, self.geometry.spacing_mm, scales, strict=True):
-            place = np.arange(size) * spacing / scale
-            knots = np.arange(-3.0, place[-1] + 4.0)
-            bumps = np.exp(-0.5 * (place[:, None] - knots) ** 2)
-            weights.append((bumps / np.sqrt((bumps**2).sum(axis=1, keepdims=True))).astype(np.float32))
-        field = rng.standard_normal([weight.shape[1] for weight in weights], dtype=np.float32)
-        for weight in weights:  # contracts the first axis and appends the new one, three times round
-            field = np.tensordot(field, weight, axes=(0, 1))
-        return np.ascontiguousarray(field)
+        places = [
+            np.arange(size) * spacing / scale
+            for size, spacing, scale in zip(self.shape, self.geometry.spacing_mm, scales, strict=True)
+        ]
+        knots = [int(place[-1]) + 2 * _TAPS for place in places]
+        field: Field = rng.standard_normal(knots, dtype=np.float32)
+        for axis, place in enumerate(places):
+            field = _spread(field, axis, place)
+        return field
 
     def warp(self, rng: Rng, amount_mm: float, scale_mm: float) -> None:
         """Bend the patient smoothly, so that no organ is a perfect ellipsoid and no two cases are alike."""
@@ -93,7 +96,7 @@ class Canvas:
         inward = np.diag(1.0 / np.asarray(scale, dtype=float)) @ turn.T
         view = copy.copy(self)
         offset = self.points - np.asarray(centre, dtype=np.float32)[:, None, None, None]
-        view.points = np.tensordot(inward.astype(np.float32), offset, axes=1)
+        view.points = _turned(inward, offset)
         view._columns = inward @ self._columns
         view._shift = inward @ (self._shift - np.asarray(centre, dtype=float))
         return view
@@ -104,7 +107,7 @@ class Canvas:
         """Distance to an ellipsoid's surface, exact to first order there; `turn` rotates it about its centre."""
         offset = self.points - np.asarray(centre, dtype=np.float32)[:, None, None, None]
         if turn is not None:
-            offset = np.tensordot(turn.T.astype(np.float32), offset, axes=1)
+            offset = _turned(turn.T, offset)
         inverse = (1.0 / np.asarray(radii, dtype=np.float32))[:, None, None, None]
         offset *= inverse
         level = np.sqrt(np.einsum("i...,i...->...", offset, offset) + np.float32(1e-6))
@@ -112,34 +115,33 @@ class Canvas:
         slope = np.sqrt(np.einsum("i...,i...->...", offset, offset) + np.float32(1e-6) * inverse.min() ** 2)
         return (level - 1.0) * level / slope
 
-    def tubes(
-        self, paths: Sequence[tuple[Sequence[Point], Sequence[float]]], *, reach_mm: float = 15.0
-    ) -> Field:
+    def tubes(self, paths: Sequence[Tube], *, reach_mm: float = 15.0) -> Field:
         """Distance to tapering tubes, each a path of points with a radius at every point.
 
         Distances beyond `reach_mm` are cut to FAR_MM: only the boxes around the tubes are worked on.
         """
         field = np.full(self.shape, FAR_MM, dtype=np.float32)
-        inverse = np.linalg.inv(self._columns)
-        for path, radii in paths:
-            nodes = np.asarray(path, dtype=float)
-            for start, stop, first, last in zip(nodes[:-1], nodes[1:], radii[:-1], radii[1:], strict=True):
-                box = self._box(inverse, start, stop, max(first, last) + reach_mm)
-                if box is not None:
-                    distance = _segment(self.points[(slice(None), *box)], start, stop, first, last)
-                    np.minimum(field[box], distance, out=field[box])
+        nodes = [np.asarray(path, dtype=np.float64) for path, _ in paths]
+        starts, stops = np.concatenate([n[:-1] for n in nodes]), np.concatenate([n[1:] for n in nodes])
+        firsts = np.concatenate([np.asarray(radii[:-1], dtype=float) for _, radii in paths])
+        lasts = np.concatenate([np.asarray(radii[1:], dtype=float) for _, radii in paths])
+        lows, highs = self._boxes(starts, stops, np.maximum(firsts, lasts) + reach_mm)
+        for n in np.flatnonzero((lows < highs).all(axis=1)):
+            box = tuple(slice(a, b) for a, b in zip(lows[n].tolist(), highs[n].tolist(), strict=True))
+            distance = _segment(self.points[(slice(None), *box)], starts[n], stops[n], firsts[n], lasts[n])
+            np.minimum(field[box], distance, out=field[box])
         return field
 
-    def _box(
-        self, inverse: NDArray[np.float64], start: Point, stop: Point, reach_mm: float
-    ) -> tuple[slice, ...] | None:
-        ends = (inverse @ (np.stack([start, stop], axis=1) - self._shift[:, None])).T + self._middle
-        margin = reach_mm * np.linalg.norm(inverse, axis=1)
-        low = np.maximum(np.floor(ends.min(axis=0) - margin), 0).astype(int)
-        high = np.minimum(np.ceil(ends.max(axis=0) + margin) + 1, self.shape).astype(int)
-        if (low >= high).any():
-            return None
-        return tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    def _boxes(
+        self, starts: NDArray[np.float64], stops: NDArray[np.float64], reach_mm: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and one past the last voxel (N, 3) within reach of each segment; empty off the grid."""
+        inverse = np.linalg.inv(self._columns)
+        ends = (np.stack([starts, stops]) - self._shift) @ inverse.T + self._middle
+        margin = reach_mm[:, None] * np.linalg.norm(inverse, axis=1)
+        lows = np.maximum(np.floor(ends.min(axis=0) - margin), 0).astype(np.int64)
+        highs = np.minimum(np.ceil(ends.max(axis=0) + margin) + 1, self.shape).astype(np.int64)
+        return lows, highs
 
     def cover(self, distance: Field, edge_mm: float | None = None) -> Field:
         """How much of each voxel lies inside a shape, 0 to 1: partial volume."""
@@ -152,14 +154,44 @@ class Canvas:
         image += self.cover(distance, edge_mm) * (value - image)
 
 
-def _segment(points: Field, start: Point, stop: Point, first: float, last: float) -> Field:
-    axis = (np.asarray(stop) - np.asarray(start)).astype(np.float32)
+def _spread(field: Field, axis: int, place: NDArray[np.float64]) -> Field:
+    """Random knots of distance 1 along `axis` -> a smooth sum of Gaussian bumps at `place`, of the same variance.
+
+    Tap by tap and not as a matrix product, whose last bit depends on the number of threads.
+    """
+    first = place.astype(np.int64)
+    part = place - first
+    taps = np.arange(2 * _TAPS)
+    weights = np.exp(-0.5 * (part[:, None] + _TAPS - 1 - taps) ** 2)
+    weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
+    shape = [1, 1, 1]
+    shape[axis] = len(place)
+    total: Field | None = None
+    for tap in taps:
+        term = np.take(field, first + tap, axis=axis) * weights[:, tap].astype(np.float32).reshape(shape)
+        total = term if total is None else np.add(total, term, out=total)
+    assert total is not None
+    return total
+
+
+def _turned(matrix: NDArray[np.floating[Any]], vectors: Field) -> Field:
+    """matrix @ vectors (3, *shape), written out so that it is the same to the bit on any number of threads."""
+    x, y, z = vectors
+    return np.stack([row[0] * x + row[1] * y + row[2] * z for row in matrix.astype(np.float32)])
+
+
+def _segment(
+    points: Field, start: NDArray[np.float64], stop: NDArray[np.float64], first: float, last: float
+) -> Field:
+    axis = (stop - start).astype(np.float32)
     length = np.float32(max(float(axis @ axis), 1e-6))
-    offset = points - np.asarray(start, dtype=np.float32)[:, None, None, None]
-    along = np.clip(np.tensordot(axis, offset, axes=1) / length, 0.0, 1.0)
-    offset -= axis[:, None, None, None] * along
-    distance = np.sqrt(np.einsum("i...,i...->...", offset, offset))
-    return distance - (np.float32(first) + np.float32(last - first) * along)
+    x, y, z = (place - begin for place, begin in zip(points, start.astype(np.float32), strict=True))
+    along = np.clip((axis[0] * x + axis[1] * y + axis[2] * z) / length, 0.0, 1.0)
+    x -= axis[0] * along
+    y -= axis[1] * along
+    z -= axis[2] * along
+    distance: Field = np.sqrt(x * x + y * y + z * z) - (np.float32(first) + np.float32(last - first) * along)
+    return distance
 
 
 def rotation(degrees: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -195,5 +227,7 @@ def rician(rng: Rng, image: Field, sigma: float) -> Field:
 def coil_shading(rng: Rng, canvas: Canvas, strength: float) -> Field:
     """A receive coil's smooth sensitivity around 1: brighter towards the front, and unevenly so."""
     towards = rng.normal([0.0, 0.6, 0.0], [0.4, 0.3, 0.3])
-    ramp = np.tensordot(towards.astype(np.float32), canvas.points, axes=1) / np.float32(100.0)
+    x, y, z = canvas.points
+    right, front, up = (towards / 100.0).astype(np.float32)
+    ramp = right * x + front * y + up * z
     return np.exp(np.float32(strength) * (ramp + np.float32(0.5) * canvas.noise(rng, 70.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.phantom_canvas import Canvas, Field, Rng, blend_union, coil_shading, rician, rotation
+from vesal.data.phantom_canvas import Canvas, Field, Rng, Tube, blend_union, coil_shading, rician, rotation
 from vesal.volume.geometry import Geometry
 
 VALUES = {"background": 0, "left atrium": 1}
@@ -73,6 +73,8 @@ def _chest(rng: Rng, canvas: Canvas, chest: Field) -> Field:
 
 def _heart(rng: Rng, canvas: Canvas, image: Field) -> NDArray[np.uint8]:
     """Paint the heart and its vessels over the chest; return the left atrium."""
+    from scipy.ndimage import label as components
+
     place = np.array([-14.0, 9.0, 0.0]) + rng.normal(0.0, (4.0, 2.5, 4.0))
     turn = rotation(rng.normal(0.0, 7.0, 3))
     scale = rng.uniform(0.9, 1.1, 3) * rng.uniform(0.94, 1.06)
@@ -97,7 +99,8 @@ def _heart(rng: Rng, canvas: Canvas, image: Field) -> NDArray[np.uint8]:
     canvas.paint(image, np.maximum(atrium - rng.uniform(2.5, 3.5), -mitral), _MYOCARDIUM)
     canvas.paint(image, np.maximum(mitral, left - 6.0), blood)  # the open valve
     canvas.paint(image, atrium, blood)
-    return (atrium < 0).astype(np.uint8)
+    parts, _ = components(atrium < 0)
+    return (parts == np.bincount(parts.ravel())[1:].argmax() + 1).astype(np.uint8)
 
 
 def _left_atrium(rng: Rng, heart: Canvas) -> tuple[Field, Field, Field]:
@@ -143,7 +146,7 @@ def _great_vessels(rng: Rng, heart: Canvas) -> tuple[Field, Field]:
     ]
     upper, lower = [(30, 8, 110), (29, 6, 40), (30, 10, 10)], [(28, 6, -18), (28, -4, -48), (24, -10, -110)]
     arteries = heart.tubes([(aorta, [wide * r for r in (12, 14, 14, 13, 12.5, 12, 11.5, 11, 10.5)])])
-    veins = [(upper, (9, 9, 10)), (lower, (12, 12, 11)), (pulmonary, (13, 12.5, 12))]
+    veins: list[Tube] = [(upper, (9, 9, 10)), (lower, (12, 12, 11)), (pulmonary, (13, 12.5, 12))]
     veins += [(forks[0], (11, 10, 9, 5)), (forks[1], (11, 9, 5))]
     return arteries, heart.tubes(veins)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.phantom_canvas import FAR_MM, Canvas, Field, Rng, blend_union, rotation
+from vesal.data.phantom_canvas import FAR_MM, Canvas, Field, Rng, Tube, blend_union, rotation
 from vesal.volume.geometry import Geometry
 
 VALUES = {"background": 0, "cancer": 1}
@@ -18,6 +18,17 @@ _CORTEX, _MARROW = 780.0, 190.0
 
 #: The tumour's share of all voxels.
 SHARE = (0.001, 0.005)
+
+
+# Where the vessels of each part of a lung set out from its hilum (outwards, forwards, upwards).
+_LOBES = (
+    (0.45, 0.25, 1.0),
+    (0.5, -0.5, 0.75),
+    (0.75, 0.8, 0.1),
+    (1.0, 0.0, -0.2),
+    (0.55, -0.7, -0.6),
+    (0.5, 0.2, -1.0),
+)
 
 
 def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8], Geometry]:
@@ -80,11 +91,9 @@ def _wall(rng: Rng, canvas: Canvas, image: Field) -> Field:
     return cavity
 
 
-def _ribs(
-    rng: Rng, wide: float, deep: float, inset: float
-) -> list[tuple[list[tuple[float, ...]], list[float]]]:
+def _ribs(rng: Rng, wide: float, deep: float, inset: float) -> list[Tube]:
     """Twelve pairs that leave the spine, sink towards the front and end in cartilage."""
-    ribs = []
+    ribs: list[Tube] = []
     phase = rng.uniform(0.0, 24.0)
     angles = np.deg2rad(np.linspace(-80.0, 62.0, 13))
     for level in range(-5, 9):
@@ -155,34 +164,27 @@ def _lung_tissue(rng: Rng, canvas: Canvas, image: Field, lungs: Field) -> None:
     image += share * np.clip(1.35 - 0.1 * canvas.edge_mm, 0.4, 1.0) * (_BLOOD - 40.0 - image)
 
 
-def _tree(rng: Rng) -> list[tuple[list[NDArray[np.float64]], list[float]]]:
-    """Arteries and veins of both lungs: every branch gives two thinner ones (Murray's law)."""
-    tubes = []
+def _tree(rng: Rng) -> list[Tube]:
+    """Vessels of both lungs from the hila outwards: every branch gives two thinner ones."""
+    tubes: list[Tube] = []
     for side in (-1.0, 1.0):
-        for height in (-14.0, 8.0):
-            grow = [
-                (
-                    np.array([side * 30.0, -4.0, 6.0 + height]),
-                    np.array([side, rng.normal(0, 0.2), rng.normal(height / 14.0, 0.2)]),
-                    7.0,
-                    0,
-                )
-            ]
-            while grow:
-                start, towards, radius, level = grow.pop()
-                towards = towards / np.linalg.norm(towards)
-                bend = rng.normal(0.0, 0.12, 3)
-                length = rng.uniform(0.8, 1.25) * (30.0 * 0.8**level)
-                middle = start + 0.5 * length * (towards + bend)
-                stop = start + length * towards
-                tubes.append(([start, middle, stop], [radius, 0.93 * radius, 0.85 * radius]))
-                if level == 5:
-                    continue
-                across = np.cross(towards, rng.normal(0.0, 1.0, 3))
-                across /= np.linalg.norm(across)
-                for sign, share in ((1.0, 0.82), (-1.0, 0.72)):
-                    way = towards + sign * across * rng.uniform(0.45, 0.9)
-                    grow.append((stop, way, max(share * radius, 0.9), level + 1))
+        grow = []
+        for way in _LOBES:
+            start = np.array([side * 32.0, -6.0 + 5.0 * way[1], 8.0 + 10.0 * way[2]])
+            towards = np.array([side * way[0], way[1], way[2]]) + rng.normal(0.0, 0.12, 3)
+            grow.append((start, towards, 5.4, 0))
+        while grow:
+            start, towards, radius, level = grow.pop()
+            towards = towards / np.linalg.norm(towards)
+            stop = start + rng.uniform(0.75, 1.25) * 27.0 * 0.83**level * towards
+            tubes.append(([start, stop], [radius, 0.88 * radius]))
+            if level == 5:
+                continue
+            across = np.cross(towards, rng.normal(0.0, 1.0, 3))
+            across /= np.linalg.norm(across)
+            for sign, share in ((1.0, 0.84), (-1.0, 0.74)):
+                off = towards + sign * across * rng.uniform(0.35, 0.8)
+                grow.append((stop, off, max(share * radius, 1.0), level + 1))
     return tubes
 
 
@@ -206,7 +208,10 @@ def _mediastinum(rng: Rng, canvas: Canvas, image: Field) -> None:
         (-23, -46, -300),
     ]
     lung_artery = [(-16, 34, -14), (-16, 18, 14), (-12, 6, 20)]
-    tubes = [(aorta, [wide * r for r in (14, 15, 15, 13.5, 13, 12, 11)]), (lung_artery, (13, 13, 12.5))]
+    tubes: list[Tube] = [
+        (aorta, [wide * r for r in (14, 15, 15, 13.5, 13, 12, 11)]),
+        (lung_artery, (13, 13, 12.5)),
+    ]
     tubes += [
         ([(-12, 6, 20), (12, -4, 17), (36, -8, 14)], (11, 10.5, 9)),
         ([(-12, 6, 20), (-38, -12, 20)], (11, 9)),
@@ -217,7 +222,7 @@ def _mediastinum(rng: Rng, canvas: Canvas, image: Field) -> None:
     ]
     tubes += [([(2, 4, 50), (14, 4, 130)], (6, 5.5)), ([(-16, -20, 50), (-22, -14, 130)], (5, 5))]
     canvas.paint(image, canvas.tubes(tubes), _BLOOD + 5.0)
-    airways = [
+    airways: list[Tube] = [
         ([(2, -16, 160), (2, -18, 34)], (9.0, 8.5)),
         ([(2, -18, 34), (22, -18, 18), (36, -16, 6)], (7.5, 7, 5.5)),
     ]
@@ -239,14 +244,14 @@ def _tumour(rng: Rng, canvas: Canvas, image: Field, lungs: Field) -> NDArray[np.
     centre = _seat(rng, canvas, lungs, radius)
     mass = canvas.ellipsoid(centre, radius * rng.uniform(0.8, 1.2, 3), rotation(rng.uniform(-60.0, 60.0, 3)))
     for _ in range(rng.integers(2, 6)):
-        lobe = centre + _direction(rng) * radius * rng.uniform(0.5, 0.85)
+        lobe = centre + _direction(rng) * radius * rng.uniform(0.6, 0.95)
         mass = blend_union(mass, canvas.ellipsoid(lobe, radius * rng.uniform(0.3, 0.55, 3)), 0.25 * radius)
-    mass = mass + np.float32(0.07 * radius) * canvas.noise(rng, 0.45 * radius)
+    mass = mass + np.float32(0.11 * radius) * canvas.noise(rng, 0.3 * radius)
     spikes = []
     for _ in range(rng.integers(8, 22)):
         way = _direction(rng)
         spikes.append(
-            ([centre + 0.7 * radius * way, centre + radius * way * rng.uniform(1.3, 1.75)], (3.2, 0.9))
+            ([centre + 0.7 * radius * way, centre + radius * way * rng.uniform(1.35, 1.9)], (3.6, 1.0))
         )
     spicules = canvas.tubes(spikes, reach_mm=6.0)
     solid = np.minimum(mass, spicules + 1.2)

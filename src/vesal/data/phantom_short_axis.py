@@ -21,6 +21,8 @@ _SHEETS, _THICKNESS = 4, 0.8
 
 def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8], Geometry]:
     """Image (1, *shape), label (*shape) and grid of one stack."""
+    from scipy.ndimage import label as components
+
     thick = Canvas.lay(rng, shape, FIELD_MM, tilt_degrees=14.0)
     canvas = _sheets(rng, thick)
     image = _surroundings(rng, canvas)
@@ -28,6 +30,8 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
     image = _averaged(image)
     shares = np.stack([_averaged(part) for part in inside])  # of RV, myocardium and LV in every voxel
     label = np.where(shares.sum(axis=0) > 0.5, shares.argmax(axis=0) + 1, 0).astype(np.uint8)
+    parts, _ = components(label)
+    label[parts != np.bincount(parts.ravel())[1:].argmax() + 1] = 0  # crumbs where a wall thins out
     image *= 1.0 + np.float32(0.06) * thick.noise(rng, (4.0, 4.0, 10.0))
     image *= coil_shading(rng, thick, rng.uniform(0.25, 0.55))
     image = rician(rng, image, rng.uniform(7.0, 15.0))
