@@ -256,9 +256,9 @@ def values_in(array: NDArray[Any]) -> list[int]:
     if highest - lowest >= 1 << 16:
         return [int(value) for value in np.unique(array)]
     present = np.zeros(highest - lowest + 1, dtype=bool)
-    axis = _slow_axis(array)
-    for slab in _slabs(array, axis):
-        present[slab if lowest == 0 else slab.astype(np.int64) - lowest] = True
+    for slab in _slabs(array, _slow_axis(array)):
+        flat = slab.ravel(order="K").astype(np.int64)
+        present |= np.bincount(flat - lowest if lowest else flat, minlength=len(present)) > 0
     return [int(value) + lowest for value in np.flatnonzero(present)]
 
 
