@@ -28,9 +28,8 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
     """Image (1, *shape), label (*shape) and grid of one heart."""
     canvas = Canvas.lay(rng, shape, FIELD_MM, tilt_degrees=6.0)
     canvas = canvas.moved(rng.normal(0.0, 5.0, 3), np.eye(3))
-    chest = canvas.points.copy()
     canvas.warp(rng, 2.5, 32.0)
-    image = _chest(rng, canvas, chest)
+    image = _chest(rng, canvas)
     label = _heart(rng, canvas, image)
     image *= 1.0 + np.float32(0.05) * canvas.noise(rng, 5.0)
     image *= coil_shading(rng, canvas, rng.uniform(0.3, 0.6))
@@ -38,7 +37,7 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
     return image[None], label, canvas.geometry
 
 
-def _chest(rng: Rng, canvas: Canvas, chest: Field) -> Field:
+def _chest(rng: Rng, canvas: Canvas) -> Field:
     """Chest wall with ribs, lungs with vessels, spine, liver."""
     x, y, z = canvas.points
     girth = rng.uniform(0.92, 1.03)
