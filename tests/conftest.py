@@ -9,6 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from vesal.data.fingerprint import fingerprint
+from vesal.data.layouts import load_dataset
+from vesal.data.plan import Plan, Stage
+from vesal.data.planner import make_plan
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", default=None, help="folder of real scans (Task04_Hippocampus, ACDC, ...)")
@@ -51,6 +56,20 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "dataset.json").write_text(json.dumps(description))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_plan(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan for them that trains a step in a few milliseconds."""
+    dataset = load_dataset(tiny_data)
+    plan = make_plan(fingerprint(dataset), dataset.labels, patch=(16, 16, 16), batch=2)
+    stages = [
+        Stage(features=features, kernel=(3, 3, 3), stride=(step,) * 3)
+        for features, step in ((4, 1), (8, 2), (8, 2))
+    ]
+    path = tmp_path_factory.mktemp("plan") / "plan.json"
+    Plan.model_validate(plan.model_dump() | {"stages": stages, "heads": 2}).save(path)
+    return path
 
 
 def _ellipsoid(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

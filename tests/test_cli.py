@@ -20,9 +20,12 @@ def vesal(*words: object, **options: object) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def run(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tiny_data: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "run"
-    done = vesal("train", tiny_data, "-o", out, "--fold", "0", "--steps", "40", "--device", "cpu", "--set", "lr=1e-2")
+    done = vesal(
+        *("train", tiny_data, "-o", out, "--fold", "0", "--steps", "40"),
+        *("--device", "cpu", "--set", "lr=1e-2", "--plan", tiny_plan),
+    )
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout
     return out
@@ -77,7 +80,10 @@ def test_wrong_use_ends_with_2_and_one_sentence() -> None:
 
 
 def test_a_traceback_is_shown_only_with_debug() -> None:
-    assert "Traceback" in vesal("predict", "/nowhere.vesal", "x.nii.gz", "-o", "/tmp/never-made", "--debug").stderr
+    assert (
+        "Traceback"
+        in vesal("predict", "/nowhere.vesal", "x.nii.gz", "-o", "/tmp/never-made", "--debug").stderr
+    )
 
 
 def test_a_failure_in_json_mode_leaves_standard_output_empty() -> None:
@@ -86,7 +92,9 @@ def test_a_failure_in_json_mode_leaves_standard_output_empty() -> None:
     assert done.stdout == ""
 
 
-def test_predicting_files_and_folders_keeps_grid_and_values(run: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_predicting_files_and_folders_keeps_grid_and_values(
+    run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     done = vesal("predict", run / "fold_0" / "model.vesal", tiny_data / "imagesTr", "-o", tmp_path, "--json")
     assert done.returncode == 0, done.stderr
     files = json.loads(done.stdout)["files"]
@@ -103,7 +111,9 @@ def test_predicting_files_and_folders_keeps_grid_and_values(run: Path, tiny_data
     assert [path.name for path in again.iterdir()] == ["tiny_50.nii.gz"]
 
 
-def test_one_bad_scan_is_named_and_the_others_are_predicted(run: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_one_bad_scan_is_named_and_the_others_are_predicted(
+    run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
     good = (tiny_data / "imagesTr" / "tiny_00.nii.gz").read_bytes()
@@ -132,11 +142,22 @@ def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp
     for path in predictions.iterdir():
         (truth / path.name).write_bytes((tiny_data / "labelsTr" / path.name).read_bytes())
     folders = vesal(
-        "evaluate", predictions, truth, "-o", tmp_path / "scores", "--labels", tiny_data / "dataset.json", "--json"
+        "evaluate",
+        predictions,
+        truth,
+        "-o",
+        tmp_path / "scores",
+        "--labels",
+        tiny_data / "dataset.json",
+        "--json",
     )
     assert folders.returncode == 0, folders.stderr
     assert json.loads(whole.stdout)["summary"] == json.loads(folders.stdout)["summary"]
-    assert {path.name for path in (tmp_path / "scores").iterdir()} == {"scores.json", "scores.csv", "scores.md"}
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == {
+        "scores.json",
+        "scores.csv",
+        "scores.md",
+    }
 
 
 def test_a_missing_prediction_is_an_error_not_a_gap(run: Path, tiny_data: Path) -> None:

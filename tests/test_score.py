@@ -133,7 +133,7 @@ def test_classes_that_were_not_annotated_have_no_row():
     assert score_case("a", truth, truth, GRID, TWO, annotated=[]) == []
     regions = score_case("a", truth, truth, GRID, TUMOUR, annotated=["necrosis", "enhancing"])
     assert list(by_class(regions)) == ["core", "et"]
-    with pytest.raises(DataError, match="a is said to be annotated for liver"):
+    with pytest.raises(DataError, match="a: liver is said to be annotated"):
         score_case("a", truth, truth, GRID, TWO, annotated=["liver"])
 
 

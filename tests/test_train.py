@@ -20,7 +20,13 @@ from vesal.train.log import read_rows
 from vesal.volume.reading import read_volume
 from vesal.workflow.train import TrainRequest, train_run
 
-PLAN = {"patch": (16, 16, 16), "batch": 2}
+#: The plan of all runs here, once the fixture has made it.
+PLAN: list[Path] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_plan(tiny_plan: Path) -> None:
+    PLAN[:] = [tiny_plan]
 
 
 def silent(_text: str) -> None:
@@ -28,9 +34,9 @@ def silent(_text: str) -> None:
 
 
 def request(data: Path, out: Path, **changes: object) -> TrainRequest:
-    overrides = {"steps": 60, "lr": 0.01, "validate_every": 0.25} | changes.pop("overrides", {})  # type: ignore[operator]
+    overrides = {"steps": 120, "lr": 0.02, "validate_every": 0.25} | changes.pop("overrides", {})  # type: ignore[operator]
     return TrainRequest(
-        data=data, out=out, overrides=overrides, plan=PLAN, device="cpu", quiet=True, **changes
+        data=data, out=out, overrides=overrides, plan_file=PLAN[0], device="cpu", quiet=True, **changes
     )  # type: ignore[arg-type]
 
 
@@ -130,7 +136,7 @@ def test_a_resumed_run_keeps_its_settings(trained: Path, tiny_data: Path) -> Non
 def test_the_same_seed_gives_the_same_files_byte_for_byte(tiny_data: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         train_run(
-            request(tiny_data, tmp_path / name, fold=1, overrides={"steps": 25, "deterministic": True}),
+            request(tiny_data, tmp_path / name, fold=1, overrides={"steps": 15, "deterministic": True}),
             tell=silent,
         )
     for name in ("fold_1/model.vesal", "fold_1/last.ckpt", "scores.json"):
@@ -247,7 +253,7 @@ def test_a_signal_leaves_a_valid_model_and_resume_goes_on(
 def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_not(
     tiny_data: Path, tmp_path: Path
 ) -> None:
-    settings = ("--steps", "400", "--deterministic", "--set", "validate_every=1")
+    settings = ("--steps", "150", "--deterministic", "--set", "validate_every=1")
     assert start(tiny_data, tmp_path / "whole", *settings).wait(timeout=300) == 0
     process = start(tiny_data, tmp_path / "parts", *settings)
     wait_for_steps(tmp_path / "parts", 20, process)

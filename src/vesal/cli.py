@@ -166,6 +166,7 @@ def train(
     dimension: Annotated[
         int | None, typer.Option("--dimension", help="2 or 3; planned when not given.")
     ] = None,
+    plan: Annotated[Path | None, typer.Option("--plan", help="A plan that vesal plan -o wrote.")] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="Where prepared scans are kept.")] = None,
     device: Device = "auto",
     layout: Layout = "auto",
@@ -193,6 +194,7 @@ def train(
         recipe=recipe,
         overrides=overrides,
         plan={} if dimension is None else {"dimension": dimension},
+        plan_file=plan,
         fold=_fold(fold),
         folds_file=folds,
         device=device,

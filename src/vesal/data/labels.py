@@ -151,7 +151,7 @@ class LabelSet(BaseModel):
             return self.classes
         if unknown := sorted(set(annotated) - set(self.names)):
             raise DataError(
-                f"A case is said to be annotated for {', '.join(unknown)}, which the labels do not hold; "
+                f"{', '.join(unknown)} is said to be annotated, but the labels do not hold it; "
                 f"they are {', '.join(self.names)}."
             )
         members = {region.name: region.members for region in self.regions}

@@ -108,7 +108,10 @@ def score_case(
             raise DataError(
                 f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
             )
-    scored = labels.judged(annotated)
+    try:
+        scored = labels.judged(annotated)
+    except DataError as error:
+        raise DataError(f"{case}: {error}") from error
     # Outside the box there is background alone, as there is outside an image: only true negatives, which enter
     # no metric, differ.
     box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * truth.ndim

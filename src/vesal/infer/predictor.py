@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vesal.augment.spatial import lateral_axis, mirror_axes
 from vesal.data.labels import LabelSet
 from vesal.data.plan import Plan
 from vesal.data.prepare import Placement, Prepared, prepare
@@ -67,7 +68,7 @@ class Model:
             patch=self.plan.patch,
             overlap=overlap,
             batch=max(1, room // int(np.prod(self.plan.patch))),
-            mirror_axes=self.plan.mirror_axes if mirror else (),
+            mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
     def logits(self, image: NDArray[np.float32], windows: Windows) -> Tensor:
@@ -122,6 +123,12 @@ class Model:
         label = LabelMap(self.labels.decode(placement.paste(contiguous)), placement.source)
         found = _pasted_probabilities(logits, placement, self.labels) if probabilities else None
         return Prediction(label, found)
+
+
+def _test_time_axes(plan: Plan) -> tuple[int, ...]:
+    """Axes that training mirrored, without the left/right axis where a mirrored left is a right."""
+    axes = mirror_axes(plan)
+    return tuple(axis for axis in axes if not (plan.labels.swaps and axis == lateral_axis(plan)))
 
 
 def _pasted_probabilities(logits: Tensor, placement: Placement, labels: LabelSet) -> NDArray[np.float32]:

@@ -41,7 +41,9 @@ def demo_run(
     """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them -> report."""
     data, run = out / "data", out / "run"
     if out.exists() and any(out.iterdir()) and not resume:
-        raise UsageError(f"{out} is not empty; add --resume to go on with the demo in it, or choose another folder.")
+        raise UsageError(
+            f"{out} is not empty; add --resume to go on with the demo in it, or choose another folder."
+        )
     tell(f"Drawing {CASES} synthetic {kind} scans into {data}")
     write_phantoms(data, kind, CASES, progress=stage("Drawing"))
     inspect_run(data, out / "inspect", progress=stage("Inspecting"))
@@ -73,8 +75,7 @@ def _picture(out: Path, data: Path, scores: Scores) -> None:
     labels = load_dataset(data).labels
     case, dice = _median_case(scores)
     truth, prediction = (
-        labels.encode(read_label(folder / f"{case}.nii.gz").array)
-        for folder in (data / "labelsTs", out / "predictions")
+        read_label(folder / f"{case}.nii.gz") for folder in (data / "labelsTs", out / "predictions")
     )
     scan = read_volume(data / "imagesTs" / f"{case}.nii.gz")
     write_bytes(out / "picture.png", showcase(scan, truth, prediction, labels, caption=f"Dice {dice:.3f}"))

@@ -17,7 +17,7 @@ from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
 from vesal.data.planner import make_plan
 from vesal.data.prepare import PreparedCase, prepare_dataset
-from vesal.errors import DataError, VesalError
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.score import Scores
 from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer.predictor import load_model
@@ -50,6 +50,7 @@ class TrainRequest:
         recipe: name or YAML file.
         overrides: fields of the recipe to replace.
         plan: fields of the plan to replace (dimension, spacing_mm, patch, batch).
+        plan_file: a plan that vesal plan wrote, and perhaps a person changed, in place of planning.
         fold: a number, 'all' for cross-validation, None to train on all cases.
         folds_file: a split of one's own.
         device: 'auto', 'cpu', 'cuda', ...
@@ -65,6 +66,7 @@ class TrainRequest:
     recipe: str = "auto"
     overrides: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    plan_file: Path | None = None
     fold: int | Literal["all"] | None = None
     folds_file: Path | None = None
     device: str = "auto"
@@ -230,6 +232,15 @@ def _plan(
 ) -> Plan:
     if run.plan_file.exists():
         return Plan.load(run.plan_file)
+    if request.plan_file is not None:
+        plan = Plan.load(request.plan_file)
+        if plan.labels != dataset.labels or plan.channels != dataset.channels:
+            raise UsageError(
+                f"{request.plan_file} was made for other labels or channels than {dataset.name} has; "
+                "make one for it with vesal plan."
+            )
+        plan.save(run.plan_file)
+        return plan
     plan = make_plan(record, dataset.labels, budget_s=config.budget_s, device=device.type, **request.plan)
     plan.save(run.plan_file)
     return plan
