@@ -14,7 +14,7 @@ from vesal.report.figures import channels_picture, planes_picture, showcase, sur
 from vesal.report.layout import arrange
 from vesal.report.planes import cut_planes, richest_slices
 from vesal.volume.geometry import Geometry
-from vesal.volume.volume import Volume
+from vesal.volume.volume import LabelMap, Volume
 
 LABELS = LabelSet.from_values({"background": 0, "left atrium": 1, "wall": 2})
 
@@ -213,8 +213,10 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are():
 def test_surfaces_and_showcase_are_pictures():
     volume, label = scan()
     assert pixels(surfaces_picture([label, label], ["truth", "prediction"], volume, LABELS, width=3)).size
-    image = pixels(showcase(volume, label, label, LABELS, caption="Dice 1.00", width=5))
+    map_ = LabelMap(label, volume.geometry)
+    image = pixels(showcase(volume, map_, map_, LABELS, caption="Dice 1.00", width=5))
     assert image.shape[1] == 650
+    assert pixels(showcase(volume, map_, map_, width=5)).shape[1] == 650
 
 
 def test_threads_draw_the_same_pictures_as_one():

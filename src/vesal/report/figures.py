@@ -19,7 +19,7 @@ from vesal.report.colours import SCAN, class_colours, mixed
 from vesal.report.layout import GAP, TITLE, Rectangle, arrange, grid
 from vesal.report.planes import Convention, Plane, cut_planes
 from vesal.report.render import Camera, render_surfaces
-from vesal.volume.volume import Volume
+from vesal.volume.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: Pixels an inch of every picture; sizes below are in inches.
 DPI = 130
 _LEGEND = 0.30
+_COMPASS = 0.62
 _DASHES = (0, (2.6, 1.7))
 #: Colour of the letters that name the patient's directions.
 _DIRECTION = "#f4d35e"
@@ -140,17 +141,16 @@ def surfaces_picture(
     for number, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         axes = _add_axes(figure, (GAP + number * (side + GAP), 0, side, side), bottom=_LEGEND)
         _draw_surface(axes, picture, title)
-        if number == 0:
-            _compass(axes, camera)
+    _compass(figure, camera, width - _COMPASS - GAP, GAP)
     _legend(figure, labels, maps, False, False, "")
     return to_png(figure)
 
 
 def showcase(
     scan: Volume,
-    truth: NDArray[np.uint8],
-    prediction: NDArray[np.uint8],
-    labels: LabelSet,
+    truth: LabelMap,
+    prediction: LabelMap,
+    labels: LabelSet | None = None,
     *,
     caption: str = "",
     channel: int = 0,
@@ -162,8 +162,8 @@ def showcase(
 
     Args:
         scan: image (C, X, Y, Z).
-        truth, prediction: contiguous label maps (X, Y, Z).
-        labels: names and colours of the classes.
+        truth, prediction: label maps on the scan's grid with the file's own values.
+        labels: names and colours of the classes; by default every value is a class, named by the value.
         caption: such as 'Dice 0.93', at the lower right.
         channel, margin_mm, camera, width: as in the other pictures.
 
@@ -171,7 +171,11 @@ def showcase(
         PNG bytes.
     """
     camera = camera or Camera()
-    planes = cut_planes(scan, [truth, prediction], channel=channel, margin_mm=margin_mm)
+    if labels is None:
+        values = np.union1d(np.unique(truth.array), np.unique(prediction.array))
+        labels = LabelSet.from_values({str(value): int(value) for value in values if value})
+    maps = [labels.encode(map_.array) for map_ in (truth, prediction)]
+    planes = cut_planes(scan, maps, channel=channel, margin_mm=margin_mm)
     flat_width = width * 0.6
     rectangles, height = arrange([plane.size_mm for plane in planes], flat_width, 0.42 * width)
     side = (width - flat_width - 2 * GAP) / 2
@@ -182,16 +186,13 @@ def showcase(
         _draw_plane(axes, plane, labels, True, True)
         if number == 0:
             _scale_bar(axes, plane)
-    pictures = render_surfaces(
-        [truth, prediction], scan.geometry, labels, size=round(side * DPI), camera=camera
-    )
+    pictures = render_surfaces(maps, scan.geometry, labels, size=round(side * DPI), camera=camera)
     for number, (picture, title) in enumerate(zip(pictures, ("truth", "prediction"), strict=True)):
         x = flat_width + GAP + number * (side + GAP)
         axes = _add_axes(figure, (x, (tall - TITLE - side) / 2, side, side), bottom=_LEGEND)
         _draw_surface(axes, picture, title)
-        if number == 0:
-            _compass(axes, camera)
-    _legend(figure, labels, [truth, prediction], True, True, caption)
+    _compass(figure, camera, flat_width + GAP, GAP)
+    _legend(figure, labels, maps, True, True, caption)
     return to_png(figure)
 
 
@@ -303,17 +304,23 @@ def _draw_surface(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
     _say(axes, 0.5, 1, title, SCAN.faint, ha="center", va="bottom", shift=(0, 4))
 
 
-def _compass(axes: Axes, camera: Camera) -> None:
-    """Where the patient's left, front and head are in a surface picture."""
+def _compass(figure: Figure, camera: Camera, x: float, y: float) -> None:
+    """Where the patient's left, front and head are in a surface picture, with its corner at inches (x, y)."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((x / width, y / height, _COMPASS / width, _COMPASS / height))
+    axes.set_axis_off()
+    axes.set_xlim(-1.6, 1.6)
+    axes.set_ylim(-1.6, 1.6)
     right, up, viewer = camera.axes()
-    centre, length = np.array([0.11, 0.12]), 0.065
     for letter, direction in (("L", (-1, 0, 0)), ("A", (0, 1, 0)), ("S", (0, 0, 1))):
         tip = np.array([right @ direction, up @ direction])
-        colour = mixed(_DIRECTION, SCAN.paper, 0.0 if viewer @ np.array(direction) > -0.3 else 0.5)
-        end = centre + length * tip
-        axes.plot(*zip(centre, end, strict=True), transform=axes.transAxes, color=colour, linewidth=1.4)
-        at = centre + (length + 0.035) * tip / max(float(np.linalg.norm(tip)), 0.5)
-        _say(axes, at[0], at[1], letter, colour, ha="center", va="center", weight="bold")
+        # What points away from the viewer is dimmer.
+        colour = mixed(_DIRECTION, SCAN.paper, 0.0 if viewer @ np.array(direction) > -0.6 else 0.5)
+        axes.plot([0, tip[0]], [0, tip[1]], color=colour, linewidth=1.4, solid_capstyle="round")
+        at = tip + 0.42 * tip / max(float(np.linalg.norm(tip)), 0.4)
+        axes.text(
+            at[0], at[1], letter, color=colour, fontsize=7, fontweight="bold", ha="center", va="center_baseline",
+        )  # fmt: skip
 
 
 def _scale_bar(axes: Axes, plane: Plane) -> None:

@@ -105,6 +105,21 @@ def cut_planes(
     return _windowed(broad)
 
 
+def context_margin_mm(maps: Sequence[NDArray[np.uint8]], geometry: Geometry) -> float:
+    """How much to show around the labels so that they are large and their surroundings are recognised.
+
+    Half of their largest extent, but no less than an eighth of the scan's largest side.
+    """
+    extent, whole = 0.0, 0.0
+    for axis, (size, spacing) in enumerate(zip(geometry.shape, geometry.spacing_mm, strict=True)):
+        others = tuple(other for other in range(geometry.ndim) if other != axis)
+        found = [np.flatnonzero(((map_ > 0) & (map_ != IGNORE)).any(axis=others)) for map_ in maps]
+        ends = [end for where in found if len(where) for end in (where[0], where[-1])]
+        extent = max(extent, (max(ends) - min(ends) + 1) * spacing if ends else 0.0)
+        whole = max(whole, size * spacing)
+    return max(extent / 2, whole / 8)
+
+
 def _cut(
     image: Array,
     maps: Sequence[Array],

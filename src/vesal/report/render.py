@@ -137,8 +137,8 @@ def _with_normals(vertices: Floats, faces: NDArray[np.intp]) -> Mesh:
         [np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), len(vertices)) for axis in range(3)],
         axis=1,
     )
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return Mesh(vertices, normals.astype(np.float32), faces)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return Mesh(vertices, (normals / np.maximum(lengths, 1e-12)).astype(np.float32), faces)
 
 
 def render_surfaces(
