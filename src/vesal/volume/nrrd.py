@@ -190,6 +190,8 @@ def _affine(header: Mapping[str, Any], spatial: list[int]) -> Array:
         return affine
     rows = np.asarray(directions, dtype=float)[spatial]
     if rows.shape[1] != count:
+        if rows.shape[1] < count:
+            raise ValueError(f"space directions of {rows.shape[1]} numbers for {count} axes")
         # A plane in a 3D space: a 2D image keeps its spacing.
         affine[:count, :count] = np.diag(np.sqrt((rows**2).sum(axis=1)))
         return affine

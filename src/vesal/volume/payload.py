@@ -46,7 +46,7 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file that the header at `path` names, in the header's own folder.
+    """The file that the header at `path` names, in the header's own folder (as data stores do, by a link, too).
 
     Raises:
         DataError: the name leads elsewhere, or stands for many files.
