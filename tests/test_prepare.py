@@ -350,6 +350,7 @@ def test_a_touched_file_of_the_same_content_is_read_but_not_prepared(
         ({"normalisation": (Normalisation(scheme="minmax"),)}, True),
         ({"crop_to_nonzero": False}, True),
         ({"labels": LabelSet.from_values({"background": 0, "all": 1, "x": 7, "y": 9})}, True),
+        ({"labels": LabelSet.from_values({"background": 9, "shell": 1, "core": 7, "ignore": 0})}, True),
         ({"batch": 7, "patch": (4, 4, 4), "reasons": ("x",), "mirror_axes": ()}, False),
     ],
 )

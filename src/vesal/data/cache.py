@@ -221,8 +221,12 @@ def _places(label: NDArray[np.uint8], seed: int) -> dict[str, list[int]]:
 
 
 def _save(path: Path, array: NDArray[Any]) -> int:
+    # np.save hides the system's reason (a full disk, say) behind a count of items; a plain write tells it.
+    array = np.ascontiguousarray(array)
     with atomic_path(path) as temporary:
-        np.save(temporary, array)
+        with temporary.open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+            stream.write(array.data)
         return temporary.stat().st_size
 
 
