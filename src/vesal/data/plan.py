@@ -141,4 +141,6 @@ class Plan(BaseModel):
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:
-            raise VesalError(f"{path} is not a plan ({error.errors()[0]['msg']}); make it anew with vesal plan.") from error
+            raise VesalError(
+                f"{path} is not a plan ({error.errors()[0]['msg']}); make it anew with vesal plan."
+            ) from error
