@@ -114,14 +114,18 @@ def _read(path: Path, data: bytes, *, mask: bool) -> Volume:
 
 def _open(path: Path, data: bytes) -> Any:
     """A PIL image, its pixels still packed."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     # IHDR: bit depth and colour type. pillow would silently cut 16-bit colour to 8 bits.
     if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 25 and data[24] == 16 and data[25] != 0:
         raise DataError(
             f"{path} holds 16-bit colour or alpha, which PNG readers cut to 8 bits; convert it to TIFF."
         )
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        names = ", ".join(_FORMATS)
+        raise DataError(f"{path} is not an image of {names}; check what it is, or copy it again.") from error
     _check_size(path, data, image.width * image.height * 4)
     return image
 
@@ -260,7 +264,8 @@ def _read_tiff(path: Path, data: bytes, *, mask: bool) -> Volume:
         elif page.extrasamples and int(page.extrasamples[-1]) in _ALPHA:
             array = array[:-1]
         if page.colormap is not None and not mask and array.shape[0] == 1:
-            array = np.asarray(page.colormap)[:, array[0]]
+            # TIFF states palettes in 16 bits, programs mean 8 of them: times 256 or times 257.
+            array = (np.asarray(page.colormap) >> 8).astype(np.uint8)[:, array[0]]
         return Volume(array.reshape(array.shape[0], *geometry.shape), geometry)
 
     return _told(path, work)
