@@ -75,7 +75,8 @@ def record(case: Case, shape, label) -> CaseRecord:
     ndim = len(shape)
     return CaseRecord(
         id=case.id, patient=case.patient, shape=shape, spacing_mm=(1.0, 1.0, 2.0)[:ndim],
-        axis_codes="RAS" if ndim == 3 else "", affine=tuple(map(tuple, np.eye(ndim + 1).tolist())), ras_shape=shape, ras_spacing_mm=(1.0, 1.0, 2.0)[:ndim],
+        axis_codes="RAS" if ndim == 3 else "", affine=tuple(map(tuple, np.eye(ndim + 1).tolist())),
+        ras_shape=shape, ras_spacing_mm=(1.0, 1.0, 2.0)[:ndim],
         crop_shape=shape, label_shape=shape, label_distance_mm=0.0,
         voxels=dict(zip(LABELS.names, map(int, counts[1:]), strict=True)), undeclared=(), nan_voxels=0,
         image_digest=case.id, voxel_volume_mm3=2.0 if ndim == 3 else 1.0, channels=(channel,),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
 from vesal.report.colours import SCAN, class_colours, mixed
-from vesal.report.layout import GAP, TITLE, Rectangle, arrange, grid
+from vesal.report.layout import GAP, TITLE, Rectangle, arrange, grid, row
 from vesal.report.planes import Convention, Plane, cut_planes
 from vesal.report.render import Camera, render_surfaces
 from vesal.volume.volume import LabelMap, Volume
@@ -176,8 +176,8 @@ def showcase(
         labels = LabelSet.from_values({str(value): int(value) for value in values if value})
     maps = [labels.encode(map_.array) for map_ in (truth, prediction)]
     planes = cut_planes(scan, maps, channel=channel, margin_mm=margin_mm)
-    flat_width = width * 0.6
-    rectangles, height = arrange([plane.size_mm for plane in planes], flat_width, 0.42 * width)
+    flat_width = width * 0.62
+    rectangles, height = row([plane.size_mm for plane in planes], flat_width, 0.42 * width)
     side = (width - flat_width - 2 * GAP) / 2
     tall = max(height, side + TITLE)
     figure = new_figure(width, tall + _LEGEND, SCAN.paper)

@@ -20,14 +20,15 @@ def arrange(
     Three panels stand in a row, or the second and third above each other where that shows them larger, as for
     scans of few thick slices.
     """
-    row = _row(sizes, width, tallest)
+    side_by_side = row(sizes, width, tallest)
     if len(sizes) != 3:
-        return row
+        return side_by_side
     stacked = _stack(sizes, width, tallest)
-    return stacked if stacked[0][0][2] > 1.05 * row[0][0][2] else row
+    return stacked if stacked[0][0][2] > 1.05 * side_by_side[0][0][2] else side_by_side
 
 
-def _row(sizes: Sequence[tuple[float, float]], width: float, tallest: float) -> tuple[list[Rectangle], float]:
+def row(sizes: Sequence[tuple[float, float]], width: float, tallest: float) -> tuple[list[Rectangle], float]:
+    """Places of panels side by side, their tops in one line."""
     gaps = GAP * (len(sizes) + 1)
     scale = (width - gaps) / sum(w for w, _ in sizes)
     scale = min(scale, (tallest - TITLE - GAP) / max(h for _, h in sizes))
@@ -71,7 +72,7 @@ def grid(sizes: Sequence[tuple[float, float]], width: float) -> tuple[list[Recta
     step = h * scale + TITLE + GAP
     places = []
     for number in range(len(sizes)):
-        row, column = divmod(number, columns)
+        down, column = divmod(number, columns)
         x = GAP + column * (cell + GAP) + (cell - w * scale) / 2
-        places.append((x, (rows - 1 - row) * step + GAP, w * scale, h * scale))
+        places.append((x, (rows - 1 - down) * step + GAP, w * scale, h * scale))
     return places, rows * step

@@ -178,7 +178,8 @@ def _examples(pieces: RunPieces, scores: Scores, progress: Progress | None) -> l
         ((dice, case) for case, dice in mean_dice(scores).items() if dice is not None), reverse=True
     )
     chosen: dict[str, str] = {}
-    for rank, place in (("Best", 0), ("Median", len(ranked) // 2), ("Worst", len(ranked) - 1)):
+    ranks = (("Best", 0), ("Median", len(ranked) // 2), ("Worst", len(ranked) - 1))
+    for rank, place in ranks if len(ranked) > 1 else (("Only case", 0),):
         if ranked and ranked[place][1] not in chosen:
             chosen[ranked[place][1]] = rank
     examples = []

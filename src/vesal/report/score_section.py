@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.score import MEAN, METRICS, ClassScore, Scores
+from vesal.evaluate.score import MEAN, METRICS, ClassScore, Scores, Summary
 from vesal.report import charts
 from vesal.report.colours import Theme, class_colours
 from vesal.report.html import Cell, Picture, chart, interval, number
@@ -32,13 +32,16 @@ def tiles(scores: Scores, colours: Sequence[str]) -> list[dict[str, str]]:
     names = [MEAN, *scores.classes] if len(scores.classes) > 1 else list(scores.classes)
     shades = ["", *colours] if len(scores.classes) > 1 else list(colours)
     tiles = []
-    for name, colour in list(zip(names, shades, strict=True))[:7]:
+    for name, colour in list(zip(names, shades, strict=True))[:_TILES]:
         row = scores.of("dice", name)
         title = "mean Dice" if name == MEAN else f"Dice, {name}"
-        tiles.append(
-            {"name": title, "colour": colour, "value": number(row.mean), "small": interval(row.low, row.high)}
-        )
+        tiles.append({"name": title, "colour": colour, "value": number(row.mean), "small": _bounds(row, 3)})
     return tiles
+
+
+def _bounds(row: Summary, decimals: int) -> str:
+    """The interval; one case has none."""
+    return interval(row.low, row.high, decimals) if row.count > 1 else ""
 
 
 def score_table(scores: Scores, colours: Sequence[str]) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def score_table(scores: Scores, colours: Sequence[str]) -> dict[str, Any]:
         cells = []
         for key in shown:
             found, decimals = scores.of(key, name), METRICS[key].decimals
-            cells.append(Cell("", number(found.mean, decimals), interval(found.low, found.high, decimals)))
+            cells.append(Cell("", number(found.mean, decimals), _bounds(found, decimals)))
         dice = scores.of("dice", name)
         without = f"{dice.excluded} without the class" if dice.excluded else ""
         cells.append(Cell("", str(dice.count), without))
