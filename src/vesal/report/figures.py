@@ -153,7 +153,6 @@ def showcase(
     labels: LabelSet | None = None,
     *,
     caption: str = "",
-    channel: int = 0,
     margin_mm: float | None = None,
     camera: Camera | None = None,
     width: float = 10.0,
@@ -165,7 +164,7 @@ def showcase(
         truth, prediction: label maps on the scan's grid with the file's own values.
         labels: names and colours of the classes; by default every value is a class, named by the value.
         caption: such as 'Dice 0.93', at the lower right.
-        channel, margin_mm, camera, width: as in the other pictures.
+        margin_mm, camera, width: as in the other pictures.
 
     Returns:
         PNG bytes.
@@ -175,7 +174,7 @@ def showcase(
         values = np.union1d(np.unique(truth.array), np.unique(prediction.array))
         labels = LabelSet.from_values({str(value): int(value) for value in values if value})
     maps = [labels.encode(map_.array) for map_ in (truth, prediction)]
-    planes = cut_planes(scan, maps, channel=channel, margin_mm=margin_mm)
+    planes = cut_planes(scan, maps, margin_mm=margin_mm)
     flat_width = width * 0.62
     rectangles, height = row([plane.size_mm for plane in planes], flat_width, 0.42 * width)
     side = (width - flat_width - 2 * GAP) / 2
@@ -256,7 +255,7 @@ def _draw_plane(
             _contour(axes, plane, prediction_masks[number], tint, dashed=has_truth)
     if title is None:
         title = f"{plane.name}  {plane.index + 1} of {plane.count}" if plane.name else ""
-    _say(axes, 0, 1, title, SCAN.faint, ha="left", va="bottom", shift=(1, 4))
+    _title(axes, title, "left")
     edges = (
         (0, 0.5, "left", "center"),
         (1, 0.5, "right", "center"),
@@ -265,7 +264,11 @@ def _draw_plane(
     )
     for letter, (x, y, ha, va) in zip(plane.letters, edges, strict=True):
         inwards = (6 * (0.5 - x), 6 * (0.5 - y))
-        _say(axes, x, y, letter, _DIRECTION, ha=ha, va=va, shift=inwards, weight="bold", edge=True)
+        text = axes.annotate(
+            letter, (x, y), xycoords="axes fraction", xytext=inwards, textcoords="offset points", ha=ha, va=va,
+            color=_DIRECTION, fontsize=8, fontweight="bold",
+        )  # fmt: skip
+        _outline(text)
 
 
 def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, dashed: bool) -> None:
@@ -301,7 +304,7 @@ def _rgba(colour: str, alpha: float) -> tuple[float, float, float, float]:
 
 def _draw_surface(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
     axes.imshow(picture, interpolation="nearest", aspect="auto")
-    _say(axes, 0.5, 1, title, SCAN.faint, ha="center", va="bottom", shift=(0, 4))
+    _title(axes, title, "center")
 
 
 def _compass(figure: Figure, camera: Camera, x: float, y: float) -> None:
@@ -329,11 +332,9 @@ def _scale_bar(axes: Axes, plane: Plane) -> None:
     length = max((length for length in (1, 2, 5, 10, 20, 50, 100, 200) if length <= width / 4), default=0)
     if not length:
         return
-    from matplotlib.patheffects import withStroke
-
     x, y = 0.03 * width, height - 0.03 * width
     line = axes.plot([x, x + length], [y, y], color=SCAN.ink, linewidth=2, solid_capstyle="butt")[0]
-    line.set_path_effects([withStroke(linewidth=3.4, foreground="#000000a0")])
+    _outline(line, 3.4)
     text = axes.text(
         x,
         y - 0.015 * height,
@@ -344,7 +345,7 @@ def _scale_bar(axes: Axes, plane: Plane) -> None:
         va="bottom",
         parse_math=False,
     )
-    text.set_path_effects([withStroke(linewidth=2, foreground="#000000a0")])
+    _outline(text)
 
 
 def _legend(
@@ -390,21 +391,19 @@ def _inches(figure: Figure, text: Any) -> float:
     return float(text.get_window_extent(figure.canvas.get_renderer()).width) / DPI  # type: ignore[attr-defined]
 
 
-def _say(
-    axes: Axes, x: float, y: float, text: str, colour: str, *, ha: str, va: str,
-    shift: tuple[float, float] = (0, 0), weight: str = "normal", edge: bool = False,
-) -> None:  # fmt: skip
-    """Text at a fraction of the axes, shifted by points."""
-    if not text:
-        return
+def _title(axes: Axes, text: str, side: str) -> None:
+    """A small line above the axes."""
+    axes.annotate(
+        text, (0 if side == "left" else 0.5, 1), xycoords="axes fraction", xytext=(1, 4), textcoords="offset points",
+        color=SCAN.faint, fontsize=8, ha=side, va="bottom", annotation_clip=False, parse_math=False,
+    )  # fmt: skip
+
+
+def _outline(artist: Any, width: float = 2.0) -> None:
+    """A dark edge, so that it can be read on bright tissue too."""
     from matplotlib.patheffects import withStroke
 
-    artist = axes.annotate(
-        text, (x, y), xycoords="axes fraction", xytext=shift, textcoords="offset points", color=colour,
-        fontsize=8, ha=ha, va=va, fontweight=weight, annotation_clip=False, parse_math=False,
-    )  # fmt: skip
-    if edge:
-        artist.set_path_effects([withStroke(linewidth=2, foreground="#000000b0")])
+    artist.set_path_effects([withStroke(linewidth=width, foreground="#000000b0")])
 
 
 def _convention_note(convention: Convention) -> str:
