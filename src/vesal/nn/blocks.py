@@ -137,7 +137,7 @@ class ConvNormAct(nn.Module):
         self._slope = slope if bricks.norm == "instance" else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = cpu.convolve(self.conv, x)
+        x = self.conv(x)
         if self._slope is not None and cpu.applies(x):
             return cpu.instance_norm_act(x, self.norm, self._slope)
         return self.act(self.norm(x))
