@@ -178,13 +178,21 @@ def test_a_read_only_output(read_only: Path, tiny_data: Path, model: Path) -> No
     one_sentence(vesal("inspect", tiny_data, "-o", read_only / "look"), "Cannot write", str(read_only))
 
 
+def fill(disk: Path) -> None:
+    """Leave not a byte."""
+    with pytest.raises(OSError, match="No space left"), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            if file.write(bytes(4096)) < 4096:
+                raise OSError("No space left")
+
+
 def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(
     small_disk: Path, tiny_data: Path, model: Path, tmp_path: Path
 ) -> None:
     done = vesal("train", tiny_data, "-o", small_disk / "run", "--steps", "2", "--device", "cpu")
     one_sentence(done, "No space left")
     shutil.rmtree(small_disk / "run", ignore_errors=True)
-    (small_disk / "filler").write_bytes(bytes(60 << 10))
+    fill(small_disk)
     scan = tiny_data / "imagesTr" / "tiny_00.nii.gz"
     one_sentence(vesal("predict", model, scan, "-o", small_disk / "out"), "No space left")
     assert not list((small_disk / "out").glob("*"))
