@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -98,7 +99,9 @@ def test_a_label_value_that_was_not_declared(data: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "nan", "shape", "undeclared", "missing"])
-def test_training_leaves_the_bad_case_out_by_name_and_goes_on(damage: str, data: Path, tmp_path: Path) -> None:
+def test_training_leaves_the_bad_case_out_by_name_and_goes_on(
+    damage: str, data: Path, tmp_path: Path
+) -> None:
     image, label = data / "imagesTr" / "tiny_01.nii.gz", data / "labelsTr" / "tiny_01.nii.gz"
     array = np.asarray(nib.load(label).dataobj).copy()
     if damage == "truncated":
@@ -164,7 +167,9 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
         yield place
         place.chmod(0o700)
         return
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", place], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", place], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("a read-only folder cannot be made here")
     yield place
@@ -174,16 +179,17 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 def test_a_read_only_output(read_only: Path, tiny_data: Path, model: Path) -> None:
     scan = tiny_data / "imagesTr" / "tiny_00.nii.gz"
     one_sentence(vesal("predict", model, scan, "-o", read_only / "out"), "Cannot write", str(read_only))
-    one_sentence(vesal("train", tiny_data, "-o", read_only / "run", "--steps", "2"), "Cannot write", str(read_only))
+    one_sentence(
+        vesal("train", tiny_data, "-o", read_only / "run", "--steps", "2"), "Cannot write", str(read_only)
+    )
     one_sentence(vesal("inspect", tiny_data, "-o", read_only / "look"), "Cannot write", str(read_only))
 
 
 def fill(disk: Path) -> None:
     """Leave not a byte."""
-    with pytest.raises(OSError, match="No space left"), (disk / "filler").open("wb", buffering=0) as file:
-        while True:
-            if file.write(bytes(4096)) < 4096:
-                raise OSError("No space left")
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
 
 
 def test_a_full_disk_loses_nothing_and_leaves_nothing_half_written(

@@ -61,7 +61,7 @@ def test_a_wrong_setting_is_named(overrides: dict[str, object], words: str) -> N
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="choose one of: .*auto"):
+    with pytest.raises(UsageError, match=r"choose one of: .*auto"):
         load_recipe("atuo")
 
 
@@ -77,7 +77,8 @@ def test_a_recipe_file_is_read_and_a_broken_one_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1h30m", 5400), ("2m30s", 150)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1h30m", 5400), ("2m30s", 150)],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds

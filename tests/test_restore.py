@@ -11,7 +11,9 @@ from vesal.infer import restore
 from vesal.infer.restore import labels_from_logits, probabilities_from_logits
 
 PLAIN = LabelSet.from_values({"a": 1, "b": 2})
-REGIONS = LabelSet.from_values({"core": 1, "oedema": 2}, regions={"whole": ["core", "oedema"], "inner": ["core"]})
+REGIONS = LabelSet.from_values(
+    {"core": 1, "oedema": 2}, regions={"whole": ["core", "oedema"], "inner": ["core"]}
+)
 
 
 def logits(channels: int, shape: tuple[int, ...] = (6, 7, 8), seed: int = 0) -> torch.Tensor:
@@ -28,7 +30,9 @@ def test_slabs_give_what_trilinear_interpolation_of_the_whole_gives(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restore, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)  # two rows a slab
-    whole = torch.nn.functional.interpolate(logits(3)[None], size=shape, mode="trilinear", align_corners=False)[0]
+    whole = torch.nn.functional.interpolate(
+        logits(3)[None], size=shape, mode="trilinear", align_corners=False
+    )[0]
     np.testing.assert_array_equal(labels_from_logits(logits(3), shape, PLAIN), whole.argmax(0).numpy())
     np.testing.assert_allclose(
         probabilities_from_logits(logits(3), shape, PLAIN), whole.softmax(0).numpy(), atol=1e-5
@@ -43,7 +47,11 @@ def test_regions_are_painted_from_outer_to_inner() -> None:
 
 
 def test_a_higher_threshold_leaves_less_foreground() -> None:
-    sizes = [(labels_from_logits(logits(3), (6, 7, 8), PLAIN, threshold=t) > 0).sum() for t in (0.3, 0.6, 0.9)]
+    sizes = [
+        (labels_from_logits(logits(3), (6, 7, 8), PLAIN, threshold=t) > 0).sum() for t in (0.3, 0.6, 0.9)
+    ]
     assert sizes[0] > sizes[1] > sizes[2]
-    sizes = [(labels_from_logits(logits(2), (6, 7, 8), REGIONS, threshold=t) > 0).sum() for t in (0.3, 0.6, 0.9)]
+    sizes = [
+        (labels_from_logits(logits(2), (6, 7, 8), REGIONS, threshold=t) > 0).sum() for t in (0.3, 0.6, 0.9)
+    ]
     assert sizes[0] > sizes[1] > sizes[2]

@@ -18,7 +18,7 @@ from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import load_model
 from vesal.train.log import read_rows
 from vesal.volume.reading import read_volume
-from vesal.workflow.train import TrainRequest, train_run
+from vesal.workflow.train import Interrupted, TrainRequest, train_run
 
 #: The plan of all runs here, once the fixture has made it.
 PLAN: list[Path] = []
@@ -35,6 +35,8 @@ def silent(_text: str) -> None:
 
 def request(data: Path, out: Path, **changes: object) -> TrainRequest:
     overrides = {"steps": 120, "lr": 0.02, "validate_every": 0.25} | changes.pop("overrides", {})  # type: ignore[operator]
+    if "fold" in changes:
+        overrides["fold"] = changes.pop("fold")
     return TrainRequest(
         data=data, out=out, overrides=overrides, plan_file=PLAN[0], device="cpu", quiet=True, **changes
     )  # type: ignore[arg-type]
@@ -111,10 +113,20 @@ def test_a_folder_that_is_in_use_is_not_overwritten(trained: Path, tiny_data: Pa
 
 def test_resuming_a_finished_run_changes_nothing(trained: Path, tiny_data: Path) -> None:
     before = (trained / "fold_0" / "model.vesal").read_bytes()
-    train_run(
-        TrainRequest(data=tiny_data, out=trained, fold=0, resume=True, device="cpu", quiet=True), tell=silent
-    )
+    train_run(TrainRequest(data=tiny_data, out=trained, resume=True, device="cpu", quiet=True), tell=silent)
     assert (trained / "fold_0" / "model.vesal").read_bytes() == before
+
+
+def test_a_prolonged_run_trains_on_and_predicts_anew(tiny_data: Path, tmp_path: Path) -> None:
+    train_run(request(tiny_data, tmp_path / "run", fold=0, overrides={"steps": 3}), tell=silent)
+    folder = tmp_path / "run" / "fold_0"
+    before = (folder / "predictions.json").read_text()
+    longer = TrainRequest(
+        data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"steps": 40}
+    )
+    train_run(longer, tell=silent)
+    assert read_rows(folder / "metrics.jsonl")[-1]["step"] == 40
+    assert (folder / "predictions.json").read_text() != before
 
 
 def test_a_resumed_run_keeps_its_settings(trained: Path, tiny_data: Path) -> None:
@@ -123,7 +135,6 @@ def test_a_resumed_run_keeps_its_settings(trained: Path, tiny_data: Path) -> Non
             TrainRequest(
                 data=tiny_data,
                 out=trained,
-                fold=0,
                 resume=True,
                 device="cpu",
                 quiet=True,
@@ -250,21 +261,42 @@ def test_a_signal_leaves_a_valid_model_and_resume_goes_on(
     assert steps[-1] == stopped_at + 30
 
 
+class StopsAfter:
+    """Signals that ask for a stop after so many looks, one a step."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def __call__(self) -> StopsAfter:
+        return self
+
+    def __enter__(self) -> StopsAfter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def requested(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
 def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_not(
-    tiny_data: Path, tmp_path: Path
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = ("--steps", "150", "--deterministic", "--set", "validate_every=1")
-    assert start(tiny_data, tmp_path / "whole", *settings).wait(timeout=300) == 0
-    process = start(tiny_data, tmp_path / "parts", *settings)
-    wait_for_steps(tmp_path / "parts", 20, process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 1
-    resumed = start(tiny_data, tmp_path / "parts", "--resume")
-    _, errors = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, errors
-    one, other = ((tmp_path / name / "fold_0" / "model.vesal").read_bytes() for name in ("whole", "parts"))
-    assert one == other
+    settings = {"steps": 24, "deterministic": True}
+    train_run(request(tiny_data, tmp_path / "whole", fold=0, overrides=settings), tell=silent)
+    with monkeypatch.context() as patch:
+        patch.setattr("vesal.train.trainer.StopSignals", StopsAfter(9))
+        with pytest.raises(Interrupted, match="--resume"):
+            train_run(request(tiny_data, tmp_path / "parts", fold=0, overrides=settings), tell=silent)
+    train_run(
+        TrainRequest(data=tiny_data, out=tmp_path / "parts", resume=True, device="cpu", quiet=True),
+        tell=silent,
+    )
+    for name in ("fold_0/model.vesal", "fold_0/last.ckpt", "scores.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
 
 
 def test_a_run_killed_at_any_of_ten_random_moments_resumes_and_finishes(
@@ -287,4 +319,3 @@ def test_a_run_killed_at_any_of_ten_random_moments_resumes_and_finishes(
     _, errors = finished.communicate(timeout=200)
     assert finished.returncode == 0, errors
     assert (out / "report.html").is_file()
-    assert not list(out.rglob(".writing-*"))

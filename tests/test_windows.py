@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
@@ -20,7 +22,7 @@ def test_windows_cover_every_voxel_and_overlap_at_least_as_asked(size: int, wind
     starts = window_starts(size, window, 0.5)
     covered = {voxel for start in starts for voxel in range(start, start + window)}
     assert covered >= set(range(size))
-    assert all(later - earlier <= -(-window // 2) for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier <= -(-window // 2) for earlier, later in pairwise(starts))
 
 
 @pytest.mark.parametrize("shape", [(20, 31, 17), (5, 40, 16), (16, 16, 16), (3, 3, 3)])
@@ -84,7 +86,9 @@ def test_the_blend_is_close_to_monais_sliding_window() -> None:
     image = torch.randn(1, 40, 24, 24)
     ours = predict_logits(network, image, Windows((16, 16, 16)), outputs=2)
     with torch.inference_mode():
-        theirs = sliding_window_inference(image[None], (16, 16, 16), 4, network, overlap=0.5, mode="gaussian")[0]
+        theirs = sliding_window_inference(
+            image[None], (16, 16, 16), 4, network, overlap=0.5, mode="gaussian"
+        )[0]
     # Positions differ by a voxel where the size is no multiple of the step; the blend hides it but at borders.
     assert (ours - theirs).abs().mean() < 0.02
 

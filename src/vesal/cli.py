@@ -51,7 +51,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _global(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
 ) -> None:
@@ -68,7 +69,7 @@ def demo(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the demo in OUT.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Synthetic scans -> train -> predict -> evaluate -> report.html, in a few minutes."""
+    """Run everything on synthetic scans."""
     from vesal.train.recipe import parse_duration
     from vesal.workflow.demo import demo_run
 
@@ -106,7 +107,7 @@ def inspect(
     layout: Layout = "auto",
     json_output: Json = False,
 ) -> None:
-    """Statistics, integrity and duplicates of a data set, each finding with its mend."""
+    """Tell what is in a data set and what is wrong with it."""
     from vesal.report.inspect import inspection_summary
     from vesal.report.tables import inspection_text
     from vesal.workflow.inspect import inspect_run
@@ -130,7 +131,7 @@ def plan(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the plan to this JSON file.")] = None,
     json_output: Json = False,
 ) -> None:
-    """What would be trained on this data, and why."""
+    """Tell what would be trained, and why."""
     from vesal.nn.device import resolve_device
     from vesal.train.recipe import parse_duration
     from vesal.workflow.plan import plan_run, plan_text
@@ -180,7 +181,7 @@ def train(
     settings: Settings = None,
     json_output: Json = False,
 ) -> None:
-    """Train, predict what was held out, score it, and write a report."""
+    """Plan, train, predict what was held out, score, report."""
     from vesal.train.recipe import parse_duration, parse_overrides
     from vesal.workflow.train import TrainRequest, train_run
 
@@ -191,6 +192,8 @@ def train(
         "epochs": epochs,
         "seed": seed,
         "deterministic": deterministic or None,
+        "fold": _fold(fold),
+        "tta": tta or None,
     }
     overrides |= {name: value for name, value in chosen.items() if value is not None}
     request = TrainRequest(
@@ -201,13 +204,11 @@ def train(
         overrides=overrides,
         plan={} if dimension is None else {"dimension": dimension},
         plan_file=plan,
-        fold=_fold(fold),
         folds_file=folds,
         device=device,
         cache=cache,
         resume=resume,
         quiet=json_output,
-        mirror=tta,
     )
     with _stages(json_output) as stage:
         result = train_run(request, stage, _teller(json_output))
@@ -262,7 +263,7 @@ def evaluate(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Per case and class with intervals: Dice, IoU, HD95, ASSD, NSD, volumes."""
+    """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
     from vesal.workflow.evaluate import evaluate_run
 
     with _stages(json_output) as stage:
@@ -352,9 +353,15 @@ def _stages(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] 
     console = Console(stderr=True)
     open_bars: list[Progress] = []
 
+    def close() -> None:
+        while open_bars:
+            open_bars.pop().stop()
+
     def stage(title: str) -> Callable[[int, int], None] | None:
         if quiet or not console.is_terminal:
             return None
+        # One live display at a time: the one before ends, also where it never came to its total.
+        close()
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(24),
@@ -363,10 +370,11 @@ def _stages(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] 
             console=console,
         )
         task = bar.add_task(title, total=None)
-        bar.start()
-        open_bars.append(bar)
 
         def update(done: int, total: int) -> None:
+            if not bar.live.is_started and done < total:
+                bar.start()
+                open_bars.append(bar)
             bar.update(task, completed=done, total=total)
             if done >= total:
                 bar.stop()
@@ -376,8 +384,7 @@ def _stages(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] 
     try:
         yield stage
     finally:
-        for bar in open_bars:
-            bar.stop()
+        close()
 
 
 if __name__ == "__main__":

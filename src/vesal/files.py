@@ -75,6 +75,11 @@ def read_json(path: str | Path) -> Any:
         raise VesalError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is being written, or was when its process was killed."""
+    return path.name.startswith(_TEMPORARY)
+
+
 def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
     """Delete what killed processes left half written in `folder`.
 

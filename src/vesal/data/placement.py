@@ -45,7 +45,9 @@ class Placement:
     def cut(self, array: Array) -> Array:
         """(..., *source.shape) -> (..., *crop_shape); a view, not a copy."""
         lead = array.ndim - self.source.ndim
-        box: tuple[Any, ...] = tuple(slice(a, b) for a, b in zip(self.crop_start, self.crop_stop, strict=True))
+        box: tuple[Any, ...] = tuple(
+            slice(a, b) for a, b in zip(self.crop_start, self.crop_stop, strict=True)
+        )
         cropped = self.turn.apply(array)[..., *box]
         if self.source.ndim == 2:
             return np.expand_dims(cropped, lead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -111,6 +112,10 @@ class Plan(BaseModel):
         lengths |= {len(axis) for stage in self.stages for axis in (stage.kernel, stage.stride)}
         if lengths != {self.dimension}:
             raise ValueError(f"spacing, patch, kernels and strides need {self.dimension} axes each")
+        sizes = [*self.patch, *self.median_shape, *self.spacing_mm, self.batch, len(self.stages)]
+        sizes += [n for of in self.stages for n in (*of.kernel, *of.stride, of.features, of.convolutions)]
+        if not all(math.isfinite(size) and size > 0 for size in sizes):
+            raise ValueError("sizes, spacings, strides and features must be above zero")
         if len(self.normalisation) != len(self.channels):
             raise ValueError(f"{len(self.channels)} channels but {len(self.normalisation)} normalisations")
         if not 1 <= self.heads <= max(1, len(self.stages) - 1):

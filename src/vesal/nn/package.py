@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from vesal.data.labels import LabelSet
 from vesal.data.plan import PLAN_VERSION, Plan
 from vesal.errors import UsageError, VesalError
-from vesal.files import atomic_path
+from vesal.files import atomic_path, content_hash
 from vesal.nn.zoo import NETWORKS, build_network
 
 #: Of `model.json`.
@@ -88,6 +88,11 @@ class Package:
     def labels(self) -> LabelSet:
         """What is predicted."""
         return self.plan.labels
+
+    @property
+    def weights_digest(self) -> str:
+        """A digest of the weights alone."""
+        return content_hash(save_tensors(dict(self.weights)))
 
     def build(self) -> nn.Module:
         """The network with these weights (its own copy of them), on the CPU, in eval mode.

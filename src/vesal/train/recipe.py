@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -68,6 +68,10 @@ class TrainConfig(BaseModel):
     """Seconds between checkpoints, beside those of every validation."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better Dice."""
+    fold: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
+    """Fold whose cases are held out; all for cross-validation; None holds no case out."""
+    tta: bool = False
+    """Predict the held-out cases with test-time mirroring."""
     folds: int = Field(default=5, ge=2)
     """Number of folds of the cross-validation."""
     seed: int = Field(default=0, ge=0)
@@ -142,20 +146,20 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
     return _validated(values, f"recipe '{name}'")
 
 
-def with_length(config: TrainConfig, lengths: Mapping[str, Any]) -> TrainConfig:
-    """The same configuration for a longer or shorter run: `lengths` has one of budget_s, steps and epochs.
+def resumed(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a run that goes on: another fold, or another length, and nothing else may change.
 
     Raises:
         UsageError: another field is named, or the length contradicts the rest.
     """
-    if other := set(lengths) - set(_LENGTHS):
+    if other := set(changes) - {*_LENGTHS, "fold"}:
         raise UsageError(
             f"A resumed run keeps its settings; leave out {', '.join(sorted(other))}, or begin another run."
         )
-    if not lengths:
-        return config
-    kept = {name: value for name, value in config.model_dump(mode="json").items() if name not in _LENGTHS}
-    return _validated(kept | dict(lengths), "the resumed run")
+    values = config.model_dump(mode="json")
+    if any(name in changes for name in _LENGTHS):
+        values = {name: value for name, value in values.items() if name not in _LENGTHS}
+    return _validated(values | dict(changes), "the resumed run")
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from vesal.data.plan import Plan
 from vesal.data.prepare import PreparedCase
 from vesal.errors import VesalError
 from vesal.infer.predictor import Model
+from vesal.nn.cpu import keep_memory
 from vesal.nn.losses import build_loss
 from vesal.nn.package import Package, save_package
 from vesal.nn.zoo import build_network
@@ -97,6 +98,12 @@ class _State:
         return min(1.0, self.elapsed_s / self.job.config.budget_s)
 
     @property
+    def out_of_patience(self) -> bool:
+        """Whether early stopping ends the run."""
+        patience = self.job.config.early_stopping
+        return patience is not None and self.position.stale >= patience
+
+    @property
     def shipped(self) -> nn.Module:
         """The network that validates and ships."""
         return self.network if self.average is None else self.average.network
@@ -121,6 +128,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         VesalError: the loss stays not finite, or the checkpoint belongs to another configuration.
     """
     torch.manual_seed(job.config.seed)
+    if job.device.type == "cpu":
+        keep_memory()
     with ExitStack() as stack:
         stack.enter_context(_deterministic(job.config.deterministic))
         sampler = PatchSampler(
@@ -131,7 +140,7 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             seed=job.config.seed,
         )
         state = _set_up(job, sampler, resume=resume)
-        if state.position.finished:
+        if state.position.finished and (state.progress >= 1.0 or state.out_of_patience):
             return state.position
         listeners: list[Listener] = [
             JsonLines(job.folder / "metrics.jsonl", resume_step=state.position.step),
@@ -191,8 +200,7 @@ def _run(
         console.progress(state.progress)
         if job.validation and _validation_due(state):
             _validate(state, listeners)
-            patience = job.config.early_stopping
-            if patience is not None and position.stale >= patience:
+            if state.out_of_patience:
                 break
         if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
             state.save()

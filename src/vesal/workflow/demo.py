@@ -48,7 +48,7 @@ def demo_run(
     write_phantoms(data, kind, CASES, progress=stage("Drawing"))
     inspect_run(data, out / "inspect", progress=stage("Inspecting"))
     request = TrainRequest(
-        data=data, out=run, fold=0, overrides={"budget_s": budget_s}, resume=resume, device="cpu"
+        data=data, out=run, overrides={"budget_s": budget_s, "fold": 0}, resume=resume, device="cpu"
     )
     train_run(request, stage, tell)
     model = load_model(run / "fold_0", device="cpu")

@@ -8,10 +8,12 @@ from pathlib import Path
 from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
-from vesal.files import read_json, sweep
+from vesal.files import is_temporary, read_json, sweep
 
 #: The folder name of a training on all cases.
 ALL = "all"
+
+_STALE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ class Run:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{self.folder} is a file; choose another output folder.")
-        sweep(self.folder)
-        occupied = self.folder.exists() and any(self.folder.iterdir())
+        # Old ones only: other folds of this run may be at work.
+        sweep(self.folder, older_than_s=_STALE_S)
+        occupied = self.folder.exists() and any(not is_temporary(path) for path in self.folder.iterdir())
         if occupied and not resume:
             raise UsageError(
                 f"{self.folder} is not empty; add --resume to go on with it, or choose another folder."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ from vesal.infer.predictor import load_model
 from vesal.nn.device import resolve_device
 from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress
-from vesal.train.recipe import TrainConfig, load_recipe, with_length
+from vesal.train.recipe import TrainConfig, load_recipe, resumed
 from vesal.train.trainer import TrainJob, train
 from vesal.workflow.environment import environment, versions
 from vesal.workflow.evaluate import score_run
@@ -48,16 +49,14 @@ class TrainRequest:
         out: the run folder.
         layout: of the data; 'auto' recognises it.
         recipe: name or YAML file.
-        overrides: fields of the recipe to replace.
+        overrides: fields of the recipe to replace, fold and length among them.
         plan: fields of the plan to replace (dimension, spacing_mm, patch, batch).
         plan_file: a plan that vesal plan wrote, and perhaps a person changed, in place of planning.
-        fold: a number, 'all' for cross-validation, None to train on all cases.
         folds_file: a split of one's own.
         device: 'auto', 'cpu', 'cuda', ...
         cache: where prepared cases are kept; the run folder's prepared/ by default.
         resume: go on with the run in `out`.
         quiet: no live display.
-        mirror: predict the validation cases with test-time mirroring.
     """
 
     data: Path
@@ -67,13 +66,11 @@ class TrainRequest:
     overrides: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     plan_file: Path | None = None
-    fold: int | Literal["all"] | None = None
     folds_file: Path | None = None
     device: str = "auto"
     cache: Path | None = None
     resume: bool = False
     quiet: bool = False
-    mirror: bool = False
 
 
 @dataclass
@@ -137,6 +134,10 @@ def train_run(
     left_out += failed
     for failure in failed:
         tell(f"Left out {failure.id}: {failure.message}")
+    if outside := [case.id for case in prepared if case.outside]:
+        tell(
+            f"Labelled voxels lie where {', '.join(outside)} are zero in every channel; they cannot be learned."
+        )
     if not prepared:
         raise DataError(
             f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
@@ -146,7 +147,7 @@ def train_run(
     folds = _folds(request, run, [case for case in cases if case.id in ready], record, config)
     provenance = _provenance(dataset, record, config)
     models = []
-    for name, training, validation in _splits(request.fold, folds, prepared):
+    for name, training, validation in _splits(config.fold, folds, prepared):
         job = TrainJob(
             plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance)
         )
@@ -157,7 +158,7 @@ def train_run(
                 f"vesal train {request.data} -o {request.out} --resume goes on."
             )
         models.append(job.model_file)
-        _predict_validation(job, cases, request, stage)
+        _predict_validation(job, cases, stage)
     scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
     if scores is not None:
         _put_scores(models, scores)
@@ -169,7 +170,7 @@ def train_run(
 
 def _config(request: TrainRequest, run: Run) -> TrainConfig:
     if request.resume and run.config_file.exists():
-        return with_length(TrainConfig.load(run.config_file), request.overrides)
+        return resumed(TrainConfig.load(run.config_file), request.overrides)
     return load_recipe(request.recipe, request.overrides)
 
 
@@ -205,7 +206,7 @@ def _usable(
 def _folds(
     request: TrainRequest, run: Run, cases: Sequence[Case], record: Fingerprint, config: TrainConfig
 ) -> Folds | None:
-    if request.fold is None:
+    if config.fold is None:
         return None
     together = duplicate_groups(record)
     if request.folds_file is not None:
@@ -263,17 +264,24 @@ def _splits(
     return splits
 
 
-def _predict_validation(job: TrainJob, cases: Sequence[Case], request: TrainRequest, stage: Stage) -> None:
+def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: Stage) -> None:
     """Predict the fold's held-out scans from their files, exactly as a user would."""
     if not job.validation:
         return
     held_out = {case.id for case in job.validation}
     model = load_model(job.model_file, device=str(job.device))
+    folder = job.folder / "predictions"
+    made_by = job.folder / "predictions.json"
+    digest = model.packages[0].weights_digest
+    if folder.exists() and not (made_by.exists() and read_json(made_by) == digest):
+        # Of an earlier state of a run that was since prolonged.
+        shutil.rmtree(folder)
+    write_json(made_by, digest)
     result = predict_cases(
         model,
         [case for case in cases if case.id in held_out],
-        job.folder / "predictions",
-        PredictOptions(mirror=request.mirror, skip_existing=True),
+        folder,
+        PredictOptions(mirror=job.config.tta, skip_existing=True),
         progress=stage("Predicting"),
     )
     if result.failures:

@@ -1,0 +1,170 @@
+"""A model and a scan -> a label map on the scan's own grid."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vesal.data.labels import LabelSet
+from vesal.data.plan import Normalisation, Plan, Stage
+from vesal.errors import DataError, UsageError
+from vesal.infer.predictor import Model, load_model, model_files
+from vesal.volume.geometry import Geometry, Turn
+from vesal.volume.volume import Volume
+
+LABELS = LabelSet.from_values({"dim": 3, "bright": 9})
+
+
+def plan(**changes: object) -> Plan:
+    values: dict[str, object] = {
+        "dimension": 3,
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "patch": (16, 16, 16),
+        "batch": 1,
+        "stages": (Stage(features=4, kernel=(3, 3, 3), stride=(1, 1, 1)),),
+        "normalisation": (Normalisation(scheme="none"),),
+        "mirror_axes": (0, 1, 2),
+        "channels": ("MRI",),
+        "labels": LABELS,
+        "median_shape": (20, 20, 20),
+    }
+    return Plan.model_validate(values | changes)
+
+
+def by_intensity(batch: Tensor) -> Tensor:
+    """Background under 1, 'dim' under 2, 'bright' above."""
+    return torch.cat([1.0 - batch, 0.5 - (batch - 1.5).abs(), batch - 2.0], dim=1) * 10
+
+
+def scan(shape: tuple[int, ...] = (20, 24, 18), spacing: tuple[float, ...] = (1.0, 1.0, 1.0)) -> Volume:
+    array = np.zeros(shape, dtype=np.float32)
+    middle = tuple(slice(size // 4, -size // 4) for size in shape)
+    core = tuple(slice(size // 3, size // 3 + 4) for size in shape)
+    array[...] = 0.1
+    array[middle] = 1.5
+    array[core] = 2.6
+    return Volume(array[None], Geometry.from_spacing(shape, spacing))
+
+
+def model(made: Plan | None = None, *networks: object) -> Model:
+    return Model(made or plan(), networks or (by_intensity,), torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def test_a_mask_has_the_training_files_values_on_the_scans_grid() -> None:
+    volume = scan()
+    label = model().predict(volume).label
+    assert label.geometry.close_to(volume.geometry)
+    expected = np.where(volume.array[0] > 2, 9, np.where(volume.array[0] > 1, 3, 0))
+    np.testing.assert_array_equal(label.array, expected)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_however_the_scan_is_stored_its_mask_is_the_same_in_space(order: tuple[int, ...]) -> None:
+    volume = scan()
+    straight = model().predict(volume).label.array
+    for flips in itertools.product((False, True), repeat=3):
+        turn = Turn(order, flips)
+        turned = Volume(np.ascontiguousarray(turn.apply(volume.array)), volume.geometry.turned(turn))
+        label = model().predict(turned).label
+        assert label.geometry.close_to(turned.geometry)
+        np.testing.assert_array_equal(turn.undo(label.array), straight)
+
+
+def test_a_scan_of_another_spacing_comes_back_on_its_own_grid() -> None:
+    volume = scan((40, 30, 20), (0.5, 0.8, 1.0))
+    label = model().predict(volume).label
+    assert label.array.shape == (40, 30, 20)
+    expected = volume.array[0] > 1
+    overlap = 2 * (expected & (label.array > 0)).sum() / (expected.sum() + (label.array > 0).sum())
+    assert overlap > 0.9
+
+
+def test_probabilities_sum_to_one_and_are_background_outside_the_crop() -> None:
+    volume = scan()
+    array = volume.array.copy()
+    array[:, :5] = 0
+    found = model().predict(Volume(array, volume.geometry), probabilities=True).probabilities
+    assert found is not None
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-5)
+    assert (found[0, :5] == 1).all()
+
+
+def test_networks_vote_by_the_mean_of_their_logits() -> None:
+    together = model(None, by_intensity, lambda batch: by_intensity(batch) * 3)
+    alone = model(None, lambda batch: by_intensity(batch) * 2)
+    one = together.predict(scan(), probabilities=True).probabilities
+    other = alone.predict(scan(), probabilities=True).probabilities
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_test_time_mirroring_leaves_left_and_right_alone_where_labels_have_sides() -> None:
+    sides = LabelSet.from_values({"kidney left": 1, "kidney right": 2})
+    assert model(plan(labels=sides)).windows(mirror=True).mirror_axes == (1, 2)
+    assert model().windows(mirror=True).mirror_axes == (0, 1, 2)
+    assert model().windows().mirror_axes == ()
+
+
+def test_arrays_are_taken_with_their_spacing() -> None:
+    volume = scan()
+    label = model().predict(volume.array, spacing_mm=(1, 1, 1)).label
+    np.testing.assert_array_equal(label.array, model().predict(volume).label.array)
+    with pytest.raises(UsageError, match="spacing_mm"):
+        model().predict(volume.array)
+
+
+def test_a_2d_model_of_volumes_works_slice_by_slice() -> None:
+    flat = {"kernel": (3, 3), "stride": (1, 1)}
+    made = plan(
+        dimension=2,
+        slice_axis=2,
+        spacing_mm=(1.0, 1.0),
+        patch=(16, 16),
+        stages=(Stage(features=4, **flat),),
+        mirror_axes=(0, 1),
+        median_shape=(20, 20),
+    )
+    volume = scan((20, 24, 5), (1.0, 1.0, 10.0))
+    label = model(made).predict(volume).label
+    expected = np.where(volume.array[0] > 2, 9, np.where(volume.array[0] > 1, 3, 0))
+    np.testing.assert_array_equal(label.array, expected)
+
+
+def test_a_model_of_pictures_gives_a_picture() -> None:
+    made = plan(
+        dimension=2,
+        spacing_mm=(1.0, 1.0),
+        patch=(16, 16),
+        stages=(Stage(features=4, kernel=(3, 3), stride=(1, 1)),),
+        mirror_axes=(0, 1),
+        median_shape=(20, 20),
+    )
+    picture = scan((30, 20), (1.0, 1.0))
+    label = model(made).predict(picture).label
+    assert label.array.shape == (30, 20)
+    np.testing.assert_array_equal(label.array > 0, picture.array[0] > 1)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1, 2])
+def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        model().predict(scan(), threshold=threshold)
+
+
+def test_a_scan_with_too_many_channels_is_refused() -> None:
+    volume = scan()
+    with pytest.raises(DataError, match="channels"):
+        model().predict(Volume(np.concatenate([volume.array] * 2), volume.geometry))
+
+
+def test_what_holds_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no model\.vesal"):
+        model_files(tmp_path)
+    with pytest.raises(UsageError, match="There is no"):
+        load_model(tmp_path / "absent.vesal")
+    with pytest.raises(UsageError, match="No model"):
+        load_model([])
