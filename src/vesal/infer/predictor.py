@@ -71,6 +71,7 @@ class Model:
             mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
+    @torch.inference_mode()
     def logits(self, image: NDArray[np.float32], windows: Windows) -> Tensor:
         """Mean logits (K, *S) of a prepared image (C, *S)."""
         tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
@@ -79,7 +80,7 @@ class Model:
             logits = predict_logits(network, tensor, windows, outputs=self.labels.outputs, device=self.device)
             total = logits if total is None else total.add_(logits)
         assert total is not None
-        return total / len(self.networks) if len(self.networks) > 1 else total
+        return total.div_(len(self.networks)) if len(self.networks) > 1 else total
 
     def predict(
         self,
