@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import time
 import zlib
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from vesal.errors import DataError
+from vesal.volume import payload
 from vesal.volume.geometry import Geometry
-from vesal.volume.reading import read_geometry, read_volume, write_volume
+from vesal.volume.reading import data_files, read_geometry, read_volume, write_volume
 from vesal.volume.volume import Volume
 
 BOTH = [".nrrd", ".mha"]
@@ -275,6 +277,17 @@ def test_voxels_in_another_folder_are_never_read(tmp_path, name):
             read_volume(header)
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd", ".nhdr"])
+def test_the_second_file_of_a_header_is_told(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    if suffix in (".mha", ".mhd"):
+        alone, header = mha(path), mha(tmp_path / f"b{suffix}", b"", ElementDataFile="b.raw")
+    else:
+        alone, header = nrrd_file(path), nrrd_file(tmp_path / f"b{suffix}", b"", data_file="b.raw")
+    assert data_files(alone) == (alone,)
+    assert data_files(header) == data_files(header, header.read_bytes()) == (header, tmp_path / "b.raw")
+
+
 def test_a_missing_data_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"no file .*a\.raw"):
         read_volume(mha(tmp_path / "a.mhd", b"", ElementDataFile="a.raw"))
@@ -341,6 +354,22 @@ def test_a_hostile_metaimage_header_is_told(tmp_path, changes):
 def test_a_hostile_nrrd_header_is_told(tmp_path, changes):
     path = nrrd_file(tmp_path / "a.nrrd", **changes)
     with pytest.raises(DataError, match=r"a\.nrrd"):
+        read_volume(path)
+
+
+def test_a_header_that_skips_a_billion_lines_is_told_quickly(tmp_path):
+    path = nrrd_file(tmp_path / "a.nrrd", line_skip=str(1 << 30))
+    began = time.process_time()
+    with pytest.raises(DataError, match="promises"):
+        read_volume(path)
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("bzip2", bz2.compress), ("gzip", gzip.compress)])
+def test_more_than_the_memory_is_not_unpacked(tmp_path, monkeypatch, encoding, pack):
+    monkeypatch.setattr(payload, "available_memory", lambda: 80_000_000)
+    path = nrrd_file(tmp_path / "a.nrrd", pack(bytes(90_000_000)), encoding=encoding, sizes="300 300 500")
+    with pytest.raises(DataError, match=r"a\.nrrd would unpack to 0\.09 GB where 0\.08 GB .*\.$"):
         read_volume(path)
 
 

@@ -1,35 +1,56 @@
-"""How much memory this process may still use."""
+"""How many scans may be worked on at once: each takes many times the memory of its file."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
-#: Where the system does not tell.
-_UNKNOWN = 4 << 30
+from vesal.errors import DataError
+from vesal.memory import workers_within
+from vesal.volume.geometry import Geometry
+from vesal.volume.reading import data_files, read_geometry
+
+#: Peak bytes a voxel and channel, with the label's: 12 were measured in fingerprints, 22 in preparation (voxels
+#: of the finer grid), 17 in scoring.
+VOXEL_BYTES = 24
+
+#: So many of the largest files are looked into: files are packed more or less tightly.
+_LOOKED_INTO = 16
 
 
-def available_memory() -> int:
-    """Bytes that can be allocated without swapping: the machine's, or the container's if that is less.
+def scan_workers(
+    scans: Sequence[Path], *, channels: int = 1, spacing_mm: Sequence[float] | None = None
+) -> int:
+    """Threads for work on scans that the CPUs (at most 16) and the memory are enough for, at least 1.
 
-    >>> available_memory() > 1 << 20
-    True
+    What the largest scan takes is told by its header; files without a readable one count nothing.
+
+    Args:
+        scans: one file of each.
+        channels: of each scan.
+        spacing_mm: of the axes that are resampled, if they are.
     """
-    available = _of_machine()
-    with contextlib.suppress(OSError, ValueError):
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            available = min(available, max(0, int(limit) - used))
-    return available
+    voxels = 0.0
+    for path in sorted(scans, key=_size, reverse=True)[:_LOOKED_INTO]:
+        try:
+            grid = read_geometry(path)
+        except (DataError, OSError):
+            continue
+        voxels = max(voxels, math.prod(grid.shape) * _growth(grid, spacing_mm))
+    return workers_within(int(voxels * channels * VOXEL_BYTES))
 
 
-def _of_machine() -> int:
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return _UNKNOWN
+def _growth(grid: Geometry, spacing_mm: Sequence[float] | None) -> float:
+    """How many times more voxels the finer of both grids has, at most: whatever axis the slices are along."""
+    if spacing_mm is None:
+        return 1.0
+    coarsest = sorted(grid.spacing_mm)[-len(spacing_mm) :]
+    return max(1.0, math.prod(coarsest) / math.prod(spacing_mm))
+
+
+def _size(path: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in data_files(path))
+    except (DataError, OSError):
+        return 0

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.cache import PreparedCase
-from vesal.data.memory import available_memory
 from vesal.data.plan import Plan
 from vesal.errors import DataError, UsageError
+from vesal.memory import available_memory
 
 #: Share of the memory still available that the prepared cases may take.
 _MEMORY_SHARE = 0.5

@@ -63,6 +63,16 @@ def read(path: Path, data: bytes) -> Volume:
     return Volume(array, geometry)
 
 
+def data_file(path: Path, data: bytes) -> Path | None:
+    """The file that holds the voxels, if it is another than the header's, from the header's bytes.
+
+    Raises:
+        DataError: not MetaImage, damaged, or its data file lies elsewhere.
+    """
+    name = _header(path, data)[0]["ElementDataFile"]
+    return None if name.upper() == "LOCAL" else beside(path, name)
+
+
 def read_geometry(path: Path) -> Geometry:
     """The grid, from the header alone.
 
@@ -189,9 +199,7 @@ def _dtype(path: Path, header: Mapping[str, str]) -> np.dtype:
 
 def _body(path: Path, header: Mapping[str, str], data: bytes, start: int) -> bytes:
     name = header["ElementDataFile"]
-    if name.upper() == "LOCAL":
-        return data[start:]
-    return read_bytes(beside(path, name))
+    return data[start:] if name.upper() == "LOCAL" else read_bytes(beside(path, name))
 
 
 def _skip(path: Path, header: Mapping[str, str], rest: int) -> int:

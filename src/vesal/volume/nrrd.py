@@ -16,7 +16,15 @@ import numpy as np
 
 from vesal.errors import DataError
 from vesal.volume.geometry import Array, Geometry
-from vesal.volume.payload import beside, count_voxels, inflate, read_bytes, text_voxels, voxels
+from vesal.volume.payload import (
+    beside,
+    count_voxels,
+    inflate,
+    read_bytes,
+    refuse_beyond_memory,
+    text_voxels,
+    voxels,
+)
 from vesal.volume.volume import Volume
 
 _WORLDS = {
@@ -68,8 +76,7 @@ def read(path: Path, data: bytes) -> Volume:
     body = _body(path, header, data)
     size = count_voxels(sizes, path) * dtype.itemsize
     skip = _number(path, header, "byte skip", "byteskip")
-    for _ in range(_number(path, header, "line skip", "lineskip")):
-        body = body[body.index(b"\n") + 1 :] if b"\n" in body else b""
+    body = _without_lines(body, _number(path, header, "line skip", "lineskip"))
     if encoding in ("gzip", "gz"):
         body = inflate(body, path, size + max(skip, 0))
     elif encoding in ("bzip2", "bz2"):
@@ -81,6 +88,17 @@ def read(path: Path, data: bytes) -> Volume:
     if skip == -1:
         skip = max(0, len(body) - size)
     return _volume(voxels(body, path, dtype, sizes, skip), channel_axis, geometry)
+
+
+def data_file(path: Path, data: bytes) -> Path | None:
+    """The file that holds the voxels, if it is another than the header's, from the header's bytes.
+
+    Raises:
+        DataError: not NRRD, damaged, or its data file lies elsewhere.
+    """
+    header = _header(path, data)
+    name = header.get("data file", header.get("datafile"))
+    return None if name is None else beside(path, str(name))
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -225,6 +243,17 @@ def _body(path: Path, header: Mapping[str, Any], data: bytes) -> bytes:
     return data[min(ends) :] if ends else b""
 
 
+def _without_lines(body: bytes, count: int) -> bytes:
+    """The bytes after `count` lines; none where there are fewer."""
+    place = 0
+    for _ in range(count):
+        end = body.find(b"\n", place)
+        if end < 0:
+            return b""
+        place = end + 1
+    return body[place:]
+
+
 def _number(path: Path, header: Mapping[str, Any], *names: str) -> int:
     for name in names:
         if name in header:
@@ -236,6 +265,8 @@ def _number(path: Path, header: Mapping[str, Any], *names: str) -> int:
 
 
 def _unpack_bz2(body: bytes, path: Path, most: int) -> bytes:
+    # Unlike gzip's, its streams may unpack to any multiple of their length.
+    refuse_beyond_memory(most, path)
     try:
         return bz2.BZ2Decompressor().decompress(body, most)
     except (OSError, EOFError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 from isal import isal_zlib
 
 from vesal.errors import DataError
+from vesal.memory import available_memory
 from vesal.volume.geometry import Array
 
 #: No DEFLATE stream unpacks to more than 1032 times its length (zlib's technical notes); some slack on top.
@@ -20,6 +21,8 @@ _MOST_RATIO = 1100
 _GZIP = 31
 _AUTO = 47
 _MAGIC = b"\x1f\x8b"
+#: So much is unpacked without asking how much memory there is.
+_SMALL = 1 << 26
 
 
 def read_bytes(path: str | Path, most: int | None = None) -> bytes:
@@ -71,7 +74,7 @@ def gunzip(data: bytes, path: Path, most: int, *, partial: bool = False) -> byte
     With `partial`, `data` may be only the beginning of the file, and no end is asked for.
 
     Raises:
-        DataError: the stream is damaged or ends too early.
+        DataError: the stream is damaged or ends too early, or there is not the memory for it.
     """
     return _inflate(data, path, most, _GZIP, partial)
 
@@ -80,7 +83,7 @@ def inflate(data: bytes, path: Path, most: int) -> bytes:
     """Unpack a zlib or gzip stream to at most `most` bytes.
 
     Raises:
-        DataError: the stream is damaged or ends too early.
+        DataError: the stream is damaged or ends too early, or there is not the memory for it.
     """
     return _inflate(data, path, most, _AUTO if not is_gzip(data) else _GZIP, False)
 
@@ -88,6 +91,7 @@ def inflate(data: bytes, path: Path, most: int) -> bytes:
 def _inflate(data: bytes, path: Path, most: int, wbits: int, partial: bool) -> bytes:
     parts: list[bytes] = []
     room = min(most, _MOST_RATIO * len(data) + 1024) + 1
+    refuse_beyond_memory(room, path)
     try:
         while True:
             stream = isal_zlib.decompressobj(wbits=15 if wbits == _AUTO else wbits)
@@ -106,6 +110,19 @@ def _inflate(data: bytes, path: Path, most: int, wbits: int, partial: bool) -> b
             f"{path} holds damaged compressed data ({error}); copy or download it again."
         ) from error
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def refuse_beyond_memory(size: int, path: Path) -> None:
+    """Refuse to unpack more bytes than there is memory for.
+
+    Raises:
+        DataError: there is less.
+    """
+    if size > _SMALL and size > (available := available_memory()):
+        raise DataError(
+            f"{path} would unpack to {size / 1e9:.3g} GB where {available / 1e9:.3g} GB of memory are free; "
+            "if its header is right, read it on a larger machine."
+        )
 
 
 def count_voxels(shape: Sequence[int], path: Path) -> int:

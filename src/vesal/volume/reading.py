@@ -21,6 +21,9 @@ from vesal.volume.volume import LabelMap, Volume
 #: How far a label stored as a float may be from a whole number: a scale in single precision rounds this much.
 _WHOLE = 1e-3
 
+#: No header that names a second file is longer.
+_HEAD_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class Format:
@@ -31,17 +34,19 @@ class Format:
         read_geometry: path -> Geometry, from the header alone where the format allows.
         encode: (path, Volume) -> the file's bytes; None where the format is only read.
         read_label: as `read`, for segmentations, where the two differ.
+        data_file: (path, the file's first bytes) -> the second file, where a header may name one.
     """
 
     read: Callable[[Path, bytes], Volume]
     read_geometry: Callable[[Path], Geometry]
     encode: Callable[[Path, Volume], bytes] | None
     read_label: Callable[[Path, bytes], Volume] | None = None
+    data_file: Callable[[Path, bytes], Path | None] | None = None
 
 
 _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
-_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode)
-_META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode)
+_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
+_META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, raster.read_mask)
 _TIFF = Format(raster.read_tiff, raster.read_tiff_geometry, raster.encode_tiff, raster.read_tiff_mask)
 
@@ -134,6 +139,22 @@ def read_geometry(path: str | Path) -> Geometry:
     """
     path = Path(path)
     return _format(path).read_geometry(path)
+
+
+def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
+    """The files that hold a picture: its own and, where that is a header alone (.mhd, .nhdr), that of the voxels.
+
+    Args:
+        path: the file; its ending says the format.
+        data: the file's bytes, where they were read already.
+
+    Raises:
+        DataError: the header is absent, damaged, of an unknown format, or names a file elsewhere.
+    """
+    path = Path(path)
+    find = _format(path).data_file
+    second = None if find is None else find(path, read_bytes(path, _HEAD_BYTES) if data is None else data)
+    return (path,) if second is None else (path, second)
 
 
 def write_volume(path: str | Path, volume: Volume) -> None:
