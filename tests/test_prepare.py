@@ -343,6 +343,53 @@ def test_a_touched_file_of_the_same_content_is_read_but_not_prepared(
     assert worked == ["read case_0"]
 
 
+@pytest.mark.parametrize("which", ["image", "label"])
+def test_a_corrected_data_file_of_a_header_is_prepared_again(
+    which: str, tmp_path: Path, worked: list[str]
+) -> None:
+    case = detached_case(tmp_path, seed=0)
+    first, _ = prepare_dataset([case], make_plan(), tmp_path / "cache")
+    detached_case(tmp_path, seed=1, only=which)
+    worked.clear()
+    second, failed = prepare_dataset([case], make_plan(), tmp_path / "cache")
+    assert not failed
+    assert worked == ["read scan", "prepare"]
+    assert second[0].image != first[0].image
+
+
+def test_scans_of_equal_headers_are_told_apart(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        detached_case(tmp_path / name, seed)
+    one, other = (
+        Case(
+            id=name,
+            images=(tmp_path / name / "scan.mhd",),
+            label=tmp_path / name / "label.nhdr",
+            patient=name,
+        )
+        for name in "ab"
+    )
+    assert one.images[0].read_bytes() == other.images[0].read_bytes()
+    assert module.read_case(one).digest != module.read_case(other).digest
+
+
+def detached_case(folder: Path, seed: int, only: str | None = None) -> Case:
+    """An image and a label whose headers are files of their own; `only` one of them is written."""
+    generator = np.random.default_rng(seed)
+    if only != "label":
+        (folder / "scan.raw").write_bytes(generator.integers(1, 900, 120).astype("<i2").tobytes())
+    if only != "image":
+        (folder / "label.raw").write_bytes((7 * generator.integers(0, 2, 120)).astype("u1").tobytes())
+    (folder / "scan.mhd").write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 6 5 4\nElementType = MET_SHORT\nElementDataFile = scan.raw\n"
+    )
+    (folder / "label.nhdr").write_text(
+        "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 6 5 4\nencoding: raw\ndata file: label.raw\n\n"
+    )
+    return Case(id="scan", images=(folder / "scan.mhd",), label=folder / "label.nhdr", patient="scan")
+
+
 @pytest.mark.parametrize(
     ("changes", "again"),
     [

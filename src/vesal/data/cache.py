@@ -21,7 +21,8 @@ from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.data.placement import Placement
 from vesal.data.plan import Plan
-from vesal.errors import VesalError
+from vesal.data.reading import files_of
+from vesal.errors import DataError, VesalError
 from vesal.files import atomic_path, content_hash, read_json, sweep, write_text
 
 #: Raised by one whenever the same file and plan would be prepared differently: old entries are then not found.
@@ -109,9 +110,9 @@ class Cache:
 
         Raises:
             OSError: a file is absent.
+            DataError: a header is absent or damaged.
         """
-        paths = [*case.images, *([] if case.label is None else [case.label])]
-        states = [(path.stat(), str(path.absolute())) for path in paths]
+        states = [(path.stat(), str(path.absolute())) for path in files_of(case)]
         told = json.dumps([(name, state.st_size, state.st_mtime_ns) for state, name in states])
         return content_hash(told.encode())
 
@@ -130,7 +131,7 @@ class Cache:
         if digest is None:
             try:
                 digest = self._digests.get(self.sign(case))
-            except OSError:
+            except (OSError, DataError):
                 return None
         if digest is None:
             return None

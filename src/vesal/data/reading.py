@@ -15,7 +15,7 @@ from vesal.errors import DataError
 from vesal.files import content_hash
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
 from vesal.volume.payload import read_bytes
-from vesal.volume.reading import read_label, read_volume
+from vesal.volume.reading import data_files, read_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
 #: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
@@ -29,7 +29,7 @@ class RawCase:
     Attributes:
         image: all channels, (C, *spatial), floating.
         label: in its own grid, with the file's own values; None without a label file.
-        digest: of the bytes of all files.
+        digest: of the bytes of all files, those that headers name included.
     """
 
     image: Volume
@@ -48,9 +48,9 @@ def read_case(case: Case) -> RawCase:
     label = None
     if case.label is not None:
         data = _bytes_of(case, case.label)
-        parts.append(data)
         try:
             label = read_label(case.label, data)
+            parts += [data, *_detached(case.label, data)]
         except DataError as error:
             raise _in_case(case, error) from error
     return RawCase(image, label, content_hash(*parts))
@@ -69,15 +69,30 @@ def _read_channels(case: Case) -> tuple[Volume, list[bytes]]:
     parts, volumes = [], []
     for path in case.images:
         data = _bytes_of(case, path)
-        parts.append(data)
         try:
             volumes.append(_floating(read_volume(path, data)))
+            parts += [data, *_detached(path, data)]
         except DataError as error:
             raise _in_case(case, error) from error
     _same_grid(case, [volume.geometry for volume in volumes])
     if len(volumes) == 1:
         return volumes[0], parts
     return Volume(_one_array(volumes), volumes[0].geometry), parts
+
+
+def files_of(case: Case) -> tuple[Path, ...]:
+    """All files of a case, those that headers name included.
+
+    Raises:
+        DataError: a header is absent or damaged, or names a file elsewhere.
+    """
+    named = (*case.images, *([] if case.label is None else [case.label]))
+    return tuple(file for path in named for file in data_files(path))
+
+
+def _detached(path: Path, data: bytes) -> list[bytes]:
+    # A header's voxels are read once more here: they are in the system's memory, and such files are rare.
+    return [read_bytes(file) for file in data_files(path, data)[1:]]
 
 
 def _one_array(volumes: Sequence[Volume]) -> NDArray[Any]:
