@@ -142,7 +142,7 @@ def test_each_file_is_read_once(tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setattr(
             owner, "load" if owner is nib else "open", lambda *_: pytest.fail("read elsewhere")
         )
-    fingerprint(dataset)
+    fingerprint(dataset, workers=2)
     assert sorted(opened) == ["a.nii.gz", "a_label.nii.gz", "b.nii.gz", "b_label.nii.gz"]
 
 

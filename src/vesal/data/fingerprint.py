@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from vesal.data.dataset import Case, Dataset
 from vesal.data.intensity import moments
 from vesal.data.labels import LabelSet
+from vesal.data.memory import scan_workers
 from vesal.data.placement import nonzero_box
 from vesal.data.reading import read_case
 from vesal.errors import VesalError
@@ -114,12 +115,14 @@ def fingerprint(
 
     Args:
         dataset: its `cases` are looked at; `unlabelled` are not.
-        workers: threads; all CPUs if None.
+        workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
     """
     share = FOREGROUND_SAMPLES // max(1, len(dataset.cases))
     samples = min(max(share, _CASE_SAMPLES[0]), _CASE_SAMPLES[1])
     look = partial(_look, labels=dataset.labels, samples=samples)
+    if workers is None:
+        workers = scan_workers([case.images[0] for case in dataset.cases], channels=len(dataset.channels))
     found = list(map_in_order(look, dataset.cases, workers=workers, progress=progress))
     return Fingerprint(
         dataset=dataset.name,

@@ -16,11 +16,12 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, told
 from vesal.data.intensity import normalise
 from vesal.data.labels import IGNORE
+from vesal.data.memory import scan_workers
 from vesal.data.placement import Placement, in_order, nonzero_box
 from vesal.data.plan import Plan
 from vesal.data.reading import read_case
 from vesal.errors import DataError
-from vesal.parallel import Progress, cpu_count, map_in_order
+from vesal.parallel import Progress, map_in_order
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
 from vesal.volume.resample import resize, resize_label
 from vesal.volume.volume import LabelMap, Volume
@@ -28,9 +29,6 @@ from vesal.volume.volume import LabelMap, Volume
 #: A label whose voxels lie farther than this share of a voxel from the image's was drawn on another grid.
 #: Rounded affines of 32 bits, and spacings that differ by less than a thousandth, stay under it.
 GRID_TOLERANCE_VOXELS = 0.5
-
-#: Each thread holds several copies of one scan; more threads than this wait for memory, not for processors.
-_MOST_WORKERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +96,7 @@ def prepare_dataset(
         cases: with or without a label.
         plan: the preparation.
         folder: of the cache; made if absent. Several runs may share it.
-        workers: threads; all CPUs up to 16 if None.
+        workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
 
     Returns:
@@ -109,7 +107,9 @@ def prepare_dataset(
     """
     with Cache(Path(folder), plan) as cache:
         work = partial(_prepare_case, plan=plan, cache=cache)
-        workers = workers or min(cpu_count(), _MOST_WORKERS)
+        if workers is None:
+            scans = [case.images[0] for case in cases]
+            workers = scan_workers(scans, channels=len(plan.channels), spacing_mm=plan.spacing_mm)
         found = list(map_in_order(work, cases, workers=workers, progress=progress))
     ready = [result for result in found if isinstance(result, PreparedCase)]
     return ready, [result for result in found if isinstance(result, Failure)]

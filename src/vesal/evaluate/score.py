@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, values_in
+from vesal.data.memory import scan_workers
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case import METRICS, ClassScore, score_case
 from vesal.evaluate.summary import MEAN, Scores, Summary, summarise
@@ -41,7 +42,7 @@ def score_folders(
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm: of the NSD.
         annotated: case -> names of the labels that were drawn in it; cases that it lacks have all.
-        workers: threads; all CPUs if None.
+        workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
 
     Raises:
@@ -57,6 +58,7 @@ def score_folders(
     if not expected:
         raise DataError(f"{truth} holds no label map; name the folder of true labels.")
     _refuse_missing(predictions, truth, expected, found)
+    workers = workers or scan_workers(list(expected.values()))
     passes = 1 if labels is not None else 2
     if labels is None:
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
