@@ -31,6 +31,15 @@ def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr + done.stdout, done.stderr + done.stdout
 
 
+def finds(data: Path, kind: str, case: str) -> None:
+    """`vesal inspect` finds this in that case and nothing else wrong, and ends with 1."""
+    done = vesal("inspect", data, "--json")
+    assert done.returncode == 1, done.stderr
+    errors = [found for found in json.loads(done.stdout)["findings"] if found["severity"] == "error"]
+    assert [(found["kind"], list(found["cases"])) for found in errors] == [(kind, [case])]
+    assert all(found["mend"] for found in errors)
+
+
 @pytest.fixture
 def data(tiny_data: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
@@ -54,7 +63,7 @@ def change(path: Path, array: np.ndarray | None = None, affine: np.ndarray | Non
 def test_a_truncated_gzip(data: Path, model: Path, tmp_path: Path) -> None:
     path = data / "imagesTr" / "tiny_01.nii.gz"
     path.write_bytes(path.read_bytes()[:700])
-    one_sentence(vesal("inspect", data), "tiny_01")
+    finds(data, "unreadable", "tiny_01")
     one_sentence(vesal("predict", model, path, "-o", tmp_path / "out"), "tiny_01")
     assert not list((tmp_path / "out").glob("*.nii.gz"))
 
@@ -64,13 +73,13 @@ def test_nan_voxels(data: Path, model: Path, tmp_path: Path) -> None:
     array = np.asarray(nib.load(path).dataobj).astype(np.float32)
     array[3:5, 2, 2] = np.nan
     change(path, array)
-    one_sentence(vesal("inspect", data), "tiny_01", "NaN")
+    finds(data, "not-finite", "tiny_01")
     one_sentence(vesal("predict", model, path, "-o", tmp_path / "out"), "tiny_01")
 
 
 def test_a_label_without_its_image(data: Path) -> None:
     (data / "imagesTr" / "tiny_01.nii.gz").unlink()
-    one_sentence(vesal("inspect", data), "tiny_01")
+    finds(data, "missing-file", "tiny_01")
 
 
 def test_a_2d_file_where_3d_is_expected(model: Path, tmp_path: Path) -> None:
@@ -81,13 +90,13 @@ def test_a_2d_file_where_3d_is_expected(model: Path, tmp_path: Path) -> None:
 def test_a_label_of_another_shape(data: Path) -> None:
     path = data / "labelsTr" / "tiny_01.nii.gz"
     change(path, np.asarray(nib.load(path).dataobj)[:-1])
-    one_sentence(vesal("inspect", data), "tiny_01", "shape")
+    finds(data, "label-shape", "tiny_01")
 
 
 def test_a_label_on_another_grid(data: Path) -> None:
     path = data / "labelsTr" / "tiny_01.nii.gz"
     change(path, affine=nib.load(path).affine @ np.diag([1, 1, 1.2, 1]))
-    one_sentence(vesal("inspect", data), "tiny_01", "mm")
+    finds(data, "label-grid", "tiny_01")
 
 
 def test_a_label_value_that_was_not_declared(data: Path) -> None:
@@ -95,10 +104,10 @@ def test_a_label_value_that_was_not_declared(data: Path) -> None:
     array = np.asarray(nib.load(path).dataobj).copy()
     array[0, 0, 0] = 9
     change(path, array)
-    one_sentence(vesal("inspect", data), "tiny_01", "9")
+    finds(data, "undeclared-value", "tiny_01")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "nan", "shape", "undeclared", "missing"])
+@pytest.mark.parametrize("damage", ["truncated", "nan", "shape", "undeclared", "flat", "channels", "missing"])
 def test_training_leaves_the_bad_case_out_by_name_and_goes_on(
     damage: str, data: Path, tmp_path: Path
 ) -> None:
@@ -115,6 +124,11 @@ def test_training_leaves_the_bad_case_out_by_name_and_goes_on(
     elif damage == "undeclared":
         array[0] = 9
         change(label, array)
+    elif damage == "flat":
+        change(image, np.ones((20, 20), dtype=np.int16))
+    elif damage == "channels":
+        voxels = np.asarray(nib.load(image).dataobj)
+        change(image, np.stack([voxels, voxels], axis=-1))
     else:
         label.unlink()
     done = vesal("train", data, "-o", tmp_path / "run", "--steps", "2", "--device", "cpu", "--json")

@@ -133,6 +133,28 @@ def test_resumed_prediction_leaves_what_is_done(run: Path, tiny_data: Path, tmp_
     assert (tmp_path / "tiny_50.nii.gz").stat().st_mtime_ns == before
 
 
+def test_a_prediction_never_takes_the_place_of_its_scan(run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.nii.gz"
+    scan.write_bytes((tiny_data / "imagesTs" / "tiny_50.nii.gz").read_bytes())
+    before = scan.read_bytes()
+    done = vesal("predict", run, scan, "-o", tmp_path)
+    assert done.returncode == 2
+    assert "overwrite" in done.stderr
+    assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words", [("--threshold", "50"), ("--threshold", "0"), ("--overlap", "1"), ("--to", "jpeg")]
+)
+def test_an_impossible_option_is_refused_before_any_work(
+    words: tuple[str, str], run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    done = vesal("predict", run, tiny_data / "imagesTs", "-o", tmp_path / "out", *words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp_path: Path) -> None:
     whole = vesal("evaluate", run, "--json")
     assert whole.returncode == 0, whole.stderr

@@ -117,6 +117,51 @@ def test_resuming_a_finished_run_changes_nothing(trained: Path, tiny_data: Path)
     assert (trained / "fold_0" / "model.vesal").read_bytes() == before
 
 
+def test_an_interrupted_fold_neither_votes_nor_spoils_the_scores_of_the_others(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 12, "folds": 2, "validate_every": 0.2}
+    with monkeypatch.context() as patch:
+        patch.setattr("vesal.train.trainer.StopSignals", StopsAfter(6))
+        with pytest.raises(Interrupted):
+            train_run(request(tiny_data, tmp_path / "run", fold=0, overrides=settings), tell=silent)
+    other = TrainRequest(
+        data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"fold": 1}
+    )
+    result = train_run(other, tell=silent)
+    assert result.scores is not None
+    assert len(load_model(tmp_path / "run").networks) == 1
+
+
+def test_a_trained_run_cannot_be_given_another_split(trained: Path, tiny_data: Path, tmp_path: Path) -> None:
+    names = [f"tiny_{number:02}" for number in range(7)]
+    (tmp_path / "split.json").write_text(json.dumps({"seed": 0, "parts": [names[:3], names[3:]]}))
+    with pytest.raises(UsageError, match="split otherwise"):
+        train_run(
+            TrainRequest(
+                data=tiny_data,
+                out=trained,
+                resume=True,
+                device="cpu",
+                quiet=True,
+                folds_file=tmp_path / "split.json",
+            ),
+            tell=silent,
+        )
+
+
+def test_a_mended_scan_is_read_again_on_resume(tiny_data: Path, tmp_path: Path) -> None:
+    data = copy_of(tiny_data, tmp_path)
+    path = data / "imagesTr" / "tiny_02.nii.gz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    first = train_run(request(data, tmp_path / "run", overrides={"steps": 2}), tell=silent)
+    assert [failure.id for failure in first.left_out] == ["tiny_02"]
+    path.write_bytes(whole)
+    again = TrainRequest(data=data, out=tmp_path / "run", resume=True, device="cpu", quiet=True)
+    assert train_run(again, tell=silent).left_out == []
+
+
 def test_a_prolonged_run_trains_on_and_predicts_anew(tiny_data: Path, tmp_path: Path) -> None:
     train_run(request(tiny_data, tmp_path / "run", fold=0, overrides={"steps": 3}), tell=silent)
     folder = tmp_path / "run" / "fold_0"
@@ -125,7 +170,9 @@ def test_a_prolonged_run_trains_on_and_predicts_anew(tiny_data: Path, tmp_path: 
         data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"steps": 40}
     )
     train_run(longer, tell=silent)
-    assert read_rows(folder / "metrics.jsonl")[-1]["step"] == 40
+    rows = read_rows(folder / "metrics.jsonl")
+    assert rows[-1]["step"] == 40
+    assert len([row for row in rows if "val_dice" in row and row["step"] > 3]) > 1
     assert (folder / "predictions.json").read_text() != before
 
 
@@ -299,23 +346,42 @@ def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_no
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
 
 
-def test_a_run_killed_at_any_of_ten_random_moments_resumes_and_finishes(
+def test_a_run_killed_at_any_of_ten_random_moments_ends_like_one_that_was_not(
     tiny_data: Path, tmp_path: Path
 ) -> None:
     generator = np.random.default_rng(0)
+    settings = (
+        "--steps",
+        "500",
+        "--deterministic",
+        "--set",
+        "checkpoint_s=0.2",
+        "--set",
+        "validate_every=0.1",
+    )
+    whole = start(tiny_data, tmp_path / "whole", *settings)
+    began = time.monotonic()
+    _, errors = whole.communicate(timeout=300)
+    assert whole.returncode == 0, errors
+    length_s = time.monotonic() - began
     out = tmp_path / "run"
-    settings = ("--steps", "60", "--set", "checkpoint_s=0.2")
-    more: tuple[str, ...] = settings
-    for _ in range(10):
-        process = start(tiny_data, out, *more)
+    kills = in_training = 0
+    while kills < 10:
+        # Killed before the configuration was written, there is nothing to resume.
+        process = start(tiny_data, out, *(("--resume",) if (out / "config.yaml").exists() else settings))
         try:
-            process.wait(timeout=float(generator.uniform(1.0, 6.0)))
+            process.wait(timeout=float(generator.uniform(0.1, 0.6) * length_s))
+            assert process.returncode == 0, process.communicate()[1]
+            break
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
-        # Killed before the configuration was written, there is nothing to resume.
-        more = ("--resume",) if (out / "config.yaml").exists() else settings
-    finished = start(tiny_data, out, *more)
-    _, errors = finished.communicate(timeout=200)
+            process.communicate()
+            kills += 1
+            in_training += (out / "fold_0" / "last.ckpt").exists()
+    assert kills >= 3
+    assert in_training >= 2
+    finished = start(tiny_data, out, "--resume")
+    _, errors = finished.communicate(timeout=300)
     assert finished.returncode == 0, errors
-    assert (out / "report.html").is_file()
+    for name in ("fold_0/model.vesal", "fold_0/last.ckpt", "scores.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (out / name).read_bytes(), name

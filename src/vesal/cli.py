@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from vesal import __version__
-from vesal.errors import UsageError, VesalError
+from vesal.errors import UsageError, VesalError, out_of_memory
 
 app = typer.Typer(
     name="vesal",
@@ -65,7 +65,7 @@ def demo(
     kind: Annotated[
         str, typer.Option("--kind", help="heart, short-axis, brain-tumour or lung-tumour.")
     ] = "heart",
-    budget: Annotated[str, typer.Option("--budget", help="Time to train.")] = "2m",
+    budget: Annotated[str, typer.Option("--budget", help="Time to train.")] = "2m45s",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the demo in OUT.")] = False,
     json_output: Json = False,
 ) -> None:
@@ -305,15 +305,17 @@ def main() -> None:
         # The reader of our output went away (| head); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, OSError) and not out_of_memory(error):
+            raise
         if debug:
             traceback.print_exc()
         typer.echo(f"vesal: {_system_failure(error)}", err=True)
         sys.exit(1)
 
 
-def _system_failure(error: OSError | MemoryError) -> str:
-    if isinstance(error, MemoryError):
+def _system_failure(error: Exception) -> str:
+    if not isinstance(error, OSError):
         return "The memory of this machine is used up; close other programs or choose a smaller batch."
     where = f" {error.filename}" if error.filename else ""
     return f"The system refused{where}: {error.strerror or error}; run again with --debug for the place."

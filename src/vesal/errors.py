@@ -22,6 +22,16 @@ class UsageError(VesalError):
     exit_code = 2
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch or a GPU says that memory is used up.
+
+    >>> out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
+    True
+    """
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
 def unknown_name(kind: str, name: object, choices: object) -> UsageError:
     """The error of every registry: it lists the choices.
 

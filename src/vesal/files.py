@@ -16,11 +16,14 @@ from vesal.errors import VesalError
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it onto `path` when the block ends well.
 
     The temporary name keeps the whole ending of `path` (".nii.gz"), for writers that look at it. When the
     block raises, nothing is left behind and an older `path` stays as it was.
+
+    With `durable` the content is on the disk before it takes the name: a power cut leaves the old file or the
+    new one. Without, that holds for the death of the process alone.
 
     Raises:
         VesalError: the folder cannot be written, or the disk is full.
@@ -37,6 +40,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, _FILE_MODE)
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
@@ -50,9 +56,9 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
+    """Write `data` to `path`, whole or not at all, power cuts included."""
+    with atomic_path(path, durable=True) as temporary:
         temporary.write_bytes(data)
 
 

@@ -182,7 +182,7 @@ def _check_finite(channel: NDArray[np.float32]) -> None:
         bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
         raise DataError(
             f"the image has {bad} voxels that are not finite (NaN or infinity); replace them by a number, "
-            "which vesal inspect --fix does, or leave the image out."
+            "or leave the image out."
         )
 
 

@@ -24,6 +24,9 @@ from vesal.nn.package import Package, load_package
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
 
+#: In a fold's folder: its training came to the end, and what it held out is predicted.
+FINISHED = "finished.json"
+
 #: Voxels of all windows of one forward pass: enough to keep the device busy, little enough for 2 GiB.
 _BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
 
@@ -167,6 +170,8 @@ def load_model(path: str | Path | Sequence[str | Path], *, device: str = "auto")
 def model_files(path: Path) -> list[Path]:
     """The model file itself, or those of a run folder's finished folds in order.
 
+    Where no fold is finished, the best that the interrupted ones have so far.
+
     Raises:
         UsageError: the path is absent, or a folder without a model.
     """
@@ -175,6 +180,7 @@ def model_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     files = sorted(path.glob("fold_*/model.vesal")) or sorted(path.glob("*.vesal"))
+    files = [file for file in files if (file.parent / FINISHED).exists()] or files
     if not files:
         raise UsageError(f"{path} holds no model.vesal; train first, or name the model file.")
     return files

@@ -138,7 +138,10 @@ def save_package(path: str | Path, package: Package) -> None:
         raise VesalError(f"Cannot write the model {path}: {error.what}; train it again.") from error
     except (TypeError, ValueError) as error:
         raise VesalError(f"Cannot write the model {path}: its description is not JSON ({error}).") from error
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        atomic_path(path, durable=True) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
         archive.writestr(_member(_JSON), text.encode())
         archive.writestr(_member(_WEIGHTS), save_tensors(weights))
 

@@ -6,6 +6,7 @@ optimizer, average and counters are all.
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from vesal.errors import VesalError
-from vesal.files import atomic_path
+from vesal.files import write_bytes
 from vesal.train.schedule import WeightAverage
 
 _VERSION = 1
@@ -60,9 +61,11 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "average": None if average is None else average.network.state_dict(),
     }
-    # Through a file object: given a path, torch writes its (random) name into the archive.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+    # By way of memory: given a path, torch writes its (random) name into the archive, and a full disk makes its
+    # writer raise an error that does not say so.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getbuffer())
 
 
 def load_checkpoint(

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import torch
 
+from vesal.files import write_text
+
 #: One row: numbers (None where undefined) and dictionaries of numbers a class.
 Row = dict[str, Any]
 
@@ -31,10 +33,8 @@ class JsonLines:
 
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
         kept = [row for row in read_rows(path) if row.get("step", 0) <= resume_step] if resume_step else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
-        for row in kept:
-            self.row(row)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", encoding="utf-8")
 
     def row(self, row: Row) -> None:
         """Write and flush, so that a killed run keeps its history."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -168,6 +169,8 @@ def _set_up(job: TrainJob, sampler: PatchSampler, *, resume: bool) -> _State:
     state = _State(job, network, optimizer, average, position, steps, time.monotonic(), position.elapsed_s)
     state.saved_at = time.monotonic()
     state.session_began_at = state.progress
+    # A prolonged run stands at a smaller share of its new length.
+    position.validated_at = min(position.validated_at, state.progress)
     return state
 
 
@@ -202,8 +205,11 @@ def _run(
             _validate(state, listeners)
             if state.out_of_patience:
                 break
-        if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
+        if time.monotonic() - state.saved_at >= job.config.checkpoint_s and not bad:
             state.save()
+    if job.validation and state.progress >= 1.0 and position.validated_at < 1.0:
+        # The last step's own saving took the run past its budget.
+        _validate(state, listeners)
     position.finished = not stop.requested
     if not job.validation or not job.model_file.exists():
         _ship(state)
@@ -236,10 +242,12 @@ def _step(
         precision.backward(value)
         total += float(value.detach())
     position.step += 1
-    if math.isfinite(total):
-        precision.update(state.optimizer, state.network, config.clip)
-        if state.average is not None:
-            state.average.update(state.network, position.step)
+    if not math.isfinite(total):
+        return total
+    if not precision.update(state.optimizer, state.network, config.clip):
+        return math.nan
+    if state.average is not None:
+        state.average.update(state.network, position.step)
     return total
 
 
@@ -260,13 +268,16 @@ def _validate(state: _State, listeners: list[Listener]) -> None:
         allowed_s = run_s * job.config.validation_time * job.config.validate_every
     count = position.validation_cases or len(job.validation)
     model = Model(job.plan, (state.shipped.eval(),), job.device)
-    result = validate(model, spread(job.validation, count), allowed_s=allowed_s)
+    result = validate(model, spread(job.validation)[:count], allowed_s=allowed_s)
     position.validation_cases = result.cases
     position.validated_at = state.progress
-    better = result.dice is not None and (position.best_dice is None or result.dice > position.best_dice)
-    position.stale = 0 if better else position.stale + 1
+    improved = result.dice is not None and (position.best_dice is None or result.dice > position.best_dice)
+    # Of equals the later: where the held-out cases are empty, so that no Dice tells, the first must not win.
+    better = improved or result.dice is None or result.dice == position.best_dice
+    position.stale = 0 if improved else position.stale + 1
     if better:
-        position.best_dice, position.best_step = result.dice, position.step
+        position.best_dice = result.dice if result.dice is not None else position.best_dice
+        position.best_step = position.step
     _tell(
         listeners,
         {
@@ -334,13 +345,16 @@ class _Precision:
         """Gradients of the (scaled) loss."""
         self._scaler.scale(loss).backward()
 
-    def update(self, optimizer: torch.optim.Optimizer, network: nn.Module, clip: float | None) -> None:
-        """Clip and step."""
-        if clip is not None:
-            self._scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(network.parameters(), clip, foreach=True)
-        self._scaler.step(optimizer)
-        self._scaler.update()
+    def update(self, optimizer: torch.optim.Optimizer, network: nn.Module, clip: float | None) -> bool:
+        """Clip and step; false when the gradients were not finite and nothing was changed."""
+        self._scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(network.parameters(), clip or math.inf, foreach=True)
+        finite = bool(norm.isfinite())
+        if finite or self._scaler.is_enabled():
+            # A scaler skips such a step itself, and learns from it.
+            self._scaler.step(optimizer)
+            self._scaler.update()
+        return finite or self._scaler.is_enabled()
 
 
 @contextmanager
@@ -368,6 +382,9 @@ def _prefetched(sampler: PatchSampler, first: int) -> Iterator[Iterator[tuple[Te
 @contextmanager
 def _deterministic(wanted: bool) -> Iterator[None]:
     """Bitwise repeatable kernels inside the block, if wanted."""
+    if wanted:
+        # CUDA's matrix products are repeatable only with a workspace of their own, chosen before the first.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(wanted or before)
     try:

@@ -12,7 +12,7 @@ from vesal.data.labels import IGNORE
 from vesal.data.prepare import PreparedCase
 from vesal.infer.predictor import Model
 from vesal.infer.restore import labels_from_logits
-from vesal.metrics.overlap import confusion
+from vesal.metrics.overlap import confusions
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,11 @@ def validate(model: Model, cases: Sequence[PreparedCase], *, allowed_s: float | 
         image, truth = case.load(mmap=True)
         logits = model.logits(np.asarray(image), windows)
         predicted = labels_from_logits(logits, truth.shape, labels)
-        ignored = np.asarray(truth) == IGNORE
-        masks = zip(labels.classes, labels.masks(predicted), labels.masks(np.asarray(truth)), strict=True)
+        counted = confusions(predicted, np.asarray(truth), labels.class_table, IGNORE)
         judged = labels.judged(case.annotated)
-        for name, guess, real in masks:
-            if name not in judged:
-                continue
-            dice = confusion(guess, real, ignored if ignored.any() else None).dice
-            if dice is not None:
-                found[name].append(dice)
+        for name, counts in zip(labels.classes, counted, strict=True):
+            if name in judged and counts.dice is not None:
+                found[name].append(counts.dice)
         done += 1
         if allowed_s is not None and time.monotonic() - began >= allowed_s:
             break
@@ -66,8 +62,10 @@ def validate(model: Model, cases: Sequence[PreparedCase], *, allowed_s: float | 
     return Validation(float(np.mean(defined)) if defined else None, per_class, done)
 
 
-def spread(cases: Sequence[PreparedCase], count: int) -> list[PreparedCase]:
-    """`count` cases evenly spread over the sequence."""
-    if count >= len(cases):
-        return list(cases)
-    return [cases[int(index)] for index in np.linspace(0, len(cases) - 1, count).round()]
+def spread(cases: Sequence[PreparedCase]) -> list[PreparedCase]:
+    """The cases in an order of which every beginning is spread over all of them.
+
+    They are ranked by the fractional part of their place times the golden ratio (a low-discrepancy sequence).
+    """
+    golden = (5**0.5 - 1) / 2
+    return [cases[place] for place in sorted(range(len(cases)), key=lambda place: (place * golden) % 1.0)]

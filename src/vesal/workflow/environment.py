@@ -24,7 +24,7 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "system": f"{platform.system()} {platform.machine()}",
         "cpus": cpu_count(),
         "device": _device_name(device),
     }

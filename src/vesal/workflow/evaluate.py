@@ -8,7 +8,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.data.layouts import load_dataset
 from vesal.data.reading import read_case
-from vesal.errors import VesalError
+from vesal.errors import UsageError, VesalError
 from vesal.evaluate.score import ClassScore, Scores, score_case, score_folders, summarise
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.reading import read_label
@@ -54,6 +54,8 @@ def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None 
     Raises:
         VesalError: a held-out case has no prediction, or its truth is no longer where it was.
     """
+    if not tolerance_mm >= 0:
+        raise UsageError(f"The tolerance is a distance in mm of at least 0, not {tolerance_mm:g}.")
     dataset, folds = run.dataset(), run.folds()
     if folds is None:
         raise VesalError(

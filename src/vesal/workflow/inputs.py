@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vesal.data.dataset import Case
 from vesal.data.layouts import load_dataset
-from vesal.errors import DataError, UsageError
+from vesal.errors import UsageError
 from vesal.volume.reading import SUFFIXES, is_image, strip_suffix
 
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
@@ -17,8 +17,9 @@ _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 def cases_to_predict(inputs: Sequence[Path], channels: int) -> list[Case]:
     """Cases in files and folders.
 
-    A file is a case. In a folder with images every image is a case, but for CASE_0000, CASE_0001, ... , which
-    are the channels of one. Any other folder is read as a data set, all its scans are taken.
+    A file is a case. In a folder with images every image is a case, but CASE_0000, CASE_0001, ... are one where
+    they are just as many as the model has channels. Any other folder is read as a data set, all its scans are
+    taken. Whether a case has the channels that the model wants is found out when it is read.
 
     Args:
         inputs: files and folders.
@@ -26,7 +27,6 @@ def cases_to_predict(inputs: Sequence[Path], channels: int) -> list[Case]:
 
     Raises:
         UsageError: nothing is there, or two inputs have the same name.
-        DataError: a case has not as many files as the model has channels.
     """
     cases: list[Case] = []
     for path in inputs:
@@ -52,14 +52,18 @@ def cases_to_predict(inputs: Sequence[Path], channels: int) -> list[Case]:
 
 
 def _grouped(files: Sequence[Path], channels: int) -> list[Case]:
-    groups: dict[str, list[Path]] = {}
+    """CASE_0000 to CASE_<channels - 1> are one case; a file whose name only ends in such digits is its own."""
+    groups: dict[str, dict[int, Path]] = {}
     for file in files:
         match = _CHANNEL.match(strip_suffix(file))
-        groups.setdefault(match["case"] if match else strip_suffix(file), []).append(file)
+        if match and int(match["channel"]) < channels:
+            groups.setdefault(match["case"], {})[int(match["channel"])] = file
+    cases = []
+    taken = set()
     for name, members in groups.items():
-        if len(members) not in (1, channels):
-            raise DataError(
-                f"{name} has {len(members)} files but the model wants {channels} channels; "
-                f"name them {name}_0000 to {name}_{channels - 1:04}."
-            )
-    return [Case(id=name, images=tuple(members), patient=name) for name, members in groups.items()]
+        if len(members) == channels:
+            cases.append(Case(id=name, images=tuple(members[k] for k in range(channels)), patient=name))
+            taken |= set(members.values())
+    alone = [file for file in files if file not in taken]
+    cases += [Case(id=strip_suffix(file), images=(file,), patient=strip_suffix(file)) for file in alone]
+    return sorted(cases, key=lambda case: case.id)

@@ -12,11 +12,12 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.prepare import Prepared, prepare
 from vesal.data.reading import read_image
-from vesal.errors import UsageError, VesalError
+from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import atomic_path
 from vesal.infer.predictor import Model
 from vesal.parallel import Progress, read_ahead
 from vesal.volume.reading import write_label
+from vesal.volume.volume import LabelMap
 
 FORMATS = {"nifti": ".nii.gz", "png": ".png"}
 
@@ -38,6 +39,12 @@ class PredictOptions:
     threshold: float = 0.5
     to: str | None = None
     skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.threshold < 1.0:
+            raise UsageError(f"The threshold is a probability between 0 and 1, not {self.threshold:g}.")
+        if not 0.0 <= self.overlap < 1.0:
+            raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
 
 
 @dataclass
@@ -68,44 +75,63 @@ def predict_cases(
     """Predict every case into `out`.
 
     Raises:
-        UsageError: an unknown format.
+        UsageError: an unknown format, or a result would overwrite a scan.
         VesalError: `out` cannot be written (nothing else would succeed either).
     """
     options = options or PredictOptions()
     ending = None if options.to is None else _ending(options.to)
     result = PredictResult()
     waiting = []
-    for case in cases:
-        path = out / f"{case.id}{ending or default_ending(case)}"
+    paths = [out / f"{case.id}{ending or default_ending(case)}" for case in cases]
+    _spare_inputs(cases, paths)
+    for case, path in zip(cases, paths, strict=True):
         if options.skip_existing and path.exists():
             result.files[case.id] = path
         else:
             waiting.append((case, path))
     _try_folder(out)
 
-    def read(entry: tuple[Case, Path]) -> Prepared | VesalError:
+    def read(entry: tuple[Case, Path]) -> Prepared | DataError:
         try:
             return prepare(read_image(entry[0]), model.plan)
-        except VesalError as error:
-            return error
+        except (VesalError, MemoryError) as error:
+            return DataError(str(error) or "the memory of this machine is used up; close other programs.")
 
     for done, (prepared, (case, path)) in enumerate(
         zip(read_ahead(read, waiting), waiting, strict=True), start=1
     ):
         began = time.monotonic()
-        if isinstance(prepared, VesalError):
+        if isinstance(prepared, DataError):
             result.failures.append(Failure(id=case.id, message=str(prepared)))
         else:
-            logits = model.logits(
-                prepared.image, model.windows(mirror=options.mirror, overlap=options.overlap)
-            )
-            prediction = model.restore(logits, prepared, threshold=options.threshold)
-            write_label(path, prediction.label)
-            result.files[case.id] = path
-            result.seconds[case.id] = time.monotonic() - began
+            try:
+                label = _segment(model, prepared, options)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                reason = "the memory does not suffice for this scan; predict it on a larger machine."
+                result.failures.append(Failure(id=case.id, message=reason))
+            else:
+                write_label(path, label)
+                result.files[case.id] = path
+                result.seconds[case.id] = time.monotonic() - began
         if progress is not None:
             progress(done, len(waiting))
     return result
+
+
+def _segment(model: Model, prepared: Prepared, options: PredictOptions) -> LabelMap:
+    windows = model.windows(mirror=options.mirror, overlap=options.overlap)
+    logits = model.logits(prepared.image, windows)
+    return model.restore(logits, prepared, threshold=options.threshold).label
+
+
+def _spare_inputs(cases: Sequence[Case], outputs: Sequence[Path]) -> None:
+    """No result may take the place of a scan or of a true label."""
+    inputs = {file.resolve() for case in cases for file in (*case.images, case.label) if file is not None}
+    for path in outputs:
+        if path.resolve() in inputs:
+            raise UsageError(f"The result would overwrite the scan {path}; choose another output folder.")
 
 
 def default_ending(case: Case) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
-from vesal.files import is_temporary, read_json, sweep
+from vesal.files import is_temporary, sweep
+from vesal.infer.predictor import FINISHED
 
 #: The folder name of a training on all cases.
 ALL = "all"
@@ -39,6 +40,10 @@ class Run:
         return self.folder / "plan.json"
 
     @property
+    def sources_file(self) -> Path:
+        return self.folder / "sources.json"
+
+    @property
     def config_file(self) -> Path:
         return self.folder / "config.yaml"
 
@@ -55,8 +60,8 @@ class Run:
         return self.folder / f"fold_{name}"
 
     def trained_folds(self) -> list[int]:
-        """Numbers of the folds that hold a model."""
-        names = [path.parent.name.removeprefix("fold_") for path in self.folder.glob("fold_*/model.vesal")]
+        """Numbers of the folds that came to their end, predictions included."""
+        names = [path.parent.name.removeprefix("fold_") for path in self.folder.glob(f"fold_*/{FINISHED}")]
         return sorted(int(name) for name in names if name.isdigit())
 
     def dataset(self) -> Dataset:
@@ -69,7 +74,7 @@ class Run:
             raise UsageError(
                 f"{self.folder} is not a run folder (no dataset.json); name one that vesal train wrote."
             )
-        return Dataset.model_validate(read_json(self.dataset_file))
+        return Dataset.load(self.dataset_file)
 
     def folds(self) -> Folds | None:
         """The split, or None when the run was trained on all cases."""

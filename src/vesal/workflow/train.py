@@ -21,7 +21,7 @@ from vesal.data.prepare import PreparedCase, prepare_dataset
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.score import Scores
 from vesal.files import content_hash, read_json, write_json, write_text
-from vesal.infer.predictor import load_model
+from vesal.infer.predictor import FINISHED, load_model
 from vesal.nn.device import resolve_device
 from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress
@@ -50,7 +50,7 @@ class TrainRequest:
         layout: of the data; 'auto' recognises it.
         recipe: name or YAML file.
         overrides: fields of the recipe to replace, fold and length among them.
-        plan: fields of the plan to replace (dimension, spacing_mm, patch, batch).
+        plan: arguments of make_plan to replace (dimension, spacing_mm, patch, batch, budget_s).
         plan_file: a plan that vesal plan wrote, and perhaps a person changed, in place of planning.
         folds_file: a split of one's own.
         device: 'auto', 'cpu', 'cuda', ...
@@ -125,7 +125,10 @@ def train_run(
     findings = check_dataset(dataset, record)
     write_json(run.findings_file, [finding.model_dump() for finding in findings])
     cases, left_out = _usable(dataset, record, findings, tell)
-    plan = _plan(request, run, record, dataset, config, device)
+    _some(cases, request)
+    usable = {case.id for case in cases}
+    sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
+    plan = _plan(request, run, sound, dataset, config, device)
     for reason in plan.reasons:
         tell(f"  {reason}")
     prepared, failed = prepare_dataset(
@@ -138,19 +141,17 @@ def train_run(
         tell(
             f"Labelled voxels lie where {', '.join(outside)} are zero in every channel; they cannot be learned."
         )
-    if not prepared:
-        raise DataError(
-            f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
-        )
+    _some(prepared, request)
     # After the preparation, so that every case of the split can be trained on and predicted.
     ready = {case.id for case in prepared}
-    folds = _folds(request, run, [case for case in cases if case.id in ready], record, config)
+    folds = _folds(request, run, [case for case in cases if case.id in ready], record, config, tell)
     provenance = _provenance(dataset, record, config)
     models = []
     for name, training, validation in _splits(config.fold, folds, prepared):
         job = TrainJob(
             plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance)
         )
+        finished = job.folder / FINISHED
         position = train(job, resume=request.resume, quiet=request.quiet)
         if not position.finished:
             raise Interrupted(
@@ -159,6 +160,7 @@ def train_run(
             )
         models.append(job.model_file)
         _predict_validation(job, cases, stage)
+        write_json(finished, {"step": position.step, "best_step": position.best_step})
     scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
     if scores is not None:
         _put_scores(models, scores)
@@ -168,8 +170,19 @@ def train_run(
     return TrainResult(run.folder, models, scores, left_out, write_run_report(run.folder))
 
 
+def _some(cases: Sequence[Case] | Sequence[PreparedCase], request: TrainRequest) -> None:
+    if not cases:
+        raise DataError(
+            f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
+        )
+
+
 def _config(request: TrainRequest, run: Run) -> TrainConfig:
     if request.resume and run.config_file.exists():
+        if run.plan_file.exists() and (request.plan or request.plan_file):
+            raise UsageError(
+                f"{run.folder} has its plan; leave out --plan and --dimension, or begin another run."
+            )
         return resumed(TrainConfig.load(run.config_file), request.overrides)
     return load_recipe(request.recipe, request.overrides)
 
@@ -179,13 +192,25 @@ def _fingerprint(run: Run, dataset: Dataset, stage: Stage, tell: Callable[[str],
     text = dataset.model_dump_json(indent=2) + "\n"
     for remark in dataset.remarks:
         tell(remark)
-    known = run.dataset_file.exists() and run.dataset_file.read_text(encoding="utf-8") == text
-    if known and run.fingerprint_file.exists():
+    sources = _sources(dataset)
+    if run.sources_file.exists() and read_json(run.sources_file) == sources:
         return Fingerprint.model_validate(read_json(run.fingerprint_file))
     record = fingerprint(dataset, progress=stage("Reading"))
+    # The digest of what was read comes last: without it, or with another, all is read again.
+    run.sources_file.unlink(missing_ok=True)
     write_text(run.dataset_file, text)
     write_text(run.fingerprint_file, record.model_dump_json() + "\n")
+    write_json(run.sources_file, sources)
     return record
+
+
+def _sources(dataset: Dataset) -> str:
+    """A digest of the data set and of size and time of each of its files."""
+    lines = [dataset.model_dump_json()]
+    for case in dataset.cases:
+        files = [path for path in (*case.images, case.label) if path is not None and path.exists()]
+        lines += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    return content_hash("\n".join(lines).encode())
 
 
 def _usable(
@@ -204,18 +229,30 @@ def _usable(
 
 
 def _folds(
-    request: TrainRequest, run: Run, cases: Sequence[Case], record: Fingerprint, config: TrainConfig
+    request: TrainRequest,
+    run: Run,
+    cases: Sequence[Case],
+    record: Fingerprint,
+    config: TrainConfig,
+    tell: Callable[[str], None],
 ) -> Folds | None:
     if config.fold is None:
         return None
     together = duplicate_groups(record)
-    if request.folds_file is not None:
-        folds = Folds.load(request.folds_file)
-    elif run.folds_file.exists():
+    if run.folds_file.exists():
         folds = Folds.load(run.folds_file)
+        if request.folds_file is not None and Folds.load(request.folds_file).parts != folds.parts:
+            raise UsageError(f"{run.folder} was split otherwise; leave out --folds, or begin another run.")
+    elif request.folds_file is not None:
+        folds = Folds.load(request.folds_file)
     else:
         folds = make_folds(
             cases, folds=config.folds, seed=config.seed, together=together, present=present_classes(record)
+        )
+    known = {name for part in folds.parts for name in part}
+    if new := [case.id for case in cases if case.id not in known]:
+        tell(
+            f"In no fold, so neither trained nor validated: {', '.join(new)}; begin another run to use them."
         )
     for number in range(folds.count):
         check_split(cases, folds.train(number), folds.validation(number), together=together)
@@ -242,7 +279,9 @@ def _plan(
             )
         plan.save(run.plan_file)
         return plan
-    plan = make_plan(record, dataset.labels, budget_s=config.budget_s, device=device.type, **request.plan)
+    plan = make_plan(
+        record, dataset.labels, device=device.type, **{"budget_s": config.budget_s, **request.plan}
+    )
     plan.save(run.plan_file)
     return plan
 
