@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from vesal.data.labels import IGNORE, LabelSet
+from vesal.metrics import overlap
 from vesal.metrics.overlap import Confusion, confusion, confusions
 
 
@@ -66,6 +69,24 @@ def test_all_classes_at_once_count_what_each_class_alone_counts_with_regions_and
         for p, t in zip(labels.masks(prediction), labels.masks(truth), strict=True)
     ]
     assert list(confusions(prediction, truth, labels.class_table, IGNORE)) == alone
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_counting_in_slabs_changes_nothing_and_widens_no_whole_volume(monkeypatch, order):
+    generator = np.random.default_rng(2)
+    table = np.eye(4, dtype=bool)[1:]
+    prediction, truth = (
+        np.array(generator.integers(0, 4, (70, 80, 90)), np.uint8, order=order) for _ in "pt"
+    )
+    monkeypatch.setattr(overlap, "_SLAB_VOXELS", 1 << 30)
+    at_once = confusions(prediction, truth, table)
+    monkeypatch.setattr(overlap, "_SLAB_VOXELS", 1000)
+    tracemalloc.start()
+    in_slabs = confusions(prediction, truth, table)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert in_slabs == at_once
+    assert peak < 4 * truth.size
 
 
 def test_a_value_that_no_class_has_is_refused():

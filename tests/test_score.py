@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -163,6 +164,45 @@ def test_three_regions_of_a_whole_brain_take_less_than_two_seconds():
     began = time.process_time()
     score_case("a", prediction, truth, grid, TUMOUR)
     assert time.process_time() - began < 2.0
+
+
+def many_classes(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """A hundred small boxes, a class each, some of them out of sight."""
+    generator = np.random.default_rng(seed)
+    label = np.zeros(shape, np.uint8)
+    for value in range(1, 101):
+        start = generator.integers(0, np.array(shape) - 5)
+        label[tuple(slice(at, at + generator.integers(2, 6)) for at in start)] = value
+    return label
+
+
+HUNDRED = LabelSet.from_values({f"c{value}": value for value in range(1, 101)})
+
+
+def test_each_class_in_its_own_box_has_the_distances_that_it_has_in_the_whole_image():
+    grid = Geometry.from_spacing((30, 28, 26), (1.0, 1.5, 2.0))
+    truth = many_classes(grid.shape, 1)
+    prediction = np.roll(truth, (1, 0, -1), axis=(0, 1, 2))
+    truth[np.random.default_rng(3).random(grid.shape) < 0.05] = IGNORE
+    rows = by_class(score_case("a", prediction, truth, grid, HUNDRED))
+    for value in range(1, 101):
+        row = rows[f"c{value}"]
+        whole = surface_distances(prediction == value, truth == value, grid.spacing_mm, truth == IGNORE)
+        if row.empty is None:
+            assert (row.hd95_mm, row.assd_mm, row.nsd) == (whole.hd(95), whole.assd, whole.nsd(1.0))
+
+
+def test_many_classes_of_a_large_scan_take_little_memory_and_time():
+    grid = Geometry.from_spacing((160, 160, 160), (1.0, 1.0, 1.0))
+    truth = many_classes(grid.shape, 1)
+    prediction = many_classes(grid.shape, 2)
+    began = time.process_time()
+    tracemalloc.start()
+    score_case("a", prediction, truth, grid, HUNDRED)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * truth.size + (16 << 20)
+    assert time.process_time() - began < 6.0
 
 
 # --- many cases -----------------------------------------------------------------------------------------------

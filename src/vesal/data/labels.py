@@ -54,7 +54,7 @@ class LabelSet(BaseModel):
         ignore: value in the files of voxels to leave out, or None.
         regions: overlapping outputs, outer before inner; empty for plain classes. Each has a label that no
             later one has; where it has several, its first stands for them in a painted label map.
-        pairs: names of left and right partners, which mirroring swaps.
+        pairs: names of left and right partners, which mirroring swaps; no name is in two of them.
 
     >>> labels = LabelSet.from_values({"background": 0, "oedema": 2, "core": 4})
     >>> labels.encode(np.array([0, 4, 2], dtype=np.int16)).tolist()
@@ -89,6 +89,9 @@ class LabelSet(BaseModel):
         mentioned |= {name for pair in self.pairs for name in pair}
         if unknown := mentioned - set(names):
             raise ValueError(f"regions or pairs name unknown labels: {sorted(unknown)}")
+        paired = [name for pair in self.pairs for name in pair]
+        if len(set(paired)) != len(paired):
+            raise ValueError("a label has two partners, or is its own, in the left/right pairs")
         if self.regions:
             self._paint_order()
         return self
@@ -102,10 +105,11 @@ class LabelSet(BaseModel):
         *,
         regions: Mapping[str, Sequence[str]] | None = None,
         ignore: int | None = None,
+        pairs: Sequence[tuple[str, str]] | None = None,
     ) -> LabelSet:
         """From names and file values; the name 'background' (any case) or the value 0 is the background.
 
-        The name 'ignore' marks the ignore label. Left/right pairs are found by name.
+        The name 'ignore' marks the ignore label. Without `pairs`, left/right pairs are found by name.
         """
         background = 0
         if not any(name.lower() == "background" for name in values):
@@ -124,7 +128,7 @@ class LabelSet(BaseModel):
             background=background,
             ignore=ignore,
             regions=tuple(Region(name=name, members=tuple(of)) for name, of in (regions or {}).items()),
-            pairs=left_right_pairs([label.name for label in labels]),
+            pairs=left_right_pairs([label.name for label in labels]) if pairs is None else tuple(pairs),
         )
 
     # --- asked -----------------------------------------------------------------------------------------
@@ -174,6 +178,18 @@ class LabelSet(BaseModel):
         index = {name: i + 1 for i, name in enumerate(self.names)}
         return tuple((index[left], index[right]) for left, right in self.pairs)
 
+    @property
+    def one_sided(self) -> bool:
+        """Does a label name a side, such as a lone 'kidney_left', without a partner: its mirror image has no label.
+
+        The heart's chambers are no such labels: a mirrored left ventricle is still told by its shape.
+
+        >>> LabelSet.from_values({"kidney_left": 1}).one_sided, LabelSet.from_values({"left atrium": 1}).one_sided
+        (True, False)
+        """
+        paired = {name for pair in (*self.pairs, *left_right_pairs(self.names)) for name in pair}
+        return any(_sided(name) and name not in paired for name in self.names)
+
     @cached_property
     def class_table(self) -> NDArray[np.bool_]:
         """(len(classes), len(labels) + 1) bool: does this class hold that contiguous value."""
@@ -220,9 +236,27 @@ class LabelSet(BaseModel):
 
     def masks(self, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Contiguous label map (*spatial) -> one mask a class, (len(classes), *spatial)."""
-        table = np.zeros((len(self.classes), 256), dtype=bool)
-        table[:, : len(self.labels) + 1] = self.class_table
-        return np.stack([_look_up(row, contiguous) for row in table])
+        return np.stack([self.mask(index, contiguous) for index in range(len(self.classes))])
+
+    def mask(self, index: int, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Contiguous label map -> the mask of one class, of the same shape: all of them may be too much at once."""
+        members = np.zeros(256, dtype=bool)
+        members[: len(self.labels) + 1] = self.class_table[index]
+        return _look_up(members, contiguous)
+
+    def boxes(self, contiguous: NDArray[np.uint8]) -> list[tuple[slice, ...] | None]:
+        """The smallest box around each class of a contiguous label map, None around one that it does not hold.
+
+        >>> LabelSet.from_values({"core": 1, "shell": 2}).boxes(np.array([0, 1, 1, 0], dtype=np.uint8))
+        [(slice(1, 3, None),), None]
+        """
+        from scipy.ndimage import find_objects
+
+        found = find_objects(contiguous, max_label=len(self.labels))
+        return [
+            joint_box([box for box, member in zip(found, row[1:], strict=True) if member])
+            for row in self.class_table
+        ]
 
     def paint(self, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Region masks (len(regions), *spatial) -> contiguous label map; inner regions win over outer ones."""
@@ -244,6 +278,21 @@ class LabelSet(BaseModel):
                 )
             order.append(self.names.index(own[0]) + 1)
         return order
+
+
+def joint_box(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] | None:
+    """The smallest box around all of them; None where all are None.
+
+    >>> joint_box([(slice(1, 3),), None, (slice(2, 7),)])
+    (slice(1, 7, None),)
+    """
+    there = [box for box in boxes if box is not None]
+    if not there:
+        return None
+    return tuple(
+        slice(min(side.start for side in sides), max(side.stop for side in sides))
+        for sides in zip(*there, strict=True)
+    )
 
 
 def values_in(array: NDArray[Any]) -> list[int]:
@@ -286,21 +335,40 @@ def _slow_axis(array: NDArray[Any]) -> int:
 def left_right_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pairs of names that differ only in left and right, or L and R.
 
-    >>> left_right_pairs(["kidney_left", "liver", "kidney_right"])
+    The heart's left and right are no mirror images of each other, so its chambers are not paired.
+
+    >>> left_right_pairs(["kidney_left", "liver", "kidney_right", "left ventricle", "right ventricle"])
     (('kidney_left', 'kidney_right'),)
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
+    taken: set[str] = set()
     for name in names:
-        parts = re.split(r"([\s_\-.]+)", name)
+        parts = _SPLIT.split(name)
         swapped = "".join(_OPPOSITE.get(part.lower(), part) for part in parts)
-        partner = next((other for other in names if other.lower() == swapped.lower() and other != name), None)
         leftish = any(part.lower() in ("left", "l") for part in parts)
-        if partner is not None and leftish and (partner, name) not in pairs:
+        if not leftish or not _sided(name) or name in taken:
+            continue
+        others = (
+            other for other in names if other.lower() == swapped.lower() and other not in {name, *taken}
+        )
+        if (partner := next(others, None)) is not None:
             pairs.append((name, partner))
+            taken |= {name, partner}
     return tuple(pairs)
 
 
 _OPPOSITE = {"left": "right", "l": "r", "right": "left", "r": "l"}
+_SPLIT = re.compile(r"([\s_\-.]+)")
+_HEART = {
+    *("ventricle", "ventricles", "ventricular", "atrium", "atria", "atrial"),
+    *("heart", "cardiac", "myocardium", "myocardial"),
+}
+
+
+def _sided(name: str) -> bool:
+    """Whether a name holds left or right as a word and is no part of the heart; the brain has lateral ventricles."""
+    words = {word.lower() for word in _SPLIT.split(name)}
+    return not words.isdisjoint(_OPPOSITE) and ("lateral" in words or words.isdisjoint(_HEART))
 
 
 def _widest(values: Sequence[int]) -> int:

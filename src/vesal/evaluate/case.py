@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from vesal.data.labels import IGNORE, LabelSet
+from vesal.data.labels import IGNORE, LabelSet, joint_box
 from vesal.errors import DataError
 from vesal.metrics.overlap import Confusion, confusions
 from vesal.metrics.surface import SurfaceDistances, bounding_box, surface_distances
@@ -120,14 +120,22 @@ def score_case(
     unknown = ignore if ignore.any() else None
     rows = []
     counted = confusions(prediction, truth, labels.class_table, IGNORE)
-    for name, counts, members in zip(labels.classes, counted, labels.class_table, strict=True):
+    boxes = zip(labels.boxes(prediction), labels.boxes(truth), strict=True)
+    for index, (name, counts, sides) in enumerate(zip(labels.classes, counted, boxes, strict=True)):
         if name not in scored:
             continue
         distances = None
-        if counts.predicted and counts.actual:
-            inside = np.zeros(256, dtype=bool)
-            inside[: members.size] = members
-            distances = surface_distances(inside[prediction], inside[truth], geometry.spacing_mm, unknown)
+        own = joint_box(sides)
+        if own is not None and counts.predicted and counts.actual:
+            # Each class in its own box, which small ones among many leave soon. The layer around it shows where
+            # a mask ends at voxels to ignore.
+            own = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in own)
+            distances = surface_distances(
+                labels.mask(index, prediction[own]),
+                labels.mask(index, truth[own]),
+                geometry.spacing_mm,
+                None if unknown is None else unknown[own],
+            )
         rows.append(_class_score(case, name, counts, distances, geometry, tolerance_mm))
     return rows
 

@@ -1,0 +1,59 @@
+"""Validation during training: which classes count, and that many classes take no more memory than one."""
+
+from __future__ import annotations
+
+import tracemalloc
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vesal.data.labels import IGNORE, LabelSet
+from vesal.train import validation
+
+
+class Answers:
+    """A model that answers with given label maps, one case after the other."""
+
+    def __init__(self, labels: LabelSet, maps: list[np.ndarray]) -> None:
+        self.labels = labels
+        self._maps = iter(maps)
+
+    def windows(self) -> None:
+        return None
+
+    def logits(self, _image: np.ndarray, _windows: None) -> np.ndarray:
+        return next(self._maps)
+
+
+@pytest.fixture(autouse=True)
+def _answers_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "labels_from_logits", lambda logits, shape, labels: logits)
+
+
+def case(truth: np.ndarray, annotated: tuple[str, ...] | None = None) -> SimpleNamespace:
+    return SimpleNamespace(annotated=annotated, load=lambda mmap: (np.zeros((1, *truth.shape)), truth))
+
+
+def row(*values: int) -> np.ndarray:
+    return np.array(values, np.uint8)
+
+
+def test_empty_and_undrawn_classes_are_left_out_and_ignored_voxels_not_counted() -> None:
+    labels = LabelSet.from_values({"a": 1, "b": 2, "c": 3})
+    cases = [case(row(1, 1, 0, IGNORE)), case(row(2, 2, 0, 1), annotated=("b",))]
+    found = validation.validate(Answers(labels, [row(1, 0, 0, 1), row(2, 2, 1, 0)]), cases)
+    assert found.per_class == {"a": pytest.approx(2 / 3), "b": 1.0, "c": None}
+    assert found.dice == pytest.approx(5 / 6)
+    assert found.cases == 2
+
+
+def test_a_hundred_classes_are_counted_without_a_mask_of_each() -> None:
+    labels = LabelSet.from_values({f"c{value}": value for value in range(1, 101)})
+    truth = np.random.default_rng(0).integers(0, 101, (100, 100, 200)).astype(np.uint8)
+    tracemalloc.start()
+    found = validation.validate(Answers(labels, [truth]), [case(truth)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.dice == 1.0
+    assert peak < 30 * truth.size
