@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,23 @@ def test_the_same_map_gives_the_same_picture():
     geometry = Geometry.from_spacing(label.shape, (1, 1, 1))
     first, second = (render_surfaces([label], geometry, LABELS, size=60)[0] for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def test_a_class_is_meshed_in_its_own_box_where_it_lies_in_the_image():
+    mask = ball((60, 50, 40), (1, 1, 2), (40, 30, 50), 9)
+    geometry = Geometry.from_spacing(mask.shape, (1, 1, 2))
+    whole = surface(mask, geometry)
+    cut = surface(mask[20:, 10:, 5:], geometry, (20, 10, 5))
+    np.testing.assert_allclose(cut.vertices, whole.vertices, atol=1e-4)
+
+
+def test_many_classes_take_no_more_memory_than_one():
+    labels = LabelSet.from_values({f"c{value}": value for value in range(1, 41)})
+    label = np.zeros((160, 160, 160), np.uint8)
+    for value in range(1, 41):
+        label[3 * value : 3 * value + 3, 20:24, 30:34] = value
+    tracemalloc.start()
+    render_surfaces([label], Geometry.from_spacing(label.shape, (1, 1, 1)), labels, size=16)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * label.size

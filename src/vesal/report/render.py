@@ -78,8 +78,10 @@ class _Layer:
         return np.isfinite(self.depth)
 
 
-def surface(mask: NDArray[np.bool_], geometry: Geometry) -> Mesh | None:
+def surface(mask: NDArray[np.bool_], geometry: Geometry, first: tuple[int, ...] = (0, 0, 0)) -> Mesh | None:
     """The smooth surface of a mask (X, Y, Z), or None where the mask is empty.
+
+    The mask may be cut out of the image: `first` are the indices of its first voxel there.
 
     The signed distance in millimetres is interpolated to cubic voxels, which turns the steps of thick slices
     into slopes, and lightly smoothed.
@@ -87,10 +89,10 @@ def surface(mask: NDArray[np.bool_], geometry: Geometry) -> Mesh | None:
     from scipy import ndimage
     from skimage.measure import marching_cubes
 
-    found = ndimage.find_objects(mask.astype(np.uint8))
+    found = ndimage.find_objects(mask.view(np.uint8))
     if not found or found[0] is None:
         return None
-    start = np.array([axis.start for axis in found[0]]) - 2
+    start = np.array([axis.start for axis in found[0]]) + first - 2
     cropped = np.pad(mask[found[0]], 2).astype(np.float32)
     spacing = np.asarray(geometry.spacing_mm)
     extent_mm = np.array(cropped.shape) * spacing
@@ -163,8 +165,7 @@ def render_surfaces(
         is so in all.
     """
     axes = (camera or Camera()).axes()
-    masks = [labels.masks(map_) for map_ in maps]
-    meshes = [[surface(mask, geometry) for mask in of_map] for of_map in masks]
+    meshes = [_class_surfaces(map_, geometry, labels) for map_ in maps]
     points = [mesh.vertices @ axes.T for of_map in meshes for mesh in of_map if mesh is not None]
     if not points:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in maps]
@@ -191,6 +192,17 @@ def render_surfaces(
         ]
         pictures.append(_halved(_blend(drawn, full, span)))
     return pictures
+
+
+def _class_surfaces(map_: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> list[Mesh | None]:
+    """The surface of each class, made in its own box: a mask of the whole image a class would fill the memory."""
+
+    def own(index: int, box: tuple[slice, ...] | None) -> Mesh | None:
+        if box is None:
+            return None
+        return surface(labels.mask(index, map_[box]), geometry, tuple(side.start for side in box))
+
+    return [own(index, box) for index, box in enumerate(labels.boxes(map_))]
 
 
 def _layer(mesh: Mesh, points: Floats, axes: Floats, pixels: int) -> _Layer:
