@@ -61,7 +61,12 @@ def flat(name: str, **changes: object) -> CaseRecord:
     )
 
 
-def check(*records: CaseRecord, failures: tuple[Failure, ...] = (), **changes: object) -> tuple[Finding, ...]:
+def check(
+    *records: CaseRecord,
+    failures: tuple[Failure, ...] = (),
+    unlabelled: tuple[CaseRecord, ...] = (),
+    **changes: object,
+) -> tuple[Finding, ...]:
     """Findings among these cases and, where volumes are meant, ten clean ones."""
     cases = tuple(
         Case(id=each.id, images=(Path("/x.nii.gz"),), label=Path("/y.nii.gz"), patient=each.patient)
@@ -71,7 +76,14 @@ def check(*records: CaseRecord, failures: tuple[Failure, ...] = (), **changes: o
         name="d", root=Path("/"), layout="msd", channels=("T2", "ADC"), labels=LABELS, cases=cases
     ).model_copy(update=changes)
     return check_dataset(
-        dataset, Fingerprint(dataset="d", channels=dataset.channels, cases=records, failures=failures)
+        dataset,
+        Fingerprint(
+            dataset="d",
+            channels=dataset.channels,
+            cases=records,
+            unlabelled=unlabelled,
+            failures=failures,
+        ),
     )
 
 
@@ -178,6 +190,33 @@ def test_duplicates_are_grouped_but_constant_images_are_none() -> None:
     assert duplicate_groups(found) == (("a", "b", "c"),)
 
 
+BARE = {"label_shape": None, "label_distance_mm": None, "voxels": {}}
+
+
+def test_a_sound_scan_without_a_label_is_no_finding() -> None:
+    assert check(*CLEAN, unlabelled=(record("test", **BARE),)) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"nan_voxels": 3}, "not-finite"),
+        ({"channels": (channel(0, 0), channel(5, 5))}, "constant-image"),
+        ({"channels": (channel(),)}, "channel-count"),
+        ({"ras_spacing_mm": (1.0, 1.0, 30.0)}, "spacing"),
+    ],
+)
+def test_a_fault_of_a_scan_without_a_label_is_found(change: dict[str, object], kind: str) -> None:
+    finding = the_one(check(*CLEAN, unlabelled=(record("test", **BARE, **change),)))
+    assert (finding.kind, finding.cases) == (kind, ("test",))
+
+
+def test_a_test_scan_that_is_a_training_scan_is_told() -> None:
+    finding = the_one(check(*CLEAN, unlabelled=(record("test", image_digest="digest of clean3", **BARE),)))
+    assert (finding.kind, finding.severity, finding.cases) == ("duplicate", "warning", ("test", "clean3"))
+    assert "test is the same as the annotated clean3" in finding.message
+
+
 def test_files_without_a_partner_are_found() -> None:
     orphans = (
         Orphan(id="i", path=Path("/d/imagesTr/i.nii.gz"), missing="label"),
@@ -278,3 +317,20 @@ def test_the_one_scan_that_was_annotated_twice_is_found(data_dir: Path) -> None:
     finding = the_one(check_dataset(dataset, found))
     assert finding.kind == "duplicate"
     assert "Both are annotated" in finding.message
+
+
+def test_inspect_looks_at_scans_without_a_label_and_counts_as_before(tiny_data: Path, tmp_path: Path) -> None:
+    from vesal.report.inspect import inspection_summary
+    from vesal.workflow.inspect import inspect_run
+
+    folder = shutil.copytree(tiny_data, tmp_path / "tiny")
+    test = folder / "imagesTs" / "tiny_50.nii.gz"
+    shutil.copy(folder / "imagesTr" / "tiny_02.nii.gz", test)
+    seen = inspect_run(folder, None)
+    assert ("tiny_50", "tiny_02") in [finding.cases for finding in seen.findings]
+    summary = inspection_summary(seen.dataset, seen.fingerprint, seen.findings)
+    counts = {"images": 8, "labels": 7, "unlabelled": 1, "patients": 7, "unreadable": 0}
+    assert summary["counts"] == counts
+    assert len(summary["cases"]) == 7
+    test.write_bytes(test.read_bytes()[:300])
+    assert ("tiny_50",) in [finding.cases for finding in inspect_run(folder, None).findings]

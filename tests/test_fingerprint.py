@@ -81,6 +81,21 @@ def test_a_bad_case_becomes_a_failure_and_the_others_go_on(tmp_path: Path) -> No
     assert "c_label.nii.gz" in found.failures[1].message
 
 
+def test_scans_without_a_label_are_looked_at_where_asked_for_and_kept_apart(tmp_path: Path) -> None:
+    full = make_dataset(tmp_path, {name: scan(seed) for seed, name in enumerate(("a", "b", "t", "u"))})
+    tests = tuple(case.model_copy(update={"label": None}) for case in full.cases[2:])
+    dataset = full.model_copy(update={"cases": full.cases[:2], "unlabelled": tests})
+    whole = (tmp_path / "u.nii.gz").read_bytes()
+    (tmp_path / "u.nii.gz").write_bytes(whole[: len(whole) // 2])
+    without, found = fingerprint(dataset), fingerprint(dataset, unlabelled=True)
+    assert found.cases == without.cases
+    assert (without.unlabelled, without.failures) == ((), ())
+    assert [(record.id, record.label_shape, record.voxels) for record in found.unlabelled] == [
+        ("t", None, {})
+    ]
+    assert [failure.id for failure in found.failures] == ["u"]
+
+
 def test_undeclared_values_and_nan_are_counted_and_not_fatal(tmp_path: Path) -> None:
     image, label = scan()
     image[3, 2, 4], image[0, 0, 0] = np.nan, np.inf

@@ -141,7 +141,7 @@ def _label_grids(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 def _not_finite(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     wrong = [
         (record.id, _counted(record.nan_voxels, "voxel"))
-        for record in fingerprint.cases
+        for record in _scans(fingerprint)
         if record.nan_voxels > 0
     ]
     yield from _if_any(
@@ -207,9 +207,9 @@ def _absent_classes(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Find
 
 
 def _dimensions(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    usual = _usual(len(record.shape) for record in fingerprint.cases)
+    usual = _usual(len(record.shape) for record in _scans(fingerprint))
     wrong = [
-        (record.id, f"{_times(record.shape)}") for record in fingerprint.cases if len(record.shape) != usual
+        (record.id, f"{_times(record.shape)}") for record in _scans(fingerprint) if len(record.shape) != usual
     ]
     yield from _if_any(
         "dimension",
@@ -224,7 +224,7 @@ def _channel_counts(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     expected = len(fingerprint.channels)
     wrong = [
         (record.id, _counted(len(record.channels), "channel"))
-        for record in fingerprint.cases
+        for record in _scans(fingerprint)
         if len(record.channels) != expected
     ]
     yield from _if_any(
@@ -237,7 +237,7 @@ def _channel_counts(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 
 
 def _orientations(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    records = [record for record in fingerprint.cases if len(record.shape) == 3]
+    records = [record for record in _scans(fingerprint) if len(record.shape) == 3]
     usual = _usual(record.axis_codes for record in records)
     wrong = [(record.id, record.axis_codes) for record in records if record.axis_codes != usual]
     # A few are suspicious; a mixture is how some hospitals export.
@@ -252,7 +252,7 @@ def _orientations(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 
 
 def _spacings(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    records = [record for record in fingerprint.cases if len(record.shape) == 3]
+    records = [record for record in _scans(fingerprint) if len(record.shape) == 3]
     if len(records) < _SPACING_CASES:
         return
     logs = np.log([record.ras_spacing_mm for record in records])
@@ -275,8 +275,8 @@ def _spacings(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 
 
 def _constant_images(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    whole = [(record.id, "") for record in fingerprint.cases if _constant(record)]
-    volumes = {record.id for record in fingerprint.cases if len(record.shape) == 3}
+    whole = [(record.id, "") for record in _scans(fingerprint) if _constant(record)]
+    volumes = {record.id for record in _scans(fingerprint) if len(record.shape) == 3}
     what = "An image has the same intensity everywhere"
     mend = "Replace the file by an intact copy or take the case out."
     yield from _if_any("constant-image", "error", [item for item in whole if item[0] in volumes], what, mend)
@@ -286,7 +286,7 @@ def _constant_images(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     partly = [
         (record.id, ", ".join(name for name, channel in zip(fingerprint.channels, record.channels, strict=False)
                               if channel.minimum == channel.maximum))
-        for record in fingerprint.cases
+        for record in _scans(fingerprint)
         if not _constant(record) and any(channel.minimum == channel.maximum for channel in record.channels)
     ]  # fmt: skip
     yield from _if_any(
@@ -317,6 +317,24 @@ def _duplicates(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]
         )
 
 
+def _known_scans(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
+    """A scan without a label, to test on, that is an annotated one."""
+    annotated: dict[str, list[str]] = {}
+    for record in fingerprint.cases:
+        annotated.setdefault(record.image_digest, []).append(record.id)
+    for record in fingerprint.unlabelled:
+        same = annotated.get(record.image_digest, [])
+        if same and not _constant(record):
+            yield Finding(
+                kind="duplicate",
+                severity="warning",
+                cases=(record.id, *same),
+                message=f"The scan without a label {record.id} is the same as the annotated {_listed(same)}, "
+                "voxel for voxel.",
+                mend="Take it out if models are tested on it: they know it from their training.",
+            )
+
+
 #: Every check, in the order of the report.
 CHECKS: tuple[Callable[[Dataset, Fingerprint], Iterable[Finding]], ...] = (
     _partners,
@@ -331,9 +349,15 @@ CHECKS: tuple[Callable[[Dataset, Fingerprint], Iterable[Finding]], ...] = (
     _absent_classes,
     _constant_images,
     _duplicates,
+    _known_scans,
     _orientations,
     _spacings,
 )
+
+
+def _scans(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
+    """All scans, annotated or not."""
+    return fingerprint.cases + fingerprint.unlabelled
 
 
 # --- words -------------------------------------------------------------------------------------------------

@@ -95,18 +95,29 @@ class Failure(BaseModel):
 
 
 class Fingerprint(BaseModel):
-    """Records of all readable cases, in the data set's order, and the failures."""
+    """Records of all readable cases, in the data set's order, and the failures.
+
+    Attributes:
+        cases: the annotated ones: what plans and statistics are made from.
+        unlabelled: scans without a label, where they were asked for.
+        failures: of both.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     channels: tuple[str, ...]
     cases: tuple[CaseRecord, ...]
+    unlabelled: tuple[CaseRecord, ...] = ()
     failures: tuple[Failure, ...] = ()
 
 
 def fingerprint(
-    dataset: Dataset, *, workers: int | None = None, progress: Progress | None = None
+    dataset: Dataset,
+    *,
+    unlabelled: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Fingerprint:
     """Look at every annotated case once, in parallel threads.
 
@@ -114,20 +125,24 @@ def fingerprint(
     the same whatever the number of workers.
 
     Args:
-        dataset: its `cases` are looked at; `unlabelled` are not.
+        dataset: its `cases` are looked at.
+        unlabelled: look at its scans without a label, too.
         workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
     """
     share = FOREGROUND_SAMPLES // max(1, len(dataset.cases))
     samples = min(max(share, _CASE_SAMPLES[0]), _CASE_SAMPLES[1])
     look = partial(_look, labels=dataset.labels, samples=samples)
+    cases = dataset.cases + dataset.unlabelled if unlabelled else dataset.cases
     if workers is None:
-        workers = scan_workers([case.images[0] for case in dataset.cases], channels=len(dataset.channels))
-    found = list(map_in_order(look, dataset.cases, workers=workers, progress=progress))
+        workers = scan_workers([case.images[0] for case in cases], channels=len(dataset.channels))
+    found = list(map_in_order(look, cases, workers=workers, progress=progress))
+    annotated, others = found[: len(dataset.cases)], found[len(dataset.cases) :]
     return Fingerprint(
         dataset=dataset.name,
         channels=dataset.channels,
-        cases=tuple(record for record in found if isinstance(record, CaseRecord)),
+        cases=tuple(record for record in annotated if isinstance(record, CaseRecord)),
+        unlabelled=tuple(record for record in others if isinstance(record, CaseRecord)),
         failures=tuple(failure for failure in found if isinstance(failure, Failure)),
     )
 

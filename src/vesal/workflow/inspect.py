@@ -27,7 +27,7 @@ def inspect_run(
 ) -> Inspection:
     """Read every file once, look for damage, and write inspect.html and inspect.json into `out`."""
     dataset = load_dataset(data, layout)
-    record = fingerprint(dataset, progress=progress)
+    record = fingerprint(dataset, unlabelled=True, progress=progress)
     findings = check_dataset(dataset, record)
     page = None
     if out is not None:
