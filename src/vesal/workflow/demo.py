@@ -18,9 +18,13 @@ from vesal.workflow.evaluate import evaluate_run
 from vesal.workflow.inputs import cases_to_predict
 from vesal.workflow.inspect import inspect_run
 from vesal.workflow.predict import predict_cases
+from vesal.workflow.run import Run
 from vesal.workflow.train import Stage, TrainRequest, train_run
 
 CASES = 20
+
+#: In minutes a network learns where in the body it is only if nobody shows it the body the other way round.
+_OVERRIDES: dict[str, Any] = {"augment.mirror_chance": 0.0}
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ def demo_run(
     tell(f"Drawing {CASES} synthetic {kind} scans into {data}")
     write_phantoms(data, kind, CASES, progress=stage("Drawing"))
     inspect_run(data, out / "inspect", progress=stage("Inspecting"))
-    request = TrainRequest(
-        data=data, out=run, overrides={"budget_s": budget_s, "fold": 0}, resume=resume, device="cpu"
-    )
+    begun = Run(run).config_file.exists()
+    overrides = {} if begun else _OVERRIDES | {"budget_s": budget_s, "fold": 0}
+    request = TrainRequest(data=data, out=run, overrides=overrides, resume=resume, device="cpu")
     train_run(request, stage, tell)
     model = load_model(run / "fold_0", device="cpu")
     scans = cases_to_predict([data / "imagesTs"], len(model.plan.channels))
