@@ -164,6 +164,13 @@ def test_two_labels_of_one_name_and_unknown_members_are_refused() -> None:
         (["LV", "RV", "Myo"], ()),
         (["left", "liver"], ()),
         (["left_to_right", "right_to_left"], (("left_to_right", "right_to_left"),)),
+        (["a left", "A Left", "a right"], (("a left", "a right"),)),
+        (["left ventricle", "right ventricle", "myocardium"], ()),
+        (["heart_atrium_left", "heart_atrium_right"], ()),
+        (
+            ["Left-Lateral-Ventricle", "Right-Lateral-Ventricle"],
+            (("Left-Lateral-Ventricle", "Right-Lateral-Ventricle"),),
+        ),
     ],
 )
 def test_left_and_right_partners_are_found_by_name(
@@ -176,6 +183,32 @@ def test_partners_are_swapped_by_their_contiguous_values() -> None:
     labels = LabelSet.from_values({"kidney_right": 9, "liver": 5, "kidney_left": 2})
     assert labels.names == ("kidney_left", "liver", "kidney_right")
     assert labels.swaps == ((1, 3),)
+
+
+def test_given_pairs_take_the_place_of_those_guessed_and_each_label_has_one_partner() -> None:
+    values = {"kidney_left": 1, "kidney_right": 2, "A": 3, "B": 4}
+    assert LabelSet.from_values(values, pairs=[("A", "B")]).swaps == ((3, 4),)
+    assert LabelSet.from_values(values, pairs=[]).swaps == ()
+    for wrong in ([("A", "A")], [("A", "B"), ("kidney_left", "A")]):
+        with pytest.raises(ValidationError, match="two partners"):
+            LabelSet.from_values(values, pairs=wrong)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["kidney_left", "liver"], True),
+        (["kidney_left", "kidney_right"], False),
+        (["right ventricle", "myocardium", "left ventricle"], False),
+        (["left atrium"], False),
+        (["Left-Lateral-Ventricle"], True),
+        (["leftover", "LV", "RV", "Myo"], False),
+    ],
+)
+def test_a_side_without_its_partner_is_known(names: list[str], expected: bool) -> None:
+    labels = LabelSet.from_values({name: i for i, name in enumerate(names, start=1)})
+    assert labels.one_sided is expected
+    assert not labels.model_copy(update={"pairs": ()}).one_sided or expected
 
 
 def test_a_label_set_comes_back_from_json() -> None:

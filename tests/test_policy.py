@@ -300,6 +300,27 @@ def test_two_dimensional_images_with_left_and_right_are_not_mirrored() -> None:
     assert len(lateral_case(default_policy(make_plan(2, slice_axis=0)))) == 4
 
 
+def test_a_lone_left_organ_is_never_mirrored_to_the_right() -> None:
+    lone = LabelSet.from_values({"kidney_left": 1, "liver": 2})
+    in_3d = lateral_case(default_policy(make_plan(3, labels=lone)))
+    assert {flips[0] for flips in in_3d} == {False}
+    assert len(in_3d) == 4
+    assert lateral_case(default_policy(make_plan(2, labels=lone))) == {(False, False)}
+    assert len(lateral_case(default_policy(make_plan(2, labels=lone, slice_axis=0)))) == 4
+
+
+@pytest.mark.parametrize(
+    "names", [("RV", "Myo", "LV"), ("right ventricle", "myocardium", "left ventricle")], ids=str
+)
+def test_the_heart_is_mirrored_on_all_axes_and_its_ventricles_keep_their_names(
+    names: tuple[str, ...],
+) -> None:
+    heart = LabelSet.from_values({name: i for i, name in enumerate(names, start=1)})
+    policy = default_policy(make_plan(3, labels=heart))
+    assert len(lateral_case(policy)) == 8
+    assert policy.swaps == ()
+
+
 @pytest.mark.parametrize(
     ("plan", "lateral"),
     [

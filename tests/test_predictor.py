@@ -105,6 +105,8 @@ def test_networks_vote_by_the_mean_of_their_logits() -> None:
 def test_test_time_mirroring_leaves_left_and_right_alone_where_labels_have_sides() -> None:
     sides = LabelSet.from_values({"kidney left": 1, "kidney right": 2})
     assert model(plan(labels=sides)).windows(mirror=True).mirror_axes == (1, 2)
+    lone = LabelSet.from_values({"kidney left": 1, "liver": 2})
+    assert model(plan(labels=lone)).windows(mirror=True).mirror_axes == (1, 2)
     assert model().windows(mirror=True).mirror_axes == (0, 1, 2)
     assert model().windows().mirror_axes == ()
 

@@ -39,14 +39,17 @@ def lateral_axis(plan: Plan) -> int | None:
 
 
 def mirror_axes(plan: Plan) -> tuple[int, ...]:
-    """The plan's mirror axes, or none where mirroring could make a left organ look like a right one.
+    """The plan's mirror axes without those that could make a left organ look like a right one.
 
-    A 2D image has no known left and right, so where labels come in left/right pairs a mirror on either axis
-    might exchange them: such images are not mirrored. (Sagittal slices of a volume can be: neither of their
-    axes is left/right.)
+    A 2D image has no known left and right, so where labels name sides a mirror on either axis might exchange
+    them: such images are not mirrored. (Sagittal slices of a volume can be: neither of their axes is left/right.)
+    A lone left organ has no label for its mirror image, so with it the left/right axis is not mirrored.
     """
-    if plan.labels.swaps and plan.dimension == 2 and plan.slice_axis is None:
+    sided = bool(plan.labels.swaps) or plan.labels.one_sided
+    if sided and plan.dimension == 2 and plan.slice_axis is None:
         return ()
+    if plan.labels.one_sided:
+        return tuple(axis for axis in plan.mirror_axes if axis != lateral_axis(plan))
     return plan.mirror_axes
 
 
