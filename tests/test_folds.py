@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,37 @@ def test_folds_come_back_from_their_file_and_a_wrong_file_is_refused(tmp_path: P
     (tmp_path / "empty.json").write_text('{"seed": 0, "parts": [["a"], []]}')
     with pytest.raises(VesalError, match=r"empty\.json is not a split"):
         Folds.load(tmp_path / "empty.json")
+
+
+def write_splits(path: Path, *parts: dict[str, list[str]]) -> Path:
+    path.write_text(json.dumps(parts))
+    return path
+
+
+def test_folds_of_nnunet_are_taken_where_each_trains_on_what_the_others_validate_on(tmp_path: Path) -> None:
+    parts = (
+        {"train": ["c", "b"], "val": ["a"]},
+        {"train": ["a", "c"], "val": ["b"]},
+        {"train": ["a", "b"], "val": ["c"]},
+    )
+    assert Folds.load(write_splits(tmp_path / "s.json", *parts)).parts == (("a",), ("b",), ("c",))
+    assert Folds.load(write_splits(tmp_path / "s.json", {"val": ["a"]}, {"val": ["b"]})).count == 2
+
+
+@pytest.mark.parametrize(
+    ("train", "words"),
+    [
+        (["b", "a"], "fold 0 trains on a, but validates on it too"),
+        (["b", "c", "x"], "fold 0 trains on x, but no other fold validates on it"),
+        (["b"], "fold 0 does not train on c, which another fold validates on"),
+        ([], "fold 0 does not train on b"),
+    ],
+)
+def test_folds_of_nnunet_that_train_on_something_else_are_refused(
+    train: list[str], words: str, tmp_path: Path
+) -> None:
+    path = write_splits(
+        tmp_path / "s.json", {"train": train, "val": ["a"]}, {"train": ["a"], "val": ["b", "c"]}
+    )
+    with pytest.raises(VesalError, match=words):
+        Folds.load(path)

@@ -67,18 +67,41 @@ class Folds(BaseModel):
         """Read what `save` wrote, or nnU-Net's splits_final.json (a list of {"train": [...], "val": [...]}).
 
         Raises:
-            VesalError: the file is absent or damaged, or a case is in two folds.
+            VesalError: the file is absent or damaged, a case is in two folds, or a fold of nnU-Net's trains on
+                something else than what the other folds validate on.
         """
         value = read_json(path)
+        trains: list[object] = []
         if isinstance(value, list) and all(isinstance(part, dict) and "val" in part for part in value):
+            trains = [part.get("train") for part in value]
             value = {"seed": 0, "parts": [part["val"] for part in value]}
         try:
-            return cls.model_validate(value)
+            folds = cls.model_validate(value)
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise VesalError(
                 f"{path} is not a split into folds ({reason}); delete it to draw a new one."
             ) from error
+        for k, train in enumerate(trains):
+            folds._trains_on_all_others(k, train, path)
+        return folds
+
+    def _trains_on_all_others(self, fold: int, train: object, path: str | Path) -> None:
+        """Refuse a list "train" that is not what this class takes for it."""
+        if train is None:
+            return
+        listed = {str(name) for name in train} if isinstance(train, list) else set()
+        expected = set(self.train(fold))
+        if extra := sorted(listed - expected):
+            where = "validates on it too" if extra[0] in self.parts[fold] else "no other fold validates on it"
+            reason = f"fold {fold} trains on {extra[0]}, but {where}"
+        elif lacking := sorted(expected - listed):
+            reason = f"fold {fold} does not train on {lacking[0]}, which another fold validates on"
+        else:
+            return
+        raise VesalError(
+            f"{path} is not a split into folds ({reason}); let each fold train on exactly what the others validate on."
+        )
 
     def _known(self, fold: int) -> int:
         if not 0 <= fold < self.count:
