@@ -44,6 +44,12 @@ class Format:
     data_file: Callable[[Path, bytes], Path | None] | None = None
 
 
+def _refuse_lossy(path: Path, _: bytes) -> Volume:
+    raise DataError(
+        f"{path} is a JPEG, whose lossy compression changes label values; save it as PNG from the original."
+    )
+
+
 _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
@@ -61,9 +67,9 @@ FORMATS = {
     ".png": _PNG,
     ".tif": _TIFF,
     ".tiff": _TIFF,
-    # JPEG loses values, so it is only read.
-    ".jpg": replace(_PNG, encode=None),
-    ".jpeg": replace(_PNG, encode=None),
+    # JPEG changes values, so it is only read, and no segmentation.
+    ".jpg": replace(_PNG, encode=None, read_label=_refuse_lossy),
+    ".jpeg": replace(_PNG, encode=None, read_label=_refuse_lossy),
     ".bmp": replace(_PNG, encode=None),
 }
 
