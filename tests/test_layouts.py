@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vesal.data import scan as scanning
 from vesal.data.dataset import Dataset
 from vesal.data.labels import LabelSet
 from vesal.data.layouts import LAYOUTS, load_dataset
@@ -206,6 +209,113 @@ def test_a_folder_of_two_layouts_takes_the_first_and_says_so(tmp_path: Path) -> 
     assert dataset.layout == "msd"
     assert "'acdc'" in dataset.remarks[1]
     assert load_dataset(tmp_path, "acdc").layout == "acdc"
+
+
+def test_a_preview_beside_a_scan_does_not_keep_a_manifest_from_being_read(tmp_path: Path) -> None:
+    make_manifest(tmp_path)
+    slice_of(tmp_path / "scans/x.png", 9)
+    assert load_dataset(tmp_path).layout == "manifest"
+
+
+@pytest.mark.parametrize("layout", ["msd", "pairs"])
+def test_an_unreadable_folder_at_the_side_does_not_matter(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MAKERS[layout](tmp_path)
+    if layout == "pairs":
+        (tmp_path / "CT").rename(tmp_path / "images")
+    (tmp_path / "private").mkdir()
+    scandir, access = os.scandir, os.access
+
+    def refuse(folder: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(folder).name == "private":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(scanning.os, "scandir", refuse)
+    monkeypatch.setattr(
+        scanning.os, "access", lambda path, mode: Path(path).name != "private" and access(path, mode)
+    )
+    assert load_dataset(tmp_path).layout == layout
+    (tmp_path / "alone" / "private").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"Cannot read the folder .*private: Permission denied"):
+        load_dataset(tmp_path / "alone")
+
+
+def test_a_detector_that_cannot_look_is_no_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error", "x")
+
+    make_acdc(tmp_path)
+    monkeypatch.setitem(LAYOUTS, "brats", replace(LAYOUTS["brats"], detect=fail))
+    assert load_dataset(tmp_path).layout == "acdc"
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "a\\b", "..", ".", "", "nul\0", "C:evil"])
+def test_a_case_name_that_leads_out_of_its_folder_is_refused(name: str, tmp_path: Path) -> None:
+    make_nnunet(tmp_path)
+    entry = {"images": ["imagesTr/case_1_0000.nii.gz"], "label": "labelsTr/case_1.nii.gz"}
+    describe(tmp_path, channel_names={"0": "CT"}, labels={"background": 0, "x": 1}, dataset={name: entry})
+    with pytest.raises(DataError, match="cannot name a file"):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_jpeg_masks_are_refused(declared: bool, tmp_path: Path) -> None:
+    slice_of(tmp_path / "images/a.png", 1, 2)
+    slice_of(tmp_path / "masks/a.jpg", 255)
+    labels = LabelSet.from_values({"lesion": 255}) if declared else None
+    with pytest.raises(DataError, match=r"a\.jpg is a JPEG, whose lossy compression changes label values"):
+        load_dataset(tmp_path, labels=labels)
+
+
+PAIRS: list[tuple[object, tuple[tuple[str, str], ...]]] = [
+    (None, (("left", "right"),)),
+    ([], ()),
+    ([["right", "left"]], (("right", "left"),)),
+]
+
+
+@pytest.mark.parametrize(("pairs", "expected"), PAIRS)
+@pytest.mark.parametrize("layout", ["msd", "nnunet", "manifest"])
+def test_a_description_may_say_which_labels_mirroring_swaps(
+    layout: str, pairs: object, expected: tuple[tuple[str, str], ...], tmp_path: Path
+) -> None:
+    assert load_dataset(described(layout, pairs, tmp_path)).labels.pairs == expected
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ("left", '"pairs" must be a list'),
+        ([["left"]], '"pairs" must be a list'),
+        ([["left", 3]], '"pairs" must be a list'),
+        ([["left", "spleen"]], "unknown labels"),
+        ([["left", "left"]], "two partners"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["msd", "manifest"])
+def test_wrong_pairs_are_explained(layout: str, pairs: object, words: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=words):
+        load_dataset(described(layout, pairs, tmp_path))
+
+
+def described(layout: str, pairs: object, folder: Path) -> Path:
+    """A data set of two labels, left and right, whose description gives these pairs."""
+    values = {"left": 1, "right": 2}
+    extra = {} if pairs is None else {"pairs": pairs}
+    if layout == "manifest":
+        make_manifest(folder)
+        truth(folder / "scans/x_seg.nii.gz", 1, 2)
+        case = {"image": "scans/x.nii.gz", "label": "scans/x_seg.nii.gz"}
+        (folder / "list.json").write_text(json.dumps({"labels": values, "cases": [case], **extra}))
+        return folder / "list.json"
+    MAKERS[layout](folder)
+    path = folder / "dataset.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"labels": {"background": 0, **values}} | extra)
+    )
+    return folder
 
 
 def test_an_absent_folder_an_empty_one_and_a_file_are_told_apart(tmp_path: Path) -> None:
@@ -407,6 +517,63 @@ def test_nnunet_version_2_may_list_its_files(tmp_path: Path) -> None:
     assert (dataset.layout, dataset.channels, dataset.cases[0].id) == ("nnunet", ("CT",), "one")
 
 
+@pytest.mark.parametrize("layout", ["msd", "nnunet"])
+def test_frames_named_as_in_acdc_are_of_one_patient_in_other_layouts_too(layout: str, tmp_path: Path) -> None:
+    make_named(layout, tmp_path, "patient001_frame01", "patient001_frame12", "patient002_frame01")
+    dataset = load_dataset(tmp_path)
+    assert [case.patient for case in dataset.cases] == ["patient001", "patient001", "patient002"]
+    assert not any("own patient" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize("layout", ["msd", "nnunet"])
+def test_names_that_look_like_scans_of_one_patient_are_remarked(layout: str, tmp_path: Path) -> None:
+    make_named(layout, tmp_path / "a", "p1_01", "p1_02", "p2_01")
+    dataset = load_dataset(tmp_path / "a")
+    assert [case.patient for case in dataset.cases] == ["p1_01", "p1_02", "p2_01"]
+    assert sum("p1_01 and p1_02 may be of one" in remark for remark in dataset.remarks) == 1
+    make_named(layout, tmp_path / "b", "la_003", "la_004")
+    assert not any("may be of one" in remark for remark in load_dataset(tmp_path / "b").remarks)
+
+
+def make_named(layout: str, folder: Path, *names: str) -> None:
+    """A data set with one channel and cases of these names."""
+    suffix = "_0000" if layout == "nnunet" else ""
+    training = []
+    for name in names:
+        image = scan(folder / "imagesTr" / f"{name}{suffix}.nii.gz").relative_to(folder)
+        label = truth(folder / "labelsTr" / f"{name}.nii.gz", 1).relative_to(folder)
+        training.append({"image": str(image), "label": str(label)})
+    listed = {"training": training} if layout == "msd" else {"file_ending": ".nii.gz"}
+    describe(folder, modality={"0": "MRI"}, labels={"background": 0, "organ": 1}, **listed)
+
+
+@pytest.mark.parametrize("key", ["training", "test"])
+def test_two_files_of_one_name_are_not_one_case_and_the_same_file_twice_is(key: str, tmp_path: Path) -> None:
+    make_msd(tmp_path)
+    text = json.loads((tmp_path / "dataset.json").read_text())
+    again = text[key][0]
+    (tmp_path / "dataset.json").write_text(json.dumps(text | {key: [*text[key], again]}))
+    dataset = load_dataset(tmp_path)
+    assert (len(dataset.cases), len(dataset.unlabelled)) == (2, 1)
+    assert any("twice; it is taken once" in remark for remark in dataset.remarks)
+    name = "a" if key == "training" else "c"
+    scan(tmp_path / f"more/{name}.nii.gz", channels=2)
+    other = again | {"image": "more/a.nii.gz"} if isinstance(again, dict) else "more/c.nii.gz"
+    (tmp_path / "dataset.json").write_text(json.dumps(text | {key: [*text[key], other]}))
+    with pytest.raises(DataError, match=rf"two cases called '{name}' \(.*images.*{name}\.nii.*more"):
+        load_dataset(tmp_path)
+
+
+def test_a_test_image_with_the_name_of_a_training_image_is_left_out_and_remarked(tmp_path: Path) -> None:
+    make_msd(tmp_path)
+    scan(tmp_path / "imagesTs/a.nii.gz", channels=2)
+    text = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps(text | {"test": ["imagesTs/a.nii.gz"]}))
+    dataset = load_dataset(tmp_path)
+    assert dataset.unlabelled == ()
+    assert any("names of training images: a" in remark for remark in dataset.remarks)
+
+
 # --- acdc --------------------------------------------------------------------------------------------------
 
 
@@ -507,6 +674,57 @@ def test_the_brats_2020_label_with_a_foreign_name_belongs_to_its_folder(tmp_path
     assert not dataset.orphans
 
 
+def make_four_channels(folder: Path, *values: int, name: str = "sub") -> None:
+    for number in (1, 2):
+        for role in ("flair", "t1", "t1ce", "t2"):
+            scan(folder / f"{name}{number}/{name}{number}_{role}.nii.gz")
+        truth(folder / f"{name}{number}/{name}{number}_seg.nii.gz", *values)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ((1,), ("foreground",)),
+        ((1, 2), ("label_1", "label_2")),
+        ((2, 3, 7), ("label_2", "label_3", "label_7")),
+    ],
+)
+def test_four_channels_of_another_disease_are_not_brats(
+    values: tuple[int, ...], names: tuple[str, ...], tmp_path: Path
+) -> None:
+    make_four_channels(tmp_path, *values)
+    dataset = load_dataset(tmp_path)
+    assert dataset.channels == ("FLAIR", "T1", "T1ce", "T2")
+    assert (dataset.labels.names, dataset.labels.regions) == (names, ())
+    assert any("Neither names nor label values are those of BraTS" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "folder"),
+    [
+        ((1, 2, 4), "sub", "."),
+        ((1, 2, 3), "sub", "."),
+        ((1, 2), "bRATS_", "."),
+        ((1, 2), "sub", "BraTS2015"),
+    ],
+)
+def test_brats_is_known_by_its_names_or_its_values(
+    values: tuple[int, ...], name: str, folder: str, tmp_path: Path
+) -> None:
+    make_four_channels(tmp_path / folder, *values, name=name)
+    for root in {tmp_path, tmp_path / folder}:
+        assert load_dataset(root).labels.classes == ("whole tumour", "tumour core", "enhancing tumour")
+
+
+def test_four_channels_without_name_and_label_can_still_be_predicted(tmp_path: Path) -> None:
+    make_four_channels(tmp_path, 1)
+    for path in tmp_path.rglob("*_seg.nii.gz"):
+        path.unlink()
+    dataset = load_dataset(tmp_path)
+    assert (len(dataset.unlabelled), dataset.labels.regions) == (2, ())
+    assert any("what labels mean is unknown" in remark for remark in dataset.remarks)
+
+
 # --- png and pairs -----------------------------------------------------------------------------------------
 
 
@@ -525,6 +743,28 @@ def test_a_single_number_in_a_slice_name_is_the_volume(tmp_path: Path) -> None:
     dataset = load_dataset(tmp_path)
     assert [case.patient for case in dataset.cases] == ["vol_1", "vol_2"]
     assert dataset.labels.names == ("label_1", "label_2")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "patient"),
+    [
+        ("lung_001_0042_image", "lung_001_0043_image", "lung_001"),
+        ("Lung_001_0042_0000", "Lung_001_0043_0000", "Lung_001"),
+        ("lung_001_slice_0000", "lung_001_slice_0001", "lung_001"),
+        ("lung_001_0000", "lung_001_0001", "lung_001"),
+        ("p_1_2_0000", "p_1_2_0001", "p_1_2"),
+    ],
+)
+def test_slices_are_of_one_patient_whatever_their_names_end_in(
+    first: str, second: str, patient: str, tmp_path: Path
+) -> None:
+    for name in (first, second):
+        bare = name.removesuffix("_image")
+        bare = bare.removesuffix("_0000") if first[-5:] == second[-5:] else bare
+        slice_of(tmp_path / "images" / f"{name}.png", 5)
+        slice_of(tmp_path / "masks" / f"{bare}_mask.png", 255)
+    dataset = load_dataset(tmp_path)
+    assert {case.patient for case in dataset.cases} == {patient}
 
 
 def test_slices_without_a_partner_are_orphans(tmp_path: Path) -> None:
@@ -655,6 +895,16 @@ def test_a_wrong_manifest_is_explained(text: str, words: str, tmp_path: Path) ->
     truth(tmp_path / "b.nii.gz", 1)
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(DataError, match=words):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("annotated", [1, {"core": 1}, [1], True])
+def test_an_annotated_that_is_no_list_of_names_is_explained(annotated: object, tmp_path: Path) -> None:
+    scan(tmp_path / "a.nii.gz")
+    truth(tmp_path / "b.nii.gz", 1)
+    case = {"image": "a.nii.gz", "label": "b.nii.gz", "annotated": annotated}
+    (tmp_path / "manifest.json").write_text(json.dumps({"labels": {"core": 1}, "cases": [case]}))
+    with pytest.raises(DataError, match='as "annotated"; a list of names'):
         load_dataset(tmp_path)
 
 

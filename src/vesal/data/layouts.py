@@ -10,7 +10,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from vesal.data.dataset import Dataset
 from vesal.data.labels import LabelSet
@@ -83,6 +83,7 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         layout, remarks = _recognise(root)
     dataset = LAYOUTS[layout].read(root, labels)
     _check_ids(dataset)
+    _check_labels(dataset)
     if not dataset.cases and not dataset.unlabelled:
         raise DataError(_no_case(dataset))
     if not dataset.cases:
@@ -119,14 +120,31 @@ def _recognise(root: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _matches(root: Path) -> list[tuple[str, str]]:
+    """The layouts that fit, the special ones if any does, and what each recognised.
+
+    What cannot be scanned is no match. It is told where nothing else fits, and where there is a description that a
+    more general layout would pass over.
+    """
+    failures: list[DataError] = []
     for general in (False, True):
-        found = [
-            (name, reason)
-            for name, layout in LAYOUTS.items()
-            if layout.general == general and (reason := layout.detect(root)) is not None
-        ]
+        found = []
+        for name, layout in LAYOUTS.items():
+            if layout.general != general:
+                continue
+            try:
+                reason = layout.detect(root)
+            except DataError as error:
+                failures.append(error)
+            except OSError as error:
+                failures.append(
+                    DataError(f"Cannot read {error.filename or root}: {error.strerror or error}.")
+                )
+            else:
+                found += [] if reason is None else [(name, reason)]
         if found:
             return found
+        if failures and (general or (root / "dataset.json").exists()):
+            raise failures[0]
     return []
 
 
@@ -144,12 +162,32 @@ def _nothing_recognised(root: Path) -> str:
 
 
 def _check_ids(dataset: Dataset) -> None:
+    for case in dataset.cases + dataset.unlabelled:
+        if _no_file_name(case.id):
+            raise DataError(
+                f"A case of {dataset.root} is called {case.id!r}, which cannot name a file; choose another name."
+            )
     counts = Counter(case.id for case in dataset.cases + dataset.unlabelled)
     if twice := [name for name, count in counts.items() if count > 1]:
         files = [str(case.images[0]) for case in dataset.cases + dataset.unlabelled if case.id == twice[0]]
         raise DataError(
             f"Two cases are called '{twice[0]}' ({' and '.join(files[:2])}); give each its own name."
         )
+
+
+def _no_file_name(name: str) -> bool:
+    """Whether a file of this name would lie elsewhere than in its folder, or cannot be, on any system."""
+    elsewhere = any(sign in name for sign in "/\\\0") or PureWindowsPath(name).drive != ""
+    return elsewhere or name in ("", ".", "..")
+
+
+def _check_labels(dataset: Dataset) -> None:
+    for case in dataset.cases:
+        if case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
+            raise DataError(
+                f"{case.label} is a JPEG, whose lossy compression changes label values; "
+                "save it as PNG from the original."
+            )
 
 
 def _no_case(dataset: Dataset) -> str:

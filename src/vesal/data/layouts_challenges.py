@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet, values_in
-from vesal.data.scan import by_stem, folders_below, image_files, visible
+from vesal.data.scan import by_stem, folders_below, found_labels, image_files, visible
 from vesal.errors import DataError, VesalError
 from vesal.parallel import map_in_order
 from vesal.volume.reading import read_label, strip_suffix
@@ -134,7 +135,9 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
     """Four images a case and _seg, in one folder a case (nested in HGG and LGG or not) or all in one folder.
 
     Labels are 1 necrotic core, 2 oedema and 4 (BraTS 2012 to 2021) or 3 (since 2023) enhancing tumour; measured are
-    the regions whole tumour, tumour core and enhancing tumour (Menze et al., TMI 2015; Bakas et al., 2018).
+    the regions whole tumour, tumour core and enhancing tumour (Menze et al., TMI 2015; Bakas et al., 2018). Scans of
+    other diseases come in such files too: where neither names nor label values are those of BraTS, the labels are
+    the values found.
     """
     groups: dict[str, dict[str, Path]] = {}
     for folder in folders_below(root, _BRATS_DEPTH):
@@ -167,7 +170,8 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
             tests.append(case)
     remarks = []
     if labels is None:
-        labels, remark = _brats_labels(cases)
+        named = any(re.match("brats", name, re.IGNORECASE) for name in _brats_names(root, groups))
+        labels, remark = _brats_labels(cases, root, named=named)
         remarks.append(remark)
     if channels != _BRATS_CHANNELS:
         remarks.append(f"Most cases have only the channels {', '.join(channels)}.")
@@ -208,10 +212,29 @@ def _brats_patient(name: str) -> str:
     return (match[1] or match[2]) if match else name
 
 
-def _brats_labels(cases: list[Case]) -> tuple[LabelSet, str]:
-    """Which of 3 and 4 is the enhancing tumour, from a few label files; both since 2024, when 4 is the cavity."""
-    seen = [case.label for case in cases if case.label is not None][:_BRATS_LOOK]
-    found = set().union(*map_in_order(_values_if_readable, seen)) & {3, 4}
+def _brats_names(root: Path, groups: Mapping[str, Mapping[str, Path]]) -> Iterator[str]:
+    """Names of the cases and of the folders that they are in, with the data set's own."""
+    yield root.name
+    for name, files in groups.items():
+        yield name
+        yield from next(iter(files.values())).relative_to(root).parts[:-1]
+
+
+def _brats_labels(cases: list[Case], root: Path, *, named: bool) -> tuple[LabelSet, str]:
+    """Which of 3 and 4 is the enhancing tumour, from a few label files; both since 2024, when 4 is the cavity.
+
+    Where the names do not say that it is BraTS, values may: 2, and 3 or 4, and none beyond.
+    """
+    drawn = [case.label for case in cases if case.label is not None]
+    seen = drawn[:_BRATS_LOOK]
+    every = set().union(*map_in_order(_values_if_readable, seen))
+    found = every & {3, 4}
+    if not named and not (found and 2 in every and every <= {0, 1, 2, 3, 4}):
+        if drawn:
+            labels, remark = found_labels(drawn, root)
+            return labels, f"Neither names nor label values are those of BraTS. {remark}"
+        unknown = LabelSet.from_values({"foreground": 1})
+        return unknown, "No name is one of BraTS and there is no label file, so what labels mean is unknown."
     values = {"background": 0, "necrotic core": 1, "oedema": 2}
     if found == {3, 4}:
         values |= {"enhancing tumour": 3, "resection cavity": 4}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet
-from vesal.data.scan import by_stem, declared_labels, found_labels
+from vesal.data.scan import by_stem, declared_labels, declared_pairs, found_labels, volume_id
 from vesal.errors import DataError, VesalError
 from vesal.files import read_json
 from vesal.volume.reading import strip_suffix
 
 _CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_ACDC_CASE = re.compile(r"(patient\d+)_frame\d+")
 
 
 # --- Medical Segmentation Decathlon ------------------------------------------------------------------------
@@ -46,24 +47,25 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
                 f"{root / 'dataset.json'} has a training entry without image and label: {entry!r}."
             )
         case = _msd_case(root, entry["image"], entry["label"])
-        if case.id in cases:
-            remarks.append(f"dataset.json lists {case.id} twice; it is taken once.")
-        cases[case.id] = case
-    tests = {}
+        remarks += _entered(cases, case, root)
+    tests: dict[str, Case] = {}
     for entry in _listed(json, "test", root):
         case = _msd_case(root, entry["image"] if isinstance(entry, Mapping) else entry, None)
         if case.images[0].exists():
-            tests[case.id] = case
+            remarks += _entered(tests, case, root)
         else:
             remarks.append(f"dataset.json lists the test image {case.images[0]}, which is not there.")
     promised = json.get("numTraining", len(cases))
     if promised != len(cases):
         remarks.append(f"dataset.json speaks of {promised} training cases and lists {len(cases)}.")
+    if foreign := [name for name in tests if name in cases and tests[name].images != cases[name].images]:
+        remarks.append(f"Left out are test images with the names of training images: {_some(foreign)}.")
     orphans, unlisted = _unlisted(root, cases)
     if unlisted:
         remarks.append(
             f"{len(unlisted)} scans with labels are not listed in dataset.json and left out: {_some(unlisted)}."
         )
+    remarks += _maybe_one_patient(cases.values())
     return Dataset(
         name=str(json.get("name") or root.name),
         root=root,
@@ -80,7 +82,24 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
 def _msd_case(root: Path, image: object, label: object) -> Case:
     path = _inside(root, image)
     name = strip_suffix(path)
-    return Case(id=name, images=(path,), label=None if label is None else _inside(root, label), patient=name)
+    truth = None if label is None else _inside(root, label)
+    return Case(id=name, images=(path,), label=truth, patient=_patient(name))
+
+
+def _entered(cases: dict[str, Case], case: Case, root: Path) -> list[str]:
+    """Add a listed case to those before it; a remark if it is one of them."""
+    known = cases.setdefault(case.id, case)
+    if known is case:
+        return []
+    if known != case:
+        first, second = (each.images[0] for each in (known, case))
+        if first == second:
+            first, second = (each.label or each.images[0] for each in (known, case))
+        raise DataError(
+            f"{root / 'dataset.json'} lists two cases called '{case.id}' ({first} and {second}); "
+            "give each file its own name."
+        )
+    return [f"dataset.json lists {case.id} twice; it is taken once."]
 
 
 def _unlisted(root: Path, cases: Mapping[str, Case]) -> tuple[tuple[Orphan, ...], list[str]]:
@@ -138,6 +157,7 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         channels = _json_channels(json, root)
     else:
         channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
+    remarks += _maybe_one_patient(cases)
     known = {case.id for case in cases}
     return Dataset(
         name=str(json.get("name") or root.name),
@@ -179,7 +199,7 @@ def _nnunet_listed(root: Path, listed: Mapping[str, Any]) -> list[Case]:
         if not isinstance(entry, Mapping) or not entry.get("images") or "label" not in entry:
             raise DataError(f"{root / 'dataset.json'}: case {name} needs 'images' and 'label'.")
         files = tuple(_inside(root, image) for image in entry["images"])
-        cases.append(Case(id=name, images=files, label=_inside(root, entry["label"]), patient=name))
+        cases.append(Case(id=name, images=files, label=_inside(root, entry["label"]), patient=_patient(name)))
     return cases
 
 
@@ -193,7 +213,37 @@ def _channel_files(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def _scan(name: str, files: Mapping[int, Path], label: Path | None = None) -> Case:
-    return Case(id=name, images=tuple(files[channel] for channel in sorted(files)), label=label, patient=name)
+    images = tuple(files[channel] for channel in sorted(files))
+    return Case(id=name, images=images, label=label, patient=_patient(name))
+
+
+# --- patients ----------------------------------------------------------------------------------------------
+
+
+def _patient(name: str) -> str:
+    """The case itself, but for ACDC's frames, which others keep under their names.
+
+    >>> _patient("patient001_frame12"), _patient("la_003")
+    ('patient001', 'la_003')
+    """
+    match = _ACDC_CASE.fullmatch(name)
+    return match[1] if match else name
+
+
+def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
+    """A remark if names look like several scans of one patient, such as p1_01 and p1_02, and count as several."""
+    first: dict[str, str] = {}
+    for case in cases:
+        stem = volume_id(case.id)
+        if case.patient != case.id or stem == case.id:
+            continue
+        if stem in first:
+            return [
+                f"Each case counts as its own patient, though {first[stem]} and {case.id} may be of one by their "
+                "names; if so, say it in a manifest with the column patient."
+            ]
+        first[stem] = case.id
+    return []
 
 
 # --- dataset.json ------------------------------------------------------------------------------------------
@@ -233,7 +283,8 @@ def _inside(root: Path, entry: object) -> Path:
     path = PurePosixPath(str(entry))
     if path.is_absolute() and path.is_relative_to(root.as_posix()):
         path = path.relative_to(root.as_posix())
-    if not isinstance(entry, str) or path.is_absolute() or ".." in path.parts or not path.parts:
+    bad = not isinstance(entry, str) or path.is_absolute() or ".." in path.parts or not path.parts
+    if bad or "\0" in str(entry):
         raise DataError(
             f"{root / 'dataset.json'} names {entry!r}, which is not a file in its folder; correct the entry."
         )
@@ -274,9 +325,12 @@ def _json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
         entries[str(name)] = [_integer(item, path) for item in values]
     if all(len(values) == 1 for values in entries.values()):
         return declared_labels(
-            {name: values[0] for name, values in entries.items()}, path, regions=_named_regions(json, path)
+            {name: values[0] for name, values in entries.items()},
+            path,
+            regions=_named_regions(json, path),
+            pairs=declared_pairs(json, path),
         )
-    return _region_labels(entries, json.get("regions_class_order"), path)
+    return _region_labels(entries, json.get("regions_class_order"), path, declared_pairs(json, path))
 
 
 def _named_regions(json: Mapping[str, Any], path: Path) -> dict[str, list[str]] | None:
@@ -289,7 +343,9 @@ def _named_regions(json: Mapping[str, Any], path: Path) -> dict[str, list[str]] 
     return {str(name): [str(member) for member in members] for name, members in regions.items()}
 
 
-def _region_labels(entries: Mapping[str, list[int]], order: object, path: Path) -> LabelSet:
+def _region_labels(
+    entries: Mapping[str, list[int]], order: object, path: Path, pairs: Sequence[tuple[str, str]] | None
+) -> LabelSet:
     """Where a region holds several values that no inner one has, `regions_class_order` says which is painted:
     that one comes first.
     """
@@ -308,6 +364,7 @@ def _region_labels(entries: Mapping[str, list[int]], order: object, path: Path) 
         special | {names[value]: value for value in every},
         path,
         regions={name: [names[value] for value in values] for name, values in regions.items()},
+        pairs=pairs,
     )
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet
-from vesal.data.scan import by_stem, folders_below, found_labels, image_files, visible
+from vesal.data.scan import by_stem, folders_below, found_labels, image_files, visible, volume_id
 from vesal.errors import DataError, VesalError
-from vesal.volume.reading import read_volume, strip_suffix
+from vesal.volume.reading import read_volume
 
 _SLICE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _IMAGE_WORDS = {
@@ -79,7 +79,7 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
 def _folder_pairs(root: Path) -> list[tuple[Path, Path]]:
     """(images, labels) folders that share at least one case; those called 'train' first, then outer ones."""
     pairs = []
-    for parent in folders_below(root, _DEPTH):
+    for parent in folders_below(root, _DEPTH, readable=True):
         if parent != root and (parent / "dataset.json").exists():
             continue  # a data set of its own
         folders = [path for path in visible(parent) if path.is_dir()]
@@ -98,8 +98,9 @@ def _matched(
 ) -> Dataset:
     images, truths = by_stem(image_folder), by_stem(label_folder)
     partner = _match(images, truths)
+    patient = _patients(images)
     cases = [
-        Case(id=name, images=(images[name],), label=truths[partner[name]], patient=_patient(images[name]))
+        Case(id=name, images=(images[name],), label=truths[partner[name]], patient=patient[name])
         for name in images
         if name in partner
     ]
@@ -180,27 +181,19 @@ def _words(name: str) -> set[str]:
     return set(re.split(r"[_\-. ]+", name.lower())) | {re.sub(r"[_\-. ]+", "", name.lower())}
 
 
-def _patient(path: Path) -> str:
-    """The volume that a slice is of; a file that is a volume is its own."""
-    stem = strip_suffix(path)
-    return _volume_id(stem) if path.name.lower().endswith(_SLICE_ENDINGS) else stem
+def _patients(images: Mapping[str, Path]) -> dict[str, str]:
+    """Name of an image -> the volume that a slice is of; a file that is a volume is its own.
 
-
-def _volume_id(stem: str) -> str:
-    """A slice's name without the slice's number: after a word such as 'slice', or the last of several numbers.
-
-    A single number is the volume's own.
-
-    >>> _volume_id("lung_001_slice_0042"), _volume_id("lung_001_0042"), _volume_id("vol_12"), _volume_id("p7-z3")
-    ('lung_001', 'lung_001', 'vol_12', 'p7')
+    _0000 is the channel where every name ends so, else it is a slice's number.
     """
-    if match := re.fullmatch(
-        r"(.+?)[_\-. ]*(?:slice|slc|sl|(?<=[_\-. ])[sz])[_\-. ]*\d+", stem, re.IGNORECASE
-    ):
-        return match[1]
-    if (match := re.fullmatch(r"(.+?)[_\-. ]+\d+", stem)) and re.search(r"\d", match[1]):
-        return match[1]
-    return stem
+    channel = all(name.endswith("_0000") for name in images)
+    found = {}
+    for name, path in images.items():
+        parts = re.split(r"([_\-. ]+)", name.removesuffix("_0000") if channel else name)
+        while len(parts) > 2 and parts[-1].lower() in _IMAGE_WORDS:
+            parts = parts[:-2]
+        found[name] = volume_id("".join(parts)) if path.name.lower().endswith(_SLICE_ENDINGS) else name
+    return found
 
 
 def _channels(cases: Sequence[Case]) -> tuple[str, ...]:

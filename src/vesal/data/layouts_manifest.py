@@ -10,7 +10,7 @@ from typing import Any
 
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
-from vesal.data.scan import declared_labels, found_labels
+from vesal.data.scan import declared_labels, declared_pairs, found_labels
 from vesal.errors import DataError, VesalError
 from vesal.files import read_json
 from vesal.volume.reading import read_volume, strip_suffix
@@ -33,7 +33,7 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
     Paths are relative to the manifest. `image` alone is needed; without `label` the case is a test scan; `patient`
     is the id if it is absent; `annotated` lists the labels that were drawn, with | between them (in JSON a list).
     JSON is a list of cases, or an object with 'cases' and, if wanted, 'name', 'channels', 'labels' {name: value},
-    'regions' {name: [labels]} and 'ignore' (a value).
+    'regions' {name: [labels]}, 'ignore' (a value) and 'pairs' [[left, right]] in place of those guessed by name.
     """
     path = root if root.is_file() else next((root / name for name in _NAMES if (root / name).is_file()), None)
     if path is None:
@@ -127,7 +127,7 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
         raise DataError(f"Case {number} of {path} does not name all of its images; fill the row.")
     images = tuple(_path(str(entry), path) for entry in files)
     name = str(row.get("id") or strip_suffix(images[0]))
-    if "/" in name or "\\" in name or name.startswith("."):
+    if "/" in name or "\\" in name or "\0" in name or name.startswith("."):
         raise DataError(
             f"Case {number} of {path} is called '{name}', which cannot name a file; choose another id."
         )
@@ -135,12 +135,18 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
     annotated = row.get("annotated")
     if isinstance(annotated, str):
         annotated = [part.strip() for part in annotated.split("|") if part.strip()] or None
+    if annotated is not None and (
+        not isinstance(annotated, list) or not all(isinstance(part, str) for part in annotated)
+    ):
+        raise DataError(
+            f'Case {number} of {path} has {annotated!r} as "annotated"; a list of names such as ["tumour"] is wanted.'
+        )
     return Case(
         id=name,
         images=images,
         label=_path(str(label), path) if label else None,
         patient=str(row.get("patient") or name),
-        annotated=None if annotated is None else tuple(str(part) for part in annotated),
+        annotated=None if annotated is None else tuple(annotated),
     )
 
 
@@ -165,7 +171,7 @@ def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:
             f'{path}: "labels" must be an object such as {{"tumour": 1}}, "regions" one of lists of names, '
             '"ignore" a whole number.'
         )
-    return declared_labels(values, path, regions=regions, ignore=ignore)
+    return declared_labels(values, path, regions=regions, ignore=ignore, pairs=declared_pairs(head, path))
 
 
 def _known_labels(cases: Sequence[Case], labels: LabelSet, path: Path) -> None:

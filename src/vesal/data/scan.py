@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -50,10 +52,12 @@ def by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def folders_below(root: Path, depth: int) -> Iterator[Path]:
-    """`root` and its visible folders down to `depth` levels, outer first."""
+def folders_below(root: Path, depth: int, *, readable: bool = False) -> Iterator[Path]:
+    """`root` and its visible folders down to `depth` levels, outer first; if so wanted, those that can be listed."""
     level = [root]
     for _ in range(depth + 1):
+        if readable:
+            level = [folder for folder in level if os.access(folder, os.R_OK | os.X_OK)]
         yield from level
         level = [path for folder in level for path in visible(folder) if path.is_dir()]
 
@@ -64,13 +68,48 @@ def declared_labels(
     *,
     regions: Mapping[str, Sequence[str]] | None = None,
     ignore: int | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
 ) -> LabelSet:
     """The label set of declared values; a contradiction becomes a DataError that names the file `where`."""
     try:
-        return LabelSet.from_values(values, regions=regions, ignore=ignore)
+        return LabelSet.from_values(values, regions=regions, ignore=ignore, pairs=pairs)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DataError(f"The labels of {where} do not fit together: {reason}.") from error
+
+
+def declared_pairs(json: Mapping[str, Any], where: Path) -> list[tuple[str, str]] | None:
+    """Vesal's own "pairs": [["kidney_left", "kidney_right"]], which mirroring swaps; None: they are to be guessed.
+
+    Raises:
+        DataError: it is something else.
+    """
+    pairs = json.get("pairs")
+    if pairs is None:
+        return None
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
+        for pair in pairs
+    ):
+        raise DataError(f'{where}: "pairs" must be a list such as [["kidney_left", "kidney_right"]].')
+    return [(left, right) for left, right in pairs]
+
+
+def volume_id(stem: str) -> str:
+    """A slice's name without the slice's number: after a word such as 'slice', or the last of several numbers.
+
+    A single number is the volume's own.
+
+    >>> volume_id("lung_001_slice_0042"), volume_id("lung_001_0042"), volume_id("vol_12"), volume_id("p7-z3")
+    ('lung_001', 'lung_001', 'vol_12', 'p7')
+    """
+    if match := re.fullmatch(
+        r"(.+?)[_\-. ]*(?:slice|slc|sl|(?<=[_\-. ])[sz])[_\-. ]*\d+", stem, re.IGNORECASE
+    ):
+        return match[1]
+    if (match := re.fullmatch(r"(.+?)[_\-. ]+\d+", stem)) and re.search(r"\d", match[1]):
+        return match[1]
+    return stem
 
 
 def found_labels(paths: Sequence[Path], where: Path) -> tuple[LabelSet, str]:
