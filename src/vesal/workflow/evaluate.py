@@ -7,6 +7,7 @@ from pathlib import Path
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.data.layouts import load_dataset
+from vesal.data.memory import scan_workers
 from vesal.data.reading import read_case
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.score import ClassScore, Scores, score_case, score_folders, summarise
@@ -91,7 +92,8 @@ def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None 
             annotated=case.annotated,
         )
 
-    rows = [row for found in map_in_order(one, pairs, progress=progress) for row in found]
+    workers = scan_workers([path for _, path in pairs])
+    rows = [row for found in map_in_order(one, pairs, workers=workers, progress=progress) for row in found]
     scores = summarise(rows, dataset.labels, tolerance_mm=tolerance_mm)
     scores.save(run.folder)
     return scores

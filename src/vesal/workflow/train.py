@@ -18,6 +18,7 @@ from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
 from vesal.data.planner import make_plan
 from vesal.data.prepare import PreparedCase, prepare_dataset
+from vesal.data.reading import files_of
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.score import Scores
 from vesal.files import content_hash, read_json, write_json, write_text
@@ -208,7 +209,12 @@ def _sources(dataset: Dataset) -> str:
     """A digest of the data set and of size and time of each of its files."""
     lines = [dataset.model_dump_json()]
     for case in dataset.cases:
-        files = [path for path in (*case.images, case.label) if path is not None and path.exists()]
+        try:
+            files = files_of(case)
+        except DataError:
+            # Absent or damaged: the fingerprint tells it; here it is enough that mending it changes the digest.
+            files = tuple(path for path in (*case.images, case.label) if path is not None)
+        files = tuple(path for path in files if path.exists())
         lines += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     return content_hash("\n".join(lines).encode())
 
