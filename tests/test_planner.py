@@ -111,6 +111,12 @@ def test_a_gpu_without_a_limit_of_time_gets_the_plan_of_nnunet() -> None:
     assert large.batch == 2
 
 
+def test_the_plan_says_when_left_and_right_are_not_mirrored() -> None:
+    lone = LabelSet.from_values({"kidney_left": 1, "tumour": 2})
+    assert any("left/right axis is not mirrored" in reason for reason in make_plan(ABDOMEN, lone).reasons)
+    assert not any("not mirrored" in reason for reason in make_plan(ABDOMEN, LABELS).reasons)
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("budget", [None, 60.0, 1200.0, 86400.0])
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -356,7 +356,7 @@ def _told_topology(network: Network, wide: bool) -> str:
 
 def _told_mirror(labels: LabelSet) -> str:
     if labels.one_sided:
-        return "All axes but left/right may be mirrored: a label names one side, and its partner has no label."
+        return "The left/right axis is not mirrored: a label names one side, and the other has no label."
     if labels.pairs:
         return f"All axes may be mirrored; labels swap sides with it ({', '.join(map(' and '.join, labels.pairs))})."
     return "All axes may be mirrored: no label names a side that has a partner."
