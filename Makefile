@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/vesal demo -o demo
 
 test: lint
-	$(BIN)/pytest $(if $(DATA),--data $(DATA))
+	$(BIN)/pytest $(if $(DATA),--data=$(DATA))
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
