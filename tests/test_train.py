@@ -163,6 +163,30 @@ def test_a_mended_scan_is_read_again_on_resume(tiny_data: Path, tmp_path: Path) 
     assert train_run(again, tell=silent).left_out == []
 
 
+def test_a_damaged_fingerprint_is_taken_anew(tiny_data: Path, tmp_path: Path) -> None:
+    train_run(request(tiny_data, tmp_path / "run", overrides={"steps": 2}), tell=silent)
+    for damage in ("{", "{}"):
+        (tmp_path / "run" / "fingerprint.json").write_text(damage)
+        again = TrainRequest(data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True)
+        assert train_run(again, tell=silent).left_out == []
+        assert json.loads((tmp_path / "run" / "fingerprint.json").read_text())["cases"]
+
+
+def test_a_prolonged_fold_that_is_stopped_is_no_longer_finished(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run(request(tiny_data, tmp_path / "run", fold=0, overrides={"steps": 3}), tell=silent)
+    finished = tmp_path / "run" / "fold_0" / "finished.json"
+    assert finished.exists()
+    longer = TrainRequest(
+        data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"steps": 40}
+    )
+    monkeypatch.setattr("vesal.train.trainer.StopSignals", StopsAfter(2))
+    with pytest.raises(Interrupted):
+        train_run(longer, tell=silent)
+    assert not finished.exists()
+
+
 def test_a_prolonged_run_trains_on_and_predicts_anew(tiny_data: Path, tmp_path: Path) -> None:
     train_run(request(tiny_data, tmp_path / "run", fold=0, overrides={"steps": 3}), tell=silent)
     folder = tmp_path / "run" / "fold_0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from vesal.data.check import Finding, check_dataset, duplicate_groups
 from vesal.data.dataset import Case, Dataset
@@ -153,6 +155,8 @@ def train_run(
             plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance)
         )
         finished = job.folder / FINISHED
+        # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
+        finished.unlink(missing_ok=True)
         position = train(job, resume=request.resume, quiet=request.quiet)
         if not position.finished:
             raise Interrupted(
@@ -194,8 +198,10 @@ def _fingerprint(run: Run, dataset: Dataset, stage: Stage, tell: Callable[[str],
     for remark in dataset.remarks:
         tell(remark)
     sources = _sources(dataset)
-    if run.sources_file.exists() and read_json(run.sources_file) == sources:
-        return Fingerprint.model_validate(read_json(run.fingerprint_file))
+    # A damaged fingerprint, or one of another version, is taken anew.
+    with contextlib.suppress(ValidationError, VesalError):
+        if run.sources_file.exists() and read_json(run.sources_file) == sources:
+            return Fingerprint.model_validate(read_json(run.fingerprint_file))
     record = fingerprint(dataset, progress=stage("Reading"))
     # The digest of what was read comes last: without it, or with another, all is read again.
     run.sources_file.unlink(missing_ok=True)
