@@ -74,11 +74,16 @@ class Plan(BaseModel):
         batch: patches in a step.
         stages: of the encoder, highest resolution first; the decoder mirrors them.
         heads: how many resolutions get a loss, the highest first; 1 is no deep supervision.
+        norm: instance, batch, group or none (vesal.nn.blocks).
+        activation: leaky_relu, relu, prelu or gelu.
+        pooling: go down by max pooling, in place of strided convolutions.
+        bias: convolutions keep a bias though a norm follows, as many published networks do.
         normalisation: one a channel.
         crop_to_nonzero: whether scans are cropped to the box of non-zero voxels first.
         image_order, label_order: spline orders of resampling (label 0 is nearest, 1 is linear per class).
         mirror_axes: network axes that may be mirrored.
-        channels: names of the input channels.
+        channels: names of the image's channels.
+        foreground_channel: the network gets one more channel: 1 where any channel of the scan is not 0, else 0.
         labels: what is predicted.
         median_shape: of the prepared training cases, along the network's axes.
         reasons: why, one sentence a decision.
@@ -94,12 +99,17 @@ class Plan(BaseModel):
     batch: int
     stages: tuple[Stage, ...]
     heads: int = 1
+    norm: str = "instance"
+    activation: str = "leaky_relu"
+    pooling: bool = False
+    bias: bool = False
     normalisation: tuple[Normalisation, ...]
     crop_to_nonzero: bool = True
     image_order: Literal[0, 1, 3] = 3
     label_order: Literal[0, 1] = 1
     mirror_axes: tuple[int, ...]
     channels: tuple[str, ...]
+    foreground_channel: bool = False
     labels: LabelSet
     median_shape: tuple[int, ...]
     reasons: tuple[str, ...] = ()
@@ -131,6 +141,11 @@ class Plan(BaseModel):
         for stage in self.stages:
             total = [product * step for product, step in zip(total, stage.stride, strict=True)]
         return tuple(total)
+
+    @property
+    def inputs(self) -> int:
+        """Channels of the prepared array, which the network takes."""
+        return len(self.channels) + self.foreground_channel
 
     def save(self, path: str | Path) -> None:
         """Write as indented JSON."""

@@ -1,0 +1,87 @@
+"""The program: its verbs in the order of its help, and what becomes of a failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from vesal import __version__
+from vesal.cli import data, results, training
+from vesal.errors import VesalError, out_of_memory
+
+app = typer.Typer(
+    name="vesal",
+    help="From a folder of labelled medical scans to a segmenter that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+) -> None:
+    """Options before the verb."""
+
+
+for _verb in (
+    training.demo,
+    data.phantom,
+    data.inspect,
+    data.plan,
+    training.train,
+    results.predict,
+    results.evaluate,
+    results.report,
+):
+    app.command()(_verb)
+
+
+def main() -> None:
+    """Run the command line; a failure is one sentence and an exit code, a traceback only with --debug."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:
+        # Accepted anywhere on the line, not only before the verb.
+        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
+    try:
+        app()
+    except VesalError as error:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"vesal: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (| head); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, OSError) and not out_of_memory(error):
+            raise
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"vesal: {_system_failure(error)}", err=True)
+        sys.exit(1)
+
+
+def _system_failure(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return "The memory of this machine is used up; close other programs or choose a smaller batch."
+    where = f" {error.filename}" if error.filename else ""
+    return f"The system refused{where}: {error.strerror or error}; run again with --debug for the place."

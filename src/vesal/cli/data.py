@@ -1,0 +1,78 @@
+"""Verbs about data: phantom, inspect, plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vesal.cli.options import Data, Device, Json, Layout
+from vesal.cli.output import finish, stages
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder for the data set (MSD layout).")],
+    kind: Annotated[
+        str, typer.Option("--kind", help="heart, short-axis, brain-tumour or lung-tumour.")
+    ] = "heart",
+    cases: Annotated[int, typer.Option("--cases", min=1, help="How many labelled scans.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    json_output: Json = False,
+) -> None:
+    """Write synthetic scans with exact truth."""
+    from vesal.data.phantom import write_phantoms
+
+    with stages(json_output) as stage:
+        write_phantoms(out, kind, cases, seed=seed, progress=stage("Drawing"))
+    finish(json_output, {"folder": str(out), "cases": cases}, f"{cases} scans in {out}")
+
+
+def inspect(
+    data: Data,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for inspect.html and .json.")
+    ] = None,
+    layout: Layout = "auto",
+    json_output: Json = False,
+) -> None:
+    """Tell what is in a data set and what is wrong with it."""
+    from vesal.report.inspect import inspection_summary
+    from vesal.report.tables import inspection_text
+    from vesal.workflow.inspect import inspect_run
+
+    with stages(json_output) as stage:
+        found = inspect_run(data, out, layout=layout, progress=stage("Reading"))
+    summary = inspection_summary(found.dataset, found.fingerprint, found.findings)
+    text = inspection_text(summary) + (f"\nReport: {found.page}" if found.page else "")
+    finish(json_output, summary, text)
+    if any(finding.severity == "error" for finding in found.findings):
+        raise typer.Exit(1)
+
+
+def plan(
+    data: Data,
+    budget: Annotated[str | None, typer.Option("--budget", help="Time to train, such as 20m.")] = None,
+    device: Device = "auto",
+    layout: Layout = "auto",
+    dimension: Annotated[int | None, typer.Option("--dimension", help="2 or 3.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the plan to this JSON file.")] = None,
+    json_output: Json = False,
+) -> None:
+    """Tell what would be trained, and why."""
+    from vesal.nn.device import resolve_device
+    from vesal.train.recipe import parse_duration
+    from vesal.workflow.plan import plan_run, plan_text
+
+    with stages(json_output) as stage:
+        made = plan_run(
+            data,
+            layout=layout,
+            budget_s=None if budget is None else parse_duration(budget),
+            device=resolve_device(device).type,
+            dimension=dimension,
+            progress=stage("Reading"),
+        )
+    if out is not None:
+        made.save(out)
+    finish(json_output, made.model_dump(mode="json"), plan_text(made))

@@ -1,0 +1,81 @@
+"""Verbs that use what was trained: predict, evaluate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vesal.cli.options import Device, Json, Out, Tta
+from vesal.cli.output import finish, report_failures, stages
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A .vesal file, or a run folder whose folds vote.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
+    out: Out,
+    to: Annotated[
+        str | None, typer.Option("--to", help="nifti or png; as the scan came when not given.")
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Probability from which foreground holds.")
+    ] = 0.5,
+    overlap: Annotated[
+        float, typer.Option("--overlap", help="Share of a window that the next one covers.")
+    ] = 0.5,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave results that are already there.")] = False,
+    tta: Tta = False,
+    device: Device = "auto",
+    json_output: Json = False,
+) -> None:
+    """Segment scans; each result lies on its scan's own grid."""
+    from vesal.infer.predictor import load_model
+    from vesal.workflow.inputs import cases_to_predict
+    from vesal.workflow.predict import PredictOptions, predict_cases
+
+    loaded = load_model(model, device=device)
+    cases = cases_to_predict(inputs, len(loaded.plan.channels))
+    options = PredictOptions(mirror=tta, overlap=overlap, threshold=threshold, to=to, skip_existing=resume)
+    with stages(json_output) as stage:
+        result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
+    finish(json_output, result.to_dict(), f"{len(result.files)} of {len(cases)} scans segmented in {out}")
+    report_failures(result.failures, json_output)
+
+
+def evaluate(
+    first: Annotated[
+        Path, typer.Argument(metavar="RUN|PREDICTIONS", help="A run folder, or a folder of predictions.")
+    ],
+    truth: Annotated[Path | None, typer.Argument(help="Folder of true labels.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder for scores.json, .csv and .md.")
+    ] = None,
+    tolerance_mm: Annotated[float, typer.Option("--tolerance-mm", help="Tolerance of the NSD.")] = 1.0,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="A dataset.json that names the labels.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
+    from vesal.workflow.evaluate import evaluate_run
+
+    with stages(json_output) as stage:
+        scores = evaluate_run(
+            first, truth, out=out, labels=labels, tolerance_mm=tolerance_mm, progress=stage("Scoring")
+        )
+    finish(json_output, scores.to_dict(), scores.to_markdown())
+    report_failures(scores.failures, json_output)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    json_output: Json = False,
+) -> None:
+    """One self-contained HTML page of a run."""
+    from vesal.report.page import write_run_report
+    from vesal.workflow.run import Run
+
+    Run(run).dataset()
+    page = write_run_report(run)
+    finish(json_output, {"report": str(page)}, f"Report: {page}")
