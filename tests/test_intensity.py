@@ -9,7 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vesal.augment.intensity import Blur, Brightness, Contrast, Gamma, Intensity, LowResolution, Noise
+from vesal.augment.intensity import (
+    Blur,
+    Brightness,
+    Contrast,
+    Dropout,
+    Gamma,
+    Intensity,
+    LowResolution,
+    Noise,
+    Shift,
+)
 
 
 def picture(*shape: int, seed: int = 0) -> Tensor:
@@ -23,6 +33,8 @@ NOTHING: dict[str, Intensity] = {
     "contrast": Contrast(torch.ones(2, 2)),
     "low resolution": LowResolution(torch.ones(2, 2), (0, 1, 2)),
     "gamma": Gamma(torch.ones(2, 2)),
+    "shift": Shift(torch.zeros(2, 2)),
+    "dropout": Dropout(torch.ones(2, 1, 3, dtype=torch.int64), torch.ones(2, 1, 3, dtype=torch.int64)),
 }
 
 
@@ -38,6 +50,7 @@ CHANGES: dict[str, Intensity] = {
     "contrast": Contrast(torch.tensor([[1.0, 1.2], [1.0, 1.0]])),
     "low resolution": LowResolution(torch.tensor([[1.0, 0.6], [1.0, 1.0]]), (0, 1)),
     "gamma": Gamma(torch.tensor([[1.0, 1.2], [1.0, 1.0]])),
+    "shift": Shift(torch.tensor([[0.0, 0.2], [0.0, 0.0]])),
 }
 
 
@@ -132,3 +145,25 @@ def test_gamma_agrees_with_its_formula() -> None:
 def test_a_constant_channel_stays_finite(name: str) -> None:
     out = CHANGES[name].apply(torch.full((2, 2, 6, 6), -4.0))
     assert out.isfinite().all()
+
+
+def test_a_shift_adds_a_share_of_the_spread() -> None:
+    image = 300 + 50 * picture(1, 1, 30, 30)
+    out = Shift(torch.tensor([[-0.4]])).apply(image)
+    assert torch.allclose(out, image - 0.4 * image.std(correction=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("fill", ["mean", "zero"])
+def test_dropout_blanks_its_boxes_and_nothing_else(fill: str) -> None:
+    image = picture(2, 2, 12, 10) + torch.tensor([4.0, -3.0]).view(1, 2, 1, 1)
+    start = torch.tensor([[[2, 3], [8, 0]], [[0, 0], [5, 5]]])
+    stop = torch.tensor([[[5, 9], [12, 2]], [[0, 0], [5, 5]]])
+    out = Dropout(start, stop, fill).apply(image)
+    blank = torch.zeros(12, 10, dtype=torch.bool)
+    blank[2:5, 3:9] = True
+    blank[8:12, 0:2] = True
+    for channel in range(2):
+        level = image[0, channel].mean() if fill == "mean" else torch.zeros(())
+        assert torch.allclose(out[0, channel][blank], level)
+        assert torch.equal(out[0, channel][~blank], image[0, channel][~blank])
+    assert torch.equal(out[1], image[1])

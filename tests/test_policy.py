@@ -8,11 +8,25 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vesal.augment.policy import INTENSITY, AugmentConfig, Parameters, Policy, default_policy
+from vesal.augment.config import ArtifactConfig, AugmentConfig
+from vesal.augment.policy import INTENSITY, Parameters, Policy, default_policy
 from vesal.data.labels import LabelSet
 from vesal.data.plan import Normalisation, Plan, Stage
+from vesal.errors import UsageError
 
 STRONG = AugmentConfig(strength=20, elastic_chance=0.3, mirror_chance=0.5)
+EVERYTHING = AugmentConfig(
+    strength=2,
+    elastic_chance=0.3,
+    translate_chance=0.3,
+    shear_chance=0.3,
+    grid_chance=0.3,
+    rotate90_chance=0.3,
+    shift_chance=0.3,
+    dropout_chance=0.3,
+    artifacts=ArtifactConfig(chance=0.3, ghosting_chance=0.3, slice_chance=0.3),
+)
+OFF = {name: 0.0 for name in AugmentConfig.model_fields if name.endswith("_chance")} | {"channel_chance": 1.0}
 SHAPES = {2: (24, 20), 3: (16, 20, 12)}
 
 
@@ -53,11 +67,10 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def only(name: str) -> AugmentConfig:
     """A configuration in which one transform is certain and all others are off."""
-    chances = {field: 0.0 for field in AugmentConfig.model_fields if field.endswith("_chance")}
-    return AugmentConfig(**(chances | {f"{name}_chance": 1.0, "channel_chance": 1.0}))
+    return AugmentConfig(**(OFF | {f"{name}_chance": 1.0}))
 
 
-FAMILY = ["rotation", "scale", "elastic", "mirror", *INTENSITY]
+FAMILY = ["rotation", "scale", "elastic", "translate", "shear", "grid", "rotate90", "mirror", *INTENSITY]
 PLANS = {
     "3D": make_plan(3, spacing_mm=(1.0, 1.5, 2.0)),
     "3D with thick slices": make_plan(3, spacing_mm=(1.0, 1.5, 8.0)),
@@ -109,10 +122,11 @@ def test_parameters_that_went_through_json_give_the_same_result_to_the_bit(name:
         assert torch.equal(a, c)
 
 
+@pytest.mark.parametrize("config", [STRONG, EVERYTHING], ids=["strong", "everything"])
 @pytest.mark.parametrize("kind", PLANS)
-def test_a_strong_policy_of_everything_replays_identically(kind: str) -> None:
+def test_a_strong_policy_of_everything_replays_identically(kind: str, config: AugmentConfig) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, STRONG)
+    policy = default_policy(plan, config)
     image, label = make_batch(plan.dimension)
     for seed in range(5):
         parameters = policy.draw(3, SHAPES[plan.dimension], seeded(seed))
@@ -122,15 +136,42 @@ def test_a_strong_policy_of_everything_replays_identically(kind: str) -> None:
         assert torch.equal(first[1], second[1])
 
 
+@pytest.mark.parametrize("config", [STRONG, EVERYTHING], ids=["strong", "everything"])
 @pytest.mark.parametrize("kind", PLANS)
-def test_a_constant_image_stays_finite(kind: str) -> None:
+def test_a_constant_image_stays_finite(kind: str, config: AugmentConfig) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, STRONG)
+    policy = default_policy(plan, config)
     _, label = make_batch(plan.dimension)
     image = torch.full((3, 2, *SHAPES[plan.dimension]), 0.7)
     for seed in range(5):
         out, _ = policy.apply(image, label, policy.draw(3, SHAPES[plan.dimension], seeded(seed)))
         assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_a_mask_after_the_scans_channels_moves_with_them_and_keeps_its_values(kind: str) -> None:
+    plan = PLANS[kind]
+    policy = default_policy(plan, EVERYTHING)
+    image, label = make_batch(plan.dimension, n=8)
+    label = (label == 1).to(torch.uint8)
+    masked = torch.cat([image, label[:, None].float()], dim=1)
+    for seed in range(4):
+        drawn = policy.draw(8, SHAPES[plan.dimension], seeded(seed))
+        out, out_label = policy.apply(masked, label, drawn)
+        without, same_label = policy.apply(image, label, drawn)
+        assert torch.equal(out[:, :2], without)
+        assert torch.equal(out_label, same_label)
+        swapped = (out_label == 2).float() if plan.labels.swaps else 0.0
+        assert torch.equal(out[:, 2], (out_label == 1).float() + swapped)
+
+
+@pytest.mark.parametrize("name", INTENSITY)
+def test_no_intensity_transform_touches_a_channel_after_the_scans(name: str) -> None:
+    policy = default_policy(PLANS["3D"], only(name))
+    image, label = make_batch(3, channels=4)
+    out, _ = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
+    assert not torch.equal(out[:, :2], image[:, :2])
+    assert torch.equal(out[:, 2:], image[:, 2:])
 
 
 # --- drawing --------------------------------------------------------------------------------------------
@@ -207,10 +248,131 @@ def test_changing_one_chance_leaves_what_the_others_draw() -> None:
     assert other["intensity"]["gamma"] == usual["intensity"]["gamma"]
 
 
+def test_the_default_policy_draws_what_it_drew_before_there_were_more_transforms() -> None:
+    """Numbers of the first version on this seed: an experiment of then can be repeated now."""
+    policy = default_policy(make_plan(3, schemes=("zscore_nonzero", "zscore")))
+    image, label = make_batch(3, n=16)
+    generator = seeded(11)
+    drawn = policy.draw(16, SHAPES[3], generator)
+    assert drawn.warp is not None
+    assert drawn.mirror is not None
+    assert drawn.warp.angles.double().sum().item() == pytest.approx(-34.42840385437012, rel=1e-6)
+    assert drawn.warp.scale.double().sum().item() == pytest.approx(16.27273154258728, rel=1e-6)
+    assert drawn.intensity["noise"].seed[:3].tolist() == [120049758, 367818076, 2043483746]
+    assert drawn.intensity["gamma"].exponent.double().sum().item() == pytest.approx(
+        32.81778925657272, rel=1e-6
+    )
+    assert drawn.mirror.flips.sum() == 22
+    assert list(drawn.intensity) == list(INTENSITY)[:7]
+    assert not drawn.artifacts
+    assert drawn.turn is None
+    # The generator stands where it stood, so a second batch is the same as well.
+    again = seeded(11)
+    default_policy(PLANS["3D"], EVERYTHING).draw(16, SHAPES[3], again)
+    assert torch.equal(again.get_state(), generator.get_state())
+    out_image, out_label = policy.apply(image, label, drawn)
+    lengths = [23.110715, 36.44119, 88.138428, 73.606012, 90.157335, 88.07812, 93.160918, 87.655338]
+    assert out_image[:8].double().flatten(1).norm(dim=1).tolist() == pytest.approx(lengths, rel=1e-5)
+    assert out_image.double().sum().item() == pytest.approx(-162.04402, abs=0.01)
+    assert out_label.long().sum() == pytest.approx(3092231, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["translate", "shear", "grid", "rotate90", "shift", "dropout", "artifacts"])
+def test_a_later_transform_leaves_what_all_others_draw(name: str) -> None:
+    change = {"artifacts": ArtifactConfig()} if name == "artifacts" else {f"{name}_chance": 0.0}
+    plan = PLANS["3D with thick slices"]
+    everything = default_policy(plan, EVERYTHING).draw(4, SHAPES[3], seeded()).to_dict()
+    without = (
+        default_policy(plan, EVERYTHING.model_copy(update=change)).draw(4, SHAPES[3], seeded()).to_dict()
+    )
+    place = {
+        "translate": ("warp", "shift_mm"),
+        "shear": ("warp", "shear"),
+        "grid": ("warp", "widths"),
+        "rotate90": ("turn",),
+        "shift": ("intensity", "shift"),
+        "dropout": ("intensity", "dropout"),
+        "artifacts": ("artifacts",),
+    }[name]
+    for data in (everything, without):
+        inside = data
+        for key in place[:-1]:
+            inside = inside[key]
+        inside[place[-1]] = None
+    without["intensity"].setdefault(name, None) if name in INTENSITY else None
+    assert without == everything
+
+
 def test_a_generator_of_another_device_or_another_shape_is_refused() -> None:
     policy = default_policy(PLANS["3D"])
     with pytest.raises(ValueError, match="3 axes"):
         policy.draw(2, (8, 8), seeded())
+
+
+def test_the_later_chances_are_those_of_the_configuration() -> None:
+    config = AugmentConfig(
+        translate_chance=0.1,
+        shear_chance=0.2,
+        grid_chance=0.3,
+        rotate90_chance=0.4,
+        shift_chance=0.5,
+        dropout_chance=0.6,
+    )
+    drawn = default_policy(make_plan(3, schemes=("zscore",)), config).draw(5000, SHAPES[3], seeded())
+    assert drawn.warp is not None
+    assert drawn.turn is not None
+    found = {
+        "translate": (drawn.warp.shift_mm != 0).any(dim=1),
+        "shear": (drawn.warp.shear != 0).flatten(1).any(dim=1),
+        "grid": (drawn.warp.widths != 1).flatten(1).any(dim=1),
+        "rotate90": drawn.turn.turns != 0,
+        "shift": drawn.intensity["shift"].offset != 0,
+        "dropout": (drawn.intensity["dropout"].stop > drawn.intensity["dropout"].start).any(dim=(1, 2)),
+    }
+    for name, chosen in found.items():
+        chance = getattr(config, f"{name}_chance")
+        assert chosen.float().mean().item() == pytest.approx(chance, abs=0.03), name
+
+
+def test_holes_have_the_size_and_number_that_was_asked_for_and_lie_within_the_patch() -> None:
+    config = AugmentConfig(dropout_chance=1, dropout_holes=(2, 4), dropout_size=(0.1, 0.3))
+    dropout = default_policy(make_plan(2), config).draw(500, (100, 80), seeded()).intensity["dropout"]
+    size = dropout.stop - dropout.start
+    there = (size > 0).all(dim=2)
+    assert set(there.sum(dim=1).tolist()) == {2, 3, 4}
+    for axis, side in enumerate((100, 80)):
+        assert size[there][:, axis].min() == round(0.1 * side)
+        assert size[there][:, axis].max() == round(0.3 * side)
+        assert dropout.start[..., axis].min() == 0
+        assert dropout.stop[..., axis].max() == side
+
+
+def test_shifts_of_the_patch_stay_in_their_range_and_go_either_way() -> None:
+    config = AugmentConfig(translate_chance=1, translate_range=(0.1, 0.2))
+    warp = default_policy(make_plan(2, spacing_mm=(2.0, 1.0)), config).draw(2000, (50, 80), seeded()).warp
+    assert warp is not None
+    assert warp.shift_mm is not None
+    share = warp.shift_mm / torch.tensor([100.0, 80.0])
+    assert 0.1 - 1e-6 <= share.abs().min() < 0.105
+    assert 0.195 < share.abs().max() <= 0.2 + 1e-6
+    assert (share > 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_patches_turn_by_quarters_only_where_they_are_square() -> None:
+    config = AugmentConfig(rotate90_chance=1)
+
+    def turns(plan: Plan, shape: tuple[int, ...]) -> set[int]:
+        drawn = default_policy(plan, config).draw(60, shape, seeded())
+        assert drawn.turn is not None
+        return set(drawn.turn.turns.tolist())
+
+    assert turns(make_plan(2), (24, 24)) == {1, 2, 3}
+    assert turns(make_plan(2), (24, 20)) == {2}
+    assert turns(make_plan(2, spacing_mm=(1.0, 1.5)), (24, 24)) == {2}
+    assert turns(make_plan(3, spacing_mm=(8.0, 1.0, 1.0)), (5, 16, 16)) == {1, 2, 3}
+    drawn = default_policy(make_plan(3, spacing_mm=(8.0, 1.0, 1.0)), config).draw(1, (5, 16, 16), seeded())
+    assert drawn.turn is not None
+    assert drawn.turn.axes == (1, 2)
 
 
 # --- configuration --------------------------------------------------------------------------------------
@@ -259,6 +421,11 @@ def test_samples_for_which_nothing_was_drawn_are_identical_to_the_bit() -> None:
         {"scale_range": (1.4, 0.7)},
         {"gamma_range": (0.0, 1.0)},
         {"low_resolution_range": (0.5, 2.0)},
+        {"grid_range": (0.5, 1.0)},
+        {"dropout_holes": (0, 3)},
+        {"shift_range": (0.2, -0.2)},
+        {"mirror_only_axes": (3,)},
+        {"artifacts": {"motion_chance": 2.0}},
         {"no_such_field": 1},
     ],
 )
@@ -287,6 +454,47 @@ def test_zeros_outside_the_body_stay_zero_where_the_plan_normalises_within_it() 
     assert (out[:, 1, :4] != 0).any()
 
 
+def test_artifacts_see_the_outside_as_dark_and_leave_it_zero() -> None:
+    """A scan normalised within the body has its 0 in the middle of its range; no ghost may come of it."""
+    plan = make_plan(2, schemes=("zscore_nonzero",))
+    config = AugmentConfig(
+        **OFF,
+        artifacts=ArtifactConfig(ghosting_chance=1, ghosting_range=(0.5, 0.5), ghosting_period=(4, 4)),
+    )
+    policy = default_policy(plan, config)
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 8:24, 8:24] = torch.randn(16, 16, generator=seeded(3))
+    label = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    drawn = policy.draw(1, (32, 32), seeded())
+    out, _ = policy.apply(image, label, drawn)
+    outside = image == 0
+    assert (out[outside] == 0).all()
+    dark = torch.where(outside, image.min(), image)
+    expected = drawn.artifacts["ghosting"].apply(dark)
+    assert torch.equal(out[~outside], expected[~outside])
+    assert not torch.allclose(
+        drawn.artifacts["ghosting"].apply(image)[~outside], expected[~outside], atol=0.01
+    )
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_samples_without_a_fault_are_identical_to_the_bit_beside_others_that_have_one(kind: str) -> None:
+    plan = PLANS[kind].model_copy(update={"normalisation": (Normalisation(scheme="zscore_nonzero"),) * 2})
+    config = AugmentConfig(
+        **OFF,
+        artifacts=ArtifactConfig(chance=0.1),
+    )
+    policy = default_policy(plan, config)
+    image, label = make_batch(plan.dimension, n=24)
+    image[:, :, :6] = 0
+    drawn = policy.draw(24, SHAPES[plan.dimension], seeded())
+    out, out_label = policy.apply(image, label, drawn)
+    same = [torch.equal(out[row], image[row]) for row in range(24)]
+    assert 2 < sum(same) < 24
+    assert torch.equal(out_label, label)
+    assert (out[:, :, :6] == 0).all()
+
+
 def lateral_case(policy: Policy) -> set[tuple[bool, ...]]:
     drawn = policy.draw(200, (8,) * len(policy.spacing_mm), seeded())
     assert drawn.mirror is not None
@@ -298,6 +506,21 @@ def test_two_dimensional_images_with_left_and_right_are_not_mirrored() -> None:
     plain = LabelSet.from_values({"background": 0, "tumour": 1})
     assert len(lateral_case(default_policy(make_plan(2, labels=plain)))) == 4
     assert len(lateral_case(default_policy(make_plan(2, slice_axis=0)))) == 4
+
+
+def test_mirroring_can_be_confined_to_one_axis() -> None:
+    plain = LabelSet.from_values({"background": 0, "tumour": 1})
+    only_first = AugmentConfig(mirror_only_axes=(0,))
+    assert lateral_case(default_policy(make_plan(2, labels=plain), only_first)) == {
+        (False, False),
+        (True, False),
+    }
+    never = AugmentConfig(mirror_only_axes=())
+    assert lateral_case(default_policy(make_plan(2, labels=plain), never)) == {(False, False)}
+    # What the plan forbids stays forbidden.
+    assert lateral_case(default_policy(make_plan(2), only_first)) == {(False, False)}
+    with pytest.raises(UsageError, match="mirror_only_axes"):
+        default_policy(make_plan(2, labels=plain), AugmentConfig(mirror_only_axes=(2,)))
 
 
 def test_a_lone_left_organ_is_never_mirrored_to_the_right() -> None:

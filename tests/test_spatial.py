@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.policy import AugmentConfig, Policy
-from vesal.augment.spatial import Mirror, Warp
+from vesal.augment.spatial import Mirror, QuarterTurn, Warp
 
 
 def make_policy(spacing_mm: tuple[float, ...], warped: tuple[int, ...], config: AugmentConfig) -> Policy:
@@ -208,6 +208,99 @@ def test_equal_control_points_shift_the_whole_patch() -> None:
     out_image, out_label = warp.apply(image, label)
     assert torch.allclose(out_image[0, 0, :-3], image[0, 0, 2:-1], atol=1e-5)
     assert torch.equal(out_label[0, :-3], label[0, 2:-1])
+
+
+# --- shift, shear, grid distortion ----------------------------------------------------------------------
+
+
+def still(n: int = 1, **fields: Tensor) -> Warp:
+    return Warp((0, 1), (2.0, 1.0), torch.zeros(n, 1), torch.ones(n), **fields)
+
+
+def test_a_shift_moves_the_content_by_millimetres() -> None:
+    image, label = torch.randn(1, 1, 12, 12), torch.randint(0, 3, (1, 12, 12), dtype=torch.uint8)
+    out_image, out_label = still(shift_mm=torch.tensor([[4.0, -3.0]])).apply(image, label)
+    assert torch.allclose(out_image[0, 0, 2:, :-3], image[0, 0, :-2, 3:], atol=1e-5)
+    assert torch.equal(out_label[0, 2:, :-3], label[0, :-2, 3:])
+    assert (out_image[0, 0, :2] == 0).all()
+    assert (out_label[0, :, -3:] == 0).all()
+
+
+def test_a_shear_slides_each_line_in_proportion_to_its_distance_from_the_middle() -> None:
+    shear = torch.zeros(1, 2, 2)
+    shear[0, 1, 0] = 0.5  # 1 mm along the second axis for each 2 mm (one voxel) along the first.
+    image = torch.randn(1, 1, 9, 15)
+    out, _ = still(shear=shear).apply(image, torch.zeros(1, 9, 15, dtype=torch.uint8))
+    for row in range(9):
+        moved = row - 4
+        inner = slice(4, -4)
+        assert torch.allclose(out[0, 0, row, inner], image[0, 0, row].roll(-moved)[inner], atol=1e-5)
+
+
+def test_grid_distortion_stretches_each_interval_by_its_own_factor() -> None:
+    image = torch.arange(32.0).expand(1, 1, 8, 32).contiguous()
+    widths = torch.tensor([[[1.0, 1.0, 1.0, 1.0], [0.5, 1.5, 1.2, 0.8]]])
+    out, _ = still(widths=widths).apply(image, torch.zeros(1, 8, 32, dtype=torch.uint8))
+    steps = out[0, 0, 4].diff()
+    for interval, width in enumerate((0.5, 1.5, 1.2, 0.8)):
+        inside = steps[interval * 8 + 1 : interval * 8 + 6]
+        assert torch.allclose(inside, torch.full_like(inside, width), atol=1e-4)
+    assert out[0, 0, 4, 16].item() == pytest.approx(16.1, abs=1e-4)  # Half of the patch is where it was.
+
+
+@pytest.mark.parametrize(
+    ("shape", "warped"), [((40, 36), (0, 1)), ((24, 28, 20), (0, 1, 2)), ((24, 28, 6), (0, 1))]
+)
+def test_grid_distortion_shift_and_shear_keep_image_and_label_together(
+    shape: tuple[int, ...], warped: tuple[int, ...]
+) -> None:
+    chances = {name: 0.0 for name in AugmentConfig.model_fields if name.endswith("_chance")}
+    for name in ("grid", "translate", "shear"):
+        config = AugmentConfig(**(chances | {f"{name}_chance": 1.0}))
+        policy = make_policy((1.0, 1.3, 2.0)[: len(shape)], warped, config)
+        label = torch.zeros(4, *shape, dtype=torch.uint8)
+        label[(slice(None), *(slice(n // 4, n // 4 + n // 2) for n in shape))] = 1
+        for seed in range(3):
+            drawn = policy.draw(4, shape, torch.Generator().manual_seed(seed))
+            assert drawn.warp is not None
+            image, moved = drawn.warp.apply(label[:, None].float(), label)
+            assert not torch.equal(moved, label)
+            differs = (image[:, 0] > 0.5) != (moved == 1)
+            # Only at corners of the box can rounding of linear weights and the nearest voxel disagree.
+            assert differs.float().mean() < 0.01, name
+            if name == "grid":
+                assert moved.float().mean() > 0.5 * label.float().mean()
+
+
+def test_a_label_shaped_image_stays_equal_to_the_label_under_grid_distortion() -> None:
+    """Stripes across one axis: there rounding of the linear image is the nearest voxel."""
+    widths = 1 + 0.3 * (2 * torch.rand(6, 2, 5, generator=torch.Generator().manual_seed(0)) - 1)
+    label = (torch.arange(40) // 7 % 2).to(torch.uint8).expand(6, 24, 40).contiguous()
+    image, moved = still(6, widths=widths).apply(label[:, None].float(), label)
+    assert torch.equal(image[:, 0].round().to(torch.uint8), moved)
+    assert not torch.equal(moved, label)
+
+
+# --- quarter turns --------------------------------------------------------------------------------------
+
+
+def test_quarter_turns_are_rot90_of_image_and_label() -> None:
+    image, label = torch.randn(4, 2, 9, 9, 5), torch.randint(0, 4, (4, 9, 9, 5), dtype=torch.uint8)
+    out_image, out_label = QuarterTurn(torch.arange(4), (0, 1)).apply(image, label)
+    for turns in range(4):
+        assert torch.equal(out_image[turns], torch.rot90(image[turns], turns, (1, 2)))
+        assert torch.equal(out_label[turns], torch.rot90(label[turns], turns, (0, 1)))
+    nothing = QuarterTurn(torch.zeros(4, dtype=torch.int64), (0, 1)).apply(image, label)
+    assert nothing[0] is image
+    assert nothing[1] is label
+
+
+def test_a_patch_that_is_not_square_refuses_a_quarter_turn_and_takes_half_a_turn() -> None:
+    image, label = torch.randn(1, 1, 6, 8), torch.zeros(1, 6, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="90"):
+        QuarterTurn(torch.tensor([1]), (0, 1)).apply(image, label)
+    out, _ = QuarterTurn(torch.tensor([2]), (0, 1)).apply(image, label)
+    assert torch.equal(out, image.flip([2, 3]))
 
 
 # --- mirror ---------------------------------------------------------------------------------------------

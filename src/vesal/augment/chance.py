@@ -33,6 +33,17 @@ def happens(shape: tuple[int, ...], chance: float, generator: torch.Generator) -
     return torch.rand(shape, generator=generator, dtype=torch.float32) < chance
 
 
+def whole(shape: tuple[int, ...], limits: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """int64 `shape`, each whole number from low to high, both included, equally likely."""
+    return torch.randint(limits[0], limits[1] + 1, shape, generator=generator)
+
+
+def directions(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """float32 `shape`: vectors of length 1 along the last axis, all directions equally likely."""
+    vectors = torch.randn(shape, generator=generator, dtype=torch.float32)
+    return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_min(1e-12)
+
+
 def record_to_dict(record: Any) -> dict[str, Any]:
     """A record as plain lists and numbers; float32 survives JSON to the bit."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}

@@ -160,3 +160,46 @@ class Gamma:
             return y.mul_(-ratio if self.inverted else ratio).add_(mean)
 
         return _changed(image, self.exponent != 1, bent)
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """Addition of a number to every intensity; offset (N, C) as a share of the channel's standard deviation."""
+
+    offset: Tensor
+
+    def apply(self, image: Tensor) -> Tensor:
+        """x + offset * std(x)."""
+        return _changed(
+            image, self.offset != 0, lambda x, n, c: x + float(self.offset[n, c]) * x.std(correction=0)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Dropout:
+    """Boxes without a picture (coarse dropout, cutout): the network has to conclude from what surrounds them.
+
+    Attributes:
+        start, stop: (N, K, D) int64, voxels [start, stop) of each of K boxes along each axis; a box that is not
+            there has stop = start.
+        fill: mean (of the channel before any box is cut) or zero.
+    """
+
+    start: Tensor
+    stop: Tensor
+    fill: str = "mean"
+
+    def apply(self, image: Tensor) -> Tensor:
+        """All channels of a sample lose the same boxes (DeVries and Taylor 2017, arXiv:1708.04552)."""
+        there = (self.stop > self.start).all(dim=2)
+        if not there.any():
+            return image
+        image = image.clone()
+        for row in there.any(dim=1).nonzero().flatten().tolist():
+            sample = image[row]
+            levels = sample.flatten(1).mean(dim=1) * (self.fill == "mean")
+            for box in there[row].nonzero().flatten().tolist():
+                limits = zip(self.start[row, box].tolist(), self.stop[row, box].tolist(), strict=True)
+                where = (slice(None), *(slice(low, high) for low, high in limits))
+                sample[where] = levels.reshape(-1, *[1] * (sample.ndim - 1))
+        return image

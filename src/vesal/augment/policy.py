@@ -7,20 +7,33 @@ from the plan which axes lie within a slice, which runs from left to right and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from vesal.augment.chance import happens, log_uniform, record_from_dict, record_to_dict, uniform
-from vesal.augment.intensity import Blur, Brightness, Contrast, Gamma, Intensity, LowResolution, Noise
-from vesal.augment.spatial import Mirror, Warp, lateral_axis, mirror_axes, warped_axes
+from vesal.augment.artifact_policy import Frame, draw_artifacts
+from vesal.augment.artifacts import ARTIFACTS
+from vesal.augment.chance import happens, log_uniform, record_from_dict, record_to_dict, uniform, whole
+from vesal.augment.config import AugmentConfig
+from vesal.augment.intensity import (
+    Blur,
+    Brightness,
+    Contrast,
+    Dropout,
+    Gamma,
+    Intensity,
+    LowResolution,
+    Noise,
+    Shift,
+)
+from vesal.augment.spatial import Mirror, QuarterTurn, Warp, lateral_axis, mirror_axes, warped_axes
 from vesal.data.plan import Plan
+from vesal.errors import UsageError
 
-#: Intensity transforms by name, in the order in which they act (nnU-Net's).
-INTENSITY: dict[str, type] = {
+#: Intensity transforms by name, in the order in which they act (nnU-Net's, and two that it does not have).
+INTENSITY: dict[str, type[Intensity]] = {
     "noise": Noise,
     "blur": Blur,
     "brightness": Brightness,
@@ -28,93 +41,12 @@ INTENSITY: dict[str, type] = {
     "low_resolution": LowResolution,
     "gamma_of_inverse": Gamma,
     "gamma": Gamma,
+    "shift": Shift,
+    "dropout": Dropout,
 }
 
-
-def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= limits[0] <= limits[1]:
-        raise ValueError(f"a range goes from low to high and not below 0, {limits} does not")
-    return limits
-
-
-def _positive(limits: tuple[float, float]) -> tuple[float, float]:
-    if limits[0] <= 0:
-        raise ValueError(f"this range has to stay above 0, {limits} does not")
-    return limits
-
-
-Chance = Annotated[float, Field(ge=0.0, le=1.0)]
-Limits = Annotated[tuple[float, float], AfterValidator(_ordered)]
-Factors = Annotated[Limits, AfterValidator(_positive)]
-Shares = Annotated[
-    tuple[Annotated[float, Field(le=1.0)], Annotated[float, Field(le=1.0)]], AfterValidator(_ordered)
-]
-
-
-class AugmentConfig(BaseModel):
-    """How training patches are varied; the defaults are nnU-Net's. Chances are per sample (patch).
-
-    >>> AugmentConfig(rotation_degrees=15).rotation_chance
-    0.2
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    enabled: bool = True
-    """Whether patches are varied at all."""
-    strength: Annotated[float, Field(ge=0.0)] = 1.0
-    """Multiplies every chance but that of mirroring (no chance exceeds 1); 0 leaves only mirroring."""
-
-    rotation_chance: Chance = 0.2
-    """Chance of a rotation; about all axes, or within the slice where slices are thick."""
-    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 30.0
-    """Largest rotation about each axis, in degrees, either way."""
-    scale_chance: Chance = 0.2
-    """Chance of scaling, alike along all axes (within the slice where slices are thick)."""
-    scale_range: Factors = (0.7, 1.4)
-    """Range of the magnification; above 1 enlarges. Uniform in its logarithm."""
-    elastic_chance: Chance = 0.0
-    """Chance of a smooth random deformation."""
-    elastic_range: Limits = (0.05, 0.25)
-    """Largest displacement as a share of the distance between control points; it cannot fold below 0.4."""
-    elastic_intervals: Annotated[int, Field(ge=1, le=16)] = 4
-    """Intervals between control points along the patch's longest side; more makes finer waves."""
-    mirror_chance: Chance = 0.5
-    """Chance of a mirror image along each of the plan's mirror axes; left and right labels change places."""
-
-    noise_chance: Chance = 0.1
-    """Chance of Gaussian noise."""
-    noise_range: Limits = (0.0, 0.1)
-    """Range of the noise's standard deviation, as a share of the channel's own in the patch."""
-    blur_chance: Chance = 0.2
-    """Chance of a Gaussian blur."""
-    blur_range: Limits = (0.5, 1.0)
-    """Range of the blur's sigma along each axis, in voxels."""
-    brightness_chance: Chance = 0.15
-    """Chance that a channel's intensities are multiplied by a factor."""
-    brightness_range: Factors = (0.75, 1.25)
-    """Range of that factor."""
-    contrast_chance: Chance = 0.15
-    """Chance that a channel's intensities are stretched about their mean, within their range."""
-    contrast_range: Factors = (0.75, 1.25)
-    """Range of the stretching's factor."""
-    low_resolution_chance: Chance = 0.25
-    """Chance that a scan on a coarser grid is imitated (not along the axis of thick slices)."""
-    low_resolution_range: Shares = (0.5, 1.0)
-    """Range of the share of voxels that is kept along each axis."""
-    gamma_chance: Chance = 0.3
-    """Chance of a power law on the intensities, mean and spread kept."""
-    gamma_of_inverse_chance: Chance = 0.1
-    """Chance of the same on the negative image."""
-    gamma_range: Factors = (0.7, 1.5)
-    """Range of the exponent, for both. Uniform in its logarithm."""
-    channel_chance: Chance = 0.5
-    """In scans of several channels, chance that a channel takes part in its sample's blur or low resolution."""
-
-    @classmethod
-    def none(cls) -> AugmentConfig:
-        """Patches as they are."""
-        return cls(enabled=False)
+#: Transforms that came after the first seven, in the order of their generators' seeds; add new ones at the end.
+_LATER = ("translate", "shear", "grid", "rotate90", "shift", "dropout", "artifacts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,12 +58,19 @@ class Parameters:
         intensity: records by name, in the order in which they act; the names are those of `INTENSITY`.
         mirror: flips; None for none.
         outside_zero: channels in which exactly 0 means outside the body: it stays 0 whatever happens inside.
+        turn: quarter turns; None for none.
+        artifacts: faults of the acquisition by name, in the order in which they act, before `intensity`; the names
+            are those of `ARTIFACTS`.
+        channels: of the scan; those after them, such as a mask, move with it but keep their values. None for all.
     """
 
     warp: Warp | None = None
     intensity: Mapping[str, Intensity] = field(default_factory=dict)
     mirror: Mirror | None = None
     outside_zero: tuple[int, ...] = ()
+    turn: QuarterTurn | None = None
+    artifacts: Mapping[str, Intensity] = field(default_factory=dict)
+    channels: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON."""
@@ -140,6 +79,9 @@ class Parameters:
             "intensity": {name: record_to_dict(record) for name, record in self.intensity.items()},
             "mirror": record_to_dict(self.mirror) if self.mirror else None,
             "outside_zero": list(self.outside_zero),
+            "turn": record_to_dict(self.turn) if self.turn else None,
+            "artifacts": {name: record_to_dict(record) for name, record in self.artifacts.items()},
+            "channels": self.channels,
         }
 
     @classmethod
@@ -150,21 +92,54 @@ class Parameters:
             intensity={name: record_from_dict(INTENSITY[name], of) for name, of in data["intensity"].items()},
             mirror=record_from_dict(Mirror, data["mirror"]) if data["mirror"] else None,
             outside_zero=tuple(data["outside_zero"]),
+            turn=record_from_dict(QuarterTurn, data["turn"]) if data["turn"] else None,
+            artifacts={name: record_from_dict(ARTIFACTS[name], of) for name, of in data["artifacts"].items()},
+            channels=data["channels"],
         )
 
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Image (N, C, *S) float32 and label (N, *S) uint8 -> the same shapes; the inputs are not written to."""
         if self.warp:
             image, label = self.warp.apply(image, label)
-        before = image
-        for record in self.intensity.values():
-            image = record.apply(image)
-        if image is not before:
-            for channel in self.outside_zero:
-                image[:, channel].masked_fill_(before[:, channel] == 0, 0.0)
+        if self.turn:
+            image, label = self.turn.apply(image, label)
+        scan = image if self.channels is None else image[:, : self.channels]
+        changed = self._change(scan)
+        if changed is not scan:
+            image = (
+                changed
+                if changed.shape == image.shape
+                else torch.cat([changed, image[:, self.channels :]], 1)
+            )
         if self.mirror:
             image, label = self.mirror.apply(image, label)
         return image, label
+
+    def _change(self, scan: Tensor) -> Tensor:
+        """Intensities (N, C, *S) -> the same shape; the very same tensor where nothing was drawn."""
+        image = self._with_artifacts(scan)
+        for record in self.intensity.values():
+            image = record.apply(image)
+        return self._outside_restored(image, scan)
+
+    def _with_artifacts(self, scan: Tensor) -> Tensor:
+        if not self.artifacts:
+            return scan
+        # Outside the body there is no signal: as dark as anything inside, not the 0 of a picture around its mean.
+        dark = scan.clone() if self.outside_zero else scan
+        for channel in self.outside_zero:
+            least = scan[:, channel].flatten(1).amin(dim=1).reshape(-1, *[1] * (scan.ndim - 2))
+            dark[:, channel] = torch.where(scan[:, channel] == 0, least, scan[:, channel])
+        image = dark
+        for record in self.artifacts.values():
+            image = record.apply(image)
+        return scan if image is dark else self._outside_restored(image, scan)
+
+    def _outside_restored(self, image: Tensor, before: Tensor) -> Tensor:
+        if image is not before:
+            for channel in self.outside_zero:
+                image[:, channel].masked_fill_(before[:, channel] == 0, 0.0)
+        return image
 
 
 @dataclass(frozen=True)
@@ -173,7 +148,7 @@ class Policy:
 
     Attributes:
         config: chances and ranges.
-        channels: of the image.
+        channels: of the scan; an image may have more after them, whose values only spatial transforms move.
         spacing_mm: along the network's axes.
         warped: network axes that rotation, scaling and deformation act on.
         mirrored: network axes that are flipped.
@@ -207,11 +182,33 @@ class Policy:
             )
         if not self.config.enabled:
             return Parameters()
+        warp = self._draw_warp(n, shape, generator)
+        intensity = self._draw_intensity(n, generator)
+        mirror = self._draw_mirror(n, generator)
+        later = self._later(generator)
+        intensity |= self._draw_later_intensity(n, shape, later)
         return Parameters(
-            self._draw_warp(n, shape, generator),
-            self._draw_intensity(n, generator),
-            self._draw_mirror(n, generator),
+            replace(
+                warp,
+                shift_mm=self._draw_shift_mm(n, shape, later["translate"]),
+                shear=self._draw_shear(n, later["shear"]),
+                widths=self._draw_widths(n, later["grid"]),
+                channels=self.channels,
+            ),
+            intensity,
+            mirror,
             self.outside_zero,
+            turn=self._draw_turn(n, shape, later["rotate90"]),
+            artifacts=draw_artifacts(
+                self.config.artifacts,
+                Frame(self.channels, self.spacing_mm, self.warped),
+                n,
+                shape,
+                later["artifacts"],
+                strength=self.config.strength,
+                channel_chance=self.config.channel_chance,
+            ),
+            channels=self.channels,
         )
 
     def apply(self, image: Tensor, label: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
@@ -298,15 +295,93 @@ class Policy:
             "gamma": Gamma(gamma),
         }
 
+    def _later(self, generator: torch.Generator) -> dict[str, torch.Generator]:
+        """A generator for each of the later transforms; the given one stays where it is.
+
+        So a run whose configuration does not name them draws what it drew before there were such transforms.
+        """
+        copy = torch.Generator()
+        copy.set_state(generator.get_state())
+        seeds = torch.randint(0, 2**31, (len(_LATER),), generator=copy).tolist()
+        return {name: torch.Generator().manual_seed(seed) for name, seed in zip(_LATER, seeds, strict=True)}
+
+    def _draw_shift_mm(self, n: int, shape: tuple[int, ...], own: torch.Generator) -> Tensor | None:
+        if not (chance := self._chance(self.config.translate_chance)):
+            return None
+        each = (n, len(self.warped))
+        extent_mm = torch.tensor([self.spacing_mm[axis] * shape[axis] for axis in self.warped])
+        share = uniform(each, self.config.translate_range, own)
+        share = torch.where(happens(each, 0.5, own), share, -share)
+        return share * extent_mm * happens((n, 1), chance, own)
+
+    def _draw_shear(self, n: int, own: torch.Generator) -> Tensor | None:
+        if not (chance := self._chance(self.config.shear_chance)):
+            return None
+        most, width = self.config.shear_degrees, len(self.warped)
+        # Triangular, so that no shear folds the picture or changes its area.
+        upper = torch.deg2rad(uniform((n, width, width), (-most, most), own)).tan().triu(1)
+        shear = torch.where(happens((n, 1, 1), 0.5, own), upper, upper.transpose(1, 2))
+        return shear * happens((n, 1, 1), chance, own)
+
+    def _draw_widths(self, n: int, own: torch.Generator) -> Tensor | None:
+        if not (chance := self._chance(self.config.grid_chance)):
+            return None
+        most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), chance, own)
+        return 1 + most * uniform((n, len(self.warped), self.config.grid_intervals), (-1.0, 1.0), own)
+
+    def _draw_turn(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> QuarterTurn | None:
+        if not (chance := self._chance(self.config.rotate90_chance)):
+            return None
+        first, second = self.warped[:2]
+        turns = whole((n,), (1, 3), generator) * happens((n,), chance, generator)
+        ratio = self.spacing_mm[first] / self.spacing_mm[second]
+        if shape[first] != shape[second] or abs(ratio - 1) > 1e-3:
+            turns = torch.where(turns > 0, torch.full((), 2), turns)
+        return QuarterTurn(turns, (first, second))
+
+    def _draw_later_intensity(
+        self, n: int, shape: tuple[int, ...], later: Mapping[str, torch.Generator]
+    ) -> dict[str, Intensity]:
+        config = self.config
+        drawn: dict[str, Intensity] = {}
+        if chance := self._chance(config.shift_chance):
+            own = later["shift"]
+            offset = uniform((n, self.channels), config.shift_range, own)
+            drawn["shift"] = Shift(offset * happens((n, 1), chance, own))
+        if chance := self._chance(config.dropout_chance):
+            own, most = later["dropout"], config.dropout_holes[1]
+            sides = torch.tensor(shape)
+            share = uniform((n, most, len(shape)), config.dropout_size, own)
+            size = (share * sides).round().long().clamp_min(1)
+            place = uniform((n, most, len(shape)), (0.0, 1.0), own)
+            start = (place * (sides - size + 1)).long().clamp_min(0)
+            there = torch.arange(most)[None] < whole((n, 1), config.dropout_holes, own)
+            there &= happens((n, 1), chance, own)
+            drawn["dropout"] = Dropout(start, start + size * there[..., None], config.dropout_fill)
+        return drawn
+
 
 def default_policy(plan: Plan, config: AugmentConfig | None = None) -> Policy:
-    """The policy of a plan: nnU-Net's numbers unless `config` says otherwise."""
+    """The policy of a plan: nnU-Net's numbers unless `config` says otherwise.
+
+    Raises:
+        UsageError: mirroring is confined to an axis that the plan does not have.
+    """
+    config = config or AugmentConfig()
+    mirrored = mirror_axes(plan)
+    if (only := config.mirror_only_axes) is not None:
+        if any(axis >= plan.dimension for axis in only):
+            raise UsageError(
+                f"augment.mirror_only_axes names axis {max(only)}, and patches have axes 0 to {plan.dimension - 1}; "
+                "leave it out."
+            )
+        mirrored = tuple(axis for axis in mirrored if axis in only)
     return Policy(
-        config=config or AugmentConfig(),
+        config=config,
         channels=len(plan.channels),
         spacing_mm=plan.spacing_mm,
         warped=warped_axes(plan),
-        mirrored=mirror_axes(plan),
+        mirrored=mirrored,
         lateral=lateral_axis(plan),
         swaps=plan.labels.swaps,
         outside_zero=tuple(i for i, of in enumerate(plan.normalisation) if of.scheme == "zscore_nonzero"),
