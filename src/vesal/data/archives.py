@@ -1,0 +1,244 @@
+"""Archives of strangers: unpacked into one folder and nowhere else, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from vesal.errors import DataError, UsageError, VesalError
+from vesal.parallel import Progress
+
+#: An archive with more members is not a data set; BraTS 2021 has 7,500.
+MOST_MEMBERS = 500_000
+
+#: Unpacked bytes for each packed one. Scans come at 1 to 4, an uncompressed label map of few voxels at 1000, and
+#: what is made to fill a disk at up to a million.
+MOST_RATIO = 200
+
+#: Up to so many bytes nothing can fill a disk, whatever the ratio.
+HARMLESS = 256 * 1024**2
+
+_CHUNK = 1024**2
+_PADDING = 64 * _CHUNK  # more zeros than that behind the last file are not looked through
+_PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One file or folder of an archive: its name, declared size in bytes, and the bytes to read (None: a folder)."""
+
+    name: str
+    size: int
+    content: IO[bytes] | None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the name is that of a tar or zip archive.
+
+    >>> is_archive(Path("Task02_Heart.tar")), is_archive(Path("la_003.nii.gz"))
+    (True, False)
+    """
+    return path.name.lower().endswith(_PACKED)
+
+
+def extract(archive: Path, folder: Path, *, progress: Progress | None = None) -> None:
+    """Unpack a tar (also gz, bz2, xz) or zip archive into `folder`, which must not exist.
+
+    A single folder that holds everything is left out: what lies in it lies in `folder`. macOS's own files (._x,
+    __MACOSX, .DS_Store) are left out too. Permissions, owners and times are not taken over, and archives inside the
+    archive stay packed.
+
+    Args:
+        archive: the file; its content says what it is.
+        folder: comes into being when all is unpacked.
+        progress: called with megabytes of the archive.
+
+    Raises:
+        UsageError: `archive` is not there, or `folder` is.
+        DataError: it is no archive, damaged or encrypted; or it holds a path that leads out of its folder, a link, a
+            device, a name twice, or much more than its size suggests.
+        VesalError: the disk is full.
+    """
+    if not archive.is_file():
+        raise UsageError(f"There is no file {archive}; check the path.")
+    if folder.exists():
+        raise UsageError(f"{folder} is already there; move it away, or choose another folder.")
+    # Not random: what a killed process left is found again, and goes.
+    temporary = folder.parent / f".unpacking-{folder.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        _unpack(archive, temporary, progress)
+        inner = list(temporary.iterdir())
+        if not inner:
+            raise DataError(f"{archive} is empty; download it again.")
+        whole = inner[0] if len(inner) == 1 and inner[0].is_dir() else temporary
+        whole.rename(folder)
+    except OSError as error:
+        raise VesalError(
+            f"Cannot unpack {archive} into {folder}: {error.strerror or error}; "
+            "free some space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
+    """The parts of a member's path below its folder.
+
+    >>> safe_parts("./Task02/imagesTr/la_003.nii.gz", Path("a.tar"))
+    ('Task02', 'imagesTr', 'la_003.nii.gz')
+
+    Raises:
+        DataError: the path is absolute or leads out of the folder, on this system or another.
+    """
+    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+    absolute = name.startswith(("/", "\\"))
+    if absolute or ".." in parts or "\0" in name or re.match("[A-Za-z]:", name):
+        raise DataError(
+            f"{archive} holds {name!r}, which leads out of its folder; "
+            "nothing of it was unpacked, and it should not be trusted."
+        )
+    return tuple(parts)
+
+
+def _unpack(archive: Path, folder: Path, progress: Progress | None) -> None:
+    packed = archive.stat().st_size
+    most = max(HARMLESS, MOST_RATIO * packed)
+    total_mb = max(1, packed // 10**6)
+    taken: set[tuple[str, ...]] = set()
+    written = 0
+    with archive.open("rb") as file, _reading(archive):
+        for count, member in enumerate(_members(archive, file)):
+            if count >= MOST_MEMBERS:
+                raise DataError(
+                    f"{archive} holds more than {MOST_MEMBERS:,} files; that is no data set, and it was not unpacked."
+                )
+            parts = safe_parts(member.name, archive)
+            if not parts or parts[-1].startswith("._") or parts[-1] == ".DS_Store" or "__MACOSX" in parts:
+                continue
+            target = folder.joinpath(*parts)
+            if member.content is None:
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            if parts in taken:
+                raise DataError(
+                    f"{archive} holds {member.name!r} twice; it is damaged or made to mislead, "
+                    "and it was not unpacked."
+                )
+            taken.add(parts)
+            _room(archive, folder, written + member.size, most, member.size)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as out:
+                while chunk := member.content.read(_CHUNK):
+                    written += len(chunk)
+                    _room(archive, folder, written, most)
+                    out.write(chunk)
+                    if progress is not None:
+                        progress(min(file.tell() // 10**6, total_mb), total_mb)
+    if progress is not None:
+        progress(total_mb, total_mb)
+
+
+def _room(archive: Path, folder: Path, total: int, most: int, coming: int = 0) -> None:
+    """Refuse what fills the disk: by its size against the archive's, and by the space that is left."""
+    if total > most:
+        raise DataError(
+            f"{archive} would unpack to more than {most / 1e9:.1f} GB, over {MOST_RATIO} times its size or what is "
+            "harmless; it looks made to fill a disk and was not unpacked."
+        )
+    if coming and coming > (free := shutil.disk_usage(folder).free):
+        raise VesalError(
+            f"The disk of {folder.parent} has {free / 1e9:.1f} GB left, too little to unpack {archive}; "
+            "free some space or choose another folder."
+        )
+
+
+def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
+    # A tar of stored zips looks like a zip from its end, so the beginning is asked first.
+    if _is_tar(file):
+        with tarfile.open(fileobj=file, mode="r:*") as tar:
+            for member in tar:
+                yield _tar_member(archive, tar, member)
+            # A tar ends before its compression does, whose checksum comes last and is looked at on reading it.
+            for _ in range(_PADDING // _CHUNK):
+                if tar.fileobj is None or not tar.fileobj.read(_CHUNK):
+                    break
+        return
+    file.seek(0)
+    if not zipfile.is_zipfile(file):
+        raise DataError(f"{archive} is no tar or zip archive, or it is incomplete; download it again.")
+    with zipfile.ZipFile(file) as opened:
+        for info in opened.infolist():
+            yield from _zip_member(archive, opened, info)
+
+
+def _is_tar(file: IO[bytes]) -> bool:
+    try:
+        return tarfile.is_tarfile(file)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        return False
+    finally:
+        file.seek(0)
+
+
+def _tar_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> _Member:
+    if member.isdir():
+        return _Member(member.name, 0, None)
+    if not member.isreg():
+        raise _special(archive, member.name, "link" if member.issym() or member.islnk() else "device")
+    # Python's own filter as a second opinion, where this Python has it (3.11.4).
+    check: Any = getattr(tarfile, "data_filter", None)
+    if check is not None:
+        safe_parts(member.name, archive)
+        check(member, str(archive.parent))
+    return _Member(member.name, member.size, tar.extractfile(member))
+
+
+def _zip_member(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[_Member]:
+    if info.is_dir():
+        yield _Member(info.filename, 0, None)
+        return
+    mode = info.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        raise _special(archive, info.filename, "link" if stat.S_ISLNK(mode) else "device")
+    if info.flag_bits & 1:
+        raise DataError(f"{archive} is encrypted; unpack it yourself and name the folder instead.")
+    with opened.open(info) as content:
+        yield _Member(info.filename, info.file_size, content)
+
+
+def _special(archive: Path, name: str, kind: str) -> DataError:
+    return DataError(
+        f"{archive} holds the {kind} {name!r} where a data set has plain files; "
+        "nothing of it was unpacked, and it should not be trusted."
+    )
+
+
+@contextlib.contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Whatever a damaged archive makes the readers raise becomes one sentence."""
+    damage = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+    try:
+        yield
+    except (*damage, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{archive} is damaged or incomplete ({error}); download it again.") from error
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise DataError(
+            f"{archive} holds a file and a folder of one name; it is damaged, and it was not unpacked."
+        ) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # gzip and bz2 say so of damaged streams.
+        raise DataError(f"{archive} is damaged or incomplete ({error}); download it again.") from error

@@ -1,0 +1,228 @@
+"""Fetch: official data sets by name, downloaded or from a file at hand, unpacked and looked at."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vesal.data.archives import extract
+from vesal.data.dataset import Dataset
+from vesal.data.download import (
+    ARCHIVES,
+    REGISTERED,
+    WAITS_S,
+    Archive,
+    Options,
+    Registered,
+    download,
+    md5_of,
+)
+from vesal.data.finding import the_dataset
+from vesal.data.layouts import load_dataset
+from vesal.errors import DataError, UsageError, VesalError, unknown_name
+from vesal.parallel import Progress
+
+#: Makes a progress callback for a named stage of the work.
+Stage = Callable[[str], Progress | None]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A data set on the disk.
+
+    Attributes:
+        name: a key of ARCHIVES or REGISTERED.
+        folder: the data set's own folder, for `vesal train`.
+        cases: how many labelled scans it has.
+        fresh: whether it was fetched now; False where it was there already.
+        licence: under which it may be used.
+        citation: what to cite.
+    """
+
+    name: str
+    folder: Path
+    cases: int
+    fresh: bool
+    licence: str
+    citation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return vars(self) | {"folder": str(self.folder)}
+
+    def text(self) -> str:
+        """What is there, and how it may be used."""
+        there = "" if self.fresh else " (already there)"
+        return (
+            f"{self.cases} labelled scans in {self.folder}{there}\n"
+            f"Licence: {self.licence}. Cite: {self.citation}."
+        )
+
+
+def fetch(
+    name: str,
+    out: Path,
+    *,
+    source: Path | None = None,
+    keep: bool = False,
+    stage: Stage | None = None,
+    tell: Callable[[str], None] = print,
+) -> Fetched:
+    """Get a data set by name into a folder of its own in `out`.
+
+    What is there already and whole is not fetched again. An interrupted download goes on where it broke off.
+
+    Args:
+        name: a key of ARCHIVES or REGISTERED.
+        out: where its folder comes to lie.
+        source: an archive at hand, in place of a download; it stays.
+        keep: keep the downloaded archive beside the folder.
+        stage: shows progress; tell: takes one-line messages.
+
+    Raises:
+        UsageError: no such name; a name that needs a registration, without `source`; a place that is in use.
+        DataError: the archive is not what was published, is unsafe, or holds no complete data set.
+        VesalError: the download failed or was stopped; what has arrived is kept.
+    """
+    known: Archive | Registered | None = ARCHIVES.get(name) or REGISTERED.get(name)
+    if known is None:
+        raise unknown_name("data set", name, (*ARCHIVES, *REGISTERED))
+    stage = stage or (lambda _: None)
+    folder = out / known.folder
+    if folder.exists():
+        return _fetched(name, known, _whole(folder), fresh=False)
+    if source is None and isinstance(known, Registered):
+        raise UsageError(_how_to_register(name, known))
+    archive = source or out / f"{known.folder}.tar"
+    if source is None and isinstance(known, Archive):
+        _download(known, archive, stage, tell)
+    elif source is not None and isinstance(known, Archive):
+        _compare(known, source, tell)
+    dataset = _unpack(archive, folder, known, stage, tell)
+    if source is None and not keep:
+        archive.unlink()
+    return _fetched(name, known, dataset, fresh=True)
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every data set: name, what it holds, size, licence, and where to register if one must."""
+    open_ones = [
+        {
+            "name": name,
+            "about": archive.about,
+            "megabytes": archive.megabytes,
+            "licence": archive.licence,
+            "register": None,
+        }
+        for name, archive in ARCHIVES.items()
+    ]
+    return open_ones + [
+        {
+            "name": name,
+            "about": entry.about,
+            "megabytes": None,
+            "licence": entry.licence,
+            "register": entry.page,
+        }
+        for name, entry in REGISTERED.items()
+    ]
+
+
+def listing_text() -> str:
+    """The same, as a table."""
+    rows = []
+    for entry in listing():
+        megabytes = entry["megabytes"]
+        size = "register" if megabytes is None else f"{megabytes} MB"
+        if megabytes is not None and megabytes >= 1000:
+            size = f"{megabytes / 1000:.1f} GB"
+        rows.append(f"{entry['name']:16} {size:>8}  {entry['licence']:18} {entry['about']}")
+    return "\n".join(rows)
+
+
+def _download(known: Archive, target: Path, stage: Stage, tell: Callable[[str], None]) -> None:
+    if target.exists():
+        if md5_of(target) == known.md5:
+            return
+        raise UsageError(
+            f"{target} is there but is not the published archive (its checksum differs); move it away."
+        )
+    tell(f"Downloading {known.url}")
+    # Scans do not shrink in a tar: unpacked, it needs its own size again.
+    options = Options(stage("Downloading (MB)"), tell, WAITS_S, spare=known.megabytes * 10**6)
+    try:
+        download(known.url, target, known.md5, options)
+    except KeyboardInterrupt:
+        raise VesalError(
+            f"Stopped; what has arrived is in {target}.part, and the same command goes on from there."
+        ) from None
+
+
+def _compare(known: Archive, source: Path, tell: Callable[[str], None]) -> None:
+    if not source.is_file():
+        raise UsageError(f"There is no file {source}; check the path.")
+    if (found := md5_of(source)) != known.md5:
+        tell(
+            f"{source} has the checksum {found}, not the published {known.md5}: it was packed by someone else."
+        )
+
+
+def _unpack(
+    archive: Path, folder: Path, known: Archive | Registered, stage: Stage, tell: Callable[[str], None]
+) -> Dataset:
+    """Unpack and look before the folder gets its name, so that a folder of that name is a data set."""
+    waiting = folder.with_name(f".checking-{folder.name}")
+    shutil.rmtree(waiting, ignore_errors=True)
+    try:
+        extract(archive, waiting, progress=stage("Unpacking (MB)"))
+        dataset = _whole(waiting)
+        if isinstance(known, Registered):
+            _verify(known, dataset, tell)
+        waiting.rename(folder)
+    except DataError as error:
+        # What was unpacked is gone when the message is read.
+        raise DataError(str(error).replace(str(waiting.absolute()), str(archive))) from error
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+    return _whole(folder)
+
+
+def _whole(folder: Path) -> Dataset:
+    """The data set in a folder, if none of its files is missing."""
+    dataset = load_dataset(the_dataset(folder.absolute()))
+    files = [path for case in dataset.cases for path in (*case.images, case.label) if path is not None]
+    missing = [path for path in files if not path.exists()]
+    if missing or not files:
+        such = f", such as {missing[0]}" if missing else ""
+        raise DataError(
+            f"{folder.absolute()} is not whole: {len(missing)} of its {len(files)} files are missing{such}; "
+            "move it away and fetch the data set again."
+        )
+    return dataset
+
+
+def _verify(known: Registered, dataset: Dataset, tell: Callable[[str], None]) -> None:
+    """Say where a data set is not the whole one that its name promises."""
+    if dataset.layout != known.layout:
+        raise DataError(
+            f"{dataset.root} was read as '{dataset.layout}' where '{known.layout}' was expected; "
+            f"take {known.file} from {known.page}."
+        )
+    for orphan in dataset.orphans[:5]:
+        tell(f"{orphan.path.name} has no partner: the {orphan.missing} is missing.")
+    if len(dataset.cases) != known.cases:
+        tell(f"It holds {len(dataset.cases)} labelled scans where the whole one has {known.cases}.")
+
+
+def _fetched(name: str, known: Archive | Registered, dataset: Dataset, *, fresh: bool) -> Fetched:
+    return Fetched(name, dataset.root, len(dataset.cases), fresh, known.licence, known.citation)
+
+
+def _how_to_register(name: str, known: Registered) -> str:
+    return (
+        f"{name} is given to registered users only: register at {known.page}, download {known.file} there, and run "
+        f"vesal fetch {name} --from FILE (.zip or .tar)."
+    )
