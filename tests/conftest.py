@@ -13,6 +13,7 @@ from vesal.data.fingerprint import fingerprint
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan, Stage
 from vesal.data.planner import make_plan
+from vesal.data.settings import PlanSettings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,7 +63,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_plan(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plan for them that trains a step in a few milliseconds."""
     dataset = load_dataset(tiny_data)
-    plan = make_plan(fingerprint(dataset), dataset.labels, patch=(16, 16, 16), batch=2)
+    plan = make_plan(fingerprint(dataset), dataset.labels, PlanSettings(patch=(16, 16, 16), batch=2))
     stages = [
         Stage(features=features, kernel=(3, 3, 3), stride=(step,) * 3)
         for features, step in ((4, 1), (8, 2), (8, 2))

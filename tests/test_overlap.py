@@ -24,6 +24,7 @@ def test_ratios_follow_from_the_counts():
     assert counts.iou == pytest.approx(6 / 12)
     assert counts.precision == pytest.approx(6 / 8)
     assert counts.recall == pytest.approx(6 / 10)
+    assert counts.accuracy == pytest.approx(94 / 100)
     assert (counts.predicted, counts.actual) == (8, 10)
 
 

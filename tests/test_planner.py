@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from vesal.data import fitting
 from vesal.data.cost import Network
@@ -14,6 +15,7 @@ from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Failure, Finge
 from vesal.data.labels import LabelSet
 from vesal.data.plan import Plan
 from vesal.data.planner import count_activations, count_operations, count_parameters, make_plan
+from vesal.data.settings import PlanSettings
 from vesal.data.topology import make_stages, rounded_up, strides_and_kernels
 from vesal.errors import DataError, UsageError
 
@@ -179,10 +181,10 @@ def test_few_thick_slices_are_planned_in_2d_and_many_in_3d() -> None:
 
 
 def test_the_dimension_that_is_asked_for_is_taken() -> None:
-    assert make_plan(SHORT_AXIS, LABELS, dimension=3).dimension == 3
-    plan = make_plan(HEART, LABELS, dimension=2)
+    assert make_plan(SHORT_AXIS, LABELS, PlanSettings(dimension=3)).dimension == 3
+    plan = make_plan(HEART, LABELS, PlanSettings(dimension=2))
     assert (plan.dimension, plan.slice_axis) == (2, 2)
-    sagittal = make_plan(prints((24, 256, 256), (4.0, 1.0, 1.0)), LABELS, dimension=2)
+    sagittal = make_plan(prints((24, 256, 256), (4.0, 1.0, 1.0)), LABELS, PlanSettings(dimension=2))
     assert (sagittal.slice_axis, sagittal.spacing_mm) == (0, (1.0, 1.0))
 
 
@@ -225,16 +227,22 @@ def test_scans_that_are_mostly_empty_are_scored_over_their_nonzero_voxels(crop, 
 
 
 def test_what_is_asked_for_is_taken_and_told() -> None:
-    plan = make_plan(HEART, LABELS, budget_s=600, spacing_mm=(2, 2, 2), patch=(60, 60, 60), batch=3)
+    plan = make_plan(
+        HEART, LABELS, PlanSettings(spacing_mm=(2, 2, 2), patch=(60, 60, 60), batch=3), budget_s=600
+    )
     assert (plan.spacing_mm, plan.batch) == ((2.0, 2.0, 2.0), 3)
     assert plan.patch == (64, 64, 64)  # in multiples of the strides, never less than asked
     assert any("as asked" in reason for reason in plan.reasons)
-    assert make_plan(HEART, LABELS, budget_s=600, patch=(64, 64, 64)).spacing_mm == (1.25, 1.25, 1.37)
+    assert make_plan(HEART, LABELS, PlanSettings(patch=(64, 64, 64)), budget_s=600).spacing_mm == (
+        1.25,
+        1.25,
+        1.37,
+    )
 
 
 def test_more_memory_gives_larger_patches() -> None:
-    small = make_plan(ABDOMEN, LABELS, device="cuda", memory_gb=4)
-    large = make_plan(ABDOMEN, LABELS, device="cuda", memory_gb=24)
+    small = make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=4), device="cuda")
+    large = make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=24), device="cuda")
     assert math.prod(small.patch) < math.prod(large.patch)
 
 
@@ -252,16 +260,40 @@ def test_a_cpu_without_a_budget_is_planned_for_an_hour() -> None:
         ({"device": "tpu"}, "cpu, cuda, mps"),
         ({"budget_s": 0}, "budget"),
         ({"budget_s": math.nan}, "budget"),
-        ({"memory_gb": -1}, "memory"),
-        ({"dimension": 4}, "2 or 3"),
-        ({"spacing_mm": (1, 1)}, "3 positive numbers"),
-        ({"patch": (8, 8, 0)}, "3 positive numbers"),
-        ({"batch": 0}, "batch"),
+        ({"settings": PlanSettings(spacing_mm=(1, 1))}, "3 positive numbers"),
+        ({"settings": PlanSettings(patch=(8, 8))}, "3 positive numbers"),
+        ({"settings": PlanSettings(heads=40)}, "40 resolutions with a loss do not fit"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         make_plan(HIPPOCAMPUS, LABELS, **settings)
+
+
+@pytest.mark.parametrize(
+    "wish", [{"memory_gb": -1}, {"dimension": 4}, {"patch": (8, 8, 0)}, {"batch": 0}, {"width": 0}]
+)
+def test_wishes_out_of_range_are_refused_where_they_are_made(wish: dict) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wish))):
+        PlanSettings(**wish)
+
+
+def test_a_named_network_is_planned_as_it_was_drawn() -> None:
+    asked = PlanSettings(
+        features=(16, 32, 64), patch=(60, 64, 30), convolutions=3, norm="batch", activation="prelu",
+        pooling=True, bias=True, normalisation={"scheme": "minmax"}, foreground_channel=True, sigmoid=True,
+    )  # fmt: skip
+    plan = make_plan(HEART, LABELS, asked, budget_s=20 * MINUTES)
+    assert [stage.features for stage in plan.stages] == [16, 32, 64]
+    assert {stage.convolutions for stage in plan.stages} == {3}
+    assert plan.total_stride == (4, 4, 4)
+    assert plan.patch == (60, 64, 32)
+    assert (plan.norm, plan.activation, plan.pooling, plan.bias) == ("batch", "prelu", True, True)
+    assert [how.scheme for how in plan.normalisation] == ["minmax"]
+    assert plan.inputs == 2
+    assert plan.labels.outputs == len(LABELS.labels)
+    half = make_plan(HEART, LABELS, asked.model_copy(update={"width": 0.5}))
+    assert [stage.features for stage in half.stages] == [8, 16, 32]
 
 
 def test_a_data_set_that_cannot_be_planned_is_told() -> None:
@@ -276,7 +308,7 @@ def test_a_data_set_that_cannot_be_planned_is_told() -> None:
     with pytest.raises(DataError, match="case_0 is 1 where the data set declares 2"):
         make_plan(HEART.model_copy(update={"channels": ("T1", "T2")}), LABELS)
     with pytest.raises(UsageError, match="2D"):
-        make_plan(PHOTOS, LABELS, dimension=3)
+        make_plan(PHOTOS, LABELS, PlanSettings(dimension=3))
 
 
 # --- the arithmetic --------------------------------------------------------------------------------------
@@ -293,7 +325,7 @@ def test_parameters_and_activations_are_those_of_the_real_network(kind: str, pat
     from vesal.nn.zoo import build_network
 
     device = "cuda" if kind == "prostate" else "cpu"
-    plan = make_plan(KINDS[kind], LABELS, device=device, patch=patch)
+    plan = make_plan(KINDS[kind], LABELS, PlanSettings(patch=patch), device=device)
     network = build_network(name, plan)
     assert count_parameters(plan, name) == sum(weights.numel() for weights in network.parameters())
 

@@ -19,7 +19,7 @@ class Answers:
         self.labels = labels
         self._maps = iter(maps)
 
-    def windows(self) -> None:
+    def windows(self, *, overlap: float = 0.5) -> None:
         return None
 
     def logits(self, _image: np.ndarray, _windows: None) -> np.ndarray:

@@ -43,9 +43,12 @@ def _global(
 
 for _verb in (
     training.demo,
+    data.fetch,
     data.phantom,
     data.inspect,
     data.plan,
+    training.networks,
+    training.overfit,
     training.train,
     results.predict,
     results.evaluate,

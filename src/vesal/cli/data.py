@@ -1,4 +1,4 @@
-"""Verbs about data: phantom, inspect, plan."""
+"""Verbs about data: fetch, phantom, inspect, plan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,34 @@ from typing import Annotated
 
 import typer
 
-from vesal.cli.options import Data, Device, Json, Layout
-from vesal.cli.output import finish, stages
+from vesal.cli.options import Data, Device, Json, Layout, Recipe, Settings
+from vesal.cli.output import finish, stages, teller
+
+
+def fetch(
+    name: Annotated[
+        str | None, typer.Argument(help="msd-heart, msd-lung, ...; without a name, all are listed.")
+    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Where the data set's folder shall lie.")] = Path(
+        "."
+    ),
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Unpack this downloaded .tar or .zip instead.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the downloaded archive.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List names, sizes and licences.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Get an official data set: checksum, resume, safe unpacking."""
+    from vesal.workflow.fetch import fetch as fetch_dataset
+    from vesal.workflow.fetch import listing, listing_text
+
+    if name is None or listed:
+        finish(json_output, {"datasets": listing()}, listing_text())
+        return
+    with stages(json_output) as stage:
+        fetched = fetch_dataset(name, out, source=source, keep=keep, stage=stage, tell=teller(json_output))
+    finish(json_output, fetched.to_dict(), fetched.text())
 
 
 def phantom(
@@ -52,27 +78,32 @@ def inspect(
 
 def plan(
     data: Data,
+    recipe: Recipe = "auto",
     budget: Annotated[str | None, typer.Option("--budget", help="Time to train, such as 20m.")] = None,
     device: Device = "auto",
     layout: Layout = "auto",
     dimension: Annotated[int | None, typer.Option("--dimension", help="2 or 3.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the plan to this JSON file.")] = None,
+    settings: Settings = None,
     json_output: Json = False,
 ) -> None:
     """Tell what would be trained, and why."""
     from vesal.nn.device import resolve_device
-    from vesal.train.recipe import parse_duration
+    from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
     from vesal.workflow.plan import plan_run, plan_text
 
+    overrides = parse_overrides(settings or [])
+    chosen = {
+        "budget_s": None if budget is None else parse_duration(budget),
+        "plan.dimension": dimension,
+    }
+    config = load_recipe(
+        recipe, overrides | {name: value for name, value in chosen.items() if value is not None}
+    )
     with stages(json_output) as stage:
         made = plan_run(
-            data,
-            layout=layout,
-            budget_s=None if budget is None else parse_duration(budget),
-            device=resolve_device(device).type,
-            dimension=dimension,
-            progress=stage("Reading"),
+            data, config, layout=layout, device=resolve_device(device).type, progress=stage("Reading")
         )
     if out is not None:
         made.save(out)
-    finish(json_output, made.model_dump(mode="json"), plan_text(made))
+    finish(json_output, made.model_dump(mode="json"), plan_text(made, config.network))

@@ -18,3 +18,6 @@ Tta = Annotated[bool, typer.Option("--tta", help="Average over mirrored copies: 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Replace a field of the recipe: key=value.")
 ]
+Recipe = Annotated[
+    str, typer.Option("--recipe", help="Recipe by name, or a YAML file; vesal networks lists them.")
+]

@@ -1,4 +1,4 @@
-"""Verbs that train: demo, train."""
+"""Verbs that train: demo, train, overfit, networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vesal.cli.options import Data, Device, Json, Layout, Out, Settings, Tta
+from vesal.cli.options import Data, Device, Json, Layout, Out, Recipe, Settings, Tta
 from vesal.cli.output import finish, stages, teller
 from vesal.errors import UsageError
 
@@ -35,7 +35,7 @@ def demo(
 def train(
     data: Data,
     out: Out,
-    recipe: Annotated[str, typer.Option("--recipe", help="Name of a recipe, or a YAML file.")] = "auto",
+    recipe: Recipe = "auto",
     fold: Annotated[
         str | None,
         typer.Option("--fold", help="A fold's number, or all; without it, no case is held out."),
@@ -75,6 +75,7 @@ def train(
         "deterministic": deterministic or None,
         "fold": _fold(fold),
         "tta": tta or None,
+        "plan.dimension": dimension,
     }
     overrides |= {name: value for name, value in chosen.items() if value is not None}
     request = TrainRequest(
@@ -83,7 +84,6 @@ def train(
         layout=layout,
         recipe=recipe,
         overrides=overrides,
-        plan={} if dimension is None else {"dimension": dimension},
         plan_file=plan,
         folds_file=folds,
         device=device,
@@ -94,6 +94,51 @@ def train(
     with stages(json_output) as stage:
         result = train_run(request, stage, teller(json_output))
     finish(json_output, result.to_dict(), result.text())
+
+
+def overfit(
+    data: Data,
+    out: Out = Path("overfit"),
+    cases: Annotated[int, typer.Option("--cases", min=1, help="How many cases to learn by heart.")] = 4,
+    recipe: Recipe = "auto",
+    budget: Annotated[str | None, typer.Option("--budget", help="Time to try.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Steps instead of a budget.")] = None,
+    device: Device = "auto",
+    layout: Layout = "auto",
+    settings: Settings = None,
+    json_output: Json = False,
+) -> None:
+    """Learn a few cases by heart to Dice 0.95, or tell what is wrong."""
+    from vesal.train.recipe import parse_duration, parse_overrides
+    from vesal.workflow.overfit import OverfitRequest, overfit_run
+
+    overrides: dict[str, Any] = parse_overrides(settings or [])
+    if steps is None:
+        overrides["budget_s"] = parse_duration(budget or "5m")
+    elif budget is None:
+        overrides["steps"] = steps
+    else:
+        raise UsageError("--budget and --steps both set the length; choose one.")
+    request = OverfitRequest(data, out, cases, layout, recipe, overrides, device, json_output)
+    with stages(json_output) as stage:
+        result = overfit_run(request, stage, teller(json_output))
+    finish(json_output, result.to_dict(), result.text())
+    if not result.reached:
+        raise typer.Exit(1)
+
+
+def networks(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Count for these scans, not for each recipe's own.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """List recipes: network, dimension, parameters."""
+    from vesal.workflow.networks import list_networks, networks_json, networks_text
+
+    with stages(json_output) as stage:
+        rows = list_networks(data, progress=stage("Reading"))
+    finish(json_output, networks_json(rows), networks_text(rows))
 
 
 def _fold(text: str | None) -> Any:

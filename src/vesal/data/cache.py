@@ -198,6 +198,7 @@ class Cache:
 def _plan_key(plan: Plan) -> bytes:
     fields = {
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
+        "foreground_channel",
     }  # fmt: skip
     told = plan.model_dump(mode="json", include=fields)
     told["values"] = [label.value for label in plan.labels.labels]

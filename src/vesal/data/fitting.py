@@ -59,7 +59,7 @@ _MOST_SLICES = 8
 _DATASET_SHARE = 0.05
 
 #: Heads of the narrow network: one auxiliary output helps, more cost time.
-_NARROW_HEADS = 2
+NARROW_HEADS = 2
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Shape:
         """The network for patches of `size`, enlarged to a multiple of its strides."""
         stages = make_stages(size, spacing_mm, wide=self.wide)
         heads = max(1, len(stages) - 2)
-        heads = heads if self.wide else min(heads, _NARROW_HEADS)
+        heads = heads if self.wide else min(heads, NARROW_HEADS)
         return Network(stages, self.channels, self.outputs, heads, rounded_up(size, stages))
 
 

@@ -131,6 +131,17 @@ class LabelSet(BaseModel):
             pairs=left_right_pairs([label.name for label in labels]) if pairs is None else tuple(pairs),
         )
 
+    def as_regions(self) -> LabelSet:
+        """The same labels, each a region of its own, so that a network puts out one sigmoid a label.
+
+        >>> LabelSet.from_values({"atrium": 1}).as_regions().outputs
+        1
+        """
+        if self.regions:
+            return self
+        regions = tuple(Region(name=name, members=(name,)) for name in self.names)
+        return self.model_copy(update={"regions": regions})
+
     # --- asked -----------------------------------------------------------------------------------------
 
     @property

@@ -75,7 +75,9 @@ class PatchSampler:
         self._cases = tuple(cases)
         # In prepared axes: a patch of a 2D plan is one slice thick.
         self._window = (1, *patch)[-3:]
+        self._labels = plan.labels
         self._flat = plan.dimension == 2
+        self._epoch = sum(case.placement.shape[0] for case in cases) if self._flat else len(cases)
         self._batch = batch
         self._foreground_share = foreground_share
         self._seed = seed
@@ -87,8 +89,8 @@ class PatchSampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in which every case comes up once, rounded up."""
-        return -(-len(self._cases) // self._batch)
+        """Batches in which every case, or in a 2D plan of volumes as many slices as there are, come up; rounded up."""
+        return -(-self._epoch // self._batch)
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """The batch of a step, from 0: image (N, C, *patch) float32 and label (N, *patch) contiguous uint8."""
@@ -99,6 +101,14 @@ class PatchSampler:
             labels.append(label)
         image, label = np.stack(images), np.stack(labels)
         return (image[:, :, 0], label[:, 0]) if self._flat else (image, label)
+
+    def annotated(self, step: int) -> NDArray[np.bool_] | None:
+        """(N, classes): which classes were looked for in the case of each item; None where all were in all."""
+        cases = [self.case_of(item) for item in range(step * self._batch, (step + 1) * self._batch)]
+        if all(case.annotated is None for case in cases):
+            return None
+        judged = [self._labels.judged(case.annotated) for case in cases]
+        return np.array([[name in known for name in self._labels.classes] for known in judged])
 
     def case_of(self, item: int) -> PreparedCase:
         """The case of the item-th patch (step * batch size + place in the batch)."""

@@ -17,6 +17,7 @@ from vesal.data.fitting import (
     CLASS_VOXELS,
     COVERAGE,
     CPU_BUDGET_S,
+    NARROW_HEADS,
     Extent,
     Fit,
     Limits,
@@ -27,6 +28,8 @@ from vesal.data.fitting import (
 from vesal.data.labels import LabelSet
 from vesal.data.placement import in_order
 from vesal.data.plan import Normalisation, Plan
+from vesal.data.settings import PlanSettings
+from vesal.data.topology import named_stages, rounded_up
 from vesal.errors import DataError, UsageError
 
 #: An axis this many times coarser than the next makes the data anisotropic (nnU-Net).
@@ -49,56 +52,48 @@ SCHEMES = {"ct": "ct", "nonorm": "none", "rescale_to_0_1": "minmax", "rgb_to_0_1
 def make_plan(
     fingerprint: Fingerprint,
     labels: LabelSet,
+    settings: PlanSettings | None = None,
     *,
     budget_s: float | None = None,
     device: str = "cpu",
-    memory_gb: float | None = None,
-    dimension: int | None = None,
-    spacing_mm: Sequence[float] | None = None,
-    patch: Sequence[int] | None = None,
-    batch: int | None = None,
 ) -> Plan:
     """Plan network and preparation for a data set.
 
     Args:
         fingerprint: of one or more readable cases.
         labels: what is predicted.
+        settings: what a person wants, against the rules.
         budget_s: training time in seconds. Without it a CPU plan is made for an hour, a GPU plan is nnU-Net's.
         device: cpu, cuda (cuda:1) or mps.
-        memory_gb: for network and activations; 8 without it.
-        dimension: 2 or 3, against the rule.
-        spacing_mm: along the network's axes, against the rule.
-        patch: along the network's axes; enlarged to a multiple of the strides.
-        batch: items in a step.
 
     Raises:
         DataError: no readable case, or cases that differ in channels or dimension.
         UsageError: a setting that makes no sense.
     """
+    asked = settings or PlanSettings()
     cases = _check_cases(fingerprint)
     reasons: list[str] = []
-    frame = _choose_frame(cases, dimension, reasons)
-    limits = Limits.of(device, frame.dimension, budget_s, memory_gb)
-    _check_settings(frame, spacing_mm, patch, batch)
+    frame = _choose_frame(cases, asked.dimension, reasons)
+    _check_axes(frame, asked)
+    limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb)
+    if asked.sigmoid:
+        labels = labels.as_regions()
     extent = frame.extent(cases)
-    wanted = _choose_spacing(frame, cases, reasons) if spacing_mm is None else tuple(map(float, spacing_mm))
+    wanted = _choose_spacing(frame, cases, reasons) if asked.spacing_mm is None else asked.spacing_mm
     reasons.append(_told_limits(limits, budget_s))
-    shape = Shape(len(fingerprint.channels), labels.outputs)
-    # Who gives a spacing or a patch keeps it: the spacing is then not coarsened to suit the time.
-    found = best_fit(extent, wanted, shape, limits, coarsen=spacing_mm is None and patch is None)
+    shape = Shape(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
+    # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
+    free = asked.spacing_mm is None and asked.patch is None and asked.features is None
+    found = best_fit(extent, wanted, shape, limits, coarsen=free)
     reasons += _told_fit(found, wanted, extent)
-    network = found.network
-    if patch is not None:
-        network = replace(shape, wide=found.wide).network(patch, found.spacing_mm)
-        reasons.append(
-            f"Patch {_times(network.patch)}: as asked ({_times(patch)}), in multiples of the strides."
-        )
+    network = _as_asked(found, shape, asked, reasons)
+    batch = asked.batch
     if batch is None:
         batch = batch_size(network, extent.voxels(found.spacing_mm), limits)
         reasons.append(_told_batch(batch, network, limits))
     native = np.median(frame.spacings(cases), axis=0)
     coarsening = max(new / old for new, old in zip(found.spacing_mm, native, strict=True))
-    reasons.append(_told_topology(network, found.wide))
+    reasons.append(_told_topology(network, "as asked" if asked.features else _WIDTHS[found.wide]))
     return Plan(
         dimension=frame.dimension,
         slice_axis=frame.slice_axis,
@@ -107,14 +102,51 @@ def make_plan(
         batch=batch,
         stages=network.stages,
         heads=network.heads,
-        normalisation=_choose_normalisation(fingerprint, reasons),
+        norm=asked.norm or "instance",
+        activation=asked.activation or "leaky_relu",
+        pooling=asked.pooling,
+        bias=asked.bias,
+        normalisation=_choose_normalisation(fingerprint, asked.normalisation, reasons),
         image_order=1 if coarsening > _LINEAR_FROM else 3,
         mirror_axes=tuple(range(frame.dimension)),
         channels=fingerprint.channels,
+        foreground_channel=asked.foreground_channel,
         labels=labels,
         median_shape=extent.median(found.spacing_mm),
         reasons=(*reasons, _told_mirror(labels)),
     )
+
+
+def _as_asked(found: Fit, shape: Shape, asked: PlanSettings, reasons: list[str]) -> Network:
+    """The fitted network, or the one whose patch and features were asked for."""
+    patch = found.network.patch if asked.patch is None else asked.patch
+    network = found.network
+    if asked.features is not None:
+        stages = named_stages(asked.features, patch)
+        heads = asked.heads or min(max(1, len(stages) - 2), NARROW_HEADS)
+        network = replace(network, stages=stages, heads=heads, patch=rounded_up(patch, stages))
+    elif asked.patch is not None:
+        network = replace(shape, wide=found.wide).network(patch, found.spacing_mm)
+    if asked.patch is not None:
+        reasons.append(
+            f"Patch {_times(network.patch)}: as asked ({_times(patch)}), in multiples of the strides."
+        )
+    stages = tuple(
+        stage.model_copy(
+            update={
+                "features": max(1, round(stage.features * asked.width)),
+                "convolutions": asked.convolutions or stage.convolutions,
+            }
+        )
+        for stage in network.stages
+    )
+    most = max(1, len(stages) - 1)
+    if asked.heads is not None and asked.heads > most:
+        raise UsageError(
+            f"{asked.heads} resolutions with a loss do not fit {len(stages)} stages; ask for {most} at most "
+            "(plan.heads)."
+        )
+    return replace(network, stages=stages, heads=asked.heads or network.heads)
 
 
 def count_parameters(plan: Plan, network: str = "unet") -> int:
@@ -233,7 +265,12 @@ def _choose_spacing(frame: _Frame, cases: Sequence[CaseRecord], reasons: list[st
 # --- intensities -----------------------------------------------------------------------------------------
 
 
-def _choose_normalisation(fingerprint: Fingerprint, reasons: list[str]) -> tuple[Normalisation, ...]:
+def _choose_normalisation(
+    fingerprint: Fingerprint, asked: Normalisation | None, reasons: list[str]
+) -> tuple[Normalisation, ...]:
+    if asked is not None:
+        reasons.append(f"Intensities by {asked.scheme}, as asked.")
+        return (asked,) * len(fingerprint.channels)
     kept = [math.prod(case.crop_shape) / math.prod(case.ras_shape) for case in fingerprint.cases]
     share = float(np.median(kept))
     default = Normalisation(scheme="zscore_nonzero" if share < MASKED_BELOW else "zscore")
@@ -287,16 +324,12 @@ def _check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
     return cases
 
 
-def _check_settings(
-    frame: _Frame, spacing_mm: Sequence[float] | None, patch: Sequence[int] | None, batch: int | None
-) -> None:
-    for name, values in (("spacing", spacing_mm), ("patch", patch)):
-        if values is not None and (len(values) != frame.dimension or not min(values) > 0):
+def _check_axes(frame: _Frame, asked: PlanSettings) -> None:
+    for name, values in (("spacing", asked.spacing_mm), ("patch", asked.patch)):
+        if values is not None and len(values) != frame.dimension:
             raise UsageError(
                 f"The {name} {tuple(values)} needs {frame.dimension} positive numbers, one an axis."
             )
-    if batch is not None and batch < 1:
-        raise UsageError(f"The batch is {batch}; it needs at least 1 item.")
 
 
 # --- reasons ---------------------------------------------------------------------------------------------
@@ -344,12 +377,14 @@ def _told_batch(batch: int, network: Network, limits: Limits) -> str:
     return f"Batch {batch}: {why}; about {memory:.2g} GB of activations and weights."
 
 
-def _told_topology(network: Network, wide: bool) -> str:
+_WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and loses little"}
+
+
+def _told_topology(network: Network, why: str) -> str:
     features = " ".join(str(stage.features) for stage in network.stages)
-    why = "nnU-Net's" if wide else "a narrow first stage costs a quarter and loses little"
     return (
         f"{len(network.stages)} stages of {features} features ({why}), "
-        f"{network.parameters / 1e6:.2g} million parameters; axes are halved while they have 8 voxels; "
+        f"{network.parameters / 1e6:.2g} million parameters as a plain U-Net; "
         f"{network.heads} resolutions get a loss."
     )
 

@@ -36,7 +36,7 @@ class Prepared:
     """Network input and the way back.
 
     Attributes:
-        image: (C, *placement.shape) float32.
+        image: (plan.inputs, *placement.shape) float32; a foreground channel comes last.
         label: *placement.shape uint8, contiguous; None where none was given.
         placement: where it lies in the source.
         outside: labelled voxels of the source that the crop left out: they cannot be learned or predicted.
@@ -62,11 +62,15 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepar
     _check_image(volume, plan)
     placement = _place(volume, plan)
     image = np.array(placement.cut(volume.array), dtype=np.float32, order="C")
+    foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     for channel, how in zip(image, plan.normalisation, strict=True):
         _check_finite(channel)
         normalise(channel, how)
     if placement.shape != placement.crop_shape:
         image = resize(image, placement.shape, plan.image_order)
+    if foreground is not None:
+        resized = resize_label(foreground, placement.shape, 0)
+        image = np.concatenate([image, resized[None].astype(np.float32)])
     image = np.ascontiguousarray(image.astype(stored_type(plan)), dtype=np.float32)
     if label is None:
         return Prepared(image, None, placement)
@@ -109,7 +113,7 @@ def prepare_dataset(
         work = partial(_prepare_case, plan=plan, cache=cache)
         if workers is None:
             scans = [case.images[0] for case in cases]
-            workers = scan_workers(scans, channels=len(plan.channels), spacing_mm=plan.spacing_mm)
+            workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
         found = list(map_in_order(work, cases, workers=workers, progress=progress))
     ready = [result for result in found if isinstance(result, PreparedCase)]
     return ready, [result for result in found if isinstance(result, Failure)]

@@ -87,3 +87,20 @@ def rounded_up(patch: Sequence[int], stages: Sequence[Stage]) -> tuple[int, ...]
     for stage in stages:
         total = [product * step for product, step in zip(total, stage.stride, strict=True)]
     return tuple(-(-size // step) * step for size, step in zip(patch, total, strict=True))
+
+
+def named_stages(features: Sequence[int], patch: Sequence[int]) -> tuple[Stage, ...]:
+    """Stages of the features that somebody named, with kernels of 3, each at half the size of the one before.
+
+    An axis is halved as long as two voxels of the patch are left, which an instance norm needs.
+
+    >>> [stage.stride for stage in named_stages((16, 32, 64), (64, 6))]
+    [(1, 1), (2, 2), (2, 1)]
+    """
+    size = list(patch)
+    stages = []
+    for depth, count in enumerate(features):
+        stride = tuple(2 if depth and length >= 4 else 1 for length in size)
+        size = [-(-length // step) for length, step in zip(size, stride, strict=True)]
+        stages.append(Stage(features=count, kernel=(3,) * len(size), stride=stride))
+    return tuple(stages)

@@ -35,6 +35,7 @@ METRICS = {
     "iou": Metric("IoU", "", 3),
     "precision": Metric("Precision", "", 3),
     "recall": Metric("Recall", "", 3),
+    "accuracy": Metric("Accuracy", "", 4),
     "nsd": Metric("NSD", "", 3),
     "boundary_dice": Metric("Boundary Dice", "", 3),
     "hd95_mm": Metric("HD95", "mm", 2),
@@ -51,6 +52,7 @@ class ClassScore(BaseModel):
         case: the case's id.
         class_name: a label's or a region's name; 'class' in files.
         dice, iou, precision, recall: in [0, 1].
+        accuracy: share of voxels told right, in [0, 1]; None in scores that an older version wrote.
         nsd: normalised surface Dice at the scores' tolerance, in [0, 1].
         boundary_dice: NSD at tolerance 0.
         hd95_mm, assd_mm: 95th percentile Hausdorff and average symmetric surface distance.
@@ -68,6 +70,7 @@ class ClassScore(BaseModel):
     iou: float | None
     precision: float | None
     recall: float | None
+    accuracy: float | None = None
     nsd: float | None
     boundary_dice: float | None
     hd95_mm: float | None
@@ -185,6 +188,7 @@ def _class_score(
         iou=counts.iou,
         precision=counts.precision,
         recall=counts.recall,
+        accuracy=None if empty == "both" else counts.accuracy,
         nsd=nsd,
         boundary_dice=boundary_dice,
         hd95_mm=hd95,

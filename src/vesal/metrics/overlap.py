@@ -62,6 +62,11 @@ class Confusion:
         """TP / (TP + FN), in [0, 1]: how much of the truth was found; None when there is no truth."""
         return _ratio(self.tp, self.actual)
 
+    @property
+    def accuracy(self) -> float | None:
+        """(TP + TN) / all, in [0, 1]: the share of voxels that are told right; of small classes it says little."""
+        return _ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
+
 
 def confusion(
     prediction: NDArray[np.bool_], truth: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None

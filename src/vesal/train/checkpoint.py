@@ -1,7 +1,7 @@
 """Where a training stands: saved whole, resumed exactly.
 
 Batches and augmentation are functions of (seed, step), so a checkpoint needs no random state: weights,
-optimizer, average and counters are all.
+optimizer, average, gradient scaler and counters are all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from vesal.errors import VesalError
 from vesal.files import write_bytes
 from vesal.train.schedule import WeightAverage
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -28,38 +28,63 @@ class Position:
     Attributes:
         step: optimizer steps done.
         elapsed_s: training time over all sessions, in seconds.
-        best_dice: of the best validation so far, or None.
+        best: the monitored quantity at the best validation so far, or None.
         best_step: at which it was.
         stale: validations since the best.
+        waited: validations since the best or since the learning rate was last reduced.
+        reductions: of the learning rate on a plateau.
         validated_at: progress (0..1) at the newest validation.
+        validated_epoch: epochs done at the newest validation.
         validation_cases: how many cases each validation looks at, fixed by the first; 0 before it.
+        validation_s: seconds that validations have taken so far, and the newest of them took.
+        train_losses: sum and number of the steps' losses since the newest validation.
+        reached: the monitored quantity came to its target.
         finished: the run came to its end.
     """
 
     step: int = 0
     elapsed_s: float = 0.0
-    best_dice: float | None = None
+    best: float | None = None
     best_step: int = 0
     stale: int = 0
+    waited: int = 0
+    reductions: int = 0
     validated_at: float = 0.0
+    validated_epoch: float = 0.0
     validation_cases: int = 0
+    validation_s: tuple[float, float] = (0.0, 0.0)
+    train_losses: tuple[float, int] = (0.0, 0)
+    reached: bool = False
     finished: bool = False
 
 
-def save_checkpoint(
-    path: Path,
-    position: Position,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-) -> None:
+class Stateful(Protocol):
+    """An optimizer, a gradient scaler: whatever has a state to keep."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training changes."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    scaler: Stateful
+
+
+def save_checkpoint(path: Path, position: Position, of: Trained) -> None:
     """Write everything that a run needs to go on; an interrupted write leaves the older checkpoint."""
     state: dict[str, Any] = {
         "version": _VERSION,
         "position": asdict(position),
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": None if average is None else average.network.state_dict(),
+        "network": of.network.state_dict(),
+        "optimizer": of.optimizer.state_dict(),
+        "average": None if of.average is None else of.average.network.state_dict(),
+        "scaler": of.scaler.state_dict(),
     }
     # By way of memory: given a path, torch writes its (random) name into the archive, and a full disk makes its
     # writer raise an error that does not say so.
@@ -68,23 +93,20 @@ def save_checkpoint(
     write_bytes(path, buffer.getbuffer())
 
 
-def load_checkpoint(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: WeightAverage | None,
-) -> Position:
-    """Bring network, optimizer and average to where `path` left them.
+def load_checkpoint(path: Path, of: Trained) -> Position:
+    """Bring network, optimizer, average and gradient scaler to where `path` left them.
 
     Raises:
         VesalError: the file is no checkpoint, or one of another network.
     """
     state = _read(path)
     try:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        if average is not None:
-            average.network.load_state_dict(state["average"] or state["network"])
+        of.network.load_state_dict(state["network"])
+        of.optimizer.load_state_dict(state["optimizer"])
+        if of.average is not None:
+            of.average.network.load_state_dict(state["average"] or state["network"])
+        if state["scaler"]:
+            of.scaler.load_state_dict(state["scaler"])
         return Position(**state["position"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise VesalError(

@@ -1,4 +1,4 @@
-"""What a training tells: JSONL for machines, TensorBoard for curves, the console for people."""
+"""What a training tells: JSONL for machines, the console for people."""
 
 from __future__ import annotations
 
@@ -56,33 +56,6 @@ def read_rows(path: Path) -> list[Row]:
             except ValueError:
                 continue
     return rows
-
-
-class TensorBoard:
-    """Scalars under train/, val/ and system/."""
-
-    def __init__(self, folder: Path, *, resume_step: int = 0) -> None:
-        # Imported here: it takes a moment, and prediction never needs it.
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)
-
-    def row(self, row: Row) -> None:
-        """Write the row's numbers at its step."""
-        step = row["step"]
-        for key, value in row.items():
-            if key in ("step", "time_s", "epoch") or value is None:
-                continue
-            if isinstance(value, dict):
-                for name, part in value.items():
-                    if part is not None:
-                        self._writer.add_scalar(f"{_tag(key)}/{name}", part, step)
-            else:
-                self._writer.add_scalar(_tag(key), value, step)
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
 
 
 class Console:
@@ -162,21 +135,19 @@ def status_line(seen: Row, left_s: float | None) -> str:
     return "  ".join(parts)
 
 
-def memory_mb(device: torch.device) -> float:
-    """Peak memory so far (MB): the GPU's allocations on CUDA, else this process's resident set."""
+def memory_mb(device: torch.device) -> dict[str, float]:
+    """Peak memory so far (MB): on CUDA allocated and reserved, else this process's resident set."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
+        return {
+            "memory_mb": round(torch.cuda.max_memory_allocated(device) / 1e6, 1),
+            "memory_reserved_mb": round(torch.cuda.max_memory_reserved(device) / 1e6, 1),
+        }
     try:
         import resource
     except ImportError:  # Windows has no such module
-        return 0.0
+        return {}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
-
-
-def _tag(key: str) -> str:
-    group, _, name = key.partition("_")
-    return f"{group}/{name}" if group in ("train", "val") else f"system/{key}"
+    return {"memory_mb": round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3, 1)}
 
 
 def _finite(value: Any) -> Any:

@@ -13,8 +13,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vesal.augment.policy import AugmentConfig
+from vesal.data.settings import PlanSettings
 from vesal.errors import UsageError, unknown_name
 from vesal.files import write_text
+from vesal.nn.losses import LossOptions
+
+#: Quantities that may choose the best weights.
+MONITORED = ("val_dice", "val_loss", "train_loss")
 
 
 class TrainConfig(BaseModel):
@@ -26,48 +31,78 @@ class TrainConfig(BaseModel):
     """Name of the recipe that this configuration came from."""
     network: str = "unet"
     """Network by name (vesal.nn.zoo)."""
+    plan: PlanSettings = PlanSettings()
+    """What is wanted of the plan; whatever is not set follows from data, budget and device."""
     budget_s: float | None = Field(default=None, gt=0)
     """Wall-clock seconds of training and validation together; the schedule fits itself to them."""
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps, in place of a time budget."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training cases, in place of a time budget."""
-    batch: int | None = Field(default=None, ge=1)
-    """Patches in a forward pass; the plan's when not set."""
+    """Passes over the training cases (in 2D plans over as many slices as they have), in place of a time budget."""
+    epoch_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps that count as an epoch, in place of a pass over the cases."""
     accumulation: int = Field(default=1, ge=1)
     """Forward passes whose gradients are added up into one optimizer step."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """AdamW, Adam (coupled weight decay), or SGD with Nesterov momentum."""
+    amsgrad: bool = False
+    """AMSGrad's maximum of the second moments, in Adam and AdamW."""
     lr: float = Field(default=3e-3, gt=0)
     """Peak learning rate."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Weight decay; norms and biases are left out of it."""
     momentum: float = Field(default=0.99, ge=0, lt=1)
     """Momentum of SGD."""
-    schedule: Literal["poly", "cosine", "constant"] = "poly"
-    """Learning rate over the run: polynomial decay (power 0.9), cosine, or constant."""
+    schedule: Literal["poly", "cosine", "constant", "restarts", "step", "plateau", "one_cycle"] = "poly"
+    """Learning rate: polynomial decay (power 0.9), cosine, constant, cosine with warm restarts, steps, reduction on
+    a plateau of the monitored quantity, or one cycle."""
     warmup: float = Field(default=0.03, ge=0, lt=1)
-    """Share of the run over which the learning rate rises linearly from 0 to its peak."""
+    """Share of the run over which the learning rate rises linearly from 0; of one cycle, all of its rise."""
+    lr_min: float = Field(default=0.0, ge=0)
+    """Learning rate below which no schedule goes, but for warm-up."""
+    lr_period: float = Field(default=10.0, gt=0)
+    """Epochs of the first cycle of warm restarts, or between the reductions of steps."""
+    lr_growth: float = Field(default=2.0, ge=1)
+    """How many times longer each cycle of warm restarts is than the one before."""
+    lr_factor: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of each reduction, of steps and on a plateau."""
+    lr_patience: int = Field(default=5, ge=0)
+    """Validations without a better monitored quantity that a plateau may last before the rate is reduced."""
     loss: str = "dice_ce"
     """Loss by name (vesal.nn.losses)."""
+    loss_options: LossOptions = LossOptions()
+    """Class weights, label smoothing and the numbers of the focal and the Tversky loss."""
     clip: float | None = Field(default=12.0, gt=0)
     """Largest norm of the gradient; None does not clip."""
     ema: float | None = Field(default=0.999, gt=0, lt=1)
     """Decay of the exponential average of the weights that validates and ships; None ships the last weights."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 on CUDA GPUs that have it, else 32."""
+    channels_last: bool = False
+    """On a GPU, keep channels innermost in memory; a CPU does so wherever it is faster."""
+    gradient_checkpointing: bool = False
+    """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)
     """Share of the patches that are centred on a labelled voxel."""
     augment: AugmentConfig = AugmentConfig()
     """Augmentation."""
     validate_every: float = Field(default=0.05, gt=0, le=1)
     """Share of the run between validations."""
+    validate_epochs: float | None = Field(default=None, gt=0)
+    """Epochs between validations, in place of a share of the run."""
     validation_time: float = Field(default=0.1, gt=0, le=1)
     """Largest share of a time budget that validation may take; it waits or looks at fewer cases to keep it."""
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    """Share of a window that its neighbour covers, when held-out cases are predicted."""
+    monitor: str = "val_dice"
+    """What chooses the best weights and tells early stopping and a plateau: val_dice, val_dice/CLASS, val_loss or
+    train_loss."""
+    early_stopping: int | None = Field(default=None, ge=1)
+    """Stop after so many validations without a better monitored quantity."""
+    target: float | None = None
+    """Stop as soon as the monitored quantity is as good as this."""
     checkpoint_s: float = Field(default=60.0, gt=0)
     """Seconds between checkpoints, beside those of every validation."""
-    early_stopping: int | None = Field(default=None, ge=1)
-    """Stop after so many validations without a better Dice."""
     fold: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
     """Fold whose cases are held out; all for cross-validation; None holds no case out."""
     tta: bool = False
@@ -89,6 +124,11 @@ class TrainConfig(BaseModel):
                 "a time budget ends after as many steps as the machine manages, so it cannot be deterministic; "
                 "choose steps or epochs"
             )
+        if self.lr_min > self.lr:
+            raise ValueError(f"lr_min {self.lr_min:g} is above lr {self.lr:g}; lower it")
+        name, slash, of = self.monitor.partition("/")
+        if name not in MONITORED or bool(slash) != bool(of) or (of and name != "val_dice"):
+            raise ValueError(f"monitor is {', '.join(MONITORED)} or val_dice/CLASS, not '{self.monitor}'")
         return self
 
     def save(self, path: str | Path) -> None:
@@ -229,7 +269,17 @@ def _validated(values: dict[str, Any], where: str) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown_name(f"setting in {where}", field, TrainConfig.model_fields) from error
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            raise unknown_name(f"setting in {where}", field, _beside(field)) from error
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{where}: {field + ': ' if field else ''}{message}.") from error
+
+
+def _beside(field: str) -> list[str]:
+    """Names that may stand where `field` stands, with the same parts before them."""
+    *parents, _ = field.split(".")
+    owner: Any = TrainConfig
+    for parent in parents:
+        owner = owner.model_fields[parent].annotation
+    names = getattr(owner, "model_fields", None) or getattr(owner, "__dataclass_fields__", {})
+    return [".".join((*parents, name)) for name in names]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from vesal.errors import unknown_name
 from vesal.train.recipe import TrainConfig
 
 
@@ -22,30 +23,93 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     if config.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=config.lr)
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
-    raise unknown_name("optimizer", config.optimizer, ("adamw", "adam", "sgd"))
+        return torch.optim.Adam(groups, lr=config.lr, amsgrad=config.amsgrad)
+    return torch.optim.AdamW(groups, lr=config.lr, amsgrad=config.amsgrad)
 
 
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """The learning rate at `progress` (0..1) of the run: linear warm-up, then the schedule.
+@dataclass(frozen=True)
+class Clock:
+    """How far a run is.
 
-    Poly is (1 - progress) ** 0.9, as nnU-Net has it.
+    Attributes:
+        progress: share of the run, 0 to 1.
+        epoch: passes over the cases so far, fractions included.
+        reductions: how often a plateau has reduced the learning rate.
+    """
+
+    progress: float
+    epoch: float = 0.0
+    reductions: int = 0
+
+
+def learning_rate(config: TrainConfig, clock: Clock) -> float:
+    """The learning rate now: linear warm-up, then the schedule, never below lr_min.
 
     >>> config = TrainConfig(lr=0.1, warmup=0.1, steps=100)
-    >>> [round(learning_rate(config, p), 4) for p in (0.05, 0.1, 1.0)]
+    >>> [round(learning_rate(config, Clock(p)), 4) for p in (0.05, 0.1, 1.0)]
     [0.05, 0.1, 0.0]
     """
-    if progress < config.warmup:
-        return config.lr * progress / config.warmup
-    rest = (progress - config.warmup) / (1.0 - config.warmup)
-    rest = min(max(rest, 0.0), 1.0)
-    if config.schedule == "poly":
-        return config.lr * (1.0 - rest) ** 0.9
-    if config.schedule == "cosine":
-        return config.lr * 0.5 * (1.0 + math.cos(math.pi * rest))
-    return config.lr
+    schedule = SCHEDULES[config.schedule]
+    if config.schedule != "one_cycle" and clock.progress < config.warmup:
+        return config.lr * clock.progress / config.warmup
+    return max(config.lr_min, schedule(config, clock))
+
+
+def _poly(config: TrainConfig, clock: Clock) -> float:
+    """(1 - x) ** 0.9 (nnU-Net)."""
+    return config.lr * (1.0 - _after_warmup(config, clock)) ** 0.9
+
+
+def _cosine(config: TrainConfig, clock: Clock) -> float:
+    return _between(config.lr_min, config.lr, _after_warmup(config, clock))
+
+
+def _restarts(config: TrainConfig, clock: Clock) -> float:
+    """Cosine with warm restarts (SGDR, Loshchilov and Hutter, 2017)."""
+    epoch, period = clock.epoch, config.lr_period
+    if config.lr_growth == 1.0:
+        return _between(config.lr_min, config.lr, epoch % period / period)
+    while epoch >= period:
+        epoch -= period
+        period *= config.lr_growth
+    return _between(config.lr_min, config.lr, epoch / period)
+
+
+def _step(config: TrainConfig, clock: Clock) -> float:
+    return config.lr * config.lr_factor ** math.floor(clock.epoch / config.lr_period)
+
+
+def _plateau(config: TrainConfig, clock: Clock) -> float:
+    return config.lr * config.lr_factor**clock.reductions
+
+
+def _one_cycle(config: TrainConfig, clock: Clock) -> float:
+    """Up from lr / 25 and down to lr / 250,000 by cosines (Smith and Topin, 2018, with torch's numbers)."""
+    if clock.progress < config.warmup:
+        return _between(config.lr / 25, config.lr, 1.0 - clock.progress / config.warmup)
+    return _between(config.lr / 250_000, config.lr, _after_warmup(config, clock))
+
+
+#: Schedules by name: (config, clock) -> learning rate after the warm-up.
+SCHEDULES: dict[str, Callable[[TrainConfig, Clock], float]] = {
+    "poly": _poly,
+    "cosine": _cosine,
+    "constant": lambda config, _clock: config.lr,
+    "restarts": _restarts,
+    "step": _step,
+    "plateau": _plateau,
+    "one_cycle": _one_cycle,
+}
+
+
+def _after_warmup(config: TrainConfig, clock: Clock) -> float:
+    share = (clock.progress - config.warmup) / (1.0 - config.warmup)
+    return min(max(share, 0.0), 1.0)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """From `high` at share 0 to `low` at share 1 along half a cosine."""
+    return low + (high - low) * 0.5 * (1.0 + math.cos(math.pi * share))
 
 
 class WeightAverage:

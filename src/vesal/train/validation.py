@@ -5,61 +5,127 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from vesal.data.labels import IGNORE
 from vesal.data.prepare import PreparedCase
 from vesal.infer.predictor import Model
 from vesal.infer.restore import labels_from_logits
 from vesal.metrics.overlap import confusions
+from vesal.nn.losses import Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A slice of a held-out case, the one richest in labelled voxels.
+
+    Attributes:
+        image: (A, B) float32, its first channel as the network sees it.
+        truth, predicted: (A, B) contiguous uint8.
+    """
+
+    image: NDArray[np.float32]
+    truth: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Dice on the prepared grid.
+    """What the prepared grid tells.
 
     Attributes:
         dice: mean over the classes, or None where no class is in any case.
         per_class: mean over the cases in which the class is drawn or predicted.
+        loss: mean over the cases of the training's loss at the highest resolution; None if it was not asked for.
         cases: how many cases were looked at.
+        example: of the first case.
     """
 
     dice: float | None
     per_class: dict[str, float | None]
+    loss: float | None
     cases: int
+    example: Example | None = None
 
 
-def validate(model: Model, cases: Sequence[PreparedCase], *, allowed_s: float | None = None) -> Validation:
+def validate(
+    model: Model,
+    cases: Sequence[PreparedCase],
+    *,
+    loss: Loss | None = None,
+    overlap: float = 0.5,
+    allowed_s: float | None = None,
+) -> Validation:
     """Predict whole volumes without mirroring and compare with the prepared labels.
 
     Args:
         model: the network to validate, in eval mode.
         cases: in a fixed order.
+        loss: to measure too.
+        overlap: of the windows.
         allowed_s: stop after the case that uses up so many seconds (at least one is looked at).
 
     Empty in both prediction and truth: left out of the mean. Empty in one: Dice 0.
     """
     labels = model.labels
     found: dict[str, list[float]] = {name: [] for name in labels.classes}
-    windows = model.windows()
+    losses: list[float] = []
+    example: Example | None = None
+    windows = model.windows(overlap=overlap)
     began = time.monotonic()
     done = 0
     for case in cases:
-        image, truth = case.load(mmap=True)
-        logits = model.logits(np.asarray(image), windows)
+        image, truth = (np.asarray(array) for array in case.load(mmap=True))
+        logits = model.logits(image, windows)
         predicted = labels_from_logits(logits, truth.shape, labels)
-        counted = confusions(predicted, np.asarray(truth), labels.class_table, IGNORE)
+        counted = confusions(predicted, truth, labels.class_table, IGNORE)
         judged = labels.judged(case.annotated)
         for name, counts in zip(labels.classes, counted, strict=True):
             if name in judged and counts.dice is not None:
                 found[name].append(counts.dice)
+        if loss is not None:
+            known = torch.tensor([name in judged for name in labels.classes])
+            losses.append(_loss(loss, logits, truth, known, flat=model.plan.dimension == 2))
+        example = example or _example(image, truth, predicted, flat=model.plan.dimension == 2)
         done += 1
         if allowed_s is not None and time.monotonic() - began >= allowed_s:
             break
     per_class = {name: float(np.mean(values)) if values else None for name, values in found.items()}
     defined = [value for value in per_class.values() if value is not None]
-    return Validation(float(np.mean(defined)) if defined else None, per_class, done)
+    return Validation(
+        float(np.mean(defined)) if defined else None,
+        per_class,
+        float(np.mean(losses)) if losses else None,
+        done,
+        example,
+    )
+
+
+@torch.inference_mode()
+def _loss(loss: Loss, logits: Tensor, truth: NDArray[np.uint8], annotated: Tensor, *, flat: bool) -> float:
+    """Of a whole case, or for a 2D plan the mean over its slices: logits (K, *S), truth (*S)."""
+    target = torch.from_numpy(np.array(truth))
+    if not flat:
+        return float(loss(logits[None], target[None], annotated[None]))
+    # Slice by slice: each is an item of a batch, and a whole stack of float copies would be large.
+    slices = zip(logits.transpose(0, 1), target, strict=True)
+    return float(np.mean([float(loss(one[None], of[None], annotated[None])) for one, of in slices]))
+
+
+def _example(
+    image: NDArray[np.floating[Any]], truth: NDArray[np.uint8], predicted: NDArray[np.uint8], *, flat: bool
+) -> Example:
+    axis = 0 if flat else truth.ndim - 1
+    drawn = (truth > 0) & (truth != IGNORE)
+    where = drawn if drawn.any() else predicted > 0
+    richest = int(where.sum(axis=tuple(other for other in range(truth.ndim) if other != axis)).argmax())
+    cut = tuple(slice(None) if other != axis else richest for other in range(truth.ndim))
+    return Example(np.asarray(image[0][cut], dtype=np.float32), truth[cut], predicted[cut])
 
 
 def spread(cases: Sequence[PreparedCase]) -> list[PreparedCase]:

@@ -7,33 +7,35 @@ from pathlib import Path
 from vesal.data.fingerprint import fingerprint
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
-from vesal.data.planner import count_parameters, make_plan
+from vesal.data.planner import make_plan
+from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
+from vesal.train.recipe import TrainConfig
 
 
 def plan_run(
     data: Path,
+    config: TrainConfig,
     *,
     layout: str = "auto",
-    budget_s: float | None = None,
     device: str = "cpu",
-    dimension: int | None = None,
     progress: Progress | None = None,
 ) -> Plan:
-    """Read a data set and plan for budget (seconds) and device."""
+    """Read a data set and plan a training on the device."""
     dataset = load_dataset(data, layout)
     record = fingerprint(dataset, progress=progress)
-    return make_plan(record, dataset.labels, budget_s=budget_s, device=device, dimension=dimension)
+    return make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device)
 
 
-def plan_text(plan: Plan) -> str:
+def plan_text(plan: Plan, network: str = "unet") -> str:
     """The plan in a dozen lines, the reasons last."""
 
     def times(sizes: tuple[int, ...]) -> str:
         return "x".join(map(str, sizes))
 
+    parameters = count_trainable(network, plan)
     lines = [
-        f"Network    {plan.dimension}D, {len(plan.stages)} stages, {count_parameters(plan):,} parameters",
+        f"Network    {network}, {plan.dimension}D, {len(plan.stages)} stages, {parameters:,} parameters",
         f"Features   {' '.join(str(stage.features) for stage in plan.stages)}",
         f"Patch      {times(plan.patch)} voxels, batch {plan.batch}",
         f"Spacing    {' x '.join(f'{value:.3g}' for value in plan.spacing_mm)} mm",

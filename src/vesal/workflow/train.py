@@ -53,7 +53,6 @@ class TrainRequest:
         layout: of the data; 'auto' recognises it.
         recipe: name or YAML file.
         overrides: fields of the recipe to replace, fold and length among them.
-        plan: arguments of make_plan to replace (dimension, spacing_mm, patch, batch, budget_s).
         plan_file: a plan that vesal plan wrote, and perhaps a person changed, in place of planning.
         folds_file: a split of one's own.
         device: 'auto', 'cpu', 'cuda', ...
@@ -67,7 +66,6 @@ class TrainRequest:
     layout: str = "auto"
     recipe: str = "auto"
     overrides: dict[str, Any] = field(default_factory=dict)
-    plan: dict[str, Any] = field(default_factory=dict)
     plan_file: Path | None = None
     folds_file: Path | None = None
     device: str = "auto"
@@ -184,10 +182,8 @@ def _some(cases: Sequence[Case] | Sequence[PreparedCase], request: TrainRequest)
 
 def _config(request: TrainRequest, run: Run) -> TrainConfig:
     if request.resume and run.config_file.exists():
-        if run.plan_file.exists() and (request.plan or request.plan_file):
-            raise UsageError(
-                f"{run.folder} has its plan; leave out --plan and --dimension, or begin another run."
-            )
+        if run.plan_file.exists() and request.plan_file:
+            raise UsageError(f"{run.folder} has its plan; leave out --plan, or begin another run.")
         return resumed(TrainConfig.load(run.config_file), request.overrides)
     return load_recipe(request.recipe, request.overrides)
 
@@ -284,16 +280,15 @@ def _plan(
         return Plan.load(run.plan_file)
     if request.plan_file is not None:
         plan = Plan.load(request.plan_file)
-        if plan.labels != dataset.labels or plan.channels != dataset.channels:
+        same = plan.labels in (dataset.labels, dataset.labels.as_regions())
+        if not same or plan.channels != dataset.channels:
             raise UsageError(
                 f"{request.plan_file} was made for other labels or channels than {dataset.name} has; "
                 "make one for it with vesal plan."
             )
         plan.save(run.plan_file)
         return plan
-    plan = make_plan(
-        record, dataset.labels, device=device.type, **{"budget_s": config.budget_s, **request.plan}
-    )
+    plan = make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device.type)
     plan.save(run.plan_file)
     return plan
 
@@ -332,7 +327,7 @@ def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: Stage) -> N
         model,
         [case for case in cases if case.id in held_out],
         folder,
-        PredictOptions(mirror=job.config.tta, skip_existing=True),
+        PredictOptions(mirror=job.config.tta, overlap=job.config.overlap, skip_existing=True),
         progress=stage("Predicting"),
     )
     if result.failures:

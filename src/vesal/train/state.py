@@ -1,0 +1,180 @@
+"""One fold to train, and where its training stands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vesal.data.plan import Plan
+from vesal.data.prepare import PreparedCase
+from vesal.train.checkpoint import Position, Trained, save_checkpoint
+from vesal.train.recipe import TrainConfig
+from vesal.train.schedule import Clock, WeightAverage
+from vesal.train.validation import Validation
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One fold to train.
+
+    Attributes:
+        plan, config: what to train and how.
+        train, validation: prepared cases; validation may be empty (train on all).
+        folder: takes model.vesal, last.ckpt, metrics.jsonl and tensorboard/.
+        device: to train on.
+        title: shown beside the progress bar.
+        provenance: goes into the model file.
+    """
+
+    plan: Plan
+    config: TrainConfig
+    train: list[PreparedCase]
+    validation: list[PreparedCase]
+    folder: Path
+    device: torch.device
+    title: str
+    provenance: dict[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a resumed run starts from."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def model_file(self) -> Path:
+        """The best model so far."""
+        return self.folder / "model.vesal"
+
+
+@dataclass
+class State:
+    """What changes from step to step.
+
+    Attributes:
+        job: what is trained.
+        trained: network, optimizer, average of the weights, gradient scaler.
+        position: counters that the checkpoint keeps.
+        steps: of the whole run; None where a time budget ends it.
+        epoch_steps: optimizer steps of an epoch.
+    """
+
+    job: TrainJob
+    trained: Trained
+    position: Position
+    steps: int | None
+    epoch_steps: float
+
+    def __post_init__(self) -> None:
+        self.session_began = self.saved_at = time.monotonic()
+        self._elapsed_before = self.position.elapsed_s
+        #: Progress at which this session began.
+        self.session_began_at = self.progress
+
+    @property
+    def elapsed_s(self) -> float:
+        """Training time over all sessions."""
+        return self._elapsed_before + time.monotonic() - self.session_began
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, 0..1."""
+        if self.steps is not None:
+            return min(1.0, self.position.step / self.steps)
+        assert self.job.config.budget_s is not None
+        return min(1.0, self.elapsed_s / self.job.config.budget_s)
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, fractions included."""
+        return self.position.step / self.epoch_steps
+
+    @property
+    def clock(self) -> Clock:
+        """For the learning rate."""
+        return Clock(self.progress, self.epoch, self.position.reductions)
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether early stopping, or a target that was reached, ends the run."""
+        patience = self.job.config.early_stopping
+        return self.position.reached or (patience is not None and self.position.stale >= patience)
+
+    @property
+    def shipped(self) -> nn.Module:
+        """The network that validates and ships."""
+        average: WeightAverage | None = self.trained.average
+        return self.trained.network if average is None else average.network
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether it is time to validate, and a time budget leaves room for it."""
+        config, position = self.job.config, self.position
+        if self.progress >= 1.0:
+            return True
+        if config.validate_epochs is None:
+            due = self.progress - position.validated_at >= config.validate_every
+        else:
+            due = self.epoch - position.validated_epoch >= config.validate_epochs - 1e-9
+        if not due or config.budget_s is None:
+            return due
+        spent, newest = position.validation_s
+        # The clock's noise shall not put off validations that fit on the whole.
+        return spent + newest <= 1.5 * config.validation_time * self.elapsed_s or spent == 0.0
+
+    @property
+    def validation_share(self) -> float:
+        """Share of the run between two validations."""
+        config = self.job.config
+        if config.validate_epochs is None:
+            return config.validate_every
+        return min(1.0, config.validate_epochs * self.progress / max(self.epoch, 1e-9))
+
+    def judge(self, result: Validation) -> bool:
+        """Count a validation in; whether its weights shall ship."""
+        config, position = self.job.config, self.position
+        value = self._monitored(result)
+        improved = value is not None and (
+            position.best is None or _better(config.monitor, value, position.best)
+        )
+        # Of equals the later: where the held-out cases are empty, so that nothing tells, the first must not win.
+        ships = improved or value is None or value == position.best
+        position.stale = 0 if improved else position.stale + 1
+        position.waited = 0 if improved else position.waited + 1
+        if config.schedule == "plateau" and position.waited > config.lr_patience:
+            position.reductions += 1
+            position.waited = 0
+        if ships:
+            position.best = value if value is not None else position.best
+            position.best_step = position.step
+        if value is not None and config.target is not None:
+            position.reached = value == config.target or _better(config.monitor, value, config.target)
+        position.train_losses = (0.0, 0)
+        return ships
+
+    def _monitored(self, result: Validation) -> float | None:
+        monitor = self.job.config.monitor
+        if monitor == "val_loss":
+            return result.loss
+        if monitor == "train_loss":
+            total, count = self.position.train_losses
+            return total / count if count else None
+        _, _, name = monitor.partition("/")
+        return result.per_class[name] if name else result.dice
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        position = replace(self.position, elapsed_s=self.elapsed_s)
+        if self.job.config.deterministic:
+            # The clock differs from run to run, and a run of steps does not need it.
+            position = replace(position, elapsed_s=0.0, validation_s=(0.0, 0.0))
+        save_checkpoint(self.job.checkpoint, position, self.trained)
+        self.saved_at = time.monotonic()
+
+
+def _better(monitor: str, value: float, than: float) -> bool:
+    return value < than if monitor.endswith("loss") else value > than

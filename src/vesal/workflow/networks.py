@@ -1,0 +1,165 @@
+"""Networks: name, dimension and parameter count of every recipe's network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint, fingerprint
+from vesal.data.labels import LabelSet
+from vesal.data.layouts import load_dataset
+from vesal.data.planner import make_plan
+from vesal.errors import UsageError
+from vesal.nn.zoo import count_trainable
+from vesal.parallel import Progress
+from vesal.train.recipe import load_recipe, recipe_names
+
+
+@dataclass(frozen=True)
+class Home:
+    """The data that a recipe was written for, as far as its network depends on them.
+
+    Attributes:
+        data: for people.
+        channels: of a scan.
+        labels: names and values.
+        shape, spacing_mm: of a typical scan, in RAS axes.
+        regions: overlapping classes.
+    """
+
+    data: str
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_HEART = Home("MSD Task02_Heart", ("MRI",), {"left atrium": 1}, (320, 320, 110), (1.25, 1.25, 1.37))
+_BRATS = Home(
+    "BraTS 2021",
+    ("FLAIR", "T1", "T1ce", "T2"),
+    {"necrotic core": 1, "oedema": 2, "enhancing tumour": 4},
+    (138, 170, 140),
+    (1.0, 1.0, 1.0),
+    {
+        "whole tumour": ("necrotic core", "oedema", "enhancing tumour"),
+        "tumour core": ("necrotic core", "enhancing tumour"),
+        "enhancing tumour": ("enhancing tumour",),
+    },
+)
+
+#: Recipe -> the data of its origin.
+HOMES: dict[str, Home] = {
+    "auto": Home(
+        "MSD Task04_Hippocampus", ("MRI",), {"anterior": 1, "posterior": 2}, (35, 50, 36), (1.0, 1.0, 1.0)
+    ),
+    "heart-monai": _HEART,
+    "heart-unet3d": _HEART,
+    "lung-attention-2d": Home("MSD Task06_Lung", ("CT",), {"cancer": 1}, (512, 512, 252), (0.79, 0.79, 1.24)),
+    "acdc-robust": Home(
+        "ACDC", ("MRI",), {"RV": 1, "Myo": 2, "LV": 3}, (216, 256, 9), (1.5625, 1.5625, 10.0)
+    ),
+    "brats-nvidia": _BRATS,
+}
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """A recipe's network.
+
+    Attributes:
+        recipe, network: names.
+        dimension: 2 or 3.
+        parameters: trainable; None where it needs a library that is not installed.
+        data: that it was counted for.
+        remark: why there is no count, or where the sizes come from.
+    """
+
+    recipe: str
+    network: str
+    dimension: int
+    parameters: int | None
+    data: str
+    remark: str = ""
+
+
+def list_networks(data: Path | None = None, *, progress: Progress | None = None) -> list[NetworkRow]:
+    """A row a recipe: for the data set in the folder `data`, or for the data of each recipe's origin."""
+    given: tuple[Fingerprint, LabelSet] | None = None
+    if data is not None:
+        dataset = load_dataset(data)
+        given = fingerprint(dataset, progress=progress), dataset.labels
+    return [_row(name, given) for name in recipe_names()]
+
+
+def networks_text(rows: list[NetworkRow]) -> str:
+    """A table of the rows."""
+    head = ("recipe", "network", "dimension", "parameters", "data")
+    table = [head] + [(row.recipe, row.network, f"{row.dimension}D", _counted(row), row.data) for row in rows]
+    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    )
+
+
+def networks_json(rows: list[NetworkRow]) -> dict[str, Any]:
+    """The rows as plain values."""
+    return {"networks": [asdict(row) for row in rows]}
+
+
+def _counted(row: NetworkRow) -> str:
+    return row.remark if row.parameters is None else str(row.parameters)
+
+
+def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
+    config = load_recipe(name)
+    record, labels = given or _home(HOMES[name])
+    plan = make_plan(record, labels, config.plan, budget_s=config.budget_s)
+    try:
+        parameters, remark = count_trainable(config.network, plan), ""
+    except UsageError as error:
+        # An extra that is not installed: the other rows are still of use.
+        parameters, remark = None, str(error)
+    return NetworkRow(name, config.network, plan.dimension, parameters, record.dataset, remark)
+
+
+def _home(home: Home) -> tuple[Fingerprint, LabelSet]:
+    labels = LabelSet.from_values({"background": 0, **home.labels}, regions=home.regions)
+    statistics = ChannelStatistics(
+        minimum=0.0,
+        maximum=1.0,
+        mean=0.5,
+        std=0.25,
+        percentiles=(0.0, 0.5, 1.0),
+        foreground_samples=(0.0, 1.0),
+    )
+    affine = tuple(
+        tuple((*home.spacing_mm, 1.0)[row] if row == column else 0.0 for column in range(4))
+        for row in range(4)
+    )
+    voxels = math.prod(home.shape)
+    record = CaseRecord(
+        id="typical",
+        patient="typical",
+        shape=home.shape,
+        spacing_mm=home.spacing_mm,
+        axis_codes="RAS",
+        affine=affine,
+        ras_shape=home.shape,
+        ras_spacing_mm=home.spacing_mm,
+        crop_shape=home.shape,
+        label_shape=home.shape,
+        label_distance_mm=0.0,
+        voxels=dict.fromkeys(labels.names, voxels // 20),
+        undeclared=(),
+        nan_voxels=0,
+        image_digest="",
+        voxel_volume_mm3=math.prod(home.spacing_mm),
+        channels=(statistics,) * len(home.channels),
+    )
+    return Fingerprint(dataset=home.data, channels=home.channels, cases=(record,)), labels

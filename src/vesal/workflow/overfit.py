@@ -1,0 +1,220 @@
+"""Overfit: can this data, this plan and this recipe be learned at all? A few cases, learned by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.data.dataset import Case, Dataset
+from vesal.data.fingerprint import CaseRecord, Fingerprint, fingerprint
+from vesal.data.layouts import load_dataset
+from vesal.data.plan import Plan
+from vesal.data.planner import make_plan
+from vesal.data.prepare import prepare_dataset
+from vesal.errors import DataError
+from vesal.nn.device import resolve_device
+from vesal.train.log import read_rows
+from vesal.train.recipe import load_recipe
+from vesal.train.state import TrainJob
+from vesal.train.trainer import train
+from vesal.workflow.run import Run
+from vesal.workflow.train import Interrupted, Stage
+
+#: What a memorised case reaches.
+TARGET = 0.95
+
+#: Learning by heart wants every patch as it is, much foreground, and no rule that ends it early.
+_BY_HEART: dict[str, Any] = {
+    "augment.enabled": False,
+    "foreground_share": 0.67,
+    "early_stopping": None,
+    "validate_epochs": None,
+    "validation_time": 0.25,
+    "monitor": "val_dice",
+}
+
+#: So many times the wanted cases are looked at, to choose those that show all classes.
+_LOOKED_AT = 4
+
+#: A loss that has lost less than this share of its first value has not been learned from.
+_FALLEN = 0.05
+_FEW_STEPS = 200
+
+
+@dataclass(frozen=True)
+class OverfitRequest:
+    """What `vesal overfit` was asked for.
+
+    Attributes:
+        data: the folder of scans.
+        out: takes plan, configuration, curves and the memorised model.
+        cases: how many to learn by heart.
+        layout, recipe, device: as in training.
+        overrides: fields of the recipe to replace; augmentation is off and the target 0.95 unless they are here.
+        quiet: no live display.
+    """
+
+    data: Path
+    out: Path
+    cases: int = 4
+    layout: str = "auto"
+    recipe: str = "auto"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class OverfitResult:
+    """What came of it.
+
+    Attributes:
+        cases: that were learned.
+        steps: done.
+        dice: mean of the best validation, None where nothing could be measured.
+        per_class: Dice of each class there.
+        target: that was wanted.
+        advice: what is probably wrong, one sentence each; empty where the target was reached.
+    """
+
+    cases: tuple[str, ...]
+    steps: int
+    dice: float | None
+    per_class: dict[str, float | None]
+    target: float
+    advice: tuple[str, ...]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the cases were learned."""
+        return self.dice is not None and self.dice >= self.target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "cases": list(self.cases),
+            "steps": self.steps,
+            "dice": self.dice,
+            "per_class": self.per_class,
+            "target": self.target,
+            "reached": self.reached,
+            "advice": list(self.advice),
+        }
+
+    def text(self) -> str:
+        """The verdict in a few lines."""
+        classes = ", ".join(f"{name} {_number(value)}" for name, value in self.per_class.items())
+        verdict = "Learned" if self.reached else "Not learned"
+        first = (
+            f"{verdict}: Dice {_number(self.dice)} (wanted {self.target:g}) on {', '.join(self.cases)} "
+            f"after {self.steps} steps; {classes}."
+        )
+        return "\n".join([first, *(f"  {sentence}" for sentence in self.advice)])
+
+
+def overfit_run(
+    request: OverfitRequest, stage: Stage | None = None, tell: Callable[[str], None] = print
+) -> OverfitResult:
+    """Train on a few cases without augmentation and validate on the same, until Dice 0.95 or the time is up.
+
+    Raises:
+        UsageError: contradictory options, or a folder that is in use.
+        DataError: no case can be trained on.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    run = Run(request.out)
+    run.begin(resume=False)
+    stage = stage or (lambda _title: None)
+    device = resolve_device(request.device)
+    config = load_recipe(request.recipe, _BY_HEART | {"target": TARGET} | request.overrides)
+    dataset = load_dataset(request.data, request.layout)
+    record, cases = _choose(dataset, request.cases, stage)
+    plan = make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device.type)
+    config.save(run.config_file)
+    plan.save(run.plan_file)
+    for reason in plan.reasons:
+        tell(f"  {reason}")
+    prepared, failed = prepare_dataset(cases, plan, run.folder / "prepared", progress=stage("Preparing"))
+    for failure in failed:
+        tell(f"Left out {failure.id}: {failure.message}")
+    if not prepared:
+        raise DataError(
+            f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
+        )
+    job = TrainJob(plan, config, prepared, prepared, run.fold("overfit"), device, "overfit", {})
+    position = train(job, quiet=request.quiet)
+    if not position.finished:
+        raise Interrupted(f"Stopped after step {position.step}; begin again with another folder.")
+    rows = read_rows(job.folder / "metrics.jsonl")
+    best = max((row for row in rows if row.get("val_dice") is not None), key=_dice, default={})
+    dice = best.get("val_dice")
+    target = config.target or TARGET
+    learned = dice is not None and dice >= target
+    advice = () if learned else tuple(_advice(rows, best.get("val_dice_per_class", {}), record, plan))
+    names = tuple(case.id for case in prepared)
+    return OverfitResult(names, position.step, dice, best.get("val_dice_per_class", {}), target, advice)
+
+
+def _choose(dataset: Dataset, count: int, stage: Stage) -> tuple[Fingerprint, list[Case]]:
+    """The cases that show most classes, then most foreground, among the first few of the data set."""
+    looked_at = dataset.model_copy(update={"cases": dataset.cases[: count * _LOOKED_AT]})
+    record = fingerprint(looked_at, progress=stage("Reading"))
+    if not record.cases:
+        raise DataError(
+            f"No annotated case of {dataset.root} can be read; vesal inspect {dataset.root} says why."
+        )
+    ranked = sorted(record.cases, key=lambda case: (-_classes(case), -sum(case.voxels.values())))
+    names = {case.id for case in ranked[:count]}
+    kept = tuple(case for case in record.cases if case.id in names)
+    return record.model_copy(update={"cases": kept}), [case for case in dataset.cases if case.id in names]
+
+
+def _classes(case: CaseRecord) -> int:
+    return sum(1 for voxels in case.voxels.values() if voxels)
+
+
+def _dice(row: dict[str, Any]) -> float:
+    return float(row["val_dice"])
+
+
+def _advice(
+    rows: Sequence[dict[str, Any]], per_class: dict[str, float | None], record: Fingerprint, plan: Plan
+) -> list[str]:
+    """What is probably wrong, the likeliest first."""
+    found = []
+    losses = [row["train_loss"] for row in rows if row.get("train_loss") is not None]
+    steps = max((row["step"] for row in rows), default=0)
+    few = max(1, len(losses) // 10)
+    if losses and np.mean(losses[-few:]) > (1 - _FALLEN) * np.mean(losses[:few]):
+        found.append(
+            f"The loss hardly fell ({np.mean(losses[:few]):.3g} to {np.mean(losses[-few:]):.3g}): raise the learning "
+            "rate (--set lr=...), and look whether labels lie on the scans (vesal inspect)."
+        )
+    if steps < _FEW_STEPS:
+        found.append(
+            f"There was time for {steps} steps only: give a longer --budget, a narrower network "
+            "(--set plan.width=0.5) or a smaller patch (--set plan.patch=[...])."
+        )
+    found.extend(
+        f"No chosen case holds '{name}': name more with --cases."
+        for name in plan.labels.names
+        if not any(case.voxels.get(name) for case in record.cases)
+    )
+    spacing = " x ".join(f"{mm:.3g}" for mm in plan.spacing_mm)
+    weak = [name for name, value in per_class.items() if value is not None and value < 0.5]
+    if weak and len(weak) < len(per_class):
+        found.append(
+            f"{', '.join(weak)} stayed behind the rest: voxels of {spacing} mm may be too coarse for it "
+            "(--set plan.spacing_mm=[...]), or its labels disagree."
+        )
+    if not found:
+        found.append("It was still learning: give it a longer --budget.")
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
