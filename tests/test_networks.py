@@ -155,7 +155,7 @@ def test_networks_run_in_bfloat16(name: str) -> None:
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_norm_goes_with_every_activation(norm: str, activation: str) -> None:
     stages = PLANS["2d"].stages
-    network = UNet(stages, 2, 3, norm=norm, activation=activation, encoder="residual")
+    network = UNet(stages, 2, 3, bricks=Bricks(2, norm, activation), encoder="residual")
     network(torch.randn(2, 2, 16, 24)).square().mean().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -200,3 +200,21 @@ def test_a_network_that_cannot_be_built_is_refused_with_the_reason() -> None:
         UNet([Stage(**stage)], 1, 2, heads=2)
     with pytest.raises(UsageError, match="single voxel"):
         build_network("unet", PLANS["2d"])(torch.zeros(1, 2, 4, 4))
+
+
+def test_the_double_convolution_u_net_with_max_pooling_has_its_published_parameters() -> None:
+    plan = make_plan(
+        [(32 * 2**level, (3, 3, 3), (1 + (level > 0),) * 3) for level in range(5)],
+        (16, 16, 16),
+        heads=1,
+        norm="batch",
+        activation="relu",
+        pooling=True,
+        bias=True,
+        channels=("MRI",),
+        normalisation=(Normalisation(scheme="minmax"),),
+        labels=LabelSet.from_values({"background": 0, "heart": 1}, regions={"heart": ["heart"]}),
+    )
+    with torch.device("meta"):
+        network = build_network("unet", plan)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 22_581_217

@@ -17,7 +17,8 @@ SLOPE = 0.01
 
 _CONVOLUTION: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _UPSAMPLING: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_POOLING: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+_MEAN_POOLING: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
+_MAX_POOLING: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 #: Normalisation by name: (dimension, features) -> module.
 NORMS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -50,6 +51,7 @@ class Bricks:
         dimension: 2 or 3.
         norm: a name in `NORMS`.
         activation: a name in `ACTIVATIONS`.
+        bias: convolutions and upsamplings keep a bias though a norm follows, as many published networks do.
 
     Raises:
         UsageError: a name is not known.
@@ -58,6 +60,7 @@ class Bricks:
     dimension: int
     norm: str = "instance"
     activation: str = "leaky_relu"
+    bias: bool = False
 
     def __post_init__(self) -> None:
         if self.dimension not in _CONVOLUTION:
@@ -96,11 +99,16 @@ class Bricks:
 
     def upsampling(self, inputs: int, features: int, stride: Sequence[int]) -> nn.Module:
         """A transposed convolution that undoes `stride`, without overlap."""
-        return _UPSAMPLING[self.dimension](inputs, features, tuple(stride), stride=tuple(stride), bias=False)
+        stride = tuple(stride)
+        return _UPSAMPLING[self.dimension](inputs, features, stride, stride=stride, bias=self.bias)
 
-    def pooling(self, stride: Sequence[int]) -> nn.Module:
+    def mean_pooling(self, stride: Sequence[int]) -> nn.Module:
         """The mean over blocks of `stride` voxels."""
-        return _POOLING[self.dimension](tuple(stride), stride=tuple(stride))
+        return _MEAN_POOLING[self.dimension](tuple(stride), stride=tuple(stride))
+
+    def max_pooling(self, stride: Sequence[int]) -> nn.Module:
+        """The largest over blocks of `stride` voxels."""
+        return _MAX_POOLING[self.dimension](tuple(stride), stride=tuple(stride))
 
     def normalisation(self, features: int) -> nn.Module:
         """The norm of this network for `features` channels."""
@@ -114,7 +122,7 @@ class Bricks:
 class ConvNormAct(nn.Module):
     """Convolution, norm, activation: (N, inputs, *spatial) -> (N, features, *spatial / stride).
 
-    The convolution has a bias only where no norm would take it away again.
+    Unless the bricks ask for more, the convolution has a bias only where no norm would take it away again.
     """
 
     def __init__(
@@ -128,7 +136,9 @@ class ConvNormAct(nn.Module):
         act: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = bricks.convolution(inputs, features, kernel, stride, bias=bricks.norm == "none")
+        self.conv = bricks.convolution(
+            inputs, features, kernel, stride, bias=bricks.bias or bricks.norm == "none"
+        )
         self.norm = bricks.normalisation(features)
         self.act = bricks.nonlinearity() if act else nn.Identity()
 
@@ -163,7 +173,7 @@ class ResidualBlock(nn.Module):
         stride = ones if stride is None else tuple(stride)
         self.first = ConvNormAct(bricks, inputs, features, kernel, stride)
         self.second = ConvNormAct(bricks, features, features, kernel, act=False)
-        self.pool = nn.Identity() if stride == ones else bricks.pooling(stride)
+        self.pool = nn.Identity() if stride == ones else bricks.mean_pooling(stride)
         self.project = (
             nn.Identity() if inputs == features else ConvNormAct(bricks, inputs, features, ones, act=False)
         )

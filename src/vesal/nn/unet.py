@@ -39,8 +39,8 @@ class UNet(nn.Module):
         outputs: K.
         heads: how many resolutions, the highest first, have outputs (deep supervision).
         encoder: plain (ConvNormAct) or residual (a ConvNormAct as stem, then residual blocks).
-        norm: instance, batch, group or none.
-        activation: leaky_relu, relu, prelu or gelu.
+        pooling: go down by max pooling, in place of a stride of the stage's first convolution.
+        bricks: norm, activation, bias; None is nnU-Net's choice: instance norm, leaky ReLU.
 
     Raises:
         UsageError: sizes below 1, even kernels, a strided first stage, too many heads, an unknown name.
@@ -58,16 +58,16 @@ class UNet(nn.Module):
         *,
         heads: int = 1,
         encoder: Literal["plain", "residual"] = "plain",
-        norm: str = "instance",
-        activation: str = "leaky_relu",
+        pooling: bool = False,
+        bricks: Bricks | None = None,
     ) -> None:
         super().__init__()
         _check(stages, heads)
         if encoder not in ENCODERS:
             raise unknown_name("encoder", encoder, ENCODERS)
-        bricks = Bricks(len(stages[0].kernel), norm, activation)
+        bricks = bricks or Bricks(len(stages[0].kernel))
         self.total_stride = tuple(math.prod(steps) for steps in zip(*(s.stride for s in stages), strict=True))
-        self._needs_two_voxels = norm == "instance"
+        self._norm = bricks.norm
         self.stem: nn.Module
         if encoder == "residual":
             self.stem = ConvNormAct(bricks, channels, stages[0].features, stages[0].kernel)
@@ -75,8 +75,13 @@ class UNet(nn.Module):
         else:
             self.stem = nn.Identity()
         inputs = [channels, *(stage.features for stage in stages[:-1])]
+        ones = (1,) * bricks.dimension
+        self.pools = nn.ModuleList(
+            bricks.max_pooling(stage.stride) if pooling and stage.stride != ones else nn.Identity()
+            for stage in stages
+        )
         self.encoder = nn.ModuleList(
-            _stack(ENCODERS[encoder], bricks, stage, features, stage.stride)
+            _stack(ENCODERS[encoder], bricks, stage, features, ones if pooling else stage.stride)
             for stage, features in zip(stages, inputs, strict=True)
         )
         self.ups = nn.ModuleList(
@@ -84,12 +89,10 @@ class UNet(nn.Module):
             for stage, below in itertools.pairwise(stages)
         )
         self.decoder = nn.ModuleList(
-            _stack(ConvNormAct, bricks, stage, 2 * stage.features, (1,) * bricks.dimension)
-            for stage in stages[:-1]
+            _stack(ConvNormAct, bricks, stage, 2 * stage.features, ones) for stage in stages[:-1]
         )
         self.heads = nn.ModuleList(
-            bricks.convolution(stage.features, outputs, (1,) * bricks.dimension, bias=True)
-            for stage in stages[:heads]
+            bricks.convolution(stage.features, outputs, ones, bias=True) for stage in stages[:heads]
         )
         initialise(self)
 
@@ -110,8 +113,8 @@ class UNet(nn.Module):
             self._check_size(x)
         x = self.stem(channels_last(x))
         skips = []
-        for stage in self.encoder:
-            x = stage(x)
+        for pool, stage in zip(self.pools, self.encoder, strict=True):
+            x = stage(pool(x))
             skips.append(x)
         skips.pop()
         every_head = self.training and len(self.heads) > 1
@@ -130,9 +133,11 @@ class UNet(nn.Module):
             )
         if any(s < 1 or s % stride for s, stride in zip(size, strides, strict=True)):
             raise UsageError(f"Patch {size} is not a multiple of the network's strides {strides}; pad it.")
-        if self._needs_two_voxels and size == strides:
+        # A batch norm takes its mean over the batch too, and while predicting it takes none.
+        lonely = self._norm == "instance" or (self._norm == "batch" and self.training and len(x) == 1)
+        if lonely and size == strides:
             raise UsageError(
-                f"Patch {size} shrinks to a single voxel, which an instance norm cannot normalise; "
+                f"Patch {size} shrinks to a single voxel, which {self._norm} norm cannot normalise; "
                 "choose a larger patch or fewer stages."
             )
 
