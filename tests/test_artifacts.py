@@ -196,6 +196,22 @@ def test_motion_takes_the_lines_after_the_moment_from_the_moved_image(phase: int
     assert np.abs(out - body.numpy()).max() > 0.02
 
 
+def test_each_part_of_k_space_comes_from_the_body_in_its_own_pose() -> None:
+    body = torch.zeros(30, 20)
+    body[10:18, 6:12] = torch.rand(8, 6, generator=seeded())
+    out = motion([0.3, 0.4, 0.6], [[2.0, 0.0], [0.0, 3.0], [-4.0, 0.0]]).apply(body[None, None])[0, 0].numpy()
+    poses = [body.numpy()] * 4
+    poses[0], poses[1] = np.roll(poses[0], 2, axis=0), np.roll(poses[1], 3, axis=1)
+    poses[3] = np.roll(poses[3], -4, axis=0)
+    spectra = [np.fft.fftshift(np.fft.fft2(pose)) for pose in poses]
+    parts = [
+        spectrum[low:high]
+        for spectrum, low, high in zip(spectra, (0, 9, 12, 18), (9, 12, 18, 30), strict=True)
+    ]
+    expected = np.abs(np.fft.ifft2(np.fft.ifftshift(np.concatenate(parts))))
+    assert np.abs(out - expected).max() < 1e-4
+
+
 def test_the_pose_of_the_middle_of_k_space_is_the_one_that_the_label_shows() -> None:
     image = torch.zeros(1, 1, 64, 64)
     image[..., 24:40, 24:40] = 1.0
@@ -268,6 +284,8 @@ def test_a_bias_field_is_positive_smooth_and_as_strong_as_asked(where: str) -> N
             ArtifactConfig(bias_chance=1, bias_range=(0.4, 0.4)), frame, 1, shape, seeded(seed)
         )["bias"]
         assert isinstance(record, BiasField)
+        orders = np.indices(record.coefficients.shape[2:]).sum(axis=0)
+        assert set(orders[(record.coefficients[0, 0] != 0).numpy()].tolist()) == {0, 1, 2, 3}
         field = record.factor(shape, 0, 0)
         assert field.min() > 0
         assert field.log().abs().max().item() == pytest.approx(0.4, abs=1e-4)
@@ -357,7 +375,7 @@ def test_log_gamma_agrees_with_its_formula_and_keeps_the_range() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slice_dropout_changes_the_named_slices_alone(axis: int) -> None:
-    image = torch.rand(1, 2, 6, 7, 8, generator=seeded()) - 4
+    image = torch.randn(1, 2, 6, 7, 8, generator=seeded())
     low = image[0, 1].min()
     record = SliceDropout(axis, torch.tensor([[4, 1, 2]]), torch.tensor([[[1.0] * 3, [0.0, 0.8, 1.0]]]))
     out = record.apply(image)
