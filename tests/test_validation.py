@@ -17,6 +17,7 @@ class Answers:
 
     def __init__(self, labels: LabelSet, maps: list[np.ndarray]) -> None:
         self.labels = labels
+        self.plan = SimpleNamespace(dimension=3)
         self._maps = iter(maps)
 
     def windows(self, *, overlap: float = 0.5) -> None:

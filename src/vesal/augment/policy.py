@@ -368,21 +368,30 @@ def default_policy(plan: Plan, config: AugmentConfig | None = None) -> Policy:
         UsageError: mirroring is confined to an axis that the plan does not have.
     """
     config = config or AugmentConfig()
-    mirrored = mirror_axes(plan)
-    if (only := config.mirror_only_axes) is not None:
-        if any(axis >= plan.dimension for axis in only):
-            raise UsageError(
-                f"augment.mirror_only_axes names axis {max(only)}, and patches have axes 0 to {plan.dimension - 1}; "
-                "leave it out."
-            )
-        mirrored = tuple(axis for axis in mirrored if axis in only)
     return Policy(
         config=config,
         channels=len(plan.channels),
         spacing_mm=plan.spacing_mm,
         warped=warped_axes(plan),
-        mirrored=mirrored,
+        mirrored=mirrored_axes(plan, config),
         lateral=lateral_axis(plan),
         swaps=plan.labels.swaps,
         outside_zero=tuple(i for i, of in enumerate(plan.normalisation) if of.scheme == "zscore_nonzero"),
     )
+
+
+def mirrored_axes(plan: Plan, config: AugmentConfig) -> tuple[int, ...]:
+    """Network axes that training mirrors with some chance.
+
+    Raises:
+        UsageError: mirror_only_axes names an axis that patches do not have.
+    """
+    only = range(plan.dimension) if config.mirror_only_axes is None else config.mirror_only_axes
+    if any(axis >= plan.dimension for axis in only):
+        raise UsageError(
+            f"augment.mirror_only_axes names axis {max(only)}, and patches have axes 0 to {plan.dimension - 1}; "
+            "leave it out."
+        )
+    if not config.enabled or config.mirror_chance == 0:
+        return ()
+    return tuple(axis for axis in mirror_axes(plan) if axis in only)

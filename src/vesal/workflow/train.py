@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from vesal.augment.policy import mirrored_axes
 from vesal.data.check import Finding, check_dataset, duplicate_groups
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
@@ -289,6 +290,8 @@ def _plan(
         plan.save(run.plan_file)
         return plan
     plan = make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device.type)
+    # Prediction averages over mirrored copies along the axes that training mirrors, and no others.
+    plan = plan.model_copy(update={"mirror_axes": mirrored_axes(plan, config.augment)})
     plan.save(run.plan_file)
     return plan
 
