@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vesal.data.labels import LabelSet
-from vesal.report.render import Camera, render_surfaces, surface
+from vesal.report.render import Camera, render_surfaces
+from vesal.report.surfaces import class_surfaces, surface
 from vesal.volume.geometry import Geometry
 
 LABELS = LabelSet.from_values({"background": 0, "inner": 1, "outer": 2})
@@ -112,6 +113,59 @@ def test_the_same_map_gives_the_same_picture():
     geometry = Geometry.from_spacing(label.shape, (1, 1, 1))
     first, second = (render_surfaces([label], geometry, LABELS, size=60)[0] for _ in range(2))
     assert np.array_equal(first, second)
+
+
+def enclosed(mesh) -> float:
+    """Volume in mm3, positive where the faces turn outwards."""
+    a, b, c = mesh.vertices[mesh.faces].astype(float).transpose(1, 0, 2)
+    return float((a * np.cross(b, c)).sum() / 6)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 0.7, 3.5)])
+@pytest.mark.parametrize("radius_voxels", [1.0, 1.5, 2.0, 3.0, 6.0])
+def test_smoothing_takes_less_than_half_a_voxel_from_the_radius_of_a_ball(spacing, radius_voxels):
+    radius = radius_voxels * max(spacing)
+    shape = tuple(int((2 * radius + 8) / step) for step in spacing)
+    centre = tuple(step * (n // 2) for n, step in zip(shape, spacing, strict=True))
+    mask = ball(shape, spacing, centre, radius)
+    mesh = surface(mask, Geometry.from_spacing(shape, spacing))
+    true, found = (
+        (volume * 3 / 4 / np.pi) ** (1 / 3) for volume in (mask.sum() * np.prod(spacing), enclosed(mesh))
+    )
+    voxel = np.prod(spacing) ** (1 / 3)
+    assert -0.5 * voxel < found - true < 0.25 * voxel
+
+
+def test_a_speck_and_a_thread_beside_a_large_ball_keep_their_surfaces():
+    mask = ball((60, 60, 60), (1, 1, 1), (30, 30, 30), 14)
+    mask[3, 3, 3] = True
+    mask[30, 30, 44:58] = True
+    mesh = surface(mask, Geometry.from_spacing(mask.shape, (1, 1, 1)))
+    assert np.linalg.norm(mesh.vertices - 3, axis=1).min() < 0.6
+    assert mesh.vertices[:, 2].max() > 56.5
+    assert np.linalg.norm(mesh.vertices - [30, 30, 51], axis=1).min() < 0.6
+
+
+def test_the_steps_of_thick_slices_become_slopes():
+    # A cone in slices of 6 mm: between slices the surface leans, as the cone does.
+    x, y, z = np.meshgrid(np.arange(50.0), np.arange(50.0), np.arange(0, 54.0, 6), indexing="ij")
+    mask = np.hypot(x - 25, y - 25) < 20 - z / 3
+    mask[..., [0, -1]] = False
+    mesh = surface(mask, Geometry.from_spacing(mask.shape, (1, 1, 6)))
+    side = (mesh.vertices[:, 2] > 15) & (mesh.vertices[:, 2] < 35)
+    assert mesh.normals[side, 2].mean() == pytest.approx(np.sin(np.arctan(1 / 3)), abs=0.05)
+    assert mesh.normals[side, 2].std() < 0.2
+
+
+def test_regions_have_the_surfaces_of_their_unions():
+    labels = LabelSet.from_values(
+        {"oedema": 1, "core": 2}, regions={"whole": ["oedema", "core"], "core": ["core"]}
+    )
+    map_ = ball((30, 30, 30), (1, 1, 1), (15, 15, 15), 10).astype(np.uint8)
+    map_[ball((30, 30, 30), (1, 1, 1), (15, 15, 15), 5)] = 2
+    whole, core = class_surfaces(map_, Geometry.from_spacing(map_.shape, (1, 1, 1)), labels)
+    assert enclosed(whole) == pytest.approx((map_ > 0).sum(), rel=0.05)
+    assert enclosed(core) == pytest.approx((map_ == 2).sum(), rel=0.1)
 
 
 def test_a_class_is_meshed_in_its_own_box_where_it_lies_in_the_image():

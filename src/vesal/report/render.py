@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
 from vesal.report.colours import class_colours, rgb
+from vesal.report.surfaces import Floats, Mesh, class_surfaces
 from vesal.volume.geometry import Geometry
-
-Floats = NDArray[np.floating]
 
 #: Pictures are drawn at twice their size and averaged.
 _SUPERSAMPLING = 2
-#: No class is meshed on a grid finer than this along its longest side: more could not be seen.
-_FINEST_GRID = 96
 #: A class that hides more than this share of another one is made translucent.
 _HIDING = 0.6
 _TRANSLUCENT = 0.26
@@ -53,15 +50,6 @@ class Camera:
 
 
 @dataclass(frozen=True, eq=False)
-class Mesh:
-    """A closed surface: vertices (V, 3) in RAS mm, outward unit normals (V, 3), faces (F, 3) of vertex numbers."""
-
-    vertices: Floats
-    normals: Floats
-    faces: NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
 class _Layer:
     """A mesh as the camera sees it.
 
@@ -78,71 +66,6 @@ class _Layer:
         return np.isfinite(self.depth)
 
 
-def surface(mask: NDArray[np.bool_], geometry: Geometry, first: tuple[int, ...] = (0, 0, 0)) -> Mesh | None:
-    """The smooth surface of a mask (X, Y, Z), or None where the mask is empty.
-
-    The mask may be cut out of the image: `first` are the indices of its first voxel there.
-
-    The signed distance in millimetres is interpolated to cubic voxels, which turns the steps of thick slices
-    into slopes, and lightly smoothed.
-    """
-    from scipy import ndimage
-    from skimage.measure import marching_cubes
-
-    found = ndimage.find_objects(mask.view(np.uint8))
-    if not found or found[0] is None:
-        return None
-    start = np.array([axis.start for axis in found[0]]) + first - 2
-    cropped = np.pad(mask[found[0]], 2).astype(np.float32)
-    spacing = np.asarray(geometry.spacing_mm)
-    extent_mm = np.array(cropped.shape) * spacing
-
-    # Very fine grids are coarsened first, so that the distance transform stays cheap.
-    coarse = np.minimum(
-        cropped.shape, np.maximum(1, np.ceil(1.5 * _FINEST_GRID * extent_mm / extent_mm.max() + 4))
-    )
-    if (coarse < cropped.shape).any():
-        cropped = ndimage.zoom(cropped, coarse / cropped.shape, order=1, grid_mode=True, mode="nearest")
-        if cropped.max() < 0.5:
-            cropped /= cropped.max()
-    voxel_mm = extent_mm / cropped.shape
-    inside = cropped >= 0.5
-    distance = ndimage.distance_transform_edt(inside, sampling=voxel_mm)
-    distance -= ndimage.distance_transform_edt(~inside, sampling=voxel_mm)
-
-    step = max(float(voxel_mm.min()), float(extent_mm.max()) / _FINEST_GRID)
-    step = min(step, float(extent_mm.max()) / 40)
-    target = np.maximum(4, np.round(extent_mm / step)).astype(int)
-    distance = ndimage.zoom(
-        distance, target / np.array(distance.shape), order=1, grid_mode=True, mode="nearest"
-    )
-    smooth = ndimage.gaussian_filter(
-        distance, np.clip((0.5 * voxel_mm + 0.4 * voxel_mm.min()) / step, 0.7, 6.0)
-    )
-    if smooth.max() <= 0 or smooth.min() >= 0:
-        smooth = distance
-    vertices, faces, _, _ = marching_cubes(np.pad(smooth, 1, constant_values=-step), level=0.0)
-    # From cells of the padded cubic grid to voxel indices of the source, whose faces coincide.
-    indices = (vertices - 1 + 0.5) * (extent_mm / target) / spacing - 0.5 + start
-    world = indices @ geometry.affine[:3, :3].T + geometry.affine[:3, 3]
-    return _with_normals(world.astype(np.float32), faces.astype(np.intp))
-
-
-def _with_normals(vertices: Floats, faces: NDArray[np.intp]) -> Mesh:
-    """Normals as the area-weighted mean of the faces around a vertex, turned outwards."""
-    corners = vertices[faces] - vertices.mean(axis=0)
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    # The enclosed volume is negative where the faces turn inwards, as after a mirrored affine.
-    if float((corners[:, 0] * across).sum()) < 0:
-        faces, across = faces[:, ::-1], -across
-    normals = np.stack(
-        [np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), len(vertices)) for axis in range(3)],
-        axis=1,
-    )
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return Mesh(vertices, (normals / np.maximum(lengths, 1e-12)).astype(np.float32), faces)
-
-
 def render_surfaces(
     maps: Sequence[NDArray[np.uint8]],
     geometry: Geometry,
@@ -151,11 +74,22 @@ def render_surfaces(
     size: int = 480,
     camera: Camera | None = None,
 ) -> list[NDArray[np.uint8]]:
-    """Pictures of label maps from one place at one scale, so that they can be compared.
+    """Pictures of contiguous label maps (X, Y, Z) on one grid: `render_meshes` of their surfaces."""
+    meshes = [class_surfaces(map_, geometry, labels) for map_ in maps]
+    return render_meshes(meshes, labels, size=size, camera=camera)
+
+
+def render_meshes(
+    meshes: Sequence[Sequence[Mesh | None]],
+    labels: LabelSet,
+    *,
+    size: int = 480,
+    camera: Camera | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Pictures of the surfaces of label maps from one place at one scale, so that they can be compared.
 
     Args:
-        maps: contiguous label maps (X, Y, Z) on one grid, such as truth and prediction.
-        geometry: of that grid.
+        meshes: for each map, such as truth and prediction, one mesh a class of `labels`, None where it has none.
         labels: what is drawn, and in which colours.
         size: width and height of each picture in pixels.
         camera: by default from the front, a little left and above.
@@ -165,10 +99,9 @@ def render_surfaces(
         is so in all.
     """
     axes = (camera or Camera()).axes()
-    meshes = [_class_surfaces(map_, geometry, labels) for map_ in maps]
     points = [mesh.vertices @ axes.T for of_map in meshes for mesh in of_map if mesh is not None]
     if not points:
-        return [np.zeros((size, size, 4), dtype=np.uint8) for _ in maps]
+        return [np.zeros((size, size, 4), dtype=np.uint8) for _ in meshes]
     low = np.min([point.min(axis=0) for point in points], axis=0)
     high = np.max([point.max(axis=0) for point in points], axis=0)
     full = size * _SUPERSAMPLING
@@ -192,17 +125,6 @@ def render_surfaces(
         ]
         pictures.append(_halved(_blend(drawn, full, span)))
     return pictures
-
-
-def _class_surfaces(map_: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> list[Mesh | None]:
-    """The surface of each class, made in its own box: a mask of the whole image a class would fill the memory."""
-
-    def own(index: int, box: tuple[slice, ...] | None) -> Mesh | None:
-        if box is None:
-            return None
-        return surface(labels.mask(index, map_[box]), geometry, tuple(side.start for side in box))
-
-    return [own(index, box) for index, box in enumerate(labels.boxes(map_))]
 
 
 def _layer(mesh: Mesh, points: Floats, axes: Floats, pixels: int) -> _Layer:
