@@ -618,7 +618,7 @@ def test_data_sets_are_found_below_other_folders(tmp_path: Path) -> None:
     assert found == ["acdc/database/training", "brats/v1/HGG", "heart/Task02"]
     assert the_dataset(tmp_path, "Task02") == tmp_path / "heart" / "Task02"
     assert the_dataset(tmp_path, "brats") == tmp_path / "brats" / "v1" / "HGG"
-    with pytest.raises(UsageError, match=r"3 data sets; name one of them: acdc"):
+    with pytest.raises(UsageError, match=r"3 data sets; name one of acdc"):
         the_dataset(tmp_path)
     with pytest.raises(UsageError, match=r"no data sets called 'lung'"):
         the_dataset(tmp_path, "lung")

@@ -53,6 +53,7 @@ for _verb in (
     results.predict,
     results.evaluate,
     results.report,
+    results.export,
 ):
     app.command()(_verb)
 

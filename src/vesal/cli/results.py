@@ -1,4 +1,4 @@
-"""Verbs that use what was trained: predict, evaluate, report."""
+"""Verbs that use what was trained: predict, evaluate, report, export."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vesal.cli.options import Device, Json, Out, Tta
+from vesal.cli.options import Device, Json, Out, Recipe, Settings, Tta
 from vesal.cli.output import finish, report_failures, stages
 
 
@@ -79,3 +79,66 @@ def report(
     Run(run).dataset()
     page = write_run_report(run)
     finish(json_output, {"report": str(page)}, f"Report: {page}")
+
+
+def export(
+    to: Annotated[str, typer.Option("--to", help="For whom: kaggle.")],
+    out: Out,
+    source: Annotated[
+        Path | None, typer.Argument(help="A run folder, whose settings are trained with; or give --recipe.")
+    ] = None,
+    recipe: Recipe = "auto",
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Time to train there; the recipe's own when not given.")
+    ] = None,
+    fold: Annotated[str, typer.Option("--fold", help="The fold that is held out and scored, or all.")] = "0",
+    user: Annotated[str | None, typer.Option("--user", help="Your name on Kaggle.")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of the kernel.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option("--dataset", help="Attach this data set: OWNER/NAME.")
+    ] = None,
+    competition: Annotated[
+        list[str] | None, typer.Option("--competition", help="Attach a competition's data.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Which folder is meant, where several are attached.")
+    ] = None,
+    fetch: Annotated[str | None, typer.Option("--fetch", help="Download there, such as msd-heart.")] = None,
+    continue_from: Annotated[
+        str | None, typer.Option("--continue-from", help="Go on with the run of this kernel: OWNER/NAME.")
+    ] = None,
+    install: Annotated[
+        str | None, typer.Option("--install", help="What pip installs there; else the script carries Vesal.")
+    ] = None,
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", help="Kaggle's name of the GPU, or none.")
+    ] = "NvidiaTeslaT4",
+    short: Annotated[
+        bool, typer.Option("--short", help="Train a minute only, to see that all works.")
+    ] = False,
+    settings: Settings = None,
+    json_output: Json = False,
+) -> None:
+    """Write what another platform takes, such as a kernel for Kaggle."""
+    from vesal.workflow.export import ExportRequest
+    from vesal.workflow.export import export as export_to
+    from vesal.workflow.kaggle import KernelOptions
+
+    kernel = KernelOptions(
+        user=user,
+        recipe=recipe,
+        settings=settings or (),
+        budget=budget,
+        fold=fold,
+        datasets=dataset or (),
+        competitions=competition or (),
+        earlier=continue_from,
+        data=data,
+        fetch=fetch,
+        title=title,
+        install=install,
+        accelerator=accelerator,
+        short=short,
+    )
+    exported = export_to(to, ExportRequest(out, source, kernel))
+    finish(json_output, exported.to_dict(), exported.text())

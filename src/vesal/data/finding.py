@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vesal.data.layouts import LAYOUTS
@@ -38,31 +38,41 @@ def find_datasets(
 def the_dataset(
     folder: Path, wanted: str | None = None, *, skip: Callable[[Path], bool] = lambda _: False
 ) -> Path:
-    """The one data set in or at `folder`, or the one that the end of its path names.
+    """The one data set in or at `folder`, or the one that is wanted of several (see `choose`).
 
     Raises:
         UsageError: there are several, or none of that name.
         DataError: there is none.
     """
-    found = find_datasets(folder, skip=skip)
-    if wanted is not None:
-        parts = Path(wanted).parts
-        chosen = [path for path in found if path.parts[-len(parts) :] == parts]
-        if not chosen and (folder / wanted).is_dir():
-            chosen = find_datasets(folder / wanted, skip=skip)
-        if len(chosen) != 1:
-            there = ", ".join(str(path.relative_to(folder)) for path in found[:6]) or "none"
-            raise UsageError(
-                f"{folder} holds {len(chosen) or 'no'} data sets called '{wanted}'; found were: {there}."
-            )
-        return chosen[0]
+    return choose(find_datasets(folder, skip=skip), folder, wanted)
+
+
+def choose(found: Sequence[Path], folder: Path, wanted: str | None = None) -> Path:
+    """The one of the data sets `found` in `folder` that has `wanted` in its path.
+
+    Args:
+        found: folders of data sets.
+        folder: in which they lie.
+        wanted: name of the folder or of one around it, or several parts of the path; None where there is only one.
+
+    Raises:
+        UsageError: there are several, or none of that name.
+        DataError: there is none at all.
+
+    >>> found = [Path("in/heart/Task02_Heart"), Path("in/lung/Task06_Lung")]
+    >>> choose(found, Path("in"), "heart").name, choose(found, Path("in"), "Task06_Lung").name
+    ('Task02_Heart', 'Task06_Lung')
+    """
     if not found:
         looked = "; ".join(f"{name}: {layout.looks_for}" for name, layout in LAYOUTS.items())
         raise DataError(f"{folder} holds no data set of a known layout; looked for {looked}.")
-    if len(found) > 1:
-        there = ", ".join(str(path.relative_to(folder)) for path in found[:6])
-        raise UsageError(f"{folder} holds {len(found)} data sets; name one of them: {there}.")
-    return found[0]
+    inside = {path: f"/{path.relative_to(folder).as_posix()}/" for path in found}
+    chosen = [path for path in found if wanted is None or f"/{wanted.strip('/')}/" in inside[path]]
+    if len(chosen) == 1:
+        return chosen[0]
+    there = ", ".join(text.strip("/") or "itself" for text in list(inside.values())[:6])
+    called = "" if wanted is None else f" called '{wanted}'"
+    raise UsageError(f"{folder} holds {len(chosen) or 'no'} data sets{called}; name one of {there}.")
 
 
 def _search(folder: Path, depth: int, skip: Callable[[Path], bool], general: bool) -> list[tuple[Path, str]]:
