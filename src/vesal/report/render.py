@@ -6,7 +6,7 @@ and the layers are blended from far to near. Outer classes that would hide inner
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,25 @@ class _Layer:
         return np.isfinite(self.depth)
 
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What the camera sees: its axes, the middle of all meshes along them, their width or height, their depth (mm)."""
+
+    axes: NDArray[np.float64]
+    centre: Floats
+    extent_mm: float
+    depth_mm: float
+
+    def scale(self, pixels: int) -> float:
+        """Pixels a millimetre in a picture of so many pixels."""
+        return 0.92 * pixels / self.extent_mm
+
+    def seen(self, mesh: Mesh, pixels: int) -> Floats:
+        """Vertices as (column, row, depth) of a picture of so many pixels."""
+        points = ((mesh.vertices @ self.axes.T - self.centre) * self.scale(pixels)).astype(np.float32)
+        return (points * (1, -1, 1) + (pixels / 2, pixels / 2, 0)).astype(np.float32)
+
+
 def render_surfaces(
     maps: Sequence[NDArray[np.uint8]],
     geometry: Geometry,
@@ -98,33 +117,42 @@ def render_meshes(
         (size, size, 4) uint8 RGBA, transparent where nothing is; one a map. A class translucent in one picture
         is so in all.
     """
-    axes = (camera or Camera()).axes()
-    points = [mesh.vertices @ axes.T for of_map in meshes for mesh in of_map if mesh is not None]
-    if not points:
+    view = _view(meshes, camera or Camera())
+    if view is None:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in meshes]
-    low = np.min([point.min(axis=0) for point in points], axis=0)
-    high = np.max([point.max(axis=0) for point in points], axis=0)
     full = size * _SUPERSAMPLING
-    scale = 0.92 * full / max(float((high - low)[:2].max()), 1e-6)
-    centre = (low + high) / 2
-
-    def seen(mesh: Mesh, pixels: int) -> Floats:
-        """Vertices as (column, row, depth) of a picture of so many pixels."""
-        view = ((mesh.vertices @ axes.T - centre) * (scale * pixels / full)).astype(np.float32)
-        return (view * (1, -1, 1) + (pixels / 2, pixels / 2, 0)).astype(np.float32)
-
-    opacity = np.min([_opacities(of_map, seen) for of_map in meshes], axis=0)
+    opacity = np.min([_opacities(of_map, view) for of_map in meshes], axis=0)
     colours = [rgb(colour) for colour in class_colours(labels)]
-    span = scale * float((high - low)[2])
+    span = view.scale(full) * view.depth_mm
     pictures = []
     for of_map in meshes:
         drawn = [
-            (_layer(mesh, seen(mesh, full), axes, full), colour, float(part))
+            (_layer(mesh, view.seen(mesh, full), view.axes, full), colour, float(part))
             for mesh, colour, part in zip(of_map, colours, opacity, strict=True)
             if mesh is not None
         ]
         pictures.append(_halved(_blend(drawn, full, span)))
     return pictures
+
+
+def class_opacities(meshes: Sequence[Sequence[Mesh | None]], camera: Camera | None = None) -> Floats:
+    """For each class 1, or less where another class of the same map lies in it, as seen by the camera."""
+    view = _view(meshes, camera or Camera())
+    if view is None:
+        return np.ones(len(meshes[0]))
+    return np.asarray(np.min([_opacities(of_map, view) for of_map in meshes], axis=0))
+
+
+def _view(meshes: Sequence[Sequence[Mesh | None]], camera: Camera) -> _View | None:
+    """What holds all meshes; None where there is none."""
+    axes = camera.axes()
+    points = [mesh.vertices @ axes.T for of_map in meshes for mesh in of_map if mesh is not None]
+    if not points:
+        return None
+    low = np.min([point.min(axis=0) for point in points], axis=0)
+    high = np.max([point.max(axis=0) for point in points], axis=0)
+    size = high - low
+    return _View(axes, (low + high) / 2, max(float(size[:2].max()), 1e-6), float(size[2]))
 
 
 def _layer(mesh: Mesh, points: Floats, axes: Floats, pixels: int) -> _Layer:
@@ -196,7 +224,7 @@ def _weight(start: Floats, end: Floats, first: NDArray[np.intp], area: Floats) -
     return (np.stack([constant, -edge[:, 1], edge[:, 0]], axis=1) / area[:, None]).astype(np.float32)
 
 
-def _opacities(meshes: Sequence[Mesh | None], seen: Callable[[Mesh, int], Floats]) -> Floats:
+def _opacities(meshes: Sequence[Mesh | None], view: _View) -> Floats:
     """1 for each class, less for one that another lies in: one whose wall is both before and behind the other."""
     opacity = np.ones(len(meshes))
     if len(meshes) == 1:
@@ -205,7 +233,7 @@ def _opacities(meshes: Sequence[Mesh | None], seen: Callable[[Mesh, int], Floats
     for mesh in meshes:
         front = back = np.full((_SKETCH, _SKETCH), -np.inf)
         if mesh is not None:
-            points = seen(mesh, _SKETCH)
+            points = view.seen(mesh, _SKETCH)
             front = _rasterise(points, mesh.faces, _SKETCH)[0]
             # The farthest wall is the nearest one of the mesh turned inside out.
             back = -_rasterise(points * np.array([1, 1, -1], dtype=np.float32), mesh.faces[:, ::-1], _SKETCH)[
