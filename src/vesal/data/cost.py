@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from vesal.data.plan import Stage
 from vesal.errors import unknown_name
 
-_ENCODERS = {"unet": "plain", "residual-unet": "residual"}
+#: Networks whose layers are known, and what sets them apart from the plain U-Net.
+_KNOWN = {"unet": "", "residual-unet": "residual", "attention-unet": "gated"}
 
 #: A step costs about three forward passes: the backward pass computes gradients of inputs and of weights.
 _PASSES = 3
@@ -36,6 +37,7 @@ class Layer:
         voxels: of its output for one patch.
         reads: input voxels that each output voxel sums over (1 for a transposed convolution without overlap).
         norm, bias: whether it has an affine norm behind it, a bias of its own.
+        slope: whether its activation learns a number (PReLU).
     """
 
     inputs: int
@@ -43,13 +45,16 @@ class Layer:
     taps: int
     voxels: int
     reads: int
-    norm: bool
+    norm: bool = False
     bias: bool = False
+    slope: bool = False
 
     @property
     def parameters(self) -> int:
-        """Weights, biases, scale and shift of the norm."""
-        return self.inputs * self.outputs * self.taps + self.outputs * (2 * self.norm + self.bias)
+        """Weights, biases, scale and shift of the norm, slope of the activation."""
+        return (
+            self.inputs * self.outputs * self.taps + self.outputs * (2 * self.norm + self.bias) + self.slope
+        )
 
     @property
     def activations(self) -> int:
@@ -64,7 +69,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """What the counts depend on: the sizes of a network and of its input patch."""
+    """What the counts depend on: the sizes of a network and of its input patch.
+
+    Going down by max pooling changes no count: a stage's convolutions put out as much as with a stride.
+
+    Attributes:
+        channels: of the input, foreground channel included.
+        stages, outputs, heads, patch, norm, activation, bias: as in the plan.
+        name: of the network.
+    """
 
     stages: tuple[Stage, ...]
     channels: int
@@ -72,6 +85,9 @@ class Network:
     heads: int
     patch: tuple[int, ...]
     name: str = "unet"
+    norm: str = "instance"
+    activation: str = "leaky_relu"
+    bias: bool = False
 
     @property
     def parameters(self) -> int:
@@ -97,35 +113,47 @@ class Network:
         Raises:
             UsageError: the name is not of a network whose layers are known.
         """
-        if self.name not in _ENCODERS:
-            raise unknown_name("network with known costs", self.name, _ENCODERS)
+        if self.name not in _KNOWN:
+            raise unknown_name("network with known costs", self.name, _KNOWN)
         voxels = _voxels(self.patch, self.stages)
+        yield from self._encoder(voxels, residual=_KNOWN[self.name] == "residual")
+        yield from self._decoder(voxels, gated=_KNOWN[self.name] == "gated")
+        for stage, count in zip(self.stages[: self.heads], voxels, strict=False):
+            yield Layer(stage.features, self.outputs, 1, count, 1, bias=True)
+
+    def _encoder(self, voxels: Sequence[int], *, residual: bool) -> Iterator[Layer]:
         inputs = self.channels
-        residual = _ENCODERS[self.name] == "residual"
         if residual:
-            yield _convolution(inputs, self.stages[0].features, self.stages[0].kernel, voxels[0])
+            yield self._convolution(inputs, self.stages[0].features, self.stages[0].kernel, voxels[0])
             inputs = self.stages[0].features
         for stage, count in zip(self.stages, voxels, strict=True):
             for _ in range(stage.convolutions):
-                yield _convolution(inputs, stage.features, stage.kernel, count)
+                yield self._convolution(inputs, stage.features, stage.kernel, count)
                 if residual:
-                    yield _convolution(stage.features, stage.features, stage.kernel, count)
+                    # The block's activation comes after the sum with the shortcut, which has none of its own.
+                    yield self._convolution(stage.features, stage.features, stage.kernel, count)
                     if inputs != stage.features:
-                        yield _convolution(inputs, stage.features, (1,), count)
+                        yield self._convolution(inputs, stage.features, (1,), count, act=False)
                 inputs = stage.features
-        pairs = list(itertools.pairwise(self.stages))
-        for (stage, below), count in zip(pairs, voxels, strict=False):
-            yield Layer(below.features, stage.features, math.prod(below.stride), count, 1, norm=False)
-            yield _convolution(2 * stage.features, stage.features, stage.kernel, count)
+
+    def _decoder(self, voxels: Sequence[int], *, gated: bool) -> Iterator[Layer]:
+        for (stage, below), count in zip(itertools.pairwise(self.stages), voxels, strict=False):
+            yield Layer(below.features, stage.features, math.prod(below.stride), count, 1, bias=self.bias)
+            if gated:
+                hidden = max(1, stage.features // 2)
+                yield Layer(stage.features, hidden, 1, count, 1)
+                yield Layer(stage.features, hidden, 1, count, 1, bias=True)
+                yield Layer(hidden, 1, 1, count, 1, bias=True)
+            yield self._convolution(2 * stage.features, stage.features, stage.kernel, count)
             for _ in range(stage.convolutions - 1):
-                yield _convolution(stage.features, stage.features, stage.kernel, count)
-        for stage, count in zip(self.stages[: self.heads], voxels, strict=False):
-            yield Layer(stage.features, self.outputs, 1, count, 1, norm=False, bias=True)
+                yield self._convolution(stage.features, stage.features, stage.kernel, count)
 
-
-def _convolution(inputs: int, outputs: int, kernel: Sequence[int], voxels: int) -> Layer:
-    taps = math.prod(kernel)
-    return Layer(inputs, outputs, taps, voxels, taps, norm=True)
+    def _convolution(
+        self, inputs: int, outputs: int, kernel: Sequence[int], voxels: int, *, act: bool = True
+    ) -> Layer:
+        taps, norm = math.prod(kernel), self.norm != "none"
+        slope = act and self.activation == "prelu"
+        return Layer(inputs, outputs, taps, voxels, taps, norm, bias=self.bias or not norm, slope=slope)
 
 
 def _voxels(patch: Sequence[int], stages: Sequence[Stage]) -> list[int]:

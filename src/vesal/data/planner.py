@@ -165,7 +165,8 @@ def count_operations(plan: Plan, network: str = "unet") -> float:
 
 
 def _network(plan: Plan, name: str) -> Network:
-    return Network(plan.stages, len(plan.channels), plan.labels.outputs, plan.heads, plan.patch, name)
+    sizes = (plan.stages, plan.inputs, plan.labels.outputs, plan.heads, plan.patch)
+    return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
 
 
 _AXES: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)

@@ -183,8 +183,37 @@ class ResidualBlock(nn.Module):
         return self.act(self.second(self.first(x)) + self.project(self.pool(x)))
 
 
+class AttentionGate(nn.Module):
+    """Weighs a skip's voxels by what the decoder sees there (Oktay et al., 2018, additive attention).
+
+    q = score(relu(skip_weight skip + signal_weight signal + bias)) + bias, out = skip * sigmoid(q). Unlike in the
+    paper the signal has already been upsampled, so that all is at the skip's resolution and nothing is
+    interpolated. As there, a gate starts open.
+
+    skip, signal: (N, features, *spatial) -> (N, features, *spatial).
+    """
+
+    def __init__(self, bricks: Bricks, features: int) -> None:
+        super().__init__()
+        ones, hidden = (1,) * bricks.dimension, max(1, features // 2)
+        self.skip = bricks.convolution(features, hidden, ones)
+        self.signal = bricks.convolution(features, hidden, ones, bias=True)
+        self.score = bricks.convolution(hidden, 1, ones, bias=True)
+
+    def forward(self, skip: Tensor, signal: Tensor) -> Tensor:
+        seen = torch.relu(self.skip(skip) + self.signal(signal))
+        return skip * torch.sigmoid(self.score(seen))
+
+
+#: Bias of a gate's score at the start: sigmoid(2) = 0.88 is open and still has a slope.
+_OPEN = 2.0
+
+
 def initialise(network: nn.Module) -> None:
-    """Kaiming normal for leaky ReLU, zero biases; a residual block starts as its shortcut (nnU-Net)."""
+    """Kaiming normal for leaky ReLU, zero biases; a residual block starts as its shortcut (nnU-Net).
+
+    Attention gates start open.
+    """
     convolutions = (*_CONVOLUTION.values(), *_UPSAMPLING.values())
     for module in network.modules():
         if isinstance(module, convolutions):
@@ -195,5 +224,6 @@ def initialise(network: nn.Module) -> None:
         if isinstance(module, ResidualBlock) and isinstance(
             weight := getattr(module.second.norm, "weight", None), Tensor
         ):
-            with torch.no_grad():
-                weight.zero_()
+            nn.init.zeros_(weight)
+        if isinstance(module, AttentionGate):
+            nn.init.constant_(module.score.bias, _OPEN)  # type: ignore[arg-type]

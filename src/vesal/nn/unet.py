@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vesal.data.plan import Stage
 from vesal.errors import UsageError, unknown_name
-from vesal.nn.blocks import Bricks, ConvNormAct, ResidualBlock, initialise
+from vesal.nn.blocks import AttentionGate, Bricks, ConvNormAct, ResidualBlock, initialise
 from vesal.nn.cpu import channels_last
+from vesal.nn.padding import Sizes
 
 #: What an encoder's stages are made of.
 ENCODERS: dict[str, type[ConvNormAct] | type[ResidualBlock]] = {
     "plain": ConvNormAct,
     "residual": ResidualBlock,
 }
+
+#: What the encoder's features pass on their way to the decoder: nothing, or an `AttentionGate`.
+SKIPS = ("plain", "gated")
 
 
 class UNet(nn.Module):
@@ -33,12 +39,18 @@ class UNet(nn.Module):
     ConvNormAct as the stage has blocks. Lists are indexed by resolution, the highest first, in the names of
     the weights too: `encoder.0.1.conv.weight`, `ups.0.weight`, `decoder.0.1.norm.bias`, `heads.0.weight`.
 
+    Attributes:
+        total_stride: along each axis, from the highest resolution to the lowest.
+        checkpointing: whether training keeps only what goes from stage to stage and computes the rest again
+            in the backward pass: less memory, about a third more time, the same gradients.
+
     Args:
         stages: one a resolution, the highest first.
         channels: C.
         outputs: K.
         heads: how many resolutions, the highest first, have outputs (deep supervision).
         encoder: plain (ConvNormAct) or residual (a ConvNormAct as stem, then residual blocks).
+        skips: plain, or gated by attention (Oktay et al., 2018).
         pooling: go down by max pooling, in place of a stride of the stage's first convolution.
         bricks: norm, activation, bias; None is nnU-Net's choice: instance norm, leaky ReLU.
 
@@ -58,6 +70,7 @@ class UNet(nn.Module):
         *,
         heads: int = 1,
         encoder: Literal["plain", "residual"] = "plain",
+        skips: Literal["plain", "gated"] = "plain",
         pooling: bool = False,
         bricks: Bricks | None = None,
     ) -> None:
@@ -65,9 +78,12 @@ class UNet(nn.Module):
         _check(stages, heads)
         if encoder not in ENCODERS:
             raise unknown_name("encoder", encoder, ENCODERS)
+        if skips not in SKIPS:
+            raise unknown_name("kind of skips", skips, SKIPS)
         bricks = bricks or Bricks(len(stages[0].kernel))
         self.total_stride = tuple(math.prod(steps) for steps in zip(*(s.stride for s in stages), strict=True))
-        self._norm = bricks.norm
+        self.sizes = Sizes(self.total_stride, bricks.norm, stages[-1].features)
+        self.checkpointing = False
         self.stem: nn.Module
         if encoder == "residual":
             self.stem = ConvNormAct(bricks, channels, stages[0].features, stages[0].kernel)
@@ -88,6 +104,11 @@ class UNet(nn.Module):
             bricks.upsampling(below.features, stage.features, below.stride)
             for stage, below in itertools.pairwise(stages)
         )
+        self.gates = (
+            nn.ModuleList(AttentionGate(bricks, stage.features) for stage in stages[:-1])
+            if skips == "gated"
+            else None
+        )
         self.decoder = nn.ModuleList(
             _stack(ConvNormAct, bricks, stage, 2 * stage.features, ones) for stage in stages[:-1]
         )
@@ -100,46 +121,75 @@ class UNet(nn.Module):
         """(N, C, *spatial) -> logits (N, K, *spatial); while training with several heads, a list of logits.
 
         Args:
-            x: its spatial sizes are multiples of `total_stride`, not necessarily the plan's patch.
+            x: of any spatial size; one that is no multiple of `total_stride` is padded with zeros and the
+                logits cut back, except while training with several heads.
 
         Returns:
             In train mode with more than one head: one (N, K, *spatial / stride) a head, the highest
             resolution first. Else the highest alone.
 
         Raises:
-            UsageError: the spatial size does not fit the strides.
+            UsageError: the spatial size cannot be used.
         """
-        if not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
-            self._check_size(x)
+        return self.sizes.run(self._logits, x, training=self.training, heads=len(self.heads))
+
+    def _logits(self, x: Tensor) -> Tensor | list[Tensor]:
         x = self.stem(channels_last(x))
         skips = []
-        for pool, stage in zip(self.pools, self.encoder, strict=True):
-            x = stage(pool(x))
+        for level in range(len(self.encoder)):
+            x = self._maybe_recomputed(self._down, level, x)
             skips.append(x)
         skips.pop()
         every_head = self.training and len(self.heads) > 1
         logits = []
         for level in reversed(range(len(self.ups))):
-            x = self.decoder[level](torch.cat([self.ups[level](x), skips.pop()], dim=1))
+            x = self._maybe_recomputed(self._up, level, x, skips.pop())
             if every_head and level < len(self.heads):
                 logits.append(self.heads[level](x))
         return logits[::-1] if every_head else self.heads[0](x)
 
-    def _check_size(self, x: Tensor) -> None:
-        size, strides = tuple(x.shape[2:]), self.total_stride
-        if len(size) != len(strides):
-            raise UsageError(
-                f"This network takes (N, C, {len(strides)} axes); it was given {tuple(x.shape)}."
-            )
-        if any(s < 1 or s % stride for s, stride in zip(size, strides, strict=True)):
-            raise UsageError(f"Patch {size} is not a multiple of the network's strides {strides}; pad it.")
-        # A batch norm takes its mean over the batch too, and while predicting it takes none.
-        lonely = self._norm == "instance" or (self._norm == "batch" and self.training and len(x) == 1)
-        if lonely and size == strides:
-            raise UsageError(
-                f"Patch {size} shrinks to a single voxel, which {self._norm} norm cannot normalise; "
-                "choose a larger patch or fewer stages."
-            )
+    def _down(self, level: int, x: Tensor) -> Tensor:
+        return self.encoder[level](self.pools[level](x))
+
+    def _up(self, level: int, x: Tensor, skip: Tensor) -> Tensor:
+        x = self.ups[level](x)
+        if self.gates is not None:
+            skip = self.gates[level](skip, x)
+        return self.decoder[level](torch.cat([x, skip], dim=1))
+
+    def _maybe_recomputed(self, step: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """`step(*arguments)`, whose inner activations are forgotten until the backward pass needs them."""
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return step(*arguments)
+        if torch.jit.is_tracing():
+            return step(*arguments)
+        # No layer draws at random: there is no state of chance to bring back.
+        result = checkpoint(
+            step,
+            *arguments,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), _statistics_kept(self)),
+        )
+        assert isinstance(result, Tensor)
+        return result
+
+
+@contextmanager
+def _statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Batch norms do not take a batch into their statistics again that is computed a second time.
+
+    They still pass them on, for autograd counts what a layer saves.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _stack(
