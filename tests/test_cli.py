@@ -11,7 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-VERBS = ("demo", "phantom", "inspect", "plan", "train", "predict", "evaluate", "report")
+VERBS = (
+    *("demo", "fetch", "phantom", "inspect", "plan", "networks", "overfit", "train"),
+    *("predict", "evaluate", "report", "export"),
+)
 
 
 def vesal(*words: object, **options: object) -> subprocess.CompletedProcess[str]:

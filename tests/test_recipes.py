@@ -21,7 +21,7 @@ SMALL: dict[str, tuple[str, list[str]]] = {
     "heart-monai": ("heart", ["plan.patch=[32,32,32]", "plan.width=0.25", "plan.spacing_mm=[3,3,3]"]),
     "heart-unet3d": ("heart", ["plan.patch=[32,32,32]", "plan.width=0.125", "plan.spacing_mm=[3,3,3]"]),
     "lung-attention-2d": ("lung-tumour", ["plan.patch=[64,64]", "plan.width=0.125", "accumulation=2"]),
-    "acdc-robust": ("short-axis", ["plan.patch=[64,64]", "plan.batch=4"]),
+    "acdc-robust": ("short-axis", ["plan.patch=[64,64]", "plan.batch=4", "folds=5"]),
     "brats-nvidia": (
         "brain-tumour",
         ["plan.patch=[32,32,32]", "plan.features=[8,12,16,24]", "plan.spacing_mm=[3,3,3]"],

@@ -97,7 +97,7 @@ def _check_monitor(job: TrainJob) -> None:
 
 def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool) -> State:
     config = job.config
-    network = build_network(config.network, job.plan)
+    network = build_network(config.network, job.plan, checkpointing=config.gradient_checkpointing)
     network = network.to(job.device)
     if config.channels_last and job.device.type == "cuda":
         network = network.to(memory_format=_LAST[job.plan.dimension])  # type: ignore[call-overload]

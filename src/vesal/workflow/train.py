@@ -31,7 +31,7 @@ from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress
 from vesal.train.recipe import TrainConfig, load_recipe, resumed
 from vesal.train.trainer import TrainJob, train
-from vesal.workflow.environment import environment, versions
+from vesal.workflow.environment import environment, environment_line, versions
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.predict import PredictOptions, predict_cases
 from vesal.workflow.run import ALL, Run
@@ -123,6 +123,7 @@ def train_run(
     dataset = load_dataset(request.data, request.layout)
     config.save(run.config_file)
     write_json(run.environment_file, environment(str(device)))
+    tell(environment_line(str(device)))
     record = _fingerprint(run, dataset, stage, tell)
     findings = check_dataset(dataset, record)
     write_json(run.findings_file, [finding.model_dump() for finding in findings])
