@@ -101,7 +101,7 @@ def unet(plan: Plan) -> nn.Module:
             up_kernel_size=plan.stages[0].kernel,
             num_res_units=plan.stages[0].convolutions,
             act=_ACTIVATIONS[plan.activation],
-            norm=_norm(plan) or None,
+            norm=_norm(plan, plan.labels.outputs) or None,  # it has a norm on the outputs too
         ),
         plan,
     )
@@ -203,12 +203,12 @@ def _features(plan: Plan) -> list[int]:
     return [stage.features for stage in plan.stages]
 
 
-def _norm(plan: Plan) -> tuple[str, dict[str, Any]] | str:
-    """The plan's norm in MONAI's words; "" for none."""
+def _norm(plan: Plan, *others: int) -> tuple[str, dict[str, Any]] | str:
+    """The plan's norm in MONAI's words, "" for none; of so many groups as divide all features and `others`."""
     norms: dict[str, tuple[str, dict[str, Any]] | str] = {
         "instance": ("instance", {"affine": True}),
         "batch": ("batch", {}),
-        "group": ("group", {"num_groups": math.gcd(8, *_features(plan))}),
+        "group": ("group", {"num_groups": math.gcd(8, *_features(plan), *others)}),
         "none": "",
     }
     return norms[plan.norm]
