@@ -5,7 +5,9 @@ The verbs are loaded when they are first used, so that `import vesal` is quick a
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -45,6 +47,25 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'vesal' has no attribute '{name}'")
     module, attribute = _VERBS[name]
     return getattr(import_module(module), attribute)
+
+
+class _PackageAndVerb(ModuleType):
+    """A package whose name is also a verb: vesal.train holds modules, and vesal.train(request) trains."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return __getattr__(self.__name__.removeprefix("vesal."))(*arguments, **named)
+
+
+class _Vesal(ModuleType):
+    """Python sets each package that is imported as an attribute, where it would hide the verb of its name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _VERBS and isinstance(value, ModuleType):
+            value.__class__ = _PackageAndVerb
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Vesal
 
 
 def __dir__() -> list[str]:
