@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 
 from vesal.data.labels import LabelSet
 from vesal.data.plan import Normalisation, Plan, Stage
-from vesal.errors import UsageError
+from vesal.errors import UsageError, VesalError
+from vesal.nn.package import Package, load_package, save_package
 from vesal.nn.zoo import NETWORKS, build_network, count_trainable
 
 needs_monai = pytest.mark.skipif(
@@ -149,6 +151,20 @@ def test_without_monai_the_error_says_what_to_install(name: str, monkeypatch: py
         plan = plan.model_copy(update={"norm": "batch", "activation": "relu"})
     with pytest.raises(UsageError, match=rf"{name} needs MONAI, .*pip install 'vesal\[monai\]'"):
         count_trainable(name, plan)
+
+
+@needs_monai
+def test_a_model_that_needs_monai_is_refused_without_it_and_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, path = make_plan(), tmp_path / "model.vesal"
+    weights = build_network("monai-unet", plan).state_dict()
+    save_package(path, Package(plan=plan, network="monai-unet", recipe={}, provenance={}, weights=weights))
+    monkeypatch.setitem(sys.modules, "monai.networks", None)
+    with pytest.raises(
+        VesalError, match=r"network monai-unet needs a library .*pip install 'vesal\[monai\]'"
+    ):
+        load_package(path)
 
 
 def test_the_zoo_imports_no_monai() -> None:

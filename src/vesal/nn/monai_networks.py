@@ -30,6 +30,10 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 _NAMED = "name the features of every stage by plan.features, which gives kernels of 3 and strides of 2"
 
 
+class MissingExtraError(UsageError):
+    """A network whose library is not installed."""
+
+
 class MonaiNetwork(nn.Module):
     """A network of MONAI's that takes any spatial size, as ours do.
 
@@ -224,7 +228,7 @@ def _nets(plan: Plan, name: str, fixed: _Fixed, *, also: str | None = None) -> A
         if also:
             __import__(also)
     except ImportError as error:
-        raise UsageError(
+        raise MissingExtraError(
             f"The network {name} needs MONAI, which is not installed ({error}); "
             "install it: pip install 'vesal[monai]'."
         ) from error

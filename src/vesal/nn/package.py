@@ -26,6 +26,7 @@ from vesal.data.labels import LabelSet
 from vesal.data.plan import PLAN_VERSION, Plan
 from vesal.errors import UsageError, VesalError
 from vesal.files import atomic_path, content_hash
+from vesal.nn.monai_networks import MissingExtraError
 from vesal.nn.zoo import NETWORKS, build_network
 
 #: Of `model.json`.
@@ -344,6 +345,9 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
     try:
         with torch.device("meta"):
             expected = build_network(network, plan).state_dict()
+    except MissingExtraError as error:
+        mend = f"install it: pip install 'vesal[{NETWORKS[network].extra}]'"
+        raise _RefusedError(f"its network {network} needs a library that is not installed", mend) from error
     except Exception as error:
         raise _RefusedError(f"its plan describes no network ({_brief(error)})") from error
     if missing := sorted(expected.keys() - weights.keys()):

@@ -69,7 +69,9 @@ class Sizes:
         missing = [want - length for want, length in zip(wanted, size, strict=True)]
         logits = network(F.pad(x, [n for axis in reversed(missing) for n in (0, axis)]))
         assert isinstance(logits, Tensor)
-        return logits[(..., *(slice(length) for length in size))]
+        for axis, length in enumerate(size, start=2):
+            logits = logits.narrow(axis, 0, length)
+        return logits
 
     def _needs_two_voxels(self, samples: int, training: bool) -> bool:
         """Whether statistics would be taken over one number."""

@@ -159,9 +159,8 @@ class UNet(nn.Module):
 
     def _maybe_recomputed(self, step: Callable[..., Tensor], *arguments: Any) -> Tensor:
         """`step(*arguments)`, whose inner activations are forgotten until the backward pass needs them."""
-        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
-            return step(*arguments)
-        if torch.jit.is_tracing():
+        needed = self.checkpointing and self.training and torch.is_grad_enabled()
+        if not needed or torch.jit.is_tracing():
             return step(*arguments)
         # No layer draws at random: there is no state of chance to bring back.
         result = checkpoint(
