@@ -13,7 +13,6 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint, fingerprint
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
-from vesal.data.planner import make_plan
 from vesal.data.prepare import prepare_dataset
 from vesal.errors import DataError
 from vesal.nn.device import resolve_device
@@ -21,6 +20,7 @@ from vesal.train.log import read_rows
 from vesal.train.recipe import load_recipe
 from vesal.train.state import TrainJob
 from vesal.train.trainer import train
+from vesal.workflow.plan import plan_for
 from vesal.workflow.run import Run
 from vesal.workflow.train import Interrupted, Stage
 
@@ -133,7 +133,7 @@ def overfit_run(
     config = load_recipe(request.recipe, _BY_HEART | {"target": TARGET} | request.overrides)
     dataset = load_dataset(request.data, request.layout)
     record, cases = _choose(dataset, request.cases, stage)
-    plan = make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device.type)
+    plan = plan_for(record, dataset.labels, config, device.type)
     config.save(run.config_file)
     plan.save(run.plan_file)
     for reason in plan.reasons:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vesal.data.fingerprint import fingerprint
+from vesal.augment.policy import mirrored_axes
+from vesal.data.fingerprint import Fingerprint, fingerprint
+from vesal.data.labels import LabelSet
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
 from vesal.data.planner import make_plan
@@ -24,7 +26,20 @@ def plan_run(
     """Read a data set and plan a training on the device."""
     dataset = load_dataset(data, layout)
     record = fingerprint(dataset, progress=progress)
-    return make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device)
+    return plan_for(record, dataset.labels, config, device)
+
+
+def plan_for(record: Fingerprint, labels: LabelSet, config: TrainConfig, device: str) -> Plan:
+    """The plan of a training; its mirror axes are those that the training mirrors.
+
+    Prediction averages over mirrored copies along these axes and no others.
+    """
+    plan = make_plan(record, labels, config.plan, budget_s=config.budget_s, device=device)
+    axes = mirrored_axes(plan, config.augment)
+    if axes == plan.mirror_axes:
+        return plan
+    told = f"Axes {', '.join(map(str, axes))} alone are mirrored." if axes else "No axis is mirrored."
+    return plan.model_copy(update={"mirror_axes": axes, "reasons": (*plan.reasons[:-1], told)})
 
 
 def plan_text(plan: Plan, network: str = "unet") -> str:

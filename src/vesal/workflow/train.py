@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from vesal.augment.policy import mirrored_axes
 from vesal.data.check import Finding, check_dataset, duplicate_groups
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
 from vesal.data.folds import Folds, check_split, make_folds, present_classes
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
-from vesal.data.planner import make_plan
 from vesal.data.prepare import PreparedCase, prepare_dataset
 from vesal.data.reading import files_of
 from vesal.errors import DataError, UsageError, VesalError
@@ -33,6 +31,7 @@ from vesal.train.recipe import TrainConfig, load_recipe, resumed
 from vesal.train.trainer import TrainJob, train
 from vesal.workflow.environment import environment, environment_line, versions
 from vesal.workflow.evaluate import score_run
+from vesal.workflow.plan import plan_for
 from vesal.workflow.predict import PredictOptions, predict_cases
 from vesal.workflow.run import ALL, Run
 
@@ -290,9 +289,7 @@ def _plan(
             )
         plan.save(run.plan_file)
         return plan
-    plan = make_plan(record, dataset.labels, config.plan, budget_s=config.budget_s, device=device.type)
-    # Prediction averages over mirrored copies along the axes that training mirrors, and no others.
-    plan = plan.model_copy(update={"mirror_axes": mirrored_axes(plan, config.augment)})
+    plan = plan_for(record, dataset.labels, config, device.type)
     plan.save(run.plan_file)
     return plan
 
