@@ -38,8 +38,11 @@ def plan_for(record: Fingerprint, labels: LabelSet, config: TrainConfig, device:
     axes = mirrored_axes(plan, config.augment)
     if axes == plan.mirror_axes:
         return plan
-    told = f"Axes {', '.join(map(str, axes))} alone are mirrored." if axes else "No axis is mirrored."
-    return plan.model_copy(update={"mirror_axes": axes, "reasons": (*plan.reasons[:-1], told)})
+    reasons = plan.reasons
+    if not axes or config.augment.mirror_only_axes is not None:
+        told = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
+        reasons = (*reasons[:-1], f"{told}: the recipe's augmentation says so.")
+    return plan.model_copy(update={"mirror_axes": axes, "reasons": reasons})
 
 
 def plan_text(plan: Plan, network: str = "unet") -> str:
