@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,21 @@ def test_what_cannot_be_drawn_is_told(cases: list[PreparedCase]) -> None:
     for settings in ({"patch": (8, 8)}, {"patch": (8, 8, 0)}, {"batch": 0}, {"foreground_share": 1.1}):
         with pytest.raises(UsageError, match="cannot be drawn"):
             PatchSampler(cases, plan, **settings)
+
+
+def test_classes_that_nobody_looked_for_are_told_item_by_item(cases: list[PreparedCase]) -> None:
+    plan = make_plan((8, 8, 8), batch=5, channels=2)
+    assert PatchSampler(cases, plan).annotated(0) is None
+    partial = [replace(cases[0], annotated=("b",)), *cases[1:]]
+    sampler = PatchSampler(partial, plan)
+    found = sampler.annotated(1)
+    assert found is not None
+    for item, row in enumerate(found, start=5):
+        expected = [False, True] if sampler.case_of(item).id == "case_0" else [True, True]
+        assert row.tolist() == expected
+
+
+def test_an_epoch_of_slices_has_as_many_as_the_volumes(tmp_path: Path) -> None:
+    stacks = [make_case(tmp_path, f"stack_{i}", (6 + i, 20, 30)) for i in range(2)]
+    sampler = PatchSampler(stacks, make_plan((16, 16), batch=4, slice_axis=2))
+    assert sampler.steps_per_epoch == 4

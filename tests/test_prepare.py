@@ -495,3 +495,19 @@ def test_real_scans_of_every_layout_are_planned_prepared_and_put_back(
         # Classes keep their size through resampling, to a few percent.
         share = placement.crop_shape[0] * placement.crop_shape[1] * placement.crop_shape[2] / label.size
         assert np.count_nonzero(label) * share == pytest.approx(np.count_nonzero(truth), rel=0.05)
+
+
+def test_the_foreground_channel_is_one_inside_and_comes_last() -> None:
+    grid = Geometry.from_spacing((8, 9, 10), (1.0, 2.0, 3.0))
+    image, _ = make_scan(grid, channels=2)
+    array = image.array.copy()
+    array[:, 3:5] = 0.0
+    array[1, 3] = 7.0
+    plan = make_plan(channels=2, scheme="zscore_nonzero", foreground_channel=True)
+    prepared = prepare(Volume(array, grid), plan).image
+    assert prepared.shape == (plan.inputs, 8, 9, 10)
+    expected = np.ones((8, 9, 10), np.float32)
+    expected[4] = 0.0
+    assert np.array_equal(prepared[-1], expected)
+    coarse = make_plan(channels=2, foreground_channel=True, spacing_mm=(2.0, 4.0, 6.0))
+    assert set(np.unique(prepare(Volume(array, grid), coarse).image[-1])) <= {0.0, 1.0}
