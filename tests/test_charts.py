@@ -12,20 +12,9 @@ from PIL import Image
 from vesal.report import charts
 from vesal.report.colours import THEMES
 
-ROWS = [
-    *({"step": step, "train_loss": 1 / step, "lr": 1e-3} for step in range(1, 60)),
-    {"step": 60, "val_dice": 0.8, "val_dice_per_class": {"a": 0.7, "b": None}, "val_loss": 0.4},
-]
 COLOURS = ("#e6550d", "#3182bd")
 
 EVERY = {
-    "loss": partial(charts.loss_curve, {"0": ROWS}),
-    "loss of folds": partial(charts.loss_curve, {str(fold): ROWS for fold in range(7)}),
-    "loss of nothing": partial(charts.loss_curve, {"0": []}),
-    "dice": partial(charts.dice_curve, {"0": ROWS}, ("a", "b"), COLOURS),
-    "dice of one class": partial(charts.dice_curve, {"all": ROWS}, ("a",), COLOURS[:1]),
-    "dice of folds": partial(charts.dice_curve, {"0": ROWS, "1": []}, ("a", "b"), COLOURS),
-    "rate": partial(charts.rate_curve, {"0": ROWS, "1": ROWS}),
     "distribution": partial(
         charts.dice_distribution, {"$a_{": [0.8, 0.9, 0.1], "_b": [0.5], "empty": []}, (*COLOURS, "#000000")
     ),
@@ -52,9 +41,3 @@ def test_every_chart_is_a_picture_on_light_and_on_dark_paper_and_the_same_each_t
         assert picture[0, 0].tolist() == [int(theme.paper[start : start + 2], 16) for start in (1, 3, 5)]
         assert picture.std() > 1
         assert png == EVERY[name](theme=theme)
-
-
-def test_a_smoothed_line_keeps_a_constant_and_its_length():
-    assert charts._smooth(np.full(50, 3.0)) == pytest.approx(np.full(50, 3.0))
-    assert len(charts._smooth(np.arange(3.0))) == 3
-    assert charts._smooth(np.array([])).size == 0

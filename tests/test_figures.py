@@ -11,8 +11,9 @@ from PIL import Image
 
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.report.figures import channels_picture, planes_picture, showcase, surfaces_picture
-from vesal.report.layout import arrange
+from vesal.report.layout import arrange, grid
 from vesal.report.planes import cut_planes, richest_slices
+from vesal.report.surfaces import class_surfaces
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
 
@@ -176,13 +177,48 @@ def test_a_colour_photograph_is_shown_in_colour():
     assert plane.image[0, 0].tolist() == pytest.approx([200 / 255, 0, 0])
 
 
-def test_channels_stand_side_by_side_and_regions_have_contours():
-    regions = LabelSet.from_values(
-        {"background": 0, "oedema": 2, "core": 4}, regions={"whole": ["oedema", "core"], "core": ["core"]}
-    )
-    volume, label = scan(channels=4)
-    image = pixels(channels_picture(volume, regions, ["FLAIR", "T1", "T1ce", "T2"], truth=label))
-    assert image.shape[1] > 2 * image.shape[0]
+REGIONS = LabelSet.from_values(
+    {"background": 0, "oedema": 2, "core": 4}, regions={"whole": ["oedema", "core"], "core": ["core"]}
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((24, 30, 20), 1), ((24, 30, 20), 4), ((24, 30), 3), ((24, 30), 7)]
+)
+def test_channels_stand_side_by_side_with_truth_and_prediction_on_panels_of_their_own(shape, channels):
+    volume, label = scan(shape, (1.0,) * len(shape), channels=channels)
+    names = [f"C{number}" for number in range(channels)]
+    shown = {"none": (None, None), "truth": (label, None), "both": (label, label)}
+    orange = {}
+    for name, (truth, prediction) in shown.items():
+        image = pixels(channels_picture(volume, REGIONS, names, truth=truth, prediction=prediction, width=6))
+        orange[name] = ((image[:-40, :, 0] - image[:-40, :, 1]) > 70).sum()
+    assert orange["none"] == 0
+    assert orange["truth"] > 200
+    # One panel more, though smaller where the panels share the width.
+    assert orange["both"] > 0.7 * orange["truth"]
+
+
+def test_a_colour_photograph_is_one_panel_and_three_modalities_are_three():
+    array = np.zeros((3, 40, 30), dtype=np.uint8)
+    array[0], array[1, :20] = 200, 90
+    volume = Volume(array, Geometry.from_spacing((40, 30), (1, 1)))
+    label = np.zeros((40, 30), dtype=np.uint8)
+    label[5:15, 5:15] = 1
+    photograph = pixels(channels_picture(volume, LABELS, ("red", "green", "blue"), truth=label))
+    modalities = pixels(channels_picture(volume, LABELS, ("T1", "T2", "PD"), truth=label))
+    red = lambda image: ((image[..., 0] > 180) & (image[..., 2] < 40)).sum()  # noqa: E731
+    assert red(photograph) > 20_000
+    assert red(modalities) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("count", "columns"), [(1, 2), (2, 2), (3, 3), (4, 4), (5, 3), (6, 3), (8, 4), (9, 3)]
+)
+def test_rows_of_panels_are_about_equally_full(count, columns):
+    places, _ = grid([(10.0, 10.0)] * count, 9.0)
+    assert len({round(y, 6) for _, y, _, _ in places}) == -(-count // columns)
+    assert len({round(x, 6) for x, _, _, _ in places}) == min(count, columns)
 
 
 def test_a_single_slice_of_a_volume_and_scans_with_holes_are_shown():
@@ -212,7 +248,8 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are():
 
 def test_surfaces_and_showcase_are_pictures():
     volume, label = scan()
-    assert pixels(surfaces_picture([label, label], ["truth", "prediction"], volume, LABELS, width=3)).size
+    surfaces = class_surfaces(label, volume.geometry, LABELS)
+    assert pixels(surfaces_picture({"truth": surfaces, "prediction": surfaces}, LABELS, width=3)).size
     map_ = LabelMap(label, volume.geometry)
     image = pixels(showcase(volume, map_, map_, LABELS, caption="Dice 1.00", width=5))
     assert image.shape[1] == 650

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from vesal.evaluate.score import score_case, summarise
 from vesal.files import write_json
 from vesal.report.inspect import inspection_summary, write_inspect_report
 from vesal.report.page import write_run_report
+from vesal.report.summary import write_summary
 from vesal.report.tables import inspection_text
+from vesal.report.training_pictures import write_training_pictures
 from vesal.volume.geometry import Geometry
 
 EVIL = "<script>alert(1)</script>"
@@ -119,7 +122,7 @@ def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4) -> Path:
     """A run folder as training leaves it."""
     dataset, fingerprint = make_data(tmp_path / "data", cases, shape)
     run = tmp_path / "run"
-    run.mkdir()
+    run.mkdir(parents=True)
     dataset.save(run / "dataset.json")
     (run / "fingerprint.json").write_text(fingerprint.model_dump_json())
     make_plan(len(shape)).save(run / "plan.json")
@@ -179,7 +182,9 @@ def check_sound(page: Page) -> None:
     for tag in ("img", "source", "a", "script", "iframe", "object"):
         for attributes in page.of(tag):
             for name in ("src", "srcset", "href", "data"):
-                assert attributes.get(name, "#").startswith(("data:image/png;base64,", "#"))
+                value = attributes.get(name, "#")
+                beside = tag == "a" and re.fullmatch(r"surfaces/[\w%.-]+\.glb", value)
+                assert beside or value.startswith(("data:image/png;base64,", "#"))
     assert not re.search(r"https?://|url\(|@import", page.source)
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
     assert "<script>alert" not in page.source
@@ -233,6 +238,26 @@ def test_best_median_and_worst_case_are_shown_with_slices_and_surfaces(report):
     assert re.search(r"Best: scan_0.*Median: scan_\d.*Worst: scan_3", report.text, re.DOTALL)
 
 
+def test_the_surfaces_of_the_cases_shown_lie_beside_the_page_as_glb(run, report):
+    links = {link["href"] for link in report.of("a") if not link["href"].startswith("#")}
+    files = {f"surfaces/{path.name}" for path in (run / "surfaces").iterdir()}
+    assert links == files
+    assert len(files) == 3
+    for path in (run / "surfaces").iterdir():
+        assert path.read_bytes()[:4] == b"glTF"
+
+
+def test_the_report_leaves_histories_pictures_and_a_summary_too(run, report):
+    for name in (
+        "summary.json",
+        "summary.md",
+        "fold_0/history.csv",
+        "fold_0/training_curves.png",
+        "fold_0/val_predictions.png",
+    ):
+        assert (run / name).stat().st_size > 100
+
+
 def test_every_case_has_a_row_that_sorts_by_numbers(report):
     body = report.source.split('<table class="sortable">')[1].split("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", body.split("<tbody>")[1], re.DOTALL)
@@ -242,8 +267,14 @@ def test_every_case_has_a_row_that_sorts_by_numbers(report):
     assert all(float(value) >= 0 for value in values[1:] if value)
 
 
-def test_the_same_run_gives_the_same_page(run, report):
+def test_the_same_run_gives_the_same_files_and_drops_surfaces_of_before(run, report):
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    before = content()
+    (run / "surfaces" / "scan_of_old.glb").write_bytes(b"glTF")
     assert write_run_report(run).read_text(encoding="utf-8") == report.source
+    assert content() == before
 
 
 def test_a_run_on_all_cases_says_that_there_is_no_score(tmp_path):
@@ -348,6 +379,97 @@ def test_empty_truth_and_prediction_give_a_report(tmp_path):
     check_sound(page)
 
 
+# --- what else a run leaves ----------------------------------------------------------------------------
+
+
+def test_the_summary_holds_recipe_network_data_training_scores_and_commands(run, report):
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["recipe"] == "auto"
+    assert summary["network"]["dimension"] == 3
+    assert summary["network"]["features"] == [8, 16]
+    assert summary["dataset"] | {"folder": ""} == {
+        "name": f"Left atrium {EVIL}",
+        "folder": "",
+        "layout": "msd",
+        "cases": 4,
+        "patients": 4,
+        "channels": ["MRI"],
+        "classes": list(LABELS.classes),
+        "findings": 1,
+    }
+    (fold,) = summary["training"]["folds"]
+    assert (fold["steps"], fold["time_s"], fold["memory_mb"]) == (40, 90.0, 800.0)
+    assert (fold["best_step"], fold["best_val_dice"], fold["held_out"]) == (40, 0.8, 4)
+    dice = next(
+        row
+        for row in json.loads((run / "scores.json").read_text())["summary"]
+        if row["class"] == "atrium" and row["metric"] == "dice"
+    )
+    assert summary["scores"]["classes"]["atrium"]["dice"] == {
+        "mean": dice["mean"], "low": dice["low"], "high": dice["high"], "cases": dice["count"],
+    }  # fmt: skip
+    assert summary["commands"]["resume"].endswith("--resume")
+    assert {"fold_0/history.csv", "fold_0/training_curves.png", "report.html", "summary.md"} <= set(
+        summary["files"]
+    )
+    assert all((run / name).exists() for name in summary["files"])
+
+
+def test_the_summary_reads_as_markdown_that_shows_no_name_as_markup(run, report):
+    text = (run / "summary.md").read_text()
+    assert "Recipe: auto" in text
+    assert "| 0 | 40 | 3.9 | 1 min 30 s |" in text
+    assert f"vesal predict {run}" in text
+    assert "<script>" not in text
+
+
+def test_the_step_that_the_training_chose_and_the_parameters_of_its_model_are_in_the_summary(tmp_path):
+    from safetensors.numpy import save
+
+    run = make_run(tmp_path, cases=1)
+    shutil.rmtree(tmp_path / "data")
+    write_json(run / "fold_0" / "finished.json", {"step": 40, "best_step": 25})
+    weights = {
+        "stem.weight": np.zeros((8, 1, 3, 3, 3), np.float32),
+        "norm.bias": np.zeros(8, np.float32),
+        "norm.running_mean": np.zeros(8, np.float32),
+        "norm.num_batches_tracked": np.zeros(1, np.int64),
+    }
+    with zipfile.ZipFile(run / "fold_0" / "model.vesal", "w") as archive:
+        archive.writestr("weights.safetensors", save(weights))
+    found, text = write_summary(run)
+    summary = json.loads(found.read_text())
+    assert summary["network"]["parameters"] == 8 * 27 + 8
+    assert summary["training"]["folds"][0]["best_step"] == 25
+    assert "224 parameters" in text.read_text()
+    (run / "fold_0" / "model.vesal").write_bytes(b"PK no model")
+    assert json.loads(write_summary(run)[0].read_text())["network"]["parameters"] is None
+
+
+def test_held_out_cases_are_shown_with_truth_and_prediction_from_the_best_to_the_worst(tmp_path):
+    run = make_run(tmp_path, cases=6)
+    curves, predictions = write_training_pictures(run)
+    assert (curves.name, predictions.name) == ("training_curves.png", "val_predictions.png")
+    picture = np.asarray(Image.open(predictions).convert("RGB")).astype(int)
+    orange = (picture[..., 0] - picture[..., 1] > 60)[:-60]
+    # A row a case: bare scan, truth, prediction, both.
+    bare, *drawn = np.split(orange[:, : orange.shape[1] // 4 * 4], 4, axis=1)
+    assert bare.sum() == 0
+    assert all(part.sum() > 400 for part in drawn)
+    assert picture.shape[0] > picture.shape[1]
+
+
+def test_a_run_on_all_cases_and_one_of_images_have_the_pictures_that_they_can_have(tmp_path):
+    everything = make_run(tmp_path / "all", folds=("all",), cases=1)
+    shutil.rmtree(everything / "fold_all" / "predictions")
+    assert [path.name for path in write_training_pictures(everything)] == ["training_curves.png"]
+    flat = make_run(tmp_path / "flat", shape=(40, 30), cases=1)
+    assert [path.name for path in write_training_pictures(flat)] == [
+        "training_curves.png",
+        "val_predictions.png",
+    ]
+
+
 # --- the inspection ------------------------------------------------------------------------------------
 
 
@@ -442,7 +564,7 @@ def test_the_text_for_the_console_names_shapes_findings_and_every_volume(tmp_pat
 
 def test_the_report_loads_neither_torch_nor_pyplot():
     code = (
-        "import sys, vesal.report.page, vesal.report.inspect, vesal.report.tables; "
+        "import sys, vesal.report.page, vesal.report.overlay, vesal.report.inspect, vesal.report.tables; "
         "print([name for name in ('torch', 'matplotlib', 'skimage') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

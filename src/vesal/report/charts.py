@@ -1,4 +1,4 @@
-"""Charts of numbers: training curves, distributions of Dice, volumes and intensities.
+"""Charts of numbers: distributions of Dice, volumes and intensities.
 
 Each is drawn in a light and a dark theme (see colours.THEMES) and returned as PNG bytes.
 """
@@ -17,100 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Rows of metrics.jsonl.
-Rows = Sequence[Mapping[str, Any]]
-
-#: For the runs of several folds.
-_FOLD_COLOURS = ("#2f9be0", "#f2711c", "#2fb47c", "#c97fd7", "#e8b923")
 #: More classes than this are drawn as their mean alone in a chart of curves.
-_MANY_CLASSES = 8
-
-
-def loss_curve(folds: Mapping[str, Rows], theme: Theme = THEMES["light"]) -> bytes:
-    """Training loss (smoothed, the raw values faint behind it) and validation loss over the steps.
-
-    Args:
-        folds: name of each fold -> its rows of metrics.jsonl.
-        theme: ink and paper.
-    """
-    figure, axes = _chart("loss", theme)
-    handles: list[Any] = []
-    for (name, rows), colour in zip(folds.items(), _cycle(len(folds), theme), strict=True):
-        steps, values = _series(rows, "train_loss")
-        if len(values):
-            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
-            handles += axes.plot(
-                steps, _smooth(values), color=colour, linewidth=1.7, label=_named(name, "training", folds)
-            )
-        steps, values = _series(rows, "val_loss")
-        if len(values):
-            line = axes.plot(
-                steps,
-                values,
-                color=colour,
-                linewidth=1.4,
-                linestyle=(0, (3, 2)),
-                label=_named(name, "validation", folds),
-            )
-            handles += line
-    axes.set_xlabel("step", color=theme.faint, fontsize=8)
-    _key(axes, handles, theme)
-    return to_png(figure)
-
-
-def dice_curve(
-    folds: Mapping[str, Rows],
-    classes: Sequence[str],
-    colours: Sequence[str],
-    theme: Theme = THEMES["light"],
-) -> bytes:
-    """Whole-volume validation Dice over the steps: its mean, and each class where there is one fold."""
-    figure, axes = _chart("validation Dice", theme)
-    handles: list[Any] = []
-    for (name, rows), colour in zip(folds.items(), _cycle(len(folds), theme), strict=True):
-        if len(folds) == 1 and 1 < len(classes) <= _MANY_CLASSES:
-            for class_name, shade in zip(classes, colours, strict=True):
-                steps, values = _series(rows, "val_dice_per_class", class_name)
-                style: dict[str, Any] = {"color": shade, "linewidth": 1.2, "marker": "o", "markersize": 2.2}
-                handles += axes.plot(steps, values, label=class_name, **style)
-        steps, values = _series(rows, "val_dice")
-        label = _named(name, "mean", folds)
-        handles += axes.plot(
-            steps, values, color=colour, linewidth=1.6, marker="o", markersize=2.6, label=label
-        )
-        if len(values):
-            best = int(np.argmax(values))
-            axes.plot(
-                steps[best],
-                values[best],
-                marker="o",
-                markersize=8,
-                markerfacecolor="none",
-                markeredgecolor=colour,
-            )
-            if len(folds) == 1:
-                axes.annotate(
-                    f"{values[best]:.3f}", (steps[best], values[best]), xytext=(0, 7), textcoords="offset points",
-                    ha="center", fontsize=8, color=theme.ink, fontweight="bold", annotation_clip=False,
-                )  # fmt: skip
-    axes.set_ylim(0, 1.0)
-    axes.set_xlabel("step", color=theme.faint, fontsize=8)
-    _key(axes, handles, theme, place="lower right")
-    return to_png(figure)
-
-
-def rate_curve(folds: Mapping[str, Rows], theme: Theme = THEMES["light"]) -> bytes:
-    """The learning rate over the steps."""
-    figure, axes = _chart("learning rate", theme)
-    handles: list[Any] = []
-    for (name, rows), colour in zip(folds.items(), _cycle(len(folds), theme), strict=True):
-        steps, values = _series(rows, "lr")
-        handles += axes.plot(steps, values, color=colour, linewidth=1.7, label=_named(name, "", folds))
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("step", color=theme.faint, fontsize=8)
-    axes.ticklabel_format(axis="y", style="plain")
-    _key(axes, handles if len(folds) > 1 else [], theme)
-    return to_png(figure)
+MANY_CLASSES = 8
 
 
 def dice_distribution(
@@ -123,7 +31,7 @@ def dice_distribution(
         colours: one a class.
         theme: ink and paper.
     """
-    figure, axes = _chart("Dice of each case", theme, height=max(1.7, 0.9 + 0.42 * len(values)), left=1.35)
+    figure, axes = new_chart("Dice of each case", theme, height=max(1.7, 0.9 + 0.42 * len(values)), left=1.35)
     rng = np.random.default_rng(0)
     lowest = 1.0
     for row, ((_, dice), colour) in enumerate(zip(values.items(), colours, strict=True)):
@@ -166,7 +74,7 @@ def volume_agreement(
         unit: such as ml.
         theme: ink and paper.
     """
-    figure, axes = _chart(f"predicted volume ({unit}) over true volume", theme, height=2.7)
+    figure, axes = new_chart(f"predicted volume ({unit}) over true volume", theme, height=2.7)
     handles: list[Any] = []
     everything = np.concatenate([np.asarray(side, dtype=float) for pair in pairs.values() for side in pair])
     positive = everything[everything > 0]
@@ -185,7 +93,7 @@ def volume_agreement(
     axes.set_xlim(limits)
     axes.set_ylim(limits)
     axes.set_xlabel(f"true volume ({unit})", color=theme.faint, fontsize=8)
-    _key(axes, handles if len(handles) <= _MANY_CLASSES else [], theme, place="upper left")
+    draw_key(axes, handles if len(handles) <= MANY_CLASSES else [], theme, place="upper left")
     return to_png(figure)
 
 
@@ -195,7 +103,7 @@ def volume_histogram(
     """How many cases have which volume of a class, with the mean as a line."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _chart(title, theme, width=3.0, height=1.9)
+    figure, axes = new_chart(title, theme, width=3.0, height=1.9)
     data = np.asarray(volumes, dtype=float)
     bins = int(np.clip(np.ceil(2 * len(data) ** (1 / 3)) + 2, 5, 30))
     axes.hist(data, bins=bins, color=colour, alpha=0.8, edgecolor=theme.paper, linewidth=0.6)
@@ -209,7 +117,7 @@ def intensity_histogram(
     samples: Sequence[float], channel: str, colour: str, theme: Theme = THEMES["light"]
 ) -> bytes:
     """Intensities of labelled voxels of all cases in one channel, in file units; tails of 0.2 % are cut."""
-    figure, axes = _chart(f"{channel}: intensities of labelled voxels", theme, width=3.6, height=1.9)
+    figure, axes = new_chart(f"{channel}: intensities of labelled voxels", theme, width=3.6, height=1.9)
     data = np.asarray(samples, dtype=float)
     low, high = np.percentile(data, (0.2, 99.8))
     if high <= low:
@@ -227,7 +135,7 @@ def intensity_ranges(
     theme: Theme = THEMES["light"],
 ) -> bytes:
     """For each case, in order of the median, the range from the 0.5th to the 99.5th percentile and the median."""
-    figure, axes = _chart(f"{channel}: range of each scan", theme, width=3.6, height=1.9)
+    figure, axes = new_chart(f"{channel}: range of each scan", theme, width=3.6, height=1.9)
     low, middle, high = np.array(sorted(percentiles, key=lambda item: item[1]), dtype=float).T
     order = np.arange(len(middle))
     axes.vlines(
@@ -242,13 +150,12 @@ def intensity_ranges(
 # --- the parts -----------------------------------------------------------------------------------------
 
 
-def _chart(
+def new_chart(
     title: str, theme: Theme, *, width: float = 3.6, height: float = 2.4, left: float = 0.55
 ) -> tuple[Figure, Axes]:
     """A figure with one frameless axes; sizes in inches."""
     figure = new_figure(width, height, theme.paper)
     axes = figure.add_axes((left / width, 0.45 / height, 1 - (left + 0.18) / width, 1 - 0.83 / height))
-    axes.set_facecolor(theme.paper)
     title = title if len(title) < 60 else title[:59] + "…"
     figure.text(
         0.14 / width,
@@ -260,52 +167,22 @@ def _chart(
         va="top",
         parse_math=False,
     )
+    style_axes(axes, theme)
+    return figure, axes
+
+
+def style_axes(axes: Axes, theme: Theme) -> None:
+    """Ink, paper and grid of a chart's axes."""
+    axes.set_facecolor(theme.paper)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(theme.grid)
     axes.tick_params(colors=theme.faint, labelsize=8, length=0)
     axes.grid(color=theme.grid, linewidth=0.7)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
-def _series(rows: Rows, key: str, part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the rows that have the key, of one class where it holds several."""
-    found = []
-    for row in rows:
-        value = row.get(key)
-        if part is not None:
-            value = value.get(part) if isinstance(value, Mapping) else None
-        if (
-            isinstance(value, (int, float))
-            and isinstance(row.get("step"), (int, float))
-            and np.isfinite(value)
-        ):
-            found.append((row["step"], value))
-    steps, values = np.array(found, dtype=float).reshape(-1, 2).T
-    return steps, values
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    """Running mean over a twentieth of the series, shorter at its ends."""
-    width = max(1, len(values) // 20)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    low, high = np.maximum(index - width, 0), np.minimum(index + width + 1, len(values))
-    return np.asarray((sums[high] - sums[low]) / (high - low))
-
-
-def _cycle(count: int, theme: Theme) -> list[str]:
-    return (
-        [theme.ink] if count == 1 else [_FOLD_COLOURS[number % len(_FOLD_COLOURS)] for number in range(count)]
-    )
-
-
-def _named(fold: str, what: str, folds: Mapping[str, Rows]) -> str:
-    return what if len(folds) == 1 else f"fold {fold} {what}".strip()
-
-
-def _key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "best") -> None:
+def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "best") -> None:
     """A legend that reads names as they are; matplotlib would drop those that start with an underscore."""
     if not handles:
         return

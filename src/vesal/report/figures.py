@@ -8,7 +8,8 @@ called 'a$b'.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from vesal.data.labels import LabelSet
 from vesal.report.colours import SCAN, class_colours, mixed
 from vesal.report.layout import GAP, TITLE, Rectangle, arrange, grid, row
 from vesal.report.planes import Convention, Plane, cut_planes
-from vesal.report.render import Camera, render_surfaces
+from vesal.report.render import Camera, render_meshes, render_surfaces
+from vesal.report.surfaces import Mesh
 from vesal.volume.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 #: Pixels an inch of every picture; sizes below are in inches.
 DPI = 130
-_LEGEND = 0.30
+#: Height of the legend (inches).
+LEGEND = 0.30
+#: How much of a class's colour lies within its contour, where the scan is to be seen and where the class is.
+FAINT, FILLED = 0.11, 0.36
 _COMPASS = 0.62
 _DASHES = (0, (2.6, 1.7))
 #: Colour of the letters that name the patient's directions.
@@ -64,14 +69,14 @@ def planes_picture(
     planes = cut_planes(volume, maps, channel=channel, margin_mm=margin_mm, convention=convention)
     rectangles, height = arrange([plane.size_mm for plane in planes], width, 0.5 * width)
     flat = volume.geometry.ndim == 2
-    figure = new_figure(width, height + _LEGEND, SCAN.paper)
+    figure = new_figure(width, height + LEGEND, SCAN.paper)
     for number, (plane, rectangle) in enumerate(zip(planes, rectangles, strict=True)):
-        axes = _add_axes(figure, rectangle, bottom=_LEGEND)
-        _draw_plane(axes, plane, labels, truth is not None, prediction is not None)
+        axes = add_axes(figure, rectangle, bottom=LEGEND)
+        draw_plane(axes, plane, labels, truth is not None, prediction is not None)
         if number == 0 and not flat:
             _scale_bar(axes, plane)
     note = "" if flat else _convention_note(convention)
-    _legend(figure, labels, maps, truth is not None, prediction is not None, note)
+    draw_legend(figure, labels, bool(maps), truth is not None and prediction is not None, note)
     return to_png(figure)
 
 
@@ -81,41 +86,55 @@ def channels_picture(
     names: Sequence[str],
     *,
     truth: NDArray[np.uint8] | None = None,
+    prediction: NDArray[np.uint8] | None = None,
     margin_mm: float | None = None,
     convention: Convention = "radiological",
     width: float = 9.0,
 ) -> bytes:
-    """All channels of a scan side by side in the axial slice richest in labels, contours on each.
+    """All channels of a scan side by side, bare, then truth and prediction, each on a panel of its own.
+
+    The slice is the axial one richest in labels; a 2D image is shown whole, a colour photograph as one panel.
 
     Args:
         volume: image (C, *spatial).
         labels: names and colours of the classes.
         names: of the channels.
-        truth: contiguous label map (*spatial).
+        truth, prediction: contiguous label maps (*spatial), drawn on the first channel.
         margin_mm, convention, width: as in `planes_picture`.
 
     Returns:
         PNG bytes.
     """
-    maps = [] if truth is None else [truth]
-    planes = [
-        cut_planes(volume, maps, channel=channel, margin_mm=margin_mm, convention=convention)[0]
-        for channel in range(volume.channels)
-    ]
-    rectangles, height = grid([plane.size_mm for plane in planes], width)
-    figure = new_figure(width, height + _LEGEND, SCAN.paper)
-    for plane, rectangle, name in zip(planes, rectangles, names, strict=True):
-        axes = _add_axes(figure, rectangle, bottom=_LEGEND)
-        _draw_plane(axes, plane, labels, truth is not None, False, title=name)
+    drawn = {"truth": truth, "prediction": prediction}
+    maps = [map_ for map_ in drawn.values() if map_ is not None]
+    scans = [volume]
+    if not is_photograph(names):
+        # One by one: three channels at once might be taken for red, green and blue.
+        scans = [Volume(channel[None], volume.geometry) for channel in volume.array]
+    cut = [cut_planes(scan, maps, margin_mm=margin_mm, convention=convention)[0] for scan in scans]
+    named = list(zip(names if len(scans) == len(names) else ["image"], cut, strict=True))
+    panels = [(name, replace(plane, maps=())) for name, plane in named]
+    name, first = named[0]
+    titles = [title for title, map_ in drawn.items() if map_ is not None]
+    for title, map_ in zip(titles, first.maps, strict=True):
+        panels.append((title if len(named) == 1 else f"{title} on {name}", replace(first, maps=(map_,))))
+    rectangles, height = grid([plane.size_mm for _, plane in panels], width)
+    figure = new_figure(width, height + LEGEND, SCAN.paper)
+    for (title, plane), rectangle in zip(panels, rectangles, strict=True):
+        axes = add_axes(figure, rectangle, bottom=LEGEND)
+        draw_plane(axes, plane, labels, bool(plane.maps), False, title=title, fill=FILLED)
     note = "" if volume.geometry.ndim == 2 else _convention_note(convention)
-    _legend(figure, labels, maps, truth is not None, False, note)
+    draw_legend(figure, labels, bool(maps), note=note)
     return to_png(figure)
 
 
+def is_photograph(names: Sequence[str]) -> bool:
+    """Whether channels of these names are one picture in colour and no modalities."""
+    return tuple(names) == ("red", "green", "blue")
+
+
 def surfaces_picture(
-    maps: Sequence[NDArray[np.uint8]],
-    titles: Sequence[str],
-    volume: Volume,
+    surfaces: Mapping[str, Sequence[Mesh | None]],
     labels: LabelSet,
     *,
     camera: Camera | None = None,
@@ -124,9 +143,7 @@ def surfaces_picture(
     """Shaded surfaces of label maps side by side, such as truth and prediction, with the patient's axes.
 
     Args:
-        maps: contiguous label maps (X, Y, Z) on the grid of `volume`.
-        titles: one a map.
-        volume: gives the geometry.
+        surfaces: title -> the surface of each class, as `class_surfaces` makes them.
         labels: names and colours of the classes.
         camera: where the viewer stands.
         width: inches at DPI.
@@ -135,14 +152,14 @@ def surfaces_picture(
         PNG bytes.
     """
     camera = camera or Camera()
-    side = (width - GAP * (len(maps) + 1)) / len(maps)
-    pictures = render_surfaces(maps, volume.geometry, labels, size=round(side * DPI), camera=camera)
-    figure = new_figure(width, side + TITLE + _LEGEND + GAP, SCAN.paper)
-    for number, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
-        axes = _add_axes(figure, (GAP + number * (side + GAP), 0, side, side), bottom=_LEGEND)
+    side = (width - GAP * (len(surfaces) + 1)) / len(surfaces)
+    pictures = render_meshes(list(surfaces.values()), labels, size=round(side * DPI), camera=camera)
+    figure = new_figure(width, side + TITLE + LEGEND + GAP, SCAN.paper)
+    for number, (picture, title) in enumerate(zip(pictures, surfaces, strict=True)):
+        axes = add_axes(figure, (GAP + number * (side + GAP), 0, side, side), bottom=LEGEND)
         _draw_surface(axes, picture, title)
     _compass(figure, camera, width - _COMPASS - GAP, GAP)
-    _legend(figure, labels, maps, False, False, "")
+    draw_legend(figure, labels, True)
     return to_png(figure)
 
 
@@ -179,19 +196,19 @@ def showcase(
     rectangles, height = row([plane.size_mm for plane in planes], flat_width, 0.42 * width)
     side = (width - flat_width - 2 * GAP) / 2
     tall = max(height, side + TITLE)
-    figure = new_figure(width, tall + _LEGEND, SCAN.paper)
+    figure = new_figure(width, tall + LEGEND, SCAN.paper)
     for number, (plane, (x, y, w, h)) in enumerate(zip(planes, rectangles, strict=True)):
-        axes = _add_axes(figure, (x, y + (tall - height) / 2, w, h), bottom=_LEGEND)
-        _draw_plane(axes, plane, labels, True, True)
+        axes = add_axes(figure, (x, y + (tall - height) / 2, w, h), bottom=LEGEND)
+        draw_plane(axes, plane, labels, True, True)
         if number == 0:
             _scale_bar(axes, plane)
     pictures = render_surfaces(maps, scan.geometry, labels, size=round(side * DPI), camera=camera)
     for number, (picture, title) in enumerate(zip(pictures, ("truth", "prediction"), strict=True)):
         x = flat_width + GAP + number * (side + GAP)
-        axes = _add_axes(figure, (x, (tall - TITLE - side) / 2, side, side), bottom=_LEGEND)
+        axes = add_axes(figure, (x, (tall - TITLE - side) / 2, side, side), bottom=LEGEND)
         _draw_surface(axes, picture, title)
     _compass(figure, camera, flat_width + GAP, GAP)
-    _legend(figure, labels, maps, True, True, caption)
+    draw_legend(figure, labels, True, True, caption)
     return to_png(figure)
 
 
@@ -217,7 +234,8 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _add_axes(figure: Figure, rectangle: Rectangle, bottom: float) -> Axes:
+def add_axes(figure: Figure, rectangle: Rectangle, bottom: float) -> Axes:
+    """Axes without a frame at a place in inches, `bottom` above it."""
     width, height = figure.get_size_inches()
     x, y, w, h = rectangle
     axes = figure.add_axes((x / width, (y + bottom) / height, w / width, h / height))
@@ -225,14 +243,16 @@ def _add_axes(figure: Figure, rectangle: Rectangle, bottom: float) -> Axes:
     return axes
 
 
-def _draw_plane(
+def draw_plane(
     axes: Axes,
     plane: Plane,
     labels: LabelSet,
     has_truth: bool,
     has_prediction: bool,
     title: str | None = None,
+    fill: float = FAINT,
 ) -> None:
+    """A slice with the contours of its first map, solid, and of its second or only one, dashed beside another."""
     width, height = plane.size_mm
     axes.imshow(
         plane.image,
@@ -249,10 +269,10 @@ def _draw_plane(
     for number, colour in enumerate(class_colours(labels)):
         bright = mixed(colour, "#ffffff", 0.15)
         if truth_masks is not None:
-            _contour(axes, plane, truth_masks[number], bright, dashed=False)
+            _contour(axes, plane, truth_masks[number], bright, fill=fill)
         if prediction_masks is not None:
             tint = mixed(colour, "#ffffff", 0.6) if has_truth else bright
-            _contour(axes, plane, prediction_masks[number], tint, dashed=has_truth)
+            _contour(axes, plane, prediction_masks[number], tint, fill=0.0 if has_truth else fill)
     if title is None:
         title = f"{plane.name}  {plane.index + 1} of {plane.count}" if plane.name else ""
     _title(axes, title, "left")
@@ -271,8 +291,8 @@ def _draw_plane(
         _outline(text)
 
 
-def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, dashed: bool) -> None:
-    """The outline of a mask, closed where the mask touches the border; where it would meet halfway to air."""
+def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, fill: float) -> None:
+    """The outline of a mask, closed where it touches the border: solid around a fill, dashed around none."""
     if not mask.any():
         return
     from contourpy import contour_generator
@@ -283,9 +303,10 @@ def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, 
     # One pixel of padding, and a voxel's centre half a voxel from its corner.
     paths = [(line - 0.5) * np.array([column_mm, row_mm]) for line in lines]
     width, height = plane.size_mm
-    if not dashed:
+    dashed = not fill
+    if fill:
         axes.imshow(
-            np.where(mask[..., None], _rgba(colour, 0.11), 0.0),
+            np.where(mask[..., None], _rgba(colour, fill), 0.0),
             extent=(0, width, height, 0), aspect="auto", interpolation="nearest",
         )  # fmt: skip
     axes.add_collection(
@@ -348,16 +369,9 @@ def _scale_bar(axes: Axes, plane: Plane) -> None:
     _outline(text)
 
 
-def _legend(
-    figure: Figure,
-    labels: LabelSet,
-    maps: Sequence[NDArray[np.uint8]],
-    truth: bool,
-    prediction: bool,
-    note: str,
-) -> None:
+def draw_legend(figure: Figure, labels: LabelSet, classes: bool, lines: bool = False, note: str = "") -> None:
     """One line under the picture: a swatch a class, what solid and dashed mean, and a note at the right."""
-    axes = figure.add_axes((0, 0, 1, _LEGEND / figure.get_figheight()))
+    axes = figure.add_axes((0, 0, 1, LEGEND / figure.get_figheight()))
     axes.set_axis_off()
     width = float(figure.get_figwidth())
     axes.set_xlim(0, width)
@@ -365,10 +379,10 @@ def _legend(
     style: dict[str, Any] = {"va": "center_baseline", "parse_math": False}
     noted = axes.text(width - 0.12, 0.5, note, color=SCAN.faint, fontsize=7.5, ha="right", **style)
     entries: list[tuple[str, str, Any]] = []
-    if maps:
+    if classes:
         named = zip(labels.classes, class_colours(labels), strict=True)
         entries = [(name, mixed(colour, "#ffffff", 0.15), None) for name, colour in named]
-    if truth and prediction:
+    if lines:
         entries += [("truth", SCAN.ink, "-"), ("prediction", SCAN.ink, _DASHES)]
     x, room = 0.14, width - 0.3 - _inches(figure, noted)
     for number, (name, colour, line) in enumerate(entries):

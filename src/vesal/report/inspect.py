@@ -366,9 +366,9 @@ def _examples(
     def draw(item: tuple[float, str]) -> dict[str, Any]:
         volume, name = item
         case: Case = cases[name]
-        made, problems = case_pictures(case, dataset.labels, dataset.channels, whole=True, surfaces=False)
+        made = case_pictures(case, dataset.labels, dataset.channels, whole=True, surfaces=False)
         told = f"{rounded(volume)} {_shown_unit(unit)} labelled"
-        return {"case": name, "volume": told, "pictures": made, "problems": problems}
+        return {"case": name, "volume": told, "pictures": made.pictures, "problems": made.problems}
 
     # Reading and decompression of one case go on beside the drawing of another.
     return list(map_in_order(draw, chosen, workers=2, progress=progress))

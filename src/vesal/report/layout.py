@@ -63,8 +63,8 @@ def _stack(
 
 
 def grid(sizes: Sequence[tuple[float, float]], width: float) -> tuple[list[Rectangle], float]:
-    """Places of equal panels, at most four in a row, from the top."""
-    columns = min(4, max(2, len(sizes)))
+    """Places of equal panels from the top: at most four in a row, and rows about equally full."""
+    columns = max(2, -(-len(sizes) // -(-len(sizes) // 4)))
     cell = (width - GAP * (columns + 1)) / columns
     w, h = sizes[0]
     scale = min(cell / w, 0.5 * width / h)

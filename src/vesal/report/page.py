@@ -5,18 +5,19 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
-from vesal.data.labels import LabelSet
 from vesal.data.plan import Plan
 from vesal.evaluate.score import Scores
 from vesal.files import write_text
 from vesal.parallel import Progress
-from vesal.report import charts
-from vesal.report.case_pictures import case_pictures
-from vesal.report.colours import class_colours
+from vesal.report import curves
+from vesal.report.case_pictures import CasePictures, case_pictures
 from vesal.report.gather import RunPieces, gather_run
+from vesal.report.glb import write_glb
+from vesal.report.histories import histories_of
 from vesal.report.html import (
     Picture,
     chart,
@@ -38,13 +39,22 @@ from vesal.report.score_section import (
     score_table,
     tiles,
 )
+from vesal.report.summary import summary_of
+from vesal.report.training_pictures import run_history, training_pictures_of
+
+#: Folder of a run that holds the surfaces of the cases on the page.
+SURFACES = "surfaces"
 
 
 def write_run_report(run: Path, progress: Progress | None = None) -> Path:
-    """Write report.html into a run folder.
+    """Write all that a run tells of itself into its folder.
+
+    report.html: one page that holds everything, pictures too. surfaces/CASE.glb: the surfaces of the cases that it
+    shows. summary.json and summary.md: what was done and reached, and how to go on. In the folder of each fold:
+    history.csv, training_curves.png and val_predictions.png.
 
     Whatever the run lacks (scores, scans that were moved, a damaged file) is said on the page. The same run
-    gives the same page.
+    gives the same files.
 
     Args:
         run: folder that training wrote.
@@ -55,11 +65,17 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
 
     Raises:
         UsageError: the folder holds no run.
-        VesalError: the page cannot be written.
+        VesalError: a file cannot be written.
     """
     pieces = gather_run(Path(run))
     path = pieces.folder / "report.html"
+    for old in (pieces.folder / SURFACES).glob("*.glb"):
+        # Of an earlier state of the run, in which other cases were the best and the worst.
+        old.unlink(missing_ok=True)
     write_text(path, render_page("run.html.j2", _context(pieces, progress)))
+    histories_of(pieces)
+    training_pictures_of(pieces)
+    summary_of(pieces)
     return path
 
 
@@ -76,7 +92,7 @@ def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
         "score_remarks": [],
         "score_charts": [],
         "examples": [],
-        "curves": _curves(pieces, labels),
+        "curves": _curves(pieces),
         "training_note": _training_note(pieces),
         "case_table": None,
         "data_facts": _data_facts(pieces),
@@ -185,14 +201,15 @@ def _examples(pieces: RunPieces, scores: Scores, progress: Progress | None) -> l
     examples = []
     for done, (case, rank) in enumerate(chosen.items(), start=1):
         rows = [row for row in scores.cases if row.case == case]
-        pictures, problems = _pictures(pieces, case)
+        made = _pictures(pieces, case)
         examples.append(
             {
                 "rank": rank,
                 "case": case,
                 "scores": listed([f"{row.class_name} {number(row.dice)}" for row in rows]),
-                "pictures": pictures,
-                "problems": problems,
+                "pictures": made.pictures,
+                "problems": made.problems,
+                "solid": _solid(pieces, case, made),
             }
         )
         if progress is not None:
@@ -200,33 +217,41 @@ def _examples(pieces: RunPieces, scores: Scores, progress: Progress | None) -> l
     return examples
 
 
-def _pictures(pieces: RunPieces, name: str) -> tuple[list[Picture], list[str]]:
+def _pictures(pieces: RunPieces, name: str) -> CasePictures:
     case = next((case for case in pieces.dataset.cases if case.id == name), None) if pieces.dataset else None
     if case is None or pieces.labels is None:
-        return [], ["The run does not say where this scan is, so no picture could be made."]
+        return CasePictures(
+            problems=["The run does not say where this scan is, so no picture could be made."]
+        )
     prediction = pieces.predictions.get(name)
     channels = pieces.plan.channels if pieces.plan else ()
-    pictures, problems = case_pictures(case, pieces.labels, channels, prediction=prediction)
-    if prediction is None and pictures:
-        problems = ["The prediction is no longer in the run folder; only the truth is shown.", *problems]
-    return pictures, problems
+    made = case_pictures(case, pieces.labels, channels, prediction=prediction)
+    if prediction is None and made.pictures:
+        made.problems.insert(0, "The prediction is no longer in the run folder; only the truth is shown.")
+    return made
+
+
+def _solid(pieces: RunPieces, name: str, made: CasePictures) -> str:
+    """The address, from the page, of the surfaces as a GLB file; '' where there are none."""
+    if pieces.labels is None or not made.surfaces:
+        return ""
+    path = pieces.folder / SURFACES / f"{name}.glb"
+    write_glb(path, made.surfaces, pieces.labels)
+    return f"{SURFACES}/{quote(path.name)}"
 
 
 # --- training ------------------------------------------------------------------------------------------
 
 
-def _curves(pieces: RunPieces, labels: LabelSet | None) -> list[Picture]:
+def _curves(pieces: RunPieces) -> list[Picture]:
     folds = {name: rows for name, rows in pieces.curves.items() if rows}
     if not folds:
         return []
-    classes = labels.classes if labels is not None else ()
-    colours = class_colours(labels) if labels is not None else ()
-    drawn = [chart(partial(charts.loss_curve, folds), "Loss over the steps")]
+    history = run_history(pieces, folds)
+    drawn = [chart(partial(curves.loss_curve, history), "Loss over the steps")]
     if any(row.get("val_dice") is not None for rows in folds.values() for row in rows):
-        drawn.append(
-            chart(partial(charts.dice_curve, folds, classes, colours), "Validation Dice over the steps")
-        )
-    drawn.append(chart(partial(charts.rate_curve, folds), "Learning rate over the steps"))
+        drawn.append(chart(partial(curves.dice_curve, history), "Validation Dice over the steps"))
+    drawn.append(chart(partial(curves.rate_curve, history), "Learning rate over the steps"))
     return drawn
 
 
