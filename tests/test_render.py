@@ -136,6 +136,19 @@ def test_smoothing_takes_less_than_half_a_voxel_from_the_radius_of_a_ball(spacin
     assert -0.5 * voxel < found - true < 0.25 * voxel
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((57, 52, 53), (4.2, 0.8, 4.4)), ((70, 60, 420), (1, 1, 0.5))]
+)
+def test_specks_far_apart_have_a_surface_each_though_the_grid_is_coarser_than_they_are(shape, spacing):
+    mask = np.zeros(shape, dtype=bool)
+    places = np.array([[5, 44, 1], [30, 4, 15], [31, 1, 40], [41, 44, shape[2] - 3]])
+    mask[tuple(places.T)] = True
+    mesh = surface(mask, Geometry.from_spacing(shape, spacing))
+    for place in places:
+        distance = np.linalg.norm(mesh.vertices - place * np.array(spacing), axis=1)
+        assert distance.min() < 2 * max(spacing)
+
+
 def test_a_speck_and_a_thread_beside_a_large_ball_keep_their_surfaces():
     mask = ball((60, 60, 60), (1, 1, 1), (30, 30, 30), 14)
     mask[3, 3, 3] = True

@@ -78,8 +78,9 @@ def surface(mask: NDArray[np.bool_], geometry: Geometry, first: tuple[int, ...] 
         return ndimage.zoom(distance.astype(np.float32), zoom, order=1, grid_mode=True, mode="nearest")
 
     sigmas = np.clip((0.65 * voxel_mm + 0.5 * voxel_mm.min()) / step, 0.9, 8.0)
+    depth = _with_specks(on_grid(1.0), inside)
     smooth = _kept(
-        _smoothed(on_grid(voxel_mm), sigmas), on_grid(1.0), _FARTHEST_SIDES * float(voxel_mm.max()) / step
+        _smoothed(on_grid(voxel_mm), sigmas), depth, _FARTHEST_SIDES * float(voxel_mm.max()) / step
     )
     vertices, faces, _, _ = marching_cubes(np.pad(smooth, 1, constant_values=-step), level=0.0)
     # From cells of the padded cubic grid to voxel indices of the source, whose faces coincide.
@@ -99,7 +100,8 @@ def _coarsened(mask: NDArray[np.bool_], extent_mm: NDArray[np.floating]) -> NDAr
     share = ndimage.zoom(
         mask.astype(np.float32), coarse / mask.shape, order=1, grid_mode=True, mode="nearest"
     )
-    return np.asarray(share >= min(0.5, float(share.max())))
+    kept = np.where(share >= min(0.5, float(share.max())), 1.0, -1.0)
+    return np.asarray(_with_specks(kept, mask) > 0)
 
 
 def _smoothed(field: Floats, sigmas: NDArray[np.floating]) -> Floats:
@@ -108,6 +110,23 @@ def _smoothed(field: Floats, sigmas: NDArray[np.floating]) -> Floats:
 
     once = ndimage.gaussian_filter(field, sigmas)
     return np.asarray(once + ndimage.gaussian_filter(field - once, sigmas))
+
+
+def _with_specks(depth: Floats, inside: NDArray[np.bool_]) -> Floats:
+    """A field, positive inside, on a coarser grid, with the components of the mask that fell between its points.
+
+    Specks far apart make a large box, whose grid may be coarser than they are.
+    """
+    from scipy import ndimage
+
+    components, count = ndimage.label(inside, np.ones((3, 3, 3)))
+    voxels = np.argwhere(inside)
+    cells = tuple(((voxels + 0.5) * depth.shape / inside.shape).astype(int).T)
+    of_voxel = components[inside]
+    deepest = np.asarray(ndimage.maximum(depth[cells], of_voxel, np.arange(1, count + 1)))
+    missing = deepest[of_voxel - 1] <= 0
+    depth[tuple(axis[missing] for axis in cells)] = 0.5
+    return depth
 
 
 def _kept(smooth: Floats, depth: Floats, farthest: float) -> Floats:
