@@ -386,7 +386,7 @@ def _told_topology(network: Network, why: str) -> str:
     return (
         f"{len(network.stages)} stages of {features} features ({why}), "
         f"{network.parameters / 1e6:.2g} million parameters as a plain U-Net; "
-        f"{network.heads} resolutions get a loss."
+        f"{'one resolution gets' if network.heads == 1 else f'{network.heads} resolutions get'} a loss."
     )
 
 
