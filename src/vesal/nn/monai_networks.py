@@ -222,6 +222,15 @@ def _nets(plan: Plan, name: str, fixed: _Fixed, *, also: str | None = None) -> A
     """monai.networks.nets, once it is clear that the network `name` can be what the plan says."""
     for problem, mend in (*_wrong_words(plan, fixed), *_wrong_stages(plan, fixed)):
         raise UsageError(f"The network {name} {problem}; {mend}.")
+    return require(name, also)
+
+
+def require(name: str, also: str | None = None) -> Any:
+    """monai.networks.nets, of which the network `name` is one.
+
+    Raises:
+        MissingExtraError: MONAI, or the module `also`, is not installed.
+    """
     try:
         from monai.networks import nets
 

@@ -112,8 +112,7 @@ def build_network(name: str, plan: Plan, *, checkpointing: bool = False) -> nn.M
         UsageError: there is no such network, it needs an extra that is not installed, the plan describes none
             that can be built, or it has no checkpointing.
     """
-    if name not in NETWORKS:
-        raise unknown_name("network", name, NETWORKS)
+    require(name)
     if checkpointing and not NETWORKS[name].checkpointing:
         able = ", ".join(sorted(other for other, kind in NETWORKS.items() if kind.checkpointing))
         raise UsageError(
@@ -123,6 +122,18 @@ def build_network(name: str, plan: Plan, *, checkpointing: bool = False) -> nn.M
     if checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
     return network
+
+
+def require(name: str) -> None:
+    """Find out before any work whether there is such a network and what it needs is installed.
+
+    Raises:
+        UsageError: there is none, or it needs an extra that is not installed.
+    """
+    if name not in NETWORKS:
+        raise unknown_name("network", name, NETWORKS)
+    if NETWORKS[name].extra == "monai":
+        monai_networks.require(name)
 
 
 def count_trainable(name: str, plan: Plan) -> int:

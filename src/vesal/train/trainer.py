@@ -14,16 +14,18 @@ import torch
 
 from vesal.augment.policy import Policy, default_policy
 from vesal.data.patches import PatchSampler
+from vesal.data.plan import Plan
 from vesal.errors import VesalError, unknown_name
 from vesal.infer.predictor import Model
 from vesal.nn.cpu import keep_memory
-from vesal.nn.losses import Loss, build_loss
+from vesal.nn.losses import LOSSES, Loss, build_loss
 from vesal.nn.package import Package, save_package
-from vesal.nn.zoo import build_network
+from vesal.nn.zoo import build_network, require
 from vesal.train.batches import Batch, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
 from vesal.train.precision import Precision
+from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import WeightAverage, build_optimizer, learning_rate
 from vesal.train.signals import StopSignals
 from vesal.train.state import State, TrainJob
@@ -47,7 +49,7 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         UsageError: the monitored quantity is of a class that the data set does not have.
         VesalError: the loss stays not finite, or the checkpoint belongs to another configuration.
     """
-    _check_monitor(job)
+    check_plan(job.config, job.plan)
     torch.manual_seed(job.config.seed)
     if job.device.type == "cpu":
         keep_memory()
@@ -89,10 +91,29 @@ class _Teller:
             listener.row(row)
 
 
-def _check_monitor(job: TrainJob) -> None:
-    _, _, name = job.config.monitor.partition("/")
-    if name and name not in job.plan.labels.classes:
-        raise unknown_name("class to monitor", name, job.plan.labels.classes)
+def check_names(config: TrainConfig) -> None:
+    """Find out before the data are read whether network and loss are there.
+
+    Raises:
+        UsageError: one is not, or needs an extra that is not installed.
+    """
+    require(config.network)
+    if config.loss not in LOSSES:
+        raise unknown_name("loss", config.loss, LOSSES)
+
+
+def check_plan(config: TrainConfig, plan: Plan) -> None:
+    """Find out before the preparation whether network, loss and watched quantity go with the plan.
+
+    Raises:
+        UsageError: one of them does not.
+    """
+    with torch.device("meta"):
+        build_network(config.network, plan, checkpointing=config.gradient_checkpointing)
+    build_loss(config.loss, plan, config.loss_options)
+    _, _, name = config.monitor.partition("/")
+    if name and name not in plan.labels.classes:
+        raise unknown_name("class to monitor", name, plan.labels.classes)
 
 
 def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool) -> State:

@@ -19,7 +19,7 @@ from vesal.nn.device import resolve_device
 from vesal.train.log import read_rows
 from vesal.train.recipe import load_recipe
 from vesal.train.state import TrainJob
-from vesal.train.trainer import train
+from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.plan import plan_for
 from vesal.workflow.run import Run
 from vesal.workflow.train import Interrupted, Stage
@@ -131,9 +131,11 @@ def overfit_run(
     stage = stage or (lambda _title: None)
     device = resolve_device(request.device)
     config = load_recipe(request.recipe, _BY_HEART | {"target": TARGET} | request.overrides)
+    check_names(config)
     dataset = load_dataset(request.data, request.layout)
     record, cases = _choose(dataset, request.cases, stage)
     plan = plan_for(record, dataset.labels, config, device.type)
+    check_plan(config, plan)
     config.save(run.config_file)
     plan.save(run.plan_file)
     for reason in plan.reasons:

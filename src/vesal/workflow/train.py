@@ -28,7 +28,8 @@ from vesal.nn.device import resolve_device
 from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress
 from vesal.train.recipe import TrainConfig, load_recipe, resumed
-from vesal.train.trainer import TrainJob, train
+from vesal.train.state import TrainJob
+from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.environment import environment, environment_line, versions
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
@@ -117,6 +118,7 @@ def train_run(
     run = Run(request.out)
     run.begin(resume=request.resume)
     config = _config(request, run)
+    check_names(config)
     device = resolve_device(request.device)
     stage = stage or (lambda _title: None)
     dataset = load_dataset(request.data, request.layout)
@@ -131,6 +133,7 @@ def train_run(
     usable = {case.id for case in cases}
     sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
     plan = _plan(request, run, sound, dataset, config, device)
+    check_plan(config, plan)
     for reason in plan.reasons:
         tell(f"  {reason}")
     prepared, failed = prepare_dataset(
