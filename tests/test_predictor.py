@@ -12,8 +12,11 @@ from torch import Tensor
 
 from vesal.data.labels import LabelSet
 from vesal.data.plan import Normalisation, Plan, Stage
-from vesal.errors import DataError, UsageError
+from vesal.data.prepare import prepare
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.infer.predictor import Model, load_model, model_files
+from vesal.nn.package import Package, save_package
+from vesal.nn.zoo import build_network
 from vesal.volume.geometry import Geometry, Turn
 from vesal.volume.volume import Volume
 
@@ -170,3 +173,49 @@ def test_what_holds_no_model_is_told(tmp_path: Path) -> None:
         load_model(tmp_path / "absent.vesal")
     with pytest.raises(UsageError, match="No model"):
         load_model([])
+
+
+def test_a_foreground_channel_is_made_of_the_scan_and_not_asked_of_it() -> None:
+    seen = []
+
+    def two_inputs(batch: Tensor) -> Tensor:
+        seen.append(batch)
+        return by_intensity(batch[:, :1])
+
+    volume = scan()
+    volume.array[:, :, :4] = 0
+    made = plan(foreground_channel=True, crop_to_nonzero=False)
+    label = model(made, two_inputs).predict(volume).label
+    np.testing.assert_array_equal(label.array, model().predict(volume).label.array)
+    assert all(batch.shape[1] == 2 for batch in seen)
+    assert {0.0, 1.0} == {float(value) for batch in seen for value in batch[:, 1].unique()}
+    with pytest.raises(DataError, match="channels is 2"):
+        model(made, two_inputs).predict(Volume(np.repeat(volume.array, 2, axis=0), volume.geometry))
+
+
+def test_maps_of_single_classes_are_those_of_all() -> None:
+    volume = scan((40, 30, 20), (0.5, 0.8, 1.0))
+    volume.array[:, :6] = 0
+    made = model()
+    prepared = prepare(volume, made.plan)
+    logits = made.logits(prepared.image, made.windows())
+    together = made.predict(volume, probabilities=True).probabilities
+    assert together is not None
+    alone = dict(made.class_probabilities(logits, prepared))
+    assert list(alone) == ["dim", "bright"]
+    np.testing.assert_allclose(np.stack(list(alone.values())), together[1:], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"foreground_channel": True}, {"image_order": 1}, {"crop_to_nonzero": False}, {"channels": ("CT",)}],
+)
+def test_models_that_prepare_otherwise_do_not_vote_together(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    for name, made in {"one": plan(), "twin": plan(), "other": plan(**change)}.items():
+        weights = build_network("unet", made).state_dict()
+        save_package(tmp_path / f"{name}.vesal", Package(made, "unet", {}, {}, weights))
+    assert len(load_model([tmp_path / "one.vesal", tmp_path / "twin.vesal"], device="cpu").networks) == 2
+    with pytest.raises(VesalError, match="cannot vote together"):
+        load_model([tmp_path / "one.vesal", tmp_path / "other.vesal"], device="cpu")

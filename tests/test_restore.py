@@ -8,7 +8,7 @@ import torch
 
 from vesal.data.labels import LabelSet
 from vesal.infer import restore
-from vesal.infer.restore import labels_from_logits, probabilities_from_logits
+from vesal.infer.restore import class_probabilities, labels_from_logits, probabilities_from_logits
 
 PLAIN = LabelSet.from_values({"a": 1, "b": 2})
 REGIONS = LabelSet.from_values(
@@ -55,3 +55,41 @@ def test_a_higher_threshold_leaves_less_foreground() -> None:
         (labels_from_logits(logits(2), (6, 7, 8), REGIONS, threshold=t) > 0).sum() for t in (0.3, 0.6, 0.9)
     ]
     assert sizes[0] > sizes[1] > sizes[2]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.4, 0.7])
+def test_the_threshold_is_the_probability_of_a_class_against_the_background(threshold: float) -> None:
+    probability = logits(3).softmax(0)
+    best, index = probability[1:].max(0)
+    expected = torch.where(best / (best + probability[0]) > threshold, index + 1, 0)
+    found = labels_from_logits(logits(3), (6, 7, 8), PLAIN, threshold=threshold)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
+def test_the_threshold_of_a_single_class_is_its_probability() -> None:
+    one = LabelSet.from_values({"a": 1})
+    for threshold in (0.2, 0.5, 0.8):
+        found = labels_from_logits(logits(2), (6, 7, 8), one, threshold=threshold)
+        np.testing.assert_array_equal(found, (logits(2).softmax(0)[1] > threshold).numpy())
+
+
+def test_a_threshold_beside_a_half_changes_next_to_nothing() -> None:
+    many = LabelSet.from_values({name: number for number, name in enumerate("abcdefg", start=1)})
+    half = labels_from_logits(logits(8, (20, 20, 20)), (20, 20, 20), many)
+    for threshold in (0.5 - 1e-4, 0.5 + 1e-4):
+        beside = labels_from_logits(logits(8, (20, 20, 20)), (20, 20, 20), many, threshold=threshold)
+        assert (beside != half).mean() < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 8), (12, 14, 16), (5, 9, 11)])
+@pytest.mark.parametrize("labels", [PLAIN, REGIONS])
+def test_maps_one_by_one_are_the_maps_together(
+    labels: LabelSet, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)
+    values = logits(labels.outputs) * 20
+    together = probabilities_from_logits(values, shape, labels)[0 if labels.regions else 1 :]
+    alone = list(class_probabilities(values, shape, labels))
+    assert len(alone) == len(labels.classes)
+    np.testing.assert_allclose(np.stack(alone), together, atol=1e-5)
+    assert max(map_.max() for map_ in alone) <= 1

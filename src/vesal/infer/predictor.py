@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vesal.data.labels import LabelSet
 from vesal.data.plan import Plan
 from vesal.data.prepare import Placement, Prepared, prepare
 from vesal.errors import UsageError, VesalError
-from vesal.infer.restore import labels_from_logits, probabilities_from_logits
+from vesal.infer.restore import class_probabilities, labels_from_logits, probabilities_from_logits
 from vesal.infer.windows import Network, Windows, predict_logits
 from vesal.nn.device import resolve_device
 from vesal.nn.package import Package, load_package
@@ -101,7 +101,9 @@ class Model:
             volume: a Volume, or an array (C, *spatial) with its `spacing_mm`, taken as RAS+.
             mirror: average over mirrored copies (2, 4 or 8 times the time).
             overlap: of neighbouring windows, 0 to under 1.
-            threshold: probability from which foreground holds.
+            threshold: probability from which foreground holds: for regions each one's own; for plain classes
+                that of the likeliest one against the background alone, so that 0.5 is the argmax
+                (`vesal.infer.restore.labels_from_logits`).
             probabilities: also return them.
 
         Raises:
@@ -127,6 +129,17 @@ class Model:
         label = LabelMap(self.labels.decode(placement.paste(contiguous)), placement.source)
         found = _pasted_probabilities(logits, placement, self.labels) if probabilities else None
         return Prediction(label, found)
+
+    def class_probabilities(
+        self, logits: Tensor, prepared: Prepared
+    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Yield (class, probability on the scan's own grid) for each of `labels.classes`, one after the other.
+
+        For scans whose maps would not fit into memory together. Outside the crop they are 0.
+        """
+        maps = class_probabilities(logits, prepared.placement.crop_shape, self.labels)
+        for name in self.labels.classes:
+            yield name, prepared.placement.paste(next(maps))
 
 
 def _test_time_axes(plan: Plan) -> tuple[int, ...]:
@@ -186,8 +199,12 @@ def model_files(path: Path) -> list[Path]:
     return files
 
 
+#: What preparation and windows depend on: networks that vote get the same input.
+_SHARED = (
+    "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
+    "foreground_channel", "labels",
+)  # fmt: skip
+
+
 def _prepare_alike(one: Plan, other: Plan) -> bool:
-    fields = ("dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "channels", "labels")
-    return all(getattr(one, name) == getattr(other, name) for name in fields) and (
-        one.normalisation == other.normalisation
-    )
+    return all(getattr(one, name) == getattr(other, name) for name in _SHARED)

@@ -6,7 +6,7 @@ one slab of logits, whatever the size of the scan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -29,8 +29,9 @@ def labels_from_logits(
         logits: (K, A, B, C) float32, K = labels.outputs.
         shape: three sizes of the wanted grid.
         labels: classes (argmax) or regions (sigmoid over `threshold`, painted from outer to inner).
-        threshold: probability from which a region holds; for plain classes the foreground's summed
-            probability from which a voxel is not background (0.5 and no other value means plain argmax).
+        threshold: for regions the probability from which each of them holds. For plain classes that of the
+            likeliest foreground class where it and the background are the only choice, p / (p + background),
+            from which a voxel is that class: with one class its probability, and 0.5 is the plain argmax.
 
     Returns:
         uint8 `shape`.
@@ -54,6 +55,40 @@ def probabilities_from_logits(logits: Tensor, shape: Sequence[int], labels: Labe
     for first, slab in _slabs(logits, shape):
         probability = slab.sigmoid() if labels.regions else slab.softmax(dim=1)
         result[:, first : first + slab.shape[0]] = probability.transpose(0, 1).numpy()
+    return result
+
+
+@torch.inference_mode()
+def class_probabilities(
+    logits: Tensor, shape: Sequence[int], labels: LabelSet
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the probability (*shape) of each of `labels.classes` in turn: softmax, or sigmoid for regions.
+
+    The numbers are those of `probabilities_from_logits`, but no more than two maps are in memory at once,
+    however many classes there are. The background of plain classes is 1 minus their sum.
+    """
+    if labels.regions:
+        for index in range(len(labels.regions)):
+            yield _one_class(logits, index, shape, torch.sigmoid)
+        return
+    total = np.empty(tuple(shape), dtype=np.float32)
+    for first, slab in _slabs(logits, shape):
+        total[first : first + slab.shape[0]] = slab.logsumexp(dim=1).numpy()
+    for index in range(1, logits.shape[0]):
+        found = _one_class(logits, index, shape)
+        found -= total
+        np.exp(found, out=found)
+        # A rounded sum of exponentials may be a hair too small.
+        yield np.minimum(found, 1.0, out=found)
+
+
+def _one_class(
+    logits: Tensor, index: int, shape: Sequence[int], function: Callable[[Tensor], Tensor] | None = None
+) -> NDArray[np.float32]:
+    result = np.empty(tuple(shape), dtype=np.float32)
+    for first, slab in _slabs(logits[index : index + 1], shape):
+        values = slab[:, 0] if function is None else function(slab[:, 0])
+        result[first : first + slab.shape[0]] = values.numpy()
     return result
 
 
@@ -85,9 +120,8 @@ def _linear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _foreground_over(slab: Tensor, threshold: float) -> Tensor:
-    probability = slab.softmax(dim=1)
-    best = probability[:, 1:].argmax(dim=1) + 1
-    return torch.where(1.0 - probability[:, 0] > threshold, best, 0).to(torch.uint8)
+    best, index = slab[:, 1:].max(dim=1)
+    return torch.where(best - slab[:, 0] > _logit(threshold), index + 1, 0).to(torch.uint8)
 
 
 def _logit(probability: float) -> float:
