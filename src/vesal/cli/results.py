@@ -16,11 +16,24 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="Scans, or folders of scans.")],
     out: Out,
     to: Annotated[
-        str | None, typer.Option("--to", help="nifti or png; as the scan came when not given.")
+        str | None,
+        typer.Option("--to", help="nifti, nrrd, mha, png or tiff; as the scan came when not given."),
     ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", help="Probability from which foreground holds.")
+        float,
+        typer.Option(
+            "--threshold",
+            help="Probability from which foreground holds: each region's own; of several classes that of the "
+            "likeliest against the background (0.5 takes the likeliest of all).",
+        ),
     ] = 0.5,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also draw the contours on each scan: OUT/overlays.")
+    ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write a map for each class: OUT/probabilities/CLASS."),
+    ] = False,
     overlap: Annotated[
         float, typer.Option("--overlap", help="Share of a window that the next one covers.")
     ] = 0.5,
@@ -35,8 +48,16 @@ def predict(
     from vesal.workflow.predict import PredictOptions, predict_cases
 
     loaded = load_model(model, device=device)
-    cases = cases_to_predict(inputs, len(loaded.plan.channels))
-    options = PredictOptions(mirror=tta, overlap=overlap, threshold=threshold, to=to, skip_existing=resume)
+    cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels)
+    options = PredictOptions(
+        mirror=tta,
+        overlap=overlap,
+        threshold=threshold,
+        to=to,
+        skip_existing=resume,
+        overlay=overlay,
+        probabilities=probabilities,
+    )
     with stages(json_output) as stage:
         result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
     finish(json_output, result.to_dict(), f"{len(result.files)} of {len(cases)} scans segmented in {out}")

@@ -1,25 +1,50 @@
-"""Predict many scans: read ahead, segment, write on each scan's own grid; one bad scan stops nothing."""
+"""Predict many scans: read ahead, segment, write on each scan's own grid; one bad scan stops nothing.
+
+What lies in the output folder: CASE.nii.gz (or the scan's own format), and where they were asked for
+overlays/CASE_overlay.png and probabilities/CLASS/CASE.nii.gz. Those who read the folder again, to score it or as
+scans, look at its files alone and so see nothing but label maps.
+"""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
+from vesal.data.labels import LabelSet
+from vesal.data.plan import Plan
 from vesal.data.prepare import Prepared, prepare
 from vesal.data.reading import read_image
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
-from vesal.files import atomic_path
+from vesal.files import atomic_path, write_bytes, write_json
 from vesal.infer.predictor import Model
 from vesal.parallel import Progress, read_ahead
-from vesal.volume.reading import write_label
-from vesal.volume.volume import LabelMap
+from vesal.volume.reading import write_label, write_volume
+from vesal.volume.volume import Volume
 
-FORMATS = {"nifti": ".nii.gz", "png": ".png"}
+FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
+
+OVERLAYS, PROBABILITIES = "overlays", "probabilities"
+
+#: In the folder of the probabilities: which class lies where.
+CLASSES_FILE = "classes.json"
+
+#: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
+_RESULTS = {
+    ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".tif": ".tif", ".tiff": ".tif",
+    ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
+}  # fmt: skip
+
+#: A probability of 1 in a PNG of probabilities.
+_PNG_ONE = (1 << 16) - 1
 
 
 @dataclass(frozen=True)
@@ -29,9 +54,12 @@ class PredictOptions:
     Attributes:
         mirror: test-time mirroring.
         overlap: of neighbouring windows.
-        threshold: probability from which foreground holds.
-        to: 'nifti' or 'png'; None writes PNG for 2D images and NIfTI for volumes.
-        skip_existing: leave results that are already there, as a resumed run does.
+        threshold: probability from which foreground holds: for regions each one's own; for plain classes that of
+            the likeliest one against the background alone, so that 0.5 is the argmax.
+        to: a key of FORMATS; None writes a result in the format of its scan.
+        skip_existing: leave results that are already there, as a resumed run does, with all that is asked for.
+        overlay: also write a PNG of each scan with the contours of its result.
+        probabilities: also write a map of each class's probability.
     """
 
     mirror: bool = False
@@ -39,29 +67,71 @@ class PredictOptions:
     threshold: float = 0.5
     to: str | None = None
     skip_existing: bool = False
+    overlay: bool = False
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:
             raise UsageError(f"The threshold is a probability between 0 and 1, not {self.threshold:g}.")
         if not 0.0 <= self.overlap < 1.0:
             raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
+        if self.to is not None and self.to not in FORMATS:
+            raise UsageError(f"--to takes {', '.join(FORMATS)}, not '{self.to}'.")
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The files of one case's result; `probabilities` by class."""
+
+    label: Path
+    overlay: Path | None
+    probabilities: dict[str, Path]
+
+    def files(self) -> Iterator[Path]:
+        yield self.label
+        if self.overlay is not None:
+            yield self.overlay
+        yield from self.probabilities.values()
 
 
 @dataclass
 class PredictResult:
-    """What came of it: files by case, seconds by case, and the cases that failed."""
+    """What came of it: files, overlays, probability maps by class, seconds by case, and the cases that failed."""
 
     files: dict[str, Path] = field(default_factory=dict)
+    overlays: dict[str, Path] = field(default_factory=dict)
+    probabilities: dict[str, dict[str, Path]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+
+    def note(self, case: str, target: _Target) -> None:
+        """All files of a case are there."""
+        self.files[case] = target.label
+        if target.overlay is not None:
+            self.overlays[case] = target.overlay
+        if target.probabilities:
+            self.probabilities[case] = target.probabilities
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "files": {case: str(path) for case, path in self.files.items()},
+            "overlays": {case: str(path) for case, path in self.overlays.items()},
+            "probabilities": {
+                case: {name: str(path) for name, path in maps.items()}
+                for case, maps in self.probabilities.items()
+            },
             "seconds": {case: round(value, 3) for case, value in self.seconds.items()},
             "failures": [failure.model_dump() for failure in self.failures],
         }
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """A case ready for the network; the scan itself where a picture of it is wanted."""
+
+    prepared: Prepared
+    volume: Volume | None
 
 
 def predict_cases(
@@ -79,70 +149,204 @@ def predict_cases(
         VesalError: `out` cannot be written (nothing else would succeed either).
     """
     options = options or PredictOptions()
-    ending = None if options.to is None else _ending(options.to)
     result = PredictResult()
+    folders = class_folders(model.labels.classes) if options.probabilities else {}
+    targets = [_target(case, out, options, folders) for case in cases]
+    _spare_inputs(cases, targets)
     waiting = []
-    paths = [out / f"{case.id}{ending or default_ending(case)}" for case in cases]
-    _spare_inputs(cases, paths)
-    for case, path in zip(cases, paths, strict=True):
-        if options.skip_existing and path.exists():
-            result.files[case.id] = path
+    for case, target in zip(cases, targets, strict=True):
+        if options.skip_existing and all(path.exists() for path in target.files()):
+            result.note(case.id, target)
         else:
-            waiting.append((case, path))
+            waiting.append((case, target))
     _try_folder(out)
+    if options.probabilities:
+        write_json(out / PROBABILITIES / CLASSES_FILE, _classes(model.labels, folders))
 
-    def read(entry: tuple[Case, Path]) -> Prepared | DataError:
+    def read(entry: tuple[Case, _Target]) -> _Scan | DataError:
         try:
-            return prepare(read_image(entry[0]), model.plan)
+            return _read(entry[0], entry[1], model.plan)
         except (VesalError, MemoryError) as error:
             return DataError(str(error) or "the memory of this machine is used up; close other programs.")
 
-    for done, (prepared, (case, path)) in enumerate(
+    for done, (scan, (case, target)) in enumerate(
         zip(read_ahead(read, waiting), waiting, strict=True), start=1
     ):
         began = time.monotonic()
-        if isinstance(prepared, DataError):
-            result.failures.append(Failure(id=case.id, message=str(prepared)))
+        reason = _try(model, scan, (case, target), options, result)
+        if reason is None:
+            result.seconds[case.id] = time.monotonic() - began
         else:
-            try:
-                label = _segment(model, prepared, options)
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                reason = "the memory does not suffice for this scan; predict it on a larger machine."
-                result.failures.append(Failure(id=case.id, message=reason))
-            else:
-                write_label(path, label)
-                result.files[case.id] = path
-                result.seconds[case.id] = time.monotonic() - began
+            result.failures.append(Failure(id=case.id, message=reason))
         if progress is not None:
             progress(done, len(waiting))
     return result
 
 
-def _segment(model: Model, prepared: Prepared, options: PredictOptions) -> LabelMap:
-    windows = model.windows(mirror=options.mirror, overlap=options.overlap)
-    logits = model.logits(prepared.image, windows)
-    return model.restore(logits, prepared, threshold=options.threshold).label
-
-
-def _spare_inputs(cases: Sequence[Case], outputs: Sequence[Path]) -> None:
-    """No result may take the place of a scan or of a true label."""
-    inputs = {file.resolve() for case in cases for file in (*case.images, case.label) if file is not None}
-    for path in outputs:
-        if path.resolve() in inputs:
-            raise UsageError(f"The result would overwrite the scan {path}; choose another output folder.")
-
-
 def default_ending(case: Case) -> str:
-    """'.png' for a 2D picture file, '.nii.gz' for everything else."""
-    return ".png" if case.images[0].suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp") else ".nii.gz"
+    """Of the result, in the scan's own format: '.png' for pictures, '.tif', '.nrrd', '.mha', else '.nii.gz'."""
+    return _RESULTS.get(case.images[0].suffix.lower(), ".nii.gz")
 
 
-def _ending(name: str) -> str:
-    if name not in FORMATS:
-        raise UsageError(f"--to takes {' or '.join(FORMATS)}, not '{name}'.")
-    return FORMATS[name]
+def class_folders(classes: Sequence[str]) -> dict[str, str]:
+    """Class -> a folder's name that every system takes, different from the others also where case is ignored.
+
+    >>> class_folders(["left atrium", "ED/ET", "ed et"])
+    {'left atrium': 'left_atrium', 'ED/ET': 'ED_ET', 'ed et': 'ed_et-2'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in classes:
+        plain = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "class"
+        folder, number = plain, 1
+        while folder.casefold() in taken:
+            number += 1
+            folder = f"{plain}-{number}"
+        taken.add(folder.casefold())
+        found[name] = folder
+    return found
+
+
+def _target(case: Case, out: Path, options: PredictOptions, folders: dict[str, str]) -> _Target:
+    ending = default_ending(case) if options.to is None else FORMATS[options.to]
+    return _Target(
+        label=out / f"{case.id}{ending}",
+        overlay=out / OVERLAYS / f"{case.id}_overlay.png" if options.overlay else None,
+        probabilities={
+            name: out / PROBABILITIES / folder / f"{case.id}{ending}" for name, folder in folders.items()
+        },
+    )
+
+
+# --- one scan --------------------------------------------------------------------------------------------
+
+
+def _read(case: Case, target: _Target, plan: Plan) -> _Scan:
+    volume = _with_channels(read_image(case), plan)
+    if target.label.suffix == ".png":
+        _check_png(volume, plan.labels)
+    return _Scan(prepare(volume, plan), None if target.overlay is None else volume)
+
+
+def _with_channels(volume: Volume, plan: Plan) -> Volume:
+    """Gray pictures that were saved in colour, and the other way round, as the model has them."""
+    wanted, array = len(plan.channels), volume.array
+    if volume.geometry.ndim != 2 or volume.channels == wanted or {wanted, volume.channels} != {1, 3}:
+        return volume
+    if wanted == 3:
+        # Three channels of a scan are no colours: there a single one is an error that is told.
+        colours = plan.channels == ("red", "green", "blue")
+        return Volume(np.repeat(array, 3, axis=0), volume.geometry) if colours else volume
+    gray = np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
+    return Volume(array[:1], volume.geometry) if gray else volume
+
+
+def _check_png(volume: Volume, labels: LabelSet) -> None:
+    """Raise now, and not after the scan's minutes, where its result cannot be a PNG."""
+    if volume.geometry.ndim != 2:
+        raise DataError("the scan is a volume and a PNG holds one slice; write another format (--to nifti).")
+    if min(labels.values) < 0 or max(labels.values) > _PNG_ONE:
+        raise DataError(
+            f"the model's label values {min(labels.values)} to {max(labels.values)} do not fit into a PNG, which "
+            f"holds 0 to {_PNG_ONE}; write another format (--to nifti)."
+        )
+
+
+def _try(
+    model: Model,
+    scan: _Scan | DataError,
+    entry: tuple[Case, _Target],
+    options: PredictOptions,
+    result: PredictResult,
+) -> str | None:
+    """Predict a scan and note what was written; the reason where it cannot be."""
+    if isinstance(scan, DataError):
+        return str(scan)
+    try:
+        _predict(model, scan, entry, options, result)
+    except DataError as error:
+        return str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return "the memory does not suffice for this scan; predict it on a larger machine."
+    return None
+
+
+def _predict(
+    model: Model, scan: _Scan, entry: tuple[Case, _Target], options: PredictOptions, result: PredictResult
+) -> None:
+    case, target = entry
+    windows = model.windows(mirror=options.mirror, overlap=options.overlap)
+    logits = model.logits(scan.prepared.image, windows)
+    label = model.restore(logits, scan.prepared, threshold=options.threshold).label
+    write_label(target.label, label)
+    result.files[case.id] = target.label
+    if target.overlay is not None and scan.volume is not None:
+        from vesal.report.overlay import overlay_png
+
+        write_bytes(target.overlay, overlay_png(scan.volume, label, model.labels))
+        result.overlays[case.id] = target.overlay
+    if target.probabilities:
+        for name, probability in model.class_probabilities(logits, scan.prepared):
+            path = target.probabilities[name]
+            write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
+        result.probabilities[case.id] = target.probabilities
+
+
+def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:
+    """As it is written: a PNG holds whole numbers."""
+    if path.suffix != ".png":
+        return probability
+    probability *= _PNG_ONE
+    return np.rint(probability, out=probability).astype(np.uint16)
+
+
+def _classes(labels: LabelSet, folders: dict[str, str]) -> dict[str, Any]:
+    """What the folder of the probabilities says of itself."""
+    values = {label.name: label.value for label in labels.labels}
+    members = {region.name: region.members for region in labels.regions} or {
+        name: (name,) for name in labels.names
+    }
+    background = "regions may overlap" if labels.regions else "background is 1 - the sum of all classes"
+    return {
+        "classes": [
+            {"name": name, "folder": folders[name], "values": [values[member] for member in members[name]]}
+            for name in labels.classes
+        ],
+        "activation": "sigmoid" if labels.regions else "softmax",
+        "stored": f"0 to 1; in PNG 0 to {_PNG_ONE}; {background}",
+    }
+
+
+# --- the output folder -----------------------------------------------------------------------------------
+
+
+def _spare_inputs(cases: Sequence[Case], targets: Sequence[_Target]) -> None:
+    """No result may take the place of a scan or of a true label.
+
+    Only what is there already can be one; in a new folder nothing is, and the thousands of inputs of a folder of
+    slices need not be looked at.
+    """
+    results = {_identity(path): path for target in targets for path in target.files()}
+    results.pop(None, None)
+    if not results:
+        return
+    for case in cases:
+        for file in (*case.images, case.label):
+            if file is not None and (identity := _identity(file)) in results:
+                raise UsageError(
+                    f"The result would overwrite the scan {results[identity]}; choose another output folder."
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for two names of one file; None where there is no file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
 
 
 def _try_folder(out: Path) -> None:
