@@ -68,6 +68,11 @@ def test_a_volume_of_a_single_slice_keeps_its_number_beside_others(tmp_path: Pat
     assert [case.id for case in cases_to_predict([folder], channels=1)] == names
 
 
+def test_a_slice_that_says_so_keeps_its_number_where_it_is_alone(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "slices", "lung_001_slice_0000", ending=".png")
+    assert [case.id for case in cases_to_predict([folder], channels=1)] == ["lung_001_slice_0000"]
+
+
 def test_channels_named_one_by_one_are_a_case_as_in_a_folder(tmp_path: Path) -> None:
     folder = touch(tmp_path / "scans", "a_0000", "a_0001", "b_0000", "b_0001")
     files = sorted(folder.iterdir())

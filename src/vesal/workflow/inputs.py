@@ -14,7 +14,8 @@ from vesal.data.scan import image_files
 from vesal.errors import DataError, UsageError
 from vesal.volume.reading import SUFFIXES, strip_suffix
 
-_CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+#: CASE_0000; a number after the word is a slice's, also where a folder has but the first.
+_CHANNEL = re.compile(r"^(?P<case>.+)(?<!slice)_(?P<channel>\d{4})$", re.IGNORECASE)
 
 #: In these layouts a file holds all channels of its case, so one without a label can be predicted all the same.
 _WHOLE_FILES = ("msd", "acdc", "png", "pairs")
