@@ -46,6 +46,7 @@ for _verb in (
     data.fetch,
     data.phantom,
     data.inspect,
+    data.convert,
     data.plan,
     training.networks,
     training.overfit,

@@ -1,4 +1,4 @@
-"""Verbs about data: fetch, phantom, inspect, plan."""
+"""Verbs about data: fetch, phantom, inspect, convert, plan."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vesal.cli.options import Data, Device, Json, Layout, Recipe, Settings
-from vesal.cli.output import finish, stages, teller
+from vesal.cli.options import Data, Device, Json, Layout, Out, Recipe, Settings
+from vesal.cli.output import finish, report_failures, stages, teller
 
 
 def fetch(
@@ -74,6 +74,77 @@ def inspect(
     finish(json_output, summary, text)
     if any(finding.severity == "error" for finding in found.findings):
         raise typer.Exit(1)
+
+
+def convert(
+    data: Data,
+    to: Annotated[str, typer.Option("--to", help="msd, nnunet, nifti or png.")],
+    out: Out,
+    layout: Layout = "auto",
+    window: Annotated[
+        str, typer.Option("--window", help="Intensities of PNG: LOW,HIGH in the scan's units, auto or full.")
+    ] = "auto",
+    bits: Annotated[int, typer.Option("--bits", help="Of a PNG's pixel: 8 or 16.")] = 8,
+    keep_empty: Annotated[
+        bool, typer.Option("--keep-empty/--skip-empty", help="Also write slices without foreground.")
+    ] = True,
+    axis: Annotated[
+        str, typer.Option("--axis", help="Cut along x, y, z, or thick: the axis of the coarsest spacing.")
+    ] = "z",
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="Change a label value: OLD=NEW; may be repeated.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Let --map join labels into one.")] = False,
+    cases: Annotated[
+        list[str] | None, typer.Option("--cases", help="Convert these alone: A,B; may be repeated.")
+    ] = None,
+    split: Annotated[
+        float | None,
+        typer.Option("--split", help="Share of the cases to hold out as test scans, by patient."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the split.")] = 0,
+    spacing: Annotated[
+        str | None,
+        typer.Option("--spacing", help="Put PNG slices together without slices.json: X,Y,Z in mm."),
+    ] = None,
+    stack: Annotated[
+        bool,
+        typer.Option(
+            "--stack/--no-stack", help="Put slices together to volumes, or keep each as a 2D image."
+        ),
+    ] = True,
+    slices: Annotated[
+        Path | None,
+        typer.Option("--slices", help="The slices.json of the conversion that DATA are masks for."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a conversion was stopped.")] = False,
+    json_output: Json = False,
+) -> None:
+    """Write a data set in another layout: volumes to slices and back, label values changed."""
+    from vesal.data.conversion import Pictures
+    from vesal.data.slices import parse_window
+    from vesal.workflow.convert import ConvertRequest, convert_run, parse_spacing
+
+    request = ConvertRequest(
+        data=data,
+        out=out,
+        to=to,
+        layout=layout,
+        pictures=Pictures(parse_window(window), bits, keep_empty, axis),
+        mapping=tuple(mapping or ()),
+        merge=merge,
+        cases=tuple(name for entry in cases or () for name in entry.split(",") if name),
+        split=split,
+        seed=seed,
+        spacing_mm=None if spacing is None else parse_spacing(spacing),
+        stack=stack,
+        slices=slices,
+        resume=resume,
+    )
+    with stages(json_output) as stage:
+        result = convert_run(request, stage=stage)
+    finish(json_output, result.to_dict(), result.text())
+    report_failures(result.failures, json_output)
 
 
 def plan(

@@ -163,7 +163,7 @@ def _nothing_recognised(root: Path) -> str:
 
 def _check_ids(dataset: Dataset) -> None:
     for case in dataset.cases + dataset.unlabelled:
-        if _no_file_name(case.id):
+        if no_file_name(case.id):
             raise DataError(
                 f"A case of {dataset.root} is called {case.id!r}, which cannot name a file; choose another name."
             )
@@ -175,7 +175,7 @@ def _check_ids(dataset: Dataset) -> None:
         )
 
 
-def _no_file_name(name: str) -> bool:
+def no_file_name(name: str) -> bool:
     """Whether a file of this name would lie elsewhere than in its folder, or cannot be, on any system."""
     elsewhere = any(sign in name for sign in "/\\\0") or PureWindowsPath(name).drive != ""
     return elsewhere or name in ("", ".", "..")

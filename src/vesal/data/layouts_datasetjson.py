@@ -46,11 +46,12 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
             raise DataError(
                 f"{root / 'dataset.json'} has a training entry without image and label: {entry!r}."
             )
-        case = _msd_case(root, entry["image"], entry["label"])
+        case = _told(_msd_case(root, entry["image"], entry["label"]), json, root)
         remarks += _entered(cases, case, root)
     tests: dict[str, Case] = {}
     for entry in _listed(json, "test", root):
-        case = _msd_case(root, entry["image"] if isinstance(entry, Mapping) else entry, None)
+        scan = _msd_case(root, entry["image"] if isinstance(entry, Mapping) else entry, None)
+        case = _told(scan, json, root)
         if case.images[0].exists():
             remarks += _entered(tests, case, root)
         else:
@@ -65,7 +66,8 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
         remarks.append(
             f"{len(unlisted)} scans with labels are not listed in dataset.json and left out: {_some(unlisted)}."
         )
-    remarks += _maybe_one_patient(cases.values())
+    remarks += [] if "patients" in json else _maybe_one_patient(cases.values())
+    _known_names(cases.values(), labels, root)
     return Dataset(
         name=str(json.get("name") or root.name),
         root=root,
@@ -127,6 +129,7 @@ def detect_nnunet(root: Path) -> str | None:
         return "imagesTr/CASE_0000 beside labelsTr/CASE"
     if (root / "dataset.json").is_file():
         json = _description(root)
+        named |= set(_channel_files(root / "imagesTs"))
         if isinstance(json.get("dataset"), Mapping) or (named and "file_ending" in json):
             return "a dataset.json as nnU-Net writes it"
     return None
@@ -157,7 +160,9 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         channels = _json_channels(json, root)
     else:
         channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
-    remarks += _maybe_one_patient(cases)
+    cases, tests = ([_told(case, json, root) for case in part] for part in (cases, tests))
+    _known_names(cases, labels, root)
+    remarks += [] if "patients" in json else _maybe_one_patient(cases)
     known = {case.id for case in cases}
     return Dataset(
         name=str(json.get("name") or root.name),
@@ -228,6 +233,38 @@ def _patient(name: str) -> str:
     """
     match = _ACDC_CASE.fullmatch(name)
     return match[1] if match else name
+
+
+def _told(case: Case, json: Mapping[str, Any], root: Path) -> Case:
+    """The case with what Vesal's own entries say of it: "patients": {case: patient}, "annotated": {case: [names]}."""
+    patients, annotated = json.get("patients", {}), json.get("annotated", {})
+    if not isinstance(patients, Mapping) or not isinstance(annotated, Mapping):
+        raise DataError(
+            f'{root / "dataset.json"}: "patients" gives cases their patients and "annotated" their lists of '
+            "label names; correct or remove them."
+        )
+    drawn = annotated.get(case.id)
+    if drawn is not None and (
+        not isinstance(drawn, list) or not all(isinstance(name, str) for name in drawn)
+    ):
+        raise DataError(
+            f"{root / 'dataset.json'} has {drawn!r} as what was annotated in {case.id}; a list of names is wanted."
+        )
+    return case.model_copy(
+        update={
+            "patient": str(patients.get(case.id, case.patient)),
+            "annotated": None if drawn is None else tuple(drawn),
+        }
+    )
+
+
+def _known_names(cases: Iterable[Case], labels: LabelSet, root: Path) -> None:
+    for case in cases:
+        if unknown := sorted(set(case.annotated or ()) - set(labels.names)):
+            raise DataError(
+                f"{root / 'dataset.json'} has '{unknown[0]}' as a label annotated in {case.id}; "
+                f"there are: {', '.join(labels.names)}."
+            )
 
 
 def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
@@ -330,7 +367,16 @@ def _json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
             regions=_named_regions(json, path),
             pairs=declared_pairs(json, path),
         )
-    return _region_labels(entries, json.get("regions_class_order"), path, declared_pairs(json, path))
+    named = json.get("label_names", {})
+    if not isinstance(named, Mapping):
+        raise DataError(f'{path}: "label_names" gives each label its value, such as {{"oedema": 2}}.')
+    return _region_labels(
+        entries,
+        json.get("regions_class_order"),
+        path,
+        declared_pairs(json, path),
+        {_integer(value, path): str(name) for name, value in named.items()},
+    )
 
 
 def _named_regions(json: Mapping[str, Any], path: Path) -> dict[str, list[str]] | None:
@@ -344,18 +390,22 @@ def _named_regions(json: Mapping[str, Any], path: Path) -> dict[str, list[str]] 
 
 
 def _region_labels(
-    entries: Mapping[str, list[int]], order: object, path: Path, pairs: Sequence[tuple[str, str]] | None
+    entries: Mapping[str, list[int]],
+    order: object,
+    path: Path,
+    pairs: Sequence[tuple[str, str]] | None,
+    label_names: Mapping[int, str],
 ) -> LabelSet:
     """Where a region holds several values that no inner one has, `regions_class_order` says which is painted:
-    that one comes first.
+    that one comes first. `label_names` are Vesal's own, for nnU-Net names regions alone.
     """
     special = {
         name: values[0] for name, values in entries.items() if name.lower() in ("background", "ignore")
     }
     regions = {name: sorted(values) for name, values in entries.items() if name not in special}
     singles = {values[0]: name for name, values in regions.items() if len(values) == 1}
-    every = sorted({value for values in regions.values() for value in values})
-    names = {value: singles.get(value, f"label_{value}") for value in every}
+    every = sorted({value for values in regions.values() for value in values} | set(label_names))
+    names = {value: label_names.get(value) or singles.get(value, f"label_{value}") for value in every}
     if isinstance(order, list) and len(order) == len(regions):
         for values, painted in zip(regions.values(), order, strict=True):
             if painted in values:

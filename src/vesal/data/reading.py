@@ -56,21 +56,22 @@ def read_case(case: Case) -> RawCase:
     return RawCase(image, label, content_hash(*parts))
 
 
-def read_image(case: Case) -> Volume:
-    """Read all channels of a case, (C, *spatial), floating.
+def read_image(case: Case, *, floating: bool = True) -> Volume:
+    """Read all channels of a case, (C, *spatial), floating or, if not so wanted, in a type that keeps the files'.
 
     Raises:
         DataError: as in `read_case`.
     """
-    return _read_channels(case)[0]
+    return _read_channels(case, floating=floating)[0]
 
 
-def _read_channels(case: Case) -> tuple[Volume, list[bytes]]:
+def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[bytes]]:
     parts, volumes = [], []
     for path in case.images:
         data = _bytes_of(case, path)
         try:
-            volumes.append(_floating(read_volume(path, data)))
+            volume = read_volume(path, data)
+            volumes.append(_floating(volume) if floating else volume)
             parts += [data, *_detached(path, data)]
         except DataError as error:
             raise _in_case(case, error) from error
@@ -113,7 +114,7 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
     for path, grid in zip(case.images[1:], grids[1:], strict=True):
         if grid.shape != grids[0].shape:
             gap = f"{_times(grids[0].shape)} and {_times(grid.shape)} voxels"
-        elif (distance := grid.distance_mm(grids[0])) > _tolerance_mm(grids[0]):
+        elif (distance := grid.distance_mm(grids[0])) > grid_tolerance_mm(grids[0]):
             gap = f"{distance:.3g} mm apart at the farthest corner"
         else:
             continue
@@ -123,7 +124,8 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
         )
 
 
-def _tolerance_mm(grid: Geometry) -> float:
+def grid_tolerance_mm(grid: Geometry) -> float:
+    """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
     return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
 
 

@@ -1,0 +1,449 @@
+"""Convert: any data set that is understood into another layout, case by case; one bad case stops nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal import __version__
+from vesal.data.check import duplicate_groups
+from vesal.data.conversion import Described, Job, Pictures, Source, Task, Written
+from vesal.data.dataset import Case
+from vesal.data.fingerprint import Failure, fingerprint
+from vesal.data.folds import make_folds, present_classes
+from vesal.data.labels import LabelSet
+from vesal.data.layouts import no_file_name
+from vesal.data.memory import scan_workers
+from vesal.data.relabelling import Relabelling, remapped, unchanged
+from vesal.data.slices import AXES
+from vesal.data.sources import open_source
+from vesal.data.writing import TARGETS, write_case
+from vesal.errors import DataError, UsageError, unknown_name
+from vesal.files import content_hash, write_json
+from vesal.memory import workers_within
+from vesal.parallel import Progress, map_in_order
+from vesal.volume.volume import Volume
+from vesal.workflow.convert_journal import Journal
+
+Stage = Callable[[str], Progress | None]
+
+#: Parts that a share is made of: 0.15 is 3 of 20.
+_FINEST_SHARE = 20
+#: Entries of the journal's head that stay as they were first drawn.
+_DRAWN = ("held_out",)
+_SPACING = "--spacing takes three distances in mm: of columns, rows and slices, such as 1,1,3."
+
+
+@dataclass(frozen=True)
+class ConvertRequest:
+    """What to convert, and how.
+
+    Attributes:
+        data: a data set, pictures of volumes, masks, or plain scans (`vesal.data.sources`).
+        out: a new folder, not inside `data`.
+        to: a key of TARGETS.
+        layout: of the data; a key of LAYOUTS, or 'auto'.
+        pictures: how volumes become pictures.
+        mapping: label values to change, such as '4=3' or 'oedema=5'.
+        merge: labels may become one by the mapping.
+        cases: ids of those to convert; all if there are none.
+        split: share of the annotated cases that become test scans, with their labels in labelsTs; by patient.
+        seed: of the split.
+        spacing_mm: of columns, rows and slices, for pictures without a sidecar.
+        stack: False keeps pictures of a volume as 2D images.
+        slices: a slices.json elsewhere.
+        resume: go on with a conversion in `out`.
+    """
+
+    data: Path
+    out: Path
+    to: str
+    layout: str = "auto"
+    pictures: Pictures = field(default_factory=Pictures)
+    mapping: tuple[str, ...] = ()
+    merge: bool = False
+    cases: tuple[str, ...] = ()
+    split: float | None = None
+    seed: int = 0
+    spacing_mm: tuple[float, ...] | None = None
+    stack: bool = True
+    slices: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What came of it.
+
+    Attributes:
+        folder: of the new data set.
+        to: its layout.
+        read_as: what the data were taken for.
+        cases, test_cases: ids in it, those of earlier runs included.
+        skipped: how many were there already.
+        failures: cases that could not be converted.
+        remarks: what a person should know.
+    """
+
+    folder: Path
+    to: str
+    read_as: str
+    cases: tuple[str, ...]
+    test_cases: tuple[str, ...]
+    skipped: int
+    failures: tuple[Failure, ...]
+    remarks: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "folder": str(self.folder),
+            "to": self.to,
+            "read_as": self.read_as,
+            "cases": list(self.cases),
+            "test_cases": list(self.test_cases),
+            "skipped": self.skipped,
+            "failures": [failure.model_dump() for failure in self.failures],
+            "remarks": list(self.remarks),
+        }
+
+    def text(self) -> str:
+        """The remarks, then how many cases are where."""
+        tests = f" and {_counted(len(self.test_cases), 'test scan')}" if self.test_cases else ""
+        there = f" ({self.skipped} were there already)" if self.skipped else ""
+        failed = f"; {len(self.failures)} failed" if self.failures else ""
+        count = f"{_counted(len(self.cases), 'case')}{tests} in {self.folder}{there}{failed}"
+        return "\n".join([*self.remarks, count])
+
+
+def parse_spacing(text: str) -> tuple[float, ...]:
+    """'1,1,3' -> millimetres between columns, rows and slices.
+
+    Raises:
+        UsageError: it is something else.
+
+    >>> parse_spacing("0.8,0.8,3")
+    (0.8, 0.8, 3.0)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(_SPACING) from error
+
+
+def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> ConvertResult:
+    """Read every case once and write it in the layout that is wanted; the description comes last.
+
+    Raises:
+        UsageError: an unknown name, contradictory options, or `out` is not empty or inside the data.
+        DataError: the data fit no layout.
+        VesalError: `out` cannot be written.
+    """
+    stage = stage or (lambda _: None)
+    _check(request)
+    source = open_source(
+        request.data,
+        layout=request.layout,
+        volumes=request.to != "png",
+        spacing_mm=request.spacing_mm,
+        stack=request.stack,
+        sidecar=request.slices,
+    )
+    if source.masks_only and not TARGETS[request.to].takes_masks:
+        raise UsageError(f"There are masks alone, which '{request.to}' has no place for; use --to nifti.")
+    mapped, final = _relabelled(request, source.labels)
+    jobs = _chosen(source, request.cases)
+    journal = _journal(request, source)
+    if request.split is not None and "held_out" not in journal.head:
+        journal.decide("held_out", _held_out(request, source, jobs, stage("Looking")))
+    task = Task(request.out, source.channels, final, request.pictures)
+    failures = [one for one in source.failures if not request.cases or one.id in request.cases]
+    done, failed = _work(request, source, jobs, journal, task, stage("Converting"))
+    written = tuple(sorted(journal.written.values(), key=lambda one: one.id))
+    remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
+    if written:
+        original = _original(mapped, final)
+        said = Described(source.name, source.channels, final.target, original, written, source.credits)
+        chosen = TARGETS[request.to]
+        remarks += chosen.describe(request.out, said, chosen.folders, request.seed)
+    result = ConvertResult(
+        folder=request.out,
+        to=request.to,
+        read_as=source.read_as,
+        cases=tuple(one.id for one in written if not one.test),
+        test_cases=tuple(one.id for one in written if one.test),
+        skipped=len(jobs) - done - len(failed),
+        failures=(*failures, *failed),
+        remarks=tuple(remarks),
+    )
+    _record(request, final, written, result)
+    return result
+
+
+# --- before the work ---------------------------------------------------------------------------------------
+
+
+def _check(request: ConvertRequest) -> None:
+    if request.to not in TARGETS:
+        raise unknown_name("layout to convert to", request.to, TARGETS)
+    data, out = request.data.expanduser().resolve(), request.out.expanduser().resolve()
+    if out == data or (data.is_dir() and data in out.parents):
+        raise UsageError(f"{request.out} is the data set or inside it; choose a folder elsewhere.")
+    if request.pictures.bits not in (8, 16):
+        raise UsageError(f"A pixel has 8 or 16 bits, not {request.pictures.bits}.")
+    if request.split is not None and not 0 < request.split < 1:
+        raise UsageError(f"--split is a share between 0 and 1, such as 0.2, not {request.split:g}.")
+    spacing = request.spacing_mm
+    if spacing is not None and (len(spacing) != 3 or not all(0 < value < 1e3 for value in spacing)):
+        raise UsageError(_SPACING)
+    if request.pictures.axis not in AXES:
+        raise unknown_name("axis", request.pictures.axis, AXES)
+    if spacing is not None and not request.stack:
+        raise UsageError("--spacing puts pictures together and --no-stack does not; keep one of them.")
+
+
+def _relabelled(request: ConvertRequest, labels: LabelSet) -> tuple[Relabelling, Relabelling]:
+    """As a person wants it, and then as the layout wants it."""
+    changes: dict[int, int] = {}
+    for text in request.mapping:
+        old, new = _mapping(text, labels)
+        if changes.setdefault(old, new) != new:
+            raise UsageError(f"--map gives {old} two new values, {changes[old]} and {new}; keep one.")
+    mapped = remapped(labels, changes, merge=request.merge) if changes else unchanged(labels)
+    relabel = TARGETS[request.to].relabel
+    return mapped, relabel(mapped) if relabel is not None else mapped
+
+
+def _mapping(text: str, labels: LabelSet) -> tuple[int, int]:
+    """'4=3' or 'enhancing tumour=3' -> (4, 3)."""
+    old, _, new = text.rpartition("=")
+    values = {label.name: label.value for label in labels.labels}
+    try:
+        return values[old.strip()] if old.strip() in values else int(old), int(new)
+    except ValueError as error:
+        raise UsageError(
+            f"--map takes OLD=NEW with label values, such as 4=3, not '{text}' "
+            f"(labels: {', '.join(f'{name} {value}' for name, value in values.items())})."
+        ) from error
+
+
+def _original(mapped: Relabelling, final: Relabelling) -> dict[int, int]:
+    """Values that are written -> values that they had, or were mapped to by a person."""
+    before = [mapped.target.background, *(label.value for label in mapped.target.labels)]
+    after = [final.target.background, *(label.value for label in final.target.labels)]
+    if mapped.target.ignore is not None and final.target.ignore is not None:
+        before.append(mapped.target.ignore)
+        after.append(final.target.ignore)
+    return dict(zip(after, before, strict=True))
+
+
+def _chosen(source: Source, wanted: Sequence[str]) -> tuple[Job, ...]:
+    known = [job.case.id for job in source.jobs]
+    for name in known:
+        if no_file_name(name):
+            raise DataError(f"A case is called {name!r}, which cannot name a file; choose another name.")
+    if unknown := [name for name in wanted if name not in known]:
+        some = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
+        raise UsageError(f"There is no case '{unknown[0]}'; there are: {some}.")
+    return tuple(job for job in source.jobs if not wanted or job.case.id in wanted)
+
+
+def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
+    """What must be the same for a conversion to go on."""
+    return {
+        "data": str(request.data.expanduser().resolve()),
+        "to": request.to,
+        "read_as": source.read_as,
+        "channels": list(source.channels),
+        "labels": source.labels.model_dump(mode="json"),
+        "window": request.pictures.window,
+        "bits": request.pictures.bits,
+        "keep_empty": request.pictures.keep_empty,
+        "axis": request.pictures.axis,
+        "map": list(request.mapping),
+        "merge": request.merge,
+        "spacing_mm": request.spacing_mm,
+        "stack": request.stack,
+        "split": request.split,
+        "seed": request.seed,
+    }
+
+
+def _journal(request: ConvertRequest, source: Source) -> Journal:
+    head = _head(request, source)
+    if request.resume:
+        return Journal.resume(request.out, head, chosen=_DRAWN)
+    return Journal.begin(request.out, head)
+
+
+def _held_out(
+    request: ConvertRequest, source: Source, jobs: Sequence[Job], progress: Progress | None
+) -> list[str]:
+    """Patients whose cases become test scans."""
+    training = [job.case for job in jobs if not job.test]
+    together: Sequence[Sequence[str]] = ()
+    present: Mapping[str, Sequence[str]] | None = None
+    if source.dataset is not None:
+        record = fingerprint(source.dataset.model_copy(update={"cases": tuple(training)}), progress=progress)
+        together, present = duplicate_groups(record), present_classes(record)
+    return sorted(_draw(request, training, together, present))
+
+
+def _draw(
+    request: ConvertRequest,
+    cases: Sequence[Case],
+    together: Sequence[Sequence[str]],
+    present: Mapping[str, Sequence[str]] | None,
+) -> set[str]:
+    """Patients of about so large a share of the cases: that many of equal parts, none of which tears a group apart."""
+    assert request.split is not None
+    patients = {case.patient for case in cases}
+    parts = Fraction(request.split).limit_denominator(min(_FINEST_SHARE, max(2, len(patients))))
+    count, taken = max(2, parts.denominator), max(1, min(parts.numerator, parts.denominator - 1))
+    try:
+        folds = make_folds(cases, folds=count, seed=request.seed, together=together, present=present)
+    except UsageError as error:
+        raise UsageError(f"--split {request.split:g} cannot be drawn by patient: {error}") from error
+    names = {name for part in folds.parts[:taken] for name in part}
+    return {case.patient for case in cases if case.id in names}
+
+
+# --- the work ----------------------------------------------------------------------------------------------
+
+
+def _work(
+    request: ConvertRequest,
+    source: Source,
+    jobs: Sequence[Job],
+    journal: Journal,
+    task: Task,
+    progress: Progress | None,
+) -> tuple[int, list[Failure]]:
+    """Convert what is not there yet; how many, and which failed."""
+    held_out = set(journal.head.get("held_out", ()))
+    waiting = []
+    for job in jobs:
+        test = job.test or job.case.patient in held_out
+        if not journal.has(job.case.id, job.files, test=test):
+            journal.drop(job.case.id, request.out)
+            waiting.append((job, test))
+    failures: list[Failure] = []
+    one_case = partial(_convert_one, task=task, target=request.to)
+    results = map_in_order(one_case, waiting, workers=_workers(waiting, source), progress=progress)
+    for (job, _), one in zip(waiting, results, strict=True):
+        if isinstance(one, Written):
+            journal.add(one, job.files)
+        else:
+            failures.append(one)
+    return len(waiting) - len(failures), failures
+
+
+def _convert_one(entry: tuple[Job, bool], *, task: Task, target: str) -> Written | Failure:
+    job, test = entry
+    prefix = f"Case {job.case.id}: "
+    try:
+        scan = job.read()
+        if scan.image is not None and scan.image.channels != len(task.channels):
+            raise DataError(
+                f"{prefix}{scan.image.channels} channels were found where the data set has {len(task.channels)} "
+                f"({', '.join(task.channels)}); correct its files."
+            )
+        if scan.label is not None:
+            task.relabelling.source.encode(scan.label.array)
+        done = write_case(target, replace(scan, test=test), task)
+    except DataError as error:
+        text = str(error)
+        return Failure(id=job.case.id, message=text if text.startswith("Case ") else prefix + text)
+    except MemoryError:
+        return Failure(id=job.case.id, message=f"{prefix}the memory of this machine is used up.")
+    return done.model_copy(update={"digest": _digest(scan.image)})
+
+
+def _digest(image: Volume | None) -> str:
+    """Of the voxels, whatever the header says; '' for a constant image, such as an empty slice."""
+    if image is None or image.array.min() == image.array.max():
+        return ""
+    # In the order in which files hold voxels, so that channels are not copied.
+    flat = [channel.ravel(order="F").view(np.uint8) for channel in image.array]
+    return content_hash(str(image.geometry.shape).encode(), *(part.data for part in flat))
+
+
+def _workers(waiting: Sequence[tuple[Job, bool]], source: Source) -> int:
+    if needed := max((job.bytes_needed for job, _ in waiting), default=0):
+        return workers_within(needed)
+    files = [job.case.images[0] for job, _ in waiting if job.case.images]
+    return scan_workers(files, channels=len(source.channels))
+
+
+# --- after the work ----------------------------------------------------------------------------------------
+
+
+def _remarks(
+    request: ConvertRequest,
+    mapped: Relabelling,
+    final: Relabelling,
+    written: Sequence[Written],
+) -> list[str]:
+    remarks = [one.remark for one in written if one.remark]
+    if mapped.changes:
+        remarks.append(f"Label values were changed as asked: {mapped.said()}.")
+    kept = {region.name for region in mapped.target.regions}
+    if lost := [region.name for region in mapped.source.regions if region.name not in kept]:
+        remarks.append(
+            f"Regions that the mapping made empty or the same as others are left out: {', '.join(lost)}."
+        )
+    layout_own = unchanged(mapped.target).renumbered(
+        {old: new for new, old in _original(mapped, final).items()}
+    )
+    if layout_own.changes:
+        remarks.append(f"Label values were changed as '{request.to}' wants them: {layout_own.said()}.")
+    out_name = request.out.expanduser().resolve().name
+    if request.to == "nnunet" and not re.fullmatch(r"Dataset\d{3}_.+", out_name):
+        remarks.append(
+            "nnU-Net wants the folder to be called DatasetXXX_Name, such as Dataset101_Heart; rename it before use."
+        )
+    return remarks
+
+
+def _record(
+    request: ConvertRequest, final: Relabelling, written: Sequence[Written], result: ConvertResult
+) -> None:
+    """conversion.json: where everything came from and what was changed."""
+    names = {label.value: label.name for label in final.target.labels}
+    write_json(
+        request.out / "conversion.json",
+        {
+            "vesal": __version__,
+            "source": str(request.data),
+            "read_as": result.read_as,
+            "to": request.to,
+            "labels": {
+                "values": [
+                    {"name": label.name, "from": label.value, "to": final.into[label.value]}
+                    | {"into": names.get(final.into[label.value], "background")}
+                    for label in final.source.labels
+                ],
+                "map": list(request.mapping),
+                "merge": request.merge,
+            },
+            "split": None if request.split is None else {"share": request.split, "seed": request.seed},
+            "cases": {
+                one.id: {"patient": one.patient, "part": "test" if one.test else "training"}
+                | ({} if one.annotated is None else {"annotated": list(one.annotated)})
+                for one in written
+            },
+            "failed": {failure.id: failure.message for failure in result.failures},
+            "remarks": list(result.remarks),
+        },
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
