@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 VERBS = (
-    *("demo", "fetch", "phantom", "inspect", "plan", "networks", "overfit", "train"),
+    *("demo", "fetch", "phantom", "inspect", "convert", "plan", "networks", "overfit", "train"),
     *("predict", "evaluate", "report", "export"),
 )
 

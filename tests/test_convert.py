@@ -476,6 +476,24 @@ def test_slices_without_a_sidecar_are_refused_or_put_together_by_spacing(tmp_pat
     assert "no slice 8" in gap.failures[0].message
 
 
+def test_pictures_of_a_volume_without_labels_are_put_together_too(tmp_path: Path) -> None:
+    made("png", tmp_path / "data")
+    with pytest.raises(UsageError, match="3 pictures of lung_001"):
+        convert(tmp_path / "data" / "images", tmp_path / "out", "nifti")
+    result = convert(tmp_path / "data" / "images", tmp_path / "out", "nifti", spacing_mm=(1.0, 1.0, 2.0))
+    assert result.test_cases == ("lung_001", "lung_002")
+    assert read_volume(tmp_path / "out" / "imagesTs" / "lung_002.nii.gz").geometry.shape == (8, 6, 2)
+
+
+def test_a_sidecar_in_the_folder_above_is_nothing_to_scans_of_other_names(tmp_path: Path) -> None:
+    made("pairs", tmp_path / "data")
+    convert(tmp_path / "data", tmp_path / "png", "png")
+    scan(tmp_path / "png" / "other" / "a.nii.gz", 0)
+    assert convert(tmp_path / "png" / "other", tmp_path / "out", "nifti").test_cases == ("a",)
+    with pytest.raises(DataError, match="No file of"):
+        convert(tmp_path / "png" / "other", tmp_path / "no", "nifti", slices=tmp_path / "png" / "slices.json")
+
+
 def test_a_sidecar_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
     made("pairs", tmp_path / "data")
     convert(tmp_path / "data", tmp_path / "png", "png")
@@ -581,6 +599,7 @@ def test_a_split_that_patients_do_not_allow_is_explained(tmp_path: Path) -> None
         convert(tmp_path / "data", tmp_path / "out", "msd", split=0.2)
     with pytest.raises(UsageError, match="share between 0 and 1"):
         convert(tmp_path / "data", tmp_path / "out", "msd", split=20)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_same_scan_under_two_names_is_on_one_side_of_a_split(tmp_path: Path) -> None:
@@ -693,6 +712,24 @@ def test_wrong_use_is_told_before_anything_is_written(
     with pytest.raises(UsageError, match=words):
         convert_run(ConvertRequest(**({"data": data, "out": tmp_path / "out", "to": "msd"} | options)))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"patients": ["a"]}, "gives cases their patients"),
+        ({"annotated": {"a_1": "left lobe"}}, "a list of names is wanted"),
+        ({"annotated": {"a_1": ["nose"]}}, "'nose' as a label annotated in a_1"),
+        ({"labels": {"background": 0, "all": [1, 7]}, "label_names": ["x"]}, "gives each label its value"),
+    ],
+)
+def test_wrong_entries_of_our_own_in_a_description_are_explained(
+    entry: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = made("msd", tmp_path) / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entry))
+    with pytest.raises(DataError, match=words):
+        load_dataset(tmp_path)
 
 
 # --- real scans --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from vesal.data.layouts import LAYOUTS, load_dataset
 from vesal.data.reading import files_of, read_image
 from vesal.data.scan import by_stem, image_files, volume_id
 from vesal.data.slices import SIDECAR, SliceIndex, find_sidecar
-from vesal.data.sources_pictures import masks, series, sliced, stacked
+from vesal.data.sources_pictures import masks, names_slices, series, sliced, stacked
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.volume.payload import read_bytes
 from vesal.volume.reading import read_label, read_volume, strip_suffix
@@ -52,18 +52,16 @@ def open_source(
     if not root.exists():
         raise UsageError(f"There is no folder {root}; check the path.")
     found = sidecar or (find_sidecar(root) if root.is_dir() else None)
-    pictures_or_auto = layout in ("auto", "manifest", "png")
-    if stack and spacing_mm is None and found is not None and pictures_or_auto:
+    if stack and spacing_mm is None and found is not None and layout in ("auto", "manifest", "png"):
         index = SliceIndex.load(found)
         if (root / SIDECAR).is_file() and any((root / one.images).is_dir() for one in index.volumes.values()):
             return sliced(root, index)
-        return masks(root, index, found)
-    if _plain(root, layout):
-        return _scans(root)
-    dataset = load_dataset(root, layout)
-    pictures = series(dataset)
+        if sidecar is not None or names_slices(root, index):
+            return masks(root, index, found)
+    source = _scans(root) if _plain(root, layout) else _cases(load_dataset(root, layout))
+    pictures = series(source)
     if pictures and spacing_mm is not None and stack:
-        return stacked(dataset, pictures, spacing_mm)
+        return stacked(source, pictures, spacing_mm)
     if spacing_mm is not None:
         raise UsageError(f"{root} holds no pictures of volumes, so leave out --spacing.")
     if pictures and volumes and stack:
@@ -72,7 +70,7 @@ def open_source(
             f"{root} holds {len(pictures[name])} pictures of {name}, and no {SIDECAR} says how they lie; add "
             "--spacing X,Y,Z (mm) to put them together, or --no-stack to keep each as a 2D image."
         )
-    return _cases(dataset)
+    return source
 
 
 # --- data sets ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from vesal.data.conversion import Job, Scan, Source, credits_of, is_picture
-from vesal.data.dataset import Case, Dataset
+from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.data.layouts import no_file_name
 from vesal.data.memory import VOXEL_BYTES
-from vesal.data.reading import files_of, read_image
+from vesal.data.reading import read_image
 from vesal.data.relabelling import Relabelling, unchanged
 from vesal.data.scan import by_stem
 from vesal.data.slices import SIDECAR, SlicedVolume, SliceIndex, join_images, join_masks, uncut
@@ -62,6 +63,17 @@ def sliced(root: Path, index: SliceIndex) -> Source:
         read_as=f"pictures with {SIDECAR}",
         remarks=tuple(remarks),
         credits=credits_of(root),
+    )
+
+
+def names_slices(root: Path, index: SliceIndex) -> bool:
+    """Whether a file in the folder is named as one of the slices or of their pictures."""
+    files = by_stem(root)
+    return any(
+        picture in files
+        for name, record in index.volumes.items()
+        for number in record.written
+        for picture in (record.slice_id(name, number), *record.picture_names(name, number))
     )
 
 
@@ -170,41 +182,38 @@ def _memory(record: SlicedVolume) -> int:
 # --- pictures without a sidecar ----------------------------------------------------------------------------
 
 
-def series(dataset: Dataset) -> dict[str, list[Case]]:
+def series(source: Source) -> dict[str, list[Job]]:
     """Patient -> pictures, where the cases are pictures and some belong to one volume; else {}."""
-    found: dict[str, list[Case]] = {}
-    for case in dataset.cases:
-        found.setdefault(case.patient, []).append(case)
-    if len(found) == len(dataset.cases) or not is_picture(dataset.cases[0].images[0]):
+    found: dict[str, list[Job]] = {}
+    for job in source.jobs:
+        found.setdefault(job.case.patient, []).append(job)
+    if len(found) == len(source.jobs) or not is_picture(source.jobs[0].case.images[0]):
         return {}
     try:
-        flat = read_geometry(dataset.cases[0].images[0]).ndim == 2
+        flat = read_geometry(source.jobs[0].case.images[0]).ndim == 2
     except DataError:
         flat = True
     return found if flat else {}
 
 
-def stacked(dataset: Dataset, pictures: Mapping[str, list[Case]], spacing_mm: Sequence[float]) -> Source:
+def stacked(source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Sequence[float]) -> Source:
     """Volumes out of pictures by the numbers in their names, axial and upright."""
     jobs = []
     for name, slices in pictures.items():
-        ordered = sorted(slices, key=lambda case: _number(case.id))
-        files = tuple(file for case in ordered for file in files_of(case))
-        read = partial(_read_stacked, name, ordered, spacing_mm)
-        annotated = ordered[0].annotated
-        jobs.append(Job(Case(id=name, images=(), patient=name, annotated=annotated), False, read, files))
-    return Source(
-        name=dataset.name,
-        channels=dataset.channels,
-        labels=dataset.labels,
+        ordered = sorted(slices, key=lambda job: _number(job.case.id))
+        read = partial(_read_stacked, name, [job.case for job in ordered], spacing_mm)
+        case = Case(id=name, images=(), patient=name, annotated=ordered[0].case.annotated)
+        files = tuple(file for job in ordered for file in job.files)
+        jobs.append(Job(case, all(job.test for job in ordered), read, files))
+    return replace(
+        source,
         jobs=tuple(jobs),
-        read_as=dataset.layout,
+        dataset=None,
         remarks=(
-            *dataset.remarks,
+            *source.remarks,
             f"Pictures are put together by the numbers in their names (volumes: {len(jobs)}), taken for axial "
             "slices from inferior to superior with the patient's right on the left.",
         ),
-        credits=credits_of(dataset.root),
     )
 
 

@@ -128,7 +128,7 @@ def describe_msd(out: Path, said: Described, folders: Mapping[str, str]) -> list
         {
             "name": said.name,
             **said.credits,
-            "tensorImageSize": "4D" if len(said.channels) > 1 else "3D",
+            "tensorImageSize": f"{said.written[0].ndim + (len(said.channels) > 1)}D",
             "modality": {str(i): name for i, name in enumerate(said.channels)},
             "labels": values if numbered else {str(value): name for name, value in values.items()},
             **_regions(said.labels),

@@ -160,9 +160,7 @@ def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> Conve
         raise UsageError(f"There are masks alone, which '{request.to}' has no place for; use --to nifti.")
     mapped, final = _relabelled(request, source.labels)
     jobs = _chosen(source, request.cases)
-    journal = _journal(request, source)
-    if request.split is not None and "held_out" not in journal.head:
-        journal.decide("held_out", _held_out(request, source, jobs, stage("Looking")))
+    journal = _journal(request, source, jobs, stage)
     task = Task(request.out, source.channels, final, request.pictures)
     failures = [one for one in source.failures if not request.cases or one.id in request.cases]
     done, failed = _work(request, source, jobs, journal, task, stage("Converting"))
@@ -276,10 +274,14 @@ def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
     }
 
 
-def _journal(request: ConvertRequest, source: Source) -> Journal:
+def _journal(request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: Stage) -> Journal:
+    """Of this conversion, new or gone on with; the split is drawn once."""
     head = _head(request, source)
-    if request.resume:
+    if request.resume and Journal.is_in(request.out):
         return Journal.resume(request.out, head, chosen=_DRAWN)
+    Journal.refuse_filled(request.out)
+    if request.split is not None:
+        head["held_out"] = _held_out(request, source, jobs, stage("Looking"))
     return Journal.begin(request.out, head)
 
 

@@ -30,6 +30,19 @@ class Journal:
         self.head = head
         self.written: dict[str, Written] = {}
 
+    @staticmethod
+    def is_in(out: Path) -> bool:
+        """Whether a conversion was begun in a folder."""
+        return (out / _NAME).is_file()
+
+    @staticmethod
+    def refuse_filled(out: Path) -> None:
+        """Refuse a folder in which something is, and which no conversion has begun."""
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(
+                f"{out} is not empty; add --resume to go on with a conversion in it, or choose another folder."
+            )
+
     @classmethod
     def begin(cls, out: Path, head: dict[str, Any]) -> Journal:
         """A new conversion.
@@ -37,17 +50,14 @@ class Journal:
         Raises:
             UsageError: the folder is not empty.
         """
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UsageError(
-                f"{out} is not empty; add --resume to go on with a conversion in it, or choose another folder."
-            )
+        cls.refuse_filled(out)
         journal = cls(out, head)
         write_text(journal._path, json.dumps(head) + "\n")
         return journal
 
     @classmethod
     def resume(cls, out: Path, head: dict[str, Any], *, chosen: Sequence[str]) -> Journal:
-        """Go on with a conversion, or begin it where there is none yet.
+        """Go on with a conversion.
 
         Args:
             out: its folder.
@@ -55,11 +65,9 @@ class Journal:
             chosen: names of entries of `head` that were drawn or decided then, and are taken from there.
 
         Raises:
-            UsageError: the folder holds something else, or it was begun with other options.
+            UsageError: it was begun with other options.
         """
         path = out / _NAME
-        if not path.is_file():
-            return cls.begin(out, head)
         sweep(out)
         lines = path.read_text(encoding="utf-8").splitlines()
         try:
@@ -91,11 +99,6 @@ class Journal:
                 continue  # the line that a killed process was writing
             if _whole(one, out):
                 self.written[one.id], self._stamps[one.id] = one, stamps
-
-    def decide(self, name: str, value: Any) -> None:
-        """Add to the options what was drawn before the first case, and is to be drawn no more."""
-        self.head = self.head | {name: value}
-        write_text(self._path, json.dumps(self.head) + "\n")
 
     def has(self, name: str, files: Sequence[Path], *, test: bool) -> bool:
         """Whether the case is done, out of these very files."""
