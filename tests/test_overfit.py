@@ -18,7 +18,9 @@ def overfit(data: Path, out: Path, *words: object) -> tuple[int, dict]:
 
 
 def test_ellipsoids_are_learned_by_heart(tiny_data: Path, tmp_path: Path) -> None:
-    code, told = overfit(tiny_data, tmp_path / "out", "--cases", 2, "--steps", 600, "--set", "validate_every=0.1")
+    code, told = overfit(
+        tiny_data, tmp_path / "out", "--cases", 2, "--steps", 600, "--set", "validate_every=0.1"
+    )
     assert code == 0, told
     assert told["reached"]
     assert told["dice"] >= 0.95
