@@ -172,7 +172,7 @@ def test_a_diverged_model_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "reason"),
     [
-        ("scan.nii.gz", gzip.compress(b"x"), "such as a .nii.gz scan; a model is a file NAME.vesal"),
+        ("scan.nii.gz", gzip.compress(b"x", mtime=0), "such as a .nii.gz scan; a model is a file NAME.vesal"),
         ("old.pth", b"\x80\x02}q\x00.", "pickle.*never opened; a model is a file NAME.vesal"),
         ("slice.png", b"\x89PNG\r\n", "PNG image; a model is"),
         ("plan.json", b"{}", "JSON file; a model is"),
