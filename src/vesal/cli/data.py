@@ -120,7 +120,7 @@ def convert(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a conversion was stopped.")] = False,
     json_output: Json = False,
 ) -> None:
-    """Write a data set in another layout: volumes to slices and back, label values changed."""
+    """Write a data set in another layout, or as slices and back."""
     from vesal.data.conversion import Pictures
     from vesal.data.slices import parse_window
     from vesal.workflow.convert import ConvertRequest, convert_run, parse_spacing

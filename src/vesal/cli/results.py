@@ -93,7 +93,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     json_output: Json = False,
 ) -> None:
-    """One HTML page of a run; curves, predictions, surfaces and summaries beside it."""
+    """One page of a run; curves, surfaces, summaries beside it."""
     from vesal.report.page import write_run_report
     from vesal.workflow.run import Run
 
