@@ -364,3 +364,9 @@ def test_the_real_hippocampus_data_get_the_plan_that_is_known_to_work(data_dir: 
     dataset = load_dataset(data_dir / "Task04_Hippocampus")
     plan = make_plan(fingerprint(dataset), dataset.labels, budget_s=20 * MINUTES)
     assert (plan.patch, plan.batch, plan.heads, features(plan)) == ((40, 56, 40), 2, 2, [8, 32, 64, 128])
+
+
+def test_a_run_of_steps_can_be_planned_for_a_time() -> None:
+    for seconds in (60.0, 6000.0):
+        asked = make_plan(HEART, LABELS, PlanSettings(budget_s=seconds))
+        assert asked == make_plan(HEART, LABELS, budget_s=seconds)

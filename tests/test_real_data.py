@@ -63,8 +63,7 @@ def test_training_refuses_to_put_the_two_names_on_two_sides(data_dir: Path, tmp_
     request = TrainRequest(
         data=data_dir / "Task02_Heart",
         out=tmp_path / "run",
-        overrides={"steps": 1, "fold": 0},
-        plan={"budget_s": 30.0},
+        overrides={"steps": 1, "fold": 0, "plan.budget_s": 30.0},
         folds_file=tmp_path / "split.json",
         device="cpu",
         quiet=True,
@@ -93,8 +92,7 @@ def test_each_kind_of_data_trains_a_few_steps_and_predicts(
     request = TrainRequest(
         data=data_dir / name,
         out=tmp_path / "run",
-        overrides={"steps": 20, "fold": 0, "folds": 4},
-        plan={"budget_s": 60.0},
+        overrides={"steps": 20, "fold": 0, "folds": 4, "plan.budget_s": 60.0},
         device="cpu",
         quiet=True,
     )

@@ -62,7 +62,7 @@ def make_plan(
     Args:
         fingerprint: of one or more readable cases.
         labels: what is predicted.
-        settings: what a person wants, against the rules.
+        settings: what a person wants, against the rules; its budget wins over `budget_s`.
         budget_s: training time in seconds. Without it a CPU plan is made for an hour, a GPU plan is nnU-Net's.
         device: cpu, cuda (cuda:1) or mps.
 
@@ -75,6 +75,7 @@ def make_plan(
     reasons: list[str] = []
     frame = _choose_frame(cases, asked.dimension, reasons)
     _check_axes(frame, asked)
+    budget_s = asked.budget_s or budget_s
     limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb)
     if asked.sigmoid:
         labels = labels.as_regions()

@@ -52,3 +52,5 @@ class PlanSettings(BaseModel):
     """One more input channel: 1 where any channel of the scan is not 0."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """Memory for network and activations; 8 is the rule."""
+    budget_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds that the plan is made for, where steps or epochs set the length of the run or to plan for less."""
