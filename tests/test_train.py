@@ -381,6 +381,11 @@ def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_no
     same_result(tmp_path / "whole", tmp_path / "parts")
 
 
+def checkpoint_time(run: Path) -> float:
+    checkpoint = run / "fold_0" / "last.ckpt"
+    return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0.0
+
+
 def test_a_run_killed_at_any_of_ten_random_moments_ends_like_one_that_was_not(
     tiny_data: Path, tmp_path: Path
 ) -> None:
@@ -397,17 +402,25 @@ def test_a_run_killed_at_any_of_ten_random_moments_ends_like_one_that_was_not(
     while kills < 10:
         # Killed before the configuration was written, there is nothing to resume.
         process = start(tiny_data, out, *(["--resume"] if (out / "config.yaml").exists() else settings))
+        before = checkpoint_time(out)
+        delay_s = float(generator.uniform(0.0, 0.1) * length_s)
+        if kills % 2:
+            # Every other time in the training for certain, however busy the machine is.
+            while checkpoint_time(out) == before and process.poll() is None:
+                time.sleep(0.01)
+        else:
+            delay_s *= 4
         try:
-            process.wait(timeout=float(generator.uniform(0.1, 0.6) * length_s))
+            process.wait(timeout=delay_s)
             assert process.returncode == 0, process.communicate()[1]
             break
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             kills += 1
-            in_training += (out / "fold_0" / "last.ckpt").exists()
+            in_training += checkpoint_time(out) != before
     assert kills >= 3
-    assert in_training >= 2
+    assert in_training >= 1
     finished = start(tiny_data, out, "--resume")
     _, errors = finished.communicate(timeout=300)
     assert finished.returncode == 0, errors
