@@ -260,6 +260,7 @@ def test_a_cpu_without_a_budget_is_planned_for_an_hour() -> None:
         ({"device": "tpu"}, "cpu, cuda, mps"),
         ({"budget_s": 0}, "budget"),
         ({"budget_s": math.nan}, "budget"),
+        ({"rate": 0.0}, "rate"),
         ({"settings": PlanSettings(spacing_mm=(1, 1))}, "3 positive numbers"),
         ({"settings": PlanSettings(patch=(8, 8))}, "3 positive numbers"),
         ({"settings": PlanSettings(heads=40)}, "40 resolutions with a loss do not fit"),
@@ -370,3 +371,24 @@ def test_a_run_of_steps_can_be_planned_for_a_time() -> None:
     for seconds in (60.0, 6000.0):
         asked = make_plan(HEART, LABELS, PlanSettings(budget_s=seconds))
         assert asked == make_plan(HEART, LABELS, budget_s=seconds)
+
+
+def test_a_measured_rate_takes_the_place_of_the_constant_and_an_asked_one_of_both() -> None:
+    constant = make_plan(HEART, LABELS, budget_s=20 * MINUTES)
+    assert make_plan(HEART, LABELS, budget_s=20 * MINUTES, rate=2 * 20e9) == constant.model_copy(
+        update={"reasons": tuple(reason.replace("not measured", "measured") for reason in constant.reasons)}
+    )
+    faster = make_plan(HEART, LABELS, budget_s=20 * MINUTES, rate=400e9)
+    assert math.prod(faster.patch) > math.prod(constant.patch)
+    assert any("at 400 GFLOP/s (cpu, measured)" in reason for reason in faster.reasons)
+    asked = make_plan(HEART, LABELS, PlanSettings(rate=40e9), budget_s=20 * MINUTES, rate=400e9)
+    assert asked.patch == constant.patch
+    assert any("at 40 GFLOP/s (cpu, as asked)" in reason for reason in asked.reasons)
+
+
+def test_memory_that_was_found_free_is_used_unless_a_person_says_otherwise() -> None:
+    small = make_plan(ABDOMEN, LABELS, device="cuda", memory_gb=4)
+    assert small.patch == make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=4), device="cuda").patch
+    assert any("4 GB of memory" in reason for reason in small.reasons)
+    asked = make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=8), device="cuda", memory_gb=4)
+    assert asked == make_plan(ABDOMEN, LABELS, device="cuda")

@@ -18,6 +18,7 @@ from vesal.parallel import cpu_count
 #: Operations a second that training of 2D and 3D networks sustains. CPU: of one core; measured on two cores of a
 #: virtual machine with the narrow networks, 49e9 in 2D and 25e9 in 3D, less what augmentation and validation take.
 #: CUDA: nnU-Net's 128³ patches, 5.4e12 a step, take about a quarter of a second on an A100. MPS: a guess between.
+#: They stand in where nothing was measured (`vesal.workflow.speed`).
 RATES = {"cpu": {2: 40e9, 3: 20e9}, "cuda": {2: 20e12, 3: 20e12}, "mps": {2: 1e12, 3: 1e12}}
 _MOST_CORES = 16
 
@@ -28,8 +29,13 @@ STEPS, _STEPS_BUDGET_S, _STEPS_RANGE = 1000, 1200.0, (200, 20_000)
 #: The time that a CPU plan is made for where none is given.
 CPU_BUDGET_S = 3600.0
 
-#: Memory that the plan is made for where none is given (nnU-Net's target).
+#: Memory that the plan is made for where none is given or looked up (nnU-Net's target).
 MEMORY_GB = 8.0
+
+#: Of a GPU's free memory this share is planned for: the rest is for prepared data, workspaces and fragments.
+#: More than the 24 GB of nnU-Net's large residual preset (Isensee et al., MICCAI 2024) brought it little.
+MEMORY_SHARE = 0.75
+MOST_MEMORY_GB = 24.0
 
 #: A whole volume is taken even if its step costs this many times what a step may: whole volumes beat patches.
 _WHOLE_SLACK = 2.0
@@ -68,7 +74,7 @@ class Limits:
 
     Attributes:
         device: cpu, cuda or mps.
-        rate: operations a second that it sustains.
+        rate: operations a second that it sustains in training, all that goes with a step included.
         budget_s: what the plan is made for; None where time is no limit.
         steps: that the budget is planned for; 0 without one.
         operations: floating-point operations of a step; infinite without a budget.
@@ -83,19 +89,30 @@ class Limits:
     memory_bytes: float
 
     @classmethod
-    def of(cls, device: str, dimension: int, budget_s: float | None, memory_gb: float | None) -> Limits:
+    def of(
+        cls,
+        device: str,
+        dimension: int,
+        budget_s: float | None,
+        memory_gb: float | None,
+        rate: float | None = None,
+    ) -> Limits:
         """From what the user gave, for networks of this dimension.
 
+        Args:
+            rate: operations a second of the whole device, measured or given; None takes `RATES`.
+
         Raises:
-            UsageError: an unknown device, or a budget or memory that is not positive.
+            UsageError: an unknown device, or a budget, memory or rate that is not positive.
         """
         kind = device.split(":")[0]
         if kind not in RATES:
             raise unknown_name("device", device, RATES)
-        for name, value in (("budget", budget_s), ("memory", memory_gb)):
+        for name, value in (("budget", budget_s), ("memory", memory_gb), ("rate", rate)):
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"The {name} is {value}; give a positive number, or leave it out.")
-        rate = RATES[kind][dimension] * (min(cpu_count(), _MOST_CORES) if kind == "cpu" else 1)
+        if rate is None:
+            rate = RATES[kind][dimension] * (min(cpu_count(), _MOST_CORES) if kind == "cpu" else 1)
         memory = (MEMORY_GB if memory_gb is None else memory_gb) * 1e9
         if budget_s is None and kind == "cpu":
             budget_s = CPU_BUDGET_S

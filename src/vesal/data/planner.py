@@ -56,15 +56,19 @@ def make_plan(
     *,
     budget_s: float | None = None,
     device: str = "cpu",
+    rate: float | None = None,
+    memory_gb: float | None = None,
 ) -> Plan:
     """Plan network and preparation for a data set.
 
     Args:
         fingerprint: of one or more readable cases.
         labels: what is predicted.
-        settings: what a person wants, against the rules; its budget wins over `budget_s`.
+        settings: what a person wants, against the rules; its budget, rate and memory win over those given here.
         budget_s: training time in seconds. Without it a CPU plan is made for an hour, a GPU plan is nnU-Net's.
         device: cpu, cuda (cuda:1) or mps.
+        rate: operations a second that training was measured to sustain on it; None takes the rules' constant.
+        memory_gb: that was found free for the network on it; None takes the rules' constant.
 
     Raises:
         DataError: no readable case, or cases that differ in channels or dimension.
@@ -76,12 +80,12 @@ def make_plan(
     frame = _choose_frame(cases, asked.dimension, reasons)
     _check_axes(frame, asked)
     budget_s = asked.budget_s or budget_s
-    limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb)
+    limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb or memory_gb, asked.rate or rate)
     if asked.sigmoid:
         labels = labels.as_regions()
     extent = frame.extent(cases)
     wanted = _choose_spacing(frame, cases, reasons) if asked.spacing_mm is None else asked.spacing_mm
-    reasons.append(_told_limits(limits, budget_s))
+    reasons.append(_told_limits(limits, budget_s, asked, measured=rate is not None))
     shape = Shape(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
     # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
@@ -337,16 +341,17 @@ def _check_axes(frame: _Frame, asked: PlanSettings) -> None:
 # --- reasons ---------------------------------------------------------------------------------------------
 
 
-def _told_limits(limits: Limits, asked: float | None) -> str:
+def _told_limits(limits: Limits, given_s: float | None, asked: PlanSettings, *, measured: bool) -> str:
     memory = f"{limits.memory_bytes / 1e9:.3g} GB of memory"
     if limits.budget_s is None:
         return f"Planned for {limits.device} with {memory} and no limit of time."
     time = _lasting(limits.budget_s)
-    if asked is None:
+    if given_s is None:
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
+    how = "as asked" if asked.rate else "measured" if measured else "not measured"
     return (
         f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
-        f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}); {memory}."
+        f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}, {how}); {memory}."
     )
 
 

@@ -51,6 +51,10 @@ class PlanSettings(BaseModel):
     foreground_channel: bool = False
     """One more input channel: 1 where any channel of the scan is not 0."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory for network and activations; 8 is the rule."""
+    """Memory for network and activations; 8 is the rule, on a GPU three quarters of what is free up to 24."""
     budget_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the plan is made for, where steps or epochs set the length of the run or to plan for less."""
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Operations a second that training sustains, as a plan's reasons tell them; it is then not measured."""
+    measure: bool = True
+    """Time a few steps on this device before a time budget is planned; false plans by constants, alike everywhere."""
