@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import SCHEDULES, Clock, WeightAverage, build_optimizer, learning_rate
+from vesal.train.schedule import SCHEDULES, Clock, WeightAverage, learning_rate
 
 
 @pytest.mark.parametrize("schedule", ["poly", "cosine"])
@@ -84,22 +84,6 @@ def test_every_schedule_warms_up_and_stays_between_its_bounds(schedule: str) -> 
     assert rates[:10] == sorted(rates[:10])
     assert max(rates) <= 0.1 + 1e-12
     assert min(rates[10:]) >= 0.01
-
-
-def test_amsgrad_is_passed_on() -> None:
-    for name in ("adam", "adamw"):
-        config = TrainConfig(optimizer=name, amsgrad=True, steps=1)
-        assert build_optimizer(nn.Linear(1, 1), config).defaults["amsgrad"]
-
-
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_norms_and_biases_get_no_weight_decay(name: str) -> None:
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
-    optimizer = build_optimizer(network, TrainConfig(optimizer=name, weight_decay=0.1, steps=1))
-    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
-    assert decays[id(network[0].weight)] == 0.1
-    assert decays[id(network[0].bias)] == decays[id(network[1].weight)] == 0
-    assert len(decays) == len(list(network.parameters()))
 
 
 def test_the_average_follows_quickly_at_first_and_slowly_later() -> None:

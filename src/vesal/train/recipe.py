@@ -43,8 +43,8 @@ class TrainConfig(BaseModel):
     """Optimizer steps that count as an epoch, in place of a pass over the cases."""
     accumulation: int = Field(default=1, ge=1)
     """Forward passes whose gradients are added up into one optimizer step."""
-    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    """AdamW, Adam (coupled weight decay), or SGD with Nesterov momentum."""
+    optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"
+    """AdamW, Adam (coupled weight decay), SGD with Nesterov momentum, or Muon (orthogonal steps of convolutions)."""
     amsgrad: bool = False
     """AMSGrad's maximum of the second moments, in Adam and AdamW."""
     lr: float = Field(default=3e-3, gt=0)

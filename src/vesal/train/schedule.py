@@ -1,4 +1,4 @@
-"""Optimizers, learning rates and the average of the weights."""
+"""Learning rates and the average of the weights."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ import torch
 from torch import nn
 
 from vesal.train.recipe import TrainConfig
-
-
-def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The configured optimizer; vectors (norms, biases) get no weight decay."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    if config.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=config.lr, amsgrad=config.amsgrad)
-    return torch.optim.AdamW(groups, lr=config.lr, amsgrad=config.amsgrad)
 
 
 @dataclass(frozen=True)

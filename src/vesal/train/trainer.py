@@ -24,9 +24,10 @@ from vesal.nn.zoo import build_network, require
 from vesal.train.batches import Batch, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
+from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import WeightAverage, build_optimizer, learning_rate
+from vesal.train.schedule import WeightAverage, learning_rate
 from vesal.train.signals import StopSignals
 from vesal.train.state import State, TrainJob
 from vesal.train.tensorboard import TensorBoard
