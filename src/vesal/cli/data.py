@@ -173,7 +173,12 @@ def plan(
     )
     with stages(json_output) as stage:
         made = plan_run(
-            data, config, layout=layout, device=resolve_device(device).type, progress=stage("Reading")
+            data,
+            config,
+            layout=layout,
+            device=str(resolve_device(device)),
+            progress=stage("Reading"),
+            measuring=stage("Measuring"),
         )
     if out is not None:
         made.save(out)

@@ -345,7 +345,7 @@ def _told_limits(limits: Limits, given_s: float | None, asked: PlanSettings, *, 
     memory = f"{limits.memory_bytes / 1e9:.3g} GB of memory"
     if limits.budget_s is None:
         return f"Planned for {limits.device} with {memory} and no limit of time."
-    time = _lasting(limits.budget_s)
+    time = lasting(limits.budget_s)
     if given_s is None:
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
     how = "as asked" if asked.rate else "measured" if measured else "not measured"
@@ -412,5 +412,10 @@ def _spaced(spacing_mm: Iterable[float]) -> str:
     return " x ".join(f"{value:.3g}" for value in spacing_mm)
 
 
-def _lasting(seconds: float) -> str:
+def lasting(seconds: float) -> str:
+    """A length of time as people say it.
+
+    >>> lasting(1200), lasting(86400)
+    ('20 min', '24 h')
+    """
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

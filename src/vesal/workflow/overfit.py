@@ -134,7 +134,7 @@ def overfit_run(
     check_names(config)
     dataset = load_dataset(request.data, request.layout)
     record, cases = _choose(dataset, request.cases, stage)
-    plan = plan_for(record, dataset.labels, config, device.type)
+    plan = plan_for(record, dataset.labels, config, device, progress=stage("Measuring"))
     check_plan(config, plan)
     config.save(run.config_file)
     plan.save(run.plan_file)

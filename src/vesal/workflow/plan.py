@@ -1,18 +1,44 @@
-"""Plan: what would be trained, and why."""
+"""Plan: what would be trained, and why; where there is a budget, with a few steps timed on the device."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from vesal.augment.policy import mirrored_axes
 from vesal.data.fingerprint import Fingerprint, fingerprint
+from vesal.data.fitting import MEMORY_GB, Limits
 from vesal.data.labels import LabelSet
 from vesal.data.layouts import load_dataset
 from vesal.data.plan import Plan
-from vesal.data.planner import make_plan
+from vesal.data.planner import count_operations, lasting, make_plan
+from vesal.errors import out_of_memory
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
 from vesal.train.recipe import TrainConfig
+from vesal.workflow.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
+
+#: Budgets from this on are planned by measuring; of shorter ones it would take too much.
+MEASURED_FROM_S = 240.0
+
+#: Each of at most three measurements begins no pass that would end after this share of the budget, or so many seconds.
+_SHARE = 0.006
+_MOST_S = {"cpu": 5.0, "cuda": 2.0, "mps": 2.0}
+
+#: A pass of the first measurement would take so many seconds at the rate that is assumed without one.
+_SHORT_S = 0.2
+
+#: A plan is made anew if its pass takes so many times as long as planned, or as short.
+_FAR_OFF = 1.5
+
+#: A rate under this share of the assumed one is that of a moment when other work holds the device: it is not taken.
+_SLOWEST = 1 / 8
+
+#: Where a pass does not fit the memory, the plan is made anew for this share of it; passes that are tried.
+_LESS = 2 / 3
+_TRIES = 3
 
 
 def plan_run(
@@ -22,27 +48,196 @@ def plan_run(
     layout: str = "auto",
     device: str = "cpu",
     progress: Progress | None = None,
+    measuring: Progress | None = None,
 ) -> Plan:
     """Read a data set and plan a training on the device."""
     dataset = load_dataset(data, layout)
     record = fingerprint(dataset, progress=progress)
-    return plan_for(record, dataset.labels, config, device)
+    return plan_for(record, dataset.labels, config, device, progress=measuring)
 
 
-def plan_for(record: Fingerprint, labels: LabelSet, config: TrainConfig, device: str) -> Plan:
+def plan_for(
+    record: Fingerprint,
+    labels: LabelSet,
+    config: TrainConfig,
+    device: str | torch.device,
+    *,
+    progress: Progress | None = None,
+) -> Plan:
     """The plan of a training; its mirror axes are those that the training mirrors.
 
     Prediction averages over mirrored copies along these axes and no others.
+
+    A budget from `MEASURED_FROM_S` on is planned with the operations a second that the device turns out to
+    sustain, and the plan tells how many steps it buys. Runs of steps or epochs, deterministic ones, and those whose
+    settings give a rate or say not to measure are planned by constants.
     """
-    plan = make_plan(record, labels, config.plan, budget_s=config.budget_s, device=device)
-    axes = mirrored_axes(plan, config.augment)
-    if axes == plan.mirror_axes:
-        return plan
-    reasons = plan.reasons
-    if not axes or config.augment.mirror_only_axes is not None:
-        told = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
-        reasons = (*reasons[:-1], f"{told}: the recipe's augmentation says so.")
-    return plan.model_copy(update={"mirror_axes": axes, "reasons": reasons})
+    wanted = _Wanted(record, labels, config, torch.device(device))
+    if not config.plan.measure or config.deterministic:
+        return wanted.plan()
+    budget_s = config.budget_s or 0.0
+    if config.plan.rate is None and budget_s >= MEASURED_FROM_S:
+        return _measured(wanted, budget_s, progress)
+    # No clock is asked, but a GPU's memory must hold the network however long the run.
+    return wanted.plan(memory_gb=wanted.free_memory_gb() if wanted.device.type == "cuda" else None)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be planned, and on what device."""
+
+    record: Fingerprint
+    labels: LabelSet
+    config: TrainConfig
+    device: torch.device
+
+    def plan(self, rate: float | None = None, memory_gb: float | None = None) -> Plan:
+        config = self.config
+        plan = make_plan(
+            self.record,
+            self.labels,
+            config.plan,
+            budget_s=config.budget_s,
+            device=self.device.type,
+            rate=rate,
+            memory_gb=memory_gb,
+        )
+        axes = mirrored_axes(plan, config.augment)
+        if axes == plan.mirror_axes:
+            return plan
+        reasons = plan.reasons
+        if not axes or config.augment.mirror_only_axes is not None:
+            told = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
+            reasons = (*reasons[:-1], f"{told}: the recipe's augmentation says so.")
+        return plan.model_copy(update={"mirror_axes": axes, "reasons": reasons})
+
+    def free_memory_gb(self) -> float | None:
+        """For network and activations; None for the planner's constant."""
+        return None if self.config.plan.memory_gb is not None else usable_memory_gb(self.device)
+
+    def assumed_rate(self, plan: Plan) -> float:
+        """Operations a second where nothing is measured."""
+        return Limits.of(self.device.type, plan.dimension, None, None).rate
+
+    def time(self, plan: Plan, limit_s: float) -> Timing | None:
+        """None where the network cannot be trained on such patches.
+
+        Raises:
+            MemoryError: the device's is not enough.
+        """
+        try:
+            return time_pass(plan, self.config, self.device, limit_s)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if out_of_memory(error):
+                raise MemoryError from error
+            return None
+
+
+def _measured(wanted: _Wanted, budget_s: float, progress: Progress | None) -> Plan:
+    """Time a small piece of the plan that the constants give, plan with its rate, then time the plan itself."""
+    tell = progress or (lambda _done, _total: None)
+    tell(0, 2)
+    limit_s = min(_MOST_S.get(wanted.device.type, 2.0), _SHARE * budget_s)
+    memory_gb = wanted.free_memory_gb()
+    rough = wanted.plan(memory_gb=memory_gb)
+    assumed = wanted.assumed_rate(rough)
+    try:
+        first = wanted.time(cut_to(rough, _SHORT_S * assumed), limit_s)
+    except MemoryError:
+        first = None
+    tell(1, 2)
+    if first is None:
+        tell(2, 2)
+        return _with_reason(rough, "No step could be timed on this device, so it is planned by constants.")
+    told = []
+    rate = _believed(first, assumed)
+    if first.rate < _SLOWEST * assumed:
+        told.append(
+            f"Only {first.rate / 1e9:.2g} GFLOP/s were measured, as if other work held this device; planned for "
+            f"{rate / 1e9:.2g}. If it is always so slow, ask for --set plan.rate={first.rate:.2g}."
+        )
+    plan = _fitted(wanted, rate, memory_gb, limit_s, told)
+    tell(2, 2)
+    return plan
+
+
+def _fitted(wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, told: list[str]) -> Plan:
+    """The plan for this rate, made anew where its own pass turns out to take far longer, or shorter."""
+    plan, timing = _timed(wanted, rate, memory_gb, limit_s, told)
+    if timing is not None and not 1 / _FAR_OFF <= timing.rate / rate <= _FAR_OFF:
+        slower = rate / timing.rate
+        rate = _believed(timing, wanted.assumed_rate(plan))
+        anew = wanted.plan(rate, memory_gb)
+        if (anew.patch, anew.batch, anew.stages) == (plan.patch, plan.batch, plan.stages):
+            plan = anew  # for its reasons
+        else:
+            told.append(
+                f"Planned anew: a step of the plan before took {slower:.2g} times as long as a small one had promised."
+            )
+            plan, timing = _timed(wanted, rate, memory_gb, limit_s, told)
+    pass_s = _planned_s(plan, rate) if timing is None else timing.pass_s
+    return _with_reason(plan, *told, _told_steps(wanted, plan, pass_s, measured=timing is not None))
+
+
+def _timed(
+    wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, told: list[str]
+) -> tuple[Plan, Timing | None]:
+    """The plan, for less memory where a pass does not fit it, and the pass timed; None if it would take too long."""
+    plan = wanted.plan(rate, memory_gb)
+    for _ in range(_TRIES):
+        # One pass warms up, and one counts.
+        if 2 * _planned_s(plan, rate) > limit_s:
+            return plan, None
+        try:
+            return plan, wanted.time(plan, limit_s)
+        except MemoryError:
+            if wanted.config.plan.memory_gb is not None:
+                break
+            memory_gb = _LESS * (memory_gb or MEMORY_GB)
+            told.append(
+                f"Planned anew for {memory_gb:.2g} GB: a step of the plan before needed more than there is."
+            )
+            plan = wanted.plan(rate, memory_gb)
+    return plan, None
+
+
+def _planned_s(plan: Plan, rate: float) -> float:
+    """Seconds that a pass takes at the rate that the plan was made for."""
+    return IN_STEPS * count_operations(plan) / rate
+
+
+def _believed(timing: Timing, assumed: float) -> float:
+    """The rate to plan for, as the reasons tell it: the same number, when asked for, gives the same plan."""
+    return float(f"{max(timing.rate, _SLOWEST * assumed):.2g}")
+
+
+def _told_steps(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
+    config = wanted.config
+    assert config.budget_s is not None
+    step_s = pass_s * config.accumulation
+    steps = max(1.0, IN_STEPS * config.budget_s / step_s)
+    cases = wanted.record.cases
+    items = len(cases)
+    if plan.slice_axis is not None:
+        items = sum(case.crop_shape[plan.slice_axis] for case in cases)
+    kept = 1.0 if config.fold is None else 1 - 1 / config.folds
+    items = max(1, round(items * kept))
+    passes = steps * config.accumulation * plan.batch / items
+    what = "slices" if plan.slice_axis is not None else "cases"
+    takes = "takes" if measured else "should take about"
+    return (
+        f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {lasting(config.budget_s)}, "
+        f"{_about(passes)} passes over {items:,} training {what}."
+    )
+
+
+def _about(number: float) -> str:
+    """Two digits of it: 2345.6 is 2,300."""
+    return f"{float(f'{number:.2g}'):,.{0 if number >= 1 else 2}f}"
+
+
+def _with_reason(plan: Plan, *reasons: str) -> Plan:
+    return plan.model_copy(update={"reasons": (*plan.reasons, *reasons)})
 
 
 def plan_text(plan: Plan, network: str = "unet") -> str:

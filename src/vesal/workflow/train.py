@@ -132,7 +132,7 @@ def train_run(
     _some(cases, request)
     usable = {case.id for case in cases}
     sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
-    plan = _plan(request, run, sound, dataset, config, device)
+    plan = _plan(request, run, sound, dataset, config, device, stage)
     check_plan(config, plan)
     for reason in plan.reasons:
         tell(f"  {reason}")
@@ -279,6 +279,7 @@ def _plan(
     dataset: Dataset,
     config: TrainConfig,
     device: torch.device,
+    stage: Stage,
 ) -> Plan:
     if run.plan_file.exists():
         return Plan.load(run.plan_file)
@@ -292,7 +293,7 @@ def _plan(
             )
         plan.save(run.plan_file)
         return plan
-    plan = plan_for(record, dataset.labels, config, device.type)
+    plan = plan_for(record, dataset.labels, config, device, progress=stage("Measuring"))
     plan.save(run.plan_file)
     return plan
 

@@ -1,0 +1,181 @@
+"""How fast this device trains now: a few training steps, timed; and how much of its memory is free."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from vesal.augment.policy import Policy, default_policy
+from vesal.data.fitting import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
+from vesal.data.plan import Plan
+from vesal.data.planner import count_operations
+from vesal.memory import available_memory
+from vesal.nn.losses import Loss, build_loss
+from vesal.nn.zoo import build_network
+from vesal.train.optimizers import build_optimizer
+from vesal.train.precision import Precision
+from vesal.train.recipe import TrainConfig
+from vesal.train.schedule import WeightAverage
+
+#: Share of the training time that goes into steps; the rest validates (a tenth at most), saves, and waits for patches.
+IN_STEPS = 0.9
+
+#: Passes that are not counted: the first takes memory and chooses kernels, on a GPU a few more do.
+_WARM = {"cpu": 1, "cuda": 3, "mps": 3}
+
+#: Passes whose median counts.
+_COUNTED = 5
+
+#: The least memory that is planned for, and in what steps: a little more or less free shall not change a plan.
+_MEMORY_STEP_GB = 0.5
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a forward and backward pass with all that goes with it took.
+
+    Attributes:
+        pass_s: seconds of one batch, the median of a few.
+        rate: operations a second, as the planner counts them, that training sustains: the steps' less the time
+            that goes into no step.
+    """
+
+    pass_s: float
+    rate: float
+
+
+def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: float) -> Timing:
+    """Train a plan's network for a few steps on made-up patches, and forget it.
+
+    A step augments, goes forwards and backwards, updates weights and their average, as in training. Patches are
+    not cut: training does that ahead in a thread of its own. It changes no global random state.
+
+    Args:
+        plan: whose patch and batch are taken.
+        config: network, loss, optimizer, precision and augmentation.
+        device: to train on.
+        limit_s: no pass but the first is begun where it would probably end after so many seconds.
+
+    Raises:
+        RuntimeError: torch could not do it; `vesal.errors.out_of_memory` says whether for want of memory.
+        ValueError: the network cannot be trained on patches of this size.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        trial = _Trial.of(plan, config, device)
+        took: list[float] = []
+        warm = _WARM.get(device.type, 1)
+        began = time.perf_counter()
+        while len(took) < warm + _COUNTED:
+            # What a pass that warmed up took tells little of the next.
+            likely = took[-1] if len(took) > warm else 0.0
+            if took and time.perf_counter() - began + likely > limit_s:
+                break
+            took.append(trial.run(len(took)))
+    del trial
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    pass_s = statistics.median(took[warm:] or took[-1:])
+    return Timing(pass_s, IN_STEPS * count_operations(plan) / pass_s)
+
+
+def cut_to(plan: Plan, operations: float) -> Plan:
+    """The plan with a smaller batch, then smaller patches, until a pass costs no more operations, or nearly so.
+
+    A patch keeps twice the product of its strides along each axis, which every norm needs.
+    """
+    while count_operations(plan) > operations:
+        if plan.batch > 2:
+            plan = plan.model_copy(update={"batch": max(2, plan.batch // 2)})
+            continue
+        strides = plan.total_stride
+        counts = [size // step for size, step in zip(plan.patch, strides, strict=True)]
+        longest = max(
+            (axis for axis in range(len(counts)) if counts[axis] > 2),
+            key=plan.patch.__getitem__,
+            default=None,
+        )
+        if longest is None:
+            break
+        counts[longest] = max(2, counts[longest] // 2)
+        patch = tuple(count * step for count, step in zip(counts, strides, strict=True))
+        plan = plan.model_copy(update={"patch": patch})
+    return plan
+
+
+def usable_memory_gb(device: torch.device) -> float | None:
+    """Memory that a plan may count on: a share of what is free now; None for the planner's constant.
+
+    On a GPU at most `MOST_MEMORY_GB`, on a CPU less than `MEMORY_GB` or None.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        most = MOST_MEMORY_GB
+    elif device.type == "cpu":
+        free, most = available_memory(), MEMORY_GB
+    else:
+        return None
+    usable = min(most, MEMORY_SHARE * free / 1e9)
+    usable = max(_MEMORY_STEP_GB, usable // _MEMORY_STEP_GB * _MEMORY_STEP_GB)
+    return None if usable == MEMORY_GB else usable
+
+
+@dataclass(eq=False)
+class _Trial:
+    """A network in training on one made-up batch."""
+
+    plan: Plan
+    network: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    precision: Precision
+    policy: Policy
+    loss: Loss
+    image: torch.Tensor
+    label: torch.Tensor
+    clip: float | None
+
+    @classmethod
+    def of(cls, plan: Plan, config: TrainConfig, device: torch.device) -> _Trial:
+        network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing).to(device)
+        if config.channels_last and device.type == "cuda":
+            layout = {2: torch.channels_last, 3: torch.channels_last_3d}[plan.dimension]
+            network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)
+        label[(slice(None), *(slice(size // 4, -(-3 * size // 4)) for size in plan.patch))] = 1
+        return cls(
+            plan,
+            network.train(),
+            build_optimizer(network, config),
+            None if config.ema is None else WeightAverage(network, config.ema),
+            Precision(config.precision, device),
+            default_policy(plan, config.augment),
+            build_loss(config.loss, plan, config.loss_options),
+            torch.randn(plan.batch, plan.inputs, *plan.patch).to(device),
+            label.to(device),
+            config.clip,
+        )
+
+    def run(self, number: int) -> float:
+        """Seconds of a pass."""
+        began = time.perf_counter()
+        generator = torch.Generator().manual_seed(number)
+        parameters = self.policy.draw(self.plan.batch, self.plan.patch, generator)
+        image, label = self.policy.apply(self.image, self.label, parameters)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.precision.forward():
+            loss = self.loss(self.network(image), label)
+        self.precision.backward(loss)
+        self.precision.update(self.optimizer, self.network, self.clip)
+        if self.average is not None:
+            self.average.update(self.network, number + 1)
+        # Its value is there only when the device is done.
+        float(loss.detach())
+        if image.device.type == "cuda":
+            torch.cuda.synchronize(image.device)
+        elif image.device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter() - began
