@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from vesal.augment.config import AugmentConfig
 from vesal.data import fitting
 from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint
 from vesal.data.labels import LabelSet
@@ -304,3 +305,33 @@ def test_three_quarters_of_the_free_memory_are_planned_for(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free_gb * 1e9), 1 << 40))
     monkeypatch.setattr(speed, "available_memory", lambda: int(free_gb * 1e9))
     assert usable_memory_gb(torch.device(kind)) == usable
+
+
+@pytest.mark.parametrize(
+    ("record", "length", "mirrored"),
+    [
+        # 200 cases, 2 a step: 100 steps are a pass.
+        (HIPPOCAMPUS, {"steps": 900}, False),
+        (HIPPOCAMPUS, {"steps": 1000}, True),
+        (HIPPOCAMPUS, {"steps": 500, "accumulation": 2}, True),
+        (HIPPOCAMPUS, {"epochs": 9}, False),
+        (HIPPOCAMPUS, {"epochs": 10}, True),
+        (HIPPOCAMPUS, {"budget_s": 60.0}, False),
+        (HIPPOCAMPUS, {"budget_s": 6e5, "plan": PlanSettings(rate=4e10)}, True),
+    ],
+)
+def test_short_runs_do_not_mirror_where_the_recipe_says_so(
+    record: Fingerprint, length: dict, mirrored: bool
+) -> None:
+    config = TrainConfig(augment=AugmentConfig(mirror_from_passes=10), **length)
+    settings = PlanSettings(batch=2) if "plan" not in length else PlanSettings(batch=2, rate=4e10)
+    plan = plan_for(record, LABELS, config.model_copy(update={"plan": settings}), "cpu")
+    assert plan.mirror_axes == ((0, 1, 2) if mirrored else ())
+    assert any("shows each case about" in reason for reason in plan.reasons) is not mirrored
+
+
+def test_passes_over_slices_are_counted_by_slices() -> None:
+    config = TrainConfig(augment=AugmentConfig(mirror_from_passes=10), plan=PlanSettings(batch=8), steps=900)
+    assert plan_for(SHORT_AXIS, LABELS, config, "cpu").mirror_axes == ()
+    longer = config.model_copy(update={"steps": 1000})
+    assert plan_for(SHORT_AXIS, LABELS, longer, "cpu").mirror_axes == (0, 1)

@@ -176,6 +176,8 @@ class AugmentConfig(BaseModel):
     """Chance of a mirror image along each of the plan's mirror axes; left and right labels change places."""
     mirror_only_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] | None = None
     """Axes of the patch, counted from 0, to which mirroring is confined; null for all of the plan's."""
+    mirror_from_passes: Annotated[float, Field(ge=0)] = 0.0
+    """The plan mirrors in runs that show every case at least so many times; shorter ones learn faster without."""
 
     noise_chance: Chance = 0.1
     """Chance of Gaussian noise."""

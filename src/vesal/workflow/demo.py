@@ -23,9 +23,6 @@ from vesal.workflow.train import Stage, TrainRequest, train_run
 
 CASES = 20
 
-#: In minutes a network learns where in the body it is only if nobody shows it the body the other way round.
-_OVERRIDES: dict[str, Any] = {"augment.mirror_chance": 0.0}
-
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -52,7 +49,7 @@ def demo_run(
     write_phantoms(data, kind, CASES, progress=stage("Drawing"))
     inspect_run(data, out / "inspect", progress=stage("Inspecting"))
     begun = Run(run).config_file.exists()
-    overrides = {} if begun else _OVERRIDES | {"budget_s": budget_s, "fold": 0}
+    overrides = {} if begun else {"budget_s": budget_s, "fold": 0}
     request = TrainRequest(data=data, out=run, overrides=overrides, resume=resume, device="cpu")
     train_run(request, stage, tell)
     model = load_model(run / "fold_0", device="cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,13 +104,32 @@ class _Wanted:
             memory_gb=memory_gb,
         )
         axes = mirrored_axes(plan, config.augment)
+        why = "the recipe's augmentation says so"
+        passes, least = self._passes(plan, rate), config.augment.mirror_from_passes
+        if axes and passes < least:
+            axes = ()
+            why = f"the run shows each case about {passes:.0f} times (from {least:g} on mirroring pays)"
         if axes == plan.mirror_axes:
             return plan
         reasons = plan.reasons
         if not axes or config.augment.mirror_only_axes is not None:
             told = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
-            reasons = (*reasons[:-1], f"{told}: the recipe's augmentation says so.")
+            reasons = (*reasons[:-1], f"{told}: {why}.")
         return plan.model_copy(update={"mirror_axes": axes, "reasons": reasons})
+
+    def _passes(self, plan: Plan, rate: float | None) -> float:
+        """How often the run shows each case, or in a 2D plan each slice; infinite where nothing ends it."""
+        config = self.config
+        if config.epochs is not None:
+            return config.epochs
+        steps = float(config.steps or math.inf)
+        if config.budget_s is not None:
+            steps = config.budget_s / _planned_s(plan, rate or self.assumed_rate(plan)) / config.accumulation
+        cases = self.record.cases
+        items = len(cases)
+        if plan.slice_axis is not None:
+            items = sum(case.crop_shape[plan.slice_axis] for case in cases)
+        return steps * plan.batch * config.accumulation / items
 
     def free_memory_gb(self) -> float | None:
         """For network and activations; None for the planner's constant."""
