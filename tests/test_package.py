@@ -107,6 +107,8 @@ def test_the_built_network_computes_what_the_saved_one_did(tmp_path: Path, netwo
     with torch.no_grad():
         next(built.parameters()).zero_()
     assert torch.equal(package.build()(x), original(x)), "a built network shares its weights with the package"
+    shared = package.build(copy=False).state_dict()
+    assert all(shared[name].data_ptr() == tensor.data_ptr() for name, tensor in package.weights.items())
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path, model: Path) -> None:

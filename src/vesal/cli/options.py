@@ -14,6 +14,7 @@ Layout = Annotated[
     str, typer.Option("--layout", help="Layout of the data: auto, msd, nnunet, acdc, brats, png, ...")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Backend = Annotated[str, typer.Option("--backend", help="Computes the network: auto, torch, openvino (CPU).")]
 Tta = Annotated[bool, typer.Option("--tta", help="Average over mirrored copies: slower, a little better.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Replace a field of the recipe: key=value.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vesal.cli.options import Device, Json, Out, Recipe, Settings, Tta
+from vesal.cli.options import Backend, Device, Json, Out, Recipe, Settings, Tta
 from vesal.cli.output import finish, report_failures, stages
 
 
@@ -40,6 +40,7 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Leave results that are already there.")] = False,
     tta: Tta = False,
     device: Device = "auto",
+    backend: Backend = "auto",
     json_output: Json = False,
 ) -> None:
     """Segment scans; each result lies on its scan's own grid."""
@@ -47,7 +48,7 @@ def predict(
     from vesal.workflow.inputs import cases_to_predict
     from vesal.workflow.predict import PredictOptions, predict_cases
 
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, device=device, backend=backend)
     cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels)
     options = PredictOptions(
         mirror=tta,
@@ -60,7 +61,9 @@ def predict(
     )
     with stages(json_output) as stage:
         result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
-    finish(json_output, result.to_dict(), f"{len(result.files)} of {len(cases)} scans segmented in {out}")
+    told = f"{len(result.files)} of {len(cases)} scans segmented in {out}"
+    computed = f"; network by {result.backend}" if result.seconds else ""
+    finish(json_output, result.to_dict(), told + computed)
     report_failures(result.failures, json_output)
 
 

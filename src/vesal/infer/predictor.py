@@ -17,6 +17,7 @@ from vesal.data.labels import LabelSet
 from vesal.data.plan import Plan
 from vesal.data.prepare import Placement, Prepared, prepare
 from vesal.errors import UsageError, VesalError
+from vesal.infer.backends import backend_name, backend_networks
 from vesal.infer.restore import class_probabilities, labels_from_logits, probabilities_from_logits
 from vesal.infer.windows import Network, Windows, predict_logits
 from vesal.nn.device import resolve_device
@@ -63,6 +64,11 @@ class Model:
     def labels(self) -> LabelSet:
         """What the model predicts."""
         return self.plan.labels
+
+    @property
+    def backend(self) -> str:
+        """What has computed the networks last, such as 'OpenVINO 2026.4.1'."""
+        return backend_name(self.networks)
 
     def windows(self, *, mirror: bool = False, overlap: float = 0.5) -> Windows:
         """How a volume is cut: the training patch, as many at once as the device likes."""
@@ -158,10 +164,18 @@ def _pasted_probabilities(logits: Tensor, placement: Placement, labels: LabelSet
     return pasted
 
 
-def load_model(path: str | Path | Sequence[str | Path], *, device: str = "auto") -> Model:
+def load_model(
+    path: str | Path | Sequence[str | Path], *, device: str = "auto", backend: str = "auto"
+) -> Model:
     """Load a model file, a run folder (all its folds vote), or several of these.
 
+    Args:
+        path: of the model, or of each.
+        device: auto, cpu, cuda, cuda:N or mps.
+        backend: what computes the networks, one of `vesal.infer.backends.BACKENDS`.
+
     Raises:
+        UsageError: the path, the device or the backend is not there.
         VesalError: a file is absent, damaged, or no model, or the models do not belong together.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
@@ -176,8 +190,7 @@ def load_model(path: str | Path | Sequence[str | Path], *, device: str = "auto")
                 "name models of one run."
             )
     target = resolve_device(device)
-    networks = tuple(package.build().to(target) for package in packages)
-    return Model(first, networks, target, packages)
+    return Model(first, backend_networks(packages, target, backend), target, packages)
 
 
 def model_files(path: Path) -> list[Path]:

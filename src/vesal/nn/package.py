@@ -95,8 +95,11 @@ class Package:
         """A digest of the weights alone."""
         return content_hash(save_tensors(dict(self.weights)))
 
-    def build(self) -> nn.Module:
-        """The network with these weights (its own copy of them), on the CPU, in eval mode.
+    def build(self, *, copy: bool = True) -> nn.Module:
+        """The network with these weights, on the CPU, in eval mode.
+
+        Args:
+            copy: it has its own copy of them; else it shares them with the package, and must not be trained.
 
         Raises:
             VesalError: the weights are not those of the plan's network.
@@ -105,8 +108,8 @@ class Package:
         # On meta nothing is allocated or drawn at random: the weights come next.
         with torch.device("meta"):
             network = build_network(self.network, self.plan)
-        copies = {name: tensor.clone() for name, tensor in self.weights.items()}
-        network.load_state_dict(copies, strict=True, assign=True)
+        weights = {name: tensor.clone() if copy else tensor for name, tensor in self.weights.items()}
+        network.load_state_dict(weights, strict=True, assign=True)
         return network.eval()
 
 

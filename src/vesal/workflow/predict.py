@@ -96,13 +96,14 @@ class _Target:
 
 @dataclass
 class PredictResult:
-    """What came of it: files, overlays, probability maps by class, seconds by case, and the cases that failed."""
+    """What came of it: files, overlays, probability maps by class, seconds by case, cases that failed, backend."""
 
     files: dict[str, Path] = field(default_factory=dict)
     overlays: dict[str, Path] = field(default_factory=dict)
     probabilities: dict[str, dict[str, Path]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    backend: str = "torch"
 
     def note(self, case: str, target: _Target) -> None:
         """All files of a case are there."""
@@ -123,6 +124,7 @@ class PredictResult:
             },
             "seconds": {case: round(value, 3) for case, value in self.seconds.items()},
             "failures": [failure.model_dump() for failure in self.failures],
+            "backend": self.backend,
         }
 
 
@@ -180,6 +182,7 @@ def predict_cases(
             result.failures.append(Failure(id=case.id, message=reason))
         if progress is not None:
             progress(done, len(waiting))
+    result.backend = model.backend
     return result
 
 
