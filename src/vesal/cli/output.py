@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,10 @@ def teller(as_json: bool) -> Callable[[str], None]:
 @contextmanager
 def stages(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
     """Progress bars on standard error, one a stage; none where nobody looks or JSON is wanted."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _title: None
+        return
+    # Imported here: where nobody looks it is not needed.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -41,7 +46,7 @@ def stages(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] |
             open_bars.pop().stop()
 
     def stage(title: str) -> Callable[[int, int], None] | None:
-        if quiet or not console.is_terminal:
+        if not console.is_terminal:
             return None
         # One live display at a time: the one before ends, also where it never came to its total.
         close()

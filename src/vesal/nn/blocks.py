@@ -212,8 +212,11 @@ _OPEN = 2.0
 def initialise(network: nn.Module) -> None:
     """Kaiming normal for leaky ReLU, zero biases; a residual block starts as its shortcut (nnU-Net).
 
-    Attention gates start open.
+    Attention gates start open. On the meta device, which has no numbers, nothing is done: drawing there would load
+    torch's compiler, a third of the start of a prediction.
     """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     convolutions = (*_CONVOLUTION.values(), *_UPSAMPLING.values())
     for module in network.modules():
         if isinstance(module, convolutions):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import LabelMap, Volume
@@ -217,6 +216,8 @@ def _cubic(array: NDArray[np.float32], where: Array, axis: int) -> NDArray[np.fl
 
 def _cubic_matrix(where: Array, size: int) -> NDArray[np.float32]:
     """(len(where), size): what each of the voxels weighs at each coordinate; the rows sum to 1."""
+    from scipy import ndimage  # takes long to import, and many scans need none of it
+
     padded = np.pad(np.eye(size), ((_SPLINE_PAD, _SPLINE_PAD), (0, 0)), mode="edge")
     spline = ndimage.spline_filter1d(padded, 3, 0, mode="mirror")
     where = np.clip(where, -1.0, size) + _SPLINE_PAD
@@ -234,6 +235,8 @@ def _cubic_matrix(where: Array, size: int) -> NDArray[np.float32]:
 
 def _largest_share(label: NDArray[np.uint8], taps: Sequence[_Taps]) -> NDArray[np.uint8]:
     """For each new voxel the value with the largest linear share, the lowest of equal ones."""
+    from scipy import ndimage
+
     shape = tuple(len(axis.weight) for axis in taps)
     winner = np.zeros(shape, dtype=np.uint8)
     best = np.zeros(shape, dtype=np.float32)
@@ -317,6 +320,8 @@ def _snapped(where: Array) -> Array:
 
 def _general(array: Array, linear: Array, offset: Array, out: Array, order: int, fill: float) -> None:
     """Any affine map of voxels, in slabs of the first axis."""
+    from scipy import ndimage
+
     work = array
     pad = 0
     if order == 3:

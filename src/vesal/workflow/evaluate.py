@@ -13,7 +13,7 @@ from vesal.errors import UsageError, VesalError
 from vesal.evaluate.score import ClassScore, Scores, score_case, score_folders, summarise
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.reading import read_label
-from vesal.workflow.predict import default_ending
+from vesal.workflow.inputs import default_ending
 from vesal.workflow.run import Run
 
 

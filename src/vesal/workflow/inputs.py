@@ -17,8 +17,19 @@ from vesal.volume.reading import SUFFIXES, strip_suffix
 #: CASE_0000; a number after the word is a slice's, also where a folder has but the first.
 _CHANNEL = re.compile(r"^(?P<case>.+)(?<!slice)_(?P<channel>\d{4})$", re.IGNORECASE)
 
+#: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
+_RESULTS = {
+    ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".tif": ".tif", ".tiff": ".tif",
+    ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
+}  # fmt: skip
+
 #: In these layouts a file holds all channels of its case, so one without a label can be predicted all the same.
 _WHOLE_FILES = ("msd", "acdc", "png", "pairs")
+
+
+def default_ending(case: Case) -> str:
+    """Of the result, in the scan's own format: '.png' for pictures, '.tif', '.nrrd', '.mha', else '.nii.gz'."""
+    return _RESULTS.get(case.images[0].suffix.lower(), ".nii.gz")
 
 
 def cases_to_predict(inputs: Sequence[Path], channels: int, labels: LabelSet | None = None) -> list[Case]:

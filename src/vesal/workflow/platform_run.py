@@ -13,7 +13,7 @@ from vesal.data.finding import choose, find_datasets
 from vesal.data.scan import folders_below, visible
 from vesal.errors import DataError, VesalError
 from vesal.files import content_hash, read_json
-from vesal.infer.predictor import FINISHED
+from vesal.infer import FINISHED
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.fetch import fetch
 from vesal.workflow.run import ALL, Run

@@ -9,7 +9,7 @@ from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
 from vesal.files import is_temporary, sweep
-from vesal.infer.predictor import FINISHED
+from vesal.infer import FINISHED
 
 #: The folder name of a training on all cases.
 ALL = "all"

@@ -23,7 +23,8 @@ from vesal.data.reading import files_of
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.score import Scores
 from vesal.files import content_hash, read_json, write_json, write_text
-from vesal.infer.predictor import FINISHED, load_model
+from vesal.infer import FINISHED
+from vesal.infer.predictor import load_model
 from vesal.nn.device import resolve_device
 from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress
