@@ -330,6 +330,15 @@ def test_short_runs_do_not_mirror_where_the_recipe_says_so(
     assert any("shows each case about" in reason for reason in plan.reasons) is not mirrored
 
 
+def test_a_measured_rate_and_the_same_one_asked_for_mirror_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Device(400e9))
+    augment = AugmentConfig(mirror_from_passes=100)
+    measured = plan_for(HEART, LABELS, TrainConfig(budget_s=1200, augment=augment), "cpu")
+    settings = PlanSettings(rate=400e9)
+    asked = plan_for(HEART, LABELS, TrainConfig(budget_s=1200, augment=augment, plan=settings), "cpu")
+    assert measured.mirror_axes == asked.mirror_axes == (0, 1, 2)
+
+
 def test_passes_over_slices_are_counted_by_slices() -> None:
     config = TrainConfig(augment=AugmentConfig(mirror_from_passes=10), plan=PlanSettings(batch=8), steps=900)
     assert plan_for(SHORT_AXIS, LABELS, config, "cpu").mirror_axes == ()

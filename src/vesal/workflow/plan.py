@@ -122,14 +122,29 @@ class _Wanted:
         config = self.config
         if config.epochs is not None:
             return config.epochs
-        steps = float(config.steps or math.inf)
-        if config.budget_s is not None:
-            steps = config.budget_s / _planned_s(plan, rate or self.assumed_rate(plan)) / config.accumulation
-        cases = self.record.cases
+        if config.steps is not None:
+            return self.passes(plan, config.steps)
+        rate = rate or config.plan.rate or self.assumed_rate(plan)
+        return self.passes(plan, self.steps(_planned_s(plan, rate)))
+
+    def steps(self, pass_s: float) -> float:
+        """That the budget buys where a forward and backward pass takes so long; infinite without a budget."""
+        config = self.config
+        if config.budget_s is None:
+            return math.inf
+        return max(1.0, IN_STEPS * config.budget_s / (pass_s * config.accumulation))
+
+    def passes(self, plan: Plan, steps: float) -> float:
+        """Over the training cases, or in a 2D plan of volumes over as many slices as they have."""
+        return steps * self.config.accumulation * plan.batch / self.items(plan)
+
+    def items(self, plan: Plan) -> int:
+        """Training cases, or in a 2D plan of volumes their slices: what folds hold out is not among them."""
+        cases, config = self.record.cases, self.config
         items = len(cases)
         if plan.slice_axis is not None:
             items = sum(case.crop_shape[plan.slice_axis] for case in cases)
-        return steps * plan.batch * config.accumulation / items
+        return items if config.fold is None else max(1, round(items * (1 - 1 / config.folds)))
 
     def free_memory_gb(self) -> float | None:
         """For network and activations; None for the planner's constant."""
@@ -232,22 +247,14 @@ def _believed(timing: Timing, assumed: float) -> float:
 
 
 def _told_steps(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
-    config = wanted.config
-    assert config.budget_s is not None
-    step_s = pass_s * config.accumulation
-    steps = max(1.0, IN_STEPS * config.budget_s / step_s)
-    cases = wanted.record.cases
-    items = len(cases)
-    if plan.slice_axis is not None:
-        items = sum(case.crop_shape[plan.slice_axis] for case in cases)
-    kept = 1.0 if config.fold is None else 1 - 1 / config.folds
-    items = max(1, round(items * kept))
-    passes = steps * config.accumulation * plan.batch / items
-    what = "slices" if plan.slice_axis is not None else "cases"
+    budget_s, step_s = wanted.config.budget_s, pass_s * wanted.config.accumulation
+    assert budget_s is not None
+    steps = wanted.steps(pass_s)
+    what = "cases" if plan.slice_axis is None else "slices"
     takes = "takes" if measured else "should take about"
     return (
-        f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {lasting(config.budget_s)}, "
-        f"{_about(passes)} passes over {items:,} training {what}."
+        f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {lasting(budget_s)}, "
+        f"{_about(wanted.passes(plan, steps))} passes over {wanted.items(plan):,} training {what}."
     )
 
 
