@@ -206,7 +206,7 @@ def test_a_moment_when_other_work_holds_the_device_does_not_spoil_the_plan(
 ) -> None:
     put(monkeypatch, Device(0.2e9))
     plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
-    assert plan.patch == make_plan(HEART, LABELS, budget_s=1200, rate=40e9 / 8).patch
+    assert plan.patch == make_plan(HEART, LABELS, budget_s=1200, rate=40e9 / 4).patch
     assert "--set plan.rate=2e+08" in reason(plan, "Only 0.2 GFLOP/s")
 
 

@@ -35,7 +35,7 @@ _SHORT_S = 0.2
 _FAR_OFF = 1.5
 
 #: A rate under this share of the assumed one is that of a moment when other work holds the device: it is not taken.
-_SLOWEST = 1 / 8
+_SLOWEST = 1 / 4
 
 #: Where a pass does not fit the memory, the plan is made anew for this share of it; passes that are tried.
 _LESS = 2 / 3
