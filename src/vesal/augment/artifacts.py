@@ -20,27 +20,28 @@ from torch import Tensor
 from vesal.augment.intensity import Blur, Intensity
 from vesal.augment.kspace import Ghosting, Motion, Spikes
 from vesal.augment.separable import along_axis
+from vesal.augment.transfer import sent
 
 #: Voxels from which percentiles are taken at most: a sort of all voxels of a volume takes longer than the fault.
 _COUNTED = 16384
 
 
-def spread(channel: Tensor) -> float:
-    """The range of a channel's intensities that an outlier does not change: 99th less 1st percentile.
+def spread(channel: Tensor) -> Tensor:
+    """(): the range of a channel's intensities that an outlier does not change, 99th less 1st percentile.
 
     Taken from at most 16,384 evenly spaced voxels. Where nearly all voxels are alike it is the whole range.
 
     >>> spread(torch.arange(101.0))
-    98.0
+    tensor(98.)
     """
     values = channel.flatten()
     # An odd step, so that it visits all columns of an array whose sides are powers of two.
     values = values[:: -(-values.numel() // _COUNTED) | 1]
-    low, high = torch.quantile(values.float(), torch.tensor([0.01, 0.99], device=values.device)).tolist()
-    if high > low:
-        return float(high - low)
+    shares = sent(torch.tensor([0.01, 0.99]), values.device)
+    low, high = torch.quantile(values.float(), shares)
     least, most = channel.aminmax()
-    return float(most - least)
+    # A choice on the device: to look at the numbers would be to wait for them.
+    return torch.where(high > low, high - low, most - least)
 
 
 def _each(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
@@ -111,7 +112,7 @@ class BiasField:
         """Signal times factor."""
 
         def uneven(signal: Tensor, sample: int, channel: int) -> Tensor:
-            return signal * self.factor(tuple(signal.shape), sample, channel).to(signal.device)
+            return signal * sent(self.factor(tuple(signal.shape), sample, channel), signal.device)
 
         return _each(image, self.strength > 0, uneven)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.spatial import Warp
+from vesal.augment.transfer import sent
 
 
 def _frequencies(lines: int) -> Tensor:
@@ -63,7 +64,7 @@ class Motion:
             return image
         image = image.clone()
         for row in rows:
-            chosen = self.channels[row].nonzero().flatten().to(image.device)
+            chosen = sent(self.channels[row].nonzero().flatten(), image.device)
             image[row, chosen] = self._measured(image[row, chosen], row)
         return image
 
@@ -88,7 +89,7 @@ class Motion:
             if part == middle or start >= stop:
                 continue
             moved = torch.fft.fft(poses.moved(signal, part - (part > middle)), dim=axis)
-            measured = ((torch.arange(start, stop) - lines // 2) % lines).to(scan.device)
+            measured = sent((torch.arange(start, stop) - lines // 2) % lines, scan.device)
             spectrum.index_copy_(axis, measured, moved.index_select(axis, measured))
         return torch.fft.ifft(spectrum, dim=axis).abs() + low
 
@@ -120,16 +121,17 @@ class Ghosting:
         image = image.clone()
         for row in rows:
             chosen = (self.strength[row] != 0).nonzero().flatten()
-            scan = image[row, chosen.to(image.device)]
+            there = sent(chosen, image.device)
+            scan = image[row, there]
             axis = 1 + int(self.axis[row])
             angle = _frequencies(scan.shape[axis]).double() * (2 * math.pi / float(self.period[row]))
             wave = (angle + self.phase[row].double()).cos()
-            gain = (1 + self.strength[row, chosen].double()[:, None] * wave).float().to(image.device)
+            gain = sent((1 + self.strength[row, chosen].double()[:, None] * wave).float(), image.device)
             ones = [1] * (scan.ndim - 1)
             ones[axis - 1] = scan.shape[axis]
             low = _lowest(scan)
             spectrum = torch.fft.fft(scan - low, dim=axis) * gain.reshape(-1, *ones)
-            image[row, chosen.to(image.device)] = torch.fft.ifft(spectrum, dim=axis).abs() + low
+            image[row, there] = torch.fft.ifft(spectrum, dim=axis).abs() + low
         return image
 
 
@@ -175,12 +177,12 @@ class Spikes:
     def _wave(self, row: int, channel: int, size: tuple[int, ...], device: torch.device) -> Tensor:
         """(*size) complex: the sum of height times wave; a wave is a product of one table an axis."""
         used = self.height[row, channel].nonzero().flatten()
-        waves = (self.height[row, channel, used] * torch.exp(1j * self.phase[row, used]))[:, None].to(device)
+        waves = (self.height[row, channel, used] * torch.exp(1j * self.phase[row, used]))[:, None]
+        waves = sent(waves, device)
         for position, n in enumerate(size):
             cycles = (self.frequency[row, used, position].double() * n).round()
-            table = torch.exp(2j * math.pi / n * cycles[:, None] * torch.arange(n)).to(
-                device, torch.complex64
-            )
+            table = torch.exp(2j * math.pi / n * cycles[:, None] * torch.arange(n)).to(torch.complex64)
+            table = sent(table, device)
             if position < len(size) - 1:
                 waves = (waves[:, :, None] * table[:, None, :]).flatten(1)
         return (waves.T @ table).reshape(size)

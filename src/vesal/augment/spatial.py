@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vesal.augment.separable import along_axis, spline_matrix
+from vesal.augment.transfer import sent
 from vesal.data.plan import Plan
 
 #: A grid whose coarsest axis exceeds its finest by more than this is warped within its slices only: a rotation
@@ -155,12 +156,12 @@ class Warp:
             if self.widths is not None and (self.widths[row, axis] != 1).any():
                 places = _stretched(n, self.widths[row, axis])
             middle_mm = (places - (n - 1) / 2) * mm
-            table = (middle_mm[:, None] * matrix[:, axis].flip(0)).float().to(device)
+            table = sent((middle_mm[:, None] * matrix[:, axis].flip(0)).float(), device)
             grid = grid + table.view(*(n if other == axis else 1 for other in range(width)), width)
         if self.shift_mm is not None:
-            grid = grid - (self.shift_mm[row].double() * unit).flip(0).float().to(device)
+            grid = grid - sent((self.shift_mm[row].double() * unit).flip(0).float(), device)
         if self.displacement_mm is not None and (control := self.displacement_mm[row]).any():
-            field = (control * unit.float().view(-1, *(1,) * width)).flip(0).to(device)
+            field = sent((control * unit.float().view(-1, *(1,) * width)).flip(0), device)
             for axis, n in enumerate(size):
                 field = along_axis(field, spline_matrix(n, field.shape[1 + axis]), 1 + axis)
             grid = grid + field.movedim(0, -1)
@@ -261,4 +262,4 @@ class Mirror:
         table = torch.arange(256, dtype=torch.uint8)
         for left, right in self.swaps:
             table[left], table[right] = right, left
-        return table.to(device)
+        return sent(table, device)
