@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,20 @@ _MEMORY_SHARE = 0.5
 _ORDER, _PLACE = 0, 1
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a patch is cut.
+
+    Attributes:
+        case: index of the case.
+        start: first voxel of the window along the prepared axes; negative where the case is smaller than the
+            window and lies centred in it.
+    """
+
+    case: int
+    start: tuple[int, ...]
+
+
 class PatchSampler:
     """Batches of patches of prepared cases.
 
@@ -32,7 +47,14 @@ class PatchSampler:
 
     `batch(step)` depends on the seed and the step alone: a run resumed at a step sees what it would have seen,
     and threads may ask in any order. Arrays are kept in memory as they are first used if all of them fit, and
-    memory-mapped if not, with equal results.
+    memory-mapped if not, with equal results. `places` draws without cutting, for those who hold the arrays
+    elsewhere.
+
+    Attributes:
+        cases: the prepared cases.
+        window: voxels of a patch along the prepared axes; in a 2D plan one slice.
+        flat: whether the plan is 2D, so that patches have no first axis.
+        resident: whether the arrays are kept in memory.
 
     Args:
         cases: prepared, with labels.
@@ -72,17 +94,16 @@ class PatchSampler:
                 f"Patches of {patch}, {batch} a batch, {foreground_share} on foreground cannot be drawn; a patch "
                 f"needs {plan.dimension} sizes of at least 1, a batch 1 item, and the share lies in 0 to 1."
             )
-        self._cases = tuple(cases)
-        # In prepared axes: a patch of a 2D plan is one slice thick.
-        self._window = (1, *patch)[-3:]
+        self.cases = tuple(cases)
+        self.window = (1, *patch)[-3:]
+        self.flat = plan.dimension == 2
         self._labels = plan.labels
-        self._flat = plan.dimension == 2
-        self._epoch = sum(case.placement.shape[0] for case in cases) if self._flat else len(cases)
+        self._epoch = sum(case.placement.shape[0] for case in cases) if self.flat else len(cases)
         self._batch = batch
         self._foreground_share = foreground_share
         self._seed = seed
         limit = int(_MEMORY_SHARE * available_memory()) if memory_bytes is None else memory_bytes
-        self.resident = sum(case.nbytes for case in self._cases) <= limit
+        self.resident = sum(case.nbytes for case in self.cases) <= limit
         self._arrays: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = {}
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
@@ -95,12 +116,16 @@ class PatchSampler:
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """The batch of a step, from 0: image (N, C, *patch) float32 and label (N, *patch) contiguous uint8."""
         images, labels = [], []
-        for item in range(step * self._batch, (step + 1) * self._batch):
-            image, label = self._item(item)
-            images.append(image)
-            labels.append(label)
+        for place in self.places(step):
+            image, label = self._open(place.case)
+            images.append(_cut(image, place.start, self.window, np.float32))
+            labels.append(_cut(label, place.start, self.window, np.uint8))
         image, label = np.stack(images), np.stack(labels)
-        return (image[:, :, 0], label[:, 0]) if self._flat else (image, label)
+        return (image[:, :, 0], label[:, 0]) if self.flat else (image, label)
+
+    def places(self, step: int) -> list[Place]:
+        """Where the patches of a step's batch are cut."""
+        return [self._place_of(item) for item in range(step * self._batch, (step + 1) * self._batch)]
 
     def annotated(self, step: int) -> NDArray[np.bool_] | None:
         """(N, classes): which classes were looked for in the case of each item; None where all were in all."""
@@ -112,67 +137,75 @@ class PatchSampler:
 
     def case_of(self, item: int) -> PreparedCase:
         """The case of the item-th patch (step * batch size + place in the batch)."""
-        return self._cases[self._index(item)]
+        return self.cases[self._index(item)]
 
-    def _item(self, item: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def _place_of(self, item: int) -> Place:
         index = self._index(item)
-        image, label = self._open(index)
         generator = np.random.default_rng([self._seed, _PLACE, item])
-        start = self._place(self._cases[index], label.shape, generator)
-        return _cut(image, start, self._window, np.float32), _cut(label, start, self._window, np.uint8)
+        return Place(index, self._start(self.cases[index], generator))
 
     def _index(self, item: int) -> int:
-        epoch, place = divmod(item, len(self._cases))
+        epoch, place = divmod(item, len(self.cases))
         with self._lock:
             if epoch not in self._orders:
                 if len(self._orders) > 4:
                     self._orders.clear()
-                order = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self._cases))
+                order = np.random.default_rng([self._seed, _ORDER, epoch]).permutation(len(self.cases))
                 self._orders[epoch] = order
             return int(self._orders[epoch][place])
 
     def _open(self, index: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         found = self._arrays.get(index)
         if found is None:
-            image, label = self._cases[index].load(mmap=True)
+            image, label = self.cases[index].load(mmap=True)
             if self.resident:
                 image, label = np.array(image), np.array(label)
                 self._arrays[index] = (image, label)
             found = (image, label)
         return found
 
-    def _place(
-        self, case: PreparedCase, shape: tuple[int, ...], generator: np.random.Generator
-    ) -> tuple[int, ...]:
-        """First voxel of the window; negative where the case is smaller than the window and lies centred in it."""
+    def _start(self, case: PreparedCase, generator: np.random.Generator) -> tuple[int, ...]:
+        shape = case.placement.shape
         # All numbers are drawn whether they are used or not: what one case holds moves no other's place.
         wanted, kind, which = generator.random(3)
         chance = generator.random(len(shape))
-        room = [size - window for size, window in zip(shape, self._window, strict=True)]
+        room = [size - window for size, window in zip(shape, self.window, strict=True)]
         start = [int(share * (free + 1)) for share, free in zip(chance, room, strict=True)]
         if wanted < self._foreground_share and case.foreground:
             values = sorted(case.foreground)
             voxels = case.foreground[values[int(kind * len(values))]]
             centre = voxels[int(which * len(voxels))]
-            start = [int(voxel) - window // 2 for voxel, window in zip(centre, self._window, strict=True)]
+            start = [int(voxel) - window // 2 for voxel, window in zip(centre, self.window, strict=True)]
         return tuple(
             min(max(first, 0), free) if free >= 0 else -((-free) // 2)
             for first, free in zip(start, room, strict=True)
         )
 
 
-def _cut(array: NDArray[Any], start: tuple[int, ...], window: tuple[int, ...], dtype: type) -> NDArray[Any]:
-    """array[..., start : start + window] as `dtype`, with zeros beyond its faces."""
-    inside = True
-    source: list[Any] = []
-    target: list[Any] = []
-    for first, size, length in zip(start, window, array.shape[-len(window) :], strict=True):
+def overlap(
+    start: Sequence[int], window: Sequence[int], shape: Sequence[int]
+) -> tuple[tuple[slice, ...], tuple[slice, ...], bool]:
+    """What of an array of `shape` a window shows, where that lies in the window, and whether it fills it.
+
+    >>> overlap((-1, 2), (4, 4), (9, 5))
+    ((slice(0, 3, None), slice(2, 5, None)), (slice(1, 4, None), slice(0, 3, None)), False)
+    """
+    source, target, whole = [], [], True
+    for first, size, length in zip(start, window, shape, strict=True):
         low, high = max(first, 0), min(first + size, length)
         source.append(slice(low, high))
         target.append(slice(low - first, high - first))
-        inside &= high - low == size
-    if inside:
-        return array[..., *source].astype(dtype)
+        whole &= high - low == size
+    return tuple(source), tuple(target), whole
+
+
+def _cut(array: NDArray[Any], start: tuple[int, ...], window: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """array[..., start : start + window] as `dtype`, with zeros beyond its faces."""
+    source, target, whole = overlap(start, window, array.shape[-len(window) :])
+    shown: Any = (..., *source)
+    if whole:
+        return array[shown].astype(dtype)
     patch = np.zeros((*array.shape[: array.ndim - len(window)], *window), dtype=dtype)
-    patch[..., *target] = array[..., *source]
+    there: Any = (..., *target)
+    patch[there] = array[shown]
     return patch

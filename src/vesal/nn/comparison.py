@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -129,11 +128,15 @@ class SoftmaxComparison:
             log_p = torch.cat([background, log_p[:, 1:]], dim=1)
         self.log_p = log_p
         self.hit = log_p.gather(1, self.target[:, None])[:, 0]  # (N, V), log p(target)
+        self._truth: Tensor | None = None
 
-    @cached_property
+    @property
     def truth(self) -> Tensor:
         """(N, K) float32: voxels of each class."""
-        return self._by_class(self.valid.float())
+        # Kept by hand: a cached_property of Python 3.11 takes a lock, which the compiler cannot trace.
+        if self._truth is None:
+            self._truth = self._by_class(self.valid.float())
+        return self._truth
 
     def overlap(self, *, background: bool) -> Overlap:
         prediction = (self.log_p.exp() * self.valid[:, None]).sum(2)
@@ -181,7 +184,7 @@ class SoftmaxComparison:
             weights = weights * self.weights[first:]
         return Maps(self.log_p[:, first:].exp(), truth, self.valid, weights)
 
-    @cached_property
+    @property
     def _counted(self) -> Tensor:
         """(N, K) float32, 1 where the class was annotated; the background always is."""
         return torch.ones_like(self.truth) if self.known is None else self.known.float()

@@ -1,16 +1,26 @@
-"""Training batches, cut ahead of their use."""
+"""Training batches: cut and augmented, ahead of their use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from vesal.augment.policy import Policy
+from vesal.augment.transfer import sent
 from vesal.data.patches import PatchSampler
+from vesal.train.resident import ResidentCases
+
+Made = TypeVar("Made")
+
+#: Batches that are made ahead of their use.
+_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,29 +37,105 @@ class Batch:
     label: Tensor
     annotated: Tensor | None
 
+    def tensors(self) -> list[Tensor]:
+        """All that there are."""
+        return [tensor for tensor in (self.image, self.label, self.annotated) if tensor is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchMaker:
+    """Batches by number; each is a function of seed and number alone.
+
+    Attributes:
+        sampler: draws the places, and cuts them where the cases are not on the device.
+        policy: the augmentation.
+        device: that trains.
+        seed: of the augmentation.
+        accumulation: batches of one optimizer step.
+        resident: the cases on the device, if they are there.
+        memory_format: of the images; None leaves it.
+    """
+
+    sampler: PatchSampler
+    policy: Policy
+    device: torch.device
+    seed: int = 0
+    accumulation: int = 1
+    resident: ResidentCases | None = None
+    memory_format: torch.memory_format | None = None
+
+    def cut(self, number: int) -> Batch:
+        """The patches as they are: on the device if the cases are, else on the CPU."""
+        annotated = self.sampler.annotated(number)
+        known = None if annotated is None else torch.from_numpy(annotated)
+        if self.resident is not None:
+            return Batch(*self.resident.batch(number), known)
+        image, label = (torch.from_numpy(array) for array in self.sampler.batch(number))
+        if self.device.type == "cuda":
+            # Only from pinned memory a copy runs beside the computation.
+            image, label = image.pin_memory(), label.pin_memory()
+        return Batch(image, label, known)
+
+    def vary(self, batch: Batch, number: int) -> Batch:
+        """The batch of that number on the device, augmented."""
+        image, label = sent(batch.image, self.device), sent(batch.label, self.device)
+        annotated = None if batch.annotated is None else sent(batch.annotated, self.device)
+        generator = _generator(self.seed, *divmod(number, self.accumulation))
+        parameters = self.policy.draw(image.shape[0], tuple(image.shape[2:]), generator)
+        image, label = self.policy.apply(image, label, parameters)
+        if self.memory_format is not None:
+            # Not contiguous(): of a single channel it changes nothing.
+            image = image.to(memory_format=self.memory_format)
+        return Batch(image, label, annotated)
+
 
 @contextmanager
-def prefetched(sampler: PatchSampler, first: int) -> Iterator[Iterator[Batch]]:
-    """Batches from number `first` on, two ahead of their use, cut by a thread of their own."""
+def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
+    """Batches from number `first` on, ready to train on.
 
-    def cut(number: int) -> Batch:
-        image, label = sampler.batch(number)
-        annotated = sampler.annotated(number)
-        return Batch(
-            torch.from_numpy(image),
-            torch.from_numpy(label),
-            None if annotated is None else torch.from_numpy(annotated),
-        )
-
+    A thread works two batches ahead. It cuts them; where a GPU trains it augments them too, in a stream of its
+    own beside that of the network. (On a CPU network and augmentation would only take each other's cores.)
+    """
     with ThreadPoolExecutor(1) as pool:
+        if maker.device.type == "cuda":
+            yield _beside(maker, first, pool)
+        else:
+            cuts = _ahead(maker.cut, first, pool)
+            yield (maker.vary(batch, number) for number, batch in cuts)
 
-        def batches() -> Iterator[Batch]:
-            ahead: list[Future[Batch]] = [pool.submit(cut, first + i) for i in range(2)]
-            number = first + 2
-            while True:
-                ready = ahead.pop(0).result()
-                ahead.append(pool.submit(cut, number))
-                number += 1
-                yield ready
 
-        yield batches()
+def _ahead(make: Callable[[int], Made], first: int, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Made]]:
+    """(number, make(number)) from `first` on."""
+    waiting: list[Future[Made]] = [pool.submit(make, first + i) for i in range(_AHEAD)]
+    number = first
+    while True:
+        ready = waiting.pop(0).result()
+        waiting.append(pool.submit(make, number + _AHEAD))
+        yield number, ready
+        number += 1
+
+
+def _beside(maker: BatchMaker, first: int, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+    """Batches made in a CUDA stream beside the one that trains."""
+    stream = torch.cuda.Stream(maker.device)
+
+    def make(number: int) -> tuple[Batch, torch.cuda.Event]:
+        with torch.cuda.stream(stream):
+            batch = maker.vary(maker.cut(number), number)
+            made = torch.cuda.Event()
+            made.record(stream)
+        return batch, made
+
+    for _, (batch, made) in _ahead(make, first, pool):
+        training = torch.cuda.current_stream(maker.device)
+        training.wait_event(made)
+        for tensor in batch.tensors():
+            # Their memory may be given away once both streams are through with them.
+            tensor.record_stream(training)
+        yield batch
+
+
+def _generator(seed: int, step: int, part: int) -> torch.Generator:
+    """The randomness of one batch's augmentation: a function of seed and place in the run."""
+    state = np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -102,7 +102,7 @@ def load_checkpoint(path: Path, of: Trained) -> Position:
     state = _read(path)
     try:
         of.network.load_state_dict(state["network"])
-        of.optimizer.load_state_dict(state["optimizer"])
+        _load_optimizer(of.optimizer, state["optimizer"])
         if of.average is not None:
             of.average.network.load_state_dict(state["average"] or state["network"])
         if state["scaler"]:
@@ -112,6 +112,21 @@ def load_checkpoint(path: Path, of: Trained) -> Position:
         raise VesalError(
             f"{path} belongs to another network or configuration; resume with the run's own settings."
         ) from error
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Bring the optimizer to a saved state, perhaps of another device.
+
+    Whether one kernel updates all weights is the device's matter, and that kernel takes state and weight to lie in
+    memory alike.
+    """
+    for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        saved.update({name: own[name] for name in ("fused", "foreach") if name in own})
+    optimizer.load_state_dict(state)
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape:
+                kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def read_position(path: Path) -> Position | None:

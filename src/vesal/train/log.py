@@ -92,6 +92,10 @@ class Console:
     ) -> None:
         self._bar.stop()
 
+    def say(self, line: str) -> None:
+        """Tell a line, above the live one."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def row(self, row: Row) -> None:
         """Remember the newest numbers."""
         self._seen.update({key: value for key, value in row.items() if value is not None})

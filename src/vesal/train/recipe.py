@@ -78,8 +78,8 @@ class TrainConfig(BaseModel):
     """Decay of the exponential average of the weights that validates and ships; None ships the last weights."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
     """Arithmetic of the forward pass; auto is bf16 on CUDA GPUs that have it, else 32."""
-    channels_last: bool = False
-    """On a GPU, keep channels innermost in memory; a CPU does so wherever it is faster."""
+    channels_last: bool | None = None
+    """On a CUDA GPU, keep channels innermost in memory; None does. A CPU does so wherever it is faster."""
     gradient_checkpointing: bool = False
     """Compute activations again on the way back instead of keeping them: less memory, a third more time."""
     foreground_share: float = Field(default=1 / 3, ge=0, le=1)
@@ -113,6 +113,11 @@ class TrainConfig(BaseModel):
     """Everything random is derived from it."""
     deterministic: bool = False
     """Bitwise the same result for the same seed on the same device; needs steps or epochs."""
+    compile: bool | Literal["auto", "graphs"] = "auto"
+    """Compile network and loss, after a comparison with plain torch on one batch; auto does on CUDA GPUs in runs of
+    at least 5 minutes or 2000 steps that need not be deterministic. graphs records CUDA graphs too."""
+    resident: bool | None = None
+    """Keep the prepared cases in the memory of the device that trains; None does on a CUDA GPU where they fit."""
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> TrainConfig:

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from vesal.augment.policy import Policy, default_policy
+from vesal.augment.policy import default_policy
 from vesal.data.patches import PatchSampler
 from vesal.data.plan import Plan
-from vesal.errors import VesalError, unknown_name
+from vesal.errors import unknown_name
 from vesal.infer.predictor import Model
 from vesal.nn.cpu import keep_memory
 from vesal.nn.losses import LOSSES, Loss, build_loss
 from vesal.nn.package import Package, save_package
 from vesal.nn.zoo import build_network, require
-from vesal.train.batches import Batch, prefetched
+from vesal.train.batches import Batch, BatchMaker, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
+from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
-from vesal.train.precision import Precision
+from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import WeightAverage, learning_rate
+from vesal.train.resident import resident_cases
+from vesal.train.schedule import WeightAverage
 from vesal.train.signals import StopSignals
 from vesal.train.state import State, TrainJob
+from vesal.train.step import take_step
+from vesal.train.tally import Tally
 from vesal.train.tensorboard import TensorBoard
 from vesal.train.validation import spread, validate
 
-_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-
 _LOG_STEPS = 10
-_MOST_BAD_LOSSES = 20
 
 
 def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Position:
@@ -55,7 +55,7 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
     if job.device.type == "cpu":
         keep_memory()
     with ExitStack() as stack:
-        stack.enter_context(_deterministic(job.config.deterministic))
+        stack.enter_context(kernels(job.device, deterministic=job.config.deterministic))
         sampler = PatchSampler(
             job.train, job.plan, foreground_share=job.config.foreground_share, seed=job.config.seed
         )
@@ -70,13 +70,27 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             stack.callback(listener.close)
         console = stack.enter_context(Console(job.title, quiet=quiet))
         stop = stack.enter_context(StopSignals())
-        batches = stack.enter_context(prefetched(sampler, position.step * job.config.accumulation))
+        maker = _batch_maker(job, sampler, console)
+        batches = stack.enter_context(prefetched(maker, position.step * job.config.accumulation))
         if position.step == 0:
             patch = torch.zeros(1, job.plan.inputs, *job.plan.patch, device=job.device)
             board.graph(state.trained.network, patch)
         teller = _Teller((lines, board, console), board, console)
         _run(state, batches, teller, stop, precision)
         return position
+
+
+def _batch_maker(job: TrainJob, sampler: PatchSampler, console: Console) -> BatchMaker:
+    config = job.config
+    return BatchMaker(
+        sampler,
+        default_policy(job.plan, config.augment),
+        job.device,
+        seed=config.seed,
+        accumulation=config.accumulation,
+        resident=resident_cases(sampler, job.device, config.resident, console.say),
+        memory_format=memory_format(config, job.plan.dimension, job.device),
+    )
 
 
 @dataclass(frozen=True)
@@ -121,8 +135,8 @@ def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resum
     config = job.config
     network = build_network(config.network, job.plan, checkpointing=config.gradient_checkpointing)
     network = network.to(job.device)
-    if config.channels_last and job.device.type == "cuda":
-        network = network.to(memory_format=_LAST[job.plan.dimension])  # type: ignore[call-overload]
+    if (layout := memory_format(config, job.plan.dimension, job.device)) is not None:
+        network = network.to(memory_format=layout)  # type: ignore[call-overload]
     average = None if config.ema is None else WeightAverage(network, config.ema)
     trained = Trained(network, build_optimizer(network, config), average, precision.scaler)
     position = Position()
@@ -143,29 +157,29 @@ def _run(
 ) -> None:
     """Steps until the run's length, a signal, early stopping or a target ends it."""
     job, position = state.job, state.position
-    policy = default_policy(job.plan, job.config.augment)
     loss = build_loss(job.config.loss, job.plan, job.config.loss_options)
-    losses: list[float] = []
-    bad = 0
+    objective = Objective(state.trained.network, loss, precision)
+    if wants_compiling(job.config, state.steps, job.device):
+        first = next(batches)
+        batches = itertools.chain([first], batches)
+        graphs = job.config.compile == "graphs" and job.config.accumulation == 1
+        teller.console.say(objective.compile(first, graphs=graphs))
+    tally = Tally.on(job.device, position, job.config.lr)
     while state.progress < 1.0 and not stop.requested:
-        value = _step(state, batches, policy, loss, precision)
-        bad = bad + 1 if not math.isfinite(value) else 0
-        if bad >= _MOST_BAD_LOSSES:
-            raise VesalError(
-                f"The loss has not been a finite number for {bad} steps (step {position.step}); "
-                f"lower the learning rate, such as --set lr={job.config.lr / 10:g}."
-            )
-        losses.append(value)
+        tally.add(take_step(state, batches, objective, precision))
         if position.step % _LOG_STEPS == 0 or state.progress >= 1.0:
-            teller.row(_training_row(state, losses))
-            losses = []
+            teller.row(_training_row(state, tally))
         teller.console.progress(state.progress)
         if job.validation and state.validation_due:
+            tally.read()
             _validate(state, teller, loss)
             if state.ended_early:
                 break
-        if time.monotonic() - state.saved_at >= job.config.checkpoint_s and not bad:
-            state.save()
+        if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
+            tally.read()
+            if not tally.bad:
+                state.save()
+    tally.read()
     if job.validation and state.progress >= 1.0 and position.validated_at < 1.0:
         # The last step's own saving took the run past its budget.
         _validate(state, teller, loss)
@@ -173,40 +187,6 @@ def _run(
     if not job.validation or not job.model_file.exists():
         _ship(state)
     state.save()
-
-
-def _step(state: State, batches: Iterator[Batch], policy: Policy, loss: Loss, precision: Precision) -> float:
-    """One optimizer step over `accumulation` batches; the mean loss. A loss that is not finite changes nothing."""
-    job, position, trained = state.job, state.position, state.trained
-    config, device = job.config, job.device
-    rate = learning_rate(config, state.clock)
-    for group in trained.optimizer.param_groups:
-        group["lr"] = rate
-    trained.network.train()
-    trained.optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for part in range(config.accumulation):
-        batch = next(batches)
-        image = batch.image.to(device, non_blocking=True)
-        label = batch.label.to(device, non_blocking=True)
-        generator = _generator(config.seed, position.step, part)
-        parameters = policy.draw(image.shape[0], tuple(image.shape[2:]), generator)
-        image, label = policy.apply(image, label, parameters)
-        if config.channels_last and device.type == "cuda":
-            image = image.contiguous(memory_format=_LAST[job.plan.dimension])
-        with precision.forward():
-            value = loss(trained.network(image), label, batch.annotated) / config.accumulation
-        precision.backward(value)
-        total += float(value.detach())
-    position.step += 1
-    if not math.isfinite(total):
-        return total
-    if not precision.update(trained.optimizer, trained.network, config.clip):
-        return math.nan
-    if trained.average is not None:
-        trained.average.update(trained.network, position.step)
-    position.train_losses = (position.train_losses[0] + total, position.train_losses[1] + 1)
-    return total
 
 
 def _validate(state: State, teller: _Teller, loss: Loss) -> None:
@@ -263,33 +243,13 @@ def _ship(state: State) -> None:
     )
 
 
-def _training_row(state: State, losses: list[float]) -> Row:
+def _training_row(state: State, tally: Tally) -> Row:
     return {
         "step": state.position.step,
         "time_s": round(state.elapsed_s, 3),
         "progress": round(state.progress, 5),
         "epoch": round(state.epoch, 4),
-        "train_loss": float(np.mean(losses)),
+        "train_loss": tally.mean(),
         "lr": state.trained.optimizer.param_groups[0]["lr"],
         **memory_mb(state.job.device),
     }
-
-
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    """Bitwise repeatable kernels inside the block, if wanted."""
-    if wanted:
-        # CUDA's matrix products are repeatable only with a workspace of their own, chosen before the first.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(wanted or before)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-def _generator(seed: int, step: int, part: int) -> torch.Generator:
-    """The randomness of one batch's augmentation: a function of seed and place in the run."""
-    state = np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
