@@ -210,6 +210,31 @@ def test_a_moment_when_other_work_holds_the_device_does_not_spoil_the_plan(
     assert "--set plan.rate=2e+08" in reason(plan, "Only 0.2 GFLOP/s")
 
 
+@pytest.mark.parametrize(
+    ("length", "planned_gb"), [({"budget_s": 600}, 8), ({"budget_s": 7200}, 24), ({"steps": 1000}, 24)]
+)
+def test_the_memory_of_a_large_gpu_is_used_where_there_is_time(
+    length: dict, planned_gb: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, Device(100e12))
+    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: 24.0)
+    plan = plan_for(HEART, LABELS, TrainConfig(**length), "cuda")
+    assert f"{planned_gb} GB of memory" in reason(plan, "of memory")
+    assert ("of what is free" in reason(plan, "of memory")) == (planned_gb == 24)
+    asked = TrainConfig(plan=PlanSettings(memory_gb=6), **length)
+    assert "6 GB of memory" in reason(plan_for(HEART, LABELS, asked, "cuda"), "of memory")
+
+
+@pytest.mark.parametrize("length", [{"budget_s": 600}, {"steps": 1000}])
+def test_a_small_gpu_is_not_planned_beyond_its_memory(length: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Device(5e12))
+    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: 4.5)
+    plan = plan_for(HEART, LABELS, TrainConfig(**length), "cuda")
+    assert "4.5 GB of memory (of what is free)" in reason(plan, "of memory")
+    constant = plan_for(HEART, LABELS, TrainConfig(steps=9, deterministic=True), "cuda")
+    assert "8 GB of memory" in reason(constant, "of memory")
+
+
 def test_what_cannot_be_timed_is_planned_by_constants_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> Timing:
         raise ValueError("Expected more than 1 value per channel when training")

@@ -85,7 +85,9 @@ def make_plan(
         labels = labels.as_regions()
     extent = frame.extent(cases)
     wanted = _choose_spacing(frame, cases, reasons) if asked.spacing_mm is None else asked.spacing_mm
-    reasons.append(_told_limits(limits, budget_s, asked, measured=rate is not None))
+    reasons.append(
+        _told_limits(limits, budget_s, asked, measured=rate is not None, found=memory_gb is not None)
+    )
     shape = Shape(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
     # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
@@ -341,8 +343,12 @@ def _check_axes(frame: _Frame, asked: PlanSettings) -> None:
 # --- reasons ---------------------------------------------------------------------------------------------
 
 
-def _told_limits(limits: Limits, given_s: float | None, asked: PlanSettings, *, measured: bool) -> str:
+def _told_limits(
+    limits: Limits, given_s: float | None, asked: PlanSettings, *, measured: bool, found: bool
+) -> str:
     memory = f"{limits.memory_bytes / 1e9:.3g} GB of memory"
+    if found and asked.memory_gb is None:
+        memory += " (of what is free)"
     if limits.budget_s is None:
         return f"Planned for {limits.device} with {memory} and no limit of time."
     time = lasting(limits.budget_s)

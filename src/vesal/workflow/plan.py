@@ -37,6 +37,9 @@ _FAR_OFF = 1.5
 #: A rate under this share of the assumed one is that of a moment when other work holds the device: it is not taken.
 _SLOWEST = 1 / 4
 
+#: More memory than the planner's constant counts in budgets from this on: it buys larger patches, which cost steps.
+_LARGE_FROM_S = 7200.0
+
 #: Where a pass does not fit the memory, the plan is made anew for this share of it; passes that are tried.
 _LESS = 2 / 3
 _TRIES = 3
@@ -148,7 +151,11 @@ class _Wanted:
 
     def free_memory_gb(self) -> float | None:
         """For network and activations; None for the planner's constant."""
-        return None if self.config.plan.memory_gb is not None else usable_memory_gb(self.device)
+        if self.config.plan.memory_gb is not None:
+            return None
+        free = usable_memory_gb(self.device)
+        short = self.config.budget_s is not None and self.config.budget_s < _LARGE_FROM_S
+        return None if short and free is not None and free > MEMORY_GB else free
 
     def assumed_rate(self, plan: Plan) -> float:
         """Operations a second where nothing is measured."""
