@@ -137,6 +137,27 @@ def test_a_strong_policy_of_everything_replays_identically(kind: str, config: Au
         assert torch.equal(first[1], second[1])
 
 
+@pytest.mark.parametrize("kind", PLANS)
+def test_no_transform_looks_at_a_number_of_the_image(kind: str) -> None:
+    # On a GPU that would be to wait for it. The meta device has no numbers, and no generator to make noise with.
+    plan = PLANS[kind]
+    silent = ArtifactConfig(
+        motion_chance=0.5,
+        bias_chance=0.5,
+        spike_chance=0.5,
+        gamma_chance=0.5,
+        blur_chance=0.5,
+        ghosting_chance=0.5,
+        slice_chance=0.5,
+    )
+    policy = default_policy(plan, EVERYTHING.model_copy(update={"noise_chance": 0.0, "artifacts": silent}))
+    image, label = (of.to("meta") for of in make_batch(plan.dimension))
+    for seed in range(8):
+        # Not by the policy, whose autocast does not know the device.
+        out, _ = policy.draw(3, SHAPES[plan.dimension], seeded(seed)).apply(image, label)
+        assert out.device.type == "meta"
+
+
 @pytest.mark.parametrize("config", [STRONG, EVERYTHING], ids=["strong", "everything"])
 @pytest.mark.parametrize("kind", PLANS)
 def test_a_constant_image_stays_finite(kind: str, config: AugmentConfig) -> None:
