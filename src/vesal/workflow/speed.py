@@ -13,6 +13,7 @@ from vesal.data.fitting import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
 from vesal.data.plan import Plan
 from vesal.data.planner import count_operations
 from vesal.memory import available_memory
+from vesal.nn.cpu import keep_memory
 from vesal.nn.losses import Loss, build_loss
 from vesal.nn.zoo import build_network
 from vesal.train.optimizers import build_optimizer
@@ -63,6 +64,8 @@ def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: fl
         RuntimeError: torch could not do it; `vesal.errors.out_of_memory` says whether for want of memory.
         ValueError: the network cannot be trained on patches of this size.
     """
+    if device.type == "cpu":
+        keep_memory()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         trial = _Trial.of(plan, config, device)
