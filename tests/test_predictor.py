@@ -105,6 +105,23 @@ def test_networks_vote_by_the_mean_of_their_logits() -> None:
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.8, 2.5)])
+@pytest.mark.parametrize("shape", [(20, 24, 50), (50, 24, 20), (9, 60, 30)])
+def test_labels_made_row_by_row_are_those_of_the_whole_volumes_logits(
+    shape: tuple[int, ...], spacing: tuple[float, ...]
+) -> None:
+    made = model(None, by_intensity, lambda batch: by_intensity(batch) * 3)
+    volume = scan(shape, spacing)
+    volume.array[:, :, :3] = 0
+    prepared = prepare(volume, made.plan)
+    windows = made.windows(mirror=True)
+    streamed = made.segment(prepared, windows, threshold=0.4)
+    whole = made.restore(made.logits(prepared.image, windows), prepared, threshold=0.4).label
+    np.testing.assert_array_equal(streamed.array, whole.array)
+    assert streamed.geometry.close_to(volume.geometry)
+    assert len(np.unique(streamed.array)) == 3
+
+
 def test_test_time_mirroring_leaves_left_and_right_alone_where_labels_have_sides() -> None:
     sides = LabelSet.from_values({"kidney left": 1, "kidney right": 2})
     assert model(plan(labels=sides)).windows(mirror=True).mirror_axes == (1, 2)

@@ -17,16 +17,19 @@ from vesal.data.labels import LabelSet
 from vesal.data.plan import Plan
 from vesal.data.prepare import Placement, Prepared, prepare
 from vesal.errors import UsageError, VesalError
+from vesal.infer import FINISHED
 from vesal.infer.backends import backend_name, backend_networks
-from vesal.infer.restore import class_probabilities, labels_from_logits, probabilities_from_logits
-from vesal.infer.windows import Network, Windows, predict_logits
+from vesal.infer.restore import (
+    LabelWriter,
+    class_probabilities,
+    labels_from_logits,
+    probabilities_from_logits,
+)
+from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.device import resolve_device
 from vesal.nn.package import Package, load_package
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
-
-#: In a fold's folder: its training came to the end, and what it held out is predicted.
-FINISHED = "finished.json"
 
 #: Voxels of all windows of one forward pass: enough to keep the device busy, little enough for 2 GiB.
 _BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
@@ -80,16 +83,35 @@ class Model:
             mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
-    @torch.inference_mode()
     def logits(self, image: NDArray[np.float32], windows: Windows) -> Tensor:
         """Mean logits (K, *S) of a prepared image (C, *S)."""
-        tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-        total: Tensor | None = None
-        for network in self.networks:
-            logits = predict_logits(network, tensor, windows, outputs=self.labels.outputs, device=self.device)
-            total = logits if total is None else total.add_(logits)
-        assert total is not None
-        return total.div_(len(self.networks)) if len(self.networks) > 1 else total
+        return predict_logits(
+            self._vote, _tensor(image), windows, outputs=self.labels.outputs, device=self.device
+        )
+
+    def segment(self, prepared: Prepared, windows: Windows, *, threshold: float = 0.5) -> LabelMap:
+        """Labels on the scan's own grid, made row by row while windows are predicted.
+
+        What `restore` makes of the whole volume's `logits`, with those of one window's depth in memory.
+        """
+        placement, axis = prepared.placement, windows.stream_axis(prepared.placement.shape)
+        contiguous = np.zeros(placement.source.shape, dtype=np.uint8)
+        writer = LabelWriter(
+            placement.cut(contiguous), placement.shape, self.labels, axis=axis, threshold=threshold
+        )
+        image = _tensor(prepared.image)
+        for rows in stream_logits(
+            self._vote, image, windows, outputs=self.labels.outputs, device=self.device
+        ):
+            writer.add(rows)
+        return LabelMap(self.labels.decode(contiguous), placement.source)
+
+    def _vote(self, batch: Tensor) -> Tensor:
+        """Logits of a batch of windows: the networks' mean."""
+        total = self.networks[0](batch)
+        for network in self.networks[1:]:
+            total = total + network(batch)
+        return total / len(self.networks) if len(self.networks) > 1 else total
 
     def predict(
         self,
@@ -109,7 +131,7 @@ class Model:
             overlap: of neighbouring windows, 0 to under 1.
             threshold: probability from which foreground holds: for regions each one's own; for plain classes
                 that of the likeliest one against the background alone, so that 0.5 is the argmax
-                (`vesal.infer.restore.labels_from_logits`).
+                (`vesal.infer.restore.LabelWriter`).
             probabilities: also return them.
 
         Raises:
@@ -123,7 +145,10 @@ class Model:
                 raise UsageError("An array needs its spacing_mm; pass a Volume or the spacing.")
             volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
         prepared = prepare(volume, self.plan)
-        logits = self.logits(prepared.image, self.windows(mirror=mirror, overlap=overlap))
+        windows = self.windows(mirror=mirror, overlap=overlap)
+        if not probabilities:
+            return Prediction(self.segment(prepared, windows, threshold=threshold))
+        logits = self.logits(prepared.image, windows)
         return self.restore(logits, prepared, threshold=threshold, probabilities=probabilities)
 
     def restore(
@@ -146,6 +171,10 @@ class Model:
         maps = class_probabilities(logits, prepared.placement.crop_shape, self.labels)
         for name in self.labels.classes:
             yield name, prepared.placement.paste(next(maps))
+
+
+def _tensor(image: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
 
 
 def _test_time_axes(plan: Plan) -> tuple[int, ...]:

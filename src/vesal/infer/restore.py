@@ -1,11 +1,13 @@
-"""From logits on the prepared grid to labels on the cropped source grid, slab by slab.
+"""From logits on the prepared grid to labels on the cropped source grid, block by block.
 
-Argmax and threshold are taken while the logits are brought to the finer grid, so that the memory in use is
-one slab of logits, whatever the size of the scan.
+Argmax and threshold are taken while the logits are brought to the finer grid, so that no more of them than a block
+is ever interpolated, and that only where classes meet (`vesal.infer.finer`).
 """
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -14,37 +16,96 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vesal.data.labels import LabelSet
+from vesal.infer.finer import Axis, Floats, Scratch, above, largest_classes
+from vesal.parallel import map_in_order
 
-#: Bytes of float32 logits in one slab of the finer grid.
+#: Bytes of float32 logits in one slab of the finer grid, for probabilities.
 SLAB_BYTES = 64 << 20
 
+#: Cells of a block, from the first axis to the last: what is done with one class of it stays in a core's cache.
+BLOCK = (16, 64, 64)
 
-@torch.inference_mode()
-def labels_from_logits(
-    logits: Tensor, shape: Sequence[int], labels: LabelSet, *, threshold: float = 0.5
-) -> NDArray[np.uint8]:
-    """Contiguous labels on a grid of `shape` over the same field of view.
+
+class LabelWriter:
+    """Takes rows of logits as they are finished, and writes the labels of the finer grid.
 
     Args:
-        logits: (K, A, B, C) float32, K = labels.outputs.
-        shape: three sizes of the wanted grid.
+        out: uint8, three axes, any strides: contiguous labels on the wanted grid, over the same field of view.
+        shape: of all logits together, without their channels.
         labels: classes (argmax) or regions (sigmoid over `threshold`, painted from outer to inner).
+        axis: along which the rows come.
         threshold: for regions the probability from which each of them holds. For plain classes that of the
             likeliest foreground class where it and the background are the only choice, p / (p + background),
             from which a voxel is that class: with one class its probability, and 0.5 is the plain argmax.
+    """
 
-    Returns:
-        uint8 `shape`.
+    def __init__(
+        self,
+        out: NDArray[np.uint8],
+        shape: Sequence[int],
+        labels: LabelSet,
+        *,
+        axis: int = 0,
+        threshold: float = 0.5,
+    ) -> None:
+        self._out, self._labels, self._axis = out, labels, axis
+        self._axes = tuple(Axis.between(size, wanted) for size, wanted in zip(shape, out.shape, strict=True))
+        self._logit = _logit(threshold)
+        self._here = threading.local()
+        self._rows = 0
+        self._last: Floats | None = None
+
+    def add(self, rows: Tensor) -> None:
+        """The next rows (K, *S) of the logits along the axis; they are not kept."""
+        logits = rows.cpu().numpy()
+        along = self._axis + 1
+        front = (slice(None),) * along
+        if self._last is not None:
+            # The cells between the rows before and these.
+            joint = np.concatenate([self._last, logits[(*front, slice(0, 1))]], along)
+            self._write(joint, self._rows - 1)
+        self._write(logits, self._rows)
+        self._rows += logits.shape[along]
+        if self._axes[self._axis].corners == 2:
+            self._last = logits[(*front, slice(-1, None))].copy()
+
+    def _write(self, logits: Floats, first: int) -> None:
+        """All fine voxels in the cells between the rows of `logits`, of which the first is row `first`."""
+        spans = []
+        for number, axis in enumerate(self._axes):
+            start = first if number == self._axis else 0
+            cells = range(start, start + logits.shape[number + 1] - axis.corners + 1)
+            spans.append(
+                [slice(cell, min(cell + BLOCK[number], cells.stop)) for cell in cells[:: BLOCK[number]]]
+            )
+
+        def write(cells: tuple[slice, ...]) -> None:
+            corners = [axis.coarse(part) for axis, part in zip(self._axes, cells, strict=True)]
+            corners[self._axis] = slice(corners[self._axis].start - first, corners[self._axis].stop - first)
+            fine = tuple(axis.fine(part) for axis, part in zip(self._axes, cells, strict=True))
+            self._out[fine] = self._labels_of(logits[(slice(None), *corners)], cells)
+
+        for _ in map_in_order(write, list(itertools.product(*spans))):
+            pass
+
+    def _labels_of(self, logits: Floats, cells: tuple[slice, ...]) -> NDArray[np.uint8]:
+        scratch: Scratch = self._here.__dict__.setdefault("scratch", Scratch())
+        if not self._labels.regions:
+            return largest_classes(logits, self._axes, cells, self._logit, scratch)
+        return self._labels.paint(
+            np.stack([above(values, self._axes, cells, self._logit, scratch) for values in logits])
+        )
+
+
+def labels_from_logits(
+    logits: Tensor, shape: Sequence[int], labels: LabelSet, *, threshold: float = 0.5
+) -> NDArray[np.uint8]:
+    """Contiguous labels, uint8 on a grid of `shape`, from logits (K, A, B, C) over the same field of view.
+
+    Whole logits for a `LabelWriter`, which tells the rest.
     """
     result = np.empty(tuple(shape), dtype=np.uint8)
-    for first, slab in _slabs(logits, shape):
-        if labels.regions:
-            masks = (slab > _logit(threshold)).transpose(0, 1).numpy()
-            result[first : first + slab.shape[0]] = labels.paint(masks)
-        elif threshold == 0.5:
-            result[first : first + slab.shape[0]] = slab.argmax(dim=1).to(torch.uint8).numpy()
-        else:
-            result[first : first + slab.shape[0]] = _foreground_over(slab, threshold).numpy()
+    LabelWriter(result, logits.shape[1:], labels, threshold=threshold).add(logits)
     return result
 
 
@@ -117,11 +178,6 @@ def _linear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     position = position.clamp(0, source - 1)
     low = position.floor().long()
     return low, (low + 1).clamp(max=source - 1), (position - low).float()
-
-
-def _foreground_over(slab: Tensor, threshold: float) -> Tensor:
-    best, index = slab[:, 1:].max(dim=1)
-    return torch.where(best - slab[:, 0] > _logit(threshold), index + 1, 0).to(torch.uint8)
 
 
 def _logit(probability: float) -> float:

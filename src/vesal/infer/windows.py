@@ -1,19 +1,26 @@
-"""Whole-volume prediction by windows: positions, Gaussian blending, batches, mirroring.
+"""Whole-volume prediction by windows: positions, Gaussian blending, batches, mirroring, as a stream of finished rows.
 
 Shapes: image (C, *S), logits (K, *S). For a 2D network S is (slices, A, B), and every slice is predicted on
 its own; for a 3D network S is (X, Y, Z).
+
+Windows are visited in the order of one axis of S. What no later window touches is finished and handed on, so that
+the logits in memory are as deep as one window, however long the volume is. The weights of all windows at a voxel
+sum to 1 from the start: they are products of one factor an axis, and so is their sum over an even grid of windows.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+#: (N, C, *patch) -> logits (N, K, *patch), each time in memory that no later call uses again.
 Network = Callable[[Tensor], Tensor]
 
 
@@ -37,6 +44,16 @@ class Windows:
         if not 0.0 <= self.overlap < 1.0:
             raise ValueError(f"overlap is a share from 0 to under 1, not {self.overlap}")
 
+    def stream_axis(self, shape: Sequence[int]) -> int:
+        """The axis of a volume *S along which its rows are finished first: the one that a window fills least.
+
+        >>> Windows((16, 16, 16)).stream_axis((20, 90, 40)), Windows((16, 16)).stream_axis((1, 90, 40))
+        (1, 0)
+        """
+        if len(shape) > len(self.patch):
+            return 0
+        return min(range(len(shape)), key=lambda axis: self.patch[axis] / max(shape[axis], self.patch[axis]))
+
 
 def window_starts(size: int, window: int, overlap: float) -> list[int]:
     """First voxels of the windows along one axis, evenly spread from border to border.
@@ -55,24 +72,35 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
     return [round(start) for start in np.linspace(0, size - window, count).tolist()]
 
 
-def gaussian_weight(patch: Sequence[int], sigma_share: float = 1.0 / 8.0) -> Tensor:
-    """A separable Gaussian over a window, 1 at its centre, sigma = patch * sigma_share, float32.
+def window_weights(
+    size: int, window: int, starts: Sequence[int], sigma_share: float = 1.0 / 8.0
+) -> list[Tensor]:
+    """What each window of one axis weighs at its voxels, (window,) float32 each.
 
-    Its smallest value is kept above 1e-4, so that a corner that a single window covers keeps its digits.
+    A Gaussian around the window's centre with sigma = window * sigma_share, as in nnU-Net, divided by the sum of
+    all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is a window's weight.
+
+    >>> window_weights(4, 4, [0])
+    [tensor([1., 1., 1., 1.])]
     """
-    weight = torch.ones((), dtype=torch.float32)
-    for size in patch:
-        distance = torch.arange(size, dtype=torch.float32) - (size - 1) / 2.0
-        axis = torch.exp(-0.5 * (distance / (size * sigma_share)) ** 2)
-        weight = weight.unsqueeze(-1) * axis
-    return (weight / weight.max()).clamp_min(1e-4)
+    distance = torch.arange(window, dtype=torch.float64) - (window - 1) / 2.0
+    gaussian = torch.exp(-0.5 * (distance / (window * sigma_share)) ** 2)
+    total = torch.zeros(max(size, window), dtype=torch.float64)
+    for start in starts:
+        total[start : start + window] += gaussian
+    return [(gaussian / total[start : start + window]).float() for start in starts]
 
 
 @torch.inference_mode()
-def predict_logits(
-    network: Network, image: Tensor, windows: Windows, *, outputs: int, device: torch.device | str = "cpu"
-) -> Tensor:
-    """Logits of a whole prepared image.
+def stream_logits(
+    network: Network,
+    image: Tensor,
+    windows: Windows,
+    *,
+    outputs: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Logits of a prepared image, some finished rows after the other.
 
     Args:
         network: maps (N, C, *patch) to logits (N, outputs, *patch), on `device`.
@@ -80,74 +108,234 @@ def predict_logits(
         windows: how to cut.
         outputs: K, the network's channels.
 
-    Returns:
-        (K, *S) float32 on the CPU.
+    Yields:
+        (K, *S) float32 of successive rows along `windows.stream_axis(S)`. A view of memory that is used again: it
+        holds until the next one is asked for. On `device` if there is room for it, else on the CPU.
     """
-    stack = image.ndim - 1 > len(windows.patch)
-    padded, inner = _pad_to(image, windows.patch)
-    starts = [
-        window_starts(size, window, windows.overlap)
-        for size, window in zip(padded.shape[-len(windows.patch) :], windows.patch, strict=True)
-    ]
-    slices = range(padded.shape[1]) if stack else [None]
-    places = [(index, corner) for index in slices for corner in itertools.product(*starts)]
-    total = torch.zeros((outputs, *padded.shape[1:]), dtype=torch.float32)
-    single = all(len(axis) == 1 for axis in starts)
-    weight = torch.ones(()) if single else gaussian_weight(windows.patch)
-    for first in range(0, len(places), windows.batch):
-        chosen = [
-            _region(index, corner, windows.patch) for index, corner in places[first : first + windows.batch]
-        ]
-        batch = torch.stack([padded[region] for region in chosen]).to(device)
-        logits = _mirrored_mean(network, batch, windows.mirror_axes).float().cpu()
-        for region, result in zip(chosen, logits, strict=True):
-            total[region] += result * weight
-    if not single:
-        total /= _coverage(starts, padded.shape[-len(windows.patch) :], windows.patch, weight)
-    return total[inner]
+    grid = _Grid(tuple(image.shape[1:]), windows)
+    padded = _pad(image, grid)
+    sums = _RollingSums(outputs, grid, torch.device(device))
+    copies = 2 ** len(windows.mirror_axes)
+    for place, logits in _predicted(network, padded, grid, torch.device(device)):
+        yield from sums.finished(grid.corner(place)[grid.axis])
+        sums.add(place, logits, 1.0 / copies)
+        # Gone before the network makes the next.
+        del logits
+    yield from sums.finished(grid.padded[grid.axis])
 
 
-def _mirrored_mean(network: Network, batch: Tensor, axes: Sequence[int]) -> Tensor:
-    logits = network(batch)
-    subsets = [
-        [axis + 2 for axis in subset]
-        for count in range(1, len(axes) + 1)
-        for subset in itertools.combinations(axes, count)
-    ]
-    for flips in subsets:
-        logits = logits + network(batch.flip(flips)).flip(flips)
-    return logits / (len(subsets) + 1)
-
-
-def _region(index: int | None, corner: Sequence[int], patch: Sequence[int]) -> tuple[slice | int, ...]:
-    spatial = tuple(slice(start, start + size) for start, size in zip(corner, patch, strict=True))
-    return (slice(None), *spatial) if index is None else (slice(None), index, *spatial)
-
-
-def _pad_to(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
-    """Pad the network's axes around the centre to at least `patch`; also the region of the original."""
-    sizes = image.shape[-len(patch) :]
-    before = [max(0, window - size) // 2 for size, window in zip(sizes, patch, strict=True)]
-    after = [max(0, window - size) - first for size, window, first in zip(sizes, patch, before, strict=True)]
-    inner = tuple(slice(first, first + size) for first, size in zip(before, sizes, strict=True))
-    lead = tuple(slice(None) for _ in range(image.ndim - len(patch)))
-    if not any(before) and not any(after):
-        return image, (*lead, *inner)
-    pairs = [
-        value
-        for first, last in zip(reversed(before), reversed(after), strict=True)
-        for value in (first, last)
-    ]
-    return torch.nn.functional.pad(image, pairs), (*lead, *inner)
-
-
-def _coverage(
-    starts: Sequence[Sequence[int]], shape: Sequence[int], patch: Sequence[int], weight: Tensor
+@torch.inference_mode()
+def predict_logits(
+    network: Network,
+    image: Tensor,
+    windows: Windows,
+    *,
+    outputs: int,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Sum of the windows' weights at every voxel, (*S)."""
-    coverage = torch.zeros(tuple(shape), dtype=torch.float32)
-    for corner in itertools.product(*starts):
-        coverage[tuple(slice(start, start + size) for start, size in zip(corner, patch, strict=True))] += (
-            weight
-        )
-    return coverage
+    """Logits (K, *S) float32 of a whole prepared image on the CPU; arguments as of `stream_logits`."""
+    whole = torch.empty((outputs, *image.shape[1:]), dtype=torch.float32)
+    axis = windows.stream_axis(image.shape[1:]) + 1
+    first = 0
+    for rows in stream_logits(network, image, windows, outputs=outputs, device=device):
+        whole.narrow(axis, first, rows.shape[axis]).copy_(rows)
+        first += rows.shape[axis]
+    return whole
+
+
+# --- where the windows lie -------------------------------------------------------------------------------
+
+#: Number of a window along each axis of S.
+_Place = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The windows of a volume of `shape` *S."""
+
+    shape: tuple[int, ...]
+    windows: Windows
+
+    @cached_property
+    def patch(self) -> tuple[int, ...]:
+        """Of a window along every axis of S: one slice of a stack."""
+        return (*(1,) * (len(self.shape) - len(self.windows.patch)), *self.windows.patch)
+
+    @cached_property
+    def padded(self) -> tuple[int, ...]:
+        return tuple(max(size, window) for size, window in zip(self.shape, self.patch, strict=True))
+
+    @cached_property
+    def before(self) -> tuple[int, ...]:
+        """Voxels that are padded in front."""
+        return tuple((big - size) // 2 for big, size in zip(self.padded, self.shape, strict=True))
+
+    @cached_property
+    def axis(self) -> int:
+        return self.windows.stream_axis(self.shape)
+
+    @cached_property
+    def starts(self) -> list[list[int]]:
+        # Of a stack every slice is a window's, whatever the overlap.
+        return [
+            list(range(size)) if window == 1 else window_starts(size, window, self.windows.overlap)
+            for size, window in zip(self.padded, self.patch, strict=True)
+        ]
+
+    @cached_property
+    def weights(self) -> list[list[Tensor]]:
+        axes = zip(self.padded, self.patch, self.starts, strict=True)
+        return [window_weights(size, window, starts) for size, window, starts in axes]
+
+    def places(self) -> list[_Place]:
+        """All windows, in the order of the axis along which they are visited."""
+        found = itertools.product(*(range(len(starts)) for starts in self.starts))
+        return sorted(found, key=lambda place: place[self.axis])
+
+    def corner(self, place: _Place) -> tuple[int, ...]:
+        return tuple(starts[index] for starts, index in zip(self.starts, place, strict=True))
+
+    def cut(self, image: Tensor, place: _Place) -> Tensor:
+        """The network's input (C, *patch): a view of the padded image."""
+        corner = self.corner(place)
+        box = tuple(slice(start, start + size) for start, size in zip(corner, self.patch, strict=True))
+        return image[(slice(None), *box)].flatten(1, len(self.shape) - len(self.windows.patch) + 1)
+
+    def weight(self, place: _Place, device: torch.device) -> Tensor:
+        """Of a window at its voxels, (*patch of S)."""
+        weight = torch.ones((), device=device)
+        for of_axis, index in zip(self.weights, place, strict=True):
+            weight = weight.unsqueeze(-1) * of_axis[index].to(device)
+        return weight
+
+
+def _pad(image: Tensor, grid: _Grid) -> Tensor:
+    """Zeros around the centre up to at least a window; the image itself where it is large enough."""
+    if grid.padded == grid.shape:
+        return image
+    pairs: list[int] = []
+    for big, size, before in zip(grid.padded, grid.shape, grid.before, strict=True):
+        pairs = [before, big - size - before, *pairs]
+    return torch.nn.functional.pad(image, pairs)
+
+
+# --- what the network says of them ------------------------------------------------------------------------
+
+
+def _predicted(
+    network: Network, image: Tensor, grid: _Grid, device: torch.device
+) -> Iterator[tuple[_Place, Tensor]]:
+    """Yield every window in order with its logits (K, *patch), summed over its mirrored copies.
+
+    Windows in which every channel has one value throughout, as around a body, are the same input where the values
+    are: the network is asked once for them.
+    """
+    places = grid.places()
+    alike = [_constant(grid.cut(image, place)) for place in places]
+    left = Counter(values for values in alike if values is not None)
+    alike = [values if values is not None and left[values] > 1 else None for values in alike]
+    known: dict[tuple[float, ...], Tensor] = {}
+    batch = grid.windows.batch
+    for first in range(0, len(places), batch):
+        numbers = range(first, min(first + batch, len(places)))
+        asked: dict[int | tuple[float, ...], Tensor] = {}
+        for number in numbers:
+            values = alike[number]
+            if values is None or values not in known:
+                asked.setdefault(number if values is None else values, grid.cut(image, places[number]))
+        said = dict(zip(asked, _sum_of(network, list(asked.values()), grid, device), strict=True))
+        for values in [key for key in said if isinstance(key, tuple)]:
+            # A copy, not a view that keeps the logits of the whole batch.
+            known[values] = said.pop(values).clone()
+        for number in numbers:
+            values = alike[number]
+            if values is None:
+                yield places[number], said.pop(number)
+                continue
+            yield places[number], known[values]
+            left[values] -= 1
+            if not left[values]:
+                del known[values]
+
+
+def _constant(window: Tensor) -> tuple[float, ...] | None:
+    """The one value of each channel of (C, *patch); None where a channel has several."""
+    first = window[(slice(None), *(slice(0, 1) for _ in window.shape[1:]))]
+    # A few voxels show it of nearly every window.
+    few = window[(slice(None), *(slice(None, None, max(1, size // 3)) for size in window.shape[1:]))]
+    if not bool((few == first).all()) or not bool((window == first).all()):
+        return None
+    return tuple(first.flatten().tolist())
+
+
+def _sum_of(network: Network, windows: list[Tensor], grid: _Grid, device: torch.device) -> Tensor:
+    """Logits (N, K, *patch) of windows, summed over all subsets of the mirrored axes."""
+    if not windows:
+        return torch.empty(0)
+    batch = (windows[0][None] if len(windows) == 1 else torch.stack(windows)).to(device)
+    total = network(batch)
+    axes = grid.windows.mirror_axes
+    for count in range(1, len(axes) + 1):
+        for subset in itertools.combinations(axes, count):
+            flips = [axis + 2 for axis in subset]
+            # Not in place: what a network returns may be its input.
+            total = total + network(batch.flip(flips)).flip(flips)
+    return total
+
+
+class _RollingSums:
+    """Weighted sums of logits, a window deep along one axis: row i of the volume lies at i modulo that depth."""
+
+    def __init__(self, outputs: int, grid: _Grid, device: torch.device) -> None:
+        self._grid = grid
+        self._depth = grid.patch[grid.axis]
+        shape = list(grid.padded)
+        shape[grid.axis] = self._depth
+        size = (outputs, *shape)
+        self._sums = torch.zeros(size, dtype=torch.float32, device=_with_room(device, 4 * int(np.prod(size))))
+        self._first = 0
+
+    def add(self, place: _Place, logits: Tensor, share: float) -> None:
+        """A window's logits (K, *patch) times its weight and `share`."""
+        grid, sums = self._grid, self._sums
+        logits = logits.to(sums.device, torch.float32)
+        logits = logits.reshape(logits.shape[0], *grid.patch)
+        weight = grid.weight(place, sums.device)
+        for axis, (start, window) in enumerate(zip(grid.corner(place), grid.patch, strict=True)):
+            if axis != grid.axis:
+                sums = sums.narrow(axis + 1, start, window)
+        start, done = grid.corner(place)[grid.axis], 0
+        for at, count in self._pieces(start, start + self._depth):
+            sums.narrow(grid.axis + 1, at, count).addcmul_(
+                logits.narrow(grid.axis + 1, done, count), weight.narrow(grid.axis, done, count), value=share
+            )
+            done += count
+
+    def finished(self, stop: int) -> Iterator[Tensor]:
+        """Yield the rows before `stop`, without the padding, and make room for others."""
+        grid = self._grid
+        first, last = grid.before[grid.axis], grid.before[grid.axis] + grid.shape[grid.axis]
+        rows = self._sums
+        for axis, (before, size) in enumerate(zip(grid.before, grid.shape, strict=True)):
+            if axis != grid.axis:
+                rows = rows.narrow(axis + 1, before, size)
+        for at, count in self._pieces(max(self._first, first), min(stop, last)):
+            yield rows.narrow(grid.axis + 1, at, count)
+        for at, count in self._pieces(self._first, stop):
+            self._sums.narrow(grid.axis + 1, at, count).zero_()
+        self._first = max(self._first, stop)
+
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """(first, count) in the memory of the rows from `start` to `stop`, at most a depth of them."""
+        while start < stop:
+            at = start % self._depth
+            count = min(stop - start, self._depth - at)
+            yield at, count
+            start += count
+
+
+def _with_room(device: torch.device, needed: int) -> torch.device:
+    """The device itself, if half of its free memory holds so many bytes; else the CPU."""
+    if device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > 2 * needed:
+        return device
+    return torch.device("cpu")

@@ -29,6 +29,7 @@ from vesal.infer.predictor import Model
 from vesal.parallel import Progress, read_ahead
 from vesal.volume.reading import write_label, write_volume
 from vesal.volume.volume import Volume
+from vesal.workflow.inputs import default_ending
 
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
 
@@ -36,12 +37,6 @@ OVERLAYS, PROBABILITIES = "overlays", "probabilities"
 
 #: In the folder of the probabilities: which class lies where.
 CLASSES_FILE = "classes.json"
-
-#: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
-_RESULTS = {
-    ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".tif": ".tif", ".tiff": ".tif",
-    ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
-}  # fmt: skip
 
 #: A probability of 1 in a PNG of probabilities.
 _PNG_ONE = (1 << 16) - 1
@@ -186,11 +181,6 @@ def predict_cases(
     return result
 
 
-def default_ending(case: Case) -> str:
-    """Of the result, in the scan's own format: '.png' for pictures, '.tif', '.nrrd', '.mha', else '.nii.gz'."""
-    return _RESULTS.get(case.images[0].suffix.lower(), ".nii.gz")
-
-
 def class_folders(classes: Sequence[str]) -> dict[str, str]:
     """Class -> a folder's name that every system takes, different from the others also where case is ignored.
 
@@ -281,8 +271,12 @@ def _predict(
 ) -> None:
     case, target = entry
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
-    logits = model.logits(scan.prepared.image, windows)
-    label = model.restore(logits, scan.prepared, threshold=options.threshold).label
+    if target.probabilities:
+        # The maps are written one by one and read the logits each: those of the whole volume are kept.
+        logits = model.logits(scan.prepared.image, windows)
+        label = model.restore(logits, scan.prepared, threshold=options.threshold).label
+    else:
+        label = model.segment(scan.prepared, windows, threshold=options.threshold)
     write_label(target.label, label)
     result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:
