@@ -17,7 +17,7 @@ from vesal.nn.cpu import keep_memory
 from vesal.nn.losses import Loss, build_loss
 from vesal.nn.zoo import build_network
 from vesal.train.optimizers import build_optimizer
-from vesal.train.precision import Precision
+from vesal.train.precision import Precision, memory_format
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import WeightAverage
 
@@ -144,8 +144,7 @@ class _Trial:
     @classmethod
     def of(cls, plan: Plan, config: TrainConfig, device: torch.device) -> _Trial:
         network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing).to(device)
-        if config.channels_last and device.type == "cuda":
-            layout = {2: torch.channels_last, 3: torch.channels_last_3d}[plan.dimension]
+        if (layout := memory_format(config, plan.dimension, device)) is not None:
             network = network.to(memory_format=layout)  # type: ignore[call-overload]
         label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)
         label[(slice(None), *(slice(size // 4, -(-3 * size // 4)) for size in plan.patch))] = 1
