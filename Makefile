@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?=
+BENCH  ?=
+BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
 .PHONY: demo test lint bench clean
@@ -20,8 +22,18 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks.preparation $(if $(DATA),--data $(DATA))
+# Beside nnU-Net and MONAI, in an environment that holds all of them. BENCH takes parts and options of
+# benchmarks/beside.py, such as make bench BENCH="step windows --runs 3".
+bench: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python -m benchmarks.beside $(BENCH) $(if $(DATA),--data $(DATA))
+
+$(BENCH_VENV)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Vesal needs Python 3.11 or newer; name one with make PYTHON=python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-r benchmarks/requirements.txt -e .
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
