@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from vesal.errors import UsageError, unknown_name
 from vesal.nn import cpu
+from vesal.nn.convolution import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 
 #: Slope of the leaky ReLU left of zero, and the `a` of its Kaiming initialisation (nnU-Net).
 SLOPE = 0.01
 
-_CONVOLUTION: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
-_UPSAMPLING: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_CONVOLUTION: dict[int, type[nn.Module]] = {2: Conv2d, 3: Conv3d}
+_UPSAMPLING: dict[int, type[nn.Module]] = {2: ConvTranspose2d, 3: ConvTranspose3d}
 _MEAN_POOLING: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
 _MAX_POOLING: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
