@@ -23,14 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vesal.infer.openvino_joins import without_joins
 from vesal.nn.unet import UNet
 
 #: Largest difference from torch's logits that the test after a conversion lets pass, as a share of their range.
 #: On AVX2 it is 1e-5.
 TOLERANCE = 1e-3
-
-#: A joined picture is split (`_split_joins`) where it holds so many times the numbers of the weights, which are copied.
-_LARGE = 8
 
 
 class ConversionError(Exception):
@@ -75,9 +73,10 @@ class Compiled:
 
     def _build(self, shape: tuple[int, ...], threads: int) -> None:
         small = _small(self._network, shape)
-        model = _converted(self._network, small)
+        # Norms need two voxels at the lowest resolution to be traced, and a few more to be compared.
+        model = _converted(self._network, _small(self._network, shape, along_others=1))
         model.reshape([1, *shape])
-        _split_joins(model)
+        without_joins(model)
         if small != shape:
             model.reshape([1, *small])
             _compare(self._network, _compile(model, threads), small)
@@ -115,18 +114,16 @@ def _library() -> Any:
     return openvino
 
 
-def _small(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(C, *size) on which the network is traced and compared.
+def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) -> tuple[int, ...]:
+    """(C, *size) that is 2 voxels at the lowest resolution along the first axis, `along_others` along the others.
 
-    Ours do the same to windows of any size, and norms need some voxels at the lowest resolution. Others may take
-    the window's size for a number of their own.
+    Ours do the same to windows of any size. Others may take the window's size for a number of their own.
     """
     if not isinstance(network, UNet):
         return shape
-    return (
-        shape[0],
-        *(min(2 * step, size) for step, size in zip(network.total_stride, shape[1:], strict=True)),
-    )
+    voxels = (2, *(along_others,) * (len(shape) - 2))
+    sizes = zip(voxels, network.total_stride, shape[1:], strict=True)
+    return (shape[0], *(min(count * step, size) for count, step, size in sizes))
 
 
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
@@ -144,38 +141,6 @@ def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     model = frontend.convert(frontend.load(decoder))
     model.inputs[0].get_node().set_element_type(openvino.Type.f32)
     return model
-
-
-def _split_joins(model: Any) -> None:
-    """Convolve the two halves of a joined skip each by itself and add the results: no copy joins them.
-
-    The largest tensors in memory at once are then three of the highest resolution's, no longer four.
-    """
-    from openvino import opset11
-
-    for node in model.get_ordered_ops():
-        if node.get_type_name() != "Convolution":
-            continue
-        join, weights = (node.input_value(index).get_node() for index in (0, 1))
-        if join.get_type_name() != "Concat" or weights.get_type_name() != "Constant":
-            continue
-        if len(join.output(0).get_target_inputs()) != 1 or join.get_attributes()["axis"] != 1:
-            continue
-        if int(np.prod(join.output(0).shape)) < _LARGE * weights.data.size:
-            continue
-        known = node.get_attributes()
-        settings = [known[name] for name in ("strides", "pads_begin", "pads_end", "dilations")]
-        parts, first = [], 0
-        for part in join.input_values():
-            last = first + part.shape[1]
-            own = opset11.constant(np.ascontiguousarray(weights.data[:, first:last]))
-            parts.append(opset11.convolution(part, own, *settings, known["auto_pad"].lower()))
-            first = last
-        total = parts[0]
-        for part in parts[1:]:
-            total = opset11.add(total, part)
-        node.output(0).replace(total.output(0))
-    model.validate_nodes_and_infer_types()
 
 
 def _compile(model: Any, threads: int) -> Any:
