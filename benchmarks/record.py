@@ -51,8 +51,13 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"Machine: {os.cpu_count()} cores ({about.get('model name', platform.processor())}; {vectors}), "
-        f"{memory:.0f} GiB, {platform.system()}."
+        f"{memory:.0f} GiB, {platform.system()}{_threads()}."
     )
+
+
+def _threads() -> str:
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    return "" if chosen is None else f", OMP_NUM_THREADS={chosen}"
 
 
 def versions() -> str:

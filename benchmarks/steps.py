@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,14 +179,13 @@ def main() -> None:
     plans["configurations"][CONFIGURATION]["batch_size"] = BATCH
     dataset = load_dataset(chosen.data / "Task04_Hippocampus")
     plan = vesal_plan(plans, dataset.labels, dataset.channels)
-    scratch = Path(tempfile.mkdtemp(dir=chosen.work))
     if chosen.side == "nnunet":
         description = json.loads((workspace.raw / DATASET / "dataset.json").read_text())
         step, learned = nnunet_step(plans, plan, description, loader=chosen.loader)
     else:
         cases, _ = prepare_dataset(dataset.cases, plan, chosen.work / "prepared")
         if chosen.side == "vesal":
-            step, learned = vesal_step(cases, plan, scratch, loader=chosen.loader)
+            step, learned = vesal_step(cases, plan, chosen.work, loader=chosen.loader)
         else:
             step, learned = monai_step(cases, plan)
     step()
