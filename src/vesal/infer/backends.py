@@ -67,9 +67,7 @@ def backend_networks(
         asked = backend == "openvino"
         if version is not None and (asked or isinstance(network, UNet)):
             work = 0.0 if asked else _multiply_adds(package)
-            networks.append(
-                CpuNetwork(network, version, turn, work / int(np.prod(package.plan.patch)), asked)
-            )
+            networks.append(CpuNetwork(network, version, turn, work, asked))
         else:
             networks.append(network)
     return tuple(networks)
