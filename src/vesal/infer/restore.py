@@ -156,7 +156,9 @@ def _one_class(
 def _slabs(logits: Tensor, shape: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
     """Yield (first index, logits (n, K, *shape[1:])) along the first axis, linearly interpolated."""
     rows = max(1, SLAB_BYTES // max(1, 4 * logits.shape[0] * int(np.prod(shape[1:]))))
-    low, high, share = _linear(logits.shape[1], shape[0])
+    axis = Axis.between(logits.shape[1], shape[0])
+    low, share = torch.from_numpy(axis.cell), torch.from_numpy(axis.share)
+    high = (low + 1).clamp(max=axis.size - 1)
     for first in range(0, shape[0], rows):
         part = slice(first, first + rows)
         if logits.shape[1] == shape[0]:
@@ -170,14 +172,6 @@ def _slabs(logits: Tensor, shape: Sequence[int]) -> Iterator[tuple[int, Tensor]]
                 slab, size=tuple(shape[1:]), mode="bilinear", align_corners=False
             )
         yield first, slab
-
-
-def _linear(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Neighbours and the upper one's share for linear interpolation over the same field of view."""
-    position = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
-    position = position.clamp(0, source - 1)
-    low = position.floor().long()
-    return low, (low + 1).clamp(max=source - 1), (position - low).float()
 
 
 def _logit(probability: float) -> float:
