@@ -34,6 +34,8 @@ PACKAGE_VERSION = 1
 
 _FORMAT = "vesal-model"
 _JSON, _WEIGHTS = "model.json", "weights.safetensors"
+#: Members of `model.json` that are not there before something was measured.
+_MEASURED = ("scores", "quality", "postprocess")
 _EXPECTED = "a model is a file NAME.vesal as written by vesal train"
 
 # Far above any honest model; a file beyond them is made to exhaust whoever opens it.
@@ -76,6 +78,8 @@ class Package:
         provenance: versions, data fingerprint, dates and the like, as JSON values.
         weights: the network's state dict, on the CPU.
         scores: what it reached, as JSON values; None if not measured.
+        quality: how its doubt is to be read (`vesal.infer.quality`), as JSON values; None if not measured.
+        postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
     """
 
     plan: Plan
@@ -84,6 +88,8 @@ class Package:
     provenance: dict[str, Any]
     weights: dict[str, Tensor]
     scores: dict[str, Any] | None = None
+    quality: dict[str, Any] | None = None
+    postprocess: dict[str, Any] | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -120,7 +126,7 @@ def save_package(path: str | Path, package: Package) -> None:
 
     Raises:
         VesalError: the weights are not those of the plan's network or not finite, the recipe, provenance or
-            scores are not JSON (NaN is not), or the file cannot be written.
+            what was measured is not JSON (NaN is not), or the file cannot be written.
     """
     weights = {
         name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
@@ -133,7 +139,7 @@ def save_package(path: str | Path, package: Package) -> None:
         "plan": package.plan.model_dump(mode="json"),
         "recipe": package.recipe,
         "provenance": package.provenance,
-        "scores": package.scores,
+        **{name: getattr(package, name) for name in _MEASURED},
     }
     try:
         _check_weights(weights, package.plan, package.network)
@@ -182,7 +188,7 @@ def load_package(path: str | Path) -> Package:
         recipe=description["recipe"],
         provenance=description["provenance"],
         weights=weights,
-        scores=description["scores"],
+        **{name: description[name] for name in _MEASURED},
     )
 
 
@@ -263,8 +269,9 @@ def _parse(data: bytes) -> dict[str, Any]:
     for key, kind in wanted.items():
         if not isinstance(description.get(key), kind):
             raise _RefusedError(f"{_JSON} has no valid '{key}'")
-    if not isinstance(description.setdefault("scores", None), dict | None):
-        raise _RefusedError(f"{_JSON} has no valid 'scores'")
+    for key in _MEASURED:
+        if not isinstance(description.setdefault(key, None), dict | None):
+            raise _RefusedError(f"{_JSON} has no valid '{key}'")
     if description["network"] not in NETWORKS:
         known = ", ".join(sorted(NETWORKS))
         name = _brief(description["network"])
