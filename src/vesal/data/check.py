@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -38,6 +38,9 @@ class Finding(BaseModel):
         cases: ids of all cases concerned.
         message: what is wrong, in which cases.
         mend: what to do about it.
+        details: the numbers that a mend needs, by case id, as JSON values: {'axis': 0} for a flip, {'voxels': [0, 3, 0]}
+            for a shift, {'exchange': ['Anterior', 'Posterior']} for swapped labels, {'order': [1, 0]} for swapped
+            channels, {'of': 'the other case'} for a duplicate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +50,7 @@ class Finding(BaseModel):
     cases: tuple[str, ...]
     message: str
     mend: str
+    details: dict[str, dict[str, Any]] = {}
 
 
 def check_dataset(dataset: Dataset, fingerprint: Fingerprint) -> tuple[Finding, ...]:
