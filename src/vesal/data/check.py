@@ -38,9 +38,9 @@ class Finding(BaseModel):
         cases: ids of all cases concerned.
         message: what is wrong, in which cases.
         mend: what to do about it.
-        details: the numbers that a mend needs, by case id, as JSON values: {'axis': 0} for a flip, {'voxels': [0, 3, 0]}
-            for a shift, {'exchange': ['Anterior', 'Posterior']} for swapped labels, {'order': [1, 0]} for swapped
-            channels, {'of': 'the other case'} for a duplicate.
+        details: the numbers that a mend needs, by case id, as JSON values: {'axis': 0} for a flip,
+            {'voxels': [0, 3, 0]} for a shift, {'exchange': ['Anterior', 'Posterior']} for swapped labels,
+            {'order': [1, 0]} for swapped channels, {'of': 'the other case'} for a duplicate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
