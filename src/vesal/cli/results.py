@@ -38,6 +38,10 @@ def predict(
         float, typer.Option("--overlap", help="Share of a window that the next one covers.")
     ] = 0.5,
     resume: Annotated[bool, typer.Option("--resume", help="Leave results that are already there.")] = False,
+    no_postprocess: Annotated[
+        bool,
+        typer.Option("--no-postprocess", help="Leave out the model's steps that clean up label maps."),
+    ] = False,
     tta: Tta = False,
     device: Device = "auto",
     backend: Backend = "auto",
@@ -48,7 +52,7 @@ def predict(
     from vesal.workflow.inputs import cases_to_predict
     from vesal.workflow.predict import PredictOptions, predict_cases
 
-    loaded = load_model(model, device=device, backend=backend)
+    loaded = load_model(model, device=device, backend=backend, postprocess=not no_postprocess)
     cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels)
     options = PredictOptions(
         mirror=tta,

@@ -19,6 +19,7 @@ from vesal.data.prepare import Placement, Prepared, prepare
 from vesal.errors import UsageError, VesalError
 from vesal.infer import FINISHED
 from vesal.infer.backends import backend_name, backend_networks
+from vesal.infer.postprocess import Postprocess, read_postprocess
 from vesal.infer.restore import (
     LabelWriter,
     class_probabilities,
@@ -56,12 +57,14 @@ class Model:
         plan: of the first network; all must prepare alike.
         networks: callables in eval mode on `device`.
         packages: where they came from; empty for networks that are being trained.
+        postprocess: what is done to label maps on the scan's own grid; None for nothing.
     """
 
     plan: Plan
     networks: tuple[Network, ...]
     device: torch.device
     packages: tuple[Package, ...] = ()
+    postprocess: Postprocess | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -104,7 +107,12 @@ class Model:
             self._vote, image, windows, outputs=self.labels.outputs, device=self.device
         ):
             writer.add(rows)
-        return LabelMap(self.labels.decode(contiguous), placement.source)
+        return self._label_map(contiguous, placement.source)
+
+    def _label_map(self, contiguous: NDArray[np.uint8], grid: Geometry) -> LabelMap:
+        if self.postprocess is not None:
+            self.postprocess.apply(contiguous, self.labels, grid.voxel_volume_mm3)
+        return LabelMap(self.labels.decode(contiguous), grid)
 
     def _vote(self, batch: Tensor) -> Tensor:
         """Logits of a batch of windows: the networks' mean."""
@@ -157,7 +165,7 @@ class Model:
         """Logits (K, *S) on the prepared grid -> labels (and probabilities) on the scan's own grid."""
         placement = prepared.placement
         contiguous = labels_from_logits(logits, placement.crop_shape, self.labels, threshold=threshold)
-        label = LabelMap(self.labels.decode(placement.paste(contiguous)), placement.source)
+        label = self._label_map(placement.paste(contiguous), placement.source)
         found = _pasted_probabilities(logits, placement, self.labels) if probabilities else None
         return Prediction(label, found)
 
@@ -194,7 +202,11 @@ def _pasted_probabilities(logits: Tensor, placement: Placement, labels: LabelSet
 
 
 def load_model(
-    path: str | Path | Sequence[str | Path], *, device: str = "auto", backend: str = "auto"
+    path: str | Path | Sequence[str | Path],
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    postprocess: bool = True,
 ) -> Model:
     """Load a model file, a run folder (all its folds vote), or several of these.
 
@@ -202,13 +214,15 @@ def load_model(
         path: of the model, or of each.
         device: auto, cpu, cuda, cuda:N or mps.
         backend: what computes the networks, one of `vesal.infer.backends.BACKENDS`.
+        postprocess: do the steps to label maps that the files hold; else they stay as the networks say.
 
     Raises:
         UsageError: the path, the device or the backend is not there.
         VesalError: a file is absent, damaged, or no model, or the models do not belong together.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
-    packages = tuple(load_package(file) for entry in paths for file in model_files(Path(entry)))
+    files = [file for entry in paths for file in model_files(Path(entry))]
+    packages = tuple(load_package(file) for file in files)
     if not packages:
         raise UsageError("No model was named; give a .vesal file or a run folder.")
     first = packages[0].plan
@@ -218,8 +232,24 @@ def load_model(
                 "These models differ in labels, channels or preparation and cannot vote together; "
                 "name models of one run."
             )
+    steps = _agreed_steps(packages, files) if postprocess else None
     target = resolve_device(device)
-    return Model(first, backend_networks(packages, target, backend), target, packages)
+    return Model(first, backend_networks(packages, target, backend), target, packages, steps)
+
+
+def _agreed_steps(packages: Sequence[Package], files: Sequence[Path]) -> Postprocess | None:
+    found = [
+        read_postprocess(package.postprocess, package.labels, file)
+        for package, file in zip(packages, files, strict=True)
+    ]
+    steps = [() if one is None else one.steps for one in found]
+    for file, other in zip(files, steps, strict=True):
+        if other != steps[0]:
+            raise VesalError(
+                f"{files[0]} and {file} post-process label maps differently and cannot vote together; name models of "
+                "one finished run, or do without these steps (--no-postprocess)."
+            )
+    return found[0]
 
 
 def model_files(path: Path) -> list[Path]:
