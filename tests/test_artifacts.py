@@ -24,13 +24,24 @@ from vesal.augment.chance import record_from_dict, record_to_dict
 from vesal.augment.config import ArtifactConfig
 from vesal.augment.intensity import Intensity
 from vesal.augment.kspace import Ghosting, Motion, Spikes
+from vesal.augment.severity import BATTERIES
 
 FRAMES = {
     "2D": (Frame(2, (1.0, 1.2), (0, 1)), (24, 30)),
     "3D": (Frame(2, (1.0, 1.2, 1.5), (0, 1, 2)), (16, 15, 12)),
     "thick slices": (Frame(2, (8.0, 1.0, 1.2), (1, 2)), (7, 16, 20)),
+    "CT": (Frame(2, (1.0, 1.2, 1.5), (0, 1, 2), hu=200.0), (16, 15, 12)),
 }
-KINDS = [(kind, where) for where in FRAMES for kind in ARTIFACTS if not (kind == "slice" and where == "2D")]
+KINDS = [
+    (kind, where)
+    for where, (frame, _) in FRAMES.items()
+    for kind in ARTIFACTS
+    if not (kind == "slice" and frame.through is None)
+    and (kind in BATTERIES[frame.modality] or frame.hu is None)
+    and not (kind in ("hu_shift", "streaks") and frame.hu is None)
+]
+#: What befalls the patient, and not one channel's acquisition.
+OF_THE_PATIENT = ("flip", "crop", "streaks")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -86,7 +97,7 @@ def test_a_constant_image_stays_finite(kind: str, where: str, level: float) -> N
     assert drawn(kind, where).apply(image).isfinite().all()
 
 
-@pytest.mark.parametrize(("kind", "where"), KINDS)
+@pytest.mark.parametrize(("kind", "where"), [one for one in KINDS if one[0] not in OF_THE_PATIENT])
 def test_channels_that_take_no_part_stay_as_they_are(kind: str, where: str) -> None:
     frame, shape = FRAMES[where]
     image = picture(shape, n=40)
@@ -98,7 +109,7 @@ def test_channels_that_take_no_part_stay_as_they_are(kind: str, where: str) -> N
     assert (same[:, 0] != same[:, 1]).any()
 
 
-@pytest.mark.parametrize(("kind", "where"), KINDS)
+@pytest.mark.parametrize(("kind", "where"), [one for one in KINDS if one[0] not in ("hu_shift", "streaks")])
 def test_a_z_scored_image_gets_the_same_fault_as_the_image_that_it_came_from(kind: str, where: str) -> None:
     image, record = picture(FRAMES[where][1]), drawn(kind, where)
     other = record.apply(image * 40 + 300)
@@ -292,8 +303,11 @@ def test_a_bias_field_is_positive_smooth_and_as_strong_as_asked(where: str) -> N
         for axis in range(len(shape)):
             assert field.log().diff(dim=axis).abs().max() < 0.25
             # No ripples: a polynomial of order 3 turns at most twice along a line.
+            # (Flat places are left to rounding.)
             steps = field.log().double().diff(dim=axis).movedim(axis, 0).flatten(1)
+            steps = steps[:, (steps.abs() > 1e-5).all(dim=0)]
             turns = (steps.sign().diff(dim=0) != 0).sum(dim=0)
+            assert len(turns) > 0
             assert turns.max() <= 2
 
 
@@ -390,7 +404,7 @@ def test_slice_dropout_changes_the_named_slices_alone(axis: int) -> None:
 
 
 def test_slices_fail_through_the_plane_and_never_in_a_flat_picture() -> None:
-    assert [frame.through for frame, _ in FRAMES.values()] == [None, 2, 0]
+    assert [frame.through for frame, _ in FRAMES.values()] == [None, 2, 0, 2]
     assert Frame(1, (1.0, 1.0, 1.0), (0, 1, 2)).through == 2
     frame, shape = FRAMES["2D"]
     assert draw_artifacts(ArtifactConfig(slice_chance=1), frame, 2, shape, seeded()) == {}
@@ -433,7 +447,7 @@ def test_chances_are_those_of_the_configuration() -> None:
         "ghosting": records["ghosting"].strength > 0,
         "slice": (records["slice"].factor != 1).any(dim=2),
     }
-    assert list(records) == list(ARTIFACTS)
+    assert list(records) == [kind for kind in ARTIFACTS if kind in struck]
     for kind, chosen in struck.items():
         chance = {"ghosting": 0.1, "slice": 0.6}.get(kind, 0.3)
         assert chosen.float().mean().item() == pytest.approx(chance, abs=0.03), kind

@@ -1,6 +1,7 @@
 """Which faults of the acquisition strike, and how hard: chances and ranges become records.
 
-With a chance of 1 and ranges of one value (`motion_degrees=(10, 10)`) it is a fault of a chosen severity.
+With a chance of 1 and ranges of one value (`motion_degrees=(10, 10)`) it is a fault of a chosen severity; so
+vesal.augment.battery makes its own.
 """
 
 from __future__ import annotations
@@ -12,11 +13,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vesal.augment.artifacts import ARTIFACTS, BiasField, LogGamma, ScannerNoise, SliceDropout
-from vesal.augment.chance import directions, happens, uniform, whole
+from vesal.augment.artifacts import (
+    ARTIFACTS,
+    BiasField,
+    LogGamma,
+    Saturation,
+    ScannerNoise,
+    SignalScale,
+    SliceDropout,
+)
+from vesal.augment.chance import directions, happens, log_uniform, uniform, whole
 from vesal.augment.config import ArtifactConfig
+from vesal.augment.coverage import Coarse, Cropped, Flipped, WrapAround
 from vesal.augment.intensity import Blur, Intensity
 from vesal.augment.kspace import Ghosting, Motion, Spikes
+from vesal.augment.severity import between, fitted, learnable
+from vesal.augment.tomography import HuShift, Streaks
 
 #: Order of the polynomial that a bias field is the exponential of: a gradient, a bowl and one turn more.
 BIAS_ORDER = 3
@@ -33,11 +45,23 @@ class Frame:
         channels: of the scan.
         spacing_mm: along the patch's axes.
         plane: axes in which the scan was measured: those within thick slices, or all.
+        hu: in CT, the Hounsfield units of one unit of intensity; None in a scan of another kind.
     """
 
     channels: int
     spacing_mm: tuple[float, ...]
     plane: tuple[int, ...]
+    hu: float | None = None
+
+    @property
+    def modality(self) -> str:
+        """CT, or MR for all else: a key of vesal.augment.severity.BATTERIES."""
+        return "MR" if self.hu is None else "CT"
+
+    @property
+    def step_mm(self) -> float:
+        """The mean spacing within the plane."""
+        return sum(self.spacing_mm[axis] for axis in self.plane) / len(self.plane)
 
     @property
     def through(self) -> int | None:
@@ -49,7 +73,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class _Draw:
-    """What a fault is drawn for: n patches of a shape, and its chance."""
+    """What a fault is drawn for: n patches of a shape, and its chance or the samples that it strikes."""
 
     config: ArtifactConfig
     frame: Frame
@@ -57,12 +81,27 @@ class _Draw:
     shape: tuple[int, ...]
     chance: float
     channel_chance: float
+    samples: Tensor | None = None
+
+    def struck(self, generator: torch.Generator) -> Tensor:
+        """(N,) bool: which samples it strikes."""
+        drawn = happens((self.n, 1), self.chance, generator)[:, 0]
+        return drawn if self.samples is None else self.samples
 
     def chosen(self, generator: torch.Generator) -> Tensor:
         """(N, C) bool: which channels of which samples it strikes."""
         within = 1.0 if self.frame.channels == 1 else self.channel_chance
-        samples = happens((self.n, 1), self.chance, generator)
+        samples = self.struck(generator)[:, None]
         return samples & happens((self.n, self.frame.channels), within, generator)
+
+    def axis(self, generator: torch.Generator) -> Tensor:
+        """(N,) int64: one of the plane's axes a sample."""
+        return torch.tensor(self.frame.plane)[whole((self.n,), (0, len(self.frame.plane) - 1), generator)]
+
+    @property
+    def within(self) -> Tensor:
+        """(D,) bool: the axes of the plane."""
+        return torch.tensor([axis in self.frame.plane for axis in range(len(self.shape))])
 
     def first(self, limits: tuple[int, int], generator: torch.Generator) -> Tensor:
         """(N, high) bool: the first few of each row, as many as are drawn."""
@@ -95,20 +134,50 @@ def draw_artifacts(
         channel_chance: chance that a channel takes part, in scans of several.
     """
     seeds = torch.randint(0, 2**31, (len(ARTIFACTS),), generator=generator).tolist()
+    turn = torch.Generator().manual_seed(int(torch.randint(0, 2**31, (), generator=generator)))
+    if config.share > 0:
+        spans = fitted(between(config.severity), frame.step_mm, _slices(frame, shape))
+        struck = _one_each(min(1.0, config.share * strength), frame, n, turn)
     records: dict[str, Intensity] = {}
     for kind, seed in zip(ARTIFACTS, seeds, strict=True):
+        own = torch.Generator().manual_seed(seed)
+        if config.share > 0:
+            if kind in struck:
+                draw = _Draw(spans, frame, n, shape, 1.0, channel_chance, struck[kind])
+                records[kind] = _DRAWS[kind](draw, own)
+            continue
         chance = min(1.0, config.chance_of(kind) * strength)
-        if chance == 0 or (kind == "slice" and frame.through is None):
+        if chance == 0 or not _possible(kind, frame):
             continue
         draw = _Draw(config, frame, n, shape, chance, channel_chance)
-        records[kind] = _DRAWS[kind](draw, torch.Generator().manual_seed(seed))
+        records[kind] = _DRAWS[kind](draw, own)
     return records
+
+
+def _possible(kind: str, frame: Frame) -> bool:
+    """Slices fail in volumes alone, and Hounsfield units are CT's."""
+    if kind == "slice":
+        return frame.through is not None
+    return frame.hu is not None or kind not in ("hu_shift", "streaks")
+
+
+def _slices(frame: Frame, shape: tuple[int, ...]) -> int:
+    return 1 if frame.through is None else shape[frame.through]
+
+
+def _one_each(share: float, frame: Frame, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Fault -> (N,) bool: `share` of the samples suffer one of those that can be learned; faults of none left out."""
+    kinds = learnable(frame.modality, len(frame.spacing_mm))
+    harmed = happens((n,), share, generator)
+    pick = whole((n,), (0, len(kinds) - 1), generator)
+    struck = {kind: harmed & (pick == number) for number, kind in enumerate(kinds)}
+    return {kind: samples for kind, samples in struck.items() if samples.any()}
 
 
 def _noise(draw: _Draw, generator: torch.Generator) -> Intensity:
     std = uniform((draw.n, draw.frame.channels), draw.config.noise_range, generator) * draw.chosen(generator)
     seed = torch.randint(0, 2**31, (draw.n,), generator=generator)
-    return ScannerNoise(std, seed, draw.config.noise_kind == "rician")
+    return ScannerNoise(std, seed, draw.config.noise_kind == "rician" and draw.frame.hu is None)
 
 
 def _motion(draw: _Draw, generator: torch.Generator) -> Intensity:
@@ -126,19 +195,18 @@ def _motion(draw: _Draw, generator: torch.Generator) -> Intensity:
         angles=angles,
         shift=shift,
         moments=torch.where(there, moments, torch.ones(())).sort(dim=1).values,
-        phase=torch.tensor(axes)[whole((draw.n,), (0, len(axes) - 1), generator)],
+        phase=draw.axis(generator),
         channels=chosen,
     )
 
 
 def _ghosting(draw: _Draw, generator: torch.Generator) -> Intensity:
-    axes = draw.frame.plane
     strength = uniform((draw.n, draw.frame.channels), draw.config.ghosting_range, generator)
     return Ghosting(
         strength=strength * draw.chosen(generator),
         period=whole((draw.n,), draw.config.ghosting_period, generator),
         phase=uniform((draw.n,), (0.0, 2 * math.pi), generator),
-        axis=torch.tensor(axes)[whole((draw.n,), (0, len(axes) - 1), generator)],
+        axis=draw.axis(generator),
     )
 
 
@@ -171,8 +239,7 @@ def _gamma(draw: _Draw, generator: torch.Generator) -> Intensity:
 
 def _blur(draw: _Draw, generator: torch.Generator) -> Intensity:
     sigma = uniform((draw.n, draw.frame.channels), draw.config.blur_range, generator) * draw.chosen(generator)
-    within = torch.tensor([axis in draw.frame.plane for axis in range(len(draw.shape))])
-    return Blur(sigma[..., None] * within)
+    return Blur(sigma[..., None] * draw.within)
 
 
 def _slice(draw: _Draw, generator: torch.Generator) -> Intensity:
@@ -187,6 +254,71 @@ def _slice(draw: _Draw, generator: torch.Generator) -> Intensity:
     return SliceDropout(axis, slices, torch.where(chosen[..., None], factor[:, None], torch.ones(())))
 
 
+def _factor(draw: _Draw, limits: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """(N, C), 1 where the fault does not strike."""
+    drawn = log_uniform((draw.n, draw.frame.channels), limits, generator)
+    return torch.where(draw.chosen(generator), drawn, torch.ones(()))
+
+
+def _low_resolution(draw: _Draw, generator: torch.Generator) -> Intensity:
+    growth = _factor(draw, draw.config.low_resolution_range, generator)
+    return Coarse(growth, draw.within.expand(draw.n, -1))
+
+
+def _anisotropy(draw: _Draw, generator: torch.Generator) -> Intensity:
+    growth = _factor(draw, draw.config.anisotropy_range, generator)
+    return Coarse(growth, draw.axis(generator)[:, None] == torch.arange(len(draw.shape)))
+
+
+def _wrap(draw: _Draw, generator: torch.Generator) -> Intensity:
+    share = uniform((draw.n, draw.frame.channels), draw.config.wrap_range, generator)
+    return WrapAround(share * draw.chosen(generator), draw.axis(generator))
+
+
+def _contrast(draw: _Draw, generator: torch.Generator) -> Intensity:
+    return Saturation(_factor(draw, draw.config.contrast_range, generator))
+
+
+def _scale(draw: _Draw, generator: torch.Generator) -> Intensity:
+    return SignalScale(_factor(draw, draw.config.scale_range, generator))
+
+
+def _crop(draw: _Draw, generator: torch.Generator) -> Intensity:
+    each = (draw.n, len(draw.shape))
+    share = uniform(each, draw.config.crop_range, generator) * draw.struck(generator)[:, None] * draw.within
+    at_beginning = happens(each, 0.5, generator)
+    return Cropped(share * at_beginning, share * ~at_beginning)
+
+
+def _flip(draw: _Draw, generator: torch.Generator) -> Intensity:
+    along = torch.tensor([axis in draw.config.flip_axes for axis in range(len(draw.shape))])
+    return Flipped(draw.struck(generator)[:, None] & along)
+
+
+def _hu_shift(draw: _Draw, generator: torch.Generator) -> Intensity:
+    offset = uniform((draw.n, draw.frame.channels), draw.config.hu_shift_range, generator)
+    return HuShift(offset * draw.chosen(generator), draw.frame.hu or 1.0)
+
+
+def _streaks(draw: _Draw, generator: torch.Generator) -> Intensity:
+    struck = draw.struck(generator)
+    there = draw.first(draw.config.streaks_count, generator)
+    sign = torch.where(happens(tuple(there.shape), 0.5, generator), 1.0, -1.0)
+    height = uniform(tuple(there.shape), draw.config.streaks_range, generator) * sign
+    flat = len(draw.shape) == 2 or len(draw.frame.plane) == 2
+    through = draw.frame.through
+    first, second = draw.frame.plane if flat else (axis for axis in range(len(draw.shape)) if axis != through)
+    return Streaks(
+        axes=(first, second),
+        centre=uniform((draw.n, len(draw.shape)), (0.3, 0.7), generator),
+        reach=uniform((draw.n,), (0.03, 0.15), generator),
+        angles=uniform(tuple(there.shape), (0.0, math.pi), generator),
+        height=height * there * struck[:, None],
+        radius=uniform((draw.n,), (0.005, 0.02), generator),
+        unit=draw.frame.hu or 1.0,
+    )
+
+
 _DRAWS: dict[str, Callable[[_Draw, torch.Generator], Intensity]] = {
     "bias": _bias,
     "blur": _blur,
@@ -196,4 +328,13 @@ _DRAWS: dict[str, Callable[[_Draw, torch.Generator], Intensity]] = {
     "noise": _noise,
     "slice": _slice,
     "gamma": _gamma,
+    "low_resolution": _low_resolution,
+    "anisotropy": _anisotropy,
+    "wrap": _wrap,
+    "contrast": _contrast,
+    "scale": _scale,
+    "crop": _crop,
+    "flip": _flip,
+    "hu_shift": _hu_shift,
+    "streaks": _streaks,
 }

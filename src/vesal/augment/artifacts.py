@@ -1,12 +1,13 @@
-"""Faults of MRI acquisitions, as training and the robustness test inflict them: one record a fault.
+"""Faults of acquisitions, as training and the robustness test inflict them: one record a fault.
 
 Shapes: N samples, C channels, S voxels along each of D axes (2 or 3). Image (N, C, *S) float32. A record is plain
 arithmetic: the same record and image give the same result, and nothing drawn means the same image to the bit.
 
 A scanner knows no negative signal, a normalised picture does: every fault acts on the signal x - min(x) of the
 channel and gives the minimum back, so that it means the same after z-scoring as before. Each channel is an
-acquisition of its own. What happens in k-space is in vesal.augment.kspace, how faults are drawn in
-vesal.augment.artifact_policy.
+acquisition of its own. What happens in k-space is in vesal.augment.kspace, what a scan covers in
+vesal.augment.coverage, what only computed tomography knows in vesal.augment.tomography; how faults are drawn is in
+vesal.augment.artifact_policy, how hard a severity strikes in vesal.augment.severity.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vesal.augment.coverage import Coarse, Cropped, Flipped, WrapAround
 from vesal.augment.intensity import Blur, Intensity
 from vesal.augment.kspace import Ghosting, Motion, Spikes
 from vesal.augment.separable import along_axis
+from vesal.augment.tomography import HuShift, Streaks
 from vesal.augment.transfer import sent
 
 #: Voxels from which percentiles are taken at most: a sort of all voxels of a volume takes longer than the fault.
@@ -34,6 +37,12 @@ def spread(channel: Tensor) -> Tensor:
     >>> spread(torch.arange(101.0))
     tensor(98.)
     """
+    low, high = usual_range(channel)
+    return high - low
+
+
+def usual_range(channel: Tensor) -> tuple[Tensor, Tensor]:
+    """The two percentiles of `spread`, or minimum and maximum where nearly all voxels are alike."""
     values = channel.flatten()
     # An odd step, so that it visits all columns of an array whose sides are powers of two.
     values = values[:: -(-values.numel() // _COUNTED) | 1]
@@ -41,7 +50,7 @@ def spread(channel: Tensor) -> Tensor:
     low, high = torch.quantile(values.float(), shares)
     least, most = channel.aminmax()
     # A choice on the device: to look at the numbers would be to wait for them.
-    return torch.where(high > low, high - low, most - least)
+    return torch.where(high > low, low, least), torch.where(high > low, high, most)
 
 
 def _each(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
@@ -135,6 +144,39 @@ class LogGamma:
 
 
 @dataclass(frozen=True, eq=False)
+class SignalScale:
+    """A signal that is stronger or weaker all over; factor (N, C), 1 for none."""
+
+    factor: Tensor
+
+    def apply(self, image: Tensor) -> Tensor:
+        """Signal times factor."""
+        return _each(image, self.factor != 1, lambda signal, n, c: signal * float(self.factor[n, c]))
+
+
+@dataclass(frozen=True, eq=False)
+class Saturation:
+    """A contrast that is too hard: stretched about the middle of the range (`usual_range`), cut off at its ends.
+
+    Attributes:
+        factor: (N, C) of the stretching, above 1; 1 for none.
+    """
+
+    factor: Tensor
+
+    def apply(self, image: Tensor) -> Tensor:
+        """(x - middle) * factor + middle, clipped to the range."""
+
+        def stretched(signal: Tensor, sample: int, channel: int) -> Tensor:
+            low, high = usual_range(signal)
+            middle = (low + high) / 2
+            wide = (signal - middle) * float(self.factor[sample, channel]) + middle
+            return torch.minimum(torch.maximum(wide, low), high)
+
+        return _each(image, self.factor != 1, stretched)
+
+
+@dataclass(frozen=True, eq=False)
 class SliceDropout:
     """Slices whose signal is weaker or stronger than their neighbours', as when a pulse fails or crosses another.
 
@@ -166,14 +208,23 @@ class SliceDropout:
         return image
 
 
-#: Faults by name, in the order in which a scan suffers them: coil and body, then lines, receiver, pictures.
+#: Faults by name, in the order in which a scan suffers them: patient and coil, then lines, receiver, pictures.
 ARTIFACTS: dict[str, type[Intensity]] = {
+    "flip": Flipped,
     "bias": BiasField,
     "blur": Blur,
+    "low_resolution": Coarse,
+    "anisotropy": Coarse,
     "motion": Motion,
     "ghosting": Ghosting,
+    "wrap": WrapAround,
     "spike": Spikes,
     "noise": ScannerNoise,
     "slice": SliceDropout,
+    "streaks": Streaks,
+    "hu_shift": HuShift,
+    "scale": SignalScale,
+    "contrast": Saturation,
     "gamma": LogGamma,
+    "crop": Cropped,
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
@@ -52,20 +52,31 @@ Stretch = Annotated[Limits, AfterValidator(_unfolded)]
 Few = Annotated[int, Field(le=64)]
 Counts = Annotated[tuple[Few, Few], AfterValidator(_counted)]
 Period = Annotated[int, Field(ge=2)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 Periods = Annotated[tuple[Period, Period], AfterValidator(_counted)]
 
 
 class ArtifactConfig(BaseModel):
-    """Faults of MRI acquisitions; see vesal.augment.artifacts. All are off unless a chance is given.
+    """Faults of acquisitions; see vesal.augment.artifacts. All are off unless a chance is given.
+
+    `share` is the one switch: so many samples suffer one fault of the robustness battery, each fault as likely as
+    the others. A bare number in place of these settings is the share.
 
     Chances are per sample (patch); in scans of several channels, each of which is an acquisition of its own,
     AugmentConfig.channel_chance says which channels a sample's artefact falls on.
 
     >>> ArtifactConfig(chance=0.3).chance_of("motion")
     0.3
+    >>> AugmentConfig(artifacts=0.5).artifacts.share
+    0.5
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    share: Chance = 0.0
+    """Share of the samples that suffer one fault, drawn from those of the robustness battery that can be learned."""
+    severity: tuple[Severity, Severity] = (1, 4)
+    """The severities of the battery, 1 to 5, between which `share` draws."""
 
     chance: Chance | None = None
     """When set, the chance of each of noise, motion, bias, spike, gamma and blur, in place of their own."""
@@ -114,6 +125,44 @@ class ArtifactConfig(BaseModel):
     """Range of the number of such slices."""
     slice_range: Limits = (0.8, 1.2)
     """Range of the factor on such a slice's signal; 0 blanks it."""
+    low_resolution_chance: Chance = 0.0
+    """Chance of larger voxels, alike along all axes (within the slice where slices are thick)."""
+    low_resolution_range: Factors = (1.5, 3.0)
+    """Range of the factor by which they grow."""
+    anisotropy_chance: Chance = 0.0
+    """Chance of voxels that are larger along one axis (within the slice where slices are thick)."""
+    anisotropy_range: Factors = (1.5, 4.0)
+    """Range of the factor by which they grow."""
+    wrap_chance: Chance = 0.0
+    """Chance of wrap-around: a body beyond the field of view is folded to its other side."""
+    wrap_range: Shares = (0.1, 0.3)
+    """Range of the share of the side that is overlaid at each end."""
+    contrast_chance: Chance = 0.0
+    """Chance of a contrast that is too hard and saturates."""
+    contrast_range: Factors = (1.25, 2.0)
+    """Range of the factor by which intensities are stretched before they are cut off."""
+    scale_chance: Chance = 0.0
+    """Chance of a signal that is weaker or stronger all over."""
+    scale_range: Factors = (0.5, 2.0)
+    """Range of that factor, uniform in its logarithm."""
+    crop_chance: Chance = 0.0
+    """Chance of a field of view that ends too early, on one side of each axis (within the slice where thick)."""
+    crop_range: Shares = (0.05, 0.2)
+    """Range of the share of each side that is cut off."""
+    flip_chance: Chance = 0.0
+    """Chance that a scan lies the other way round."""
+    flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = (0,)
+    """Along which axes."""
+    hu_shift_chance: Chance = 0.0
+    """Chance of a scale of Hounsfield units that is off; in CT only."""
+    hu_shift_range: Span = (-50.0, 50.0)
+    """Range of the number of HU that is added."""
+    streaks_chance: Chance = 0.0
+    """Chance of metal-like streaks; in CT only."""
+    streaks_count: Counts = (4, 12)
+    """Range of the number of rays."""
+    streaks_range: Limits = (100.0, 400.0)
+    """Range of a ray's height next to the metal, in HU."""
 
     def chance_of(self, kind: str) -> float:
         """The chance of one kind of artefact, by its name in vesal.augment.artifacts.ARTIFACTS."""
@@ -121,6 +170,11 @@ class ArtifactConfig(BaseModel):
             return self.chance
         chance: float = getattr(self, f"{kind}_chance")
         return chance
+
+
+def _as_share(value: Any) -> Any:
+    """A bare number for the settings of artefacts is their share."""
+    return {"share": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 #: What ArtifactConfig.chance sets.
@@ -220,8 +274,8 @@ class AugmentConfig(BaseModel):
     """Range of a box's side along each axis, as a share of the patch's."""
     dropout_fill: Literal["mean", "zero"] = "mean"
     """What a box is filled with: the channel's mean in the patch, or 0."""
-    artifacts: ArtifactConfig = ArtifactConfig()
-    """Faults of MRI acquisitions, such as motion and spikes; all off unless their chances are set."""
+    artifacts: Annotated[ArtifactConfig, BeforeValidator(_as_share)] = ArtifactConfig()
+    """Faults of acquisitions, such as motion and spikes; a number is the share of the samples that suffer one."""
 
     @classmethod
     def none(cls) -> AugmentConfig:

@@ -62,6 +62,8 @@ class Parameters:
         artifacts: faults of the acquisition by name, in the order in which they act, before `intensity`; the names
             are those of `ARTIFACTS`.
         channels: of the scan; those after them, such as a mask, move with it but keep their values. None for all.
+        restandardise: after an artefact a channel gets its old mean and standard deviation, as where each scan is
+            z-scored after it was harmed; not for faults of a slice's signal, which no z-score undoes.
     """
 
     warp: Warp | None = None
@@ -71,6 +73,7 @@ class Parameters:
     turn: QuarterTurn | None = None
     artifacts: Mapping[str, Intensity] = field(default_factory=dict)
     channels: int | None = None
+    restandardise: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for JSON."""
@@ -82,6 +85,7 @@ class Parameters:
             "turn": record_to_dict(self.turn) if self.turn else None,
             "artifacts": {name: record_to_dict(record) for name, record in self.artifacts.items()},
             "channels": self.channels,
+            "restandardise": self.restandardise,
         }
 
     @classmethod
@@ -95,6 +99,7 @@ class Parameters:
             turn=record_from_dict(QuarterTurn, data["turn"]) if data["turn"] else None,
             artifacts={name: record_from_dict(ARTIFACTS[name], of) for name, of in data["artifacts"].items()},
             channels=data["channels"],
+            restandardise=data["restandardise"],
         )
 
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,8 +136,11 @@ class Parameters:
             least = scan[:, channel].flatten(1).amin(dim=1).reshape(-1, *[1] * (scan.ndim - 2))
             dark[:, channel] = torch.where(scan[:, channel] == 0, least, scan[:, channel])
         image = dark
-        for record in self.artifacts.values():
-            image = record.apply(image)
+        for name, record in self.artifacts.items():
+            harmed = record.apply(image)
+            if self.restandardise and name not in _LOST_SIGNAL and harmed is not image:
+                harmed = _restandardised(harmed, image)
+            image = harmed
         return scan if image is dark else self._outside_restored(image, scan)
 
     def _outside_restored(self, image: Tensor, before: Tensor) -> Tensor:
@@ -140,6 +148,26 @@ class Parameters:
             for channel in self.outside_zero:
                 image[:, channel].masked_fill_(before[:, channel] == 0, 0.0)
         return image
+
+
+#: Faults that leave a slice with another signal than the rest of its scan.
+_LOST_SIGNAL = ("slice", "scale")
+
+
+def _restandardised(harmed: Tensor, before: Tensor) -> Tensor:
+    """`harmed` (N, C, *S) with the mean and standard deviation of `before` in each channel that has changed."""
+    for sample in range(len(harmed)):
+        for channel in range(harmed.shape[1]):
+            now, then = harmed[sample, channel], before[sample, channel]
+            if torch.equal(now, then):
+                continue
+            mean, wanted = now.mean(), then.mean()
+            # Norms, because torch's std takes three times as long on a CPU; the counts cancel.
+            ratio = torch.linalg.vector_norm(then - wanted) / torch.linalg.vector_norm(now - mean).clamp_min(
+                1e-7
+            )
+            harmed[sample, channel] = (now - mean) * ratio + wanted
+    return harmed
 
 
 @dataclass(frozen=True)
@@ -155,6 +183,8 @@ class Policy:
         lateral: the network axis from the patient's left to right, or None.
         swaps: contiguous labels that a flip of that axis exchanges.
         outside_zero: channels whose zeros mean outside the body.
+        hu: in CT, the Hounsfield units of one unit of the network's input.
+        zscored: scans are normalised by their own mean and standard deviation.
     """
 
     config: AugmentConfig
@@ -165,6 +195,8 @@ class Policy:
     lateral: int | None
     swaps: tuple[tuple[int, int], ...]
     outside_zero: tuple[int, ...]
+    hu: float | None = None
+    zscored: bool = False
 
     def draw(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Parameters:
         """Parameters of a batch of `n` patches of `shape` (*spatial), from a generator of the CPU alone.
@@ -201,7 +233,7 @@ class Policy:
             turn=self._draw_turn(n, shape, later["rotate90"]),
             artifacts=draw_artifacts(
                 self.config.artifacts,
-                Frame(self.channels, self.spacing_mm, self.warped),
+                Frame(self.channels, self.spacing_mm, self.warped, self.hu),
                 n,
                 shape,
                 later["artifacts"],
@@ -209,6 +241,7 @@ class Policy:
                 channel_chance=self.config.channel_chance,
             ),
             channels=self.channels,
+            restandardise=self.zscored and self.config.artifacts.share > 0,
         )
 
     def apply(self, image: Tensor, label: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
@@ -377,7 +410,15 @@ def default_policy(plan: Plan, config: AugmentConfig | None = None) -> Policy:
         lateral=lateral_axis(plan),
         swaps=plan.labels.swaps,
         outside_zero=tuple(i for i, of in enumerate(plan.normalisation) if of.scheme == "zscore_nonzero"),
+        hu=_hounsfield(plan),
+        zscored=all(of.scheme.startswith("zscore") for of in plan.normalisation),
     )
+
+
+def _hounsfield(plan: Plan) -> float | None:
+    """The HU of one unit of the network's input, or None where intensities are not HU."""
+    scale = plan.normalisation[0]
+    return scale.std if scale.scheme == "ct" else None
 
 
 def mirrored_axes(plan: Plan, config: AugmentConfig) -> tuple[int, ...]:

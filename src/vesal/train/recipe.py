@@ -167,8 +167,8 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
 
     Args:
         name: of a shipped recipe, or a path that ends in .yaml.
-        overrides: field -> value; nested fields by dots, such as "augment.noise_chance". Setting one of
-            budget_s, steps and epochs replaces whichever the recipe had.
+        overrides: field -> value; nested fields by dots, such as "augment.noise_chance" ("augmentation" will do).
+            Setting one of budget_s, steps and epochs replaces whichever the recipe had.
 
     Raises:
         UsageError: no such recipe, field, or value.
@@ -185,7 +185,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
     if any(field in overrides for field in _LENGTHS):
         values = {field: value for field, value in values.items() if field not in _LENGTHS}
     for field, value in overrides.items():
-        _set(values, field.split("."), value)
+        _set(values, re.sub(r"^augmentation(?=\.|$)", "augment", field).split("."), value)
     if all(values.get(field) is None for field in _LENGTHS):
         values["budget_s"] = DEFAULT_BUDGET_S
     return _validated(values, f"recipe '{name}'")
