@@ -9,6 +9,7 @@ import typer
 
 from vesal.cli.options import Data, Device, Json, Layout, Out, Recipe, Settings
 from vesal.cli.output import finish, report_failures, stages, teller
+from vesal.errors import UsageError
 
 
 def fetch(
@@ -59,12 +60,27 @@ def inspect(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for inspect.html and .json.")
     ] = None,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix",
+            help="Write a mended copy of the data to OUT/mended, with every change in changes.json and changes.md; "
+            "the originals stay as they are.",
+        ),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where --fix was stopped.")] = False,
     layout: Layout = "auto",
     json_output: Json = False,
 ) -> None:
-    """Tell what is in a data set and what is wrong with it."""
+    """Tell what is in a data set and what is wrong with it; with --fix, mend a copy of it."""
     from vesal.report.inspect import inspection_summary
     from vesal.report.tables import inspection_text
+
+    if fix:
+        _mend(data, out, layout, resume, json_output)
+        return
+    if resume:
+        raise UsageError("--resume goes on with a mending; add --fix.")
     from vesal.workflow.inspect import inspect_run
 
     with stages(json_output) as stage:
@@ -73,6 +89,20 @@ def inspect(
     text = inspection_text(summary) + (f"\nReport: {found.page}" if found.page else "")
     finish(json_output, summary, text)
     if any(finding.severity == "error" for finding in found.findings):
+        raise typer.Exit(1)
+
+
+def _mend(data: Path, out: Path | None, layout: str, resume: bool, json_output: bool) -> None:
+    """Ends with 1 where the mended copy still has errors."""
+    from vesal.report.changes import changes_text
+    from vesal.workflow.mend import mend_run
+
+    if out is None:
+        raise UsageError("--fix writes a mended copy: say with -o in which folder.")
+    with stages(json_output) as stage:
+        mended = mend_run(data, out, layout=layout, resume=resume, stage=stage)
+    finish(json_output, mended.to_dict(), f"{changes_text(mended.to_dict())}\nReport: {mended.page}")
+    if any(finding.severity == "error" for finding in mended.remaining):
         raise typer.Exit(1)
 
 

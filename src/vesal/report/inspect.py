@@ -18,6 +18,7 @@ from vesal.files import write_json, write_text
 from vesal.parallel import Progress, map_in_order
 from vesal.report import charts
 from vesal.report.case_pictures import case_pictures
+from vesal.report.changes import change_rows, said
 from vesal.report.colours import class_colours
 from vesal.report.html import Cell, Picture, chart, listed, number, plural, render_page, rounded, times
 
@@ -70,6 +71,7 @@ def write_inspect_report(
     out: Path,
     pictures: int = 6,
     progress: Progress | None = None,
+    mended: dict[str, Any] | None = None,
 ) -> Path:
     """Write inspect.html, which holds all its pictures, and inspect.json into `out`.
 
@@ -78,6 +80,7 @@ def write_inspect_report(
         out: folder; made when it is not there.
         pictures: how many cases are shown, spread evenly over the cases by labelled volume.
         progress: called with (done, total) as the pictures are made.
+        mended: what became of the faults in the mended copy (`vesal.report.changes.changes_summary`), if there is one.
 
     Returns:
         The page's path.
@@ -89,7 +92,15 @@ def write_inspect_report(
     summary = inspection_summary(dataset, record, findings)
     write_json(out / "inspect.json", summary)
     path = out / "inspect.html"
-    write_text(path, render_page("inspect.html.j2", _context(dataset, record, summary, pictures, progress)))
+    context = _context(dataset, record, summary, pictures, progress)
+    if mended is not None:
+        context["contents"].insert(1, ("mended", "Mended"))
+        context["mended"] = {
+            "said": said(mended),
+            "rows": _change_table(mended),
+            "remaining": mended["remaining"],
+        }
+    write_text(path, render_page("inspect.html.j2", context))
     return path
 
 
@@ -232,6 +243,7 @@ def _context(
             ("cases", "Every case"),
         ],
         "findings": summary["findings"],
+        "mended": None,
         "failures": summary["failures"],
         "remarks": dataset.remarks,
         "overview": _overview(dataset, summary),
@@ -245,6 +257,14 @@ def _context(
         "case_table": _case_table(dataset, summary),
         "version": __version__,
     }
+
+
+def _change_table(mended: dict[str, Any]) -> dict[str, Any]:
+    rows = []
+    for change in change_rows(mended):
+        texts = (change["outcome"], change["case"], change["kind"], change["wrong"], change["done"])
+        rows.append([Cell(text, text) for text in texts])
+    return {"columns": ["outcome", "case", "kind", "what was wrong", "what was done"], "rows": rows}
 
 
 def _verdict(summary: dict[str, Any]) -> str:

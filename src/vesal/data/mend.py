@@ -1,0 +1,335 @@
+"""From findings to mends: what is done about each fault of each case, and which cases are left out.
+
+Every mend measures its fault in the files before it touches anything, whatever the finding says. A case whose error
+cannot be mended is left out of the mended set; one with a mere warning stays in it, and both are named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from vesal.data.check import Finding
+from vesal.data.dataset import Case, Dataset
+from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable, changed_files, open_case
+from vesal.data.mend_cohort import Cohort
+from vesal.data.mend_images import (
+    channel_count,
+    four_dimensional,
+    image_flipped,
+    inverted,
+    not_finite,
+    swapped_channels,
+)
+from vesal.data.mend_labels import label_flipped, label_grid, label_shape, label_shifted
+from vesal.data.mend_places import orientation, sheared, spacing, two_forms, units
+from vesal.data.mend_values import label_values, stray_island, swapped_labels, undeclared_value
+from vesal.data.scan import by_stem
+from vesal.errors import VesalError
+from vesal.volume.reading import read_volume
+from vesal.volume.volume import Volume
+
+Mend = Callable[[Opened, Order, Cohort], Done]
+Outcome = Literal["mended", "left out", "kept"]
+
+#: By the kind of the finding, in the order in which they are done: first where things are, then what they hold, then
+#: what can only be measured on sound voxels, and last what only turns or resamples all.
+MENDS: dict[str, Mend] = {
+    "sform-qform": two_forms,
+    "units": units,
+    "spacing": spacing,
+    "label-values": label_values,
+    "undeclared-value": undeclared_value,
+    "4d-file": four_dimensional,
+    "channel-count": channel_count,
+    "not-finite": not_finite,
+    "label-grid": label_grid,
+    "label-shape": label_shape,
+    "swapped-channels": swapped_channels,
+    "inverted": inverted,
+    "swapped-labels": swapped_labels,
+    "image-flipped": image_flipped,
+    "label-flipped": label_flipped,
+    "label-shifted": label_shifted,
+    "stray-island": stray_island,
+    "sheared": sheared,
+    "orientation": orientation,
+}
+
+#: Kinds whose cases are never in the mended set, and why.
+LEFT_OUT: dict[str, str] = {
+    "unreadable": "its files cannot be read",
+    "missing-file": "a file is missing",
+    "missing-partner": "its image, its label or a channel is missing",
+    "constant-image": "the image has one intensity everywhere",
+    "mismatched-label": "the label does not belong to the image",
+    "empty-label": "the label is empty where most are not",
+    "dimension": "the image has another number of axes than the others",
+}
+
+#: Whatever the finding's severity: half mended they would teach a network what is wrong.
+_ALL_OR_NOTHING = ("label-shifted", "label-grid", "label-shape", "undeclared-value", "label-values")
+
+#: Kinds of which one copy stays.
+_COPIES = ("duplicate", "near-duplicate")
+
+
+class Change(BaseModel):
+    """What became of one fault.
+
+    Attributes:
+        case: its id; '' where the data set as a whole is meant.
+        kind: of the finding.
+        outcome: 'mended'; 'left out' of the mended set; 'kept' as it is.
+        wrong: what was wrong.
+        done: what was done, or why nothing was.
+        files: that were written anew, below the data set's folder.
+        numbers: that the sentences rest on.
+        look: somebody should look at the result.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case: str
+    kind: str
+    outcome: Outcome
+    wrong: str
+    done: str
+    files: tuple[str, ...] = ()
+    numbers: dict[str, Any] = {}
+    look: bool = False
+
+
+@dataclass(frozen=True)
+class MendPlan:
+    """What is to be done.
+
+    Attributes:
+        orders: of each case that goes into the mended set, in the order of MENDS.
+        left_out: cases that cannot go into it, by id.
+        kept: faults that nothing is done about.
+        faulty: all cases that something is wrong with.
+    """
+
+    orders: Mapping[str, tuple[Order, ...]]
+    left_out: Mapping[str, Change]
+    kept: tuple[Change, ...]
+    faulty: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Mended:
+    """One case after its mends.
+
+    Attributes:
+        changes: one for each fault.
+        files: to be written in place of the case's own; None where the case is left out.
+    """
+
+    changes: tuple[Change, ...]
+    files: Mapping[Path, Volume] | None
+
+
+def plan_mends(dataset: Dataset, findings: Sequence[Finding], more: Iterable[Order] = ()) -> MendPlan:
+    """What is to be done about each finding, case by case. Nothing is read.
+
+    Args:
+        dataset: to be mended.
+        findings: of it.
+        more: faults that are none for Vesal, but for the readers of the layout (`split_orders`).
+    """
+    known = {case.id for case in dataset.cases + dataset.unlabelled}
+    left_out: dict[str, Change] = {}
+    orders: dict[str, list[Order]] = {}
+    kept: list[Change] = []
+    for finding in findings:
+        if finding.severity == "note" and finding.kind not in MENDS:
+            continue
+        if finding.kind in MENDS or finding.kind in ("unreadable", "mismatched-label"):
+            for name in finding.cases:
+                orders.setdefault(name, []).append(_order(finding, name))
+        elif finding.kind in LEFT_OUT:
+            for name in finding.cases:
+                left_out.setdefault(name, _left(name, finding.kind, finding.message, LEFT_OUT[finding.kind]))
+        elif finding.kind not in _COPIES:
+            kept += [_unmended(finding, name) for name in finding.cases or ("",)]
+    for order in more:
+        left_out.pop(order.case, None)
+        orders.setdefault(order.case, []).append(order)
+    # A file that cannot be read may be a mask of fractions; only trying tells.
+    trials = {
+        name: _trials(found) for name, found in orders.items() if name not in left_out and name in known
+    }
+    faulty = frozenset([*orders, *left_out])
+    left_out |= _copies(dataset, findings, faulty, set(left_out))
+    return MendPlan(
+        orders={name: found for name, found in trials.items() if name not in left_out},
+        left_out=left_out,
+        kept=tuple(kept),
+        faulty=faulty,
+    )
+
+
+def with_split(dataset: Dataset) -> Dataset:
+    """nnU-Net's layout with the cases of which one 4D file holds all channels: its reader misses the other files."""
+    if dataset.layout != "nnunet":
+        return dataset
+    rescued = []
+    labels = by_stem(dataset.root / "labelsTr")
+    for orphan in dataset.orphans:
+        if not orphan.missing.startswith("channel") or orphan.id not in labels:
+            continue
+        with contextlib.suppress(VesalError, OSError):
+            if read_volume(orphan.path).channels == len(dataset.channels):
+                rescued.append(
+                    Case(id=orphan.id, images=(orphan.path,), label=labels[orphan.id], patient=orphan.id)
+                )
+    names = {case.id for case in rescued}
+    orphans = tuple(orphan for orphan in dataset.orphans if orphan.id not in names)
+    return dataset.model_copy(update={"cases": (*dataset.cases, *rescued), "orphans": orphans})
+
+
+def split_orders(dataset: Dataset) -> list[Order]:
+    """The cases in nnU-Net's layout whose one file should be several."""
+    if dataset.layout != "nnunet" or len(dataset.channels) < 2:
+        return []
+    return [
+        Order(case.id, "4d-file", "error", "One 4D file holds all channels")
+        for case in dataset.cases + dataset.unlabelled
+        if len(case.images) == 1
+    ]
+
+
+def _trials(orders: Iterable[Order]) -> tuple[Order, ...]:
+    rank = {kind: place for place, kind in enumerate(MENDS)}
+    unique = {(order.kind, repr(sorted(order.details.items()))): order for order in orders}
+    return tuple(sorted(unique.values(), key=lambda order: rank.get(order.kind, -1)))
+
+
+def _order(finding: Finding, name: str) -> Order:
+    return Order(name, finding.kind, finding.severity, finding.message, finding.details.get(name, {}))
+
+
+def _left(name: str, kind: str, wrong: str, why: str) -> Change:
+    return Change(case=name, kind=kind, outcome="left out", wrong=_bare(wrong), done=f"left out: {why}")
+
+
+def _unmended(finding: Finding, name: str) -> Change:
+    done = "nothing: no program can mend it"
+    if finding.severity == "error" and name:
+        return _left(name, finding.kind, finding.message, "no program can mend it")
+    return Change(case=name, kind=finding.kind, outcome="kept", wrong=_bare(finding.message), done=done)
+
+
+def _copies(
+    dataset: Dataset, findings: Sequence[Finding], faulty: Iterable[str], gone: set[str]
+) -> dict[str, Change]:
+    """Of each scan that is there several times one stays: an annotated one, and one that nothing else is wrong with.
+
+    Copies within one patient stay: every split keeps them on one side.
+    """
+    groups: list[tuple[set[str], Finding]] = []
+    for finding in findings:
+        if finding.kind not in _COPIES or finding.severity == "note":
+            continue
+        members, own = set(finding.cases), finding
+        for group in [group for group in groups if group[0] & members]:
+            members, own = members | group[0], group[1]
+            groups.remove(group)
+        groups.append((members, own))
+    annotated = {case.id for case in dataset.cases}
+    bad = set(faulty)
+    found = {}
+    for members, finding in groups:
+        present = sorted(members - gone)
+        if not present:
+            continue
+        stays = min(present, key=lambda name: (name not in annotated, name in bad, name))
+        for name in present:
+            if name != stays:
+                found[name] = _left(
+                    name, finding.kind, finding.message, f"it is the same scan as {stays}, which stays"
+                )
+    return found
+
+
+def mend_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -> Mended:
+    """Read a case, mend what can be mended, and tell what became of each fault. Nothing is written.
+
+    Args:
+        case: whose files are read.
+        orders: its faults, in the order of MENDS.
+        cohort: the sound cases.
+        root: of the data set, below which files are named.
+    """
+    try:
+        before = open_case(case)
+    except (VesalError, OSError, MemoryError) as error:
+        kind = next((order.kind for order in orders if order.kind in LEFT_OUT), "unreadable")
+        wrong = str(error) or type(error).__name__
+        return Mended((_left(case.id, kind, wrong, LEFT_OUT["unreadable"]),), None)
+    after, changes = before, list[Change]()
+    for order in _with_fractions(before, orders):
+        try:
+            done = _mend(after, order, cohort)
+        except Settled as reason:
+            so_far = "nothing more" if any(change.outcome == "mended" for change in changes) else "nothing"
+            changes.append(_told(order, "kept", f"{so_far}: {reason}"))
+        except Unmendable as reason:
+            if order.severity == "error" or order.kind in _ALL_OR_NOTHING:
+                return Mended((*changes, _told(order, "left out", f"left out: {reason}")), None)
+            changes.append(_told(order, "kept", f"nothing: {reason}"))
+        else:
+            files = tuple(_named(path, root) for path in changed_files(after, done.opened))
+            changes.append(_as_change(order, done, files))
+            after = done.opened
+    return Mended(tuple(changes), changed_files(before, after))
+
+
+def _with_fractions(opened: Opened, orders: Sequence[Order]) -> tuple[Order, ...]:
+    """A label of other than whole numbers is what made its case unreadable."""
+    if opened.fractions is None:
+        return tuple(orders)
+    others = [order for order in orders if order.kind not in ("unreadable", "label-values")]
+    told = next(
+        (order.message for order in orders if order not in others), "the label's values are not whole"
+    )
+    return _trials([*others, Order(opened.case.id, "label-values", "error", told)])
+
+
+def _mend(opened: Opened, order: Order, cohort: Cohort) -> Done:
+    if order.kind in MENDS:
+        return MENDS[order.kind](opened, order, cohort)
+    if order.kind == "unreadable":
+        raise Settled("it can be read")
+    raise Unmendable(LEFT_OUT[order.kind])
+
+
+def _told(order: Order, outcome: Outcome, done: str) -> Change:
+    return Change(case=order.case, kind=order.kind, outcome=outcome, wrong=_bare(order.message), done=done)
+
+
+def _as_change(order: Order, done: Done, files: tuple[str, ...]) -> Change:
+    return Change(
+        case=order.case,
+        kind=order.kind,
+        outcome="mended",
+        wrong=done.wrong,
+        done=done.done,
+        files=files,
+        numbers=done.numbers,
+        look=done.look,
+    )
+
+
+def _named(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _bare(message: str) -> str:
+    return message.removesuffix(".")
