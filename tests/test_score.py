@@ -218,7 +218,8 @@ def test_a_summary_averages_defined_values_and_counts_the_others():
     summary = summarise(rows, TWO, tolerance_mm=1.0).of("dice", "anterior")
     assert (summary.mean, summary.median) == pytest.approx((0.8, 0.8))
     assert (summary.count, summary.excluded) == (2, 1)
-    assert 0.7 <= summary.low <= 0.8 <= summary.high <= 0.9
+    assert 0.0 <= summary.low < 0.8 < summary.high <= 1.0
+    assert 0.7 <= summary.median_low < 0.8 < summary.median_high <= 0.9
 
 
 def test_the_mean_over_classes_is_taken_in_each_case_first():
@@ -281,7 +282,18 @@ def test_the_json_holds_no_nan_and_the_agreed_keys(scores, tmp_path):
     assert found["classes"] == ["anterior", "posterior"]
     keys = {"case", "class", "dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd", "empty"}
     assert keys | {"volume_ml", "truth_volume_ml", "volume_error_ml"} <= set(found["cases"][0])
-    expected = {"class", "metric", "mean", "median", "low", "high", "count", "excluded"}
+    expected = {
+        "class",
+        "metric",
+        "mean",
+        "median",
+        "low",
+        "high",
+        "median_low",
+        "median_high",
+        "count",
+        "excluded",
+    }
     assert set(found["summary"][0]) == expected
     assert {entry["class"] for entry in found["summary"]} == {"anterior", "posterior", "mean"}
 

@@ -22,12 +22,25 @@ Empty = Literal["both", "prediction", "truth"]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown: its title, its unit ('' for none) and its decimals."""
+    """How a metric is shown, and what its values mean.
+
+    Attributes:
+        title: for people.
+        unit: '' for none.
+        decimals: that are shown.
+        bounds: the range of its values.
+        best: the end of the range that is good; 0 where the errors' sign matters, and less of either is better.
+    """
 
     title: str
     unit: str
     decimals: int
+    bounds: tuple[float, float] = (0.0, 1.0)
+    best: Literal["high", "low", "zero"] = "high"
 
+
+_DISTANCE: tuple[float, float] = (0.0, math.inf)
+_ERROR: tuple[float, float] = (-math.inf, math.inf)
 
 #: What is averaged over the cases, in the order of the tables; the keys are fields of `ClassScore`.
 METRICS = {
@@ -38,10 +51,10 @@ METRICS = {
     "accuracy": Metric("Accuracy", "", 4),
     "nsd": Metric("NSD", "", 3),
     "boundary_dice": Metric("Boundary Dice", "", 3),
-    "hd95_mm": Metric("HD95", "mm", 2),
-    "assd_mm": Metric("ASSD", "mm", 2),
-    "volume_error_ml": Metric("Volume error", "ml", 2),
-    "volume_error_relative": Metric("Relative volume error", "", 3),
+    "hd95_mm": Metric("HD95", "mm", 2, _DISTANCE, "low"),
+    "assd_mm": Metric("ASSD", "mm", 2, _DISTANCE, "low"),
+    "volume_error_ml": Metric("Volume error", "ml", 2, _ERROR, "zero"),
+    "volume_error_relative": Metric("Relative volume error", "", 3, (-1.0, math.inf), "zero"),
 }
 
 

@@ -29,6 +29,7 @@ class Summary(BaseModel):
         metric: a key of METRICS.
         mean, median: over the cases that define it.
         low, high: the bootstrap interval of the mean.
+        median_low, median_high: that of the median; None in scores that an older version wrote.
         count: cases that define it.
         excluded: cases in which it is undefined, such as those where prediction and truth are both empty.
     """
@@ -41,6 +42,8 @@ class Summary(BaseModel):
     median: float | None
     low: float | None
     high: float | None
+    median_low: float | None = None
+    median_high: float | None = None
     count: int
     excluded: int
 
@@ -53,6 +56,7 @@ class Scores(BaseModel):
         classes: what was scored, regions or labels.
         tolerance_mm: of the NSD.
         confidence: of the intervals.
+        interval: how those of means were made; older versions wrote percentile intervals.
         cases: one row a case and class, in the cases' order; classes that were not annotated have no row.
         summary: one row a class and metric, then those of the mean over the classes.
         failures: cases that could not be scored; they are in no mean.
@@ -65,6 +69,7 @@ class Scores(BaseModel):
     classes: tuple[str, ...]
     tolerance_mm: float
     confidence: float = 0.95
+    interval: Literal["percentile", "studentised"] = "percentile"
     cases: tuple[ClassScore, ...]
     summary: tuple[Summary, ...]
     failures: tuple[Failure, ...] = ()
@@ -157,6 +162,7 @@ def summarise(
     return Scores(
         classes=labels.classes,
         tolerance_mm=tolerance_mm,
+        interval="studentised",
         cases=tuple(rows),
         summary=tuple(summary),
         failures=tuple(failures),
@@ -171,7 +177,9 @@ def _mean_or_none(values: Sequence[float | None]) -> float | None:
 
 def _summary(name: str, metric: str, values: Sequence[float | None], seed: int) -> Summary:
     defined = [value for value in values if value is not None]
-    low, high = bootstrap_interval(defined, seed=seed) if defined else (None, None)
+    bounds = METRICS[metric].bounds
+    low, high = bootstrap_interval(defined, seed=seed, bounds=bounds) if defined else (None, None)
+    middle = bootstrap_interval(defined, seed=seed, statistic="median") if defined else (None, None)
     return Summary(
         class_name=name,
         metric=metric,
@@ -179,6 +187,8 @@ def _summary(name: str, metric: str, values: Sequence[float | None], seed: int) 
         median=float(np.median(defined)) if defined else None,
         low=low,
         high=high,
+        median_low=middle[0],
+        median_high=middle[1],
         count=len(defined),
         excluded=len(values) - len(defined),
     )

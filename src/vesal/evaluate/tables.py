@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: What stands where a value is undefined.
 UNDEFINED = "–"
 
-#: Metrics that are shown with their intervals; the others with their mean and median alone.
+#: Metrics of the first table.
 _HEADLINE = ("dice", "nsd", "hd95_mm", "assd_mm")
 
 _NOTES = {
@@ -42,12 +42,13 @@ def to_markdown(scores: Scores) -> str:
     parts = [
         "# Scores",
         f"{cases} case{'s' * (cases != 1)}, {classes}. NSD at a tolerance of {scores.tolerance_mm:g} mm. "
-        f"Means over the cases; in brackets the {scores.confidence:.0%} interval of the bootstrap over cases.",
-        _summary_table(scores, _HEADLINE, _interval, counted=True),
+        f"Means over the cases; in brackets the {scores.confidence:.0%} interval of the {interval_name(scores)} "
+        "over cases.",
+        _summary_table(scores, _HEADLINE, _mean, counted=True),
         "## Means",
-        _summary_table(scores, METRICS, lambda row: _number(row.mean, row.metric)),
+        _summary_table(scores, METRICS, _mean),
         "## Medians",
-        _summary_table(scores, METRICS, lambda row: _number(row.median, row.metric)),
+        _summary_table(scores, METRICS, _median),
     ]
     if notes := [*_exclusions(scores.cases), *scores.remarks]:
         parts += ["## Notes", _bullets(notes)]
@@ -109,11 +110,25 @@ def _exclusions(rows: Iterable[ClassScore]) -> list[str]:
     ]
 
 
-def _interval(row: Summary) -> str:
-    if row.mean is None:
-        return UNDEFINED
-    low, high = _number(row.low, row.metric), _number(row.high, row.metric)
-    return f"{_number(row.mean, row.metric)} [{low}, {high}]"
+def interval_name(scores: Scores) -> str:
+    """What the intervals of means are, in words."""
+    return "studentised bootstrap" if scores.interval == "studentised" else "bootstrap"
+
+
+def _mean(row: Summary) -> str:
+    return _with_interval(row, row.mean, row.low, row.high)
+
+
+def _median(row: Summary) -> str:
+    return _with_interval(row, row.median, row.median_low, row.median_high)
+
+
+def _with_interval(row: Summary, value: float | None, low: float | None, high: float | None) -> str:
+    """One case has no interval, and an older version's medians have none."""
+    shown = _number(value, row.metric)
+    if row.count < 2 or low is None or high is None:
+        return shown
+    return f"{shown} [{_number(low, row.metric)}, {_number(high, row.metric)}]"
 
 
 def _heading(metric: str) -> str:
