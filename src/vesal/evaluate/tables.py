@@ -73,7 +73,7 @@ def _summary_table(
             row.append(f"{dice.count}" + (f" ({dice.excluded} excluded)" if dice.excluded else ""))
         rows.append(row)
     header = ["Class", *(_heading(metric) for metric in metrics), *(["Cases"] if counted else [])]
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _case_table(rows: Iterable[ClassScore]) -> str:
@@ -83,14 +83,14 @@ def _case_table(rows: Iterable[ClassScore]) -> str:
         [
             row.case,
             row.class_name,
-            *(_number(getattr(row, metric), metric) for metric in metrics),
+            *(shown_number(getattr(row, metric), metric) for metric in metrics),
             f"{row.volume_ml:.2f}",
             f"{row.truth_volume_ml:.2f}",
             _NOTES.get(row.empty or "", ""),
         ]
         for row in rows
     ]
-    return _table(header, lines, words=("Case", "Class", "Note"))
+    return markdown_table(header, lines, words=("Case", "Class", "Note"))
 
 
 def _exclusions(rows: Iterable[ClassScore]) -> list[str]:
@@ -125,10 +125,10 @@ def _median(row: Summary) -> str:
 
 def _with_interval(row: Summary, value: float | None, low: float | None, high: float | None) -> str:
     """One case has no interval, and an older version's medians have none."""
-    shown = _number(value, row.metric)
+    shown = shown_number(value, row.metric)
     if row.count < 2 or low is None or high is None:
         return shown
-    return f"{shown} [{_number(low, row.metric)}, {_number(high, row.metric)}]"
+    return f"{shown} [{shown_number(low, row.metric)}, {shown_number(high, row.metric)}]"
 
 
 def _heading(metric: str) -> str:
@@ -136,7 +136,7 @@ def _heading(metric: str) -> str:
     return f"{shown.title} ({shown.unit})" if shown.unit else shown.title
 
 
-def _number(value: float | None, metric: str) -> str:
+def shown_number(value: float | None, metric: str) -> str:
     if value is None:
         return UNDEFINED
     decimals = METRICS[metric].decimals
@@ -147,7 +147,9 @@ def _bullets(sentences: Iterable[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ("Class",)) -> str:
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], words: Sequence[str] = ("Class",)
+) -> str:
     """A Markdown table whose columns also line up as plain text; numbers to the right."""
     cells = [[text.replace("|", "\\|") for text in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(header))]

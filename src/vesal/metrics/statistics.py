@@ -140,7 +140,7 @@ def paired_difference(
         confidence, samples, seed: as for `bootstrap_interval`.
 
     Raises:
-        ValueError: the cases of A and B differ in number, or an argument is out of its range.
+        ValueError: the cases of A and B differ in number, there is one group, or an argument is out of its range.
 
     >>> a = np.array([[0.80, 0.85, 0.70, 0.90, 0.88]])
     >>> paired_difference(a, a + 0.05).mean.__round__(3)
@@ -158,6 +158,8 @@ def paired_difference(
     if cases == 1:
         return Difference(mean, None, None, None, None)
     design = _Design(a, b, None if groups is None else np.unique(groups, return_inverse=True)[1])
+    if design.units < 2:
+        raise ValueError("groups are drawn where there are at least two")
     error = float(design.estimate(design.whole())[1][0])
     if error <= 1e-12 * max(1.0, abs(mean)):
         return Difference(mean, mean, mean, 1.0 if abs(mean) < 1e-12 else 1 / (samples + 1), 0.0)
