@@ -55,7 +55,7 @@ def dice_distribution(
             alpha=0.75,
             markeredgewidth=0,
         )
-    _rows(axes, list(values), theme)
+    name_rows(axes, list(values), theme)
     axes.set_xlim(max(0.0, np.floor(lowest * 20 - 0.6) / 20), 1.005)
     return to_png(figure)
 
@@ -196,7 +196,7 @@ def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "bes
         text.set_text(_short(name))
 
 
-def _rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
+def name_rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
     """Names at the left of horizontal rows, the first on top."""
     axes.set_yticks(range(len(names)), ["-"] * len(names))
     for text in axes.get_yticklabels():
