@@ -166,8 +166,11 @@ def _refused(path: str | Path, what: str) -> VesalError:
     )
 
 
-def under(sizes: NDArray[np.int64], step: Step, voxel_mm3: float) -> NDArray[np.bool_]:
-    """Which sizes (voxels) are under either limit of the step; what measures just a limit is not under it."""
+def under(sizes: NDArray[np.int64], step: Step, voxel_mm3: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which sizes (voxels) are under either limit of the step; what measures just a limit is not under it.
+
+    `voxel_mm3` is one number, or one for each size.
+    """
     volumes = sizes * voxel_mm3
     return np.asarray((volumes < step.mm3 * (1 - 1e-9)) | (sizes < step.voxels))
 

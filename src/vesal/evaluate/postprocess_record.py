@@ -1,0 +1,182 @@
+"""What was tried as post-processing, what was chosen, and what it is worth: JSON and Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vesal.errors import VesalError
+from vesal.files import read_json, write_json, write_text
+from vesal.infer.postprocess import Postprocess, Step
+
+#: Name of the files in a run.
+NAME = "postprocess"
+
+
+class Gain(BaseModel):
+    """A mean difference of Dice, after minus before, with its 95 % bootstrap interval over the patients."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: float
+    low: float
+    high: float
+
+
+class ClassGain(BaseModel):
+    """One class under all chosen steps.
+
+    Attributes:
+        class_name: 'class' in files.
+        before, after: mean Dice; a case without the class in truth and prediction counts as 1.
+        gain: after minus before, on the cases on which the steps were chosen.
+        crossfit_gain: the same with steps that were chosen on other cases; None where that was not possible.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    before: float
+    after: float
+    gain: float
+    crossfit_gain: float | None
+
+
+class Trial(BaseModel):
+    """A step that was tried, on top of those chosen before it.
+
+    Attributes:
+        step: what is done.
+        gain: of the Dice of its class, or of the mean over the classes for all foreground.
+        low, high: its 98 % bootstrap interval; None where the gain is too small to ask.
+        hd95_change_mm: of the mean HD95; None where it was not asked.
+        changed: cases of which any voxel changes.
+        verdict: chosen, or why not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: Step
+    gain: float
+    low: float | None = None
+    high: float | None = None
+    hd95_change_mm: float | None = None
+    changed: int
+    verdict: str
+
+
+class PostprocessChoice(BaseModel):
+    """The record of a choice.
+
+    Attributes:
+        version: of this format.
+        cases, patients: that were held out.
+        steps: what was chosen, in the order in which it is done.
+        gain: of the mean Dice over the classes, on the cases on which the steps were chosen.
+        crossfit_gain: of the same mean, where the steps of each part were chosen on the other parts.
+        parts: into how many parts the cases were split for that: the folds, or parts of one fold.
+        classes: each class by itself.
+        trials: everything that was tried.
+        reason: why there was no choice; '' where there was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    cases: int
+    patients: int
+    steps: tuple[Step, ...] = ()
+    gain: Gain | None = None
+    crossfit_gain: Gain | None = None
+    parts: int = 0
+    classes: tuple[ClassGain, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    reason: str = ""
+
+    @property
+    def postprocess(self) -> Postprocess | None:
+        """What the model file gets; None where nothing is to be done."""
+        if not self.steps:
+            return None
+        gain, crossfit = self.gain, self.crossfit_gain
+        return Postprocess(
+            steps=self.steps,
+            cases=self.cases,
+            gain=None if gain is None else gain.mean,
+            crossfit_gain=None if crossfit is None else crossfit.mean,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What was chosen, in one line."""
+        if self.reason:
+            return self.reason
+        if not self.steps:
+            return (
+                f"Post-processing: none of {len(self.trials)} steps improves the {self.cases} held-out cases beyond "
+                "noise, so none is done."
+            )
+        steps = "; ".join(step.title for step in self.steps)
+        return f"Post-processing: {steps}. {self.worth}"
+
+    @property
+    def worth(self) -> str:
+        """The gain with its optimism, as scores are to tell it; '' where no step is done."""
+        if not self.steps or self.gain is None:
+            return ""
+        text = f"Mean Dice {self.gain.mean:+.4f} on the {self.cases} held-out cases on which the steps were chosen"
+        if self.crossfit_gain is not None:
+            text += f", {self.crossfit_gain.mean:+.4f} where they were chosen on other cases"
+        return text + "."
+
+    def to_markdown(self) -> str:
+        """Classes and trials as tables."""
+        lines = ["# Post-processing", "", self.sentence, ""]
+        if self.classes:
+            lines += [
+                "| class | Dice before | after | gain | gain, chosen on other cases |",
+                "|---|--:|--:|--:|--:|",
+            ]
+            for row in self.classes:
+                other = "" if row.crossfit_gain is None else f"{row.crossfit_gain:+.4f}"
+                lines.append(
+                    f"| {row.class_name} | {row.before:.4f} | {row.after:.4f} | {row.gain:+.4f} | {other} |"
+                )
+            lines.append("")
+        if self.trials:
+            lines += [
+                "| step tried | Dice gain | 98 % interval | HD95 change (mm) | cases changed | verdict |",
+                "|---|--:|--:|--:|--:|---|",
+            ]
+            for trial in self.trials:
+                bounds = (
+                    ""
+                    if trial.low is None or trial.high is None
+                    else f"{trial.low:+.4f} to {trial.high:+.4f}"
+                )
+                distance = "" if trial.hd95_change_mm is None else f"{trial.hd95_change_mm:+.2f}"
+                lines.append(
+                    f"| {trial.step.title} | {trial.gain:+.4f} | {bounds} | {distance} | {trial.changed} | "
+                    f"{trial.verdict} |"
+                )
+        return "\n".join(lines).rstrip() + "\n"
+
+    def save(self, folder: Path) -> None:
+        """Write postprocess.json and postprocess.md."""
+        write_json(folder / f"{NAME}.json", self.model_dump(mode="json", by_alias=True))
+        write_text(folder / f"{NAME}.md", self.to_markdown())
+
+    @classmethod
+    def load(cls, folder: Path) -> PostprocessChoice:
+        """Read postprocess.json.
+
+        Raises:
+            VesalError: it is absent, damaged, or of another version.
+        """
+        path = folder / f"{NAME}.json"
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            raise VesalError(f"{path} holds no choice of post-processing; delete it.") from error

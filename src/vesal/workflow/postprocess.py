@@ -1,0 +1,168 @@
+"""Choose a run's post-processing on its held-out predictions, and ship it: in predictions and model files.
+
+`fold_N/predictions` hold what the model ships. Where the chosen steps change a prediction, what the network said is
+kept in `fold_N/predictions_raw`; a choice always starts from there, so choosing again gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.data.memory import scan_workers
+from vesal.errors import DataError, VesalError
+from vesal.evaluate.component_table import CaseRows, case_rows
+from vesal.evaluate.postprocess_choice import choose
+from vesal.evaluate.postprocess_cohort import Cohort, Redone, Steps
+from vesal.evaluate.postprocess_record import NAME, PostprocessChoice
+from vesal.files import write_bytes
+from vesal.infer.postprocess import Postprocess, nested
+from vesal.nn.package import load_package, save_package
+from vesal.parallel import Progress, map_in_order
+from vesal.volume.reading import read_label, write_label
+from vesal.volume.volume import LabelMap
+from vesal.workflow.inputs import default_ending
+from vesal.workflow.run import Run
+
+#: In a fold's folder: what the network said of the cases that the steps change.
+RAW = "predictions_raw"
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """A held-out case: its fold, what is shipped as its prediction, and what the network said."""
+
+    case: Case
+    fold: int
+    shipped: Path
+    raw: Path
+
+    @property
+    def said(self) -> Path:
+        """The file that holds what the network said."""
+        return self.raw if self.raw.exists() else self.shipped
+
+
+def choose_postprocess(run: Run, *, progress: Progress | None = None) -> PostprocessChoice:
+    """Choose the steps on all held-out predictions of a run, pooled over its finished folds, and ship them.
+
+    The choice, with all that was tried, is written as postprocess.json and postprocess.md; the steps go into every
+    finished fold's model file, and the folds' predictions are made to be what these models say.
+
+    Args:
+        run: with at least one finished fold.
+        progress: called with (done, total) as cases are read.
+
+    Raises:
+        VesalError: the run held nothing out, a held-out case has no prediction, or its truth is not where it was.
+    """
+    labels = run.dataset().labels
+    held = _held_out(run)
+    if nested(labels):
+        choice = _choose(held, labels, progress)
+    else:
+        patients = len({one.case.patient for one in held})
+        choice = PostprocessChoice(
+            cases=len(held),
+            patients=patients,
+            reason="Post-processing is not done for regions that overlap without one being part of the other.",
+        )
+    steps = choice.postprocess
+    for _ in map_in_order(
+        lambda one: _ship(one, steps, labels), held, workers=scan_workers([one.said for one in held])
+    ):
+        pass
+    for number in run.trained_folds():
+        file = run.fold(number) / "model.vesal"
+        package = load_package(file)
+        wanted = None if steps is None else steps.to_dict()
+        if package.postprocess != wanted:
+            save_package(file, replace(package, postprocess=wanted))
+    choice.save(run.folder)
+    return choice
+
+
+def postprocess_remarks(run: Run) -> list[str]:
+    """What scores of a run's predictions have to say about their post-processing."""
+    if not (run.folder / f"{NAME}.json").exists():
+        return []
+    choice = PostprocessChoice.load(run.folder)
+    if not choice.steps:
+        return []
+    return [f"{choice.sentence} The scores contain the first of these gains, its optimism included."]
+
+
+def _held_out(run: Run) -> list[_HeldOut]:
+    dataset, folds = run.dataset(), run.folds()
+    if folds is None:
+        raise VesalError(f"{run.folder} was trained on all cases, nothing was held out to choose steps on.")
+    cases = {case.id: case for case in dataset.cases}
+    found = []
+    for number in run.trained_folds():
+        folder = run.fold(number)
+        for name in folds.validation(number):
+            file = f"{name}{default_ending(cases[name])}"
+            found.append(_HeldOut(cases[name], number, folder / "predictions" / file, folder / RAW / file))
+    if missing := [one.case.id for one in found if not one.shipped.exists()]:
+        raise VesalError(
+            f"No prediction of {', '.join(missing)}; vesal train --resume makes the missing ones."
+        )
+    return found
+
+
+def _choose(held: Sequence[_HeldOut], labels: LabelSet, progress: Progress | None) -> PostprocessChoice:
+    workers = scan_workers([one.said for one in held])
+
+    def rows(one: _HeldOut) -> CaseRows:
+        found = _read(one, labels)
+        return case_rows(
+            one.case.id,
+            one.case.patient,
+            found.prediction,
+            found.truth,
+            labels,
+            voxel_mm3=found.geometry.voxel_volume_mm3,
+            annotated=one.case.annotated,
+        )
+
+    def redo(index: int, steps: Steps) -> Redone:
+        found = _read(held[index], labels)
+        Postprocess(steps=steps).apply(found.prediction, labels, found.geometry.voxel_volume_mm3)
+        return found
+
+    cohort = Cohort(labels, list(map_in_order(rows, held, workers=workers, progress=progress)), redo, workers)
+    return choose(cohort, [one.fold for one in held])
+
+
+def _read(one: _HeldOut, labels: LabelSet) -> Redone:
+    """What the network said of a case, and its truth."""
+    assert one.case.label is not None
+    prediction, truth = read_label(one.said), read_label(one.case.label)
+    if prediction.array.shape != truth.array.shape:
+        raise DataError(
+            f"The prediction {one.said} has the shape {prediction.array.shape}, but the truth of {one.case.id} "
+            f"{truth.array.shape}; was the scan replaced since?"
+        )
+    try:
+        return Redone(labels.encode(prediction.array), labels.encode(truth.array), truth.geometry)
+    except DataError as error:
+        raise DataError(f"{one.case.id}: {error}.") from error
+
+
+def _ship(one: _HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:
+    """Make the prediction what the model says with these steps; what the network said stays or comes back."""
+    changed = 0
+    if steps is not None:
+        said = read_label(one.said)
+        contiguous = labels.encode(said.array)
+        changed = steps.apply(contiguous, labels, said.geometry.voxel_volume_mm3)
+    if changed:
+        if not one.raw.exists():
+            write_bytes(one.raw, one.shipped.read_bytes())
+        write_label(one.shipped, LabelMap(labels.decode(contiguous), said.geometry))
+    elif one.raw.exists():
+        write_bytes(one.shipped, one.raw.read_bytes())
+        one.raw.unlink()
