@@ -34,6 +34,7 @@ from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.environment import environment, environment_line, versions
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
+from vesal.workflow.postprocess import RAW, choose_postprocess
 from vesal.workflow.predict import PredictOptions, predict_cases
 from vesal.workflow.run import ALL, Run
 
@@ -169,6 +170,8 @@ def train_run(
         models.append(job.model_file)
         _predict_validation(job, cases, stage)
         write_json(finished, {"step": position.step, "best_step": position.best_step})
+    if run.trained_folds():
+        tell(choose_postprocess(run, progress=stage("Post-processing")).sentence)
     scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
     if scores is not None:
         _put_scores(models, scores)
@@ -321,12 +324,14 @@ def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: Stage) -> N
     if not job.validation:
         return
     held_out = {case.id for case in job.validation}
-    model = load_model(job.model_file, device=str(job.device))
+    # As the network says: what is done to its label maps is chosen on these.
+    model = load_model(job.model_file, device=str(job.device), postprocess=False)
     folder = job.folder / "predictions"
     made_by = job.folder / "predictions.json"
     digest = model.packages[0].weights_digest
     if folder.exists() and not (made_by.exists() and read_json(made_by) == digest):
         # Of an earlier state of a run that was since prolonged.
+        shutil.rmtree(job.folder / RAW, ignore_errors=True)
         shutil.rmtree(folder)
     write_json(made_by, digest)
     result = predict_cases(
