@@ -180,3 +180,17 @@ class PostprocessChoice(BaseModel):
             return cls.model_validate(read_json(path))
         except ValidationError as error:
             raise VesalError(f"{path} holds no choice of post-processing; delete it.") from error
+
+
+def postprocess_remarks(folder: Path) -> list[str]:
+    """What the scores of a run's predictions have to say about their post-processing; nothing where none is done.
+
+    Raises:
+        VesalError: postprocess.json is damaged.
+    """
+    if not (folder / f"{NAME}.json").exists():
+        return []
+    choice = PostprocessChoice.load(folder)
+    if not choice.steps:
+        return []
+    return [f"{choice.sentence} The scores contain the first of these gains, its optimism included."]

@@ -17,7 +17,7 @@ from vesal.errors import DataError, VesalError
 from vesal.evaluate.component_table import CaseRows, case_rows
 from vesal.evaluate.postprocess_choice import choose
 from vesal.evaluate.postprocess_cohort import Cohort, Redone, Steps
-from vesal.evaluate.postprocess_record import NAME, PostprocessChoice
+from vesal.evaluate.postprocess_record import PostprocessChoice
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
 from vesal.nn.package import load_package, save_package
@@ -83,16 +83,6 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
             save_package(file, replace(package, postprocess=wanted))
     choice.save(run.folder)
     return choice
-
-
-def postprocess_remarks(run: Run) -> list[str]:
-    """What scores of a run's predictions have to say about their post-processing."""
-    if not (run.folder / f"{NAME}.json").exists():
-        return []
-    choice = PostprocessChoice.load(run.folder)
-    if not choice.steps:
-        return []
-    return [f"{choice.sentence} The scores contain the first of these gains, its optimism included."]
 
 
 def _held_out(run: Run) -> list[_HeldOut]:
