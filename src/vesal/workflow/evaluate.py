@@ -10,6 +10,7 @@ from vesal.data.layouts import load_dataset
 from vesal.data.memory import scan_workers
 from vesal.data.reading import read_case
 from vesal.errors import UsageError, VesalError
+from vesal.evaluate.postprocess_record import postprocess_remarks
 from vesal.evaluate.score import ClassScore, Scores, score_case, score_folders, summarise
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.reading import read_label
@@ -94,6 +95,7 @@ def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None 
 
     workers = scan_workers([path for _, path in pairs])
     rows = [row for found in map_in_order(one, pairs, workers=workers, progress=progress) for row in found]
-    scores = summarise(rows, dataset.labels, tolerance_mm=tolerance_mm)
+    remarks = postprocess_remarks(run.folder)
+    scores = summarise(rows, dataset.labels, tolerance_mm=tolerance_mm, remarks=remarks)
     scores.save(run.folder)
     return scores
