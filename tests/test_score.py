@@ -15,7 +15,15 @@ import pytest
 
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.score import METRICS, ClassScore, Scores, score_case, score_folders, summarise
+from vesal.evaluate.score import (
+    METRICS,
+    ClassScore,
+    Scores,
+    lesion_classes,
+    score_case,
+    score_folders,
+    summarise,
+)
 from vesal.metrics.overlap import confusion
 from vesal.metrics.surface import surface_distances
 from vesal.volume.geometry import Geometry
@@ -494,3 +502,92 @@ def test_evaluating_loads_no_torch_and_no_trainer():
     code = "import sys, vesal.evaluate.score; print(sorted({'torch', 'vesal.train'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+# --- lesions and volumes --------------------------------------------------------------------------------------
+
+LIVER = LabelSet.from_values({"liver": 1, "liver tumour": 2})
+
+
+def liver(*spots):
+    """A liver with tumours of one voxel."""
+    label = box(1, (1, 11), (1, 9), (1, 7))
+    for spot in spots:
+        label[spot] = 2
+    return label
+
+
+def test_lesions_are_counted_in_classes_whose_name_says_so_or_that_are_named():
+    truth, prediction = liver((3, 3, 3), (8, 6, 5)), liver((3, 3, 3), (6, 2, 2), (5, 7, 5))
+    rows = by_class(score_case("a", prediction, truth, GRID, LIVER))
+    assert rows["liver"].lesions is None
+    tumour = rows["liver tumour"]
+    assert (tumour.lesions, tumour.lesions_found, tumour.false_positives) == (2, 1, 2)
+    assert (tumour.lesion_sensitivity, tumour.lesion_precision) == pytest.approx((1 / 2, 1 / 3))
+    assert (tumour.lesion_f1, tumour.lesion_dice) == pytest.approx((2 / 5, 1 / 4))
+    assert tumour.false_positive_ml == pytest.approx(2 * 3.0 / 1000)
+    named = by_class(score_case("a", prediction, truth, GRID, LIVER, lesions=["liver"]))
+    assert (named["liver"].lesions, named["liver tumour"].lesions) == (1, None)
+    with pytest.raises(UsageError, match=r"no class 'kidney'; choose one of: liver, liver tumour"):
+        score_case("a", prediction, truth, GRID, LIVER, lesions=["kidney"])
+
+
+@pytest.mark.parametrize("name", ["tumor", "Brain metastases", "ms_lesions", "ET", "nodule", "cancer"])
+def test_names_of_lesions_are_recognised_and_organs_are_none(name):
+    assert lesion_classes(LabelSet.from_values({"pancreas": 1, name: 2})) == (name,)
+
+
+def test_a_scan_without_a_lesion_counts_its_false_positives_alone():
+    tumour = by_class(score_case("a", liver((3, 3, 3)), liver(), GRID, LIVER))["liver tumour"]
+    assert (tumour.lesions, tumour.false_positives, tumour.lesion_sensitivity) == (0, 1, None)
+    clean = by_class(score_case("a", liver(), liver(), GRID, LIVER))["liver tumour"]
+    assert (clean.false_positives, clean.false_positive_ml, clean.lesion_f1) == (0, 0.0, None)
+
+
+def test_lesions_are_averaged_and_shown_where_they_were_counted():
+    rows = score_case("a", liver((3, 3, 3)), liver((3, 3, 3), (8, 6, 5)), GRID, LIVER)
+    rows += score_case("b", liver((6, 2, 2)), liver(), GRID, LIVER)
+    scores = summarise(rows, LIVER, tolerance_mm=1.0)
+    assert scores.lesions == ("liver tumour",)
+    assert scores.of("false_positives", "liver tumour").mean == 0.5
+    assert scores.of("lesion_sensitivity", "liver tumour").count == 1
+    assert scores.of("false_positives").mean == 0.5
+    with pytest.raises(KeyError):
+        scores.of("lesion_f1", "liver")
+    assert "| liver tumour |       2 |     1 |" in scores.to_markdown()
+    assert "lesion_f1" in scores.to_csv().splitlines()[0]
+    none = summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0)
+    assert "## Lesions" not in none.to_markdown()
+    assert "lesion" not in none.to_csv()
+
+
+def test_volumes_have_their_bias_and_limits_of_agreement():
+    rows = []
+    for case, (volume, truth) in enumerate([(5.0, 4.0), (7.5, 7.0), (9.0, 9.0), (0.0, 0.0)]):
+        empty = "both" if truth == 0 else None
+        rows.append(row(str(case), "anterior", 0.5, empty).model_copy(
+            update={"volume_ml": volume, "truth_volume_ml": truth}))  # fmt: skip
+    scores = summarise(rows, TWO, tolerance_mm=1.0)
+    (agreement,) = scores.agreement
+    assert (agreement.class_name, agreement.count, agreement.bias_ml) == ("anterior", 3, 0.5)
+    assert (agreement.lower_ml, agreement.upper_ml) == pytest.approx((0.5 - 0.98, 0.5 + 0.98), abs=0.001)
+    assert agreement.lower_low_ml < agreement.lower_ml < agreement.lower_high_ml
+    assert "| anterior | 0.50 [" in scores.to_markdown()
+
+
+def test_scores_of_an_older_version_still_load_and_are_shown(tmp_path):
+    older = {
+        "version": 1, "classes": ["x"], "tolerance_mm": 1.0, "confidence": 0.95,
+        "cases": [{"case": "a", "class": "x", "dice": 0.5, "iou": 0.3, "precision": 0.5, "recall": 0.5, "nsd": 0.5,
+                   "boundary_dice": 0.1, "hd95_mm": 2.0, "assd_mm": 1.0, "volume_ml": 1.0, "truth_volume_ml": 1.0,
+                   "volume_error_ml": 0.0, "volume_error_relative": 0.0, "empty": None}],
+        "summary": [{"class": name, "metric": metric, "mean": 0.5, "median": 0.5, "low": 0.4, "high": 0.6, "count": 2,
+                     "excluded": 0} for name in ("x", "mean") for metric in METRICS],
+        "failures": [], "remarks": [],
+    }  # fmt: skip
+    (tmp_path / "scores.json").write_text(json.dumps(older))
+    scores = Scores.load(tmp_path)
+    assert (scores.interval, scores.lesions, scores.agreement) == ("percentile", (), ())
+    text = scores.to_markdown()
+    assert "interval of the bootstrap" in text
+    assert "0.500 [0.400, 0.600]" in text

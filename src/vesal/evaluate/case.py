@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vesal.data.labels import IGNORE, LabelSet, joint_box
-from vesal.errors import DataError
+from vesal.errors import DataError, unknown_name
+from vesal.metrics.lesions import Lesions
+from vesal.metrics.lesions import lesions as find_lesions
 from vesal.metrics.overlap import Confusion, confusions
 from vesal.metrics.surface import SurfaceDistances, bounding_box, surface_distances
 from vesal.volume.geometry import Geometry
@@ -57,6 +60,25 @@ METRICS = {
     "volume_error_relative": Metric("Relative volume error", "", 3, (-1.0, math.inf), "zero"),
 }
 
+#: The same for classes whose lesions are counted.
+LESION_METRICS = {
+    "lesion_sensitivity": Metric("Lesion sensitivity", "", 3),
+    "lesion_precision": Metric("Lesion precision", "", 3),
+    "lesion_f1": Metric("Lesion F1", "", 3),
+    "lesion_dice": Metric("Lesion-wise Dice", "", 3),
+    "false_positives": Metric("False positives per scan", "", 2, _DISTANCE, "low"),
+    "false_positive_ml": Metric("False-positive volume", "ml", 2, _DISTANCE, "low"),
+}
+
+#: Everything that can be averaged or compared.
+ALL_METRICS = METRICS | LESION_METRICS
+
+#: Words of classes that come as separate lesions, and of BraTS' regions, whole names.
+_LESION = re.compile(
+    r"tumou?r|lesion|metasta|nodule|cancer|carcinom|infarct|microbleed|polyp|hyperintens", re.IGNORECASE
+)
+_LESION_NAMES = {"wt", "tc", "et", "wmh"}
+
 
 class ClassScore(BaseModel):
     """One class of one case. None is an undefined value, which no mean includes.
@@ -73,6 +95,12 @@ class ClassScore(BaseModel):
         volume_error_ml: prediction minus truth, so negative where too little was found.
         volume_error_relative: that error over the truth's volume.
         empty: which of the two masks hold no voxel.
+        lesions, lesions_found: true lesions, and how many of them the prediction touches; these and all that follow are
+            None where lesions are not counted.
+        lesion_sensitivity, lesion_precision, lesion_f1: of found, missed and false lesions, in [0, 1].
+        lesion_dice: Dice of each lesion, missed and false ones 0, averaged.
+        false_positives: predicted lesions that touch no truth.
+        false_positive_ml: their volume.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -93,6 +121,31 @@ class ClassScore(BaseModel):
     volume_error_ml: float | None
     volume_error_relative: float | None
     empty: Empty | None
+    lesions: int | None = None
+    lesions_found: int | None = None
+    lesion_sensitivity: float | None = None
+    lesion_precision: float | None = None
+    lesion_f1: float | None = None
+    lesion_dice: float | None = None
+    false_positives: int | None = None
+    false_positive_ml: float | None = None
+
+
+def lesion_classes(labels: LabelSet, named: Collection[str] | None = None) -> tuple[str, ...]:
+    """Classes whose lesions are counted: those that are named, or those whose own name says tumour, lesion, nodule ...
+
+    Raises:
+        UsageError: a name is no class.
+
+    >>> lesion_classes(LabelSet.from_values({"liver": 1, "liver tumour": 2}))
+    ('liver tumour',)
+    """
+    if named is None:
+        return tuple(name for name in labels.classes if _LESION.search(name) or name.lower() in _LESION_NAMES)
+    for name in named:
+        if name not in labels.classes:
+            raise unknown_name("class", name, labels.classes)
+    return tuple(name for name in labels.classes if name in named)
 
 
 def score_case(
@@ -104,6 +157,7 @@ def score_case(
     *,
     tolerance_mm: float = 1.0,
     annotated: Collection[str] | None = None,
+    lesions: Collection[str] | None = None,
 ) -> list[ClassScore]:
     """Score every class that was annotated in a case.
 
@@ -115,8 +169,10 @@ def score_case(
         labels: their regions, where there are any, are the classes.
         tolerance_mm: of the NSD.
         annotated: names of the labels that were drawn; None means all. A region needs all of its members.
+        lesions: classes whose lesions are counted; None takes those whose names say so.
 
     Raises:
+        UsageError: a class whose lesions are to be counted is unknown.
         DataError: a label map is not of the grid's shape, or an annotated name is unknown.
     """
     for what, array in (("prediction", prediction), ("truth", truth)):
@@ -135,24 +191,28 @@ def score_case(
     ignore = truth == IGNORE
     unknown = ignore if ignore.any() else None
     rows = []
+    in_lesions = lesion_classes(labels, lesions)
     counted = confusions(prediction, truth, labels.class_table, IGNORE)
     boxes = zip(labels.boxes(prediction), labels.boxes(truth), strict=True)
     for index, (name, counts, sides) in enumerate(zip(labels.classes, counted, boxes, strict=True)):
         if name not in scored:
             continue
-        distances = None
+        distances = counted_lesions = None
         own = joint_box(sides)
-        if own is not None and counts.predicted and counts.actual:
-            # Each class in its own box, which small ones among many leave soon. The layer around it shows where
-            # a mask ends at voxels to ignore.
-            own = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in own)
-            distances = surface_distances(
-                labels.mask(index, prediction[own]),
-                labels.mask(index, truth[own]),
-                geometry.spacing_mm,
-                None if unknown is None else unknown[own],
-            )
-        rows.append(_class_score(case, name, counts, distances, geometry, tolerance_mm))
+        if own is None:
+            own = (slice(0, 0),) * truth.ndim
+        # Each class in its own box, which small ones among many leave soon. The layer around it shows where a mask ends
+        # at voxels to ignore.
+        own = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in own)
+        if (counts.predicted and counts.actual) or name in in_lesions:
+            masks = labels.mask(index, prediction[own]), labels.mask(index, truth[own])
+            left_out = None if unknown is None else unknown[own]
+            if counts.predicted and counts.actual:
+                distances = surface_distances(*masks, geometry.spacing_mm, left_out)
+            if name in in_lesions:
+                counted_lesions = find_lesions(*masks, left_out)
+        row = _class_score(case, name, counts, distances, geometry, tolerance_mm)
+        rows.append(row if counted_lesions is None else _with_lesions(row, counted_lesions, geometry))
     return rows
 
 
@@ -163,6 +223,22 @@ def diagonal_mm(geometry: Geometry) -> float:
     50.0
     """
     return math.hypot(*(size * step for size, step in zip(geometry.shape, geometry.spacing_mm, strict=True)))
+
+
+def _with_lesions(row: ClassScore, found: Lesions, geometry: Geometry) -> ClassScore:
+    """A scan without a lesion has no sensitivity, but its false positives count."""
+    return row.model_copy(
+        update={
+            "lesions": found.true,
+            "lesions_found": found.found,
+            "lesion_sensitivity": found.sensitivity,
+            "lesion_precision": found.precision,
+            "lesion_f1": found.f1,
+            "lesion_dice": found.dice,
+            "false_positives": found.false,
+            "false_positive_ml": found.false_voxels * geometry.voxel_volume_mm3 / 1000,
+        }
+    )
 
 
 def _class_score(

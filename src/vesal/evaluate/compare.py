@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from vesal.errors import DataError, UsageError, unknown_name
-from vesal.evaluate.case import METRICS, ClassScore
+from vesal.evaluate.case import ALL_METRICS, ClassScore
 from vesal.evaluate.summary import MEAN, Scores
 from vesal.metrics.paired import cohens_dz, holm, wilcoxon
 from vesal.metrics.statistics import bootstrap_interval, paired_difference
@@ -87,7 +87,7 @@ class Comparison(BaseModel):
 
     Attributes:
         version: of this format.
-        metric: a key of METRICS; volume errors are compared by their size, without their sign.
+        metric: a key of ALL_METRICS; volume errors are compared by their size, without their sign.
         a, b: names of the two.
         sources_a, sources_b: where the scores came from.
         runs_a, runs_b: trainings that are sources of spread.
@@ -155,8 +155,8 @@ def compare(a: Side, b: Side, metric: str = "dice", *, seed: int = 0) -> Compari
         UsageError: there is no such metric, or a side has no scores.
         DataError: classes, tolerance or truth differ, or no case is common.
     """
-    if metric not in METRICS:
-        raise unknown_name("metric", metric, METRICS)
+    if metric not in ALL_METRICS:
+        raise unknown_name("metric", metric, ALL_METRICS)
     if not a.scores or not b.scores:
         raise UsageError(
             "A comparison needs scores of A and of B; name a run folder or a scores.json of each."
@@ -225,7 +225,7 @@ def _tolerances(a: Side, b: Side, metric: str) -> list[str]:
         return []
     told = " and ".join(f"{value:g} mm" for value in sorted(tolerances))
     return [
-        f"The scores have other tolerances of the NSD ({told}), which {METRICS[metric].title} does not use."
+        f"The scores have other tolerances of the NSD ({told}), which {ALL_METRICS[metric].title} does not use."
     ]
 
 
@@ -397,7 +397,7 @@ class _Table:
         """Of a class, or the mean over the classes that every run defines in this case."""
         if name != MEAN:
             value = getattr(rows[name], self.metric) if name in rows else None
-            return abs(value) if value is not None and METRICS[self.metric].best == "zero" else value
+            return abs(value) if value is not None and ALL_METRICS[self.metric].best == "zero" else value
         runs = [*self.runs_a, *self.runs_b]
         shared = [
             of for of in self.classes if all(self._value(run[case], of, case) is not None for run in runs)
@@ -406,7 +406,7 @@ class _Table:
         return float(np.mean(np.array(values, dtype=float))) if values else None
 
     def _bounds(self) -> tuple[float, float]:
-        shown = METRICS[self.metric]
+        shown = ALL_METRICS[self.metric]
         return (0.0, np.inf) if shown.best == "zero" else shown.bounds
 
 
@@ -420,7 +420,7 @@ def _judge(row: ComparedClass, metric: str) -> ComparedClass:
     ranked = (row.wilcoxon_p if row.holm_p is None else row.holm_p) < LEVEL
     verdict: Verdict = "open"
     if apart and ranked and (row.difference > 0) == ((row.rank_biserial or 0.0) > 0):
-        verdict = "b" if (row.difference > 0) == (METRICS[metric].best == "high") else "a"
+        verdict = "b" if (row.difference > 0) == (ALL_METRICS[metric].best == "high") else "a"
     elif apart or ranked:
         verdict = "unclear"
     return row.model_copy(update={"verdict": verdict})

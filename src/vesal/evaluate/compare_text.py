@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vesal.evaluate.case import METRICS
+from vesal.evaluate.case import ALL_METRICS
 from vesal.evaluate.compare import ComparedClass, Comparison
 from vesal.evaluate.summary import MEAN
 from vesal.evaluate.tables import markdown_table, shown_number
@@ -27,10 +27,10 @@ def verdict(comparison: Comparison, row: ComparedClass) -> str:
 def title(comparison: Comparison) -> str:
     """The metric as it is compared; errors by their size.
 
-    >>> METRICS["volume_error_ml"].best
+    >>> ALL_METRICS["volume_error_ml"].best
     'zero'
     """
-    shown = METRICS[comparison.metric]
+    shown = ALL_METRICS[comparison.metric]
     return f"absolute {shown.title[0].lower()}{shown.title[1:]}" if shown.best == "zero" else shown.title
 
 
@@ -107,7 +107,7 @@ def _p(value: float | None) -> str:
 
 def _number(value: float | None, comparison: Comparison, *, unit: bool = False) -> str:
     text = shown_number(value, comparison.metric)
-    of = METRICS[comparison.metric].unit
+    of = ALL_METRICS[comparison.metric].unit
     return f"{text} {of}" if unit and of and value is not None else text
 
 
@@ -173,7 +173,7 @@ def compared_rows(comparison: Comparison) -> list[ComparedClass]:
 
 def headings(comparison: Comparison) -> list[str]:
     """Of the table of classes."""
-    unit = METRICS[comparison.metric].unit
+    unit = ALL_METRICS[comparison.metric].unit
     name = f"{title(comparison)} ({unit})" if unit else title(comparison)
     return ["Class", f"{name} of {comparison.a}", f"of {comparison.b}", "Difference", "Wilcoxon p", "Holm p",
             "Bootstrap p", "Rank-biserial", "d_z", "Larger / smaller / equal", "Verdict"]  # fmt: skip

@@ -13,13 +13,23 @@ from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, values_in
 from vesal.data.memory import scan_workers
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.case import METRICS, ClassScore, score_case
+from vesal.evaluate.case import METRICS, ClassScore, lesion_classes, score_case
 from vesal.evaluate.summary import MEAN, Scores, Summary, summarise
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.reading import is_image, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
 
-__all__ = ["MEAN", "METRICS", "ClassScore", "Scores", "Summary", "score_case", "score_folders", "summarise"]
+__all__ = [
+    "MEAN",
+    "METRICS",
+    "ClassScore",
+    "Scores",
+    "Summary",
+    "lesion_classes",
+    "score_case",
+    "score_folders",
+    "summarise",
+]
 
 
 def score_folders(
@@ -29,6 +39,7 @@ def score_folders(
     *,
     tolerance_mm: float = 1.0,
     annotated: Mapping[str, Sequence[str]] | None = None,
+    lesions: Sequence[str] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Scores:
@@ -42,11 +53,12 @@ def score_folders(
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm: of the NSD.
         annotated: case -> names of the labels that were drawn in it; cases that it lacks have all.
+        lesions: classes whose lesions are counted; None takes those whose names say so.
         workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
 
     Raises:
-        UsageError: a folder is not there, or the tolerance is negative.
+        UsageError: a folder is not there, the tolerance is negative, or a class of lesions is unknown.
         DataError: predictions are missing (all are named), two files are one case, or not one case can be scored.
     """
     if not 0 <= tolerance_mm < float("inf"):
@@ -62,7 +74,13 @@ def score_folders(
     passes = 1 if labels is not None else 2
     if labels is None:
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
-    score = partial(_score_pair, labels=labels, tolerance_mm=tolerance_mm, annotated=annotated or {})
+    score = partial(
+        _score_pair,
+        labels=labels,
+        tolerance_mm=tolerance_mm,
+        annotated=annotated or {},
+        lesions=lesion_classes(labels, lesions),
+    )
     pairs = [(case, found[case], path) for case, path in expected.items()]
     results = list(map_in_order(score, pairs, workers=workers, progress=_share(progress, passes - 1, passes)))
     failures = [result for result in results if isinstance(result, Failure)]
@@ -120,6 +138,7 @@ def _score_pair(
     labels: LabelSet,
     tolerance_mm: float,
     annotated: Mapping[str, Sequence[str]],
+    lesions: Sequence[str],
 ) -> list[ClassScore] | Failure:
     case, predicted, actual = pair
     try:
@@ -133,6 +152,7 @@ def _score_pair(
             labels,
             tolerance_mm=tolerance_mm,
             annotated=annotated.get(case),
+            lesions=lesions,
         )
     except VesalError as error:
         return Failure(id=case, message=str(error))

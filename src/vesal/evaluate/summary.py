@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
-from vesal.evaluate.case import METRICS, ClassScore
+from vesal.evaluate.case import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
 from vesal.evaluate.tables import to_csv, to_markdown
 from vesal.files import read_json, write_json, write_text
+from vesal.metrics.agreement import bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 
 #: The name under which the mean over the classes stands in a summary.
@@ -26,7 +28,7 @@ class Summary(BaseModel):
 
     Attributes:
         class_name: 'class' in files; 'mean' is, for each case, the mean over its defined classes.
-        metric: a key of METRICS.
+        metric: a key of METRICS, or of LESION_METRICS for classes whose lesions are counted.
         mean, median: over the cases that define it.
         low, high: the bootstrap interval of the mean.
         median_low, median_high: that of the median; None in scores that an older version wrote.
@@ -48,6 +50,33 @@ class Summary(BaseModel):
     excluded: int
 
 
+class VolumeAgreement(BaseModel):
+    """How well a class' volumes agree with the truth's, over the cases in which either is not 0 (Bland and Altman).
+
+    Attributes:
+        class_name: 'class' in files.
+        count: cases.
+        bias_ml: mean of predicted minus true volume, with its interval.
+        spread_ml: standard deviation of these differences.
+        lower_ml, upper_ml: limits of agreement, each with its interval; None for one case, as all intervals.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    count: int
+    bias_ml: float
+    bias_low_ml: float | None = None
+    bias_high_ml: float | None = None
+    spread_ml: float | None = None
+    lower_ml: float | None = None
+    lower_low_ml: float | None = None
+    lower_high_ml: float | None = None
+    upper_ml: float | None = None
+    upper_low_ml: float | None = None
+    upper_high_ml: float | None = None
+
+
 class Scores(BaseModel):
     """What an evaluation found.
 
@@ -59,6 +88,8 @@ class Scores(BaseModel):
         interval: how those of means were made; older versions wrote percentile intervals.
         cases: one row a case and class, in the cases' order; classes that were not annotated have no row.
         summary: one row a class and metric, then those of the mean over the classes.
+        lesions: classes whose lesions were counted.
+        agreement: of the volumes of each class; empty in scores that an older version wrote.
         failures: cases that could not be scored; they are in no mean.
         remarks: what else is to be known, one sentence each.
     """
@@ -72,6 +103,8 @@ class Scores(BaseModel):
     interval: Literal["percentile", "studentised"] = "percentile"
     cases: tuple[ClassScore, ...]
     summary: tuple[Summary, ...]
+    lesions: tuple[str, ...] = ()
+    agreement: tuple[VolumeAgreement, ...] = ()
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -148,15 +181,24 @@ def summarise(
     by_case: dict[str, dict[str, ClassScore]] = {}
     for row in rows:
         by_case.setdefault(row.case, {})[row.class_name] = row
+    lesions = tuple(
+        name
+        for name in labels.classes
+        if any(row.lesions is not None for row in rows if row.class_name == name)
+    )
     summary = []
     for name in labels.classes:
         here = [scored[name] for scored in by_case.values() if name in scored]
+        metrics = ALL_METRICS if name in lesions else METRICS
         summary += [
-            _summary(name, metric, [getattr(row, metric) for row in here], seed) for metric in METRICS
+            _summary(name, metric, [getattr(row, metric) for row in here], seed) for metric in metrics
         ]
-    for metric in METRICS:
+    for metric in ALL_METRICS if lesions else METRICS:
+        # Over the classes that have it: those whose lesions are not counted are not undefined.
+        of = lesions if metric in LESION_METRICS else labels.classes
         values = [
-            _mean_or_none([getattr(row, metric) for row in scored.values()]) for scored in by_case.values()
+            _mean_or_none([getattr(row, metric) for name, row in scored.items() if name in of])
+            for scored in by_case.values()
         ]
         summary.append(_summary(MEAN, metric, values, seed))
     return Scores(
@@ -165,9 +207,32 @@ def summarise(
         interval="studentised",
         cases=tuple(rows),
         summary=tuple(summary),
+        lesions=lesions,
+        agreement=volume_agreement(labels.classes, rows, seed),
         failures=tuple(failures),
         remarks=tuple(remarks),
     )
+
+
+def volume_agreement(
+    classes: Sequence[str], rows: Sequence[ClassScore], seed: int = 0
+) -> tuple[VolumeAgreement, ...]:
+    """Of each class that any case holds; a case where both volumes are 0 would only make them agree."""
+    found = []
+    for name in classes:
+        pairs = [
+            (row.volume_ml, row.truth_volume_ml)
+            for row in rows
+            if row.class_name == name and row.empty != "both"
+        ]
+        if not pairs:
+            continue
+        agreement = bland_altman(*zip(*pairs, strict=True), seed=seed)
+        values = {
+            f"{key}_ml": value for key, value in dataclasses.asdict(agreement).items() if key != "count"
+        }
+        found.append(VolumeAgreement(class_name=name, count=agreement.count, **values))
+    return tuple(found)
 
 
 def _mean_or_none(values: Sequence[float | None]) -> float | None:
@@ -177,7 +242,7 @@ def _mean_or_none(values: Sequence[float | None]) -> float | None:
 
 def _summary(name: str, metric: str, values: Sequence[float | None], seed: int) -> Summary:
     defined = [value for value in values if value is not None]
-    bounds = METRICS[metric].bounds
+    bounds = ALL_METRICS[metric].bounds
     low, high = bootstrap_interval(defined, seed=seed, bounds=bounds) if defined else (None, None)
     middle = bootstrap_interval(defined, seed=seed, statistic="median") if defined else (None, None)
     return Summary(

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from vesal.evaluate.case import METRICS, ClassScore
+from vesal.evaluate.case import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
 
 if TYPE_CHECKING:
     from vesal.evaluate.summary import Scores, Summary
@@ -18,6 +18,16 @@ UNDEFINED = "–"
 #: Metrics of the first table.
 _HEADLINE = ("dice", "nsd", "hd95_mm", "assd_mm")
 
+_LESION_NOTE = (
+    "A lesion is a connected piece (by faces, edges and corners). It is found when one of its voxels was predicted; "
+    "a predicted piece that touches no truth is a false positive. Counts are over all cases, the rest are means over "
+    "cases."
+)
+_VOLUME_NOTE = (
+    "Predicted minus true volume: its mean (bias) and the limits between which 95 of 100 differences lie (Bland and "
+    "Altman), with their intervals."
+)
+
 _NOTES = {
     "both": "empty in prediction and truth",
     "prediction": "nothing was predicted",
@@ -26,10 +36,18 @@ _NOTES = {
 
 
 def to_csv(scores: Scores) -> str:
-    """One line a case and class with the fields of `ClassScore`; undefined values are empty."""
-    names = [field.serialization_alias or name for name, field in ClassScore.model_fields.items()]
+    """One line a case and class with the fields of `ClassScore`; undefined values are empty.
+
+    The columns of lesions are there when any were counted.
+    """
+    lesions = {"lesions", "lesions_found", *LESION_METRICS}
+    names = [
+        field.serialization_alias or name
+        for name, field in ClassScore.model_fields.items()
+        if scores.lesions or name not in lesions
+    ]
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(row.model_dump(by_alias=True) for row in scores.cases)
     return text.getvalue()
@@ -50,6 +68,10 @@ def to_markdown(scores: Scores) -> str:
         "## Medians",
         _summary_table(scores, METRICS, _median),
     ]
+    if scores.lesions:
+        parts += ["## Lesions", _LESION_NOTE, _lesion_table(scores)]
+    if scores.agreement:
+        parts += ["## Volumes", _VOLUME_NOTE, _agreement_table(scores)]
     if notes := [*_exclusions(scores.cases), *scores.remarks]:
         parts += ["## Notes", _bullets(notes)]
     if scores.failures:
@@ -74,6 +96,40 @@ def _summary_table(
         rows.append(row)
     header = ["Class", *(_heading(metric) for metric in metrics), *(["Cases"] if counted else [])]
     return markdown_table(header, rows)
+
+
+def _lesion_table(scores: Scores) -> str:
+    """Counts over all cases, then means over the cases."""
+    rows = []
+    for name in scores.lesions:
+        of = [row for row in scores.cases if row.class_name == name]
+        true, found = (sum(getattr(row, key) or 0 for row in of) for key in ("lesions", "lesions_found"))
+        means = [_mean(scores.of(metric, name)) for metric in LESION_METRICS]
+        rows.append([name, f"{true}", f"{found}", *means])
+    return markdown_table(["Class", "Lesions", "Found", *map(_heading, LESION_METRICS)], rows)
+
+
+def _agreement_table(scores: Scores) -> str:
+    def cell(value: float | None, low: float | None, high: float | None) -> str:
+        text = shown_number(value, "volume_error_ml")
+        if low is None or high is None:
+            return text
+        return f"{text} [{shown_number(low, 'volume_error_ml')}, {shown_number(high, 'volume_error_ml')}]"
+
+    rows = [
+        [
+            row.class_name,
+            cell(row.bias_ml, row.bias_low_ml, row.bias_high_ml),
+            shown_number(row.spread_ml, "volume_error_ml"),
+            cell(row.lower_ml, row.lower_low_ml, row.lower_high_ml),
+            cell(row.upper_ml, row.upper_low_ml, row.upper_high_ml),
+            f"{row.count}",
+        ]
+        for row in scores.agreement
+    ]
+    return markdown_table(
+        ["Class", "Bias (ml)", "SD (ml)", "Lower limit (ml)", "Upper limit (ml)", "Cases"], rows
+    )
 
 
 def _case_table(rows: Iterable[ClassScore]) -> str:
@@ -132,14 +188,14 @@ def _with_interval(row: Summary, value: float | None, low: float | None, high: f
 
 
 def _heading(metric: str) -> str:
-    shown = METRICS[metric]
+    shown = ALL_METRICS[metric]
     return f"{shown.title} ({shown.unit})" if shown.unit else shown.title
 
 
 def shown_number(value: float | None, metric: str) -> str:
     if value is None:
         return UNDEFINED
-    decimals = METRICS[metric].decimals
+    decimals = ALL_METRICS[metric].decimals
     return f"{round(value, decimals) + 0.0:.{decimals}f}"  # the sum makes -0.0 a 0.0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vesal import __version__
 from vesal.data.labels import LabelSet
-from vesal.evaluate.case import METRICS
+from vesal.evaluate.case import ALL_METRICS
 from vesal.evaluate.compare import ComparedClass, Comparison
 from vesal.evaluate.compare_text import (
     cells,
@@ -70,7 +70,7 @@ def _context(comparison: Comparison) -> dict[str, Any]:
 
 def case_table(comparison: Comparison) -> dict[str, Any]:
     """Every case and class, for a sortable table."""
-    decimals = METRICS[comparison.metric].decimals
+    decimals = ALL_METRICS[comparison.metric].decimals
     rows = [
         [
             Cell(pair.case, pair.case),
@@ -112,10 +112,11 @@ def difference_chart(
         )  # fmt: skip
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [place, place], color=theme.ink, linewidth=2.2)
-        axes.plot([row.difference], [place], color=theme.ink, marker="D", markersize=5, linestyle="none")
+        if row.difference is not None:
+            axes.plot([row.difference], [place], color=theme.ink, marker="D", markersize=5, linestyle="none")
     name_rows(axes, names, theme)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    unit = METRICS[comparison.metric].unit
+    unit = ALL_METRICS[comparison.metric].unit
     axes.set_xlabel(f"difference ({unit})" if unit else "difference", color=theme.faint, fontsize=8)
     return to_png(figure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.dataset import Case
@@ -11,7 +12,7 @@ from vesal.data.memory import scan_workers
 from vesal.data.reading import read_case
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.postprocess_record import postprocess_remarks
-from vesal.evaluate.score import ClassScore, Scores, score_case, score_folders, summarise
+from vesal.evaluate.score import ClassScore, Scores, lesion_classes, score_case, score_folders, summarise
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.reading import read_label
 from vesal.workflow.inputs import default_ending
@@ -25,6 +26,7 @@ def evaluate_run(
     out: Path | None = None,
     labels: Path | None = None,
     tolerance_mm: float = 1.0,
+    lesions: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a run's held-out cases (without `truth`), or a folder of predictions against one of truth.
@@ -35,12 +37,15 @@ def evaluate_run(
         out: takes scores.json, scores.csv and scores.md; a run's go into the run.
         labels: a dataset.json that names the labels; without it they are named by their values.
         tolerance_mm: of the NSD.
+        lesions: classes whose lesions are counted; None takes those whose names say so.
     """
     if truth is None:
-        scores = score_run(Run(first), tolerance_mm=tolerance_mm, progress=progress)
+        scores = score_run(Run(first), tolerance_mm=tolerance_mm, lesions=lesions, progress=progress)
     else:
         known = None if labels is None else _declared(labels)
-        scores = score_folders(first, truth, known, tolerance_mm=tolerance_mm, progress=progress)
+        scores = score_folders(
+            first, truth, known, tolerance_mm=tolerance_mm, lesions=lesions, progress=progress
+        )
     if out is not None:
         scores.save(out)
     return scores
@@ -50,7 +55,13 @@ def _declared(labels: Path) -> LabelSet:
     return load_dataset(labels.parent if labels.is_file() else labels).labels
 
 
-def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None = None) -> Scores:
+def score_run(
+    run: Run,
+    *,
+    tolerance_mm: float = 1.0,
+    lesions: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Scores:
     """Score all held-out predictions of a run, pooled over its folds, and write scores.* into it.
 
     Raises:
@@ -73,6 +84,7 @@ def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None 
                 pairs.append((cases[name], path))
             else:
                 missing.append(name)
+    counted = lesion_classes(dataset.labels, lesions)
     if missing:
         raise VesalError(
             f"No prediction of {', '.join(missing)}; vesal train --resume makes the missing ones."
@@ -91,6 +103,7 @@ def score_run(run: Run, *, tolerance_mm: float = 1.0, progress: Progress | None 
             dataset.labels,
             tolerance_mm=tolerance_mm,
             annotated=case.annotated,
+            lesions=counted,
         )
 
     workers = scan_workers([path for _, path in pairs])
