@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vesal import __version__
-from vesal.cli import data, results, training
+from vesal.cli import data, results, training, trust
 from vesal.errors import VesalError, out_of_memory
 
 app = typer.Typer(
@@ -53,6 +53,8 @@ for _verb in (
     training.train,
     results.predict,
     results.evaluate,
+    trust.compare,
+    trust.robustness,
     results.report,
     results.export,
 ):
