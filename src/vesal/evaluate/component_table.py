@@ -130,9 +130,10 @@ def case_rows(
                 judged=name in judged,
             )
         )
-        if labels.regions and boxes[index] is not None:
+        if labels.regions:
             parts[index] = np.zeros(prediction.shape, dtype=own.dtype)
-            parts[index][boxes[index]] = own
+            if (side := boxes[index]) is not None:
+                parts[index][side] = own
     return CaseRows(
         case, patient, voxel_mm3, sizes, first, tuple(found), hole_rows(prediction, truth, labels)
     )

@@ -58,17 +58,27 @@ def choose(cohort: Cohort, parts: Sequence[int]) -> PostprocessChoice:
         )
     if len(set(parts)) < 2:
         parts = _dealt(cohort)
-    search = _Search(cohort, everyone)
-    steps = search.run()
-    honest: list[Steps] = []
-    if steps:
-        elsewhere = {
-            part: _Search(cohort, [case for case in everyone if parts[case] != part]).run()
-            for part in sorted(set(parts))
-        }
-        honest = [elsewhere[part] for part in parts]
-        steps = _that_hold(cohort, steps, honest, search)
-    return _record(cohort, steps, honest, search.trials, len(set(parts)))
+    banned: dict[str | None, list[Trial]] = {}
+    while True:
+        search = _Search(cohort, everyone, frozenset(banned))
+        steps = search.run()
+        honest = _elsewhere(cohort, parts, frozenset(banned)) if steps else []
+        dropped = _that_fail(cohort, steps, honest)
+        if not dropped:
+            break
+        # Once more without them: where all foreground is left alone, its classes may ask for a step.
+        banned |= {of: [_failed(trial) for trial in search.trials if trial.step.of == of] for of in dropped}
+    trials = [*(trial for tried in banned.values() for trial in tried), *search.trials]
+    return _record(cohort, steps, honest, trials, len(set(parts)))
+
+
+def _elsewhere(cohort: Cohort, parts: Sequence[int], banned: frozenset[str | None]) -> list[Steps]:
+    """For each case the steps that are chosen on all parts but its own."""
+    found = {
+        part: _Search(cohort, [case for case, own in enumerate(parts) if own != part], banned).run()
+        for part in sorted(set(parts))
+    }
+    return [found[part] for part in parts]
 
 
 def _dealt(cohort: Cohort) -> list[int]:
@@ -85,6 +95,7 @@ class _Search:
 
     cohort: Cohort
     cases: Sequence[int]
+    banned: frozenset[str | None] = frozenset()
     chosen: Steps = ()
     trials: list[Trial] = field(default_factory=list)
 
@@ -100,7 +111,7 @@ class _Search:
 
     def _grow(self, index: int | None, kinds: Sequence[Kind]) -> None:
         """Add the best step of a class until none helps; each kind once."""
-        left = list(kinds)
+        left = list(kinds) if (None if index is None else self.cohort.names[index]) not in self.banned else []
         while left:
             tried: dict[tuple[Kind, int, float], Trial] = {}
             for kind in left:
@@ -209,26 +220,26 @@ def _honest_gains(cohort: Cohort, honest: Sequence[Steps], index: int | None) ->
 # --- the honest gain ---------------------------------------------------------------------------------------
 
 
-def _that_hold(cohort: Cohort, steps: Steps, honest: Sequence[Steps], search: _Search) -> Steps:
-    """The steps without those of classes which gained nothing where they were chosen on other cases."""
-    held = []
-    for step in steps:
-        index = None if step.of is None else cohort.names.index(step.of)
-        gains = _honest_gains(cohort, honest, index)
-        if len(gains) and gains.mean() > 0:
-            held.append(step)
-            continue
-        for place, trial in enumerate(search.trials):
-            if trial.step == step and trial.verdict == "chosen":
-                verdict = "no gain where it was chosen on other cases"
-                search.trials[place] = trial.model_copy(update={"verdict": verdict})
-    return tuple(held)
+def _that_fail(cohort: Cohort, steps: Steps, honest: Sequence[Steps]) -> list[str | None]:
+    """The classes (None: all foreground) whose steps gain nothing where they were chosen on other cases."""
+    failing = []
+    for of in dict.fromkeys(step.of for step in steps):
+        gains = _honest_gains(cohort, honest, None if of is None else cohort.names.index(of))
+        if not len(gains) or gains.mean() <= 0:
+            failing.append(of)
+    return failing
+
+
+def _failed(trial: Trial) -> Trial:
+    if trial.verdict != "chosen":
+        return trial
+    return trial.model_copy(update={"verdict": "no gain where it was chosen on other cases"})
 
 
 def _record(
     cohort: Cohort, steps: Steps, honest: Sequence[Steps], trials: Sequence[Trial], parts: int
 ) -> PostprocessChoice:
-    """All of it; the honest steps are as each part chose them, those of dropped classes included."""
+    """All of it."""
     everyone = range(len(cohort.rows))
     classes = []
     for index, name in enumerate(cohort.names):

@@ -87,7 +87,7 @@ class Postprocess(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Annotated[int, Field(strict=True, ge=1, le=1)] = 1
     steps: tuple[Step, ...] = Field(max_length=_MAX_STEPS)
     cases: Count | None = None
     gain: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
