@@ -30,6 +30,7 @@ from vesal.report.html import (
     render_page,
     times,
 )
+from vesal.report.postprocess_section import postprocess_section
 from vesal.report.score_section import (
     case_table,
     colours_of,
@@ -91,6 +92,7 @@ def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
         "score_note": "",
         "score_remarks": [],
         "score_charts": [],
+        "postprocess": postprocess_section(pieces.folder, pieces.missing),
         "examples": [],
         "curves": _curves(pieces),
         "training_note": _training_note(pieces),
@@ -127,6 +129,7 @@ def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     every = [
         ("scores", "Scores", context["score_table"]),
+        ("postprocess", "Post-processing", context["postprocess"]),
         ("examples", "Pictures", context["examples"]),
         ("training", "Training", True),
         ("cases", "Every case", context["case_table"]),
