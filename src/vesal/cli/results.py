@@ -83,6 +83,12 @@ def evaluate(
     labels: Annotated[
         Path | None, typer.Option("--labels", help="A dataset.json that names the labels.")
     ] = None,
+    lesions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lesions", metavar="CLASS", help="Count lesions of this class; those named so when not given."
+        ),
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
@@ -90,7 +96,13 @@ def evaluate(
 
     with stages(json_output) as stage:
         scores = evaluate_run(
-            first, truth, out=out, labels=labels, tolerance_mm=tolerance_mm, progress=stage("Scoring")
+            first,
+            truth,
+            out=out,
+            labels=labels,
+            tolerance_mm=tolerance_mm,
+            lesions=lesions,
+            progress=stage("Scoring"),
         )
     finish(json_output, scores.to_dict(), scores.to_markdown())
     report_failures(scores.failures, json_output)

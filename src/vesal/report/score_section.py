@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from vesal.data.labels import LabelSet
+from vesal.evaluate.case import LESION_METRICS
 from vesal.evaluate.score import MEAN, METRICS, ClassScore, Scores, Summary
+from vesal.evaluate.summary import VolumeAgreement, volume_agreement
+from vesal.evaluate.tables import interval_name
 from vesal.report import charts
+from vesal.report.agreement_chart import bland_altman_chart
 from vesal.report.colours import Theme, class_colours
 from vesal.report.html import Cell, Picture, chart, interval, number
 
@@ -19,6 +24,8 @@ _SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "volume_er
 _FEW_CLASSES = 4
 #: A page has room for so many tiles in a row.
 _TILES = 7
+#: Charts of agreement, one a class.
+_MOST_AGREEMENTS = 8
 _MEAN_COLOUR = "#8a94a3"
 
 
@@ -59,12 +66,67 @@ def score_table(scores: Scores, colours: Sequence[str]) -> dict[str, Any]:
         without = f"{dice.excluded} without the class" if dice.excluded else ""
         cells.append(Cell("", str(dice.count), without))
         rows.append({"name": name, "colour": colour, "total": name == MEAN, "cells": cells})
-    return {"columns": [*heads, "cases"], "rows": rows}
+    further = [table for table in (_lesion_table(scores), _agreement_table(scores)) if table["rows"]]
+    return {"columns": [*heads, "cases"], "rows": rows, "further": further}
+
+
+def _lesion_table(scores: Scores) -> dict[str, Any]:
+    """Lesions over all cases, and means over the cases."""
+    heads = [shown.title + (f" ({shown.unit})" if shown.unit else "") for shown in LESION_METRICS.values()]
+    rows = []
+    for name in scores.lesions:
+        of = [row for row in scores.cases if row.class_name == name]
+        true, found = (sum(getattr(row, key) or 0 for row in of) for key in ("lesions", "lesions_found"))
+        cells = [Cell("", f"{found} of {true}")]
+        for key, shown in LESION_METRICS.items():
+            row = scores.of(key, name)
+            cells.append(Cell("", number(row.mean, shown.decimals), _bounds(row, shown.decimals)))
+        rows.append({"name": name, "cells": cells})
+    return {
+        "title": "Lesions",
+        "note": "A lesion is a connected piece; it is found when one of its voxels was predicted. A predicted piece "
+        "that touches no truth is a false positive.",
+        "columns": ["found", *heads],
+        "rows": rows,
+    }
+
+
+def _agreement_table(scores: Scores) -> dict[str, Any]:
+    """Bias and limits of agreement of the volumes; scores of an older version have theirs computed."""
+
+    def cell(value: float | None, low: float | None, high: float | None) -> Cell:
+        return Cell("", number(value, 2), interval(low, high, 2))
+
+    rows = [
+        {
+            "name": row.class_name,
+            "cells": [
+                cell(row.bias_ml, row.bias_low_ml, row.bias_high_ml),
+                cell(row.lower_ml, row.lower_low_ml, row.lower_high_ml),
+                cell(row.upper_ml, row.upper_low_ml, row.upper_high_ml),
+                Cell("", str(row.count)),
+            ],
+        }
+        for row in agreement_of(scores)
+    ]
+    return {
+        "title": "Volumes",
+        "note": "Predicted minus true volume: the mean (bias) and the limits between which 95 of 100 differences lie "
+        "(Bland and Altman).",
+        "columns": ["bias (ml)", "lower limit (ml)", "upper limit (ml)", "cases"],
+        "rows": rows,
+    }
+
+
+def agreement_of(scores: Scores) -> tuple[VolumeAgreement, ...]:
+    """Of the volumes, also of scores that an older version wrote."""
+    return scores.agreement or volume_agreement(scores.classes, scores.cases)
 
 
 def score_note(scores: Scores) -> str:
     return (
-        f"Means over the cases with {scores.confidence:.0%} bootstrap intervals. NSD at {scores.tolerance_mm:g} mm. "
+        f"Means over the cases with {scores.confidence:.0%} {interval_name(scores)} intervals. NSD at "
+        f"{scores.tolerance_mm:g} mm. "
         "A case where both truth and prediction lack the class is left out of its mean; where one lacks it, Dice "
         "is 0. The held-out cases also chose the best checkpoint, so expect a little less on scans from elsewhere."
     )
@@ -90,7 +152,21 @@ def score_charts(scores: Scores, colours: Sequence[str]) -> list[Picture]:
                 "Predicted over true volume",
             )
         )
+    for agreement in agreement_of(scores)[:_MOST_AGREEMENTS]:
+        colour = colours[scores.classes.index(agreement.class_name)]
+        drawn.append(
+            (
+                partial(_agreement_chart, scores, agreement, colour),
+                f"Volume differences of {agreement.class_name}, with the limits of agreement",
+            )
+        )
     return [chart(draw, alt) for draw, alt in drawn]
+
+
+def _agreement_chart(scores: Scores, agreement: VolumeAgreement, colour: str, theme: Theme) -> bytes:
+    rows = [row for row in scores.cases if row.class_name == agreement.class_name and row.empty != "both"]
+    pairs = [row.truth_volume_ml for row in rows], [row.volume_ml for row in rows]
+    return bland_altman_chart(agreement.class_name, *pairs, agreement, colour, theme)
 
 
 def mean_dice(scores: Scores) -> dict[str, float | None]:
