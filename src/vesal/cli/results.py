@@ -42,6 +42,13 @@ def predict(
         bool,
         typer.Option("--no-postprocess", help="Leave out the model's steps that clean up label maps."),
     ] = False,
+    no_quality: Annotated[
+        bool,
+        typer.Option("--no-quality", help="Do not say how far to trust each result (quality.json): faster."),
+    ] = False,
+    doubt: Annotated[
+        bool, typer.Option("--doubt", help="Also write a map of the doubt at each voxel: OUT/doubt.")
+    ] = False,
     tta: Tta = False,
     device: Device = "auto",
     backend: Backend = "auto",
@@ -62,12 +69,15 @@ def predict(
         skip_existing=resume,
         overlay=overlay,
         probabilities=probabilities,
+        quality=not no_quality,
+        doubt=doubt,
     )
     with stages(json_output) as stage:
         result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
     told = f"{len(result.files)} of {len(cases)} scans segmented in {out}"
     computed = f"; network by {result.backend}" if result.seconds else ""
-    finish(json_output, result.to_dict(), told + computed)
+    quality = "" if result.quality is None else f"\n{result.quality.text()}"
+    finish(json_output, result.to_dict(), told + computed + quality)
     report_failures(result.failures, json_output)
 
 

@@ -105,6 +105,7 @@ class CpuNetwork:
 
     Attributes:
         backend: what has computed last.
+        module: torch's network.
 
     Args:
         network: in eval mode on the CPU.
@@ -116,7 +117,7 @@ class CpuNetwork:
 
     def __init__(self, network: nn.Module, version: str, turn: _Turn, work: float, at_once: bool) -> None:
         self.backend = "torch"
-        self._network = network
+        self.module = network
         self._version = version
         self._turn = turn
         self._work, self._at_once = work, at_once
@@ -137,7 +138,7 @@ class CpuNetwork:
                 except (openvino.ConversionError, MemoryError) as error:
                     self._refuse(error)
         with torch.inference_mode():
-            logits = self._network(batch)
+            logits = self.module(batch)
         assert isinstance(logits, Tensor)
         return logits
 
@@ -158,7 +159,7 @@ class CpuNetwork:
         if key not in self._compiled:
             while len(self._compiled) >= _SIZES:
                 self._compiled.pop(next(iter(self._compiled)))
-            self._compiled[key] = openvino.Compiled(self._network, shape, threads)
+            self._compiled[key] = openvino.Compiled(self.module, shape, threads)
         return self._compiled[key]
 
     def _refuse(self, error: Exception) -> None:

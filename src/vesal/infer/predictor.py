@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from vesal.errors import UsageError, VesalError
 from vesal.infer import FINISHED
 from vesal.infer.backends import backend_name, backend_networks
 from vesal.infer.postprocess import Postprocess, read_postprocess
+from vesal.infer.quality import Doubt, read_quality
+from vesal.infer.quality_network import Watch
 from vesal.infer.restore import (
     LabelWriter,
     class_probabilities,
@@ -58,6 +60,7 @@ class Model:
         networks: callables in eval mode on `device`.
         packages: where they came from; empty for networks that are being trained.
         postprocess: what is done to label maps on the scan's own grid; None for nothing.
+        doubt: what the model knows of its own doubt; None if that was not learned.
     """
 
     plan: Plan
@@ -65,6 +68,12 @@ class Model:
     device: torch.device
     packages: tuple[Package, ...] = ()
     postprocess: Postprocess | None = None
+    doubt: Doubt | None = None
+
+    @property
+    def temperature(self) -> float:
+        """Logits are divided by it before they become probabilities; 1 where none was learned."""
+        return 1.0 if self.doubt is None else self.doubt.temperature
 
     @property
     def labels(self) -> LabelSet:
@@ -86,27 +95,73 @@ class Model:
             mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
-    def logits(self, image: NDArray[np.float32], windows: Windows) -> Tensor:
-        """Mean logits (K, *S) of a prepared image (C, *S)."""
-        return predict_logits(
-            self._vote, _tensor(image), windows, outputs=self.labels.outputs, device=self.device
+    def watch(self, prepared: Prepared, windows: Windows, *, doubt: bool = False) -> Watch:
+        """What looks on while this scan is predicted (`vesal.infer.quality_network`)."""
+        shape = prepared.placement.shape[-len(windows.patch) :]
+        return Watch(
+            [(network, getattr(network, "module", network)) for network in self.networks],
+            self.labels,
+            windows,
+            alone=all(size <= window for size, window in zip(shape, windows.patch, strict=True)),
+            doubt=doubt,
+            temperature=self.temperature,
         )
 
-    def segment(self, prepared: Prepared, windows: Windows, *, threshold: float = 0.5) -> LabelMap:
+    def logits(self, image: NDArray[np.float32], windows: Windows, *, watch: Watch | None = None) -> Tensor:
+        """Mean logits (K, *S) of a prepared image (C, *S), over the temperature where one was learned.
+
+        Behind them comes the doubt of each voxel, 0 to 1, where `watch` was asked for it.
+        """
+        outputs = self.labels.outputs if watch is None else watch.outputs
+        found = predict_logits(
+            watch or self._vote, _tensor(image), windows, outputs=outputs, device=self.device
+        )
+        if self.temperature != 1.0:
+            with torch.inference_mode():
+                found[: self.labels.outputs] /= self.temperature
+        return found
+
+    def segment(
+        self,
+        prepared: Prepared,
+        windows: Windows,
+        *,
+        threshold: float = 0.5,
+        watch: Watch | None = None,
+        seen: Callable[[Tensor, int], None] | None = None,
+    ) -> LabelMap:
         """Labels on the scan's own grid, made row by row while windows are predicted.
 
         What `restore` makes of the whole volume's `logits`, with those of one window's depth in memory.
+
+        Args:
+            prepared: the scan.
+            windows: how it is cut.
+            threshold: as of `predict`.
+            watch: looks on.
+            seen: gets all rows (K, *S) as the networks gave them, the doubt behind them where `watch` was asked for
+                it, and the number of the first; they are not to be kept.
         """
         placement, axis = prepared.placement, windows.stream_axis(prepared.placement.shape)
         contiguous = np.zeros(placement.source.shape, dtype=np.uint8)
         writer = LabelWriter(
             placement.cut(contiguous), placement.shape, self.labels, axis=axis, threshold=threshold
         )
-        image = _tensor(prepared.image)
+        outputs = self.labels.outputs
+        first = 0
         for rows in stream_logits(
-            self._vote, image, windows, outputs=self.labels.outputs, device=self.device
+            watch or self._vote,
+            _tensor(prepared.image),
+            windows,
+            outputs=outputs if watch is None else watch.outputs,
+            device=self.device,
         ):
-            writer.add(rows)
+            if seen is not None:
+                seen(rows, first)
+            first += rows.shape[axis + 1]
+            logits = rows[:outputs]
+            # At one half the temperature changes no label.
+            writer.add(logits if threshold == 0.5 else logits / self.temperature)
         return self._label_map(contiguous, placement.source)
 
     def _label_map(self, contiguous: NDArray[np.uint8], grid: Geometry) -> LabelMap:
@@ -207,6 +262,7 @@ def load_model(
     device: str = "auto",
     backend: str = "auto",
     postprocess: bool = True,
+    quality: bool = True,
 ) -> Model:
     """Load a model file, a run folder (all its folds vote), or several of these.
 
@@ -215,6 +271,7 @@ def load_model(
         device: auto, cpu, cuda, cuda:N or mps.
         backend: what computes the networks, one of `vesal.infer.backends.BACKENDS`.
         postprocess: do the steps to label maps that the files hold; else they stay as the networks say.
+        quality: take over what the files know of their doubt, the temperature of probabilities included.
 
     Raises:
         UsageError: the path, the device or the backend is not there.
@@ -234,7 +291,18 @@ def load_model(
             )
     steps = _agreed_steps(packages, files) if postprocess else None
     target = resolve_device(device)
-    return Model(first, backend_networks(packages, target, backend), target, packages, steps)
+    doubt = _joint_doubt(packages, files) if quality else None
+    return Model(first, backend_networks(packages, target, backend), target, packages, steps, doubt)
+
+
+def _joint_doubt(packages: Sequence[Package], files: Sequence[Path]) -> Doubt | None:
+    """None unless every file knows its own."""
+    found = [
+        read_quality(package.quality, package.labels, file)
+        for package, file in zip(packages, files, strict=True)
+    ]
+    known = [quality for quality in found if quality is not None]
+    return Doubt(known) if len(known) == len(found) else None
 
 
 def _agreed_steps(packages: Sequence[Package], files: Sequence[Path]) -> Postprocess | None:

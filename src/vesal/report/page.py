@@ -10,11 +10,13 @@ from urllib.parse import quote
 import numpy as np
 
 from vesal.data.plan import Plan
+from vesal.errors import VesalError
 from vesal.evaluate.score import Scores
 from vesal.files import write_text
 from vesal.parallel import Progress
 from vesal.report import curves
 from vesal.report.case_pictures import CasePictures, case_pictures
+from vesal.report.colours import class_colours
 from vesal.report.gather import RunPieces, gather_run
 from vesal.report.glb import write_glb
 from vesal.report.histories import histories_of
@@ -31,6 +33,7 @@ from vesal.report.html import (
     times,
 )
 from vesal.report.postprocess_section import postprocess_section
+from vesal.report.quality_section import quality_section, read_quality_record
 from vesal.report.score_section import (
     case_table,
     colours_of,
@@ -92,6 +95,7 @@ def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
         "score_note": "",
         "score_remarks": [],
         "score_charts": [],
+        "quality": _quality(pieces),
         "postprocess": postprocess_section(pieces.folder, pieces.missing),
         "examples": [],
         "curves": _curves(pieces),
@@ -129,6 +133,7 @@ def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     every = [
         ("scores", "Scores", context["score_table"]),
+        ("quality", "Doubt", context["quality"]),
         ("postprocess", "Post-processing", context["postprocess"]),
         ("examples", "Pictures", context["examples"]),
         ("training", "Training", True),
@@ -187,6 +192,21 @@ def _seconds(pieces: RunPieces) -> float:
     """Training time of all folds together."""
     times_s = [[row.get("time_s") for row in rows] for rows in pieces.curves.values()]
     return sum(max((t for t in of_fold if isinstance(t, (int, float))), default=0.0) for of_fold in times_s)
+
+
+def _quality(pieces: RunPieces) -> dict[str, Any] | None:
+    """What the run knows of its doubt; a damaged record is said on the page."""
+    try:
+        record = read_quality_record(pieces.folder)
+    except VesalError as error:
+        pieces.missing.append(str(error))
+        return None
+    if record is None:
+        return None
+    known = (
+        dict(zip(pieces.labels.classes, class_colours(pieces.labels), strict=True)) if pieces.labels else {}
+    )
+    return quality_section(record, [known.get(name, "#8a94a3") for name in record.dice])
 
 
 # --- pictures of cases ---------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Predict many scans: read ahead, segment, write on each scan's own grid; one bad scan stops nothing.
 
-What lies in the output folder: CASE.nii.gz (or the scan's own format), and where they were asked for
-overlays/CASE_overlay.png and probabilities/CLASS/CASE.nii.gz. Those who read the folder again, to score it or as
+What lies in the output folder: CASE.nii.gz (or the scan's own format), where the model knows its doubt quality.json and
+quality.csv, and where they were asked for overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
+doubt/CASE.nii.gz. Those who read the folder again, to score it or as
 scans, look at its files alone and so see nothing but label maps.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
@@ -26,14 +28,19 @@ from vesal.data.reading import read_image
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import atomic_path, write_bytes, write_json
 from vesal.infer.predictor import Model
+from vesal.infer.quality import Judgement
+from vesal.infer.quality_network import Watch
+from vesal.infer.quality_signals import look_at, scan_signals
 from vesal.parallel import Progress, read_ahead
 from vesal.volume.reading import write_label, write_volume
-from vesal.volume.volume import Volume
+from vesal.volume.resample import resize
+from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow.inputs import default_ending
+from vesal.workflow.quality_files import QualityFiles
 
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
 
-OVERLAYS, PROBABILITIES = "overlays", "probabilities"
+OVERLAYS, PROBABILITIES, DOUBT = "overlays", "probabilities", "doubt"
 
 #: In the folder of the probabilities: which class lies where.
 CLASSES_FILE = "classes.json"
@@ -55,6 +62,8 @@ class PredictOptions:
         skip_existing: leave results that are already there, as a resumed run does, with all that is asked for.
         overlay: also write a PNG of each scan with the contours of its result.
         probabilities: also write a map of each class's probability.
+        quality: say of each scan how far to trust its result, where the model knows its doubt.
+        doubt: also write a map of the doubt at each voxel, 0 to 1.
     """
 
     mirror: bool = False
@@ -64,6 +73,8 @@ class PredictOptions:
     skip_existing: bool = False
     overlay: bool = False
     probabilities: bool = False
+    quality: bool = True
+    doubt: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:
@@ -81,17 +92,21 @@ class _Target:
     label: Path
     overlay: Path | None
     probabilities: dict[str, Path]
+    doubt: Path | None = None
 
     def files(self) -> Iterator[Path]:
         yield self.label
         if self.overlay is not None:
             yield self.overlay
         yield from self.probabilities.values()
+        if self.doubt is not None:
+            yield self.doubt
 
 
 @dataclass
 class PredictResult:
-    """What came of it: files, overlays, probability maps by class, seconds by case, cases that failed, backend."""
+    """What came of it: files, overlays, probability maps by class, maps of doubt, what is said of each scan (None where
+    the model does not know its doubt), seconds by case, cases that failed, backend."""
 
     files: dict[str, Path] = field(default_factory=dict)
     overlays: dict[str, Path] = field(default_factory=dict)
@@ -99,6 +114,8 @@ class PredictResult:
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     backend: str = "torch"
+    doubts: dict[str, Path] = field(default_factory=dict)
+    quality: QualityFiles | None = None
 
     def note(self, case: str, target: _Target) -> None:
         """All files of a case are there."""
@@ -107,6 +124,8 @@ class PredictResult:
             self.overlays[case] = target.overlay
         if target.probabilities:
             self.probabilities[case] = target.probabilities
+        if target.doubt is not None:
+            self.doubts[case] = target.doubt
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -120,15 +139,18 @@ class PredictResult:
             "seconds": {case: round(value, 3) for case, value in self.seconds.items()},
             "failures": [failure.model_dump() for failure in self.failures],
             "backend": self.backend,
+            "doubt": {case: str(path) for case, path in self.doubts.items()},
+            "quality": None if self.quality is None else self.quality.rows,
         }
 
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A case ready for the network; the scan itself where a picture of it is wanted."""
+    """A case ready for the network; the scan itself where a picture of it is wanted, its looks where it is judged."""
 
     prepared: Prepared
     volume: Volume | None
+    looks: dict[str, dict[str, float]] | None = None
 
 
 def predict_cases(
@@ -150,9 +172,13 @@ def predict_cases(
     folders = class_folders(model.labels.classes) if options.probabilities else {}
     targets = [_target(case, out, options, folders) for case in cases]
     _spare_inputs(cases, targets)
+    judged = options.quality and model.doubt is not None
+    if judged:
+        result.quality = QualityFiles(out, model.labels.classes, earlier=options.skip_existing)
     waiting = []
     for case, target in zip(cases, targets, strict=True):
-        if options.skip_existing and all(path.exists() for path in target.files()):
+        there = all(path.exists() for path in target.files())
+        if options.skip_existing and there and (result.quality is None or case.id in result.quality):
             result.note(case.id, target)
         else:
             waiting.append((case, target))
@@ -162,7 +188,7 @@ def predict_cases(
 
     def read(entry: tuple[Case, _Target]) -> _Scan | DataError:
         try:
-            return _read(entry[0], entry[1], model.plan)
+            return _read(entry[0], entry[1], model.plan, judged=judged)
         except (VesalError, MemoryError) as error:
             return DataError(str(error) or "the memory of this machine is used up; close other programs.")
 
@@ -175,6 +201,8 @@ def predict_cases(
             result.seconds[case.id] = time.monotonic() - began
         else:
             result.failures.append(Failure(id=case.id, message=reason))
+        if result.quality is not None:
+            result.quality.save(last=done == len(waiting))
         if progress is not None:
             progress(done, len(waiting))
     result.backend = model.backend
@@ -208,17 +236,20 @@ def _target(case: Case, out: Path, options: PredictOptions, folders: dict[str, s
         probabilities={
             name: out / PROBABILITIES / folder / f"{case.id}{ending}" for name, folder in folders.items()
         },
+        doubt=out / DOUBT / f"{case.id}{ending}" if options.doubt else None,
     )
 
 
 # --- one scan --------------------------------------------------------------------------------------------
 
 
-def _read(case: Case, target: _Target, plan: Plan) -> _Scan:
+def _read(case: Case, target: _Target, plan: Plan, *, judged: bool = False) -> _Scan:
     volume = _with_channels(read_image(case), plan)
     if target.label.suffix == ".png":
         _check_png(volume, plan.labels)
-    return _Scan(prepare(volume, plan), None if target.overlay is None else volume)
+    prepared = prepare(volume, plan)
+    looks = look_at(volume, prepared) if judged else None
+    return _Scan(prepared, None if target.overlay is None else volume, looks)
 
 
 def _with_channels(volume: Volume, plan: Plan) -> Volume:
@@ -271,12 +302,26 @@ def _predict(
 ) -> None:
     case, target = entry
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
+    looked = result.quality is not None or target.doubt is not None
+    watch = model.watch(scan.prepared, windows, doubt=target.doubt is not None) if looked else None
+    doubt = None if target.doubt is None else np.zeros(scan.prepared.placement.shape, dtype=np.float32)
     if target.probabilities:
         # The maps are written one by one and read the logits each: those of the whole volume are kept.
-        logits = model.logits(scan.prepared.image, windows)
+        logits = model.logits(scan.prepared.image, windows, watch=watch)
+        if doubt is not None:
+            doubt, logits = logits[-1].numpy(), logits[:-1]
         label = model.restore(logits, scan.prepared, threshold=options.threshold).label
     else:
-        label = model.segment(scan.prepared, windows, threshold=options.threshold)
+
+        def seen(rows: Tensor, first: int) -> None:
+            if doubt is not None:
+                axis = windows.stream_axis(doubt.shape)
+                part = rows[-1].movedim(axis, 0).cpu().numpy()
+                np.moveaxis(doubt, axis, 0)[first : first + len(part)] = part
+
+        label = model.segment(scan.prepared, windows, threshold=options.threshold, watch=watch, seen=seen)
+    if watch is not None and result.quality is not None:
+        result.quality.note(case.id, _judge(model, scan, watch, label))
     write_label(target.label, label)
     result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:
@@ -289,6 +334,20 @@ def _predict(
             path = target.probabilities[name]
             write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
         result.probabilities[case.id] = target.probabilities
+    if target.doubt is not None and doubt is not None:
+        # Outside the crop there is nothing, and no doubt of it.
+        cropped = resize(doubt[None], scan.prepared.placement.crop_shape, 1)[0]
+        values = scan.prepared.placement.paste(cropped.astype(np.float32).clip(0, 1))
+        write_volume(target.doubt, Volume(_stored(values, target.doubt)[None], label.geometry))
+        result.doubts[case.id] = target.doubt
+
+
+def _judge(model: Model, scan: _Scan, watch: Watch, label: LabelMap) -> Judgement:
+    assert model.doubt is not None
+    assert scan.looks is not None
+    contiguous = model.labels.encode(label.array)
+    signals = scan_signals(scan.looks, watch, contiguous, label.geometry, model.labels)
+    return model.doubt.judge(signals)
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:

@@ -36,6 +36,7 @@ from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
 from vesal.workflow.postprocess import RAW, choose_postprocess
 from vesal.workflow.predict import PredictOptions, predict_cases
+from vesal.workflow.quality import learn_doubt
 from vesal.workflow.run import ALL, Run
 
 #: Makes a progress callback for a named stage of the work.
@@ -175,6 +176,14 @@ def train_run(
     scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
     if scores is not None:
         _put_scores(models, scores)
+        learn_doubt(
+            run,
+            mirror=config.tta,
+            overlap=config.overlap,
+            device=str(device),
+            progress=stage("Learning its doubt"),
+            tell=tell,
+        )
     # Imported here: drawing libraries are not needed before.
     from vesal.report.page import write_run_report
 

@@ -1,0 +1,282 @@
+"""Learn a run's doubt from the scans that its folds held out, and put it into their model files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vesal.augment.battery import Fault, Inflicted, Modality, applicable, battery, fault_seed, inflict
+from vesal.data.dataset import Case
+from vesal.data.labels import IGNORE
+from vesal.data.prepare import Prepared, prepare
+from vesal.data.reading import read_case
+from vesal.errors import VesalError
+from vesal.files import content_hash, read_json, write_json
+from vesal.infer.predictor import Model, load_model
+from vesal.infer.quality_fit import fit_temperature
+from vesal.infer.quality_learn import FEWEST, Observed, learn
+from vesal.infer.quality_signals import look_at, scan_signals
+from vesal.infer.windows import Windows
+from vesal.metrics.overlap import confusions
+from vesal.nn.package import load_package, save_package
+from vesal.parallel import Progress, read_ahead
+from vesal.volume.volume import Volume
+from vesal.workflow.run import Run
+
+#: In the run folder: what was learned, scan by scan.
+QUALITY_FILE = "quality.json"
+
+#: Scans of a fold that are looked at; more teach little more.
+_MOST_CASES = 64
+
+#: Voxels of a scan whose probabilities the temperature is learned from.
+_VOXELS = 4000
+
+#: A voxel counts as unsure where the two largest logits lie nearer than this: the likelier has under 99.9 %.
+_UNSURE = 7.0
+
+#: Severity of the artefacts that the flag is measured with, and the seed of their choice.
+_SEVERITY, _SEED = 5, 0
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A held-out scan as it is, or harmed."""
+
+    case: Case
+    fold: int
+    fault: Fault | None
+
+
+def learn_doubt(
+    run: Run,
+    *,
+    mirror: bool = False,
+    overlap: float = 0.5,
+    device: str = "auto",
+    progress: Progress | None = None,
+    tell: Callable[[str], None] = print,
+) -> bool:
+    """Learn it from all trained folds, and write it into their model files and into the run.
+
+    Each held-out scan (at most 64 of a fold) is predicted twice by the network that has not seen it, once as it is and
+    once with a random artefact of severity 5: about four times what it took to predict the held-out scans.
+
+    Args:
+        run: trained and predicted.
+        mirror, overlap: as the run predicts.
+        device: where.
+        progress: called with (done, total).
+        tell: takes the one sentence that says what is missing.
+
+    Returns:
+        Whether the model files know their doubt now: not where fewer than 8 scans were held out.
+
+    What was learned from the same models before is not learned again.
+    """
+    folds, dataset = run.folds(), run.dataset()
+    cases = {case.id: case for case in dataset.cases}
+    held_out = {} if folds is None else {number: folds.validation(number) for number in run.trained_folds()}
+    count = sum(len(names) for names in held_out.values())
+    if count < FEWEST:
+        tell(
+            f"The model does not know its doubt: that takes {FEWEST} held-out scans at least, and there "
+            f"{'is' if count == 1 else 'are'} {count}; train more folds (--fold all)."
+        )
+        return False
+    models = {str(number): _digest(run.fold(number) / "model.vesal") for number in held_out}
+    if _known(run, models):
+        return True
+    observed: list[Observed] = []
+    voxels: list[_Voxels] = []
+    total = 2 * sum(min(len(names), _MOST_CASES) for names in held_out.values())
+    for number, names in held_out.items():
+        model = load_model(run.fold(number) / "model.vesal", device=device, quality=False)
+        windows = model.windows(mirror=mirror, overlap=overlap)
+        tasks = _tasks([cases[name] for name in _spread(names)], number, model)
+        for task, scan in zip(tasks, read_ahead(partial(_read, model=model), tasks), strict=True):
+            found, sample = _observe(task, scan, model, windows)
+            observed.append(found)
+            voxels += [] if sample is None else [sample]
+            if progress is not None:
+                progress(len(observed), total)
+    labels = model.labels
+    temperature = fit_temperature(
+        np.concatenate([of.logits for of in voxels]),
+        np.concatenate([of.truth for of in voxels]),
+        np.concatenate([of.weight for of in voxels]),
+        regions=bool(labels.regions),
+    )
+    learned = learn(observed, labels.classes, temperature)
+    for number, quality in learned.qualities.items():
+        file = run.fold(number) / "model.vesal"
+        save_package(file, replace(load_package(file), quality=quality.model_dump(mode="json")))
+    write_json(run.folder / QUALITY_FILE, {**learned.to_dict(), "models": models})
+    return True
+
+
+def _digest(file: Path) -> str:
+    """Of the weights and of the steps after them: what the doubt of a model depends on."""
+    package = load_package(file)
+    return content_hash(
+        package.weights_digest.encode(), json.dumps(package.postprocess, sort_keys=True).encode()
+    )
+
+
+def _known(run: Run, models: dict[str, str]) -> bool:
+    """Whether it was learned from these models, and they hold it."""
+    try:
+        same = read_json(run.folder / QUALITY_FILE)["models"] == models
+    except (VesalError, KeyError, TypeError):
+        return False
+    files = [run.fold(number) / "model.vesal" for number in models]
+    return same and all(load_package(file).quality is not None for file in files)
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """At most _MOST_CASES of them, evenly chosen."""
+    chosen = np.linspace(0, len(names) - 1, min(len(names), _MOST_CASES)).round().astype(int)
+    return [names[number] for number in chosen]
+
+
+def _tasks(cases: Sequence[Case], fold: int, model: Model) -> list[_Task]:
+    """Each scan as it is, and with one artefact: all kinds about equally often, which one by chance."""
+    pictures = model.plan.dimension == 2 and model.plan.slice_axis is None
+    faults = applicable(battery(_modality(model), (_SEVERITY,)), 2 if pictures else 3)
+    generator = np.random.default_rng([_SEED, fold])
+    order: list[int] = []
+    while len(order) < len(cases):
+        order += generator.permutation(len(faults)).tolist()
+    return [
+        task
+        for case, number in zip(cases, order, strict=False)
+        for task in (_Task(case, fold, None), _Task(case, fold, faults[number]))
+    ]
+
+
+def _modality(model: Model) -> Modality:
+    """CT where intensities mean the same in every scan."""
+    return "CT" if any(how.scheme in ("ct", "window") for how in model.plan.normalisation) else "MR"
+
+
+# --- one scan ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A scan that is ready, its contiguous truth on its own grid, what it shows, and the harm that was done to it."""
+
+    volume: Volume
+    prepared: Prepared
+    truth: NDArray[np.uint8]
+    looks: dict[str, dict[str, float]]
+    harm: Inflicted | None
+
+
+def _read(task: _Task, model: Model) -> _Held:
+    raw = read_case(task.case)
+    if raw.label is None:
+        raise VesalError(f"Case {task.case.id} has lost its label; put it back to where it was.")
+    volume, harm = raw.image, None
+    if task.fault is not None:
+        harm = inflict(volume, task.fault, fault_seed(_SEED, task.case.id, task.fault.name))
+        volume = harm.volume
+    truth = model.labels.encode(raw.label.array)
+    # The truth of an unharmed scan is prepared too: the temperature is learned on the prepared grid.
+    prepared = prepare(volume, model.plan, raw.label if harm is None else None)
+    return _Held(volume, prepared, truth, look_at(volume, prepared), harm)
+
+
+def _observe(task: _Task, scan: _Held, model: Model, windows: Windows) -> tuple[Observed, _Voxels | None]:
+    """Predict a scan and compare it with the truth; voxels of an unharmed one for the temperature."""
+    watch = model.watch(scan.prepared, windows)
+    sample = None if scan.harm is not None else _Sample(scan.prepared, model, windows, task.case.id)
+    label = model.segment(scan.prepared, windows, watch=watch, seen=sample)
+    found = model.labels.encode(label.array)
+    signals = scan_signals(scan.looks, watch, found, label.geometry, model.labels)
+    truth = scan.truth
+    if scan.harm is not None:
+        found = scan.harm.restore(found)
+        if scan.harm.hidden is not None:
+            truth = np.where(scan.harm.hidden, np.uint8(IGNORE), truth)
+    judged = model.labels.judged(task.case.annotated)
+    counted = confusions(np.ascontiguousarray(found), truth, model.labels.class_table, IGNORE)
+    dice = {
+        name: float(counts.dice)
+        for name, counts in zip(model.labels.classes, counted, strict=True)
+        if name in judged and counts.dice is not None
+    }
+    fault = None if task.fault is None else task.fault.name
+    return Observed(
+        task.case.id, task.fold, fault, signals, dice
+    ), None if sample is None else sample.voxels()
+
+
+# --- voxels for the temperature -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Voxels:
+    """logits (n, K), truth (n,) or (n, K) of regions, and how many voxels each of them stands for (n,)."""
+
+    logits: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+class _Sample:
+    """Takes rows of logits as they are finished and keeps a few voxels: half of them where the network is unsure.
+
+    Which are kept depends on the logits and on chance alone, not on the truth, and each counts for as many as it was
+    drawn from: the mean over them is that over the scan.
+    """
+
+    def __init__(self, prepared: Prepared, model: Model, windows: Windows, seed: str) -> None:
+        assert prepared.label is not None
+        self._axis = windows.stream_axis(prepared.placement.shape)
+        self._truth = np.moveaxis(prepared.label, self._axis, 0)
+        self._labels = model.labels
+        self._share = min(1.0, _VOXELS / 2 / prepared.label.size)
+        self._seed = int(content_hash(seed.encode())[:8], 16)
+        self._kept: list[_Voxels] = []
+
+    def __call__(self, rows: Tensor, first: int) -> None:
+        """Rows (K, *S), of which the first along the axis is row `first`."""
+        logits = rows.movedim(self._axis + 1, 1).flatten(1)
+        truth = self._truth[first : first + rows.shape[self._axis + 1]].ravel()
+        generator = torch.Generator().manual_seed(self._seed + first)
+        top = logits.topk(min(2, len(logits)), dim=0).values
+        gap = logits.abs().amin(dim=0) if self._labels.regions else top[0] - top[-1]
+        unsure = (gap < _UNSURE).cpu()
+        chance = torch.rand(len(unsure), generator=generator)
+        share = torch.full_like(chance, self._share)
+        # About as many where the network is unsure, however few these are.
+        share[unsure] = min(1.0, self._share * len(unsure) / max(int(unsure.sum()), 1))
+        kept = (chance < share) & torch.from_numpy(truth != IGNORE)
+        places = kept.nonzero().flatten()
+        chosen = truth[places.numpy()].astype(np.int64)
+        if self._labels.regions:
+            chosen = self._labels.class_table[:, chosen].T.astype(np.int64)
+        self._kept.append(
+            _Voxels(
+                logits[:, places.to(logits.device)].T.double().cpu().numpy(),
+                chosen,
+                (1 / share[places]).double().numpy(),
+            )
+        )
+
+    def voxels(self) -> _Voxels:
+        """All that was kept."""
+        return _Voxels(
+            np.concatenate([of.logits for of in self._kept]),
+            np.concatenate([of.truth for of in self._kept]),
+            np.concatenate([of.weight for of in self._kept]),
+        )
