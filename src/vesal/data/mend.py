@@ -27,8 +27,14 @@ from vesal.data.mend_images import (
     swapped_channels,
 )
 from vesal.data.mend_labels import label_flipped, label_grid, label_shape, label_shifted
-from vesal.data.mend_places import orientation, sheared, spacing, two_forms, units
-from vesal.data.mend_values import label_values, stray_island, swapped_labels, undeclared_value
+from vesal.data.mend_places import channel_grid, orientation, sheared, spacing, two_forms, units
+from vesal.data.mend_values import (
+    label_values,
+    mismatched_label,
+    stray_island,
+    swapped_labels,
+    undeclared_value,
+)
 from vesal.data.scan import by_stem
 from vesal.errors import VesalError
 from vesal.volume.reading import read_volume
@@ -40,6 +46,7 @@ Outcome = Literal["mended", "left out", "kept"]
 #: By the kind of the finding, in the order in which they are done: first where things are, then what they hold, then
 #: what can only be measured on sound voxels, and last what only turns or resamples all.
 MENDS: dict[str, Mend] = {
+    "channel-grid": channel_grid,
     "sform-qform": two_forms,
     "units": units,
     "spacing": spacing,
@@ -50,6 +57,7 @@ MENDS: dict[str, Mend] = {
     "not-finite": not_finite,
     "label-grid": label_grid,
     "label-shape": label_shape,
+    "mismatched-label": mismatched_label,
     "swapped-channels": swapped_channels,
     "inverted": inverted,
     "swapped-labels": swapped_labels,
@@ -67,16 +75,24 @@ LEFT_OUT: dict[str, str] = {
     "missing-file": "a file is missing",
     "missing-partner": "its image, its label or a channel is missing",
     "constant-image": "the image has one intensity everywhere",
-    "mismatched-label": "the label does not belong to the image",
     "empty-label": "the label is empty where most are not",
     "dimension": "the image has another number of axes than the others",
 }
 
 #: Whatever the finding's severity: half mended they would teach a network what is wrong.
-_ALL_OR_NOTHING = ("label-shifted", "label-grid", "label-shape", "undeclared-value", "label-values")
+_ALL_OR_NOTHING = (
+    "label-shifted",
+    "mismatched-label",
+    "label-grid",
+    "label-shape",
+    "undeclared-value",
+    "label-values",
+)
 
 #: Kinds of which one copy stays.
 _COPIES = ("duplicate", "near-duplicate")
+#: A patient who is trained and tested on.
+_LEAK = "patient-leak"
 
 
 class Change(BaseModel):
@@ -143,19 +159,23 @@ def plan_mends(dataset: Dataset, findings: Sequence[Finding], more: Iterable[Ord
         findings: of it.
         more: faults that are none for Vesal, but for the readers of the layout (`split_orders`).
     """
-    known = {case.id for case in dataset.cases + dataset.unlabelled}
+    annotated = {case.id for case in dataset.cases}
+    known = annotated | {case.id for case in dataset.unlabelled}
     left_out: dict[str, Change] = {}
     orders: dict[str, list[Order]] = {}
     kept: list[Change] = []
     for finding in findings:
         if finding.severity == "note" and finding.kind not in MENDS:
             continue
-        if finding.kind in MENDS or finding.kind in ("unreadable", "mismatched-label"):
+        if finding.kind in MENDS or finding.kind == "unreadable":
             for name in finding.cases:
                 orders.setdefault(name, []).append(_order(finding, name))
         elif finding.kind in LEFT_OUT:
             for name in finding.cases:
                 left_out.setdefault(name, _left(name, finding.kind, finding.message, LEFT_OUT[finding.kind]))
+        elif finding.kind == _LEAK:
+            for name in set(finding.cases) - annotated:
+                left_out.setdefault(name, _left(name, _LEAK, finding.message, "its patient is trained on"))
         elif finding.kind not in _COPIES:
             kept += [_unmended(finding, name) for name in finding.cases or ("",)]
     for order in more:
@@ -212,7 +232,9 @@ def _trials(orders: Iterable[Order]) -> tuple[Order, ...]:
 
 
 def _order(finding: Finding, name: str) -> Order:
-    return Order(name, finding.kind, finding.severity, finding.message, finding.details.get(name, {}))
+    details = {"cases": list(finding.cases)} if finding.kind == "mismatched-label" else {}
+    details |= finding.details.get(name, {})
+    return Order(name, finding.kind, finding.severity, finding.message, details)
 
 
 def _left(name: str, kind: str, wrong: str, why: str) -> Change:
@@ -274,7 +296,7 @@ def mend_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -
         wrong = str(error) or type(error).__name__
         return Mended((_left(case.id, kind, wrong, LEFT_OUT["unreadable"]),), None)
     after, changes = before, list[Change]()
-    for order in _with_fractions(before, orders):
+    for order in _with_read(before, orders):
         try:
             done = _mend(after, order, cohort)
         except Settled as reason:
@@ -291,15 +313,15 @@ def mend_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -
     return Mended(tuple(changes), changed_files(before, after))
 
 
-def _with_fractions(opened: Opened, orders: Sequence[Order]) -> tuple[Order, ...]:
-    """A label of other than whole numbers is what made its case unreadable."""
-    if opened.fractions is None:
-        return tuple(orders)
-    others = [order for order in orders if order.kind not in ("unreadable", "label-values")]
-    told = next(
-        (order.message for order in orders if order not in others), "the label's values are not whole"
-    )
-    return _trials([*others, Order(opened.case.id, "label-values", "error", told)])
+def _with_read(opened: Opened, orders: Sequence[Order]) -> tuple[Order, ...]:
+    """What made a case unreadable, now that it was read: a label of other than whole numbers, channels apart."""
+    found = []
+    for kind, there in (("label-values", opened.fractions is not None), ("channel-grid", bool(opened.apart))):
+        if there:
+            told = next((one.message for one in orders if one.kind in ("unreadable", kind)), f"A {kind}")
+            found.append(Order(opened.case.id, kind, "error", told))
+    kinds = {"unreadable", *(order.kind for order in found)} if found else set()
+    return _trials([*(order for order in orders if order.kind not in kinds), *found])
 
 
 def _mend(opened: Opened, order: Order, cohort: Cohort) -> Done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,13 @@ import numpy as np
 from vesal.data.dataset import Case
 from vesal.data.reading import read_image
 from vesal.errors import DataError
-from vesal.volume.geometry import Array, Geometry
+from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
 from vesal.volume.reading import read_label, read_volume
+from vesal.volume.resample import resample_volume
 from vesal.volume.volume import LabelMap, Volume
+
+#: Of a channel's field of view, what another one has to cover to be of the same scan.
+_LEAST_OVERLAP = 0.5
 
 
 class Unmendable(Exception):
@@ -53,6 +57,7 @@ class Opened:
         label: None without a label, or where `fractions` stand in for it.
         fractions: (*spatial) of a label file that holds other than whole numbers; None as a rule.
         fractions_grid: where they lie.
+        apart: what was resampled because the channels lay on different grids, file by file; () as a rule.
         split: each channel gets a file of its own, CASE_0000, CASE_0001 and so on.
         rewrite: 'image' or 'label', where the file is written anew although its voxels and place are the same.
     """
@@ -63,6 +68,7 @@ class Opened:
     label: LabelMap | None
     fractions: Array | None = None
     fractions_grid: Geometry | None = None
+    apart: tuple[str, ...] = ()
     split: bool = False
     rewrite: frozenset[str] = frozenset()
 
@@ -107,26 +113,88 @@ class Done:
 
 
 def open_case(case: Case) -> Opened:
-    """Read the files of a case.
+    """Read the files of a case. Channels on different grids are brought onto one, where they overlap.
 
     Raises:
-        DataError: one is absent or damaged, or the channels lie on different grids.
+        DataError: a file is absent or damaged, or the channels lie far apart.
     """
-    image = read_image(case, floating=False)
-    parts = (image.channels,) if len(case.images) == 1 else _parts(case)
-    if case.label is None:
-        return Opened(case, image, parts, None)
+    label, fractions, grid = _open_label(case)
+    volumes = [read_volume(path) for path in case.images]
+    parts = tuple(volume.channels for volume in volumes)
     try:
-        return Opened(case, image, parts, read_label(case.label))
+        image, apart = read_image(case, floating=False), ()
+    except DataError as error:
+        if len(volumes) == 1:
+            raise
+        image, apart = _joined(case, volumes, label, error)
+    rewrite = frozenset({"image"}) if apart else frozenset()
+    return Opened(case, image, parts, label, fractions, grid, apart, rewrite=rewrite)
+
+
+def _open_label(case: Case) -> tuple[LabelMap | None, Array | None, Geometry | None]:
+    """The label map; or the numbers of its file, where they are not whole, and their grid."""
+    if case.label is None:
+        return None, None, None
+    try:
+        return read_label(case.label), None, None
     except DataError:
         stored = read_volume(case.label)
         if stored.channels != 1 or stored.array.dtype.kind != "f":
             raise
-        return Opened(case, image, parts, None, stored.array[0], stored.geometry)
+        return None, stored.array[0], stored.geometry
 
 
-def _parts(case: Case) -> tuple[int, ...]:
-    return tuple(read_volume(path).channels for path in case.images)
+def _joined(
+    case: Case, volumes: Sequence[Volume], label: LabelMap | None, error: DataError
+) -> tuple[Volume, tuple[str, ...]]:
+    """All channels on one grid: the label's where a channel is on it, else the first's."""
+    grids = [volume.geometry for volume in volumes]
+    on_label = [label is not None and grid.close_to(label.geometry, 0.01) for grid in grids]
+    grid = grids[on_label.index(True)] if any(on_label) else grids[0]
+    arrays, told = [], []
+    for path, volume in zip(case.images, volumes, strict=True):
+        own = volume.geometry
+        if own.ndim != grid.ndim:
+            raise error
+        limit = 0.5 * min(grid.spacing_mm)
+        if own.shape == grid.shape and own.distance_mm(grid) < limit:
+            arrays.append(volume.array)
+            if own.distance_mm(grid) > TOLERANCE_MM:
+                told.append(f"{path.name} ({own.distance_mm(grid):.2g} mm: the header alone)")
+            continue
+        if (share := _overlap(grid, own)) < _LEAST_OVERLAP:
+            raise error
+        arrays.append(resampled(volume, grid))
+        told.append(f"{path.name} (resampled linearly; it covers {share:.0%} of the field of view)")
+    return Volume(np.concatenate(arrays), grid), tuple(told)
+
+
+def _overlap(grid: Geometry, other: Geometry) -> float:
+    """Share of `grid`'s field of view that lies in `other`'s."""
+    steps = [np.linspace(-0.5, size - 0.5, 24) for size in grid.shape]
+    voxels = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, grid.ndim)
+    return inside_share(voxels, grid, other)
+
+
+def inside_share(voxels: Array, source: Geometry, grid: Geometry) -> float:
+    """Share of the points (n, ndim), in voxels of `source`, that lie within `grid`'s voxel faces."""
+    if not len(voxels):
+        return 0.0
+    matrix = np.linalg.solve(grid.affine, source.affine)
+    where = voxels @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    inside = ((where >= -0.5 - 1e-6) & (where <= np.asarray(grid.shape) - 0.5 + 1e-6)).all(axis=1)
+    return float(inside.mean())
+
+
+def resampled(image: Volume, grid: Geometry) -> Array:
+    """(C, *S) on another grid: linear, each channel's least value outside; integers stay integers."""
+    channels = []
+    for channel in image.array:
+        fill = float(np.nanmin(channel))
+        moved = resample_volume(Volume(channel[None], image.geometry), grid, order=1, fill=fill).array[0]
+        kind = image.array.dtype
+        channels.append(np.rint(moved).astype(kind) if kind.kind in "ui" else moved.astype(kind))
+    return np.stack(channels)
 
 
 def changed_files(before: Opened, after: Opened) -> dict[Path, Volume]:

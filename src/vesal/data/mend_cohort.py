@@ -62,12 +62,14 @@ class Cohort:
         channels: how many it declares.
         records: of the sound cases, annotated or not.
         cases: sound and annotated, to measure.
+        every: all annotated cases.
     """
 
     labels: LabelSet
     channels: int
     records: tuple[CaseRecord, ...]
     cases: tuple[Case, ...]
+    every: tuple[Case, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset, record: Fingerprint, faulty: set[str]) -> Cohort:
@@ -78,7 +80,7 @@ class Cohort:
             sound = every
         names = {one.id for one in record.cases} & {one.id for one in sound}
         cases = tuple(case for case in dataset.cases if case.id in names and case.label is not None)
-        return cls(dataset.labels, len(dataset.channels), sound, cases)
+        return cls(dataset.labels, len(dataset.channels), sound, cases, dataset.cases)
 
     @cached_property
     def axis_codes(self) -> str:
@@ -142,6 +144,13 @@ class Cohort:
             return ()
         shape = Counter(one.image.shape for one in found).most_common(1)[0][0]
         return tuple(one for one in found if one.image.shape == shape)
+
+    def distance_of(self, name: str) -> float | None:
+        """How unlike the others another case is, as its files are; None where that cannot be measured."""
+        try:
+            return self.distance(open_case(next(case for case in self.every if case.id == name)))
+        except (VesalError, OSError, StopIteration):
+            return None
 
     def distance(self, opened: Opened) -> float | None:
         """How unlike the others a case is; None where that cannot be measured."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable
 from vesal.data.mend_cohort import BETTER, Cohort
+from vesal.data.mend_labels import axes_said, named_axes
 
 
 def not_finite(opened: Opened, order: Order, cohort: Cohort) -> Done:
@@ -111,26 +112,27 @@ def image_flipped(opened: Opened, order: Order, cohort: Cohort) -> Done:
     before = cohort.distance(opened)
     if before is None:
         raise Unmendable("there are too few other cases to measure it by")
-    axes = (
-        [int(order.details["axis"])] if "axis" in order.details else list(range(opened.image.geometry.ndim))
-    )
     options = []
-    for axis in axes:
-        alone = opened.with_image(np.ascontiguousarray(np.flip(opened.image.array, axis + 1)))
-        both = alone.with_label(np.ascontiguousarray(np.flip(opened.label.array, axis)))
-        options += [(cohort.distance(alone), axis, "the image", alone)]
-        options += [(cohort.distance(both), axis, "image and label", both)]
-    distance, axis, what, done = min(options, key=lambda item: np.inf if item[0] is None else item[0])
+    for axes in named_axes(order, opened.image.geometry.ndim):
+        flipped = np.flip(opened.image.array, tuple(axis + 1 for axis in axes))
+        alone = opened.with_image(np.ascontiguousarray(flipped))
+        both = alone.with_label(np.ascontiguousarray(np.flip(opened.label.array, axes)))
+        options += [(cohort.distance(alone), axes, "the image was", alone)]
+        options += [(cohort.distance(both), axes, "image and label were", both)]
+    distance, axes, what, done = min(options, key=lambda item: np.inf if item[0] is None else item[0])
     if distance is None or distance > BETTER * before:
-        raise Settled(
-            f"flipped it would be no more like the others ({before:.2f}, flipped {distance or 0:.2f})"
-        )
+        after = "not measurable" if distance is None else f"{distance:.2f}"
+        raise Settled(f"flipped it would be no more like the others ({before:.2f}, flipped {after})")
     return Done(
         done,
-        f"the voxels run the wrong way along axis {axis}",
-        f"{what} {'were' if ' ' in what.removeprefix('the ') else 'was'} flipped back along it (distance from the "
-        f"others {before:.2f}, now {distance:.2f})",
-        {"axis": axis, "flipped": what, "distance_before": before, "distance_after": distance},
+        f"the voxels run the wrong way along {axes_said(axes)}",
+        f"{what} flipped back (distance from the others {before:.2f}, now {distance:.2f})",
+        {
+            "axes": list(axes),
+            "with_label": "label" in what,
+            "distance_before": before,
+            "distance_after": distance,
+        },
         look=True,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vesal.data.labels import LabelSet
-from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable
+from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable, inside_share
 from vesal.data.mend_cohort import BETTER, Cohort
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
 from vesal.volume.resample import resample_label
@@ -142,16 +142,7 @@ def overlap(label: LabelMap, grid: Geometry, labels: LabelSet) -> tuple[float, f
     steps = [np.linspace(-0.5, size - 0.5, 24) for size in label.geometry.shape]
     box = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, label.geometry.ndim)
     drawn = np.argwhere(label.array != labels.background)
-    return _share(box, label.geometry, grid), _share(drawn, label.geometry, grid)
-
-
-def _share(voxels: Array, source: Geometry, grid: Geometry) -> float:
-    if not len(voxels):
-        return 0.0
-    matrix = np.linalg.solve(grid.affine, source.affine)
-    where = voxels @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    inside = ((where >= -0.5 - 1e-6) & (where <= np.asarray(grid.shape) - 0.5 + 1e-6)).all(axis=1)
-    return float(inside.mean())
+    return inside_share(box, label.geometry, grid), inside_share(drawn, label.geometry, grid)
 
 
 def label_shifted(opened: Opened, order: Order, cohort: Cohort) -> Done:
@@ -198,21 +189,33 @@ def label_flipped(opened: Opened, order: Order, cohort: Cohort) -> Done:
     """A label that runs the other way than its image: flipped back."""
     label = the_label(opened)
     before = the_distance(opened, cohort)
-    axes = [int(order.details["axis"])] if "axis" in order.details else list(range(label.array.ndim))
     options = []
-    for axis in axes:
-        flipped = opened.with_label(np.ascontiguousarray(np.flip(label.array, axis)))
-        options.append((the_distance(flipped, cohort), axis, flipped))
-    after, axis, flipped = min(options, key=lambda item: item[:2])
+    for axes in named_axes(order, label.array.ndim):
+        flipped = opened.with_label(np.ascontiguousarray(np.flip(label.array, axes)))
+        options.append((the_distance(flipped, cohort), axes, flipped))
+    after, axes, flipped = min(options, key=lambda item: item[:2])
     if after > BETTER * before:
         raise Settled(f"flipped it would be no more like the others ({before:.2f}, flipped {after:.2f})")
     return Done(
         flipped,
-        f"the label runs the other way than its image along axis {axis}",
+        f"the label runs the other way than its image along {axes_said(axes)}",
         f"it was flipped back (distance from the other cases {before:.2f}, now {after:.2f})",
-        {"axis": axis, "distance_before": before, "distance_after": after},
+        {"axes": list(axes), "distance_before": before, "distance_after": after},
         look=True,
     )
+
+
+def named_axes(order: Order, ndim: int) -> list[tuple[int, ...]]:
+    """The axes of the array, together, that a finding names; each by itself where it names none."""
+    named = order.details.get("axes", [order.details["axis"]] if "axis" in order.details else None)
+    if named is None:
+        return [(axis,) for axis in range(ndim)]
+    return [tuple(int(axis) for axis in named)]
+
+
+def axes_said(axes: Sequence[int]) -> str:
+    """'axis 0' or 'axes 0 and 2'."""
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {' and '.join(map(str, axes))}"
 
 
 def the_label(opened: Opened) -> LabelMap:

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable
+from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable, resampled
 from vesal.data.mend_cohort import Cohort
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry, Turn
-from vesal.volume.resample import resample_label, resample_volume
-from vesal.volume.volume import Volume
+from vesal.volume.resample import resample_label
 
 #: A spacing is a power of ten off when it is within this factor of the others afterwards.
 _SPACING_FACTOR = 1.6
-#: What a unit's factor can be: cm, m and micrometres that were taken for millimetres.
-_UNITS = {10.0: "cm", 1000.0: "m", 0.001: "µm"}
+#: What a unit's factor can be: cm, m, micrometres and tenths of millimetres that were taken for millimetres.
+_UNITS = {10.0: "cm", 1000.0: "m", 0.001: "µm", 0.1: "tenths of mm"}
+#: Units that a NIfTI header may name, besides millimetres.
+_NAMED = {"meter": 1000.0, "micron": 0.001}
+#: Spacings that a scan may have (mm), where no other case tells.
+_PLAUSIBLE_MM = (0.05, 20.0)
 #: Cosine between two axes above which a grid is sheared; less is single precision.
 _SHEARED = 1e-4
 _OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
@@ -112,27 +115,72 @@ def _place_score(
 
 
 def units(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """A whole grid in cm, m or micrometres: everything times 10, 1000 or 0.001, the label's too where it lay on it."""
+    """A whole grid in another unit than mm: everything times 10, 1000, 0.001 or 0.1, the label's too if it lay on it.
+
+    The other cases tell the factor; where there are none, the unit that the header names does, if a scan can have
+    that spacing. A header that names another unit, though its numbers are millimetres, is written anew.
+    """
     grid = opened.image.geometry
     turn = grid.turn_to_ras()
     ratio = cohort.spacing_ratio([grid.spacing_mm[axis] for axis in turn.order])
+    named = next((unit for path in opened.case.images if (unit := _named_unit(path))), None)
+    shown = f"the spacing {_listed(grid.spacing_mm)} mm"
     if ratio is None:
-        raise Unmendable("there are too few other cases to tell the unit by")
+        factor = _NAMED.get(named or "", 1.0)
+        low, high = (limit / factor for limit in _PLAUSIBLE_MM)
+        if named is None or not all(low <= step <= high for step in grid.spacing_mm):
+            raise Unmendable("there are too few other cases to tell the unit by")
+        return _in_mm(opened, factor, f"{shown} is in the unit that the header names, {named}")
     for factor, name in _UNITS.items():
         if np.abs(np.log(ratio * factor)).max() < np.log(_SPACING_FACTOR):
-            scaled = grid.affine.copy()
-            scaled[:-1] *= factor
-            done = opened.moved(Geometry(grid.shape, scaled))
-            return Done(
-                _label_units(done, opened, factor),
-                f"the spacing {_listed(grid.spacing_mm)} mm is in {name}, as the other cases show",
-                f"spacing and place were multiplied by {factor:g}",
-                {"factor": factor},
-            )
-    if np.abs(np.log(ratio)).max() < np.log(_SPACING_FACTOR):
+            return _in_mm(opened, factor, f"{shown} is in {name}, as the other cases show")
+    if np.abs(np.log(ratio)).max() >= np.log(_SPACING_FACTOR):
+        raise Unmendable(f"{shown} fits the other cases in no unit: cm, m, µm or tenths of mm")
+    if named is None:
         raise Settled("the spacing is that of the other cases")
-    raise Unmendable(
-        f"the spacing {_listed(grid.spacing_mm)} mm fits the other cases neither in cm, nor in m, nor in µm"
+    return Done(
+        replace(opened, rewrite=opened.rewrite | {"image"}),
+        f"the header names {named}s, and the spacing is that of the other cases in millimetres",
+        "the header names millimetres now; the numbers are as they were",
+        {"unit": named, "factor": 1.0},
+    )
+
+
+def _in_mm(opened: Opened, factor: float, wrong: str) -> Done:
+    scaled = opened.image.geometry.affine.copy()
+    scaled[:-1] *= factor
+    moved = opened.moved(Geometry(opened.image.geometry.shape, scaled))
+    return Done(
+        _label_units(moved, opened, factor),
+        wrong,
+        f"spacing and place were multiplied by {factor:g}",
+        {"factor": factor},
+    )
+
+
+def _named_unit(path: Path) -> str | None:
+    """'meter' or 'micron' where a NIfTI header names it."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    import nibabel
+
+    try:
+        unit = nibabel.load(path).header.get_xyzt_units()[0]
+    except Exception:  # a unit that nibabel does not know is none
+        return None
+    return unit if unit in _NAMED else None
+
+
+def channel_grid(opened: Opened, order: Order, cohort: Cohort) -> Done:
+    """Channels that lay on different grids, which reading has brought onto one."""
+    if not opened.apart:
+        raise Settled("all channels lie on one grid")
+    return Done(
+        opened,
+        "the channels lie on different grids",
+        f"they were brought onto one: {', '.join(opened.apart)}",
+        {"files": list(opened.apart)},
+        look=any("resampled" in told for told in opened.apart),
     )
 
 
@@ -245,7 +293,7 @@ def sheared(opened: Opened, order: Order, cohort: Cohort) -> Done:
         done = opened.moved(straight)
         how = "less than half a voxel: the header was straightened and the voxels left as they are"
     else:
-        done = opened.with_image(_on(opened.image, straight), straight)
+        done = opened.with_image(resampled(opened.image, straight), straight)
         how = f"the image was resampled (linearly) onto {_times(straight.shape)} voxels at right angles"
         if opened.label is not None:
             moved = resample_label(opened.label, straight)
@@ -268,17 +316,6 @@ def _boxed(grid: Geometry, rotation: Array) -> Geometry:
     affine[:-1, :-1] = rotation * spacing_mm
     affine[:-1, -1] = rotation @ (low * spacing_mm)
     return Geometry(tuple(int(value) for value in size), affine)
-
-
-def _on(image: Volume, grid: Geometry) -> Array:
-    """Linear, each channel's least value outside; integers stay integers."""
-    channels = []
-    for channel in image.array:
-        fill = float(np.nanmin(channel))
-        moved = resample_volume(Volume(channel[None], image.geometry), grid, order=1, fill=fill).array[0]
-        kind = image.array.dtype
-        channels.append(np.rint(moved).astype(kind) if kind.kind in "ui" else moved.astype(kind))
-    return np.stack(channels)
 
 
 def _listed(values: tuple[float, ...]) -> str:

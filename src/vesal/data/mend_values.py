@@ -18,8 +18,9 @@ from vesal.volume.geometry import Array
 
 #: Of the labelled voxels, the share that may lie between two values in an interpolated mask.
 _MOST_BETWEEN = 0.9
-#: An island is this small a share of the foreground, and this far from the rest (mm).
-ISLAND_SHARE, ISLAND_MM = 0.02, 5.0
+#: An island is at most this share of the foreground, and so far from the rest: millimetres, and voxels along the
+#: finest axis. It holds less than half of every class: a small organ by itself is none.
+ISLAND_SHARE, ISLAND_MM, ISLAND_VOXELS = 0.1, 5.0, 4.0
 
 
 def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
@@ -172,17 +173,17 @@ def swapped_labels(opened: Opened, order: Order, cohort: Cohort) -> Done:
 
 
 def stray_island(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """Tiny pieces of label far from all the rest become background."""
+    """Small pieces of label far from all the rest become background."""
     label, background = the_label(opened), cohort.labels.background
-    drawn = label.array != background
+    held = label.array.copy()
     if cohort.labels.ignore is not None:
-        drawn &= label.array != cohort.labels.ignore
-    pieces = islands(drawn, label.geometry.spacing_mm)
+        held[held == cohort.labels.ignore] = background
+    pieces = islands(held, background, label.geometry.spacing_mm)
     if not pieces.any():
-        raise Settled("no piece of the label is both tiny and far")
+        raise Settled("no piece of the label is both small and far")
     array = label.array.copy()
     array[pieces] = background
-    count, whole = int(pieces.sum()), int(drawn.sum())
+    count, whole = int(pieces.sum()), int((held != background).sum())
     return Done(
         opened.with_label(array),
         f"the label has {count:,} of its {whole:,} voxels far from the rest",
@@ -192,20 +193,41 @@ def stray_island(opened: Opened, order: Order, cohort: Cohort) -> Done:
     )
 
 
-def islands(drawn: Array, spacing_mm: Sequence[float]) -> Array:
-    """(*S) bool: components that are at most 2 % of the foreground and at least 5 mm from the larger ones."""
+def islands(held: Array, background: int, spacing_mm: Sequence[float]) -> Array:
+    """(*S) bool: the voxels of small pieces far from the large ones (see ISLAND_SHARE)."""
     from scipy import ndimage
 
+    drawn = held != background
     numbered, count = ndimage.label(drawn, structure=np.ones((3,) * drawn.ndim))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)
     sizes[0] = 0
     small = sizes <= ISLAND_SHARE * sizes.sum()
     small[0] = False
+    for value in set(values_in(held)) - {background}:
+        own = np.bincount(numbered[held == value], minlength=count + 1)
+        small &= 2 * own < own.sum()
     if not small.any() or not (~small[1:]).any():
-        return np.zeros_like(drawn, dtype=bool)
-    far = ndimage.distance_transform_edt(~(drawn & ~small[numbered]), sampling=spacing_mm)
-    nearest = ndimage.minimum(far, numbered, index=np.arange(count + 1))
-    removed = small & (np.asarray(nearest) >= ISLAND_MM)
-    removed[0] = False
-    found: Array = removed[numbered]
+        return np.zeros_like(drawn)
+    gap = ndimage.distance_transform_edt(~(drawn & ~small[numbered]), sampling=spacing_mm)
+    nearest = np.asarray(ndimage.minimum(gap, numbered, index=np.arange(count + 1)))
+    found: Array = (small & (nearest >= max(ISLAND_MM, ISLAND_VOXELS * min(spacing_mm))))[numbered]
     return found
+
+
+def mismatched_label(opened: Opened, order: Order, cohort: Cohort) -> Done:
+    """One label map on several scans: it stays with the scan that it fits best, clearly."""
+    others = [name for name in order.details.get("cases", ()) if name != order.case]
+    own = cohort.distance(opened)
+    theirs = [cohort.distance_of(name) for name in others]
+    known = [distance for distance in theirs if distance is not None]
+    if own is None or not known or len(known) < len(theirs):
+        raise Unmendable("another scan has the same label map, and which of them it fits cannot be measured")
+    if own <= BETTER * min(known):
+        raise Settled(
+            f"of the scans with this label map this is the one that it fits (distance from the other cases {own:.2f}, "
+            f"with the other scan {min(known):.2f})"
+        )
+    raise Unmendable(
+        f"another scan has the same label map, and it does not fit this one clearly better ({own:.2f}, with the other "
+        f"scan {min(known):.2f})"
+    )
