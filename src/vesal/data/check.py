@@ -8,49 +8,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from vesal.data import check_agreement, check_cohort, check_header, check_twins
+from vesal.data.check_finding import (
+    Finding,
+    Severity,
+    counted,
+    if_any,
+    millimetres,
+    times,
+)
+from vesal.data.check_twins import duplicate_groups, is_constant
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.volume.geometry import TOLERANCE_MM
 
-Severity = Literal["error", "warning", "note"]
+__all__ = ["CHECKS", "Finding", "Severity", "check_dataset", "duplicate_groups"]
+
 Value = TypeVar("Value")
 
-_NAMED = 8  # cases that a message names; Finding.cases has all of them
 _USUAL_SHARE = 0.2  # of the cases: what more of them have is how this data set is
 _SPACING_FACTOR = 2.0  # from the median, before a spacing is called an outlier
 _SPACING_SPREADS = 4.0  # and so many robust standard deviations of the logarithm
 _SPACING_CASES = 5  # below so many there is no usual spacing
-
-
-class Finding(BaseModel):
-    """Something found in a data set.
-
-    Attributes:
-        kind: such as 'label-shape'; one of the functions in CHECKS makes it.
-        severity: 'error', 'warning' or 'note'.
-        cases: ids of all cases concerned.
-        message: what is wrong, in which cases.
-        mend: what to do about it.
-        details: the numbers that a mend needs, by case id, as JSON values: {'axis': 0} for a flip,
-            {'voxels': [0, 3, 0]} for a shift, {'exchange': ['Anterior', 'Posterior']} for swapped labels,
-            {'order': [1, 0]} for swapped channels, {'of': 'the other case'} for a duplicate.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str
-    severity: Severity
-    cases: tuple[str, ...]
-    message: str
-    mend: str
-    details: dict[str, dict[str, Any]] = {}
 
 
 def check_dataset(dataset: Dataset, fingerprint: Fingerprint) -> tuple[Finding, ...]:
@@ -60,15 +46,6 @@ def check_dataset(dataset: Dataset, fingerprint: Fingerprint) -> tuple[Finding, 
     return tuple(sorted(findings, key=lambda finding: rank[finding.severity]))
 
 
-def duplicate_groups(fingerprint: Fingerprint) -> tuple[tuple[str, ...], ...]:
-    """Case ids with identical voxels, whatever their headers say; constant images, such as empty slices, are none."""
-    groups: dict[str, list[str]] = {}
-    for record in fingerprint.cases:
-        if not _constant(record):
-            groups.setdefault(record.image_digest, []).append(record.id)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
-
-
 # --- files -------------------------------------------------------------------------------------------------
 
 
@@ -76,7 +53,7 @@ def _partners(dataset: Dataset, _: Fingerprint) -> Iterable[Finding]:
     for missing in dict.fromkeys(orphan.missing for orphan in dataset.orphans):
         lone = [orphan for orphan in dataset.orphans if orphan.missing == missing]
         have = {"label": "An image has no label", "image": "A label has no image"}
-        yield from _if_any(
+        yield from if_any(
             "missing-partner",
             "warning" if missing == "label" else "error",
             [(orphan.id, str(orphan.path)) for orphan in lone],
@@ -90,7 +67,7 @@ def _unreadable(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]
     for failure in fingerprint.failures:
         absent = [str(path) for path in _files(cases.get(failure.id)) if not path.exists()]
         yield Finding(
-            kind="missing-file" if absent else "unreadable",
+            kind="missing-file" if absent else failure.kind or "unreadable",
             severity="error",
             cases=(failure.id,),
             message=failure.message,
@@ -108,12 +85,24 @@ def _files(case: Case | None) -> list[Path]:
 
 
 def _label_shapes(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
+    odd = [each for each in fingerprint.cases if each.label_shape not in (None, each.shape)]
+    pairs = [(a, b) for a, b in combinations(odd, 2) if (a.shape, b.shape) == (b.label_shape, a.label_shape)]
+    exchanged = {record.id for pair in pairs for record in pair}
+    for a, b in pairs:
+        yield Finding(
+            kind="mismatched-label",
+            severity="error",
+            cases=(a.id, b.id),
+            message=f"The label of {a.id} has the shape of the image of {b.id}, and the other way round.",
+            mend="Look whether their images or labels have changed places; if so, change them back.",
+            details={a.id: {"of": b.id}, b.id: {"of": a.id}},
+        )
     wrong = [
-        (record.id, f"label {_times(record.label_shape)}, image {_times(record.shape)}")
-        for record in fingerprint.cases
-        if record.label_shape is not None and record.label_shape != record.shape
+        (record.id, f"label {times(record.label_shape or ())}, image {times(record.shape)}")
+        for record in odd
+        if record.id not in exchanged
     ]
-    yield from _if_any(
+    yield from if_any(
         "label-shape",
         "error",
         wrong,
@@ -133,7 +122,7 @@ def _label_grids(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
             and record.label_distance_mm > TOLERANCE_MM
             and (record.label_distance_mm >= 0.5 * min(record.spacing_mm)) == (severity == "error")
         ]
-        yield from _if_any(
+        yield from if_any(
             "label-grid",
             severity,
             wrong,
@@ -144,11 +133,11 @@ def _label_grids(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 
 def _not_finite(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     wrong = [
-        (record.id, _counted(record.nan_voxels, "voxel"))
+        (record.id, counted(record.nan_voxels, "voxel"))
         for record in _scans(fingerprint)
         if record.nan_voxels > 0
     ]
-    yield from _if_any(
+    yield from if_any(
         "not-finite",
         "error",
         wrong,
@@ -165,7 +154,7 @@ def _empty_labels(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Findin
     ]
     # Healthy volumes and slices beside the organ are usual in some data sets; a few alone are suspicious.
     usual = len(empty) > _USUAL_SHARE * len(labelled) or all(len(record.shape) == 2 for record in labelled)
-    yield from _if_any(
+    yield from if_any(
         "empty-label",
         "note" if usual else "warning",
         empty,
@@ -184,7 +173,7 @@ def _undeclared_values(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[F
         for record in fingerprint.cases
         if record.undeclared
     ]
-    yield from _if_any(
+    yield from if_any(
         "undeclared-value",
         "error",
         wrong,
@@ -213,9 +202,9 @@ def _absent_classes(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Find
 def _dimensions(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     usual = _usual(len(record.shape) for record in _scans(fingerprint))
     wrong = [
-        (record.id, f"{_times(record.shape)}") for record in _scans(fingerprint) if len(record.shape) != usual
+        (record.id, f"{times(record.shape)}") for record in _scans(fingerprint) if len(record.shape) != usual
     ]
-    yield from _if_any(
+    yield from if_any(
         "dimension",
         "error",
         wrong,
@@ -227,11 +216,11 @@ def _dimensions(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
 def _channel_counts(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     expected = len(fingerprint.channels)
     wrong = [
-        (record.id, _counted(len(record.channels), "channel"))
+        (record.id, counted(len(record.channels), "channel"))
         for record in _scans(fingerprint)
         if len(record.channels) != expected
     ]
-    yield from _if_any(
+    yield from if_any(
         "channel-count",
         "error",
         wrong,
@@ -245,7 +234,7 @@ def _orientations(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     usual = _usual(record.axis_codes for record in records)
     wrong = [(record.id, record.axis_codes) for record in records if record.axis_codes != usual]
     # A few are suspicious; a mixture is how some hospitals export.
-    yield from _if_any(
+    yield from if_any(
         "orientation",
         "warning" if len(wrong) <= _USUAL_SHARE * len(records) else "note",
         wrong,
@@ -259,84 +248,48 @@ def _spacings(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     records = [record for record in _scans(fingerprint) if len(record.shape) == 3]
     if len(records) < _SPACING_CASES:
         return
+    told = check_header.odd_units(fingerprint)
     logs = np.log([record.ras_spacing_mm for record in records])
     middle = np.median(logs, axis=0)
     gap = np.abs(logs - middle)
     # 1.4826 turns the median absolute deviation into the standard deviation of a normal distribution.
     limit = np.maximum(math.log(_SPACING_FACTOR), _SPACING_SPREADS * 1.4826 * np.median(gap, axis=0))
     wrong = [
-        (record.id, f"{_millimetres(record.ras_spacing_mm)} mm")
+        (record.id, f"{millimetres(record.ras_spacing_mm)} mm")
         for record, far in zip(records, (gap > limit).any(axis=1), strict=True)
-        if far
+        if far and record.id not in told
     ]
-    yield from _if_any(
+    yield from if_any(
         "spacing",
         "warning",
         wrong,
-        f"The spacing of an image is far from the median ({_millimetres(tuple(np.exp(middle)))} mm)",
+        f"The spacing of an image is far from the median ({millimetres(tuple(np.exp(middle)))} mm)",
         "Look whether the header is right: a wrong spacing spoils volumes and distances.",
     )
 
 
 def _constant_images(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    whole = [(record.id, "") for record in _scans(fingerprint) if _constant(record)]
+    whole = [(record.id, "") for record in _scans(fingerprint) if is_constant(record)]
     volumes = {record.id for record in _scans(fingerprint) if len(record.shape) == 3}
     what = "An image has the same intensity everywhere"
     mend = "Replace the file by an intact copy or take the case out."
-    yield from _if_any("constant-image", "error", [item for item in whole if item[0] in volumes], what, mend)
-    yield from _if_any(
+    yield from if_any("constant-image", "error", [item for item in whole if item[0] in volumes], what, mend)
+    yield from if_any(
         "constant-image", "note", [item for item in whole if item[0] not in volumes], what, mend
     )
     partly = [
         (record.id, ", ".join(name for name, channel in zip(fingerprint.channels, record.channels, strict=False)
                               if channel.minimum == channel.maximum))
         for record in _scans(fingerprint)
-        if not _constant(record) and any(channel.minimum == channel.maximum for channel in record.channels)
+        if not is_constant(record) and any(channel.minimum == channel.maximum for channel in record.channels)
     ]  # fmt: skip
-    yield from _if_any(
+    yield from if_any(
         "constant-channel",
         "warning",
         partly,
         "A channel has the same intensity everywhere",
         "Replace its file by an intact copy, or take the case out.",
     )
-
-
-def _duplicates(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    annotated = {case.id for case in dataset.cases if case.label is not None}
-    patients = {record.id: record.patient for record in fingerprint.cases}
-    for group in duplicate_groups(fingerprint):
-        own = [name for name in group if name in annotated]
-        message = f"{_listed(group)} are the same scan, voxel for voxel."
-        if len(own) > 1:
-            count = "both" if len(own) == len(group) == 2 else str(len(own))
-            message += f" {count.capitalize()} are annotated: how far they agree is what a human reaches."
-        one_patient = len({patients[name] for name in group}) == 1
-        yield Finding(
-            kind="duplicate",
-            severity="note" if one_patient else "warning",
-            cases=group,
-            message=message,
-            mend="They are kept on one side of every split; keep one of them if two are not wanted.",
-        )
-
-
-def _known_scans(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    """A scan without a label, to test on, that is an annotated one."""
-    annotated: dict[str, list[str]] = {}
-    for record in fingerprint.cases:
-        annotated.setdefault(record.image_digest, []).append(record.id)
-    for record in fingerprint.unlabelled:
-        same = annotated.get(record.image_digest, [])
-        if same and not _constant(record):
-            yield Finding(
-                kind="duplicate",
-                severity="warning",
-                cases=(record.id, *same),
-                message=f"The scan without a label {record.id} is the same as the annotated {_listed(same)}, "
-                "voxel for voxel.",
-                mend="Take it out if models are tested on it: they know it from their training.",
-            )
 
 
 #: Every check, in the order of the report.
@@ -352,10 +305,12 @@ CHECKS: tuple[Callable[[Dataset, Fingerprint], Iterable[Finding]], ...] = (
     _empty_labels,
     _absent_classes,
     _constant_images,
-    _duplicates,
-    _known_scans,
+    *check_twins.CHECKS,
     _orientations,
     _spacings,
+    *check_header.CHECKS,
+    *check_cohort.CHECKS,
+    *check_agreement.CHECKS,
 )
 
 
@@ -364,54 +319,7 @@ def _scans(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
     return fingerprint.cases + fingerprint.unlabelled
 
 
-# --- words -------------------------------------------------------------------------------------------------
-
-
-def _if_any(
-    kind: str, severity: Severity, items: Sequence[tuple[str, str]], what: str, mend: str
-) -> Iterable[Finding]:
-    """`items` are (case id, detail or ''). A few errors are told one by one, all else in one finding."""
-    single = severity == "error" and len(items) <= _NAMED
-    for part in [[item] for item in items] if single else [items] if items else []:
-        named = [f"{name} ({detail})" if detail else name for name, detail in part]
-        where = "case" if len(part) == 1 else f"{len(part)} cases:"
-        yield Finding(
-            kind=kind,
-            severity=severity,
-            cases=tuple(name for name, _ in part),
-            message=f"{what}, in {where} {_listed(named)}.",
-            mend=mend,
-        )
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in a row, the first few of many.
-
-    >>> _listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    if len(names) > _NAMED:
-        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _constant(record: CaseRecord) -> bool:
-    return all(channel.minimum == channel.maximum for channel in record.channels)
-
-
 def _usual(values: Iterable[Value]) -> Value | None:
     """The most frequent value; of equally frequent ones the first."""
-    counted = Counter(values)
-    return counted.most_common(1)[0][0] if counted else None
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + ("s" if count != 1 else "")
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(str(size) for size in shape)
-
-
-def _millimetres(spacing: Sequence[float]) -> str:
-    return "x".join(f"{value:.3g}" for value in spacing)
+    counts = Counter(values)
+    return counts.most_common(1)[0][0] if counts else None

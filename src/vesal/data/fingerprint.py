@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from vesal.data.dataset import Case, Dataset
+from vesal.data.header import Header, read_header
 from vesal.data.intensity import moments
 from vesal.data.labels import LabelSet
 from vesal.data.memory import scan_workers
 from vesal.data.placement import nonzero_box
 from vesal.data.reading import read_case
+from vesal.data.traits import Traits, traits_of
 from vesal.errors import VesalError
 from vesal.files import content_hash
 from vesal.parallel import Progress, map_in_order
+from vesal.volume.geometry import Turn
+from vesal.volume.reading import read_volume
 from vesal.volume.volume import LabelMap, Volume
 
 #: Foreground intensities kept of a whole data set, and the bounds of one case's share: enough for the 0.5th
@@ -62,6 +66,8 @@ class CaseRecord(BaseModel):
         image_digest: of the decoded voxels alone, whatever the header says.
         voxel_volume_mm3: of the image.
         channels: statistics of each channel.
+        image_header, label_header: of the first image file and the label file, where they are NIfTI.
+        traits: what checks compare between cases; None in a fingerprint of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,15 +89,25 @@ class CaseRecord(BaseModel):
     image_digest: str
     voxel_volume_mm3: float
     channels: tuple[ChannelStatistics, ...]
+    image_header: Header | None = None
+    label_header: Header | None = None
+    traits: Traits | None = None
 
 
 class Failure(BaseModel):
-    """A case that could not be read, and the sentence that says why and how to mend it."""
+    """A case that could not be read, and the sentence that says why and how to mend it.
+
+    Attributes:
+        id: of the case.
+        message: the sentence.
+        kind: of the finding, where it is known better than 'unreadable': 'label-values' or 'channel-grid'.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     message: str
+    kind: str = ""
 
 
 class Fingerprint(BaseModel):
@@ -160,7 +176,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
     try:
         raw = read_case(case)
     except (VesalError, OSError, MemoryError) as error:
-        return told(case, error)
+        return told(case, error).model_copy(update={"kind": _kind(case)})
     image, grid = raw.image, raw.image.geometry
     start, stop = nonzero_box(image.array)
     turn = grid.turn_to_ras()
@@ -172,12 +188,13 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         statistics, not_finite = _statistics(channel, values)
         channels.append(statistics)
         nan_voxels += not_finite
+    limits = [(channel.percentiles[0], channel.percentiles[2]) for channel in channels]
     return CaseRecord(
         id=case.id,
         patient=case.patient,
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
-        axis_codes=grid.axis_codes,
+        axis_codes=_axis_codes(turn),
         affine=tuple(tuple(row) for row in grid.affine.tolist()),
         ras_shape=tuple(grid.shape[axis] for axis in turn.order),
         ras_spacing_mm=tuple(grid.spacing_mm[axis] for axis in turn.order),
@@ -192,7 +209,31 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         image_digest=_voxel_digest(image),
         voxel_volume_mm3=grid.voxel_volume_mm3,
         channels=tuple(channels),
+        image_header=read_header(case.images[0], raw.heads[0]),
+        label_header=None if case.label is None else read_header(case.label, raw.heads[1]),
+        traits=traits_of(image, raw.label, labels, limits, turn),
     )
+
+
+def _axis_codes(turn: Turn) -> str:
+    """As `Geometry.axis_codes`, of a turn that is known already."""
+    if len(turn.order) == 2:
+        return ""
+    return "".join(
+        ("RAS", "LPI")[turn.flips[turn.order.index(axis)]][turn.order.index(axis)] for axis in range(3)
+    )
+
+
+def _kind(case: Case) -> str:
+    """Why a case cannot be read, when each of its files can be: they are read once more, one by one."""
+    try:
+        grids = [read_volume(path).geometry for path in case.images]
+        label = None if case.label is None else read_volume(case.label).array
+    except (VesalError, OSError, MemoryError):
+        return ""
+    if label is not None and label.dtype.kind == "f" and not np.array_equal(label, np.rint(label)):
+        return "label-values"
+    return "channel-grid" if len(grids) > 1 else ""
 
 
 def _statistics(channel: NDArray[Any], foreground: NDArray[Any]) -> tuple[ChannelStatistics, int]:

@@ -21,6 +21,9 @@ from vesal.volume.volume import LabelMap, Volume
 #: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
 _CHANNEL_TOLERANCE_VOXELS = 0.01
 
+#: Of each file: what a compressed header may need before its bytes come out.
+_HEAD_BYTES = 1 << 14
+
 
 @dataclass(frozen=True, eq=False)
 class RawCase:
@@ -30,11 +33,13 @@ class RawCase:
         image: all channels, (C, *spatial), floating.
         label: in its own grid, with the file's own values; None without a label file.
         digest: of the bytes of all files, those that headers name included.
+        heads: the first bytes of the first image's file and of the label's (b'' without one).
     """
 
     image: Volume
     label: LabelMap | None
     digest: str
+    heads: tuple[bytes, bytes] = (b"", b"")
 
 
 def read_case(case: Case) -> RawCase:
@@ -45,15 +50,16 @@ def read_case(case: Case) -> RawCase:
             case and the files.
     """
     image, parts = _read_channels(case)
-    label = None
+    label, heads = None, (parts[0][:_HEAD_BYTES], b"")
     if case.label is not None:
         data = _bytes_of(case, case.label)
+        heads = (heads[0], data[:_HEAD_BYTES])
         try:
             label = read_label(case.label, data)
             parts += [data, *_detached(case.label, data)]
         except DataError as error:
             raise _in_case(case, error) from error
-    return RawCase(image, label, content_hash(*parts))
+    return RawCase(image, label, content_hash(*parts), heads)
 
 
 def read_image(case: Case, *, floating: bool = True) -> Volume:
