@@ -68,7 +68,7 @@ def stored(learned: Learned) -> dict[str, Any]:
 
 
 def test_a_dice_that_the_signals_tell_is_predicted(learned: Learned) -> None:
-    record = learned.qualities[0].dice["organ"]
+    record = learned.qualities[0].alone.dice["organ"]
     assert record.cases == 60
     assert record.mae < 0.015 < record.mae_of_mean
     assert record.spearman is not None
@@ -82,14 +82,14 @@ def test_signals_that_tell_nothing_are_said_to_tell_nothing() -> None:
         for one in observed(80)
         if one.fault is None
     ]
-    record = learn(rows, LABELS.classes, 1.0).qualities[0].dice["organ"]
+    record = learn(rows, LABELS.classes, 1.0).qualities[0].alone.dice["organ"]
     assert record.spearman is not None
     assert record.spearman < 0.35
     assert record.mae > 0.9 * record.mae_of_mean
 
 
 def test_the_flag_finds_the_harmed_at_its_rate_of_false_alarms(learned: Learned) -> None:
-    flag = learned.qualities[1].flag
+    flag = learned.qualities[1].alone.flag
     assert (flag.clean, flag.harmed) == (60, 60)
     assert flag.flagged <= 10
     assert flag.harmed_found >= 57
@@ -108,8 +108,38 @@ def test_eight_scans_of_one_fold_are_enough() -> None:
         Observed(one.case, 0, one.fault, one.signals, one.dice) for one in observed(8) if one.fault is None
     ]
     quality = learn(rows, LABELS.classes, 1.0).qualities[0]
-    assert quality.flag.harmed == 0
-    assert "artefact" not in quality.flag.error
+    assert quality.alone.flag.harmed == 0
+    assert "artefact" not in quality.alone.flag.error
+
+
+def _with_votes(gap: float) -> list[Observed]:
+    """Networks that agree where the Dice is high; nothing else tells it."""
+    generator = np.random.default_rng(1)
+    rows = []
+    for one in observed():
+        dice = float(generator.uniform(0.7, 0.9))
+        signals = copy.deepcopy(one.signals)
+        signals.networks[0]["organ agree"] = dice + float(generator.normal(0, 0.02))
+        rows.append(Observed(one.case, one.fold, one.fault, signals, {"organ": dice}, gap))
+    return rows
+
+
+def test_what_networks_agree_on_tells_a_votes_dice() -> None:
+    quality = learn(_with_votes(0.0), LABELS.classes, 1.0).qualities[0]
+    assert quality.vote is not None
+    told, alone = quality.vote.dice["organ"], quality.alone.dice["organ"]
+    assert told.mae < 0.6 * alone.mae
+    rows = [one for one in _with_votes(0.0) if one.fault is None]
+    vote, single = Doubt([quality, quality]), Doubt([quality])
+    errors = [
+        np.mean([abs(doubt.judge(one.signals).dice["organ"].value - one.dice["organ"]) for one in rows])
+        for doubt in (vote, single)
+    ]
+    assert errors[0] < 0.6 * errors[1]
+
+
+def test_networks_that_know_the_scans_by_heart_are_no_witnesses() -> None:
+    assert learn(_with_votes(0.05), LABELS.classes, 1.0).qualities[0].vote is None
 
 
 # --- what is said of a scan ---------------------------------------------------------------------------------
@@ -124,7 +154,7 @@ def test_a_usual_scan_is_ok_and_an_unusual_one_is_to_be_reviewed(stored: dict[st
     judged = [doubt.judge(one.signals) for one in harmed]
     assert np.mean([one.verdict == "review" for one in judged]) > 0.95
     assert "noise, sharpness" in judged[0].reason
-    assert judged[0].error == quality.flag.error
+    assert judged[0].error == quality.alone.flag.error
 
 
 def test_the_interval_holds_about_nine_of_ten(stored: dict[str, Any]) -> None:
@@ -184,12 +214,12 @@ def _set(value: dict[str, Any], path: str, new: Any) -> dict[str, Any]:
         ("usual/texture/variances", []),
         ("usual/texture/rest", float("inf")),
         ("inside/names", ["a"]),
-        ("dice/organ/weights", [1.0]),
-        ("dice/organ/bias", 1e300),
-        ("dice/spleen", {}),
-        ("flag/threshold", None),
-        ("flag/parts", ["shoes"]),
-        ("flag", {}),
+        ("alone/dice/organ/weights", [1.0]),
+        ("alone/dice/organ/bias", 1e300),
+        ("alone/dice/spleen", {}),
+        ("alone/flag/threshold", None),
+        ("alone/flag/parts", ["shoes"]),
+        ("alone/flag", {}),
         ("usual", {"texture": 1}),
         ("surprise", 1),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from vesal.augment.spatial import lateral_axis, mirror_axes
 from vesal.data.labels import LabelSet
@@ -95,16 +95,24 @@ class Model:
             mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
-    def watch(self, prepared: Prepared, windows: Windows, *, doubt: bool = False) -> Watch:
+    def watch(
+        self,
+        prepared: Prepared,
+        windows: Windows,
+        *,
+        doubt: bool = False,
+        witnesses: Sequence[Network] = (),
+    ) -> Watch:
         """What looks on while this scan is predicted (`vesal.infer.quality_network`)."""
         shape = prepared.placement.shape[-len(windows.patch) :]
         return Watch(
-            [(network, getattr(network, "module", network)) for network in self.networks],
+            [(network, _module_of(network)) for network in self.networks],
             self.labels,
             windows,
             alone=all(size <= window for size, window in zip(shape, windows.patch, strict=True)),
             doubt=doubt,
             temperature=self.temperature,
+            witnesses=witnesses,
         )
 
     def logits(self, image: NDArray[np.float32], windows: Windows, *, watch: Watch | None = None) -> Tensor:
@@ -238,6 +246,12 @@ class Model:
 
 def _tensor(image: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+
+
+def _module_of(network: Network) -> nn.Module | None:
+    """Torch's module behind a network, if it has one."""
+    found = getattr(network, "module", network)
+    return found if isinstance(found, nn.Module) else None
 
 
 def _test_time_axes(plan: Plan) -> tuple[int, ...]:

@@ -186,6 +186,24 @@ class FlagRecord(_Record):
         return told
 
 
+class Advice(_Record):
+    """What is said of a scan.
+
+    Attributes:
+        dice: class -> how its Dice is predicted.
+        flag: review or ok.
+    """
+
+    dice: Annotated[dict[Text, DiceRecord], Field(max_length=_MOST_CLASSES)]
+    flag: FlagRecord
+
+    @model_validator(mode="after")
+    def _fits(self) -> Advice:
+        if not set(self.flag.parts) <= {*WORDS, "dice"}:
+            raise ValueError("its flag is made of parts that are not known")
+        return self
+
+
 class Quality(_Record):
     """All of it, as it is kept in a model file.
 
@@ -195,8 +213,8 @@ class Quality(_Record):
         temperature: divides logits.
         usual: name of GROUPS -> what is usual.
         inside: the same of what this file's network sees; None where it cannot be looked into.
-        dice: class -> how its Dice is predicted.
-        flag: review or ok.
+        alone: what is said where one network predicts.
+        vote: where several do, which are compared with each other; None where that was not learned.
         cases: held-out scans that it was learned from.
         folds: networks that predicted them.
     """
@@ -206,17 +224,16 @@ class Quality(_Record):
     temperature: Annotated[float, Field(ge=0.05, le=20)]
     usual: Annotated[dict[Text, UsualRecord], Field(max_length=len(GROUPS))]
     inside: UsualRecord | None
-    dice: Annotated[dict[Text, DiceRecord], Field(max_length=_MOST_CLASSES)]
-    flag: FlagRecord
+    alone: Advice
+    vote: Advice | None
     cases: Count
     folds: Count
 
     @model_validator(mode="after")
     def _fits(self) -> Quality:
-        if not set(self.usual) <= set(GROUPS) or not set(self.dice) <= set(self.classes):
+        told = {*self.alone.dice, *(() if self.vote is None else self.vote.dice)}
+        if not set(self.usual) <= set(GROUPS) or not told <= set(self.classes):
             raise ValueError("it tells of groups or classes that it does not know")
-        if not set(self.flag.parts) <= {*WORDS, "dice"}:
-            raise ValueError("its flag is made of parts that are not known")
         return self
 
 
@@ -320,7 +337,10 @@ class Doubt:
         self.quality = qualities[0]
         self._usual = {name: record.usual() for name, record in self.quality.usual.items()}
         self._inside = [None if of.inside is None else of.inside.usual() for of in qualities]
-        self._lines = {name: record.line() for name, record in self.quality.dice.items()}
+        self.advice = self.quality.alone
+        if len(qualities) > 1 and self.quality.vote is not None:
+            self.advice = self.quality.vote
+        self._lines = {name: record.line() for name, record in self.advice.dice.items()}
 
     @property
     def temperature(self) -> float:
@@ -329,12 +349,12 @@ class Doubt:
 
     def judge(self, signals: Signals) -> Judgement:
         """Say it of one scan."""
-        quality = self.quality
-        parts = unlikeness(signals, self._usual, quality.usual, self._inside)
+        advice = self.advice
+        parts = unlikeness(signals, self._usual, self.quality.usual, self._inside)
         values = numbers_of(signals, parts)
         dice, losses = {}, []
         for name, line in self._lines.items():
-            record = quality.dice[name]
+            record = advice.dice[name]
             loss = float(line(vector(values, record.names)))
             losses.append(loss)
             low, value, high = (
@@ -343,18 +363,18 @@ class Doubt:
             dice[name] = PredictedDice(value, low, high)
         scores = dict(parts)
         if losses:
-            scores["dice"] = (float(np.mean(losses)) - quality.flag.dice_middle) / quality.flag.dice_spread
-        doubt = joint_doubt({name: scores[name] for name in quality.flag.parts if name in scores})
-        review = doubt >= quality.flag.threshold
+            scores["dice"] = (float(np.mean(losses)) - advice.flag.dice_middle) / advice.flag.dice_spread
+        doubt = joint_doubt({name: scores[name] for name in advice.flag.parts if name in scores})
+        review = doubt >= advice.flag.threshold
         return Judgement(
             "review" if review else "ok",
-            _reason(review, scores, quality.flag, dice),
+            _reason(review, scores, advice.flag, dice),
             doubt,
-            quality.flag.threshold,
+            advice.flag.threshold,
             dice,
             max(parts.values(), default=0.0),
             parts,
-            quality.flag.error,
+            advice.flag.error,
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vesal.infer.quality import (
     WORDS,
+    Advice,
     DiceRecord,
     FlagRecord,
     Quality,
@@ -45,6 +46,9 @@ FALSE_ALARMS = 0.1
 #: How much a harmed scan counts beside an unharmed one where the Dice is learned.
 _HARMED_WEIGHT = 0.3
 
+#: How much better networks that know the scans may agree with each other than with one that does not.
+KNOWN_GAP = 0.01
+
 #: What stands for a group in which too few scans are known to say what is usual.
 _NOT_UNLIKE = 0.0
 
@@ -61,6 +65,8 @@ class Observed:
         fault: artefact by which it was harmed; None as it is.
         signals: what was noted.
         dice: class -> true Dice; without those that neither truth nor prediction hold.
+        known_gap: how much more networks that have seen the scan agree with each other than with the one that has
+            not; None where no two others looked on.
     """
 
     case: str
@@ -68,6 +74,7 @@ class Observed:
     fault: str | None
     signals: Signals
     dice: dict[str, float]
+    known_gap: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +95,7 @@ class Learned:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         first = next(iter(self.qualities.values()))
+        told = first.vote or first.alone
         curve = None
         if self.curve is not None:
             points, area, best, none = self.curve
@@ -105,9 +113,10 @@ class Learned:
                     "mae_of_mean": of.mae_of_mean,
                     "cases": of.cases,
                 }
-                for name, of in first.dice.items()
+                for name, of in told.dice.items()
             },
-            "flag": first.flag.model_dump(),
+            "flag": told.flag.model_dump(),
+            "of": "alone" if first.vote is None else "vote",
             "risk_coverage": curve,
             "cases": self.cases,
         }
@@ -115,6 +124,10 @@ class Learned:
 
 def learn(observed: Sequence[Observed], classes: Sequence[str], temperature: float) -> Learned:
     """Learn from at least FEWEST unharmed held-out scans, and as many harmed ones as there are.
+
+    Where other networks looked on, what they agree on tells most of a vote's Dice. But they have seen the scans in
+    training. That does no harm as long as they treat them as any other scan: as long as they agree with each other no
+    better than with the network that has not seen them (KNOWN_GAP). Where they do, nothing is learned of a vote.
 
     Args:
         observed: scans as they are and, of the same scans, harmed copies.
@@ -124,30 +137,13 @@ def learn(observed: Sequence[Observed], classes: Sequence[str], temperature: flo
     clean = [one for one in observed if one.fault is None]
     parts = cross_parts(sorted({one.case for one in clean}))
     compared = _compare(observed, parts)
-    unlike = compared.unlike
-    numbers = [numbers_of(one.signals, of) for one, of in zip(observed, unlike, strict=True)]
-    is_clean = np.array([one.fault is None for one in observed])
     part = np.array([parts[one.case] for one in observed])
-
-    dice, losses = {}, np.zeros(len(observed))
-    predicted: list[dict[str, float]] = [{} for _ in observed]
-    for name in classes:
-        found = _dice_record(name, classes, observed, numbers, part)
-        if found is None:
-            continue
-        dice[name], loss = found
-        losses += loss
-        for of, value in zip(predicted, to_dice(loss), strict=True):
-            of[name] = float(value)
-    if dice:
-        losses /= len(dice)
-    middle, spread = centred(losses[is_clean], least=0.02)
-    scores = [
-        {**of, **({"dice": (loss - middle) / spread} if dice else {})}
-        for of, loss in zip(unlike, losses, strict=True)
-    ]
-    doubt = np.array([joint_doubt(of) for of in scores])
-    flag, verdicts = _flag(observed, doubt, part, middle, spread, tuple(scores[0]))
+    alone = _advise(observed, classes, compared.unlike, part, vote=False)
+    gaps = [one.known_gap for one in clean]
+    known = [gap for gap in gaps if gap is not None]
+    vote = None
+    if len(known) == len(gaps) and np.mean(known) < KNOWN_GAP:
+        vote = _advise(observed, classes, compared.unlike, part, vote=True)
     folds = sorted({one.fold for one in clean})
     qualities = {
         fold: Quality(
@@ -155,27 +151,77 @@ def learn(observed: Sequence[Observed], classes: Sequence[str], temperature: flo
             temperature=temperature,
             usual=compared.usual,
             inside=compared.inside.get(fold),
-            dice=dice,
-            flag=flag,
+            alone=alone.advice,
+            vote=None if vote is None else vote.advice,
             cases=len(clean),
             folds=len(folds),
         )
         for fold in folds
     }
-    rows = [
-        {
-            "case": one.case, "fold": one.fold, "fault": one.fault,
-            "dice": {name: round(value, 5) for name, value in one.dice.items()},
-            "predicted": {name: round(value, 5) for name, value in of.items()},
-            "doubt": round(float(level), 4),
-            "unlikeness": {name: round(value, 4) for name, value in parts_of.items()},
-            "verdict": "review" if verdict else "ok",
-        }
-        for one, of, level, parts_of, verdict in zip(observed, predicted, doubt, unlike, verdicts, strict=True)
-    ]  # fmt: skip
+    told = vote or alone
     return Learned(
-        qualities, rows, _curve(clean, [of for of, kept in zip(predicted, is_clean, strict=True) if kept])
+        qualities, told.rows(observed, compared.unlike), _curve(clean, told.predicted_of(observed))
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Advised:
+    """Advice, and what it says of each scan by parts that have not seen it."""
+
+    advice: Advice
+    predicted: list[dict[str, float]]
+    doubt: Array
+    review: NDArray[np.bool_]
+
+    def predicted_of(self, observed: Sequence[Observed]) -> list[dict[str, float]]:
+        """Of the unharmed scans."""
+        return [of for one, of in zip(observed, self.predicted, strict=True) if one.fault is None]
+
+    def rows(self, observed: Sequence[Observed], unlike: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
+        """A record of each scan."""
+        return [
+            {
+                "case": one.case, "fold": one.fold, "fault": one.fault,
+                "dice": {name: round(value, 5) for name, value in one.dice.items()},
+                "predicted": {name: round(value, 5) for name, value in self.predicted[row].items()},
+                "doubt": round(float(self.doubt[row]), 4),
+                "unlikeness": {name: round(value, 4) for name, value in unlike[row].items()},
+                "verdict": "review" if self.review[row] else "ok",
+            }
+            for row, one in enumerate(observed)
+        ]  # fmt: skip
+
+
+def _advise(
+    observed: Sequence[Observed],
+    classes: Sequence[str],
+    unlike: Sequence[dict[str, float]],
+    part: NDArray[np.int64],
+    *,
+    vote: bool,
+) -> _Advised:
+    numbers = [numbers_of(one.signals, of) for one, of in zip(observed, unlike, strict=True)]
+    clean = np.array([one.fault is None for one in observed])
+    dice, losses = {}, np.zeros(len(observed))
+    predicted: list[dict[str, float]] = [{} for _ in observed]
+    for name in classes:
+        names = dice_names(name, classes, list(numbers[0]), vote=vote)
+        found = _dice_record(name, names, observed, numbers, part)
+        if found is None:
+            continue
+        dice[name], loss = found
+        losses += loss
+        for of, value in zip(predicted, to_dice(loss), strict=True):
+            of[name] = float(value)
+    losses /= max(len(dice), 1)
+    middle, spread = centred(losses[clean], least=0.02)
+    scores = [
+        {**of, **({"dice": (loss - middle) / spread} if dice else {})}
+        for of, loss in zip(unlike, losses, strict=True)
+    ]
+    doubt = np.array([joint_doubt(of) for of in scores])
+    flag, review = _flag(observed, doubt, part, middle, spread, tuple(scores[0]))
+    return _Advised(Advice(dice=dice, flag=flag), predicted, doubt, review)
 
 
 # --- what is usual -------------------------------------------------------------------------------------------
@@ -238,26 +284,27 @@ def _looked_into(those: Sequence[Observed]) -> bool:
 # --- how good a mask will be ---------------------------------------------------------------------------------
 
 
-def dice_names(name: str, classes: Sequence[str], known: Sequence[str]) -> list[str]:
+def dice_names(name: str, classes: Sequence[str], known: Sequence[str], *, vote: bool) -> list[str]:
     """Numbers of `vesal.infer.quality.numbers_of` from which the Dice of a class is predicted."""
     own = [
         f"{name} {what}" for what in ("soft", "steady", "inside", "outside", "volume", "largest", "ragged")
     ]
     others = [f"{other} steady" for other in classes if other != name] if len(classes) <= 8 else []
     unlike = [f"unlike {part}" for part in WORDS]
+    if vote:
+        own += [f"{other} agree" for other in (classes if len(classes) <= 8 else [name])]
     return [number for number in (*own, *others, "entropy", *unlike) if number in known]
 
 
 def _dice_record(
     name: str,
-    classes: Sequence[str],
+    names: Sequence[str],
     observed: Sequence[Observed],
     numbers: Sequence[dict[str, float]],
     part: NDArray[np.int64],
 ) -> tuple[DiceRecord, Array] | None:
     """What is kept of a class, and the cross-fitted `to_loss` of every scan; None where too few hold it."""
-    names = dice_names(name, classes, list(numbers[0]))
-    values = np.stack([vector(of, names) for of in numbers])
+    values = np.stack([vector(of, list(names)) for of in numbers])
     has = np.array([name in one.dice for one in observed])
     clean = np.array([one.fault is None for one in observed])
     if (has & clean).sum() < FEWEST:

@@ -62,6 +62,7 @@ class Watch:
         doubt: also give the doubt of each voxel, as one more channel behind the logits: the entropy of the mean
             probability over all networks and their changed copies, 0 to 1.
         temperature: by which logits are divided for that channel.
+        witnesses: networks that do not vote, and with which those that do are compared.
     """
 
     def __init__(
@@ -73,7 +74,12 @@ class Watch:
         alone: bool,
         doubt: bool = False,
         temperature: float = 1.0,
+        witnesses: Sequence[Network] = (),
     ) -> None:
+        self._witnesses = witnesses
+        count = len(networks) + len(witnesses)
+        # Masks that two networks share, and on the diagonal those of each, by class.
+        self._shared = np.zeros((count, count, len(labels.classes)))
         self._networks, self._labels, self._doubt, self._temperature = networks, labels, doubt, temperature
         self._copies = 2 ** len(windows.mirror_axes)
         self._calls = 0
@@ -95,10 +101,12 @@ class Watch:
         self._calls += 1
         changed = _changed(batch) if looks else batch
         total, mean = None, None
+        masks: list[Tensor] = []
         for (network, _), sums in zip(self._networks, self._sums, strict=True):
             logits = network(batch)
             if looks:
                 other = _back(network(changed))
+                masks.append(self._masks(logits))
                 self._count(sums, logits, other)
                 if self._doubt:
                     both = self._probabilities(logits / self._temperature)
@@ -108,6 +116,8 @@ class Watch:
         assert total is not None
         voted = total / len(self._networks) if len(self._networks) > 1 else total
         if looks:
+            masks += [self._masks(witness(batch)) for witness in self._witnesses]
+            self._compare(masks)
             self._keep(batch, voted)
         if not self._doubt:
             return voted
@@ -152,6 +162,21 @@ class Watch:
             )
         )
 
+    def _compare(self, masks: Sequence[Tensor]) -> None:
+        if len(masks) < 2:
+            return
+        weight = self._weight.to(masks[0].device)
+        for one, first in enumerate(masks):
+            for other, second in enumerate(masks[: one + 1]):
+                shared = ((first & second) * weight).sum(dim=(0, *range(2, first.ndim)))
+                self._shared[one, other] += shared.double().cpu().numpy()
+                self._shared[other, one] = self._shared[one, other]
+
+    def agreement(self) -> NDArray[np.float64]:
+        """(M, M, classes): the Dice of the masks of each two of the networks and witnesses; 1 where both are empty."""
+        sizes = np.einsum("iic->ic", self._shared)
+        return (2 * self._shared + _SMALL) / (sizes[:, None] + sizes[None] + _SMALL)
+
     def _keep(self, batch: Tensor, voted: Tensor) -> None:
         """The windows with the most foreground, for `insides`."""
         amounts = self._masks(voted).any(dim=1).flatten(1).sum(dim=1).tolist()
@@ -169,10 +194,12 @@ class Watch:
         - soft: the Dice that the probabilities promise, 2 sum(p m) / (sum p + sum m), m the mask of the class;
         - steady: the Dice of the masks of a window and of its changed copy; 1 where both are empty;
         - inside, outside: mean probability in the mask; probability outside of it, over the mask's size;
+        - agree: the mean Dice of its mask with those of the other networks, where there are any;
         - entropy: of the whole scan, over the size of all masks.
         """
         found = []
-        for sums in self._sums:
+        agreement = self.agreement()
+        for place, sums in enumerate(self._sums):
             soft, size, joint, moved, agreed, entropy = sums.sure
             values: dict[str, float] = {}
             for number, name in enumerate(self._labels.classes):
@@ -183,6 +210,8 @@ class Watch:
                 values[f"{name} outside"] = np.log1p(
                     max(soft[number] - joint[number], 0) / max(size[number], 1.0)
                 )
+                if len(agreement) > 1:
+                    values[f"{name} agree"] = np.delete(agreement[place, :, number], place).mean()
             values["entropy"] = np.log1p(entropy[0] / max(size.sum(), 1.0)) if len(entropy) else 0.0
             found.append({name: float(value) for name, value in values.items()})
         return found

@@ -24,7 +24,7 @@ from vesal.infer.predictor import Model, load_model
 from vesal.infer.quality_fit import fit_temperature
 from vesal.infer.quality_learn import FEWEST, Observed, learn
 from vesal.infer.quality_signals import look_at, scan_signals
-from vesal.infer.windows import Windows
+from vesal.infer.windows import Network, Windows
 from vesal.metrics.overlap import confusions
 from vesal.nn.package import load_package, save_package
 from vesal.parallel import Progress, read_ahead
@@ -36,6 +36,9 @@ QUALITY_FILE = "quality.json"
 
 #: Scans of a fold that are looked at; more teach little more.
 _MOST_CASES = 64
+
+#: Networks of other folds that look on, to learn what it means when networks agree.
+_WITNESSES = 2
 
 #: Voxels of a scan whose probabilities the temperature is learned from.
 _VOXELS = 4000
@@ -68,7 +71,8 @@ def learn_doubt(
     """Learn it from all trained folds, and write it into their model files and into the run.
 
     Each held-out scan (at most 64 of a fold) is predicted twice by the network that has not seen it, once as it is and
-    once with a random artefact of severity 5: about four times what it took to predict the held-out scans.
+    once with a random artefact of severity 5, and two networks of other folds look on where there are so many: six to
+    nine times what it took to predict the held-out scans.
 
     Args:
         run: trained and predicted.
@@ -82,8 +86,7 @@ def learn_doubt(
 
     What was learned from the same models before is not learned again.
     """
-    folds, dataset = run.folds(), run.dataset()
-    cases = {case.id: case for case in dataset.cases}
+    folds = run.folds()
     held_out = {} if folds is None else {number: folds.validation(number) for number in run.trained_folds()}
     count = sum(len(names) for names in held_out.values())
     if count < FEWEST:
@@ -95,20 +98,8 @@ def learn_doubt(
     models = {str(number): _digest(run.fold(number) / "model.vesal") for number in held_out}
     if _known(run, models):
         return True
-    observed: list[Observed] = []
-    voxels: list[_Voxels] = []
-    total = 2 * sum(min(len(names), _MOST_CASES) for names in held_out.values())
-    for number, names in held_out.items():
-        model = load_model(run.fold(number) / "model.vesal", device=device, quality=False)
-        windows = model.windows(mirror=mirror, overlap=overlap)
-        tasks = _tasks([cases[name] for name in _spread(names)], number, model)
-        for task, scan in zip(tasks, read_ahead(partial(_read, model=model), tasks), strict=True):
-            found, sample = _observe(task, scan, model, windows)
-            observed.append(found)
-            voxels += [] if sample is None else [sample]
-            if progress is not None:
-                progress(len(observed), total)
-    labels = model.labels
+    observed, voxels = observe_run(run, mirror=mirror, overlap=overlap, device=device, progress=progress)
+    labels = load_package(run.fold(next(iter(held_out))) / "model.vesal").labels
     temperature = fit_temperature(
         np.concatenate([of.logits for of in voxels]),
         np.concatenate([of.truth for of in voxels]),
@@ -121,6 +112,43 @@ def learn_doubt(
         save_package(file, replace(load_package(file), quality=quality.model_dump(mode="json")))
     write_json(run.folder / QUALITY_FILE, {**learned.to_dict(), "models": models})
     return True
+
+
+def observe_run(
+    run: Run,
+    *,
+    mirror: bool = False,
+    overlap: float = 0.5,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[list[Observed], list[Voxels]]:
+    """Predict what each trained fold held out, as it is and harmed, and note what shows.
+
+    Where there are three folds or more, the networks of two others look on.
+    """
+    folds, numbers = run.folds(), run.trained_folds()
+    assert folds is not None
+    cases = {case.id: case for case in run.dataset().cases}
+    names = {number: _spread(folds.validation(number)) for number in numbers}
+    total = 2 * sum(len(of) for of in names.values())
+    observed: list[Observed] = []
+    voxels: list[Voxels] = []
+    for place, number in enumerate(numbers):
+        model = load_model(run.fold(number) / "model.vesal", device=device, quality=False)
+        others = (numbers[place + 1 :] + numbers[:place])[:_WITNESSES] if len(numbers) > _WITNESSES else []
+        files = [run.fold(other) / "model.vesal" for other in others]
+        witnesses = (
+            load_model(files, device=device, quality=False, postprocess=False).networks if files else ()
+        )
+        windows = model.windows(mirror=mirror, overlap=overlap)
+        tasks = _tasks([cases[name] for name in names[number]], number, model)
+        for task, scan in zip(tasks, read_ahead(partial(_read, model=model), tasks), strict=True):
+            found, sample = _observe(task, scan, model, windows, witnesses)
+            observed.append(found)
+            voxels += [] if sample is None else [sample]
+            if progress is not None:
+                progress(len(observed), total)
+    return observed, voxels
 
 
 def _digest(file: Path) -> str:
@@ -195,9 +223,11 @@ def _read(task: _Task, model: Model) -> _Held:
     return _Held(volume, prepared, truth, look_at(volume, prepared), harm)
 
 
-def _observe(task: _Task, scan: _Held, model: Model, windows: Windows) -> tuple[Observed, _Voxels | None]:
+def _observe(
+    task: _Task, scan: _Held, model: Model, windows: Windows, witnesses: Sequence[Network]
+) -> tuple[Observed, Voxels | None]:
     """Predict a scan and compare it with the truth; voxels of an unharmed one for the temperature."""
-    watch = model.watch(scan.prepared, windows)
+    watch = model.watch(scan.prepared, windows, witnesses=witnesses)
     sample = None if scan.harm is not None else _Sample(scan.prepared, model, windows, task.case.id)
     label = model.segment(scan.prepared, windows, watch=watch, seen=sample)
     found = model.labels.encode(label.array)
@@ -224,7 +254,7 @@ def _observe(task: _Task, scan: _Held, model: Model, windows: Windows) -> tuple[
 
 
 @dataclass(frozen=True, eq=False)
-class _Voxels:
+class Voxels:
     """logits (n, K), truth (n,) or (n, K) of regions, and how many voxels each of them stands for (n,)."""
 
     logits: NDArray[np.float64]
@@ -246,7 +276,7 @@ class _Sample:
         self._labels = model.labels
         self._share = min(1.0, _VOXELS / 2 / prepared.label.size)
         self._seed = int(content_hash(seed.encode())[:8], 16)
-        self._kept: list[_Voxels] = []
+        self._kept: list[Voxels] = []
 
     def __call__(self, rows: Tensor, first: int) -> None:
         """Rows (K, *S), of which the first along the axis is row `first`."""
@@ -266,16 +296,16 @@ class _Sample:
         if self._labels.regions:
             chosen = self._labels.class_table[:, chosen].T.astype(np.int64)
         self._kept.append(
-            _Voxels(
+            Voxels(
                 logits[:, places.to(logits.device)].T.double().cpu().numpy(),
                 chosen,
                 (1 / share[places]).double().numpy(),
             )
         )
 
-    def voxels(self) -> _Voxels:
+    def voxels(self) -> Voxels:
         """All that was kept."""
-        return _Voxels(
+        return Voxels(
             np.concatenate([of.logits for of in self._kept]),
             np.concatenate([of.truth for of in self._kept]),
             np.concatenate([of.weight for of in self._kept]),

@@ -1,0 +1,219 @@
+"""How well a run's doubt holds on scans that no fold of it has seen: predicted against true Dice, and the flag.
+
+python -m benchmarks.doubt RUN DATA [--device cpu] [--limit N]
+
+RUN is a run of several folds, DATA a folder of labelled scans that were left out of it. Each scan is predicted as it
+is and with one artefact of severity 5, all kinds about equally often; once by the model of the first fold alone, once
+by the vote of all. The run learns its doubt first, if it has not. What is printed is Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vesal.augment.battery import Inflicted, battery, fault_seed, inflict
+from vesal.data.dataset import Case
+from vesal.data.labels import IGNORE
+from vesal.data.layouts import load_dataset
+from vesal.data.prepare import prepare
+from vesal.data.reading import read_case
+from vesal.files import read_json
+from vesal.infer.predictor import Model, load_model
+from vesal.infer.quality import Judgement
+from vesal.infer.quality_fit import rank_correlation
+from vesal.infer.quality_signals import look_at, scan_signals
+from vesal.metrics.overlap import confusions
+from vesal.workflow.quality import QUALITY_FILE, learn_doubt
+from vesal.workflow.run import Run
+
+#: Other artefacts than those that the flag was measured with while it was learned (seed 0).
+_SEED = 7
+
+#: Draws of one harmed scan in ten.
+_DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scan: artefact or None, true Dice by class, what was said, and seconds of plain prediction and of doubt."""
+
+    case: str
+    fault: str | None
+    dice: dict[str, float]
+    said: Judgement
+    plain_s: float
+    doubt_s: float
+
+
+def judged(model: Model, case: Case, fault: str | None) -> Row:
+    """Predict and judge one scan."""
+    assert model.doubt is not None
+    raw = read_case(case)
+    assert raw.label is not None
+    volume, truth = raw.image, model.labels.encode(raw.label.array)
+    harm: Inflicted | None = None
+    if fault is not None:
+        (chosen,) = (one for one in battery("MR", (5,)) if one.name == fault)
+        harm = inflict(volume, chosen, fault_seed(_SEED, case.id, fault))
+        volume = harm.volume
+    prepared, windows = prepare(volume, model.plan), model.windows()
+    began = time.process_time()
+    model.segment(prepared, windows)
+    plain_s = time.process_time() - began
+    began = time.process_time()
+    watch = model.watch(prepared, windows)
+    label = model.segment(prepared, windows, watch=watch)
+    found = model.labels.encode(label.array)
+    said = model.doubt.judge(
+        scan_signals(look_at(volume, prepared), watch, found, label.geometry, model.labels)
+    )
+    doubt_s = time.process_time() - began - plain_s
+    if harm is not None:
+        found = np.ascontiguousarray(harm.restore(found))
+        truth = truth if harm.hidden is None else np.where(harm.hidden, np.uint8(IGNORE), truth)
+    counted = confusions(found, truth, model.labels.class_table, IGNORE)
+    dice = {
+        name: float(of.dice)
+        for name, of in zip(model.labels.classes, counted, strict=True)
+        if of.dice is not None
+    }
+    return Row(case.id, fault, dice, said, plain_s, doubt_s)
+
+
+def pairs(rows: Sequence[Row], name: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true Dice of a class, or (None) their means over the classes."""
+    if name is not None:
+        chosen = [row for row in rows if name in row.dice]
+        return (
+            np.array([row.said.dice[name].value for row in chosen]),
+            np.array([row.dice[name] for row in chosen]),
+        )
+    return (
+        np.array([np.mean([row.said.dice[of].value for of in row.dice]) for row in rows]),
+        np.array([np.mean(list(row.dice.values())) for row in rows]),
+    )
+
+
+def table(title: str, rows: Sequence[Row], classes: Sequence[str]) -> str:
+    """The report of one model."""
+    clean, harmed = [r for r in rows if r.fault is None], [r for r in rows if r.fault is not None]
+    lines = [f"## {title}", "", "| scans | class | Spearman | MAE |", "|---|---|---:|---:|"]
+    for what, chosen in (("as they are", clean), ("as they are and harmed", rows)):
+        for name in (*classes, None):
+            predicted, true = pairs(chosen, name)
+            rho = rank_correlation(predicted, true)
+            error = np.abs(predicted - true).mean()
+            lines.append(f"| {len(chosen)} {what} | {name or 'mean'} | {rho:.2f} | {error:.4f} |")
+    lines += mixed(clean, harmed)
+    alarms = np.mean([r.said.verdict == "review" for r in clean])
+    found = np.mean([r.said.verdict == "review" for r in harmed])
+    lines += ["", f"The flag: {alarms:.1%} false alarms of {len(clean)} scans as they are, "]
+    lines[-1] += f"{found:.1%} of {len(harmed)} harmed scans found."
+    inside = [
+        of.low <= row.dice[name] <= of.high
+        for row in clean
+        for name, of in row.said.dice.items()
+        if name in row.dice
+    ]
+    lines += [f"Intervals hold {np.mean(inside):.1%} of the true Dice.", ""]
+    lines += ["| artefact | scans | found | true Dice |", "|---|---:|---:|---:|"]
+    for name in sorted({r.fault for r in harmed if r.fault}):
+        of_it = [r for r in harmed if r.fault == name]
+        caught = sum(r.said.verdict == "review" for r in of_it)
+        dice = np.mean([np.mean(list(r.dice.values())) for r in of_it])
+        lines.append(f"| {name} | {len(of_it)} | {caught} | {dice:.3f} |")
+    plain, doubt = np.median([r.plain_s for r in rows]), np.median([r.doubt_s for r in rows])
+    lines += ["", f"Processor seconds a scan: {plain:.2f} to predict, {doubt:.2f} more for the doubt.", ""]
+    return "\n".join(lines)
+
+
+def mixed(clean: Sequence[Row], harmed: Sequence[Row]) -> list[str]:
+    """One scan in ten harmed, drawn many times: medians, and between which nine of ten draws lie."""
+    generator = np.random.default_rng(0)
+    by_case = {row.case: row for row in harmed}
+    count = max(1, round(len(clean) / 10))
+    found = []
+    for _ in range(_DRAWS):
+        chosen = set(generator.choice(len(clean), count, replace=False).tolist())
+        rows = [by_case[row.case] if place in chosen else row for place, row in enumerate(clean)]
+        predicted, true = pairs(rows, None)
+        caught = np.mean([r.said.verdict == "review" for r in rows if r.fault])
+        found.append((rank_correlation(predicted, true) or 0.0, np.abs(predicted - true).mean(), caught))
+    rho, error, caught = np.percentile(np.array(found), (5, 50, 95), axis=0).T
+    return [
+        "",
+        f"One scan in ten harmed ({_DRAWS} draws; median, and where nine of ten lie): Spearman of the mean Dice "
+        f"{rho[1]:.2f} ({rho[0]:.2f} to {rho[2]:.2f}), MAE {error[1]:.4f} ({error[0]:.4f} to {error[2]:.4f}), "
+        f"harmed scans found {caught[1]:.0%} ({caught[0]:.0%} to {caught[2]:.0%}).",
+    ]
+
+
+def cross_fitted(run: Run) -> str:
+    """What the run says of itself."""
+    record = read_json(run.folder / QUALITY_FILE)
+    flag = record["flag"]
+    lines = [
+        f"## Cross-fitted on the {flag['clean']} held-out scans of the run ({record['of']})",
+        "",
+        "| class | scans | Spearman | MAE | MAE of saying the median |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, of in record["dice"].items():
+        rho = "-" if of["spearman"] is None else f"{of['spearman']:.2f}"
+        lines.append(f"| {name} | {of['cases']} | {rho} | {of['mae']:.4f} | {of['mae_of_mean']:.4f} |")
+    curve = record["risk_coverage"]
+    lines += [
+        "",
+        f"The flag: {flag['flagged'] / flag['clean']:.1%} false alarms; {flag['harmed_found']} of {flag['harmed']} "
+        f"harmed scans found; {flag['worst_found']} of the {flag['worst']} with the lowest Dice. AURC "
+        f"{curve['area']:.4f} (best order {curve['area_of_best_order']:.4f}, none {curve['area_of_no_order']:.4f}). "
+        f"Temperature {record['temperature']:.2f}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--limit", type=int, default=None)
+    chosen = parser.parse_args()
+    run = Run(chosen.run)
+    began = time.process_time()
+    learn_doubt(run, device=chosen.device)
+    learnt_s = time.process_time() - began
+    print(cross_fitted(run))
+    print(f"Learning took {learnt_s:.0f} processor seconds (0: it was known).\n")
+    cases = load_dataset(chosen.data).cases[: chosen.limit]
+    names = [fault.name for fault in battery("MR", (5,))]
+    generator = np.random.default_rng(_SEED)
+    order: list[int] = []
+    while len(order) < len(cases):
+        order += generator.permutation(len(names)).tolist()
+    first = run.fold(run.trained_folds()[0]) / "model.vesal"
+    for title, path in (("One network", first), ("The vote of all folds", run.folder)):
+        model = load_model(path, device=chosen.device)
+        rows = [
+            judged(model, case, fault)
+            for case, number in zip(cases, order, strict=False)
+            for fault in (None, names[number])
+        ]
+        print(
+            table(f"{title}, on {len(cases)} scans that no fold has seen", rows, model.labels.classes),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
