@@ -13,7 +13,7 @@ import pytest
 
 VERBS = (
     *("demo", "fetch", "phantom", "inspect", "convert", "plan", "networks", "overfit", "train"),
-    *("predict", "evaluate", "report", "export"),
+    *("predict", "evaluate", "compare", "robustness", "report", "export"),
 )
 
 

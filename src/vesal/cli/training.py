@@ -29,7 +29,7 @@ def demo(
         result = demo_run(
             out, kind, parse_duration(budget), stage=stage, tell=teller(json_output), resume=resume
         )
-    finish(json_output, result.to_dict(), f"Report: {result.report}")
+    finish(json_output, result.to_dict(), result.text())
 
 
 def train(

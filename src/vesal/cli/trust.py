@@ -112,7 +112,8 @@ def compare(
 
 
 def _severities(text: str) -> tuple[int, ...]:
-    """
+    """What --severity says, each number once.
+
     >>> _severities("1,3..5")
     (1, 3, 4, 5)
     """

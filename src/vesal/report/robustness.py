@@ -60,7 +60,7 @@ def _context(
     found: Robustness, labels: LabelSet, pictures: Sequence[HarmedPicture], baseline: Robustness | None
 ) -> dict[str, Any]:
     context: dict[str, Any] = {
-        "title": f"Robustness of {Path(found.model).name}",
+        "title": f"Robustness of {_name(Path(found.model))}",
         "verdict": _verdict(found),
         "passed": found.passed,
         "facts": _facts(found),
@@ -112,6 +112,18 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 # --- the first lines -------------------------------------------------------------------------------------
+
+
+def _name(model: Path) -> str:
+    """What people call a model: a run and its fold where the file is one of these.
+
+    >>> _name(Path("runs/heart/fold_0/model.vesal")), _name(Path("heart.vesal"))
+    ('heart, fold 0', 'heart.vesal')
+    """
+    folder = model.parent if model.name == "model.vesal" else model
+    if folder.name.startswith("fold_"):
+        return f"{folder.parent.name}, fold {folder.name.removeprefix('fold_')}".removeprefix(", ")
+    return model.name or str(model)
 
 
 def _verdict(found: Robustness) -> str:

@@ -10,36 +10,52 @@ from typing import Any
 from vesal.data.layouts import load_dataset
 from vesal.data.phantom import write_phantoms
 from vesal.errors import UsageError
+from vesal.evaluate.robustness_result import Robustness
 from vesal.evaluate.score import Scores
-from vesal.files import write_bytes
-from vesal.infer.predictor import load_model
+from vesal.files import write_bytes, write_json
+from vesal.infer.predictor import Model, load_model
 from vesal.volume.reading import read_label, read_volume
 from vesal.workflow.evaluate import evaluate_run
 from vesal.workflow.inputs import cases_to_predict
 from vesal.workflow.inspect import inspect_run
 from vesal.workflow.predict import predict_cases
+from vesal.workflow.robustness import QUICK, RobustnessRequest, modality, robustness_run
 from vesal.workflow.run import Run
 from vesal.workflow.train import Stage, TrainRequest, train_run
 
 CASES = 20
 
+#: Enough to see how a battery reads, in some twenty seconds; vesal robustness has them all.
+_ARTEFACTS = {"MR": ("noise", "motion", "bias"), "CT": ("noise", "streaks", "hu_shift")}
+
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Scores on the held-out phantoms, and the page to look at."""
+    """Scores on the held-out phantoms, clean and under artefacts, and the pages to look at."""
 
     held_out: Scores
     report: Path
+    robustness: Robustness
+    robustness_report: Path
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"held_out": self.held_out.to_dict(), "report": str(self.report)}
+        return {
+            "held_out": self.held_out.to_dict(),
+            "report": str(self.report),
+            "robustness": self.robustness.to_dict(),
+            "robustness_report": str(self.robustness_report),
+        }
+
+    def text(self) -> str:
+        """Where to look."""
+        return f"Report: {self.report}\nRobustness: {self.robustness_report}"
 
 
 def demo_run(
     out: Path, kind: str, budget_s: float, *, stage: Stage, tell: Callable[[str], None], resume: bool = False
 ) -> DemoResult:
-    """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them -> report."""
+    """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them, also harmed -> reports."""
     data, run = out / "data", out / "run"
     if out.exists() and any(out.iterdir()) and not resume:
         raise UsageError(
@@ -65,7 +81,36 @@ def demo_run(
     tell("\nHeld-out phantoms that no step of the training has seen:\n")
     tell(scores.to_markdown())
     _picture(out, data, scores)
-    return DemoResult(scores, run / "report.html")
+    tell("\nThe same phantoms under a few artefacts:\n")
+    robustness = _robustness(out, model, stage, resume)
+    tell(robustness.to_text())
+    return DemoResult(scores, run / "report.html", robustness, out / "robustness" / "robustness.html")
+
+
+def _robustness(out: Path, model: Model, stage: Stage, resume: bool) -> Robustness:
+    data, listed = out / "data", out / "held-out.json"
+    names = sorted(path.name for path in (data / "labelsTs").glob("*.nii.gz"))
+    cases = [
+        {
+            "id": name.removesuffix(".nii.gz"),
+            "image": f"data/imagesTs/{name}",
+            "label": f"data/labelsTs/{name}",
+        }
+        for name in names
+    ]
+    labels = {label.name: label.value for label in model.labels.labels}
+    regions = {region.name: list(region.members) for region in model.labels.regions}
+    write_json(listed, {"name": "held-out phantoms", "labels": labels, "regions": regions, "cases": cases})
+    request = RobustnessRequest(
+        model=out / "run" / "fold_0",
+        data=listed,
+        out=out / "robustness",
+        artifacts=_ARTEFACTS[modality(model.plan)],
+        severities=QUICK,
+        device="cpu",
+        resume=resume,
+    )
+    return robustness_run(request, stage, lambda _text: None)
 
 
 def _picture(out: Path, data: Path, scores: Scores) -> None:

@@ -100,7 +100,7 @@ def choose_cases(model: Path, data: Path | None, *, layout: str = "auto", fold: 
     dataset = load_dataset(data, layout)
     if not dataset.cases:
         raise DataError(f"{data} holds no labelled case; without truth there is nothing to measure.")
-    remark = f"All {len(dataset.cases)} labelled cases of {dataset.root.name} were measured"
+    remark = f"All {len(dataset.cases)} labelled cases of {dataset.name} were measured"
     remark += f", {len(files)} models voting." if len(files) > 1 else "."
     return Cohort(dataset, (Share(tuple(files), dataset.cases),), (remark,))
 
