@@ -7,6 +7,7 @@ cannot be mended is left out of the mended set; one with a mere warning stays in
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,13 +152,19 @@ class Mended:
     files: Mapping[Path, Volume] | None
 
 
-def plan_mends(dataset: Dataset, findings: Sequence[Finding], more: Iterable[Order] = ()) -> MendPlan:
+def plan_mends(
+    dataset: Dataset,
+    findings: Sequence[Finding],
+    more: Iterable[Order] = (),
+    voxels: Mapping[str, int] | None = None,
+) -> MendPlan:
     """What is to be done about each finding, case by case. Nothing is read.
 
     Args:
         dataset: to be mended.
         findings: of it.
         more: faults that are none for Vesal, but for the readers of the layout (`split_orders`).
+        voxels: of each scan: of a scan and a piece cut from it the whole one stays.
     """
     annotated = {case.id for case in dataset.cases}
     known = annotated | {case.id for case in dataset.unlabelled}
@@ -186,7 +193,7 @@ def plan_mends(dataset: Dataset, findings: Sequence[Finding], more: Iterable[Ord
         name: _trials(found) for name, found in orders.items() if name not in left_out and name in known
     }
     faulty = frozenset([*orders, *left_out])
-    left_out |= _copies(dataset, findings, faulty, set(left_out))
+    left_out |= _copies(dataset, findings, faulty, set(left_out), voxels or {})
     return MendPlan(
         orders={name: found for name, found in trials.items() if name not in left_out},
         left_out=left_out,
@@ -238,20 +245,24 @@ def _order(finding: Finding, name: str) -> Order:
 
 
 def _left(name: str, kind: str, wrong: str, why: str) -> Change:
-    return Change(case=name, kind=kind, outcome="left out", wrong=_bare(wrong), done=f"left out: {why}")
+    return Change(case=name, kind=kind, outcome="left out", wrong=about(wrong, name), done=f"left out: {why}")
 
 
 def _unmended(finding: Finding, name: str) -> Change:
     done = "nothing: no program can mend it"
     if finding.severity == "error" and name:
         return _left(name, finding.kind, finding.message, "no program can mend it")
-    return Change(case=name, kind=finding.kind, outcome="kept", wrong=_bare(finding.message), done=done)
+    return Change(case=name, kind=finding.kind, outcome="kept", wrong=about(finding.message, name), done=done)
 
 
 def _copies(
-    dataset: Dataset, findings: Sequence[Finding], faulty: Iterable[str], gone: set[str]
+    dataset: Dataset,
+    findings: Sequence[Finding],
+    faulty: Iterable[str],
+    gone: set[str],
+    voxels: Mapping[str, int],
 ) -> dict[str, Change]:
-    """Of each scan that is there several times one stays: an annotated one, and one that nothing else is wrong with.
+    """Of each scan that is there several times one stays: first an annotated one, then the largest, then a sound one.
 
     Copies within one patient stay: every split keeps them on one side.
     """
@@ -271,7 +282,9 @@ def _copies(
         present = sorted(members - gone)
         if not present:
             continue
-        stays = min(present, key=lambda name: (name not in annotated, name in bad, name))
+        stays = min(
+            present, key=lambda name: (name not in annotated, -voxels.get(name, 0), name in bad, name)
+        )
         for name in present:
             if name != stays:
                 found[name] = _left(
@@ -333,7 +346,9 @@ def _mend(opened: Opened, order: Order, cohort: Cohort) -> Done:
 
 
 def _told(order: Order, outcome: Outcome, done: str) -> Change:
-    return Change(case=order.case, kind=order.kind, outcome=outcome, wrong=_bare(order.message), done=done)
+    return Change(
+        case=order.case, kind=order.kind, outcome=outcome, wrong=about(order.message, order.case), done=done
+    )
 
 
 def _as_change(order: Order, done: Done, files: tuple[str, ...]) -> Change:
@@ -353,5 +368,34 @@ def _named(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
+def settled(changes: Sequence[Change], remaining: Sequence[Finding]) -> tuple[Change, ...]:
+    """The faults that were kept and are not found in the mended copy: they went with another mend of their case.
+
+    A spacing in centimetres, say, makes a volume that is far too small.
+    """
+    there = {(name, finding.kind) for finding in remaining for name in finding.cases}
+    mended = {change.case for change in changes if change.outcome == "mended"}
+    return tuple(
+        change.model_copy(update={"outcome": "mended", "done": "it went with the other mends of this case"})
+        if change.outcome == "kept" and change.case in mended and (change.case, change.kind) not in there
+        else change
+        for change in changes
+    )
+
+
 def _bare(message: str) -> str:
     return message.removesuffix(".")
+
+
+def about(message: str, case: str) -> str:
+    """What a finding that names many cases says of one.
+
+    >>> about("A label is odd, in 2 cases: a (3 mm) and b (4 mm).", "b")
+    'A label is odd (4 mm)'
+    """
+    what, many, rest = message.partition(" cases: ")
+    if not many:
+        return _bare(message)
+    found = re.search(rf"(?:^|, | and ){re.escape(case)}(?: \(([^()]*)\))?(?:, | and |\.|$)", rest)
+    detail = f" ({found[1]})" if found is not None and found[1] else ""
+    return re.sub(r", in \d+$", "", what) + detail

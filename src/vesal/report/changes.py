@@ -40,7 +40,7 @@ def changes_text(summary: dict[str, Any]) -> str:
         summary: of `changes_summary`.
     """
     lines = [
-        f"{change['outcome'].upper()}: {_case(change)}{change['wrong']}. {_sentence(change)}"
+        f"{change['outcome'].upper()}: {_case(change)}{_wrong(change)} {_sentence(change)}"
         for change in summary["changes"]
     ]
     remaining = summary["remaining"]
@@ -86,7 +86,7 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
             cells = (
                 change["case"] or "(all)",
                 change["kind"],
-                change["wrong"],
+                _wrong(change),
                 _sentence(change),
                 ", ".join(change["files"]),
             )
@@ -108,7 +108,7 @@ def change_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
             "outcome": change["outcome"],
             "case": change["case"] or "all",
             "kind": change["kind"],
-            "wrong": f"{change['wrong']}.",
+            "wrong": _wrong(change),
             "done": _sentence(change),
         }
         for change in summary["changes"]
@@ -117,6 +117,11 @@ def change_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _case(change: dict[str, Any]) -> str:
     return f"{change['case']}: " if change["case"] else ""
+
+
+def _wrong(change: dict[str, Any]) -> str:
+    text = str(change["wrong"])
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _sentence(change: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.data.layouts import load_dataset
 from vesal.data.memory import scan_workers
-from vesal.data.mend import Change, MendPlan, Order, mend_case, plan_mends, split_orders, with_split
+from vesal.data.mend import Change, MendPlan, Order, mend_case, plan_mends, settled, split_orders, with_split
 from vesal.data.mend_cohort import Cohort
 from vesal.data.mend_folder import Places, describe_mended, plan_places, write_mended
 from vesal.data.reading import files_of
@@ -86,7 +87,8 @@ def mend_run(
     record = fingerprint(dataset, unlabelled=True, progress=stage("Reading"))
     findings = check_dataset(dataset, record)
     whole = with_split(dataset)
-    plan = plan_mends(whole, findings, split_orders(whole))
+    sizes = {one.id: math.prod(one.shape) for one in record.cases + record.unlabelled}
+    plan = plan_mends(whole, findings, split_orders(whole), sizes)
     changes, kept, places = _work(whole, record, plan, journal, stage("Mending"))
     if not kept:
         told = next((change for change in changes if change.outcome == "left out"), None)
@@ -95,6 +97,7 @@ def mend_run(
     mended = describe_mended(whole, kept, places)
     after = fingerprint(mended, unlabelled=True, progress=stage("Reading again"))
     remaining = check_dataset(mended, after)
+    changes = settled(changes, remaining)
     result = Mending(dataset, record, findings, folder, len(kept), changes, remaining, out / "inspect.html")
     _write(result, pictures)
     return result
