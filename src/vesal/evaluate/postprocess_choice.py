@@ -25,8 +25,9 @@ LEAST_PATIENTS = 8
 LEAST_GAIN = 0.001
 #: Of the interval of a step's gain: stricter than that of a single question, as dozens of steps are asked about.
 CONFIDENCE = 0.98
-#: Parts of a single fold for the choice on other cases.
+#: Parts for the choice on other cases, where the folds are too few to be the parts.
 PARTS = 5
+_ENOUGH_PARTS = 4
 
 #: Limits of size are shares of the smallest size in the truth, which spare all of it, and quantiles of its sizes.
 _SHARES = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -44,8 +45,8 @@ def choose(cohort: Cohort, parts: Sequence[int]) -> PostprocessChoice:
 
     Args:
         cohort: its cases.
-        parts: the part of each case, such as its fold; a patient's cases are all in one part. All one: the
-            patients are dealt out to `PARTS` parts here.
+        parts: the part of each case, such as its fold; a patient's cases are all in one part. Where there are
+            fewer than four the patients are dealt out to `PARTS` parts: a choice on half of the cases finds little.
     """
     everyone = list(range(len(cohort.rows)))
     patients = len(set(cohort.patients))
@@ -56,7 +57,7 @@ def choose(cohort: Cohort, parts: Sequence[int]) -> PostprocessChoice:
             reason=f"Post-processing is chosen on {LEAST_PATIENTS} held-out patients or more and here are {patients}, "
             "so none is done.",
         )
-    if len(set(parts)) < 2:
+    if len(set(parts)) < _ENOUGH_PARTS:
         parts = _dealt(cohort)
     banned: dict[str | None, list[Trial]] = {}
     while True:

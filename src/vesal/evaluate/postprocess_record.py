@@ -76,7 +76,7 @@ class PostprocessChoice(BaseModel):
         steps: what was chosen, in the order in which it is done.
         gain: of the mean Dice over the classes, on the cases on which the steps were chosen.
         crossfit_gain: of the same mean, where the steps of each part were chosen on the other parts.
-        parts: into how many parts the cases were split for that: the folds, or parts of one fold.
+        parts: into how many parts the cases were split for that: the folds, or five where these are fewer than four.
         classes: each class by itself.
         trials: everything that was tried.
         reason: why there was no choice; '' where there was.
