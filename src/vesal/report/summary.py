@@ -333,7 +333,8 @@ def _score_table(scores: dict[str, Any]) -> str:
         for metric in _METRICS:
             value = found[metric]
             decimals = 1 if metric.endswith("_mm") else 3
-            span = interval(value["low"], value["high"], decimals)
+            # One case has no interval.
+            span = interval(value["low"], value["high"], decimals) if value["cases"] > 1 else ""
             cells.append(number(value["mean"], decimals) + (f" [{span}]" if span else ""))
         rows.append((_plain(name), *cells, str(found["dice"]["cases"])))
     return _table(("Class", *(_TITLES[metric] for metric in _METRICS), "Cases"), rows)
