@@ -49,14 +49,8 @@ def choose(cohort: Cohort, parts: Sequence[int]) -> PostprocessChoice:
             fewer than four the patients are dealt out to `PARTS` parts: a choice on half of the cases finds little.
     """
     everyone = list(range(len(cohort.rows)))
-    patients = len(set(cohort.patients))
-    if patients < LEAST_PATIENTS:
-        return PostprocessChoice(
-            cases=len(everyone),
-            patients=patients,
-            reason=f"Post-processing is chosen on {LEAST_PATIENTS} held-out patients or more and here are {patients}, "
-            "so none is done.",
-        )
+    if (refused := too_few(len(everyone), len(set(cohort.patients)))) is not None:
+        return refused
     if len(set(parts)) < _ENOUGH_PARTS:
         parts = _dealt(cohort)
     banned: dict[str | None, list[Trial]] = {}
@@ -71,6 +65,18 @@ def choose(cohort: Cohort, parts: Sequence[int]) -> PostprocessChoice:
         banned |= {of: [_failed(trial) for trial in search.trials if trial.step.of == of] for of in dropped}
     trials = [*(trial for tried in banned.values() for trial in tried), *search.trials]
     return _record(cohort, steps, honest, trials, len(set(parts)))
+
+
+def too_few(cases: int, patients: int) -> PostprocessChoice | None:
+    """The choice of nothing where there are too few held-out patients to choose on; else None."""
+    if patients >= LEAST_PATIENTS:
+        return None
+    return PostprocessChoice(
+        cases=cases,
+        patients=patients,
+        reason=f"Post-processing is chosen on {LEAST_PATIENTS} held-out patients or more and here are {patients}, "
+        "so none is done.",
+    )
 
 
 def _elsewhere(cohort: Cohort, parts: Sequence[int], banned: frozenset[str | None]) -> list[Steps]:

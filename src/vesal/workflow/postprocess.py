@@ -15,7 +15,7 @@ from vesal.data.labels import LabelSet
 from vesal.data.memory import scan_workers
 from vesal.errors import DataError, VesalError
 from vesal.evaluate.component_table import CaseRows, case_rows
-from vesal.evaluate.postprocess_choice import choose
+from vesal.evaluate.postprocess_choice import choose, too_few
 from vesal.evaluate.postprocess_cohort import Cohort, Redone, Steps
 from vesal.evaluate.postprocess_record import PostprocessChoice
 from vesal.files import write_bytes
@@ -61,15 +61,17 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
     """
     labels = run.dataset().labels
     held = _held_out(run)
-    if nested(labels):
-        choice = _choose(held, labels, progress)
-    else:
-        patients = len({one.case.patient for one in held})
+    patients = len({one.case.patient for one in held})
+    # Before any file is read.
+    choice = too_few(len(held), patients)
+    if choice is None and not nested(labels):
         choice = PostprocessChoice(
             cases=len(held),
             patients=patients,
             reason="Post-processing is not done for regions that overlap without one being part of the other.",
         )
+    if choice is None:
+        choice = _choose(held, labels, progress)
     steps = choice.postprocess
     for _ in map_in_order(
         lambda one: _ship(one, steps, labels), held, workers=scan_workers([one.said for one in held])
