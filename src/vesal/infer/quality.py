@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
-from vesal.infer.quality_fit import Line, Usual, to_dice
+from vesal.infer.quality_fit import Line, Usual, to_dice, to_loss
 from vesal.infer.quality_signals import GROUPS, Signals, vector
 
 #: Of what is kept in a model file.
@@ -400,10 +400,15 @@ def unlikeness(
 
 
 def numbers_of(signals: Signals, parts: dict[str, float]) -> dict[str, float]:
-    """All numbers that a predicted Dice may rest on: the networks' mean, the shape, and the unlikeness."""
+    """All numbers that a predicted Dice may rest on: the networks' mean, the shape, and the unlikeness.
+
+    What is a Dice itself (soft, steady, agree) comes as `to_loss` of it, as the Dice that is predicted.
+    """
     values: dict[str, float] = {}
     for name in signals.networks[0] if signals.networks else ():
-        values[name] = float(np.mean([of[name] for of in signals.networks]))
+        mean = np.mean([of[name] for of in signals.networks])
+        own = name.rpartition(" ")[2] in ("soft", "steady", "agree")
+        values[name] = float(to_loss(np.clip(mean, 0.0, 1.0)) if own else mean)
     values |= signals.groups.get("shape", {})
     return values | {f"unlike {name}": value for name, value in parts.items()}
 

@@ -44,7 +44,10 @@ FEWEST = 8
 FALSE_ALARMS = 0.1
 
 #: How much a harmed scan counts beside an unharmed one where the Dice is learned.
-_HARMED_WEIGHT = 0.3
+_HARMED_WEIGHT = 0.1
+
+#: Classes up to which the Dice of one is predicted from numbers of the others, too.
+_FEW = 8
 
 #: How much better networks that know the scans may agree with each other than with one that does not.
 KNOWN_GAP = 0.01
@@ -285,15 +288,17 @@ def _looked_into(those: Sequence[Observed]) -> bool:
 
 
 def dice_names(name: str, classes: Sequence[str], known: Sequence[str], *, vote: bool) -> list[str]:
-    """Numbers of `vesal.infer.quality.numbers_of` from which the Dice of a class is predicted."""
-    own = [
-        f"{name} {what}" for what in ("soft", "steady", "inside", "outside", "volume", "largest", "ragged")
-    ]
-    others = [f"{other} steady" for other in classes if other != name] if len(classes) <= 8 else []
-    unlike = [f"unlike {part}" for part in WORDS]
+    """Numbers of `vesal.infer.quality.numbers_of` from which the Dice of a class is predicted.
+
+    Few, for a few dozen scans teach few: of a vote what the networks agree on, beside which all others only blurred it.
+    """
     if vote:
-        own += [f"{other} agree" for other in (classes if len(classes) <= 8 else [name])]
-    return [number for number in (*own, *others, "entropy", *unlike) if number in known]
+        wanted = [f"{name} soft", *(f"{of} agree" for of in (classes if len(classes) <= _FEW else [name]))]
+    else:
+        own = [f"{name} {what}" for what in ("soft", "steady", "volume", "ragged")]
+        others = [f"{of} steady" for of in classes if of != name] if len(classes) <= _FEW else []
+        wanted = [*own, *others, "entropy", *(f"unlike {part}" for part in WORDS)]
+    return [number for number in wanted if number in known]
 
 
 def _dice_record(

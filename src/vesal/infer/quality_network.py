@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from vesal.data.labels import LabelSet
 from vesal.infer.windows import Network, Windows
+from vesal.nn.cpu import channels_last
 from vesal.nn.unet import UNet
 
 #: Windows whose inner pictures are looked at: those with the most foreground.
@@ -282,7 +283,7 @@ def _encoded(network: UNet, window: Tensor) -> NDArray[np.float64]:
     """Of one window (1, C, *patch): mean and log spread of the first convolution of each stage and of the last."""
     read: list[list[float]] = []
     with _listening([stage[0] for stage in network.encoder] + [network.encoder[-1][-1]], read):
-        x = network.stem(window)
+        x = network.stem(channels_last(window))
         for pool, stage in zip(network.pools, network.encoder, strict=True):
             x = stage(pool(x))
     return np.concatenate([np.asarray(row, dtype=np.float64) for row in read])

@@ -245,9 +245,12 @@ def _observe(
         if name in judged and counts.dice is not None
     }
     fault = None if task.fault is None else task.fault.name
-    return Observed(
-        task.case.id, task.fold, fault, signals, dice
-    ), None if sample is None else sample.voxels()
+    gap = None
+    if len(witnesses) == _WITNESSES:
+        agreement = watch.agreement().mean(axis=2)
+        gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
+    observed = Observed(task.case.id, task.fold, fault, signals, dice, gap)
+    return observed, None if sample is None else sample.voxels()
 
 
 # --- voxels for the temperature -----------------------------------------------------------------------------
