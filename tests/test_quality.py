@@ -314,3 +314,25 @@ def test_parts_are_of_one_size_and_always_the_same() -> None:
     sizes = np.bincount(list(parts.values()))
     assert sizes.max() - sizes.min() <= 1
     assert parts == cross_parts([f"c{number}" for number in range(47)])
+
+
+def test_all_scans_of_a_patient_are_in_one_part() -> None:
+    """What is usual would else be learned from the patient who is judged."""
+    rows = observed(40)
+    generator = np.random.default_rng(8)
+    twins = []
+    for one in rows:
+        # The same patient comes twice, and looks like nobody else.
+        own = {
+            name: value + generator.normal() * 0.01 for name, value in one.signals.groups["texture"].items()
+        }
+        groups = {**one.signals.groups, "texture": own}
+        twin = Signals(groups, one.signals.networks, one.signals.insides)
+        twins.append(Observed(f"{one.case}_b", one.fold, one.fault, twin, one.dice, None, one.case))
+    joint = [Observed(r.case, r.fold, r.fault, r.signals, r.dice, None, r.case) for r in rows] + twins
+    apart = [Observed(r.case, r.fold, r.fault, r.signals, r.dice) for r in joint]
+
+    def spread(found: Learned) -> float:
+        return found.qualities[0].usual["texture"].middle
+
+    assert spread(learn(joint, LABELS.classes, 1.0)) > spread(learn(apart, LABELS.classes, 1.0))

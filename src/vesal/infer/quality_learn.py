@@ -1,6 +1,6 @@
 """From held-out scans to a model's doubt: what is usual, how good a mask will be, when to look at it.
 
-Every number that is told of it was measured on scans that the part of it in question had not seen: the scans are
+Every number that is told of it was measured on scans that the part of it in question had not seen: the patients are
 divided into ten parts, and each part is judged by what the other nine teach.
 """
 
@@ -70,6 +70,7 @@ class Observed:
         dice: class -> true Dice; without those that neither truth nor prediction hold.
         known_gap: how much more networks that have seen the scan agree with each other than with the one that has
             not; None where no two others looked on.
+        patient: whose scans are in one part; the case where it is not told.
     """
 
     case: str
@@ -78,6 +79,12 @@ class Observed:
     signals: Signals
     dice: dict[str, float]
     known_gap: float | None = None
+    patient: str = ""
+
+    @property
+    def together(self) -> str:
+        """What is the same for scans that have to be in one part."""
+        return self.patient or self.case
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +145,9 @@ def learn(observed: Sequence[Observed], classes: Sequence[str], temperature: flo
         temperature: as `vesal.infer.quality_fit.fit_temperature` finds it.
     """
     clean = [one for one in observed if one.fault is None]
-    parts = cross_parts(sorted({one.case for one in clean}))
+    parts = cross_parts(sorted({one.together for one in clean}))
     compared = _compare(observed, parts)
-    part = np.array([parts[one.case] for one in observed])
+    part = np.array([parts[one.together] for one in observed])
     alone = _advise(observed, classes, compared.unlike, part, vote=False)
     gaps = [one.known_gap for one in clean]
     known = [gap for gap in gaps if gap is not None]
@@ -249,9 +256,9 @@ def _compare(observed: Sequence[Observed], parts: dict[str, int]) -> _Compared:
             found.usual[group] = _told(found, group, observed, everyone, values, parts, names)
     for fold in sorted({one.fold for one in observed}):
         rows = np.flatnonzero([one.fold == fold for one in observed])
-        those = [observed[row] for row in rows]
+        those = [observed[int(row)] for row in rows]
         if _looked_into(those):
-            own = cross_parts(sorted({one.case for one in those}))
+            own = cross_parts(sorted({one.together for one in those}))
             values = np.stack([one.signals.insides[0] for one in those])
             found.inside[fold] = _told(found, "inside", observed, rows, values, own, ())
     if found.inside:
@@ -270,7 +277,7 @@ def _told(
     names: Sequence[str],
 ) -> UsualRecord:
     """Note the unlikeness of `rows`, whose numbers are `values`, and give what is usual among the unharmed."""
-    part = np.array([parts[observed[row].case] for row in rows])
+    part = np.array([parts[observed[row].together] for row in rows])
     clean = np.array([observed[row].fault is None for row in rows])
     distances = left_out_distances(values, part, clean)
     usual = fit_usual(values[clean], distances[clean])

@@ -249,7 +249,7 @@ def _observe(
     if len(witnesses) == _WITNESSES:
         agreement = watch.agreement().mean(axis=2)
         gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
-    observed = Observed(task.case.id, task.fold, fault, signals, dice, gap)
+    observed = Observed(task.case.id, task.fold, fault, signals, dice, gap, task.case.patient)
     return observed, None if sample is None else sample.voxels()
 
 
