@@ -168,6 +168,11 @@ LABEL_DAMAGE: dict[str, tuple[str, Damage, dict[str, Any]]] = {
         {"exchange": ["rind", "kernel"]},
     ),
     "label flipped": ("label-flipped", lambda a, f: (np.ascontiguousarray(a[:, ::-1]), f), {"axis": 1}),
+    "label shifted by about that": (
+        "label-shifted",
+        lambda a, f: (np.roll(a, 3, 0), f),
+        {"voxels": [1, 1, 0]},
+    ),
     "label shifted": ("label-shifted", lambda a, f: (np.roll(a, 3, 0), f), {"voxels": [3, 0, 0]}),
 }  # fmt: skip
 

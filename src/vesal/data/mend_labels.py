@@ -6,7 +6,7 @@ where it cannot be mended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -146,28 +146,55 @@ def overlap(label: LabelMap, grid: Geometry, labels: LabelSet) -> tuple[float, f
 
 
 def label_shifted(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """A label that lies some voxels beside what it shows: moved back by what the check measured."""
+    """A label that lies some voxels beside what it shows: moved back by about what the check measured.
+
+    The check sees small pictures and may be some voxels off, so that the best place nearby is looked for.
+    """
     label = the_label(opened)
     voxels = order.details.get("voxels")
     if not isinstance(voxels, (list, tuple)) or len(voxels) != label.array.ndim:
         raise Unmendable("the check does not say by how many voxels the label is shifted")
+    known: dict[tuple[int, ...], float] = {}
+
+    def unlike(by: tuple[int, ...]) -> float:
+        if by not in known:
+            moved = opened.with_label(shifted(label.array, by, cohort.labels.background))
+            found = cohort.distance(moved)
+            known[by] = np.inf if found is None else found
+        return known[by]
+
     before = the_distance(opened, cohort)
-    options = []
-    for sign in (-1, 1):
-        by = [sign * round(value) for value in voxels]
-        moved = opened.with_label(shifted(label.array, by, cohort.labels.background))
-        options.append((the_distance(moved, cohort), by, moved))
-    after, by, moved = min(options, key=lambda item: item[0])
-    if after >= before:
-        raise Settled(f"moved it would be no more like the others ({before:.2f}, moved {after:.2f})")
+    best = min([tuple(sign * round(value) for value in voxels) for sign in (-1, 1)], key=unlike)
+    for step in (4, 2, 1):
+        best = _descend(best, step, unlike)
+    if unlike(best) > BETTER * before or not any(best):
+        raise Settled(f"moved it would be no more like the others ({before:.2f}, moved {unlike(best):.2f})")
     return Done(
-        moved,
+        opened.with_label(shifted(label.array, best, cohort.labels.background)),
         "the label lies beside what it shows",
-        f"it was moved by {', '.join(map(str, by))} voxels (distance from the other cases {before:.2f}, now "
-        f"{after:.2f})",
-        {"voxels": by, "distance_before": before, "distance_after": after},
+        f"it was moved by {', '.join(map(str, best))} voxels (distance from the other cases {before:.2f}, now "
+        f"{unlike(best):.2f})",
+        {"voxels": list(best), "distance_before": before, "distance_after": unlike(best)},
         look=True,
     )
+
+
+def _descend(
+    start: tuple[int, ...], step: int, unlike: Callable[[tuple[int, ...]], float]
+) -> tuple[int, ...]:
+    """The place that is least unlike, found from `start` by steps along one axis at a time; at most eight of them."""
+    best = start
+    for _ in range(8):
+        around = [
+            (*best[:axis], best[axis] + sign * step, *best[axis + 1 :])
+            for axis in range(len(best))
+            for sign in (-1, 1)
+        ]
+        nearest = min(around, key=unlike)
+        if unlike(nearest) >= unlike(best):
+            break
+        best = nearest
+    return best
 
 
 def shifted(array: Array, by: Sequence[int], fill: int) -> Array:
