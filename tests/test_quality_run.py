@@ -24,6 +24,7 @@ from vesal.infer import FINISHED
 from vesal.infer.predictor import Model, load_model
 from vesal.infer.quality_image import image_signals
 from vesal.infer.quality_label import label_signals
+from vesal.infer.quality_learn import FEWEST
 from vesal.infer.quality_network import Watch
 from vesal.nn.package import Package, load_package, save_package
 from vesal.nn.zoo import build_network
@@ -32,7 +33,7 @@ from vesal.volume.geometry import Geometry
 from vesal.volume.reading import read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow.predict import PredictOptions, predict_cases
-from vesal.workflow.quality import QUALITY_FILE, learn_doubt
+from vesal.workflow.quality import QUALITY_FILE, learn_doubt, observe_run
 from vesal.workflow.run import Run
 
 
@@ -250,3 +251,11 @@ def test_a_label_map_in_pieces_says_so(run: Run) -> None:
     assert pieces["box largest"] == pytest.approx(216 / 224)
     assert empty["box volume"] < whole["box volume"] < pieces["box volume"]
     assert list(empty) == list(whole)
+
+
+def test_where_time_is_short_fewer_scans_are_looked_at_and_none_is_harmed(run: Run) -> None:
+    observed, voxels = observe_run(run, device="cpu", allowed_s=1e-6)
+    assert len(observed) == len(voxels) == FEWEST
+    assert all(one.fault is None for one in observed)
+    observed, _ = observe_run(run, device="cpu", allowed_s=1e6)
+    assert [one.fault is None for one in observed] == [True, False] * 10

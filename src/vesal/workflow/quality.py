@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,9 @@ from vesal.workflow.run import Run
 
 #: In the run folder: what was learned, scan by scan.
 QUALITY_FILE = "quality.json"
+
+#: What learning may take, of the time that training took, and seconds that it may take at any rate.
+SHARE, _ALWAYS_S = 0.25, 60.0
 
 #: Scans of a fold that are looked at; more teach little more.
 _MOST_CASES = 64
@@ -65,6 +69,7 @@ def learn_doubt(
     mirror: bool = False,
     overlap: float = 0.5,
     device: str = "auto",
+    allowed_s: float | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] = print,
 ) -> bool:
@@ -78,6 +83,7 @@ def learn_doubt(
         run: trained and predicted.
         mirror, overlap: as the run predicts.
         device: where.
+        allowed_s: how long it may take, about; fewer scans are looked at then.
         progress: called with (done, total).
         tell: takes the one sentence that says what is missing.
 
@@ -98,7 +104,9 @@ def learn_doubt(
     models = {str(number): _digest(run.fold(number) / "model.vesal") for number in held_out}
     if _known(run, models):
         return True
-    observed, voxels = observe_run(run, mirror=mirror, overlap=overlap, device=device, progress=progress)
+    observed, voxels = observe_run(
+        run, mirror=mirror, overlap=overlap, device=device, allowed_s=allowed_s, progress=progress
+    )
     labels = load_package(run.fold(next(iter(held_out))) / "model.vesal").labels
     temperature = fit_temperature(
         np.concatenate([of.logits for of in voxels]),
@@ -120,35 +128,58 @@ def observe_run(
     mirror: bool = False,
     overlap: float = 0.5,
     device: str = "auto",
+    allowed_s: float | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Observed], list[Voxels]]:
     """Predict what each trained fold held out, as it is and harmed, and note what shows.
 
-    Where there are three folds or more, the networks of two others look on.
+    Where there are three folds or more, the networks of two others look on. Where `allowed_s` is too short for all
+    scans, fewer are looked at, but FEWEST in all; and where it is too short for these, none is harmed.
     """
     folds, numbers = run.folds(), run.trained_folds()
     assert folds is not None
     cases = {case.id: case for case in run.dataset().cases}
-    names = {number: _spread(folds.validation(number)) for number in numbers}
-    total = 2 * sum(len(of) for of in names.values())
+    names = {number: _chosen(folds.validation(number)) for number in numbers}
+    total = sum(len(of) for of in names.values())
+    share_s = np.inf if allowed_s is None else allowed_s / len(numbers)
     observed: list[Observed] = []
     voxels: list[Voxels] = []
+    harms = True
     for place, number in enumerate(numbers):
+        began, first = time.monotonic(), len(voxels)
         model = load_model(run.fold(number) / "model.vesal", device=device, quality=False)
         others = (numbers[place + 1 :] + numbers[:place])[:_WITNESSES] if len(numbers) > _WITNESSES else []
         files = [run.fold(other) / "model.vesal" for other in others]
         witnesses = (
             load_model(files, device=device, quality=False, postprocess=False).networks if files else ()
         )
-        windows = model.windows(mirror=mirror, overlap=overlap)
-        tasks = _tasks([cases[name] for name in names[number]], number, model)
-        for task, scan in zip(tasks, read_ahead(partial(_read, model=model), tasks), strict=True):
-            found, sample = _observe(task, scan, model, windows, witnesses)
+        look = _Look(model, model.windows(mirror=mirror, overlap=overlap), witnesses)
+        for found, sample in look.at([cases[name] for name in names[number]], number):
             observed.append(found)
             voxels += [] if sample is None else [sample]
+            # A scan as it is and then harmed.
+            if found.fault is None and harms:
+                continue
+            spent_s, count = time.monotonic() - began, len(voxels) - first
+            if len(voxels) == 1:
+                harms = look.harms = spent_s * FEWEST < share_s * len(numbers)
             if progress is not None:
-                progress(len(observed), total)
-    return observed, voxels
+                progress(len(voxels), total)
+            if count >= -(-FEWEST // len(numbers)) and spent_s * (1 + 1 / count) > share_s:
+                break
+    if progress is not None:
+        progress(total, total)
+    return [one for one in observed if harms or one.fault is None], voxels
+
+
+def allowance_s(run: Run) -> float:
+    """Seconds for `learn_doubt`: a quarter of those that its trained folds took, and a minute at least."""
+    spent_s = 0.0
+    for number in run.trained_folds():
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+            lines = (run.fold(number) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            spent_s += float(json.loads(lines[-1])["time_s"])
+    return max(_ALWAYS_S, SHARE * spent_s)
 
 
 def _digest(file: Path) -> str:
@@ -169,25 +200,10 @@ def _known(run: Run, models: dict[str, str]) -> bool:
     return same and all(load_package(file).quality is not None for file in files)
 
 
-def _spread(names: Sequence[str]) -> list[str]:
-    """At most _MOST_CASES of them, evenly chosen."""
-    chosen = np.linspace(0, len(names) - 1, min(len(names), _MOST_CASES)).round().astype(int)
-    return [names[number] for number in chosen]
-
-
-def _tasks(cases: Sequence[Case], fold: int, model: Model) -> list[_Task]:
-    """Each scan as it is, and with one artefact: all kinds about equally often, which one by chance."""
-    pictures = model.plan.dimension == 2 and model.plan.slice_axis is None
-    faults = applicable(battery(_modality(model), (_SEVERITY,)), 2 if pictures else 3)
-    generator = np.random.default_rng([_SEED, fold])
-    order: list[int] = []
-    while len(order) < len(cases):
-        order += generator.permutation(len(faults)).tolist()
-    return [
-        task
-        for case, number in zip(cases, order, strict=False)
-        for task in (_Task(case, fold, None), _Task(case, fold, faults[number]))
-    ]
+def _chosen(names: Sequence[str]) -> list[str]:
+    """At most _MOST_CASES of them, in an order of which every beginning is spread over all of them."""
+    order = np.random.default_rng([_SEED, len(names)]).permutation(len(names))
+    return [names[number] for number in order[:_MOST_CASES]]
 
 
 def _modality(model: Model) -> Modality:
@@ -209,48 +225,80 @@ class _Held:
     harm: Inflicted | None
 
 
-def _read(task: _Task, model: Model) -> _Held:
-    raw = read_case(task.case)
-    if raw.label is None:
-        raise VesalError(f"Case {task.case.id} has lost its label; put it back to where it was.")
-    volume, harm = raw.image, None
-    if task.fault is not None:
-        harm = inflict(volume, task.fault, fault_seed(_SEED, task.case.id, task.fault.name))
-        volume = harm.volume
-    truth = model.labels.encode(raw.label.array)
-    # The truth of an unharmed scan is prepared too: the temperature is learned on the prepared grid.
-    prepared = prepare(volume, model.plan, raw.label if harm is None else None)
-    return _Held(volume, prepared, truth, look_at(volume, prepared), harm)
+@dataclass(eq=False)
+class _Look:
+    """Predicts held-out scans with a network that has not seen them, while others look on.
 
+    Attributes:
+        harms: each scan comes once more, with an artefact. May be changed on the way.
+    """
 
-def _observe(
-    task: _Task, scan: _Held, model: Model, windows: Windows, witnesses: Sequence[Network]
-) -> tuple[Observed, Voxels | None]:
-    """Predict a scan and compare it with the truth; voxels of an unharmed one for the temperature."""
-    watch = model.watch(scan.prepared, windows, witnesses=witnesses)
-    sample = None if scan.harm is not None else _Sample(scan.prepared, model, windows, task.case.id)
-    label = model.segment(scan.prepared, windows, watch=watch, seen=sample)
-    found = model.labels.encode(label.array)
-    signals = scan_signals(scan.looks, watch, found, label.geometry, model.labels)
-    truth = scan.truth
-    if scan.harm is not None:
-        found = scan.harm.restore(found)
-        if scan.harm.hidden is not None:
-            truth = np.where(scan.harm.hidden, np.uint8(IGNORE), truth)
-    judged = model.labels.judged(task.case.annotated)
-    counted = confusions(np.ascontiguousarray(found), truth, model.labels.class_table, IGNORE)
-    dice = {
-        name: float(counts.dice)
-        for name, counts in zip(model.labels.classes, counted, strict=True)
-        if name in judged and counts.dice is not None
-    }
-    fault = None if task.fault is None else task.fault.name
-    gap = None
-    if len(witnesses) == _WITNESSES:
-        agreement = watch.agreement().mean(axis=2)
-        gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
-    observed = Observed(task.case.id, task.fold, fault, signals, dice, gap, task.case.patient)
-    return observed, None if sample is None else sample.voxels()
+    model: Model
+    windows: Windows
+    witnesses: Sequence[Network]
+    harms: bool = True
+
+    def at(self, cases: Sequence[Case], fold: int) -> Iterator[tuple[Observed, Voxels | None]]:
+        """Yield what shows of each scan, with voxels for the temperature, and then of the same scan harmed."""
+        tasks = self._tasks(cases, fold)
+        for task, scan in zip(tasks, read_ahead(self._read, tasks), strict=True):
+            if self.harms or task.fault is None:
+                yield self._observe(task, scan)
+
+    def _tasks(self, cases: Sequence[Case], fold: int) -> list[_Task]:
+        """Each scan as it is, and with one artefact: all kinds about equally often, which one by chance."""
+        model = self.model
+        pictures = model.plan.dimension == 2 and model.plan.slice_axis is None
+        faults = applicable(battery(_modality(model), (_SEVERITY,)), 2 if pictures else 3)
+        generator = np.random.default_rng([_SEED, fold])
+        order: list[int] = []
+        while len(order) < len(cases):
+            order += generator.permutation(len(faults)).tolist()
+        return [
+            task
+            for case, number in zip(cases, order, strict=False)
+            for task in (_Task(case, fold, None), _Task(case, fold, faults[number]))
+        ]
+
+    def _read(self, task: _Task) -> _Held:
+        raw = read_case(task.case)
+        if raw.label is None:
+            raise VesalError(f"Case {task.case.id} has lost its label; put it back to where it was.")
+        volume, harm = raw.image, None
+        if task.fault is not None:
+            harm = inflict(volume, task.fault, fault_seed(_SEED, task.case.id, task.fault.name))
+            volume = harm.volume
+        truth = self.model.labels.encode(raw.label.array)
+        # The truth of an unharmed scan is prepared too: the temperature is learned on the prepared grid.
+        prepared = prepare(volume, self.model.plan, raw.label if harm is None else None)
+        return _Held(volume, prepared, truth, look_at(volume, prepared), harm)
+
+    def _observe(self, task: _Task, scan: _Held) -> tuple[Observed, Voxels | None]:
+        model, labels = self.model, self.model.labels
+        watch = model.watch(scan.prepared, self.windows, witnesses=self.witnesses)
+        sample = None if scan.harm is not None else _Sample(scan.prepared, model, self.windows, task.case.id)
+        label = model.segment(scan.prepared, self.windows, watch=watch, seen=sample)
+        found = labels.encode(label.array)
+        signals = scan_signals(scan.looks, watch, found, label.geometry, labels)
+        truth = scan.truth
+        if scan.harm is not None:
+            found = scan.harm.restore(found)
+            if scan.harm.hidden is not None:
+                truth = np.where(scan.harm.hidden, np.uint8(IGNORE), truth)
+        counted = confusions(np.ascontiguousarray(found), truth, labels.class_table, IGNORE)
+        judged = labels.judged(task.case.annotated)
+        dice = {
+            name: float(counts.dice)
+            for name, counts in zip(labels.classes, counted, strict=True)
+            if name in judged and counts.dice is not None
+        }
+        gap = None
+        if len(self.witnesses) == _WITNESSES:
+            agreement = watch.agreement().mean(axis=2)
+            gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
+        fault = None if task.fault is None else task.fault.name
+        observed = Observed(task.case.id, task.fold, fault, signals, dice, gap, task.case.patient)
+        return observed, None if sample is None else sample.voxels()
 
 
 # --- voxels for the temperature -----------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
 from vesal.workflow.postprocess import RAW, choose_postprocess
 from vesal.workflow.predict import PredictOptions, predict_cases
-from vesal.workflow.quality import learn_doubt
+from vesal.workflow.quality import allowance_s, learn_doubt
 from vesal.workflow.run import ALL, Run
 
 #: Makes a progress callback for a named stage of the work.
@@ -181,6 +181,8 @@ def train_run(
             mirror=config.tta,
             overlap=config.overlap,
             device=str(device),
+            # Time differs from run to run, and what is learned in it.
+            allowed_s=None if config.deterministic else allowance_s(run),
             progress=stage("Learning its doubt"),
             tell=tell,
         )
