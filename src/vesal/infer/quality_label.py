@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from vesal.data.labels import LabelSet
 from vesal.volume.geometry import Geometry
@@ -20,6 +19,9 @@ def label_signals(contiguous: NDArray[np.uint8], geometry: Geometry, labels: Lab
     - place: where the centre lies in the scan, along each RAS axis, -1 to 1; 0 for none;
     - from: how far the centre of the first class lies along each RAS axis, in cube roots of both volumes.
     """
+    # Imported here: a prediction without doubt does not need it.
+    from scipy import ndimage
+
     found: dict[str, float] = {}
     turn = geometry.turn_to_ras()
     turned = turn.apply(contiguous)
