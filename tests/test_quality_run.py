@@ -259,3 +259,14 @@ def test_where_time_is_short_fewer_scans_are_looked_at_and_none_is_harmed(run: R
     assert all(one.fault is None for one in observed)
     observed, _ = observe_run(run, device="cpu", allowed_s=1e6)
     assert [one.fault is None for one in observed] == [True, False] * 10
+
+
+def test_one_scan_in_python_is_judged_as_on_the_command_line(run: Run, tmp_path: Path) -> None:
+    model = load_model(run.folder, device="cpu", backend="torch")
+    case = run.dataset().cases[0]
+    predict_cases(model, [case], tmp_path)
+    volume = read_volume(case.images[0])
+    found = model.predict(volume, quality=True, probabilities=True).judgement
+    assert found is not None
+    assert found.to_dict() == json.loads((tmp_path / "quality.json").read_text())["cases"][case.id]
+    assert model.predict(volume).judgement is None

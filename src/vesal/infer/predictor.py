@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from vesal.errors import UsageError, VesalError
 from vesal.infer import FINISHED
 from vesal.infer.backends import backend_name, backend_networks
 from vesal.infer.postprocess import Postprocess, read_postprocess
-from vesal.infer.quality import Doubt, read_quality
+from vesal.infer.quality import Doubt, Judgement, read_quality
 from vesal.infer.quality_network import Watch
+from vesal.infer.quality_signals import look_at, scan_signals
 from vesal.infer.restore import (
     LabelWriter,
     class_probabilities,
@@ -45,10 +46,12 @@ class Prediction:
     Attributes:
         label: on the scan's own grid, with the values of the training files.
         probabilities: (K, *scan shape) float32 when asked for: one a region, or background and labels.
+        judgement: how far to trust it, when asked for and where the model knows its doubt.
     """
 
     label: LabelMap
     probabilities: NDArray[np.float32] | None = None
+    judgement: Judgement | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ class Model:
         overlap: float = 0.5,
         threshold: float = 0.5,
         probabilities: bool = False,
+        quality: bool = False,
     ) -> Prediction:
         """Segment one scan.
 
@@ -204,6 +208,7 @@ class Model:
                 that of the likeliest one against the background alone, so that 0.5 is the argmax
                 (`vesal.infer.restore.LabelWriter`).
             probabilities: also return them.
+            quality: also say how far to trust the result; about twice the time.
 
         Raises:
             DataError: the scan does not fit the model (channels, dimension, NaN).
@@ -217,10 +222,26 @@ class Model:
             volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
         prepared = prepare(volume, self.plan)
         windows = self.windows(mirror=mirror, overlap=overlap)
-        if not probabilities:
-            return Prediction(self.segment(prepared, windows, threshold=threshold))
-        logits = self.logits(prepared.image, windows)
-        return self.restore(logits, prepared, threshold=threshold, probabilities=probabilities)
+        watch = self.watch(prepared, windows) if quality and self.doubt is not None else None
+        if probabilities:
+            logits = self.logits(prepared.image, windows, watch=watch)
+            found = self.restore(logits, prepared, threshold=threshold, probabilities=True)
+        else:
+            found = Prediction(self.segment(prepared, windows, threshold=threshold, watch=watch))
+        if watch is None:
+            return found
+        return replace(found, judgement=self.judge(look_at(volume, prepared), watch, found.label))
+
+    def judge(self, looks: dict[str, dict[str, float]], watch: Watch, label: LabelMap) -> Judgement:
+        """How far to trust a result, by `look_at` of its scan, what `watch` saw, and the final label map.
+
+        Raises:
+            UsageError: the model does not know its doubt.
+        """
+        if self.doubt is None:
+            raise UsageError("This model does not know its doubt; train it with held-out scans (--fold all).")
+        contiguous = self.labels.encode(label.array)
+        return self.doubt.judge(scan_signals(looks, watch, contiguous, label.geometry, self.labels))
 
     def restore(
         self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5, probabilities: bool = False

@@ -28,13 +28,11 @@ from vesal.data.reading import read_image
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import atomic_path, write_bytes, write_json
 from vesal.infer.predictor import Model
-from vesal.infer.quality import Judgement
-from vesal.infer.quality_network import Watch
-from vesal.infer.quality_signals import look_at, scan_signals
+from vesal.infer.quality_signals import look_at
 from vesal.parallel import Progress, read_ahead
 from vesal.volume.reading import write_label, write_volume
 from vesal.volume.resample import resize
-from vesal.volume.volume import LabelMap, Volume
+from vesal.volume.volume import Volume
 from vesal.workflow.inputs import default_ending
 from vesal.workflow.quality_files import QualityFiles
 
@@ -320,8 +318,8 @@ def _predict(
                 np.moveaxis(doubt, axis, 0)[first : first + len(part)] = part
 
         label = model.segment(scan.prepared, windows, threshold=options.threshold, watch=watch, seen=seen)
-    if watch is not None and result.quality is not None:
-        result.quality.note(case.id, _judge(model, scan, watch, label))
+    if watch is not None and result.quality is not None and scan.looks is not None:
+        result.quality.note(case.id, model.judge(scan.looks, watch, label))
     write_label(target.label, label)
     result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:
@@ -340,14 +338,6 @@ def _predict(
         values = scan.prepared.placement.paste(cropped.astype(np.float32).clip(0, 1))
         write_volume(target.doubt, Volume(_stored(values, target.doubt)[None], label.geometry))
         result.doubts[case.id] = target.doubt
-
-
-def _judge(model: Model, scan: _Scan, watch: Watch, label: LabelMap) -> Judgement:
-    assert model.doubt is not None
-    assert scan.looks is not None
-    contiguous = model.labels.encode(label.array)
-    signals = scan_signals(scan.looks, watch, contiguous, label.geometry, model.labels)
-    return model.doubt.judge(signals)
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:
