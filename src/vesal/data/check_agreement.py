@@ -8,18 +8,23 @@ other cases fit clearly worse. A symmetric organ cannot show its mirror image, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.data.check_cohort import outliers
 from vesal.data.check_finding import Finding, if_any
-from vesal.data.dataset import Dataset
+from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint
-from vesal.data.traits import BLOCKS, unpack
+from vesal.data.labels import LabelSet
+from vesal.data.reading import read_case
+from vesal.data.traits import AROUND, BLOCKS, unpack
+from vesal.errors import VesalError
 from vesal.volume.geometry import Geometry
 
 Array = NDArray[np.float32]
@@ -36,6 +41,15 @@ _OTHERS = 0.9
 #: An image is inverted when it correlates by less than minus this share of the others' median correlation, where
 #: 90 % of the others correlate by at least _ALIKE.
 _INVERTED, _ALIKE = 0.4, 0.1
+
+#: A label counts as shifted when the image around it, moved, correlates with the others' by so much more, and by so
+#: many times more than that of 90 % of the others does at best.
+_SHIFT_GAIN, _SHIFT_BEYOND, _READ_AGAIN = 0.15, 2.5, 20
+#: Moves that are tried, in blocks: first coarse ones on all cases, then every one on the odd ones.
+_COARSE, _FINE = (-2, 0, 2), (-3, -2, -1, 0, 1, 2, 3)
+
+#: How well a change fits, and the axes of a flip or the two classes that it exchanges.
+Change = tuple[float, tuple[int, ...] | None, tuple[int, int] | None]
 
 _FLIPS = tuple(axes for count in (1, 2, 3) for axes in combinations(range(3), count))
 _AXES = ("left-right", "back-front", "down-up")
@@ -93,18 +107,17 @@ def cohort_of(dataset: Dataset, fingerprint: Fingerprint) -> Cohort | None:
 def fit(changed: Array, pictures: Array) -> NDArray[np.float64]:
     """(n,): correlation of each changed picture with the mean of all others as they are; each channel by itself."""
     axes = tuple(range(2, pictures.ndim))
-    total = np.zeros(len(pictures))
-    for channel in range(pictures.shape[1]):
-        own, raw = changed[:, channel], pictures[:, channel]
-        flat = tuple(axis - 1 for axis in axes)
-        own = own - own.mean(axis=flat, keepdims=True)
-        raw = raw - raw.mean(axis=flat, keepdims=True)
-        raw /= np.maximum(np.sqrt((raw**2).sum(axis=flat, keepdims=True)), 1e-6)
-        others = raw.sum(axis=0) - raw
-        product = (own * others).sum(axis=flat)
-        size = np.sqrt((own**2).sum(axis=flat) * (others**2).sum(axis=flat))
-        total += product / np.maximum(size, 1e-6)
-    return np.asarray(total / pictures.shape[1])
+    own, each = normed(changed), normed(pictures)
+    others = each.sum(axis=0) - each
+    size = np.maximum(np.sqrt((others**2).sum(axis=axes)), 1e-9)
+    return np.asarray(((own * others).sum(axis=axes) / size).mean(axis=1), dtype=np.float64)
+
+
+def normed(pictures: Array) -> Array:
+    """Each channel of each picture with mean 0 and length 1."""
+    axes = tuple(range(2, pictures.ndim))
+    centred = pictures - pictures.mean(axis=axes, keepdims=True)
+    return np.asarray(centred / np.maximum(np.sqrt((centred**2).sum(axis=axes, keepdims=True)), 1e-6))
 
 
 def told(
@@ -130,36 +143,47 @@ def told(
 def _compared(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     cohort = cohort_of(dataset, fingerprint)
     if cohort is not None:
-        yield from _labels(dataset, cohort)
+        changed = _changes(dataset, cohort)
+        yield from _exchanged(cohort, dataset.labels.names, changed)
+        yield from _flipped(cohort, changed)
+        yield from _shifted(dataset, cohort, frozenset(changed))
         yield from _inverted(cohort, fingerprint.channels)
+        yield from _channels(cohort, fingerprint.channels)
 
 
-def _labels(dataset: Dataset, cohort: Cohort) -> Iterable[Finding]:
-    """Flips and exchanged classes: the change that fits best of those that are told."""
-    best: dict[int, tuple[float, tuple[int, ...] | None, tuple[int, int] | None]] = {}
+def _changes(dataset: Dataset, cohort: Cohort) -> dict[int, Change]:
+    """Flips and exchanged classes: of each odd case the change that fits best of those that are told."""
+    best: dict[int, Change] = {}
 
     def propose(changed: Array, axes: tuple[int, ...] | None, pair: tuple[int, int] | None) -> None:
         found = fit(changed, cohort.shapes)
-        for index in np.flatnonzero(told(found - cohort.shape_fit, found, cohort.shape_fit)).tolist():
+        # Where a class is not there, nothing is told by exchanging it.
+        asked = np.array(
+            [pair is None or all(each.voxels.get(names[k], 0) for k in pair) for each in cohort.records]
+        )
+        if asked.sum() < _FEWEST_CASES:
+            return
+        odd = told((found - cohort.shape_fit)[asked], found[asked], cohort.shape_fit[asked])
+        for index in np.flatnonzero(asked)[odd].tolist():
             if index not in best or found[index] > best[index][0]:
                 best[index] = (float(found[index]), axes, pair)
 
+    names = dataset.labels.names
+
     for axes in _FLIPS:
         propose(np.flip(cohort.shapes, tuple(axis + 2 for axis in axes)), axes, None)
-    names = dataset.labels.names
     for pair in combinations(range(len(names)), 2):
         order = list(range(len(names)))
         order[pair[0]], order[pair[1]] = pair[1], pair[0]
         propose(cohort.shapes[:, order], None, pair)
-    yield from _exchanged(cohort, names, best)
-    yield from _flipped(cohort, best)
+    return best
 
 
-def _exchanged(cohort: Cohort, names: tuple[str, ...], best: dict) -> Iterable[Finding]:
+def _exchanged(cohort: Cohort, names: tuple[str, ...], best: Mapping[int, Change]) -> Iterable[Finding]:
     items, details = [], {}
     for index, (_, _, pair) in best.items():
         record = cohort.records[index]
-        if pair is None or not all(record.voxels.get(names[k], 0) for k in pair):
+        if pair is None:
             continue
         items.append((record.id, f"{names[pair[0]]} and {names[pair[1]]}"))
         details[record.id] = {"exchange": [names[pair[0]], names[pair[1]]]}
@@ -173,7 +197,7 @@ def _exchanged(cohort: Cohort, names: tuple[str, ...], best: dict) -> Iterable[F
     )
 
 
-def _flipped(cohort: Cohort, best: dict) -> Iterable[Finding]:
+def _flipped(cohort: Cohort, best: Mapping[int, Change]) -> Iterable[Finding]:
     items: dict[str, list[tuple[str, str]]] = {"image-flipped": [], "label-flipped": []}
     details: dict[str, dict[str, object]] = {}
     for index, (_, axes, _) in best.items():
@@ -215,6 +239,102 @@ def _image_too(cohort: Cohort, index: int, axes: tuple[int, ...]) -> bool:
     return bool(telling[index] > 0)
 
 
+def _shifted(dataset: Dataset, cohort: Cohort, otherwise: frozenset[int]) -> Iterable[Finding]:
+    """Labels beside what they show: the image around them is that of the others, but moved.
+
+    Of the few such cases the files are read once more: where the label was moved back, its classes and their
+    surroundings have to be told apart better by their intensities than where it is.
+    """
+    others = normed(cohort.around)
+    others = others.sum(axis=0) - others
+    coarse = _moves(cohort.around, others, _COARSE)
+    gains = np.max(list(coarse.values()), axis=0) - coarse[0, 0, 0]
+    far = outliers(gains.tolist(), _SHIFT_GAIN, beyond=_SHIFT_BEYOND, middle=0.0)
+    cases = {case.id: case for case in dataset.cases}
+    items: list[tuple[str, str]] = []
+    details: dict[str, dict[str, Any]] = {}
+    for index in sorted(set(np.flatnonzero(far > 1).tolist()) - otherwise, key=lambda i: -far[i])[
+        :_READ_AGAIN
+    ]:
+        fine = _moves(cohort.around[index : index + 1], others[index : index + 1], _FINE)
+        move = max(fine, key=lambda each: float(fine[each][0]))
+        record = cohort.records[index]
+        voxels = _in_voxels(record, move)
+        fits = fine[move][0] >= _FITS * float(np.median(cohort.around_fit))
+        if fits and record.id in cases and _told_apart_better(cases[record.id], dataset.labels, voxels):
+            items.append(
+                (record.id, f"it would fit {', '.join(f'{step:+d}' for step in voxels)} voxels away")
+            )
+            details[record.id] = {"voxels": voxels}
+    yield from if_any(
+        "label-shifted",
+        "warning",
+        items,
+        "A label lies beside what it shows",
+        "Look at the slices; if so, move the label back, or draw it anew.",
+        details,
+    )
+
+
+def _moves(own: Array, others: Array, steps: Sequence[int]) -> dict[tuple[int, ...], NDArray[np.float64]]:
+    """Move of a label in blocks -> (n,) correlations of `own`, (n, C, blocks...), with `others` where both are."""
+    found = {}
+    for move in product(steps, repeat=3):
+        first = tuple(slice(max(step, 0), BLOCKS + min(step, 0)) for step in move)
+        second = tuple(slice(max(-step, 0), BLOCKS + min(-step, 0)) for step in move)
+        joint = normed(own[:, :, *first]) * normed(others[:, :, *second])
+        found[move] = joint.sum(axis=(2, 3, 4)).mean(axis=1).astype(np.float64)
+    return found
+
+
+def _told_apart_better(case: Case, labels: LabelSet, voxels: Sequence[int]) -> bool:
+    """Whether the label, moved, parts the intensities better than where it is."""
+    try:
+        raw = read_case(case)
+        label = None if raw.label is None else labels.encode(raw.label.array)
+    except (VesalError, OSError):
+        return False
+    if label is None or label.shape != raw.image.geometry.shape:
+        return False
+    moved = np.roll(label, list(voxels), axis=tuple(range(label.ndim)))
+    here, there = (np.mean([parted(channel, each) for channel in raw.image.array]) for each in (label, moved))
+    return bool(there > here)
+
+
+def parted(image: NDArray[Any], label: NDArray[np.uint8]) -> float:
+    """Share of the intensities' variance that the classes and a rim of two voxels around them explain, 0..1.
+
+    Args:
+        image: (X, Y, Z); label: (X, Y, Z), contiguous, 0 for the background.
+    """
+    # Imported here: seldom needed, and slow to load.
+    from scipy.ndimage import maximum_filter
+
+    where = tuple(slice(max(0, int(a.min()) - 2), int(a.max()) + 3) for a in np.nonzero(label))
+    held, inside = image[where].astype(np.float64), label[where]
+    near = maximum_filter(inside > 0, 5)
+    values, classes = held[near], inside[near]
+    known = np.isfinite(values)
+    values, classes = values[known], classes[known]
+    spread = float(((values - values.mean()) ** 2).sum())
+    counts = np.maximum(np.bincount(classes), 1)
+    sums = np.bincount(classes, values - values.mean())
+    return float((sums**2 / counts).sum() / max(spread, 1e-12))
+
+
+def _in_voxels(record: CaseRecord, move: Sequence[int]) -> list[int]:
+    """A move in blocks of the surroundings, RAS axes -> voxels along the array's own axes."""
+    traits = record.traits.label if record.traits else None
+    if traits is None:
+        return [0] * len(move)
+    turn = Geometry(record.shape, np.array(record.affine)).turn_to_ras()
+    voxels = [0] * len(move)
+    for axis, (source, flipped) in enumerate(zip(turn.order, turn.flips, strict=True)):
+        mm = move[axis] * traits.box_mm[axis] * (1 + 2 * AROUND) / BLOCKS
+        voxels[source] = (-1 if flipped else 1) * round(mm / record.ras_spacing_mm[axis])
+    return voxels
+
+
 def _inverted(cohort: Cohort, channels: tuple[str, ...]) -> Iterable[Finding]:
     items: list[tuple[str, str]] = []
     details: dict[str, dict[str, list[int]]] = {}
@@ -235,6 +355,40 @@ def _inverted(cohort: Cohort, channels: tuple[str, ...]) -> Iterable[Finding]:
         items,
         "Bright and dark seem to be exchanged in an image",
         "Look at the slices beside those of another case; if so, invert the intensities or export the scan again.",
+        details,
+    )
+
+
+def _channels(cohort: Cohort, names: tuple[str, ...]) -> Iterable[Finding]:
+    """Two channels that have changed places: by their pictures, and by how wide their intensities spread."""
+    spans = np.array([[channel.percentiles[2] - channel.percentiles[0] for channel in record.channels]
+                      for record in cohort.records])  # fmt: skip
+    logs = np.log(np.maximum(spans, 1e-12))
+    items, details = [], {}
+    for pair in combinations(range(len(names)), 2):
+        order = list(range(len(names)))
+        order[pair[0]], order[pair[1]] = pair[1], pair[0]
+        both, swapped = list(pair), [pair[1], pair[0]]
+        gains, after = np.zeros(len(logs)), np.zeros(len(logs))
+        for pictures in (cohort.around[:, both], cohort.whole[:, both]):
+            own, other = fit(pictures, pictures), fit(pictures[:, ::-1], pictures)
+            gains, after = gains + (other - own) / 2, after + own / 2
+        usual = np.median(logs[:, both], axis=0)
+        # How much nearer the spreads are to the usual ones when exchanged, as a share of what that costs as a rule.
+        cost = np.abs(logs[:, swapped] - usual).sum(axis=1) - np.abs(logs[:, both] - usual).sum(axis=1)
+        found = told(gains, after + gains, after) | (
+            told(-cost, np.ones(len(cost)), np.ones(len(cost))) & (gains > 0)
+        )
+        for index in np.flatnonzero(found).tolist():
+            case = cohort.records[index].id
+            items.append((case, f"{names[pair[0]]} and {names[pair[1]]}"))
+            details[case] = {"order": order}
+    yield from if_any(
+        "swapped-channels",
+        "warning",
+        items,
+        "Two channels seem to have changed places",
+        "Look at them beside those of another case; if so, exchange them in the file or the names of the files.",
         details,
     )
 

@@ -38,8 +38,12 @@ _FACE, _FACE_STEP = (
 _ISLAND_MM, _ISLAND_VOXELS, _ISLAND_SHARE, _ISLAND_FREE = 5.0, 4.0, 0.1, 0.8
 
 
-def outliers(values: Sequence[float], least: float) -> NDArray[np.float64]:
+def outliers(
+    values: Sequence[float], least: float, *, beyond: float = _BEYOND, middle: float | None = None
+) -> NDArray[np.float64]:
     """(n,) numbers -> how many times too far from the median each is; more than 1 is an outlier. NaN is none.
+
+    `beyond` is how many times as far as 90 % of the others, `middle` is there in place of the median.
 
     >>> values = [1.0, 1.1, 0.9, 1.05, 0.95, 1.0, 1.02, 5.0]
     >>> (outliers(values, least=0.1) > 1).tolist()
@@ -50,13 +54,13 @@ def outliers(values: Sequence[float], least: float) -> NDArray[np.float64]:
     found = np.zeros(len(data))
     if len(known) < _FEWEST_CASES:
         return found
-    far = np.abs(data[known] - np.median(data[known]))
+    far = np.abs(data[known] - (np.median(data[known]) if middle is None else middle))
     order = np.sort(far)
     # Of the n - 1 others, so many may lie farther out.
     allowed = max(0, math.floor((1 - _OTHERS) * (len(known) - 1)))
     for place, distance in zip(known, far, strict=True):
         rest = np.delete(order, np.searchsorted(order, distance))
-        found[place] = distance / max(least, _BEYOND * float(rest[len(rest) - 1 - allowed]))
+        found[place] = distance / max(least, beyond * float(rest[len(rest) - 1 - allowed]))
     return found
 
 
@@ -64,28 +68,37 @@ def outliers(values: Sequence[float], least: float) -> NDArray[np.float64]:
 
 
 def _intensities(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
-    records = _scans(fingerprint)
-    told: dict[str, str] = {}
+    held = [each for each in _scans(fingerprint) if len(each.channels) == len(fingerprint.channels)]
+    held = [each for each in held if not is_constant(each)]
+    cut: dict[str, str] = {}
+    scaled: dict[str, str] = {}
     for index, name in enumerate(fingerprint.channels):
-        held = [record for record in records if len(record.channels) == len(fingerprint.channels)]
         spans = [_span(record, index) for record in held]
         logs = [math.log(span) if span > 0 else math.nan for span in spans]
         for record, far, span in zip(held, outliers(logs, math.log(_INTENSITY_FACTOR)), spans, strict=True):
             if far > 1:
-                usual = math.exp(float(np.nanmedian(logs)))
-                told[record.id] = f"{name} spans {span:.3g}, usual is {usual:.3g}"
-        shares = [record.traits.saturated[index] if record.traits else math.nan for record in held]
-        for record, far, share in zip(held, outliers(shares, _SATURATED), shares, strict=True):
-            if far > 1 and share > float(np.nanmedian(shares)):
-                told[record.id] = (
-                    f"{share:.0%} of {name} is at the highest intensity, usual is {np.nanmedian(shares):.1%}"
+                scaled[record.id] = (
+                    f"{name} spans {span:.3g}, usual is {math.exp(float(np.nanmedian(logs))):.3g}"
                 )
+        shares = [record.traits.saturated[index] if record.traits else math.nan for record in held]
+        usual = float(np.nanmedian(shares)) if held else 0.0
+        for record, far, share in zip(held, outliers(shares, _SATURATED), shares, strict=True):
+            if far > 1 and share > usual:
+                cut[record.id] = f"{share:.0%} of {name}, usual is {usual:.1%}"
     yield from if_any(
         "intensity-outlier",
         "warning",
-        list(told.items()),
-        "The intensities of an image are far from those of the others",
-        "Look whether it was exported with another scale, or clipped; a clipped scan has lost what was above.",
+        list(cut.items()),
+        "A large share of an image is at its highest intensity",
+        "It was probably clipped, and what was above is lost; export the scan again, or take the case out.",
+    )
+    # An arbitrary scale is taken out of every scan but a CT by its own mean and deviation.
+    yield from if_any(
+        "intensity-outlier",
+        "warning" if "CT" in fingerprint.channels else "note",
+        list(scaled.items()),
+        "The intensities of an image span another range than the others'",
+        "Look whether it was exported with another scale.",
     )
 
 

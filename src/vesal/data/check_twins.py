@@ -24,8 +24,9 @@ from vesal.data.traits import unpack
 _SHARED = {False: 8, True: 24}
 
 #: Of two small pictures: 1 - correlation below this, and below this share of what is usual between a scan and the one
-#: that is most like it. Resampled copies reach 0.003; the nearest two of different patients 0.1.
-_APART = 0.015
+#: that is most like it. Resampled copies reach 0.05, of small scans 0.025; the nearest two real scans of different
+#: patients 0.1.
+_APART = 0.05
 _APART_USUAL = 0.2
 _PICTURES = 5000  # scans among which pictures are compared; the marks are among any number
 

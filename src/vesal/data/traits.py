@@ -25,7 +25,7 @@ BLOCKS = 10
 _DRAWN = 2
 
 #: The surroundings of a label reach over its box by this share of the box's size on each side.
-_AROUND = 0.25
+AROUND = 0.25
 
 #: Voxels along each axis of a slice from which it is first judged to be blank.
 _LOOK = 24
@@ -38,7 +38,7 @@ class LabelTraits(BaseModel):
     """Of the labelled voxels of one case, all classes but where it says otherwise; RAS axes.
 
     Attributes:
-        digest: of the label's box, whatever surrounds it and whatever the header says.
+        digest: of the label's box in the file's own axes, whatever surrounds it and whatever the header says.
         place: centre of gravity as a share of the image, (ndim,).
         box_mm: sides of the label's box.
         shape_picture: packed, (classes, blocks...): how much of each block of the label's box each class takes.
@@ -98,7 +98,7 @@ def traits_of(
     spacing = [image.geometry.spacing_mm[axis] for axis in turn.order]
     found = None
     if label is not None and label.geometry.shape == image.geometry.shape:
-        found = _label_traits(turn.apply(label.array), array, labels, spacing, limits)
+        found = _label_traits(turn.apply(label.array), array, labels, limits, (turn, spacing))
     whole = [(0.0, float(size)) for size in array.shape[1:]]
     return Traits(
         picture=pack(_picture(array, whole, limits)),
@@ -195,9 +195,10 @@ def _label_traits(
     label: NDArray[Any],
     image: NDArray[Any],
     labels: LabelSet,
-    spacing: Sequence[float],
     limits: Sequence[tuple[float, float]],
+    placed: tuple[Turn, Sequence[float]],
 ) -> LabelTraits | None:
+    turn, spacing = placed
     mask = label != labels.background
     if labels.ignore is not None:
         mask &= label != labels.ignore
@@ -208,14 +209,14 @@ def _label_traits(
     inside, held = mask[box], label[box]
     size = np.array(inside.shape)
     borders = [(float(side.start), float(side.stop)) for side in box]
-    around = [(low - _AROUND * (high - low), high + _AROUND * (high - low)) for low, high in borders]
+    around = [(low - AROUND * (high - low), high + AROUND * (high - low)) for low, high in borders]
     drawn = _drawn(label, borders)
     shapes = [_blocks((drawn == each.value).astype(np.float32)) for each in labels.labels]
     sums = [inside.sum(axis=tuple(k for k in range(inside.ndim) if k != axis)) for axis in range(inside.ndim)]
     middle = [float((line * np.arange(line.size)).sum() / line.sum()) for line in sums]
     islands, voxels, gap = _islands(sums, spacing)
     return LabelTraits(
-        digest=content_hash(str(inside.shape).encode(), np.asarray(held, np.int32).ravel(order="F").data),
+        digest=_digest(turn.undo(held)),
         place=tuple(round(float(p), 5) for p in (start + middle + 0.5) / label.shape),
         box_mm=tuple(round(float(side), 4) for side in size * spacing),
         shape_picture=pack(np.stack(shapes)),
@@ -225,6 +226,10 @@ def _label_traits(
         island_voxels=voxels,
         island_gap_mm=gap,
     )
+
+
+def _digest(held: NDArray[Any]) -> str:
+    return content_hash(str(held.shape).encode(), np.asarray(held, np.int32).ravel(order="F").data)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
