@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vesal.augment.battery import Fault, Inflicted, fault_seed, inflict
@@ -34,7 +33,7 @@ from vesal.volume.volume import Volume
 from vesal.workflow.robustness_cases import translation, truth_of
 from vesal.workflow.robustness_journal import Measured
 
-#: Threads that harm and prepare scans: one keeps up with the network on two cores, two where scans are large.
+#: Threads that harm and prepare scans beside a network on the CPU, of whose work theirs is a twentieth.
 _HARMERS = 2
 
 #: Copies of a scan that harming one needs, in float32 and complex numbers.
@@ -123,21 +122,19 @@ class Bench:
         conditions: tuple[Fault | None, ...] = (None, *self.faults)
         subjects = [_Subject(case) for case in cases]
         jobs = [(subject, fault) for subject in subjects for fault in conditions]
-        workers = min(_HARMERS, _workers(cases))
-        threads = torch.get_num_threads()
-        try:
-            harmed = map_in_order(lambda job: self._harm(*job, alone=workers == 1), jobs, workers=workers)
-            with ThreadPoolExecutor(1) as scorer:
-                for subject in subjects:
-                    began = time.monotonic()
-                    results: list[Future[list[FaultScore]] | Failure] = []
-                    for fault in conditions:
-                        results.append(self._segmented(subject, fault, next(harmed), scorer))
-                        if tick is not None:
-                            tick()
-                    yield self._finished(subject, conditions, results, began)
-        finally:
-            torch.set_num_threads(threads)
+        workers = _workers(cases)
+        if self.model.device.type == "cpu":
+            workers = min(_HARMERS, workers)
+        harmed = map_in_order(lambda job: self._harm(*job), jobs, workers=workers)
+        with ThreadPoolExecutor(1) as scorer:
+            for subject in subjects:
+                began = time.monotonic()
+                results: list[Future[list[FaultScore]] | Failure] = []
+                for fault in conditions:
+                    results.append(self._segmented(subject, fault, next(harmed), scorer))
+                    if tick is not None:
+                        tick()
+                yield self._finished(subject, conditions, results, began)
 
     def show(self, case: Case, fault: Fault) -> HarmedScan:
         """A case and the same case harmed, as `measure` saw them.
@@ -146,7 +143,7 @@ class Bench:
             VesalError: it cannot be read or segmented.
         """
         subject = _Subject(case)
-        clean, harmed = (self._harm(subject, condition, alone=True) for condition in (None, fault))
+        clean, harmed = (self._harm(subject, condition) for condition in (None, fault))
         if isinstance(clean, str) or isinstance(harmed, str):
             raise DataError(f"{case.id}: {clean if isinstance(clean, str) else harmed}")
         assert subject.raw is not None
@@ -165,11 +162,8 @@ class Bench:
 
     # --- the three parts ---------------------------------------------------------------------------------
 
-    def _harm(self, subject: _Subject, fault: Fault | None, *, alone: bool) -> _Harmed | str:
+    def _harm(self, subject: _Subject, fault: Fault | None) -> _Harmed | str:
         """A scan ready for the network, or why there is none."""
-        if not alone:
-            # Two teams of threads on the same cores wait for each other.
-            torch.set_num_threads(1)
         try:
             with subject.lock:
                 if subject.error is None and subject.raw is None:

@@ -43,7 +43,7 @@ class Journal:
     """robustness.jsonl: the settings first, then a line for each case that is done.
 
     Attributes:
-        done: by case.
+        done: by case; of an earlier sitting without those in which something failed.
     """
 
     def __init__(self, path: Path, done: dict[str, Measured]) -> None:
@@ -121,7 +121,9 @@ def _known(path: Path, head: dict[str, Any]) -> dict[str, Measured]:
             one = Measured.model_validate_json(line)
         except ValidationError:
             continue  # the line that a killed process was writing
-        done[one.case] = one
+        # What failed is tried again: the file may have been mended since.
+        if not one.failures:
+            done[one.case] = one
     return done
 
 
