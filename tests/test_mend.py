@@ -162,6 +162,13 @@ LABEL_DAMAGE: dict[str, tuple[str, Damage, dict[str, Any]]] = {
     "times fifty": ("undeclared-value", lambda a, f: (a * 50, f), {}),
     "one value misnamed": ("undeclared-value", lambda a, f: (np.array([0, 1, 9], np.uint8)[a], f), {}),
     "blurred": ("label-values", lambda a, f: (ndimage.shift(a.astype(np.float32), (0.3, 0, 0), order=1), f), {}),
+    "in quarters": ("label-values", lambda a, f: ((a * 0.25).astype(np.float32), f), {}),
+    "a slip of one voxel": (
+        "undeclared-value",
+        lambda a, f: (np.where(np.arange(a.size).reshape(a.shape) == 40, 9, a).astype(np.uint8), f),
+        {},
+    ),
+    "axes exchanged": ("label-shape", lambda a, f: (np.ascontiguousarray(a.transpose(2, 0, 1)), f), {}),
     "classes exchanged": (
         "swapped-labels",
         lambda a, f: (np.array([0, 2, 1], np.uint8)[a], f),
@@ -322,6 +329,42 @@ def test_a_label_that_two_scans_have_stays_with_the_one_that_it_fits(data: Path)
             )
             told[case.id] = only(mend_case(case, [order], cohort, data)).outcome
     assert told["case_4"] == "left out"
+
+
+def test_labels_of_two_cases_that_were_exchanged_go_back(data: Path, clean: Path) -> None:
+    turned = np.ascontiguousarray(load(image_of(data, 6))[0][:, ::-1, :10])
+    held = np.ascontiguousarray(load(label_of(data, 6))[0][:, ::-1, :10])
+    whole = load(label_of(data, 4))
+    save(image_of(data, 6), turned)
+    save(label_of(data, 6), whole[0])
+    save(label_of(data, 4), held)
+    dataset = load_dataset(data)
+    cohort = Cohort.of(dataset, fingerprint(dataset), {"case_4", "case_6"})
+    case = next(case for case in dataset.cases if case.id == "case_4")
+    details = {"cases": ["case_4", "case_6"]}
+    result = mend_case(case, [Order("case_4", "mismatched-label", "warning", "Odd.", details)], cohort, data)
+    # Case 6 is upside down besides, so that it fits neither way: nothing is exchanged.
+    assert only(result).outcome == "left out"
+    save(image_of(data, 6), load(image_of(clean, 6))[0][:, :, :17])
+    save(label_of(data, 4), load(label_of(clean, 6))[0][:, :, :17])
+    result = mend_case(case, [Order("case_4", "mismatched-label", "warning", "Odd.", details)], cohort, data)
+    assert only(result).numbers["with"] == "case_6"
+    undone(result, data, clean)
+
+
+def test_a_header_that_is_mirrored_is_corrected_and_the_voxels_stay(data: Path, clean: Path) -> None:
+    both(data, lambda array, affine: (array, np.diag([1, -1, 1, 1]) @ affine))
+    result = mended(data, "orientation")
+    assert "header was corrected" in only(result).done
+    undone(result, data, clean)
+
+
+def test_a_label_that_fits_no_scan_when_mended_is_left_out(data: Path) -> None:
+    rewrite(label_of(data, 4), lambda a, f: (np.ascontiguousarray(a[::-1, ::-1, :-1]), f))
+    result = mended(data, "label-shape")
+    assert result.files is None
+    assert [change.outcome for change in result.changes] == ["mended", "left out"]
+    assert "does not fit its image" in result.changes[-1].wrong
 
 
 @pytest.mark.parametrize("with_label", [False, True])

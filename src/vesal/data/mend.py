@@ -56,9 +56,9 @@ MENDS: dict[str, Mend] = {
     "4d-file": four_dimensional,
     "channel-count": channel_count,
     "not-finite": not_finite,
+    "mismatched-label": mismatched_label,
     "label-grid": label_grid,
     "label-shape": label_shape,
-    "mismatched-label": mismatched_label,
     "swapped-channels": swapped_channels,
     "inverted": inverted,
     "swapped-labels": swapped_labels,
@@ -89,6 +89,9 @@ _ALL_OR_NOTHING = (
     "undeclared-value",
     "label-values",
 )
+
+#: Mends of labels that may still be another scan's label.
+_DOUBTFUL = ("label-grid", "label-shape", "label-values", "undeclared-value")
 
 #: Kinds of which one copy stays.
 _COPIES = ("duplicate", "near-duplicate")
@@ -262,7 +265,8 @@ def _copies(
     gone: set[str],
     voxels: Mapping[str, int],
 ) -> dict[str, Change]:
-    """Of each scan that is there several times one stays: first an annotated one, then the largest, then a sound one.
+    """Of each scan that is there several times one stays: an annotated one before others, then the largest, then a
+    sound one, then the first.
 
     Copies within one patient stay: every split keeps them on one side.
     """
@@ -277,9 +281,10 @@ def _copies(
         groups.append((members, own))
     annotated = {case.id for case in dataset.cases}
     bad = set(faulty)
+    place = {case.id: rank for rank, case in enumerate(dataset.cases + dataset.unlabelled)}
     found = {}
     for members, finding in groups:
-        present = sorted(members - gone)
+        present = sorted((members - gone) & set(place), key=place.__getitem__)
         if not present:
             continue
         stays = min(
@@ -323,7 +328,27 @@ def mend_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -
             files = tuple(_named(path, root) for path in changed_files(after, done.opened))
             changes.append(_as_change(order, done, files))
             after = done.opened
+    if (doubted := _doubted(changes, after, cohort)) is not None:
+        return Mended((*changes, doubted), None)
     return Mended(tuple(changes), changed_files(before, after))
+
+
+def _doubted(changes: Sequence[Change], after: Opened, cohort: Cohort) -> Change | None:
+    """Why a case is left out, though its label was mended: it fits its image worse than any sound case's."""
+    doubtful = [change for change in changes if change.outcome == "mended" and change.kind in _DOUBTFUL]
+    if not doubtful or all(change.kind == "label-grid" and not change.look for change in doubtful):
+        return None
+    distance, limit = cohort.distance(after), cohort.limit
+    if distance is None or limit is None or distance <= limit:
+        return None
+    return Change(
+        case=after.case.id,
+        kind=doubtful[-1].kind,
+        outcome="left out",
+        wrong="even when mended the label does not fit its image",
+        done=f"left out: its distance from the other cases is {distance:.2f}, of sound ones at most {limit:.2f}",
+        numbers={"distance": distance, "limit": limit},
+    )
 
 
 def _with_read(opened: Opened, orders: Sequence[Order]) -> tuple[Order, ...]:

@@ -35,6 +35,8 @@ BETTER = 0.9
 _FLOORS = {"bright": 0.15, "ring": 0.15, "place": 0.03}
 _CUT = 6.0
 _CORRELATION_WEIGHT = 3.0
+#: How much farther than the farthest sound case a mended one may be.
+_FARTHEST = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +125,7 @@ class Cohort:
 
     def learn(self) -> None:
         """Measure the sound cases now; several threads would each do it."""
-        _ = self._measured
+        _ = self.limit
 
     # --- the measure ----------------------------------------------------------------------------------------
 
@@ -145,10 +147,25 @@ class Cohort:
         shape = Counter(one.image.shape for one in found).most_common(1)[0][0]
         return tuple(one for one in found if one.image.shape == shape)
 
+    @cached_property
+    def limit(self) -> float | None:
+        """A distance that no sound case should pass: 0.5 and 1.5 times that of the farthest measured one."""
+        if len(self._measured) < _FEWEST:
+            return None
+        return 0.5 + _FARTHEST * max(self._distance(features) for features in self._measured)
+
+    def opened(self, name: str) -> Opened:
+        """Another annotated case, as its files are.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return open_case(next(case for case in self.every if case.id == name))
+
     def distance_of(self, name: str) -> float | None:
         """How unlike the others another case is, as its files are; None where that cannot be measured."""
         try:
-            return self.distance(open_case(next(case for case in self.every if case.id == name)))
+            return self.distance(self.opened(name))
         except (VesalError, OSError, StopIteration):
             return None
 
@@ -160,7 +177,10 @@ class Cohort:
         own = measure(opened, self.labels)
         if own is None or own.image.shape != others[0].image.shape:
             return None
-        gaps = []
+        return self._distance(own)
+
+    def _distance(self, own: Features) -> float:
+        others, gaps = self._measured, []
         for name, floor in _FLOORS.items():
             usual = np.stack([getattr(one, name) for one in others])
             with np.errstate(all="ignore"):

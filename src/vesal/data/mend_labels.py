@@ -7,7 +7,7 @@ where it cannot be mended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -66,20 +66,28 @@ def label_grid(opened: Opened, order: Order, cohort: Cohort) -> Done:
             numbers,
             look=True,
         )
-    return _resampled(moved, wrong, box, inside, numbers)
+    return _resampled(moved, wrong, (box, inside), numbers, coarse=_coarser(label.geometry, grid))
 
 
-def _resampled(moved: Opened, wrong: str, box: float, inside: float, numbers: dict[str, Any]) -> Done:
+def _resampled(
+    moved: Opened, wrong: str, shares: tuple[float, float], numbers: dict[str, Any], *, coarse: bool
+) -> Done:
+    box, inside = shares
     if inside < _LEAST_INSIDE:
         raise Unmendable(f"{wrong}: only {inside:.0%} of what is labelled lies in the image")
+    rough = "; it is coarser than the image, and so are its edges now" if coarse else ""
     return Done(
         moved,
         wrong,
         f"it was resampled onto the image's grid by its nearest voxels; {box:.0%} of its field of view and "
-        f"{inside:.0%} of what is labelled lie in the image",
+        f"{inside:.0%} of what is labelled lie in the image{rough}",
         numbers,
-        look=inside < 0.99,
+        look=coarse or inside < 0.99,
     )
+
+
+def _coarser(label: Geometry, grid: Geometry) -> bool:
+    return label.voxel_volume_mm3 > 1.5 * grid.voxel_volume_mm3
 
 
 def label_shape(opened: Opened, order: Order, cohort: Cohort) -> Done:
@@ -94,12 +102,12 @@ def label_shape(opened: Opened, order: Order, cohort: Cohort) -> Done:
     wrong = f"the label has {_times(label.geometry.shape)} voxels and the image {_times(grid.shape)}"
     box, inside = overlap(label, grid, cohort.labels)
     options = [(opened.with_label(resample_label(label, grid, cohort.labels.background).array, grid), "")]
-    options += _cropped(opened, label, cohort)
+    options += _cropped(opened, label, cohort) + _transposed(opened, label)
     found = [cohort.distance(option) for option, _ in options]
     scores = [np.inf if score is None else score for score in found]
     best = int(np.argmin(scores))
     numbers = {"overlap_percent": 100 * box, "foreground_inside_percent": 100 * inside, "unlike": found[best]}
-    if best and scores[best] < BETTER * scores[0] and _same_spacing(label.geometry, grid):
+    if best and scores[best] < BETTER * scores[0] and _same_steps(label.geometry, grid):
         placed = "it would hold nothing" if not np.isfinite(scores[0]) else f"{scores[0]:.2f}"
         return Done(
             options[best][0],
@@ -111,7 +119,7 @@ def label_shape(opened: Opened, order: Order, cohort: Cohort) -> Done:
         )
     if box == 0:
         raise Unmendable(f"{wrong}, and the two do not overlap")
-    return _resampled(options[0][0], wrong, box, inside, numbers)
+    return _resampled(options[0][0], wrong, (box, inside), numbers, coarse=_coarser(label.geometry, grid))
 
 
 def _cropped(opened: Opened, label: LabelMap, cohort: Cohort) -> list[tuple[Opened, str]]:
@@ -135,6 +143,19 @@ def _cropped(opened: Opened, label: LabelMap, cohort: Cohort) -> list[tuple[Open
         )
         found.append((opened.with_label(array, opened.image.geometry), f"it got {told}"))
     return found
+
+
+def _transposed(opened: Opened, label: LabelMap) -> list[tuple[Opened, str]]:
+    """The label with its axes exchanged, as far as it has the image's shape then."""
+    grid = opened.image.geometry
+    return [
+        (
+            opened.with_label(np.ascontiguousarray(label.array.transpose(order)), grid),
+            f"its axes were put in the order {', '.join(map(str, order))}",
+        )
+        for order in permutations(range(grid.ndim))
+        if order != tuple(range(grid.ndim)) and tuple(label.array.shape[axis] for axis in order) == grid.shape
+    ]
 
 
 def overlap(label: LabelMap, grid: Geometry, labels: LabelSet) -> tuple[float, float]:
@@ -260,8 +281,9 @@ def the_distance(opened: Opened, cohort: Cohort) -> float:
     return distance
 
 
-def _same_spacing(first: Geometry, second: Geometry) -> bool:
-    return bool(np.allclose(first.spacing_mm, second.spacing_mm, rtol=0.01))
+def _same_steps(first: Geometry, second: Geometry) -> bool:
+    """Whether the spacings are the same, in whichever order."""
+    return bool(np.allclose(sorted(first.spacing_mm), sorted(second.spacing_mm), rtol=0.01))
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable, resampled
-from vesal.data.mend_cohort import Cohort
+from vesal.data.mend_cohort import BETTER, Cohort
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry, Turn
 from vesal.volume.resample import resample_label
 
@@ -241,27 +242,58 @@ def spacing(opened: Opened, order: Order, cohort: Cohort) -> Done:
 
 
 def orientation(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """Arrays turned to the others' axes (RAS+ where they have none in common), voxel by voxel; the place stays."""
+    """Arrays turned to the others' axes (RAS+ where they have none in common), voxel by voxel; the place stays.
+
+    Where the axes are those of the others but for their direction, the header may be wrong and the voxels right (LPS
+    taken for RAS): if the case is clearly more like the others so, the header is corrected and the voxels stay.
+    """
     grid = opened.image.geometry
     wanted = cohort.axis_codes or "RAS"
     if grid.ndim == 2 or grid.axis_codes == wanted:
         raise Settled("the axes run as in the other cases")
+    turned = _turned(opened, wanted)
+    wrong = f"the axes run {grid.axis_codes} where the others' run {wanted}"
+    numbers: dict[str, Any] = {"from": grid.axis_codes, "to": wanted}
+    if (corrected := _mirrored_world(opened, wanted)) is not None:
+        by_header, by_voxel = cohort.distance(turned), cohort.distance(corrected)
+        numbers |= {"unlike_if_turned": by_header, "unlike_if_corrected": by_voxel}
+        if by_header is not None and by_voxel is not None and by_voxel < BETTER * by_header:
+            return Done(
+                corrected,
+                wrong,
+                f"voxel by voxel it is like the others (distance {by_voxel:.2f}, by its header {by_header:.2f}), so "
+                "the header was corrected and the voxels left as they are",
+                numbers,
+                look=True,
+            )
+    return Done(
+        turned,
+        wrong,
+        f"image{' and label were' if opened.label is not None else ' was'} turned to {wanted} without loss; every "
+        "voxel keeps its value and its place",
+        numbers,
+    )
+
+
+def _turned(opened: Opened, wanted: str) -> Opened:
+    grid = opened.image.geometry
     turn = turn_to(grid.axis_codes, wanted)
     done = opened.with_image(np.ascontiguousarray(turn.apply(opened.image.array)), grid.turned(turn))
     if (label := opened.label) is not None:
-        own = (
-            turn
-            if label.geometry.axis_codes == grid.axis_codes
-            else turn_to(label.geometry.axis_codes, wanted)
-        )
+        own = turn_to(label.geometry.axis_codes, wanted)
         done = done.with_label(np.ascontiguousarray(own.apply(label.array)), label.geometry.turned(own))
-    return Done(
-        done,
-        f"the axes run {grid.axis_codes} where the others' run {wanted}",
-        f"image{' and label were' if opened.label is not None else ' was'} turned to {wanted} without loss; every "
-        "voxel keeps its value and its place",
-        {"from": grid.axis_codes, "to": wanted},
-    )
+    return done
+
+
+def _mirrored_world(opened: Opened, wanted: str) -> Opened | None:
+    """The same voxels with the world's axes the other way where the codes differ; None where it takes another order."""
+    grid = opened.image.geometry
+    codes = grid.axis_codes
+    if any(code not in (want, _OPPOSITE[want]) for code, want in zip(codes, wanted, strict=True)):
+        return None
+    flipped = {want for code, want in zip(codes, wanted, strict=True) if code != want}
+    world = np.diag([*(-1.0 if flipped & set(pair) else 1.0 for pair in ("RL", "AP", "SI")), 1.0])
+    return opened.moved(Geometry(grid.shape, world @ grid.affine))
 
 
 def turn_to(codes: str, wanted: str) -> Turn:

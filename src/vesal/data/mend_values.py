@@ -7,6 +7,7 @@ where it cannot be mended.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,52 +15,112 @@ from vesal.data.labels import LabelSet, values_in
 from vesal.data.mend_case import Done, Opened, Order, Settled, Unmendable
 from vesal.data.mend_cohort import BETTER, Cohort
 from vesal.data.mend_labels import the_distance, the_label
+from vesal.errors import VesalError
 from vesal.volume.geometry import Array
 
-#: Of the labelled voxels, the share that may lie between two values in an interpolated mask.
-_MOST_BETWEEN = 0.9
+#: How far labelled voxels may lie from their class in the mean, of the range of the classes.
+_MOST_OFF = 0.3
+#: A foreign value in so few voxels, or in this share of the labelled ones, is a slip; they become what is around them.
+_SLIP_VOXELS, _SLIP_SHARE = 3, 0.001
 #: An island is at most this share of the foreground, and so far from the rest: millimetres, and voxels along the
 #: finest axis. It holds less than half of every class: a small organ by itself is none.
 ISLAND_SHARE, ISLAND_MM, ISLAND_VOXELS = 0.1, 5.0, 4.0
 
 
 def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """Numbers between the values, as interpolation leaves them: each becomes the nearest declared value."""
+    """Numbers between the values, as interpolation leaves them: each becomes the class that it is at least half of."""
     if opened.fractions is None or opened.fractions_grid is None:
         raise Settled("all label values are whole numbers")
-    values = np.nan_to_num(opened.fractions, nan=cohort.labels.background)
-    declared = np.asarray(sorted(cohort.labels.values), dtype=float)
-    if values.min() < declared[0] - 0.5 or values.max() > declared[-1] + 0.5:
-        raise Unmendable(
-            f"the label holds {values.min():g} to {values.max():g} where {declared[0]:g} to {declared[-1]:g} are "
-            "declared"
-        )
-    # Half way goes up, so that 0.5 of one class is that class.
-    middles = (declared[1:] + declared[:-1]) / 2
-    index = np.digitize(values, middles)
-    kind = np.min_scalar_type(
-        int(declared[-1]) if declared[0] >= 0 else int(min(declared[0], -declared[-1] - 1))
-    )
-    whole = declared[index].astype(kind)
-    off = np.abs(values - whole) > 1e-3
+    labels = cohort.labels
+    values = np.nan_to_num(opened.fractions.astype(np.float64), nan=labels.background)
+    declared = np.asarray(sorted(labels.values), dtype=float)
     lost = int((~np.isfinite(opened.fractions)).sum())
-    between, drawn = int(off.sum()), int((whole != cohort.labels.background).sum())
-    if between > _MOST_BETWEEN * max(1, int((np.abs(values - cohort.labels.background) > 1e-3).sum())):
+    grid = opened.fractions_grid
+    if (scaled := _scaled(values, labels)) is not None:
+        whole, how = scaled
+        return Done(opened.with_label(whole, grid), *how)
+    if values.min() < declared[0] - 0.5 or values.max() > declared[-1] + 0.5:
+        told = f"{values.min():g} to {values.max():g} where {declared[0]:g} to {declared[-1]:g} are declared"
+        raise Unmendable(f"the label holds {told}")
+    # Thin classes have no cores; the nearest value turns edges of one class into a rim of another. What is more like
+    # the others is taken, the nearest value where that cannot be measured.
+    nearest = _typed(declared[np.digitize(values, (declared[1:] + declared[:-1]) / 2)], labels)
+    options = [nearest, rounded(values, labels)] if len(labels.labels) > 1 else [nearest]
+    unlike = [cohort.distance(opened.with_label(option, grid)) for option in options]
+    whole = options[int(np.argmin([np.inf if distance is None else distance for distance in unlike]))]
+    drawn = whole != labels.background
+    off = np.abs(values - np.rint(values)) > 1e-3
+    largest = float(np.abs(values - whole)[drawn].mean()) if drawn.any() else 1.0
+    if largest > _MOST_OFF * (declared[-1] - declared[0]):
         raise Unmendable(
             "most of what is labelled lies between two values: it is an image or a map of probabilities"
         )
-    largest = float(np.abs(values - whole).max())
-    done = opened.with_label(whole, opened.fractions_grid)
-    several = len(cohort.labels.labels) > 1
     return Done(
-        done,
-        f"{between + lost:,} voxels of the label are no whole number"
+        opened.with_label(whole, grid),
+        f"{int(off.sum()) + lost:,} voxels of the label are no whole number"
         + (f" ({lost:,} of them NaN or infinite)" if lost else ""),
-        f"each became the nearest declared value (at most {largest:.2g} away); {drawn:,} voxels are labelled"
-        + ("; between two classes an interpolated edge may be of a third" if several and between else ""),
-        {"voxels": between, "not_finite": lost, "largest_distance": largest},
-        look=several and between > 0,
+        f"each became the class that it is at least half of; {int(drawn.sum()):,} voxels are labelled",
+        {"voxels": int(off.sum()), "not_finite": lost, "mean_distance": largest},
+        look=True,
     )
+
+
+def _scaled(values: Array, labels: LabelSet) -> tuple[Array, tuple[str, str, dict[str, Any]]] | None:
+    """All classes times one number that is not whole, such as 0.25 and 0.5 for 1 and 2."""
+    steps = np.unique(values[:: max(1, len(values) // 64)].round(4))
+    classes = sorted(label.value for label in labels.labels)
+    if len(steps) > len(classes) + 1:
+        return None
+    steps = np.unique(values.round(4))
+    found = steps[np.abs(steps - labels.background) > 1e-3] - labels.background
+    ranks = np.arange(1, len(classes) + 1)
+    if len(found) != len(classes) or found[0] <= 0 or np.abs(found / found[0] - ranks).max() > 0.02:
+        return None
+    whole = _typed(np.full(values.shape, labels.background), labels)
+    for value, step in zip(classes, found + labels.background, strict=True):
+        whole[np.abs(values - step) < found[0] / 2] = value
+    told = ", ".join(f"{step:g}" for step in found)
+    return whole, (
+        f"the label holds {told} in place of {', '.join(map(str, classes))}",
+        "each became the class of its rank",
+        {"values": found.tolist()},
+    )
+
+
+def rounded(values: Array, labels: LabelSet) -> Array:
+    """Interpolated label values (*S) -> classes: the nearest core of a class, where a voxel is at least half of it.
+
+    Between the background and class 2 an interpolated edge passes through 1 without being of class 1. A class' core
+    is therefore what is near its value and, but for the highest, still there without its outermost voxels.
+
+    >>> labels = LabelSet.from_values({"a": 1, "b": 2})
+    >>> rounded(np.array([0, 0.4, 1.2, 2, 2, 2, 1.6, 1, 1, 1, 0.8, 0.3]), labels).tolist()
+    [0, 0, 2, 2, 2, 2, 2, 1, 1, 1, 1, 0]
+    """
+    from scipy import ndimage
+
+    classes = sorted(label.value for label in labels.labels)
+    cores = np.zeros(values.shape, dtype=np.int64)
+    for value in classes:
+        near = np.abs(values - value) < 0.25 if value != classes[-1] else values > value - 0.25
+        inner = ndimage.binary_erosion(near, border_value=1) if value != classes[-1] else near
+        cores[inner if inner.any() else near] = value
+    whole = _typed(np.full(values.shape, labels.background), labels)
+    if not cores.any():
+        return whole
+    index = ndimage.distance_transform_edt(cores == 0, return_distances=False, return_indices=True)
+    nearest = cores[tuple(index)]
+    half = labels.background + (nearest - labels.background) / 2
+    inside = values >= half
+    whole[inside] = nearest[inside]
+    return whole
+
+
+def _typed(array: Array, labels: LabelSet) -> Array:
+    """In the smallest type that holds all declared values."""
+    low, high = min(labels.values), max(labels.values)
+    typed: Array = array.astype(np.min_scalar_type(high if low >= 0 else min(low, -high - 1)))
+    return typed
 
 
 def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
@@ -71,13 +132,17 @@ def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
     if not foreign:
         raise Settled("all label values are declared")
     volumes = {value: int((label.array == value).sum()) for value in found}
-    mapping = evident_mapping(volumes, labels, _usual_volumes(cohort))
     told = ", ".join(map(str, foreign[:10]))
+    wrong = f"the label holds {told} where {', '.join(map(str, sorted(labels.values)))} are declared"
+    mapping = evident_mapping(volumes, labels, _usual_volumes(cohort))
+    drawn = sum(count for value, count in volumes.items() if value != labels.background)
     if mapping is None:
-        raise Unmendable(f"the label holds {told}, and which classes they are is not evident")
-    array = np.full(label.array.shape, labels.background, dtype=np.min_scalar_type(max(labels.values)))
-    if min(labels.values) < 0:
-        array = array.astype(np.int16)
+        if (count := sum(volumes[value] for value in foreign)) > max(_SLIP_VOXELS, _SLIP_SHARE * drawn):
+            raise Unmendable(f"the label holds {told}, and which classes they are is not evident")
+        mended = _as_around(label.array, np.isin(label.array, foreign))
+        how = f"those {count:,} voxels got the value of the nearest other voxel"
+        return Done(opened.with_label(mended), wrong, how, {"voxels": count}, look=True)
+    array = _typed(np.full(label.array.shape, labels.background), labels)
     for value in found:
         array[label.array == value] = mapping.get(value, value)
     named = {one.value: one.name for one in labels.labels}
@@ -85,12 +150,16 @@ def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
         f"{old} -> {new} ({named.get(new, 'background')}, {volumes[old]:,} voxels)"
         for old, new in mapping.items()
     ]
-    return Done(
-        opened.with_label(array),
-        f"the label holds {told} where {', '.join(map(str, sorted(labels.values)))} are declared",
-        f"values were changed: {', '.join(changes)}",
-        {"mapping": {str(old): new for old, new in mapping.items()}},
-    )
+    numbers = {"mapping": {str(old): new for old, new in mapping.items()}}
+    return Done(opened.with_label(array), wrong, f"values were changed: {', '.join(changes)}", numbers)
+
+
+def _as_around(array: Array, wrong: Array) -> Array:
+    from scipy import ndimage
+
+    index = ndimage.distance_transform_edt(wrong, return_distances=False, return_indices=True)
+    found: Array = array[tuple(index)]
+    return found
 
 
 def evident_mapping(
@@ -215,19 +284,52 @@ def islands(held: Array, background: int, spacing_mm: Sequence[float]) -> Array:
 
 
 def mismatched_label(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """One label map on several scans: it stays with the scan that it fits best, clearly."""
+    """A label that is another scan's: two cases whose labels were exchanged get them back; of two scans with one
+    label map the one that it fits, clearly, keeps it."""
     others = [name for name in order.details.get("cases", ()) if name != order.case]
     own = cohort.distance(opened)
+    if len(others) == 1 and (back := _exchanged_back(opened, others[0], own, cohort)) is not None:
+        return back
     theirs = [cohort.distance_of(name) for name in others]
     known = [distance for distance in theirs if distance is not None]
     if own is None or not known or len(known) < len(theirs):
-        raise Unmendable("another scan has the same label map, and which of them it fits cannot be measured")
-    if own <= BETTER * min(known):
+        raise Unmendable("which scan the label belongs to cannot be measured")
+    if own <= BETTER * min(known) and own <= (cohort.limit or np.inf):
         raise Settled(
-            f"of the scans with this label map this is the one that it fits (distance from the other cases {own:.2f}, "
-            f"with the other scan {min(known):.2f})"
+            f"of these scans this is the one that its label fits (distance from the other cases {own:.2f}, of the "
+            f"other scan {min(known):.2f})"
         )
     raise Unmendable(
-        f"another scan has the same label map, and it does not fit this one clearly better ({own:.2f}, with the other "
-        f"scan {min(known):.2f})"
+        f"the label does not fit this scan clearly better than the other one ({own:.2f} and {min(known):.2f})"
+    )
+
+
+def _exchanged_back(opened: Opened, other: str, own: float | None, cohort: Cohort) -> Done | None:
+    """With the other case's label, where both cases fit clearly better so."""
+    try:
+        second = cohort.opened(other)
+    except (VesalError, OSError, StopIteration):
+        return None
+    first_label, second_label = opened.label, second.label
+    if first_label is None or second_label is None or cohort.limit is None:
+        return None
+    first = opened.with_label(second_label.array, second_label.geometry)
+    distances = [
+        (own, cohort.distance(first)),
+        (
+            cohort.distance(second),
+            cohort.distance(second.with_label(first_label.array, first_label.geometry)),
+        ),
+    ]
+    for before, after in distances:
+        if after is None or after > cohort.limit or (before is not None and after > BETTER * before):
+            return None
+    before, after = distances[0]
+    was = "not measurable, for the shapes differ" if before is None else f"{before:.2f}"
+    return Done(
+        first,
+        f"its label is that of {other}, and the other way round",
+        f"the two labels were exchanged (distance from the other cases {was}, now {after:.2f})",
+        {"with": other, "distance_before": before, "distance_after": after},
+        look=True,
     )
