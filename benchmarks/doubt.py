@@ -67,7 +67,7 @@ def judged(model: Model, case: Case, fault: str | None) -> Row:
     model.segment(prepared, windows)
     plain_s = time.process_time() - began
     began = time.process_time()
-    watch = model.watch(prepared, windows)
+    watch = model.watch(windows)
     label = model.segment(prepared, windows, watch=watch)
     found = model.labels.encode(label.array)
     said = model.doubt.judge(

@@ -37,7 +37,7 @@ def watched(
     network: object, image: Tensor, labels: LabelSet = ONE, **options: object
 ) -> tuple[Watch, Tensor]:
     windows = Windows((16, 16, 16), batch=2)
-    watch = Watch([(network, None)], labels, windows, alone=False, **options)  # type: ignore[arg-type, list-item]
+    watch = Watch([(network, None)], labels, windows, **options)  # type: ignore[arg-type, list-item]
     return watch, predict_logits(watch, image, windows, outputs=watch.outputs)
 
 
@@ -87,7 +87,7 @@ def test_regions_are_judged_each_by_itself() -> None:
 
 def test_slices_of_a_stack_are_windows_too() -> None:
     windows = Windows((24, 24), batch=4)
-    watch = Watch([(brighter_than(0.5), None)], ONE, windows, alone=True)  # type: ignore[list-item]
+    watch = Watch([(brighter_than(0.5), None)], ONE, windows)  # type: ignore[list-item]
     predict_logits(watch, box(), windows, outputs=2)
     assert watch.signals()[0]["organ soft"] == pytest.approx(1.0, abs=0.01)
     assert [len(of) for of in watch.insides()] == [0]

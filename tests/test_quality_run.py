@@ -176,7 +176,7 @@ def test_a_damaged_record_in_a_model_file_is_told_with_its_name(run: Run, tmp_pa
 def _watched(run: Run, volume: Volume, **options: bool) -> tuple[Model, Watch, Tensor]:
     model = load_model(run.folder, device="cpu", backend="torch", quality=False)
     prepared, windows = prepare(volume, model.plan), model.windows()
-    watch = model.watch(prepared, windows, **options)
+    watch = model.watch(windows, **options)
     return model, watch, model.logits(prepared.image, windows, watch=watch)
 
 
@@ -198,7 +198,7 @@ def test_mirrored_copies_do_not_count_twice(run: Run) -> None:
     found = []
     for axes in ((), (0, 1)):
         windows = replace(model.windows(), mirror_axes=axes)
-        watch = model.watch(prepared, windows, doubt=True)
+        watch = model.watch(windows, doubt=True)
         doubt = model.logits(prepared.image, windows, watch=watch)[2]
         found.append((watch.signals(), doubt))
     assert found[0][0] == found[1][0]

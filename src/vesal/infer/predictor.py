@@ -98,21 +98,12 @@ class Model:
             mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
-    def watch(
-        self,
-        prepared: Prepared,
-        windows: Windows,
-        *,
-        doubt: bool = False,
-        witnesses: Sequence[Network] = (),
-    ) -> Watch:
-        """What looks on while this scan is predicted (`vesal.infer.quality_network`)."""
-        shape = prepared.placement.shape[-len(windows.patch) :]
+    def watch(self, windows: Windows, *, doubt: bool = False, witnesses: Sequence[Network] = ()) -> Watch:
+        """What looks on while one scan is predicted (`vesal.infer.quality_network`)."""
         return Watch(
             [(network, _module_of(network)) for network in self.networks],
             self.labels,
             windows,
-            alone=all(size <= window for size, window in zip(shape, windows.patch, strict=True)),
             doubt=doubt,
             temperature=self.temperature,
             witnesses=witnesses,
@@ -222,7 +213,7 @@ class Model:
             volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
         prepared = prepare(volume, self.plan)
         windows = self.windows(mirror=mirror, overlap=overlap)
-        watch = self.watch(prepared, windows) if quality and self.doubt is not None else None
+        watch = self.watch(windows) if quality and self.doubt is not None else None
         if probabilities:
             logits = self.logits(prepared.image, windows, watch=watch)
             found = self.restore(logits, prepared, threshold=threshold, probabilities=True)

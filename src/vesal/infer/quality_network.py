@@ -59,7 +59,6 @@ class Watch:
         networks: that vote, with the torch modules behind them (None where there is none).
         labels: what they predict.
         windows: how the volume is cut.
-        alone: one window holds the whole volume.
         doubt: also give the doubt of each voxel, as one more channel behind the logits: the entropy of the mean
             probability over all networks and their changed copies, 0 to 1.
         temperature: by which logits are divided for that channel.
@@ -72,7 +71,6 @@ class Watch:
         labels: LabelSet,
         windows: Windows,
         *,
-        alone: bool,
         doubt: bool = False,
         temperature: float = 1.0,
         witnesses: Sequence[Network] = (),
@@ -85,7 +83,6 @@ class Watch:
         self._copies = 2 ** len(windows.mirror_axes)
         self._calls = 0
         self._sums = [_Sums(len(labels.classes)) for _ in networks]
-        self._weight = torch.ones(windows.patch) if alone else _central(windows.patch)
         self._most: list[tuple[float, int, Tensor]] = []
         self._seen = 0
 
@@ -144,10 +141,9 @@ class Watch:
         if not self._labels.regions:
             probability = probability[:, 1:]
         mask, moved = self._masks(logits).float(), self._masks(other).float()
-        weight = self._weight.to(logits.device)
 
         def total(values: Tensor) -> Tensor:
-            return (values * weight).sum(dim=(0, *range(2, values.ndim)))
+            return values.sum(dim=(0, *range(2, values.ndim)))
 
         everywhere = total(entropy[:, None]).expand(mask.shape[1])
         sums.add(
@@ -166,10 +162,9 @@ class Watch:
     def _compare(self, masks: Sequence[Tensor]) -> None:
         if len(masks) < 2:
             return
-        weight = self._weight.to(masks[0].device)
         for one, first in enumerate(masks):
             for other, second in enumerate(masks[: one + 1]):
-                shared = ((first & second) * weight).sum(dim=(0, *range(2, first.ndim)))
+                shared = (first & second).sum(dim=(0, *range(2, first.ndim)))
                 self._shared[one, other] += shared.double().cpu().numpy()
                 self._shared[other, one] = self._shared[one, other]
 
@@ -265,15 +260,6 @@ def _entropy(probability: Tensor, *, regions: bool) -> Tensor:
         own = -(safe * safe.log() + (1 - safe) * (1 - safe).log())
         return own.amax(dim=1) / float(np.log(2))
     return (-(safe * safe.log()).sum(dim=1) / float(np.log(probability.shape[1]))).clamp(0, 1)
-
-
-def _central(patch: Sequence[int]) -> Tensor:
-    """A Gaussian over a window with sigma = patch / 4: its border is seen better by the next one."""
-    weight = torch.ones(())
-    for size in patch:
-        distance = (torch.arange(size) - (size - 1) / 2) / (size / 4)
-        weight = weight.unsqueeze(-1) * (-0.5 * distance**2).exp()
-    return weight
 
 
 # --- the inside of an encoder ------------------------------------------------------------------------------

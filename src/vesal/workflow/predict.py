@@ -301,7 +301,7 @@ def _predict(
     case, target = entry
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
     looked = result.quality is not None or target.doubt is not None
-    watch = model.watch(scan.prepared, windows, doubt=target.doubt is not None) if looked else None
+    watch = model.watch(windows, doubt=target.doubt is not None) if looked else None
     doubt = None if target.doubt is None else np.zeros(scan.prepared.placement.shape, dtype=np.float32)
     if target.probabilities:
         # The maps are written one by one and read the logits each: those of the whole volume are kept.

@@ -275,7 +275,7 @@ class _Look:
 
     def _observe(self, task: _Task, scan: _Held) -> tuple[Observed, Voxels | None]:
         model, labels = self.model, self.model.labels
-        watch = model.watch(scan.prepared, self.windows, witnesses=self.witnesses)
+        watch = model.watch(self.windows, witnesses=self.witnesses)
         sample = None if scan.harm is not None else _Sample(scan.prepared, model, self.windows, task.case.id)
         label = model.segment(scan.prepared, self.windows, watch=watch, seen=sample)
         found = labels.encode(label.array)
