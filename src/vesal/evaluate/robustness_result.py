@@ -206,6 +206,10 @@ def conclude(
             )
         elif comparison.cases < len({row.case for row in rows}):
             remarks.append(f"The comparison is over the {comparison.cases} cases that both were measured on.")
+        if baseline.settings.get("seed") != about["settings"].get("seed"):
+            remarks.append(
+                f"{baseline.model} was measured with another seed: its scans were harmed otherwise."
+            )
     return Robustness(
         **about,
         classes=tuple(classes),
