@@ -24,7 +24,7 @@ LEAST_PATIENTS = 8
 #: Rise of the mean Dice below which a step is not worth its risk.
 LEAST_GAIN = 0.001
 #: Of the interval of a step's gain: stricter than that of a single question, as dozens of steps are asked about.
-CONFIDENCE = 0.98
+CONFIDENCE = 0.99
 #: Parts for the choice on other cases, where the folds are too few to be the parts.
 PARTS = 5
 _ENOUGH_PARTS = 4

@@ -50,7 +50,7 @@ class Trial(BaseModel):
     Attributes:
         step: what is done.
         gain: of the Dice of its class, or of the mean over the classes for all foreground.
-        low, high: its 98 % bootstrap interval; None where the gain is too small to ask.
+        low, high: its 99 % bootstrap interval; None where the gain is too small to ask.
         hd95_change_mm: of the mean HD95; None where it was not asked.
         changed: cases of which any voxel changes.
         verdict: chosen, or why not.
@@ -147,7 +147,7 @@ class PostprocessChoice(BaseModel):
             lines.append("")
         if self.trials:
             lines += [
-                "| step tried | Dice gain | 98 % interval | HD95 change (mm) | cases changed | verdict |",
+                "| step tried | Dice gain | 99 % interval | HD95 change (mm) | cases changed | verdict |",
                 "|---|--:|--:|--:|--:|---|",
             ]
             for trial in self.trials:

@@ -62,7 +62,7 @@ def _trials(choice: PostprocessChoice) -> dict[str, Any]:
         for trial in choice.trials
     ]
     return {
-        "columns": ["step", "Dice gain", "98% interval", "HD95 change (mm)", "cases changed", "verdict"],
+        "columns": ["step", "Dice gain", "99% interval", "HD95 change (mm)", "cases changed", "verdict"],
         "rows": rows,
     }
 
