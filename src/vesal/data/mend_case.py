@@ -121,13 +121,14 @@ def open_case(case: Case) -> Opened:
     label, fractions, grid = _open_label(case)
     volumes = [read_volume(path) for path in case.images]
     parts = tuple(volume.channels for volume in volumes)
+    apart: tuple[str, ...] = ()
     try:
-        image, apart = read_image(case, floating=False), ()
+        image = read_image(case, floating=False)
     except DataError as error:
         if len(volumes) == 1:
             raise
         image, apart = _joined(case, volumes, label, error)
-    rewrite = frozenset({"image"}) if apart else frozenset()
+    rewrite: frozenset[str] = frozenset({"image"} if apart else ())
     return Opened(case, image, parts, label, fractions, grid, apart, rewrite=rewrite)
 
 

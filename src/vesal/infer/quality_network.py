@@ -268,7 +268,8 @@ def _entropy(probability: Tensor, *, regions: bool) -> Tensor:
 def _encoded(network: UNet, window: Tensor) -> NDArray[np.float64]:
     """Of one window (1, C, *patch): mean and log spread of the first convolution of each stage and of the last."""
     read: list[list[float]] = []
-    with _listening([stage[0] for stage in network.encoder] + [network.encoder[-1][-1]], read):
+    stages = [list(stage.children()) for stage in network.encoder]
+    with _listening([stage[0] for stage in stages] + [stages[-1][-1]], read):
         x = network.stem(channels_last(window))
         for pool, stage in zip(network.pools, network.encoder, strict=True):
             x = stage(pool(x))
