@@ -398,7 +398,7 @@ DAMAGES: dict[str, Damage] = {
     "label flipped": Damage(on_label(flip(1)), "label-flipped", "alike"),
     "image and label flipped": Damage(on_both(flip(1)), "image-flipped", "alike"),
     "label values exchanged": Damage(on_label(exchange_values), "swapped-labels", "classes"),
-    "label of another case": Damage(label_of_another, "mismatched-label"),
+    "label of another case": Damage(label_of_another, "mismatched-label", "alike"),
     "images of two cases exchanged": Damage(images_exchanged, "mismatched-label"),
     "label empty": Damage(on_label(np.zeros_like), "empty-label"),
     "label of 255 in place of 1": Damage(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from vesal.data.check import Finding, check_dataset
+from vesal.data.check import Finding, check_dataset, duplicate_groups
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Fingerprint, fingerprint
+from vesal.data.folds import check_split, make_folds
 from vesal.data.layouts import load_dataset
 from vesal.data.phantom import write_phantoms
+from vesal.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parent))
 from damage import DAMAGES, Damage, copy_of
@@ -118,3 +120,18 @@ def test_clean_phantoms_have_no_finding_but_their_mixed_orientations(phantoms: C
 @pytest.mark.parametrize("name", names_of("channels", "alike"))
 def test_damage_done_to_a_phantom_is_found(name: str, phantoms: Clean, tmp_path: Path) -> None:
     plant(phantoms, DAMAGES[name], tmp_path)
+
+
+def test_a_cropped_copy_is_kept_on_its_scans_side_and_a_split_that_parts_them_is_refused(
+    phantoms: Clean, tmp_path: Path
+) -> None:
+    names = copy_of(phantoms.folder, tmp_path, phantoms.cases)
+    pair = DAMAGES["copy cropped"].harm(tmp_path, names[HARMED], names[OTHER])
+    record, _ = look(tmp_path, phantoms.record)
+    together, cases = duplicate_groups(record), load_dataset(tmp_path).cases
+    assert together == (pair,)
+    for seed in range(5):
+        folds = make_folds(cases, folds=4, seed=seed, together=together)
+        assert any(set(pair) <= set(part) for part in folds.parts)
+    with pytest.raises(DataError, match=rf"{pair[1]}.*{pair[0]}|{pair[0]}.*{pair[1]}"):
+        check_split(cases, [pair[0]], [pair[1]], together=together)

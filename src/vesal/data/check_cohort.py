@@ -81,7 +81,7 @@ def _intensities(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
                     f"{name} spans {span:.3g}, usual is {math.exp(float(np.nanmedian(logs))):.3g}"
                 )
         shares = [record.traits.saturated[index] if record.traits else math.nan for record in held]
-        usual = float(np.nanmedian(shares)) if held else 0.0
+        usual = float(np.median([share for share in shares if share == share] or [0.0]))
         for record, far, share in zip(held, outliers(shares, _SATURATED), shares, strict=True):
             if far > 1 and share > usual:
                 cut[record.id] = f"{share:.0%} of {name}, usual is {usual:.1%}"
@@ -129,15 +129,14 @@ def _fields(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     for axis, name in enumerate(("left-right", "back-front", "down-up")):
         steps = [record.ras_spacing_mm[axis] for record in records]
         sides = [record.ras_shape[axis] * step for record, step in zip(records, steps, strict=True)]
+        middle = float(np.median(steps)) if steps else 1.0
+        usual = float(np.median(sides)) if sides else 1.0
         # A field that is off by its spacing is told of the spacing.
-        odd = [
-            step > _FIELD_FACTOR * np.median(steps) or step < np.median(steps) / _FIELD_FACTOR
-            for step in steps
-        ]
+        odd = [not middle / _FIELD_FACTOR <= step <= _FIELD_FACTOR * middle for step in steps]
         logs = [math.nan if is_odd else math.log(side) for side, is_odd in zip(sides, odd, strict=True)]
         for record, far, side in zip(records, outliers(logs, math.log(_FIELD_FACTOR)), sides, strict=True):
             if far > 1:
-                worst[record.id] = f"{side:.0f} mm {name}, usual is {np.median(sides):.0f} mm"
+                worst[record.id] = f"{side:.0f} mm {name}, usual is {usual:.0f} mm"
     yield from if_any(
         "field-of-view",
         "note",

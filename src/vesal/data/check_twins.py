@@ -201,11 +201,12 @@ def _same_labels(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     for record in fingerprint.cases:
         if record.traits is not None and record.traits.label is not None and len(record.shape) == 3:
             groups.setdefault(record.traits.label.digest, []).append(record)
-    together = [set(group) for group in duplicate_groups(fingerprint)]
-    for group in groups.values():
+    alike = [group for group in groups.values() if len(group) > 1]
+    together = [set(group) for group in duplicate_groups(fingerprint)] if alike else []
+    for group in alike:
         names = [record.id for record in group]
         small = sum(group[0].voxels.values()) < _FEWEST_VOXELS
-        if len(names) > 1 and not small and not any(set(names) <= one for one in together):
+        if not small and not any(set(names) <= one for one in together):
             yield Finding(
                 kind="mismatched-label",
                 severity="warning",

@@ -232,7 +232,7 @@ def _leak(a: str, b: str, patients: Mapping[str, str], together: Sequence[set[st
     if a == b:
         return f"Case {a} is both in training and in validation; take it out of one."
     if any({a, b} <= group for group in together):
-        why = "are the same scan"
+        why = "are the same scan or nearly so"
     elif patients[a] == patients[b]:
         why = f"are of one patient ({patients[a]})"
     else:

@@ -21,7 +21,7 @@ MARKS = 64
 
 _PAIRS = 48  # comparisons of a pattern
 _FIRST = 16  # of them decide which patterns are looked at further
-_KEPT = 2000  # patterns that are
+_KEPT = 500  # patterns that are
 _REACH = 2  # voxels, of the neighbours
 _FEW = 5  # patterns with fewer answers of one kind after the first are slopes that all scans have
 _VOXELS = 1_000_000  # of a larger scan the middle is looked at

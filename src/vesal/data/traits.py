@@ -28,7 +28,7 @@ _DRAWN = 2
 AROUND = 0.25
 
 #: Voxels along each axis of a slice from which it is first judged to be blank.
-_LOOK = 24
+_LOOK = 8
 
 #: An axis counts as one of slices from this share of the coarsest spacing on.
 _COARSEST = 0.9
@@ -169,10 +169,11 @@ def _blank_slices(channel: NDArray[Any], spacing: Sequence[float]) -> int:
     for axis, size in enumerate(channel.shape):
         if channel.ndim < 3 or spacing[axis] < _COARSEST * max(spacing):
             continue
-        others = [np.linspace(0, other - 1, min(other, _LOOK)).astype(int) for k, other in enumerate(channel.shape)
-                  if k != axis]  # fmt: skip
-        seen = np.moveaxis(channel, axis, 0)[:, others[0][:, None], others[1]].reshape(size, -1)
-        filled = (seen != seen[:, :1]).any(axis=1)
+        planes = np.moveaxis(channel, axis, 0)
+        seen = planes[:, :: max(1, planes.shape[1] // _LOOK), :: max(1, planes.shape[2] // _LOOK)].reshape(
+            size, -1
+        )
+        filled = seen.max(axis=1) != seen.min(axis=1)
         ends = np.flatnonzero(filled)
         if not ends.size:
             continue
