@@ -45,6 +45,8 @@ _INVERTED, _ALIKE = 0.4, 0.1
 #: A label counts as shifted when the image around it, moved, correlates with the others' by so much more, and by so
 #: many times more than that of 90 % of the others does at best.
 _SHIFT_GAIN, _SHIFT_BEYOND, _READ_AGAIN = 0.15, 2.5, 20
+#: ... and when its classes and their rim part the intensities so many times better after the move.
+_PARTED = 2.5
 #: Moves that are tried, in blocks: first coarse ones on all cases, then every one on the odd ones.
 _COARSE, _FINE = (-2, 0, 2), (-3, -2, -1, 0, 1, 2, 3)
 
@@ -261,7 +263,9 @@ def _shifted(dataset: Dataset, cohort: Cohort, otherwise: frozenset[int]) -> Ite
         record = cohort.records[index]
         voxels = _in_voxels(record, move)
         fits = fine[move][0] >= _FITS * float(np.median(cohort.around_fit))
-        if fits and record.id in cases and _told_apart_better(cases[record.id], dataset.labels, voxels):
+        best = _parted_best(cases[record.id], dataset.labels, voxels) if fits and record.id in cases else None
+        if best is not None:
+            voxels = best
             items.append(
                 (record.id, f"it would fit {', '.join(f'{step:+d}' for step in voxels)} voxels away")
             )
@@ -287,18 +291,25 @@ def _moves(own: Array, others: Array, steps: Sequence[int]) -> dict[tuple[int, .
     return found
 
 
-def _told_apart_better(case: Case, labels: LabelSet, voxels: Sequence[int]) -> bool:
-    """Whether the label, moved, parts the intensities better than where it is."""
+def _parted_best(case: Case, labels: LabelSet, voxels: Sequence[int]) -> list[int] | None:
+    """The move near `voxels` that parts the intensities best; None where it parts them hardly better than no move."""
     try:
         raw = read_case(case)
         label = None if raw.label is None else labels.encode(raw.label.array)
     except (VesalError, OSError):
-        return False
+        return None
     if label is None or label.shape != raw.image.geometry.shape:
-        return False
-    moved = np.roll(label, list(voxels), axis=tuple(range(label.ndim)))
-    here, there = (np.mean([parted(channel, each) for channel in raw.image.array]) for each in (label, moved))
-    return bool(there > here)
+        return None
+
+    def after(move: Sequence[int]) -> float:
+        moved = np.roll(label, list(move), axis=tuple(range(label.ndim)))
+        return float(np.mean([parted(channel, moved) for channel in raw.image.array]))
+
+    near = [
+        [a + b for a, b in zip(voxels, step, strict=True)] for step in product((-2, 0, 2), repeat=label.ndim)
+    ]
+    best = max(near, key=after)
+    return best if after(best) > _PARTED * after([0] * label.ndim) else None
 
 
 def parted(image: NDArray[Any], label: NDArray[np.uint8]) -> float:
