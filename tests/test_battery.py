@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from vesal.augment.artifact_policy import Frame, draw_artifacts
+from vesal.augment.artifacts import SignalScale
 from vesal.augment.battery import Fault, applicable, at, battery, fault_seed, inflict, parse_fault
 from vesal.augment.config import ArtifactConfig, AugmentConfig
+from vesal.augment.kspace import Spikes
+from vesal.augment.policy import Parameters
 from vesal.augment.severity import BATTERIES, LEVELS, between, fitted, learnable
 from vesal.errors import UsageError
 from vesal.train.recipe import load_recipe, parse_overrides
@@ -228,3 +231,22 @@ def test_training_spans_the_severities_that_were_asked_for() -> None:
     assert spans.gamma_range == (-0.7, 0.7)
     assert spans.scale_range == (0.1, 4.0)
     assert between((5, 5))["blur_range"] == (3.0, 3.0)
+
+
+def test_a_harmed_sample_is_standardised_anew_and_the_others_stay_as_they_are_to_the_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn((3, 1, 24, 24), generator=generator).cumsum(dim=2)
+    label = torch.zeros((3, 24, 24), dtype=torch.uint8)
+    spike = Spikes((0, 1), torch.tensor([[[0.25, 0.1]]] * 3), torch.zeros(3, 1), torch.zeros(3, 1, 1))
+    spike.height[0] = 3.0
+    weak = SignalScale(torch.tensor([[1.0], [0.2], [1.0]]))
+    faults = {"scale": weak, "spike": spike}
+    as_it_is, _ = Parameters(artifacts=faults).apply(image, label)
+    anew, _ = Parameters(artifacts=faults, restandardise=True).apply(image, label)
+    assert not torch.isclose(as_it_is[0].std(), image[0].std(), rtol=0.05)
+    assert torch.isclose(anew[0].std(), image[0].std(), rtol=1e-4)
+    assert torch.isclose(anew[0].mean(), image[0].mean(), atol=1e-3)
+    assert torch.equal(anew[1], as_it_is[1]), "a slice that lost its signal is weaker than its scan"
+    assert torch.equal(anew[2], image[2])
+    again = Parameters.from_dict(json.loads(json.dumps(Parameters(restandardise=True).to_dict())))
+    assert again.restandardise

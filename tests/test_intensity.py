@@ -31,7 +31,7 @@ NOTHING: dict[str, Intensity] = {
     "blur": Blur(torch.zeros(2, 2, 3)),
     "brightness": Brightness(torch.ones(2, 2)),
     "contrast": Contrast(torch.ones(2, 2)),
-    "low resolution": LowResolution(torch.ones(2, 2), (0, 1, 2)),
+    "low resolution": LowResolution(torch.ones(2, 2), torch.ones(2, 3).bool()),
     "gamma": Gamma(torch.ones(2, 2)),
     "shift": Shift(torch.zeros(2, 2)),
     "dropout": Dropout(torch.ones(2, 1, 3, dtype=torch.int64), torch.ones(2, 1, 3, dtype=torch.int64)),
@@ -48,7 +48,9 @@ CHANGES: dict[str, Intensity] = {
     "blur": Blur(torch.tensor([[[0.0, 0.0], [0.7, 0.9]], [[0.0, 0.0], [0.0, 0.0]]])),
     "brightness": Brightness(torch.tensor([[1.0, 1.2], [1.0, 1.0]])),
     "contrast": Contrast(torch.tensor([[1.0, 1.2], [1.0, 1.0]])),
-    "low resolution": LowResolution(torch.tensor([[1.0, 0.6], [1.0, 1.0]]), (0, 1)),
+    "low resolution": LowResolution(
+        torch.tensor([[1.0, 0.6], [1.0, 1.0]]), torch.tensor([[True, True, False]] * 2)
+    ),
     "gamma": Gamma(torch.tensor([[1.0, 1.2], [1.0, 1.0]])),
     "shift": Shift(torch.tensor([[0.0, 0.2], [0.0, 0.0]])),
 }
@@ -88,7 +90,7 @@ def test_blur_agrees_with_scipy_inside_and_keeps_a_constant_at_the_border() -> N
 
 def test_low_resolution_is_nearest_down_and_linear_up() -> None:
     image = picture(1, 1, 20, 15, 12)
-    out = LowResolution(torch.tensor([[0.6]]), (0, 1, 2)).apply(image)
+    out = LowResolution(torch.tensor([[0.6]]), torch.ones(1, 3).bool()).apply(image)
     small = F.interpolate(image, size=(12, 9, 7), mode="nearest-exact")
     expected = F.interpolate(small, size=(20, 15, 12), mode="trilinear", align_corners=False)
     assert torch.allclose(out, expected, atol=1e-5)
@@ -97,7 +99,7 @@ def test_low_resolution_is_nearest_down_and_linear_up() -> None:
 def test_low_resolution_leaves_thick_slices_apart() -> None:
     image = picture(1, 1, 20, 15, 6)
     image[..., 3] = 0
-    out = LowResolution(torch.tensor([[0.5]]), (0, 1)).apply(image)
+    out = LowResolution(torch.tensor([[0.5]]), torch.tensor([[True, True, False]])).apply(image)
     assert (out[..., 3] == 0).all()
     assert not torch.allclose(out[..., 2], image[..., 2])
 

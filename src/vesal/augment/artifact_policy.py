@@ -24,8 +24,8 @@ from vesal.augment.artifacts import (
 )
 from vesal.augment.chance import directions, happens, log_uniform, uniform, whole
 from vesal.augment.config import ArtifactConfig
-from vesal.augment.coverage import Coarse, Cropped, Flipped, WrapAround
-from vesal.augment.intensity import Blur, Intensity
+from vesal.augment.coverage import Cropped, Flipped, WrapAround
+from vesal.augment.intensity import Blur, Intensity, LowResolution
 from vesal.augment.kspace import Ghosting, Motion, Spikes
 from vesal.augment.severity import between, fitted, learnable
 from vesal.augment.tomography import HuShift, Streaks
@@ -262,12 +262,12 @@ def _factor(draw: _Draw, limits: tuple[float, float], generator: torch.Generator
 
 def _low_resolution(draw: _Draw, generator: torch.Generator) -> Intensity:
     growth = _factor(draw, draw.config.low_resolution_range, generator)
-    return Coarse(growth, draw.within.expand(draw.n, -1))
+    return LowResolution(1 / growth, draw.within.expand(draw.n, -1))
 
 
 def _anisotropy(draw: _Draw, generator: torch.Generator) -> Intensity:
     growth = _factor(draw, draw.config.anisotropy_range, generator)
-    return Coarse(growth, draw.axis(generator)[:, None] == torch.arange(len(draw.shape)))
+    return LowResolution(1 / growth, draw.axis(generator)[:, None] == torch.arange(len(draw.shape)))
 
 
 def _wrap(draw: _Draw, generator: torch.Generator) -> Intensity:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vesal.augment.coverage import Coarse, Cropped, Flipped, WrapAround
-from vesal.augment.intensity import Blur, Intensity
+from vesal.augment.coverage import Cropped, Flipped, WrapAround
+from vesal.augment.intensity import Blur, Intensity, LowResolution
 from vesal.augment.kspace import Ghosting, Motion, Spikes
 from vesal.augment.separable import along_axis
 from vesal.augment.tomography import HuShift, Streaks
@@ -213,8 +213,8 @@ ARTIFACTS: dict[str, type[Intensity]] = {
     "flip": Flipped,
     "bias": BiasField,
     "blur": Blur,
-    "low_resolution": Coarse,
-    "anisotropy": Coarse,
+    "low_resolution": LowResolution,
+    "anisotropy": LowResolution,
     "motion": Motion,
     "ghosting": Ghosting,
     "wrap": WrapAround,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +22,6 @@ from vesal.augment.coverage import Cropped, Flipped
 from vesal.augment.fault_text import own_settings
 from vesal.augment.severity import BATTERIES, LEVELS, SEVERITIES, directed, fitted
 from vesal.errors import UsageError, unknown_name
-from vesal.volume.geometry import Geometry
 from vesal.volume.volume import Volume
 
 Modality = Literal["MR", "CT"]
@@ -70,7 +69,7 @@ class Inflicted:
     volume: Volume
     parameters: dict[str, Any]
     hidden: NDArray[np.bool_] | None = None
-    flipped: tuple[int, ...] = field(default=())
+    flipped: tuple[int, ...] = ()
 
     def restore(self, label: NDArray[Any]) -> NDArray[Any]:
         """A label map (*spatial) of the harmed scan -> where the same tissue lies in the unharmed one."""
@@ -170,7 +169,7 @@ def inflict(volume: Volume, fault: Fault, seed: int) -> Inflicted:
 
 def _frame(volume: Volume, modality: Modality) -> Frame:
     """How the scan lies in the scanner, from its voxels alone."""
-    spacing_mm = _spacing(volume.geometry)
+    spacing_mm = volume.geometry.spacing_mm
     axes = tuple(range(len(spacing_mm)))
     plane = axes
     if len(axes) == 3:
@@ -179,7 +178,3 @@ def _frame(volume: Volume, modality: Modality) -> Frame:
         if spacing_mm[coarsest] >= _THICK * min(spacing_mm[axis] for axis in others):
             plane = others
     return Frame(volume.channels, spacing_mm, plane, 1.0 if modality == "CT" else None)
-
-
-def _spacing(geometry: Geometry) -> tuple[float, ...]:
-    return tuple(float(step) for step in geometry.spacing_mm)

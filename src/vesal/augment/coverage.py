@@ -1,4 +1,4 @@
-"""Faults of what a scan covers and how finely: wrap-around, a cropped field of view, voxels that grew.
+"""Faults of what a scan covers: wrap-around, a cropped field of view, a patient the other way round.
 
 Shapes and the signal x - min(x) as in vesal.augment.artifacts; one record a fault.
 """
@@ -9,37 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from vesal.augment.separable import along_axis, coarse_matrix
-
-
-@dataclass(frozen=True, eq=False)
-class Coarse:
-    """Voxels that are larger than they were: the scan is sampled on a coarser grid and interpolated back.
-
-    Attributes:
-        growth: (N, C) of the voxel's side, 1 or more; 1 for none.
-        axes: (N, D) bool, along which axes of each sample.
-    """
-
-    growth: Tensor
-    axes: Tensor
-
-    def apply(self, image: Tensor) -> Tensor:
-        """Nearest voxel down and linear up; the field of view is kept."""
-        chosen = self.growth > 1
-        if not chosen.any():
-            return image
-        image = image.clone()
-        for sample, channel in chosen.nonzero().tolist():
-            scan = image[sample, channel]
-            for axis in self.axes[sample].nonzero().flatten().tolist():
-                size = scan.shape[axis]
-                kept = max(1, round(size / float(self.growth[sample, channel])))
-                if kept < size:
-                    scan = along_axis(scan, coarse_matrix(size, kept), axis)
-            image[sample, channel] = scan
-        return image
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,18 +113,18 @@ class LowResolution:
     """A scan taken on a coarser grid: voxels are dropped, then interpolated back.
 
     Attributes:
-        share: (N, C) of the voxels that are kept along each of `axes`; 1 keeps all.
-        axes: spatial axes that lose resolution (not those that are coarse already).
+        share: (N, C) of the voxels that are kept along each of a sample's `axes`; 1 keeps all.
+        axes: (N, D) bool, the spatial axes that lose resolution (not those that are coarse already).
     """
 
     share: Tensor
-    axes: tuple[int, ...]
+    axes: Tensor
 
     def apply(self, image: Tensor) -> Tensor:
         """Nearest voxel down and linear up; the field of view is kept."""
 
         def coarse(array: Tensor, sample: int, channel: int) -> Tensor:
-            for axis in self.axes:
+            for axis in self.axes[sample].nonzero().flatten().tolist():
                 size = array.shape[axis]
                 kept = max(1, round(size * float(self.share[sample, channel])))
                 if kept < size:

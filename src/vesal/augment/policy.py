@@ -137,10 +137,13 @@ class Parameters:
             dark[:, channel] = torch.where(scan[:, channel] == 0, least, scan[:, channel])
         image = dark
         for name, record in self.artifacts.items():
-            harmed = record.apply(image)
-            if self.restandardise and name not in _LOST_SIGNAL and harmed is not image:
-                harmed = _restandardised(harmed, image)
-            image = harmed
+            if name not in _LOST_SIGNAL:
+                image = record.apply(image)
+        if self.restandardise and image is not dark:
+            image = _restandardised(image, dark)
+        for name in _LOST_SIGNAL:
+            if name in self.artifacts:
+                image = self.artifacts[name].apply(image)
         return scan if image is dark else self._outside_restored(image, scan)
 
     def _outside_restored(self, image: Tensor, before: Tensor) -> Tensor:
@@ -150,24 +153,20 @@ class Parameters:
         return image
 
 
-#: Faults that leave a slice with another signal than the rest of its scan.
+#: Faults that leave a slice with another signal than the rest of its scan; they act last.
 _LOST_SIGNAL = ("slice", "scale")
 
 
 def _restandardised(harmed: Tensor, before: Tensor) -> Tensor:
     """`harmed` (N, C, *S) with the mean and standard deviation of `before` in each channel that has changed."""
-    for sample in range(len(harmed)):
-        for channel in range(harmed.shape[1]):
-            now, then = harmed[sample, channel], before[sample, channel]
-            if torch.equal(now, then):
-                continue
-            mean, wanted = now.mean(), then.mean()
-            # Norms, because torch's std takes three times as long on a CPU; the counts cancel.
-            ratio = torch.linalg.vector_norm(then - wanted) / torch.linalg.vector_norm(now - mean).clamp_min(
-                1e-7
-            )
-            harmed[sample, channel] = (now - mean) * ratio + wanted
-    return harmed
+    now, then = harmed.flatten(2), before.flatten(2)
+    mean, wanted = now.mean(dim=2, keepdim=True), then.mean(dim=2, keepdim=True)
+    # Norms, because torch's std takes three times as long on a CPU; the counts cancel.
+    spread, old = (torch.linalg.vector_norm(x, dim=2, keepdim=True) for x in (now - mean, then - wanted))
+    scaled = (now - mean) * (old / spread.clamp_min(1e-7)) + wanted
+    # A choice on the device: to look at it would be to wait for it.
+    changed = (now != then).any(dim=2, keepdim=True)
+    return torch.where(changed, scaled, now).view_as(harmed)
 
 
 @dataclass(frozen=True)
@@ -290,6 +289,10 @@ class Policy:
         )
         return displacement * share.view(n, 1, *ones) * distance_mm.float().view(1, -1, *ones)
 
+    def _within(self, n: int) -> Tensor:
+        """(n, D) bool: the axes that lie within thick slices, or all."""
+        return torch.tensor([[axis in self.warped for axis in range(len(self.spacing_mm))]] * n)
+
     def _draw_mirror(self, n: int, generator: torch.Generator) -> Mirror:
         allowed = torch.tensor([axis in self.mirrored for axis in range(len(self.spacing_mm))])
         flips = happens((n, len(self.spacing_mm)), self.config.mirror_chance, generator) & allowed
@@ -323,7 +326,7 @@ class Policy:
             "blur": Blur(sigma),
             "brightness": Brightness(brightness),
             "contrast": Contrast(contrast),
-            "low_resolution": LowResolution(share, self.warped),
+            "low_resolution": LowResolution(share, self._within(n)),
             "gamma_of_inverse": Gamma(inverse, inverted=True),
             "gamma": Gamma(gamma),
         }

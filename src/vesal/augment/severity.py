@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Generator
 
 from vesal.augment.config import ArtifactConfig
 
@@ -111,7 +110,7 @@ def between(severity: tuple[int, int]) -> Settings:
     return found
 
 
-def directed(settings: Settings, generator: Generator) -> Settings:
+def directed(settings: Settings, generator: torch.Generator) -> Settings:
     """The same settings, by chance in the other direction where a fault has two."""
     other = bool(torch.rand((), generator=generator) < 0.5)
     if not other:

@@ -79,7 +79,7 @@ class Streaks:
             sides = [shape[axis] if axis in self.axes else 1 for axis in range(len(shape))]
             star, metal = (sent(each, image.device).reshape(sides) for each in (star, metal))
             part.add_(star / self.unit)
-            part.copy_(torch.where(metal, part.new_tensor(METAL_HU / self.unit), part))
+            part.masked_fill_(metal, METAL_HU / self.unit)
         return image
 
     def _slices(self, size: int, axis: int, row: int) -> tuple[int, int]:
