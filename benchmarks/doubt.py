@@ -17,20 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.augment.battery import Inflicted, battery, fault_seed, inflict
+from vesal.augment.artifacts.benchmark import Inflicted, battery, fault_seed, inflict
+from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
-from vesal.data.layouts import load_dataset
-from vesal.data.prepare import prepare
-from vesal.data.reading import read_case
 from vesal.files import read_json
 from vesal.infer.predictor import Model, load_model
-from vesal.infer.quality import Judgement
-from vesal.infer.quality_fit import rank_correlation
-from vesal.infer.quality_signals import look_at, scan_signals
+from vesal.infer.quality.estimate import Judgement
+from vesal.infer.quality.features import look_at, scan_signals
+from vesal.infer.quality.fit import rank_correlation
+from vesal.layouts.registry import load_dataset
 from vesal.metrics.overlap import confusions
+from vesal.preprocessing.prepare import prepare
+from vesal.run.folder import Run
 from vesal.workflow.quality import QUALITY_FILE, learn_doubt
-from vesal.workflow.run import Run
 
 #: Other artefacts than those that the flag was measured with while it was learned (seed 0).
 _SEED = 7

@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.nnunet import CONFIGURATION, Workspace
 from benchmarks.processes import high_water_mb
 from vesal.data.labels import LabelSet
-from vesal.infer.restore import labels_from_logits
+from vesal.infer.logits_to_labels import labels_from_logits
 
 #: Whose plan nnU-Net's export function is given; the sizes are this file's.
 DATASET = "Dataset002_Heart"

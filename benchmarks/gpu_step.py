@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from vesal.data.cache import PreparedCase
+from vesal.data.crop import Placement
 from vesal.data.labels import LabelSet
-from vesal.data.patches import PatchSampler
-from vesal.data.placement import Placement
-from vesal.data.plan import Normalisation, Plan, Stage
-from vesal.nn.losses import build_loss
+from vesal.nn.losses.losses import build_loss
+from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.patches import PatchSampler
 from vesal.train import trainer
 from vesal.train.batches import prefetched
 from vesal.train.objective import Objective

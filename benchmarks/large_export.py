@@ -21,11 +21,11 @@ from torch import Tensor
 from benchmarks.export import made_up
 from benchmarks.processes import high_water_mb
 from vesal.data.labels import LabelSet
-from vesal.data.plan import Normalisation, Plan, Stage
-from vesal.data.prepare import prepare
 from vesal.infer.predictor import Model
+from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.preprocessing.prepare import prepare
 from vesal.volume.geometry import Geometry
-from vesal.volume.reading import write_label
+from vesal.volume.io import write_label
 from vesal.volume.volume import Volume
 
 CLASSES = 60

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.data.labels import LabelSet
-from vesal.data.plan import Normalisation, Plan, Stage
+from vesal.planning.plan import Normalisation, Plan, Stage
 
 #: The configuration that is measured, and the names that nnU-Net gives to plans and trainer.
 CONFIGURATION = "3d_fullres"

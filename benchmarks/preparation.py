@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.nnunet import CONFIGURATION, axes
 from vesal.data.fingerprint import fingerprint
-from vesal.data.layouts import load_dataset
-from vesal.data.planner import make_plan
-from vesal.data.prepare import prepare_dataset
-from vesal.data.settings import PlanSettings
+from vesal.layouts.registry import load_dataset
+from vesal.planning.planner import make_plan
+from vesal.planning.settings import PlanSettings
+from vesal.preprocessing.prepare import prepare_dataset
 
 #: What the plan is made for.
 BUDGET_S = 20 * 60

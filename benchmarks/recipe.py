@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from vesal.files import read_json
-from vesal.workflow.run import Run
+from vesal.run.folder import Run
 from vesal.workflow.train import TrainRequest, train_run
 
 #: Settings that were compared on the hippocampus; the first is what the others are held to.

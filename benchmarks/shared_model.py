@@ -23,9 +23,9 @@ import torch
 
 from benchmarks.nnunet import CONFIGURATION, TRAINER, Workspace, axes, dataset_name, vesal_plan
 from benchmarks.weights import to_nnunet
-from vesal.data.layouts import load_dataset
-from vesal.data.plan import Plan
-from vesal.nn.package import Package, load_package, save_package
+from vesal.layouts.registry import load_dataset
+from vesal.nn.model_file import Package, load_package, save_package
+from vesal.planning.plan import Plan
 
 #: Largest difference of two logits that is rounding.
 TOLERANCE = 1e-4

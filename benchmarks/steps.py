@@ -26,13 +26,13 @@ from benchmarks.nnunet import CONFIGURATION, Workspace, vesal_plan
 from benchmarks.processes import descendants, high_water_mb, serve
 from benchmarks.weights import without_losing_heads
 from vesal.augment.policy import default_policy
-from vesal.data.layouts import load_dataset
-from vesal.data.patches import PatchSampler
-from vesal.data.plan import Plan
-from vesal.data.prepare import PreparedCase, prepare_dataset
-from vesal.nn.cpu import keep_memory
-from vesal.nn.losses import build_loss
+from vesal.layouts.registry import load_dataset
+from vesal.nn.cpu.instance_norm import keep_memory
+from vesal.nn.losses.losses import build_loss
 from vesal.nn.zoo import build_network
+from vesal.planning.plan import Plan
+from vesal.preprocessing.patches import PatchSampler
+from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
 from vesal.train.batches import Batch, BatchMaker, prefetched
 from vesal.train.checkpoint import Position, Trained
 from vesal.train.objective import Objective

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from vesal.data.fingerprint import fingerprint
-from vesal.data.layouts import load_dataset
-from vesal.data.plan import Plan, Stage
-from vesal.data.planner import make_plan
-from vesal.data.settings import PlanSettings
+from vesal.layouts.registry import load_dataset
+from vesal.planning.plan import Plan, Stage
+from vesal.planning.planner import make_plan
+from vesal.planning.settings import PlanSettings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.nn.package import load_package
+from vesal.nn.model_file import load_package
 
 
 def vesal(*words: object) -> subprocess.CompletedProcess[str]:

@@ -20,8 +20,8 @@ from benchmarks.record import machine, record
 from benchmarks.results import OURS, Results, markdown, ratio, rows, short
 
 from vesal.data.labels import LabelSet
-from vesal.data.plan import Plan
 from vesal.nn.zoo import build_network
+from vesal.planning.plan import Plan
 
 LABELS = LabelSet.from_values({"front": 1, "back": 2})
 

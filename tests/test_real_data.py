@@ -9,13 +9,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.data.check import check_dataset, duplicate_groups
+from vesal.audit.checks import check_dataset, duplicate_groups
 from vesal.data.dataset import Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.data.folds import make_folds
-from vesal.data.layouts import load_dataset
 from vesal.errors import DataError
 from vesal.infer.predictor import load_model
+from vesal.layouts.registry import load_dataset
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.train import TrainRequest, train_run
 

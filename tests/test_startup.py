@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vesal.data.plan import Plan
-from vesal.nn.package import Package, save_package
+from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network
+from vesal.planning.plan import Plan
 
 _CODE = """
 import sys
@@ -64,7 +64,7 @@ def test_a_prediction_loads_nothing_that_it_does_not_need(
 
 def test_scoring_folders_loads_no_torch(tiny_data: Path) -> None:
     names = loaded("evaluate", tiny_data / "labelsTr", tiny_data / "labelsTr")
-    assert "vesal.evaluate.score" in names
+    assert "vesal.evaluate.score_folders" in names
     assert not names.intersection(
         {"torch", "matplotlib", "skimage", "tensorboard", "jinja2", "rich.progress"}
     )

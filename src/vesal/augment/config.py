@@ -57,7 +57,7 @@ Periods = Annotated[tuple[Period, Period], AfterValidator(_counted)]
 
 
 class ArtifactConfig(BaseModel):
-    """Faults of acquisitions; see vesal.augment.artifacts. All are off unless a chance is given.
+    """Faults of acquisitions; see vesal.augment.artifacts.signal. All are off unless a chance is given.
 
     `share` is the one switch: so many samples suffer one fault of the robustness battery, each fault as likely as
     the others. A bare number in place of these settings is the share.
@@ -165,7 +165,7 @@ class ArtifactConfig(BaseModel):
     """Range of a ray's height next to the metal, in HU."""
 
     def chance_of(self, kind: str) -> float:
-        """The chance of one kind of artefact, by its name in vesal.augment.artifacts.ARTIFACTS."""
+        """The chance of one kind of artefact, by its name in vesal.augment.artifacts.signal.ARTIFACTS."""
         if self.chance is not None and kind in _TOGETHER:
             return self.chance
         chance: float = getattr(self, f"{kind}_chance")

@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesal.augment.artifact_policy import Frame, draw_artifacts
-from vesal.augment.artifacts import ARTIFACTS
-from vesal.augment.chance import happens, log_uniform, record_from_dict, record_to_dict, uniform, whole
+from vesal.augment.artifacts.draw import Frame, draw_artifacts
+from vesal.augment.artifacts.signal import ARTIFACTS
 from vesal.augment.config import AugmentConfig
 from vesal.augment.intensity import (
     Blur,
@@ -28,9 +27,17 @@ from vesal.augment.intensity import (
     Noise,
     Shift,
 )
+from vesal.augment.random_parameters import (
+    happens,
+    log_uniform,
+    record_from_dict,
+    record_to_dict,
+    uniform,
+    whole,
+)
 from vesal.augment.spatial import Mirror, QuarterTurn, Warp, lateral_axis, mirror_axes, warped_axes
-from vesal.data.plan import Plan
 from vesal.errors import UsageError
+from vesal.planning.plan import Plan
 
 #: Intensity transforms by name, in the order in which they act (nnU-Net's, and two that it does not have).
 INTENSITY: dict[str, type[Intensity]] = {

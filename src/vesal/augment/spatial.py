@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vesal.augment.separable import along_axis, spline_matrix
 from vesal.augment.transfer import sent
-from vesal.data.plan import Plan
+from vesal.planning.plan import Plan
 
 #: A grid whose coarsest axis exceeds its finest by more than this is warped within its slices only: a rotation
 #: out of the plane would interpolate between slices that share no structure (nnU-Net's "dummy 2D" rule).

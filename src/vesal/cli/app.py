@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from vesal import __version__
-from vesal.cli import data, results, training, trust
+from vesal.cli import data_commands, evaluate_commands, predict_commands, train_commands
 from vesal.errors import VesalError, out_of_memory
+from vesal.version import __version__
 
 app = typer.Typer(
     name="vesal",
@@ -42,21 +42,21 @@ def _global(
 
 
 for _verb in (
-    training.demo,
-    data.fetch,
-    data.phantom,
-    data.inspect,
-    data.convert,
-    data.plan,
-    training.networks,
-    training.overfit,
-    training.train,
-    results.predict,
-    results.evaluate,
-    trust.compare,
-    trust.robustness,
-    results.report,
-    results.export,
+    train_commands.demo,
+    data_commands.fetch,
+    data_commands.phantom,
+    data_commands.inspect,
+    data_commands.convert,
+    data_commands.plan,
+    train_commands.networks,
+    train_commands.overfit,
+    train_commands.train,
+    predict_commands.predict,
+    predict_commands.evaluate,
+    evaluate_commands.compare,
+    evaluate_commands.robustness,
+    predict_commands.report,
+    predict_commands.export,
 ):
     app.command()(_verb)
 

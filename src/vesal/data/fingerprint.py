@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from vesal.data.case import read_case
+from vesal.data.case_features import Traits, traits_of
+from vesal.data.crop import nonzero_box
 from vesal.data.dataset import Case, Dataset
-from vesal.data.header import Header, read_header
-from vesal.data.intensity import moments
 from vesal.data.labels import LabelSet
 from vesal.data.memory import scan_workers
-from vesal.data.placement import nonzero_box
-from vesal.data.reading import read_case
-from vesal.data.traits import Traits, traits_of
+from vesal.data.moments import moments
 from vesal.errors import VesalError
 from vesal.files import content_hash
 from vesal.parallel import Progress, map_in_order
+from vesal.volume.formats.nifti_header import Header, read_header
 from vesal.volume.geometry import Turn
-from vesal.volume.reading import read_volume
+from vesal.volume.io import read_volume
 from vesal.volume.volume import LabelMap, Volume
 
 #: Foreground intensities kept of a whole data set, and the bounds of one case's share: enough for the 0.5th

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.errors import DataError
-from vesal.memory import workers_within
+from vesal.parallel import workers_within
 from vesal.volume.geometry import Geometry
-from vesal.volume.reading import data_files, read_geometry
+from vesal.volume.io import data_files, read_geometry
 
 #: Peak bytes a voxel and channel, with the label's: 12 were measured in fingerprints, 22 in preparation (voxels
 #: of the finer grid), 17 in scoring.

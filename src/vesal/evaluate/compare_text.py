@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vesal.evaluate.case import ALL_METRICS
-from vesal.evaluate.compare import ComparedClass, Comparison
-from vesal.evaluate.summary import MEAN
+from vesal.evaluate.case_scores import ALL_METRICS
+from vesal.evaluate.paired_comparison import ComparedClass, Comparison
+from vesal.evaluate.scores import MEAN
 from vesal.evaluate.tables import markdown_table, shown_number
 
 #: More names than this are counted and not listed.

@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from vesal.evaluate.case import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
+from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
 
 if TYPE_CHECKING:
-    from vesal.evaluate.summary import Scores, Summary
+    from vesal.evaluate.scores import Scores, Summary
 
 #: What stands where a value is undefined.
 UNDEFINED = "–"

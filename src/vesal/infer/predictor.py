@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from vesal.augment.spatial import lateral_axis, mirror_axes
 from vesal.data.labels import LabelSet
-from vesal.data.plan import Plan
-from vesal.data.prepare import Placement, Prepared, prepare
 from vesal.errors import UsageError, VesalError
 from vesal.infer import FINISHED
-from vesal.infer.backends import backend_name, backend_networks
-from vesal.infer.postprocess import Postprocess, read_postprocess
-from vesal.infer.quality import Doubt, Judgement, read_quality
-from vesal.infer.quality_network import Watch
-from vesal.infer.quality_signals import look_at, scan_signals
-from vesal.infer.restore import (
+from vesal.infer.backends.registry import backend_name, backend_networks
+from vesal.infer.logits_to_labels import (
     LabelWriter,
     class_probabilities,
     labels_from_logits,
     probabilities_from_logits,
 )
+from vesal.infer.postprocess import Postprocess, read_postprocess
+from vesal.infer.quality.estimate import Doubt, Judgement, read_quality
+from vesal.infer.quality.features import look_at, scan_signals
+from vesal.infer.quality.network_features import Watch
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.device import resolve_device
-from vesal.nn.package import Package, load_package
+from vesal.nn.model_file import Package, load_package
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import Placement, Prepared, prepare
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
 
@@ -99,7 +99,7 @@ class Model:
         )
 
     def watch(self, windows: Windows, *, doubt: bool = False, witnesses: Sequence[Network] = ()) -> Watch:
-        """What looks on while one scan is predicted (`vesal.infer.quality_network`)."""
+        """What looks on while one scan is predicted (`vesal.infer.quality.network_features`)."""
         return Watch(
             [(network, _module_of(network)) for network in self.networks],
             self.labels,
@@ -197,7 +197,7 @@ class Model:
             overlap: of neighbouring windows, 0 to under 1.
             threshold: probability from which foreground holds: for regions each one's own; for plain classes
                 that of the likeliest one against the background alone, so that 0.5 is the argmax
-                (`vesal.infer.restore.LabelWriter`).
+                (`vesal.infer.logits_to_labels.LabelWriter`).
             probabilities: also return them.
             quality: also say how far to trust the result; about twice the time.
 
@@ -295,7 +295,7 @@ def load_model(
     Args:
         path: of the model, or of each.
         device: auto, cpu, cuda, cuda:N or mps.
-        backend: what computes the networks, one of `vesal.infer.backends.BACKENDS`.
+        backend: what computes the networks, one of `vesal.infer.backends.registry.BACKENDS`.
         postprocess: do the steps to label maps that the files hold; else they stay as the networks say.
         quality: take over what the files know of their doubt, the temperature of probabilities included.
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vesal.errors import UsageError, unknown_name
-from vesal.nn import cpu
-from vesal.nn.convolution import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
+from vesal.nn.cpu import instance_norm as cpu
+from vesal.nn.cpu.convolution import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 
 #: Slope of the leaky ReLU left of zero, and the `a` of its Kaiming initialisation (nnU-Net).
 SLOPE = 0.01

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vesal.data.plan import Plan
 from vesal.errors import UsageError
 from vesal.nn.blocks import NORMS, SLOPE
 from vesal.nn.padding import Sizes
+from vesal.planning.plan import Plan
 
 _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "leaky_relu": ("leakyrelu", {"negative_slope": SLOPE, "inplace": True}),

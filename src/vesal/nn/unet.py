@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vesal.data.plan import Stage
 from vesal.errors import UsageError, unknown_name
 from vesal.nn.blocks import AttentionGate, Bricks, ConvNormAct, ResidualBlock, initialise
-from vesal.nn.cpu import channels_last
+from vesal.nn.cpu.instance_norm import channels_last
 from vesal.nn.padding import Sizes
+from vesal.planning.plan import Stage
 
 #: What an encoder's stages are made of.
 ENCODERS: dict[str, type[ConvNormAct] | type[ResidualBlock]] = {

@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import nn
 
-from vesal.data.plan import Plan
 from vesal.errors import UsageError, unknown_name
 from vesal.nn import monai_networks
 from vesal.nn.blocks import Bricks
 from vesal.nn.unet import UNet
+from vesal.planning.plan import Plan
 
 
 @dataclass(frozen=True)

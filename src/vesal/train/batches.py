@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vesal.augment.policy import Policy
 from vesal.augment.transfer import sent
-from vesal.data.patches import PatchSampler
-from vesal.train.resident import ResidentCases
+from vesal.preprocessing.patches import PatchSampler
+from vesal.train.device_cache import ResidentCases
 
 Made = TypeVar("Made")
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from vesal.nn.losses import Loss
+from vesal.nn.losses.losses import Loss
 from vesal.train.batches import Batch
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig

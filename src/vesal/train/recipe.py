@@ -13,10 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vesal.augment.policy import AugmentConfig
-from vesal.data.settings import PlanSettings
 from vesal.errors import UsageError, unknown_name
 from vesal.files import write_text
-from vesal.nn.losses import LossOptions
+from vesal.nn.losses.losses import LossOptions
+from vesal.planning.settings import PlanSettings
 
 #: Quantities that may choose the best weights.
 MONITORED = ("val_dice", "val_loss", "train_loss")
@@ -69,7 +69,7 @@ class TrainConfig(BaseModel):
     lr_patience: int = Field(default=5, ge=0)
     """Validations without a better monitored quantity that a plateau may last before the rate is reduced."""
     loss: str = "dice_ce"
-    """Loss by name (vesal.nn.losses)."""
+    """Loss by name (vesal.nn.losses.losses)."""
     loss_options: LossOptions = LossOptions()
     """Class weights, label smoothing and the numbers of the focal and the Tversky loss."""
     clip: float | None = Field(default=12.0, gt=0)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vesal.data.plan import Plan
-from vesal.data.prepare import PreparedCase
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import PreparedCase
 from vesal.train.checkpoint import Position, Trained, save_checkpoint
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import Clock, WeightAverage

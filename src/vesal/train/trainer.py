@@ -12,27 +12,27 @@ from dataclasses import dataclass
 import torch
 
 from vesal.augment.policy import default_policy
-from vesal.data.patches import PatchSampler
-from vesal.data.plan import Plan
 from vesal.errors import unknown_name
 from vesal.infer.predictor import Model
-from vesal.nn.cpu import keep_memory
-from vesal.nn.losses import LOSSES, Loss, build_loss
-from vesal.nn.package import Package, save_package
+from vesal.nn.cpu.instance_norm import keep_memory
+from vesal.nn.losses.losses import LOSSES, Loss, build_loss
+from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
+from vesal.planning.plan import Plan
+from vesal.preprocessing.patches import PatchSampler
 from vesal.train.batches import Batch, BatchMaker, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
+from vesal.train.device_cache import resident_cases
+from vesal.train.interrupt import StopSignals
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
+from vesal.train.loss_meter import Tally
 from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
-from vesal.train.resident import resident_cases
 from vesal.train.schedule import WeightAverage
-from vesal.train.signals import StopSignals
 from vesal.train.state import State, TrainJob
 from vesal.train.step import take_step
-from vesal.train.tally import Tally
 from vesal.train.tensorboard import TensorBoard
 from vesal.train.validation import spread, validate
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vesal.data.labels import IGNORE
-from vesal.data.prepare import PreparedCase
+from vesal.infer.logits_to_labels import labels_from_logits
 from vesal.infer.predictor import Model
-from vesal.infer.restore import labels_from_logits
 from vesal.metrics.overlap import confusions
-from vesal.nn.losses import Loss
+from vesal.nn.losses.losses import Loss
+from vesal.preprocessing.prepare import PreparedCase
 
 
 @dataclass(frozen=True, eq=False)

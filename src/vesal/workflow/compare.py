@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.errors import UsageError, VesalError
-from vesal.evaluate.compare import Comparison, Side, compare
 from vesal.evaluate.compare_text import comparison_markdown
-from vesal.evaluate.summary import Scores
+from vesal.evaluate.paired_comparison import Comparison, Side, compare
+from vesal.evaluate.scores import Scores
 from vesal.files import write_json, write_text
-from vesal.report.compare import write_comparison_page
-from vesal.workflow.run import Run
+from vesal.report.pages.compare_page import write_comparison_page
+from vesal.run.folder import Run
 
 SCORES = "scores.json"
 
@@ -29,7 +29,7 @@ def compare_runs(
     Args:
         a, b: of either model, run folders, scores.json files, or folders that hold several of them: one a seed, or
             one a fold.
-        metric: what is compared, a key of vesal.evaluate.case.METRICS.
+        metric: what is compared, a key of vesal.evaluate.case_scores.METRICS.
         names: of the two, in tables and sentences.
         out: takes comparison.json, comparison.md and comparison.html.
 

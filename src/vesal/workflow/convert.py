@@ -12,23 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from vesal import __version__
-from vesal.data.check import duplicate_groups
-from vesal.data.conversion import Described, Job, Pictures, Source, Task, Written
+from vesal.audit.checks import duplicate_groups
+from vesal.convert.records import Described, Job, Pictures, Source, Task, Written
+from vesal.convert.relabel import Relabelling, remapped, unchanged
+from vesal.convert.slices import AXES
+from vesal.convert.sources import open_source
+from vesal.convert.targets import TARGETS, write_case
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, fingerprint
 from vesal.data.folds import make_folds, present_classes
 from vesal.data.labels import LabelSet
-from vesal.data.layouts import no_file_name
 from vesal.data.memory import scan_workers
-from vesal.data.relabelling import Relabelling, remapped, unchanged
-from vesal.data.slices import AXES
-from vesal.data.sources import open_source
-from vesal.data.writing import TARGETS, write_case
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import content_hash, write_json
-from vesal.memory import workers_within
-from vesal.parallel import Progress, map_in_order
+from vesal.layouts.registry import no_file_name
+from vesal.parallel import Progress, map_in_order, workers_within
+from vesal.version import __version__
 from vesal.volume.volume import Volume
 from vesal.workflow.convert_journal import Journal
 
@@ -46,7 +45,7 @@ class ConvertRequest:
     """What to convert, and how.
 
     Attributes:
-        data: a data set, pictures of volumes, masks, or plain scans (`vesal.data.sources`).
+        data: a data set, pictures of volumes, masks, or plain scans (`vesal.convert.sources`).
         out: a new folder, not inside `data`.
         to: a key of TARGETS.
         layout: of the data; a key of LAYOUTS, or 'auto'.

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vesal.data.conversion import Written
+from vesal.convert.records import Written
 from vesal.errors import UsageError, VesalError
 from vesal.files import sweep, write_text
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vesal.data.layouts import load_dataset
-from vesal.data.phantom import write_phantoms
 from vesal.errors import UsageError
-from vesal.evaluate.robustness_result import Robustness
-from vesal.evaluate.score import Scores
+from vesal.evaluate.robustness.result import Robustness
+from vesal.evaluate.score_folders import Scores
 from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model, load_model
-from vesal.volume.reading import read_label, read_volume
+from vesal.layouts.registry import load_dataset
+from vesal.phantoms.registry import write_phantoms
+from vesal.run.folder import Run
+from vesal.volume.io import read_label, read_volume
 from vesal.workflow.evaluate import evaluate_run
-from vesal.workflow.inputs import cases_to_predict
 from vesal.workflow.inspect import inspect_run
 from vesal.workflow.predict import predict_cases
-from vesal.workflow.robustness import QUICK, RobustnessRequest, modality, robustness_run
-from vesal.workflow.run import Run
+from vesal.workflow.predict_inputs import cases_to_predict
+from vesal.workflow.robustness.benchmark_run import QUICK, RobustnessRequest, modality, robustness_run
 from vesal.workflow.train import Stage, TrainRequest, train_run
 
 CASES = 20
@@ -116,7 +116,7 @@ def _robustness(out: Path, model: Model, stage: Stage, resume: bool) -> Robustne
 def _picture(out: Path, data: Path, scores: Scores) -> None:
     """picture.png: the held-out scan of median Dice, as the README shows it."""
     # Imported here: drawing libraries are not needed before.
-    from vesal.report.figures import showcase
+    from vesal.report.figures.scan_figures import showcase
 
     labels = load_dataset(data).labels
     case, dice = _median_case(scores)

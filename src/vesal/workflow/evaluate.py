@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.data.layouts import load_dataset
 from vesal.data.memory import scan_workers
-from vesal.data.reading import read_case
 from vesal.errors import UsageError, VesalError
-from vesal.evaluate.postprocess_record import postprocess_remarks
-from vesal.evaluate.score import ClassScore, Scores, lesion_classes, score_case, score_folders, summarise
+from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
+from vesal.evaluate.score_folders import (
+    ClassScore,
+    Scores,
+    lesion_classes,
+    score_case,
+    score_folders,
+    summarise,
+)
+from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order
-from vesal.volume.reading import read_label
-from vesal.workflow.inputs import default_ending
-from vesal.workflow.run import Run
+from vesal.run.folder import Run
+from vesal.volume.io import read_label
+from vesal.workflow.predict_inputs import default_ending
 
 
 def evaluate_run(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vesal.errors import UsageError, unknown_name
-from vesal.workflow.kaggle import Exported, KernelOptions, export_kernel
-from vesal.workflow.run import Run
+from vesal.run.folder import Run
+from vesal.workflow.kaggle.kernel import Exported, KernelOptions, export_kernel
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vesal.data.archives import extract
 from vesal.data.dataset import Dataset
-from vesal.data.download import (
+from vesal.download.archives import extract
+from vesal.download.catalogue import (
     ARCHIVES,
     REGISTERED,
     WAITS_S,
@@ -20,9 +20,9 @@ from vesal.data.download import (
     download,
     md5_of,
 )
-from vesal.data.finding import the_dataset
-from vesal.data.layouts import load_dataset
 from vesal.errors import DataError, UsageError, VesalError, unknown_name
+from vesal.layouts.discover import the_dataset
+from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress
 
 #: Makes a progress callback for a named stage of the work.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vesal.data.check import Finding, check_dataset
+from vesal.audit.checks import Finding, check_dataset
 from vesal.data.dataset import Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
-from vesal.data.layouts import load_dataset
+from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress
 
 
@@ -32,7 +32,7 @@ def inspect_run(
     page = None
     if out is not None:
         # Imported here: drawing libraries are not needed for the numbers alone.
-        from vesal.report.inspect import write_inspect_report
+        from vesal.report.pages.inspect_page import write_inspect_report
 
         page = write_inspect_report(dataset, record, findings, out, pictures=pictures)
     return Inspection(dataset, record, findings, page)

@@ -10,11 +10,11 @@ from typing import Any
 
 from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint, fingerprint
 from vesal.data.labels import LabelSet
-from vesal.data.layouts import load_dataset
-from vesal.data.planner import make_plan
 from vesal.errors import UsageError
+from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
+from vesal.planning.planner import make_plan
 from vesal.train.recipe import load_recipe, recipe_names
 
 

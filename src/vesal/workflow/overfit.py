@@ -11,17 +11,17 @@ import numpy as np
 
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint, fingerprint
-from vesal.data.layouts import load_dataset
-from vesal.data.plan import Plan
-from vesal.data.prepare import prepare_dataset
 from vesal.errors import DataError
+from vesal.layouts.registry import load_dataset
 from vesal.nn.device import resolve_device
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import prepare_dataset
+from vesal.run.folder import Run
 from vesal.train.log import read_rows
 from vesal.train.recipe import load_recipe
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.plan import plan_for
-from vesal.workflow.run import Run
 from vesal.workflow.train import Interrupted, Stage
 
 #: What a memorised case reaches.

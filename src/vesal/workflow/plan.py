@@ -10,14 +10,14 @@ import torch
 
 from vesal.augment.policy import mirrored_axes
 from vesal.data.fingerprint import Fingerprint, fingerprint
-from vesal.data.fitting import MEMORY_GB, Limits
 from vesal.data.labels import LabelSet
-from vesal.data.layouts import load_dataset
-from vesal.data.plan import Plan
-from vesal.data.planner import count_operations, lasting, make_plan
 from vesal.errors import out_of_memory
+from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
+from vesal.planning.patch_size import MEMORY_GB, Limits
+from vesal.planning.plan import Plan
+from vesal.planning.planner import count_operations, lasting, make_plan
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
 

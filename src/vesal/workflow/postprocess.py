@@ -14,18 +14,18 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.data.memory import scan_workers
 from vesal.errors import DataError, VesalError
-from vesal.evaluate.component_table import CaseRows, case_rows
-from vesal.evaluate.postprocess_choice import choose, too_few
-from vesal.evaluate.postprocess_cohort import Cohort, Redone, Steps
-from vesal.evaluate.postprocess_record import PostprocessChoice
+from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
+from vesal.evaluate.postprocessing.choose import choose, too_few
+from vesal.evaluate.postprocessing.component_table import CaseRows, case_rows
+from vesal.evaluate.postprocessing.simulate import Cohort, Redone, Steps
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
-from vesal.nn.package import load_package, save_package
+from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, map_in_order
-from vesal.volume.reading import read_label, write_label
+from vesal.run.folder import Run
+from vesal.volume.io import read_label, write_label
 from vesal.volume.volume import LabelMap
-from vesal.workflow.inputs import default_ending
-from vesal.workflow.run import Run
+from vesal.workflow.predict_inputs import default_ending
 
 #: In a fold's folder: what the network said of the cases that the steps change.
 RAW = "predictions_raw"

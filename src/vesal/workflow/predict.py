@@ -19,21 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vesal.data.case import read_image
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
-from vesal.data.plan import Plan
-from vesal.data.prepare import Prepared, prepare
-from vesal.data.reading import read_image
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import atomic_path, write_bytes, write_json
 from vesal.infer.predictor import Model
-from vesal.infer.quality_signals import look_at
+from vesal.infer.quality.features import look_at
 from vesal.parallel import Progress, read_ahead
-from vesal.volume.reading import write_label, write_volume
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.volume.io import write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
-from vesal.workflow.inputs import default_ending
+from vesal.workflow.predict_inputs import default_ending
 from vesal.workflow.quality_files import QualityFiles
 
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
@@ -323,7 +323,7 @@ def _predict(
     write_label(target.label, label)
     result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:
-        from vesal.report.overlay import overlay_png
+        from vesal.report.figures.overlay import overlay_png
 
         write_bytes(target.overlay, overlay_png(scan.volume, label, model.labels))
         result.overlays[case.id] = target.overlay

@@ -14,23 +14,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vesal.augment.battery import Fault, Inflicted, Modality, applicable, battery, fault_seed, inflict
+from vesal.augment.artifacts.benchmark import (
+    Fault,
+    Inflicted,
+    Modality,
+    applicable,
+    battery,
+    fault_seed,
+    inflict,
+)
+from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
-from vesal.data.prepare import Prepared, prepare
-from vesal.data.reading import read_case
 from vesal.errors import VesalError
 from vesal.files import content_hash, read_json, write_json
 from vesal.infer.predictor import Model, load_model
-from vesal.infer.quality_fit import fit_temperature
-from vesal.infer.quality_learn import FEWEST, Observed, learn
-from vesal.infer.quality_signals import look_at, scan_signals
+from vesal.infer.quality.calibrate import FEWEST, Observed, learn
+from vesal.infer.quality.features import look_at, scan_signals
+from vesal.infer.quality.fit import fit_temperature
 from vesal.infer.windows import Network, Windows
 from vesal.metrics.overlap import confusions
-from vesal.nn.package import load_package, save_package
+from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, read_ahead
+from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.run.folder import Run
 from vesal.volume.volume import Volume
-from vesal.workflow.run import Run
 
 #: In the run folder: what was learned, scan by scan.
 QUALITY_FILE = "quality.json"

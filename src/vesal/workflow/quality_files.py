@@ -11,7 +11,7 @@ from typing import Any
 
 from vesal.errors import VesalError
 from vesal.files import read_json, write_json, write_text
-from vesal.infer.quality import Judgement
+from vesal.infer.quality.estimate import Judgement
 
 JSON_FILE, CSV_FILE = "quality.json", "quality.csv"
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from vesal.augment.policy import Policy, default_policy
-from vesal.data.fitting import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
-from vesal.data.plan import Plan
-from vesal.data.planner import count_operations
-from vesal.memory import available_memory
-from vesal.nn.cpu import keep_memory
-from vesal.nn.losses import Loss, build_loss
+from vesal.nn.cpu.instance_norm import keep_memory
+from vesal.nn.losses.losses import Loss, build_loss
 from vesal.nn.zoo import build_network
+from vesal.parallel import available_memory
+from vesal.planning.patch_size import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
+from vesal.planning.plan import Plan
+from vesal.planning.planner import count_operations
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, memory_format
 from vesal.train.recipe import TrainConfig

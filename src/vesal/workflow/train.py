@@ -12,32 +12,32 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from vesal.data.check import Finding, check_dataset, duplicate_groups
+from vesal.audit.checks import Finding, check_dataset, duplicate_groups
+from vesal.data.case import files_of
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
 from vesal.data.folds import Folds, check_split, make_folds, present_classes
-from vesal.data.layouts import load_dataset
-from vesal.data.plan import Plan
-from vesal.data.prepare import PreparedCase, prepare_dataset
-from vesal.data.reading import files_of
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.score import Scores
+from vesal.evaluate.score_folders import Scores
 from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer import FINISHED
 from vesal.infer.predictor import load_model
+from vesal.layouts.registry import load_dataset
 from vesal.nn.device import resolve_device
-from vesal.nn.package import load_package, save_package
+from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
+from vesal.run.environment import environment, environment_line, versions
+from vesal.run.folder import ALL, Run
 from vesal.train.recipe import TrainConfig, load_recipe, resumed
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
-from vesal.workflow.environment import environment, environment_line, versions
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
 from vesal.workflow.postprocess import RAW, choose_postprocess
 from vesal.workflow.predict import PredictOptions, predict_cases
 from vesal.workflow.quality import allowance_s, learn_doubt
-from vesal.workflow.run import ALL, Run
 
 #: Makes a progress callback for a named stage of the work.
 Stage = Callable[[str], Progress | None]
@@ -187,7 +187,7 @@ def train_run(
             tell=tell,
         )
     # Imported here: drawing libraries are not needed before.
-    from vesal.report.page import write_run_report
+    from vesal.report.pages.run_page import write_run_report
 
     return TrainResult(run.folder, models, scores, left_out, write_run_report(run.folder))
 

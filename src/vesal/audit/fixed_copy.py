@@ -1,0 +1,269 @@
+"""The mended copy of a data set: the same folders and names, other contents where something was mended.
+
+Files that need no change are copied byte for byte; where the file system can, the copy shares its blocks with the
+original until one of them is written to. They are never hard links: whoever edits the copy would edit the original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vesal.convert.records import Described, credits_of
+from vesal.convert.write_volumes import describe_manifest
+from vesal.data.dataset import Case, Dataset
+from vesal.errors import DataError, VesalError
+from vesal.files import atomic_path, read_json, write_json
+from vesal.layouts.registry import load_dataset
+from vesal.layouts.scan_files import visible
+from vesal.volume.io import FORMATS, data_files, is_image, read_label, read_volume, write_volume
+from vesal.volume.volume import Volume
+
+#: Files beside the scans (licence, Info.cfg, tables) that go along, up to this size.
+_MOST_BYTES = 10 << 20
+#: Written anew, or not at all.
+_DESCRIPTIONS = ("dataset.json", "manifest.json", "manifest.csv", "slices.json", "splits_final.json")
+_ENDING = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the files of a data set go.
+
+    Attributes:
+        root: of the data set.
+        out: of the mended copy.
+        names: file of the data set -> its place below `out`.
+        mirrored: the places are those that the files have below `root`.
+    """
+
+    root: Path
+    out: Path
+    names: Mapping[Path, str]
+    mirrored: bool
+
+    def of(self, path: Path) -> str:
+        """The place of a file, or of one beside it that did not exist before."""
+        if path in self.names:
+            return self.names[path]
+        # A channel that was split off lies beside the first one.
+        beside = next((name for known, name in self.names.items() if known.parent == path.parent), path.name)
+        return (PurePosixPath(beside).parent / path.name).as_posix()
+
+
+def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str], out: Path) -> Places:
+    """The same places as in the data set; where that cannot be, images/ and labels/ with the cases' names.
+
+    It cannot be where files lie outside the data set's folder, where two cases share one, and where a case that may
+    change has a file of a kind that is read but not written (JPEG, .mhd).
+    """
+    changing = set(changing)
+    files = [(case, path) for case in cases for path in _files(case)]
+    below = all(path.is_relative_to(dataset.root) for _, path in files)
+    once = len({path for _, path in files}) == len(files)
+    writable = all(_writable(path) for case, path in files if case.id in changing)
+    if below and once and writable:
+        names = {path: path.relative_to(dataset.root).as_posix() for _, path in files}
+        return Places(dataset.root, out, names, True)
+    names = {}
+    for case in cases:
+        for number, path in enumerate(case.images):
+            part = f"_{number:04d}" if len(case.images) > 1 else ""
+            names[path] = f"images/{case.id}{part}{_ending(path)}"
+        if case.label is not None:
+            names[case.label] = f"labels/{case.id}{_ending(case.label)}"
+    return Places(dataset.root, out, names, False)
+
+
+def _files(case: Case) -> list[Path]:
+    return [*case.images, *([] if case.label is None else [case.label])]
+
+
+def _suffix(path: Path) -> str:
+    return next((ending for ending in FORMATS if path.name.lower().endswith(ending)), "")
+
+
+def _writable(path: Path) -> bool:
+    form = FORMATS.get(_suffix(path))
+    return form is not None and form.encode is not None
+
+
+def _ending(path: Path) -> str:
+    return _suffix(path) if _writable(path) else _ENDING
+
+
+def write_mended(case: Case, files: Mapping[Path, Volume], places: Places) -> dict[str, int]:
+    """Write the files of a case that changed, copy the others; each is whole or absent.
+
+    Returns:
+        Place below the folder -> bytes.
+
+    Raises:
+        VesalError: the folder cannot be written.
+    """
+    written: list[str] = []
+    for path, volume in files.items():
+        name = places.of(path)
+        write_volume(places.out / name, volume)
+        written.append(name)
+    for path in _files(case):
+        if path in files:
+            continue
+        name = places.of(path)
+        if not places.mirrored and not _writable(path):
+            write_volume(places.out / name, _reread(path, case))
+            written.append(name)
+            continue
+        for part in data_files(path):
+            place = name if part == path else part.relative_to(places.root).as_posix()
+            copy(part, places.out / place)
+            written.append(place)
+    return {name: (places.out / name).stat().st_size for name in written}
+
+
+def _reread(path: Path, case: Case) -> Volume:
+    if path != case.label:
+        return read_volume(path)
+    label = read_label(path)
+    return Volume(label.array[None], label.geometry)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A copy of its own of a file, whole or absent.
+
+    Raises:
+        DataError: the source cannot be read.
+    """
+    if not source.is_file():
+        raise DataError(f"{source} is not there any more; restore it and add --resume.")
+    with atomic_path(target) as temporary:
+        if not _cloned(source, temporary):
+            shutil.copyfile(source, temporary)
+
+
+def _cloned(source: Path, target: Path) -> bool:
+    """Copied within the system, which shares blocks where it can; False where there is no such thing."""
+    if not hasattr(os, "copy_file_range"):
+        return False
+    try:
+        with source.open("rb") as reader, target.open("wb") as writer:
+            left = os.fstat(reader.fileno()).st_size
+            while left > 0:
+                moved = os.copy_file_range(reader.fileno(), writer.fileno(), left)
+                if not moved:
+                    return False
+                left -= moved
+    except OSError:
+        return False
+    return True
+
+
+# --- descriptions ------------------------------------------------------------------------------------------
+
+
+def describe_mended(dataset: Dataset, cases: Sequence[Case], places: Places) -> Dataset:
+    """Write what describes the mended cases, copy what lies beside the scans, and read the folder back.
+
+    Args:
+        dataset: the original.
+        cases: those that are in the mended copy, with the files that they had.
+        places: where their files went.
+
+    Raises:
+        DataError: the folder does not read back as these cases.
+    """
+    if places.mirrored:
+        _beside(dataset, cases, places)
+        if dataset.layout in ("msd", "nnunet") and (dataset.root / "dataset.json").is_file():
+            _dataset_json(dataset, {case.id for case in cases}, places.out)
+    if not places.mirrored or dataset.layout == "manifest" or not _reads_back(dataset, cases, places):
+        # Patients, partly annotated cases and label values that others only guess are all in a manifest.
+        _manifest(dataset, cases, places)
+    return load_dataset(places.out)
+
+
+def _reads_back(dataset: Dataset, cases: Sequence[Case], places: Places) -> bool:
+    try:
+        found = load_dataset(places.out)
+    except VesalError:
+        return False
+    wanted = {case.id: (case.patient, case.annotated, case.label is None) for case in cases}
+    there = {
+        case.id: (case.patient, case.annotated, case.label is None) for case in found.cases + found.unlabelled
+    }
+    same = found.layout == dataset.layout and found.channels == dataset.channels
+    return same and found.labels == dataset.labels and wanted == there
+
+
+def _dataset_json(dataset: Dataset, names: set[str], out: Path) -> None:
+    """dataset.json without the cases that were left out."""
+    json: dict[str, Any] = read_json(dataset.root / "dataset.json")
+    training = {case.id for case in dataset.cases} & names
+    if isinstance(json.get("training"), list):
+        kept = {
+            path for case in dataset.cases if case.id in names for path in _below(case.images[:1], dataset)
+        }
+        json["training"] = [entry for entry in json["training"] if _is_one(entry, kept)]
+    if isinstance(json.get("test"), list):
+        kept = {
+            path
+            for case in dataset.unlabelled
+            if case.id in names
+            for path in _below(case.images[:1], dataset)
+        }
+        json["test"] = [entry for entry in json["test"] if _is_one(entry, kept)]
+        json["numTest"] = len(json["test"])
+    if isinstance(json.get("dataset"), dict):
+        json["dataset"] = {name: entry for name, entry in json["dataset"].items() if name in names}
+    json["numTraining"] = len(training)
+    write_json(out / "dataset.json", json)
+
+
+def _below(paths: Iterable[Path], dataset: Dataset) -> list[str]:
+    return [path.relative_to(dataset.root).as_posix() for path in paths]
+
+
+def _is_one(entry: Any, kept: set[str]) -> bool:
+    name = entry.get("image") if isinstance(entry, dict) else entry
+    return str(name).removeprefix("./") in kept
+
+
+def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
+    entries = []
+    for case in cases:
+        images = [places.of(path) for path in case.images]
+        entry: dict[str, Any] = {
+            "id": case.id,
+            "image": images[0] if len(images) == 1 else images,
+            "patient": case.patient,
+        }
+        if case.label is not None:
+            entry["label"] = places.of(case.label)
+        if case.annotated is not None:
+            entry["annotated"] = list(case.annotated)
+        entries.append(entry)
+    said = Described(dataset.name, dataset.channels, dataset.labels, {}, (), credits_of(dataset.root))
+    describe_manifest(places.out, said, entries)
+
+
+def _beside(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
+    """Licence, Info.cfg and the like: what is no image, in the root and where the scans are."""
+    folders = {dataset.root} | {path.parent for case in cases for path in _files(case)}
+    taken = {part for case in cases for path in _files(case) for part in _parts(path)}
+    for folder in sorted(folders):
+        for path in visible(folder):
+            if is_image(path) or path in taken or not path.is_file() or path.name in _DESCRIPTIONS:
+                continue
+            if path.stat().st_size <= _MOST_BYTES and path.suffix.lower() not in (".raw", ".img", ".zraw"):
+                copy(path, places.out / path.relative_to(dataset.root))
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    with contextlib.suppress(VesalError):
+        return data_files(path)
+    return (path,)

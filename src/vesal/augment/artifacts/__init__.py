@@ -1,0 +1,1 @@
+"""Artefacts of acquisition: parameters, severities and arithmetic."""

@@ -1,0 +1,1 @@
+"""From one layout to another: volumes, slices and masks, with geometry and labels kept."""

@@ -1,0 +1,253 @@
+"""Volumes that lie before us as pictures: with the sidecar of a conversion, or by the numbers in their names."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from vesal.convert.records import Job, Scan, Source, credits_of, is_picture
+from vesal.convert.relabel import Relabelling, unchanged
+from vesal.convert.slices import SIDECAR, SlicedVolume, SliceIndex, join_images, join_masks, uncut
+from vesal.data.case import read_image
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.data.memory import VOXEL_BYTES
+from vesal.errors import DataError
+from vesal.layouts.registry import no_file_name
+from vesal.layouts.scan_files import by_stem
+from vesal.volume.geometry import Array, Geometry
+from vesal.volume.io import read_geometry, read_label, read_volume
+from vesal.volume.volume import LabelMap, Volume
+
+# --- pictures with their sidecar ---------------------------------------------------------------------------
+
+
+def sliced(root: Path, index: SliceIndex) -> Source:
+    """Volumes out of the pictures that a conversion made of them."""
+    jobs = []
+    for name, record in index.volumes.items():
+        _check_name(name, root)
+        images = [
+            _inside(root, record.images, f"{picture}.png")
+            for number in record.written
+            for picture in record.picture_names(name, number)
+        ]
+        masks = [
+            _inside(root, record.labels, f"{record.slice_id(name, number)}.png")
+            for number in record.written
+            if record.labels is not None
+        ]
+        case = Case(id=name, images=(), patient=record.patient, annotated=record.annotated)
+        read = partial(_read_sliced, case, record, index, images, masks)
+        jobs.append(Job(case, record.test, read, (*images, *masks), _memory(record)))
+    lost = sum(len(record.written) < record.depth for record in index.volumes.values())
+    remarks = [f"Pictures are put together as {SIDECAR} says; volumes: {len(jobs)}."]
+    if lost:
+        remarks.append(
+            f"Empty slices were left out (volumes: {lost}): they come back without label, and without what "
+            "the image showed there."
+        )
+    return Source(
+        name=index.name,
+        channels=index.channels,
+        labels=_back(index).target,
+        jobs=tuple(jobs),
+        read_as=f"pictures with {SIDECAR}",
+        remarks=tuple(remarks),
+        credits=credits_of(root),
+    )
+
+
+def names_slices(root: Path, index: SliceIndex) -> bool:
+    """Whether a file in the folder is named as one of the slices or of their pictures."""
+    files = by_stem(root)
+    return any(
+        picture in files
+        for name, record in index.volumes.items()
+        for number in record.written
+        for picture in (record.slice_id(name, number), *record.picture_names(name, number))
+    )
+
+
+def masks(root: Path, index: SliceIndex, sidecar: Path) -> Source:
+    """Label maps out of masks alone, such as predictions for the slices."""
+    if root.parent == sidecar.parent and root.name in {one.images for one in index.volumes.values()}:
+        raise DataError(f"{root} holds the images alone; give {root.parent}, or a folder of masks.")
+    files = by_stem(root) if root.is_dir() else {}
+    jobs = []
+    for name, record in index.volumes.items():
+        _check_name(name, root)
+        wanted = [record.slice_id(name, number) for number in record.written]
+        if not any(stem in files for stem in wanted):
+            continue
+        masks = [files.get(stem, root / f"{stem}.png") for stem in wanted]
+        case = Case(id=name, images=(), patient=record.patient)
+        read = partial(_read_sliced, case, record, index, None, masks)
+        jobs.append(Job(case, False, read, tuple(masks), _memory(record)))
+    if not jobs:
+        raise DataError(
+            f"No file of {root} is named as a slice in {sidecar}; give the folder of the masks, or the whole "
+            "folder that was converted."
+        )
+    return Source(
+        name=index.name,
+        channels=index.channels,
+        labels=_back(index).target,
+        jobs=tuple(jobs),
+        read_as=f"masks with {SIDECAR}",
+        masks_only=True,
+        remarks=(f"Masks are put together as {sidecar} says; label maps: {len(jobs)}.",),
+    )
+
+
+def _read_sliced(
+    case: Case,
+    record: SlicedVolume,
+    index: SliceIndex,
+    images: Sequence[Path] | None,
+    masks: Sequence[Path],
+) -> Scan:
+    """The volume out of its pictures (None: there are none to be read) and masks, with its own label values."""
+    image = label = None
+    plane = record.plane.shape
+    if images is not None:
+        channels = 3 if record.colour else 1
+        pictures = [_sized(case, path, read_volume(path).array, (channels, *plane)) for path in images]
+        each = len(record.picture_names(case.id, 0))
+        starts = range(0, len(pictures), each)
+        image = join_images(record, [np.concatenate(pictures[start : start + each]) for start in starts])
+    if record.labels is not None:
+        planes = [_sized(case, path, read_label(path).array, plane) for path in masks]
+        joined = join_masks(record, planes, index.labels.background)
+        back = _back(index)
+        values = back.apply(joined.array)
+        kind = np.dtype(record.label_dtype or values.dtype)
+        if kind.kind in "ui" and all(
+            np.iinfo(kind).min <= value <= np.iinfo(kind).max for value in back.target.values
+        ):
+            values = values.astype(kind)
+        label = LabelMap(values, joined.geometry)
+    return Scan(case.id, case.patient, case.annotated, record.test, image, label)
+
+
+def _sized(case: Case, path: Path, picture: Array, shape: tuple[int, ...]) -> Array:
+    """The picture, if it is what a slice of the volume has to be."""
+    if picture.shape != shape:
+        sizes = " and not ".join("x".join(map(str, size)) for size in (picture.shape, shape))
+        raise DataError(
+            f"Case {case.id}: {path} has {sizes} pixels, as its volume's slices do; convert it again."
+        )
+    return picture
+
+
+def _back(index: SliceIndex) -> Relabelling:
+    """From the values of masks to those of the volumes' label maps.
+
+    Raises:
+        DataError: the sidecar contradicts itself.
+    """
+    try:
+        back = unchanged(index.labels).renumbered(index.original)
+        LabelSet.model_validate(back.target.model_dump())
+    except (KeyError, ValidationError) as error:
+        raise DataError(
+            f"{SIDECAR} does not say which label values the masks' values stood for; convert the volumes again."
+        ) from error
+    return back
+
+
+def _check_name(name: str, root: Path) -> None:
+    if no_file_name(name):
+        raise DataError(f"{root / SIDECAR} calls a volume {name!r}, which cannot name a file; correct it.")
+
+
+def _inside(root: Path, folder: str, name: str) -> Path:
+    if Path(folder).name != folder or folder in ("", ".", ".."):
+        raise DataError(f"{root / SIDECAR} names the folder '{folder}', which is not in its own; correct it.")
+    return root / folder / name
+
+
+def _memory(record: SlicedVolume) -> int:
+    return math.prod(record.shape) * max(1, len(record.windows)) * VOXEL_BYTES
+
+
+# --- pictures without a sidecar ----------------------------------------------------------------------------
+
+
+def series(source: Source) -> dict[str, list[Job]]:
+    """Patient -> pictures, where the cases are pictures and some belong to one volume; else {}."""
+    found: dict[str, list[Job]] = {}
+    for job in source.jobs:
+        found.setdefault(job.case.patient, []).append(job)
+    if len(found) == len(source.jobs) or not is_picture(source.jobs[0].case.images[0]):
+        return {}
+    try:
+        flat = read_geometry(source.jobs[0].case.images[0]).ndim == 2
+    except DataError:
+        flat = True
+    return found if flat else {}
+
+
+def stacked(source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Sequence[float]) -> Source:
+    """Volumes out of pictures by the numbers in their names, axial and upright."""
+    jobs = []
+    for name, slices in pictures.items():
+        ordered = sorted(slices, key=lambda job: _number(job.case.id))
+        read = partial(_read_stacked, name, [job.case for job in ordered], spacing_mm)
+        case = Case(id=name, images=(), patient=name, annotated=ordered[0].case.annotated)
+        files = tuple(file for job in ordered for file in job.files)
+        jobs.append(Job(case, all(job.test for job in ordered), read, files))
+    return replace(
+        source,
+        jobs=tuple(jobs),
+        dataset=None,
+        remarks=(
+            *source.remarks,
+            f"Pictures are put together by the numbers in their names (volumes: {len(jobs)}), taken for axial "
+            "slices from inferior to superior with the patient's right on the left.",
+        ),
+    )
+
+
+def _read_stacked(name: str, ordered: Sequence[Case], spacing_mm: Sequence[float]) -> Scan:
+    numbers = [_number(case.id) for case in ordered]
+    for before, after in pairwise(numbers):
+        if after != before + 1:
+            what = f"slice {after} twice" if after == before else f"no slice {before + 1}"
+            raise DataError(f"Case {name} has {what}; complete the pictures or correct their names.")
+    images: list[Array] = []
+    masks: list[Array] = []
+    for case in ordered:
+        picture = read_image(case, floating=False).array
+        mask = None if case.label is None else read_label(case.label).array
+        first = images[0].shape if images else picture.shape
+        if picture.shape != first or (mask is not None and mask.shape != first[1:]):
+            raise DataError(
+                f"Case {name}: the pictures or masks differ in size, such as those of {case.id}; "
+                "put only slices of one size together."
+            )
+        images.append(picture)
+        masks += [] if mask is None else [mask]
+    columns, rows = images[0].shape[1:]
+    grid = Geometry.from_spacing((columns, rows, len(images)), spacing_mm)
+    image = np.stack([uncut(channel, grid, "z") for channel in np.stack(images, axis=1)])
+    label = LabelMap(uncut(np.stack(masks), grid, "z"), grid) if len(masks) == len(images) else None
+    return Scan(name, name, ordered[0].annotated, False, Volume(image, grid), label)
+
+
+def _number(name: str) -> int:
+    """The slice's number: the last one in the picture's name.
+
+    >>> _number("lung_001_slice_0042"), _number("p7_3_image")
+    (42, 3)
+    """
+    found = re.findall(r"\d+", name)
+    return int(found[-1]) if found else 0

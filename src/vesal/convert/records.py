@@ -1,0 +1,186 @@
+"""What travels from one layout to another: a scan that was read, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from vesal.convert.relabel import Relabelling
+from vesal.convert.slices import SlicedVolume, Window
+from vesal.data.dataset import Case, Dataset
+from vesal.data.fingerprint import Failure
+from vesal.data.labels import LabelSet
+from vesal.files import read_json
+from vesal.volume.volume import LabelMap, Volume
+
+_CREDITS = ("description", "reference", "licence", "license", "release")
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One case on its way, in the source's own types and values.
+
+    Attributes:
+        id, patient, annotated: as in `Case`.
+        test: goes to the test scans.
+        image: (C, *spatial); None where there are only masks.
+        label: with the source's values.
+        image_file: the one file that holds all of `image`, if there is one.
+        label_file: the file that holds `label` as integers, if there is one.
+    """
+
+    id: str
+    patient: str
+    annotated: tuple[str, ...] | None
+    test: bool
+    image: Volume | None
+    label: LabelMap | None
+    image_file: Path | None = None
+    label_file: Path | None = None
+
+
+class Written(BaseModel):
+    """What became of a case.
+
+    Attributes:
+        id, patient, test: as in `Scan`.
+        annotated: names of the target's labels.
+        labelled: has a label map.
+        ndim: spatial axes, 2 or 3.
+        files: path below the folder -> bytes.
+        digest: of the voxels, to find scans that are there twice.
+        volume: how it became pictures, where it did.
+        remark: what a person should know, or ''.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    patient: str
+    annotated: tuple[str, ...] | None = None
+    test: bool = False
+    labelled: bool = False
+    ndim: int = 3
+    files: dict[str, int]
+    digest: str = ""
+    volume: SlicedVolume | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How volumes become pictures; layouts of volumes pass it over.
+
+    Attributes:
+        window: 'auto', 'full' or (low, high) in the scan's units.
+        bits: of a pixel, 8 or 16.
+        keep_empty: also slices without foreground; scans without a label are always whole.
+        axis: x, y, z or thick (`vesal.convert.slices`).
+    """
+
+    window: str | Window = "auto"
+    bits: int = 8
+    keep_empty: bool = True
+    axis: str = "z"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all cases of one conversion share.
+
+    Attributes:
+        out: the new data set's folder.
+        channels: their names.
+        relabelling: from the source's label values to the target's.
+        pictures: how volumes become pictures.
+    """
+
+    out: Path
+    channels: tuple[str, ...]
+    relabelling: Relabelling
+    pictures: Pictures
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a description such as dataset.json says.
+
+    Attributes:
+        name: of the data set.
+        channels: their names.
+        labels: what the written label maps hold.
+        original: values that they had in the source, by those that they have.
+        written: the cases, by id.
+        credits: description, reference, licence and the like, as the source gives them.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    labels: LabelSet
+    original: Mapping[int, int]
+    written: tuple[Written, ...]
+    credits: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case that can be read when its turn comes.
+
+    Attributes:
+        case: id, patient, annotated list; its files, as far as they are one scan's.
+        test: is no training case.
+        read: gives the scan.
+        files: all that are read.
+        bytes_needed: of memory at once, roughly; 0 if unknown.
+    """
+
+    case: Case
+    test: bool
+    read: Callable[[], Scan]
+    files: tuple[Path, ...]
+    bytes_needed: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that is to be converted.
+
+    Attributes:
+        name, channels, labels: as in `Dataset`.
+        jobs: the cases, in order.
+        read_as: the layout, or in words what it is.
+        dataset: where one layout holds it all, case by case.
+        masks_only: there are label maps without images.
+        failures: cases that cannot be converted, known beforehand.
+        remarks: what was taken and why.
+        credits: description, reference, licence.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    labels: LabelSet
+    jobs: tuple[Job, ...]
+    read_as: str
+    dataset: Dataset | None = None
+    masks_only: bool = False
+    failures: tuple[Failure, ...] = ()
+    remarks: tuple[str, ...] = ()
+    credits: Mapping[str, str] = field(default_factory=dict)
+
+
+def credits_of(root: Path) -> dict[str, str]:
+    """Description, reference and licence that a data set states."""
+    for name in ("dataset.json", "manifest.json"):
+        if (root / name).is_file():
+            value = read_json(root / name)
+            if isinstance(value, dict):
+                return {key: value[key] for key in _CREDITS if isinstance(value.get(key), str)}
+    return {}
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name is that of a picture, which may be a slice."""
+    return path.name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"))

@@ -1,0 +1,73 @@
+"""The layouts that data sets are converted to: what each holds, how a case is written and how all are described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesal.convert.records import Described, Scan, Task, Written
+from vesal.convert.relabel import Relabelling, consecutive, for_pictures
+from vesal.convert.write_slices import describe_pictures, write_pictures
+from vesal.convert.write_volumes import (
+    describe_msd,
+    describe_nifti,
+    describe_nnunet,
+    write_channels,
+    write_whole,
+)
+
+_TASK = {"images": "imagesTr", "labels": "labelsTr", "test_images": "imagesTs", "test_labels": "labelsTs"}
+_PLAIN = {"images": "images", "labels": "labels", "test_images": "imagesTs", "test_labels": "labelsTs"}
+
+Folders = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One layout to convert to.
+
+    Attributes:
+        about: one line for people.
+        folders: 'images', 'labels', 'test_images', 'test_labels' -> folder.
+        write: one case -> its files.
+        describe: (folder, what is in it, folders, seed) -> remarks; writes the description.
+        relabel: the values that the layout asks for, or None where any will do.
+        takes_masks: also label maps without images.
+    """
+
+    about: str
+    folders: Folders
+    write: Callable[[Scan, Task, Folders], Written]
+    describe: Callable[[Path, Described, Folders, int], list[str]]
+    relabel: Callable[[Relabelling], Relabelling] | None = None
+    takes_masks: bool = False
+
+
+TARGETS: dict[str, Target] = {
+    "msd": Target(
+        "dataset.json, imagesTr, labelsTr, imagesTs; channels in one 4D file",
+        _TASK, write_whole, lambda out, said, folders, _: describe_msd(out, said, folders),
+    ),
+    "nnunet": Target(
+        "nnU-Net 2: dataset.json, CASE_0000.nii.gz and so on, labels from 0 to K",
+        _TASK, write_channels, lambda out, said, folders, seed: describe_nnunet(out, said, folders, seed=seed),
+        consecutive,
+    ),
+    "nifti": Target(
+        "images and labels as .nii.gz, with manifest.json",
+        _PLAIN, write_whole, lambda out, said, folders, _: describe_nifti(out, said, folders),
+        takes_masks=True,
+    ),
+    "png": Target(
+        "images and labels as slices, with slices.json for the way back and manifest.json",
+        _PLAIN, write_pictures, lambda out, said, folders, _: describe_pictures(out, said, folders),
+        for_pictures,
+    ),
+}  # fmt: skip
+
+
+def write_case(target: str, scan: Scan, task: Task) -> Written:
+    """Write one case in the layout `target`, a key of TARGETS."""
+    chosen = TARGETS[target]
+    return chosen.write(scan, task, chosen.folders)

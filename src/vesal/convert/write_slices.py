@@ -1,0 +1,164 @@
+"""Writer of slices: images/ and labels/ with PNG files, the sidecar slices.json and a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.convert.records import Described, Scan, Task, Written
+from vesal.convert.slices import (
+    SlicedVolume,
+    SliceIndex,
+    Window,
+    choose_window,
+    cut,
+    resolve_axis,
+    to_pixels,
+)
+from vesal.convert.write_volumes import describe_manifest, off_grid
+from vesal.errors import DataError
+from vesal.files import atomic_path
+from vesal.volume.formats.raster import encode_png
+from vesal.volume.geometry import Array, Geometry
+from vesal.volume.volume import Volume
+
+_ENDING = ".png"
+
+
+def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Written:
+    """Each slice as a picture a channel (three channels of an 8-bit picture in one), and its mask.
+
+    Raises:
+        DataError: image and label are not on one grid, or the label holds undeclared values.
+    """
+    assert scan.image is not None
+    if gap := off_grid(scan):
+        raise DataError(f"Case {scan.id}: {gap}; resample one onto the other before cutting slices.")
+    image, how = scan.image, task.pictures
+    axis = resolve_axis(how.axis, image.geometry)
+    windows = tuple(
+        choose_window(channel, how.window, bits=how.bits, name=name)
+        for channel, name in zip(image.array, task.channels, strict=True)
+    )
+    mask = None if scan.label is None else _mask(scan, task, axis)
+    part = "test_" if scan.test else ""
+    record = SlicedVolume(
+        patient=scan.patient,
+        annotated=task.relabelling.annotated(scan.annotated),
+        test=scan.test,
+        images=folders[f"{part}images"],
+        labels=None if mask is None else folders[f"{part}labels"],
+        shape=image.geometry.shape,
+        affine=_rows(image.geometry),
+        label_affine=_other_affine(scan),
+        axis=axis,
+        windows=windows,
+        bits=how.bits,
+        colour=axis is None and image.channels == 3 and how.bits == 8,
+        dtype=image.array.dtype.name,
+        label_dtype=None if scan.label is None else scan.label.array.dtype.name,
+        written=_kept(mask, task, depth=len(cut(image.array[0], image.geometry, axis))),
+    )
+    files = _save(scan, record, mask, task)
+    nothing = mask is not None and not record.written
+    return Written(
+        id=scan.id,
+        patient=scan.patient,
+        annotated=task.relabelling.annotated(scan.annotated),
+        test=scan.test,
+        labelled=scan.label is not None,
+        ndim=image.geometry.ndim,
+        files=files,
+        volume=record,
+        remark=f"Case {scan.id} has no foreground, so none of its slices was written." if nothing else "",
+    )
+
+
+def describe_pictures(out: Path, said: Described, folders: Mapping[str, str]) -> list[str]:
+    """slices.json for the way back, and manifest.json with every slice as a case of its volume's patient."""
+    index = SliceIndex(
+        name=said.name,
+        channels=said.channels,
+        labels=said.labels,
+        original=dict(said.original),
+        volumes={one.id: one.volume for one in said.written if one.volume is not None},
+    )
+    index.save(out)
+    entries = []
+    for one in said.written:
+        if one.volume is None:
+            continue
+        for number in one.volume.written:
+            names = one.volume.picture_names(one.id, number)
+            images = [f"{one.volume.images}/{name}{_ENDING}" for name in names]
+            name = one.volume.slice_id(one.id, number)
+            entry: dict[str, Any] = {
+                "id": name,
+                "image": images[0] if len(images) == 1 else images,
+                "patient": one.patient,
+            }
+            if not one.test:
+                entry["label"] = f"{one.volume.labels}/{name}{_ENDING}"
+            if one.annotated is not None and not one.test:
+                entry["annotated"] = list(one.annotated)
+            entries.append(entry)
+    return describe_manifest(out, said, entries)
+
+
+def _mask(scan: Scan, task: Task, axis: str | None) -> Array:
+    """(slices, columns, rows) with the values of the masks."""
+    assert scan.label is not None
+    return cut(task.relabelling.apply(scan.label.array), scan.label.geometry, axis)
+
+
+def _kept(mask: Array | None, task: Task, *, depth: int) -> tuple[int, ...]:
+    if mask is None or task.pictures.keep_empty:
+        return tuple(range(depth))
+    background = task.relabelling.target.background
+    return tuple(number for number, plane in enumerate(mask) if (plane != background).any())
+
+
+def _save(scan: Scan, record: SlicedVolume, mask: Array | None, task: Task) -> dict[str, int]:
+    assert scan.image is not None
+    plane = record.plane
+    stacks = [cut(channel, record.geometry, record.axis) for channel in scan.image.array]
+    files: dict[str, int] = {}
+    for number in record.written:
+        shown = [
+            _pixels(stack[number], window, record.bits)
+            for stack, window in zip(stacks, record.windows, strict=True)
+        ]
+        pictures = [np.concatenate(shown)] if record.colour else shown
+        for name, pixels in zip(record.picture_names(scan.id, number), pictures, strict=True):
+            _put(task.out, f"{record.images}/{name}{_ENDING}", pixels, plane, files)
+        if mask is not None:
+            name = f"{record.labels}/{record.slice_id(scan.id, number)}{_ENDING}"
+            _put(task.out, name, mask[number][None], plane, files)
+    return files
+
+
+def _pixels(values: Array, window: Window, bits: int) -> Array:
+    pixels: Array = to_pixels(values, window, bits)[None]
+    return pixels
+
+
+def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: dict[str, int]) -> None:
+    data = encode_png(out / name, Volume(np.ascontiguousarray(pixels), plane))
+    # Not forced onto the disk one by one, which takes longer than all else; sizes tell on resume.
+    with atomic_path(out / name) as temporary:
+        temporary.write_bytes(data)
+    files[name] = len(data)
+
+
+def _rows(geometry: Geometry) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in geometry.affine.tolist())
+
+
+def _other_affine(scan: Scan) -> tuple[tuple[float, ...], ...] | None:
+    if scan.label is None or scan.image is None:
+        return None
+    own = _rows(scan.label.geometry)
+    return None if own == _rows(scan.image.geometry) else own

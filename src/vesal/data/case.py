@@ -1,0 +1,150 @@
+"""A case's files -> its image and label map, each file read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.dataset import Case
+from vesal.errors import DataError
+from vesal.files import content_hash
+from vesal.volume.formats.raw_bytes import read_bytes
+from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.io import data_files, read_label, read_volume
+from vesal.volume.volume import LabelMap, Volume
+
+#: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
+_CHANNEL_TOLERANCE_VOXELS = 0.01
+
+#: Of each file: what a compressed header may need before its bytes come out.
+_HEAD_BYTES = 1 << 14
+
+
+@dataclass(frozen=True, eq=False)
+class RawCase:
+    """A case as its files hold it.
+
+    Attributes:
+        image: all channels, (C, *spatial), floating.
+        label: in its own grid, with the file's own values; None without a label file.
+        digest: of the bytes of all files, those that headers name included.
+        heads: the first bytes of the first image's file and of the label's (b'' without one).
+    """
+
+    image: Volume
+    label: LabelMap | None
+    digest: str
+    heads: tuple[bytes, bytes] = (b"", b"")
+
+
+def read_case(case: Case) -> RawCase:
+    """Read image and label of a case, each file once. The label's grid is not compared with the image's.
+
+    Raises:
+        DataError: a file is absent or damaged, or the channels lie on different grids; the message names the
+            case and the files.
+    """
+    image, parts = _read_channels(case)
+    label, heads = None, (parts[0][:_HEAD_BYTES], b"")
+    if case.label is not None:
+        data = _bytes_of(case, case.label)
+        heads = (heads[0], data[:_HEAD_BYTES])
+        try:
+            label = read_label(case.label, data)
+            parts += [data, *_detached(case.label, data)]
+        except DataError as error:
+            raise _in_case(case, error) from error
+    return RawCase(image, label, content_hash(*parts), heads)
+
+
+def read_image(case: Case, *, floating: bool = True) -> Volume:
+    """Read all channels of a case, (C, *spatial), floating or, if not so wanted, in a type that keeps the files'.
+
+    Raises:
+        DataError: as in `read_case`.
+    """
+    return _read_channels(case, floating=floating)[0]
+
+
+def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[bytes]]:
+    parts, volumes = [], []
+    for path in case.images:
+        data = _bytes_of(case, path)
+        try:
+            volume = read_volume(path, data)
+            volumes.append(_floating(volume) if floating else volume)
+            parts += [data, *_detached(path, data)]
+        except DataError as error:
+            raise _in_case(case, error) from error
+    _same_grid(case, [volume.geometry for volume in volumes])
+    if len(volumes) == 1:
+        return volumes[0], parts
+    return Volume(_one_array(volumes), volumes[0].geometry), parts
+
+
+def files_of(case: Case) -> tuple[Path, ...]:
+    """All files of a case, those that headers name included.
+
+    Raises:
+        DataError: a header is absent or damaged, or names a file elsewhere.
+    """
+    named = (*case.images, *([] if case.label is None else [case.label]))
+    return tuple(file for path in named for file in data_files(path))
+
+
+def _detached(path: Path, data: bytes) -> list[bytes]:
+    # A header's voxels are read once more here: they are in the system's memory, and such files are rare.
+    return [read_bytes(file) for file in data_files(path, data)[1:]]
+
+
+def _one_array(volumes: Sequence[Volume]) -> NDArray[Any]:
+    """All channels in one array, each a whole stretch of memory with the first axis fastest, as files hold it."""
+    arrays = [volume.array for volume in volumes]
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[:0:-1])
+    joined = np.empty(shape, dtype=np.result_type(*arrays))
+    return np.concatenate(arrays, out=joined.transpose(0, *range(joined.ndim - 1, 0, -1)))
+
+
+def _floating(volume: Volume) -> Volume:
+    if volume.array.dtype.kind == "f":
+        return volume
+    return Volume(volume.array.astype(np.float32), volume.geometry)
+
+
+def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
+    for path, grid in zip(case.images[1:], grids[1:], strict=True):
+        if grid.shape != grids[0].shape:
+            gap = f"{_times(grids[0].shape)} and {_times(grid.shape)} voxels"
+        elif (distance := grid.distance_mm(grids[0])) > grid_tolerance_mm(grids[0]):
+            gap = f"{distance:.3g} mm apart at the farthest corner"
+        else:
+            continue
+        raise DataError(
+            f"Case {case.id}: the channels {case.images[0]} and {path} lie on different grids ({gap}); "
+            "resample one onto the other."
+        )
+
+
+def grid_tolerance_mm(grid: Geometry) -> float:
+    """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
+    return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+def _bytes_of(case: Case, path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except DataError as error:
+        raise _in_case(case, error) from error
+
+
+def _in_case(case: Case, error: DataError) -> DataError:
+    return DataError(f"Case {case.id}: {error}")

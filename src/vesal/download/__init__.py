@@ -1,0 +1,1 @@
+"""Official data sets: where they are, and their archives unpacked safely."""

@@ -1,0 +1,401 @@
+"""Official archives by name: where they are, what they must hash to, and a download that survives broken lines."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from vesal.errors import DataError, VesalError
+from vesal.files import write_json
+from vesal.parallel import Progress
+from vesal.version import __version__
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A data set that anyone may download.
+
+    Attributes:
+        about: what it holds, for people.
+        url: of the archive.
+        md5: of the archive, as published.
+        megabytes: about its size; the server tells it exactly.
+        folder: name of the folder that it becomes.
+        licence: under which it may be used.
+        citation: what to cite.
+    """
+
+    about: str
+    url: str
+    md5: str
+    megabytes: int
+    folder: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A data set whose terms each user accepts on its own page; the file is then handed to us.
+
+    Attributes:
+        about: what it holds, for people.
+        page: where to register.
+        file: which file to download there.
+        folder: name of the folder that it becomes.
+        licence: under which it may be used.
+        citation: what to cite.
+        layout: in which it comes (a key of LAYOUTS).
+        cases: how many labelled scans the whole one has.
+    """
+
+    about: str
+    page: str
+    file: str
+    folder: str
+    licence: str
+    citation: str
+    layout: str
+    cases: int
+
+
+_DECATHLON = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
+_DECATHLON_LICENCE = "CC BY-SA 4.0"
+_DECATHLON_CITATION = "Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022"
+
+
+def _decathlon(task: str, md5: str, megabytes: int, about: str) -> Archive:
+    return Archive(
+        about, f"{_DECATHLON}/{task}.tar", md5, megabytes, task, _DECATHLON_LICENCE, _DECATHLON_CITATION
+    )
+
+
+#: The Medical Segmentation Decathlon's archive on AWS Open Data. Addresses and checksums are those that MONAI
+#: publishes (monai/apps/datasets.py, DecathlonDataset.resource and .md5).
+ARCHIVES: dict[str, Archive] = {
+    "msd-brain": _decathlon(
+        "Task01_BrainTumour", "240a19d752f0d9e9101544901065d872", 7600,
+        "MRI in four contrasts, oedema and tumour, 484 labelled",
+    ),
+    "msd-heart": _decathlon(
+        "Task02_Heart", "06ee59366e1e5124267b774dbd654057", 456, "MRI, left atrium, 20 labelled"
+    ),
+    "msd-hippocampus": _decathlon(
+        "Task04_Hippocampus", "9d24dba78a72977dbd1d2e110310f31b", 29, "MRI, two parts, 260 labelled"
+    ),
+    "msd-prostate": _decathlon(
+        "Task05_Prostate", "35138f08b1efaef89d7424d2bcc928db", 240, "MRI in two contrasts, two zones, 32 labelled"
+    ),
+    "msd-lung": _decathlon(
+        "Task06_Lung", "8afd997733c7fc0432f71255ba4e52dc", 9160, "CT, lung tumours, 63 labelled"
+    ),
+}  # fmt: skip
+
+#: Nothing of these is downloaded: their terms are accepted by a person.
+REGISTERED: dict[str, Registered] = {
+    "acdc": Registered(
+        about="cine MRI of the heart, both ventricles and the myocardium",
+        page="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html",
+        file="the training set",
+        folder="ACDC",
+        licence="CC BY-NC-SA 4.0",
+        citation="Bernard et al., IEEE Transactions on Medical Imaging 2018",
+        layout="acdc",
+        cases=200,
+    ),
+    "brats2021": Registered(
+        about="MRI in four contrasts, brain tumours in three parts",
+        page="https://www.synapse.org/Synapse:syn25829067",
+        file="the training data of task 1 (RSNA_ASNR_MICCAI_BraTS2021_TrainingData)",
+        folder="BraTS2021",
+        licence="terms on its page",
+        citation="Baid et al., arXiv:2107.02314, 2021",
+        layout="brats",
+        cases=1251,
+    ),
+}
+
+#: Seconds to wait before each further try. Bytes that arrive begin the row anew.
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+#: As many further tries as long as nothing has arrived at all: without a connection there is nothing to wait for.
+_TRIES_AT_FIRST = 2
+
+_TIMEOUT_S = 60.0
+_CHUNK = 1024**2
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a download goes about it.
+
+    Attributes:
+        progress: called with megabytes.
+        tell: takes one line about each break.
+        waits_s: seconds before each further try.
+        spare: bytes that shall be left on the disk beside the file.
+    """
+
+    progress: Progress | None = None
+    tell: Callable[[str], None] = lambda _: None
+    waits_s: Sequence[float] = WAITS_S
+    spare: int = 0
+
+
+def download(url: str, target: Path, md5: str, options: Options | None = None) -> None:
+    """Download `url` to `target`, which comes into being when it is whole and its checksum is right.
+
+    What has arrived lies in TARGET.part beside it; an interrupted download, of this call or an earlier one, goes on
+    from there as long as the server's file is the same (its ETag or date, and its size) and starts over where it is
+    not or where the server does not continue.
+
+    Args:
+        url: of the file; proxies are taken from the system's settings.
+        target: the file to write.
+        md5: its published checksum.
+        options: progress, and how patient to be.
+
+    Raises:
+        DataError: the checksum is wrong; what was downloaded is deleted.
+        VesalError: the server refuses, does not answer, or breaks off again and again; or the disk is too small.
+    """
+    options = options or Options()
+    part = _Part(url, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _all_of_it(part, options)
+        found = md5_of(part.path)
+        if found != md5:
+            part.discard()
+            raise DataError(
+                f"What came from {url} has the checksum {found} instead of the published {md5}; it was deleted, "
+                "so try again, and if that repeats the archive is not the one that was published."
+            )
+        part.path.replace(target)
+        part.note.unlink(missing_ok=True)
+    except OSError as error:
+        raise VesalError(
+            f"Cannot write {part.path}: {error.strerror or error}; free some space or choose another folder."
+        ) from error
+
+
+def md5_of(path: Path) -> str:
+    """The MD5 digest of a file, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _Broken(Exception):
+    """The connection failed in a way that may pass."""
+
+
+@dataclass(frozen=True)
+class _Remote:
+    """What identifies the server's file; size in bytes, None where it was not told."""
+
+    size: int | None
+    etag: str | None
+    modified: str | None
+
+    def same(self, other: _Remote) -> bool:
+        """Whether nothing says that the file is another."""
+        pairs = ((self.size, other.size), (self.etag, other.etag), (self.modified, other.modified))
+        return all(one is None or two is None or one == two for one, two in pairs)
+
+    @property
+    def validator(self) -> str | None:
+        """What If-Range takes (RFC 9110, 13.1.5): a strong ETag, or else the date."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+
+class _Part:
+    """TARGET.part and the note beside it that says of what file it is a part."""
+
+    def __init__(self, url: str, target: Path) -> None:
+        self.url = url
+        self.path = target.with_name(target.name + ".part")
+        self.note = target.with_name(target.name + ".part.json")
+
+    def arrived(self) -> int:
+        """Bytes that are there; 0 where it is not known of what they are a part."""
+        if self.remote() is None or not self.path.exists():
+            return 0
+        return self.path.stat().st_size
+
+    def remote(self) -> _Remote | None:
+        try:
+            note = json.loads(self.note.read_text(encoding="utf-8"))
+            return _Remote(note["size"], note["etag"], note["modified"]) if note["url"] == self.url else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, remote: _Remote) -> None:
+        """An empty part of that file."""
+        self.discard()
+        self.path.touch()
+        write_json(self.note, {"url": self.url, **vars(remote)})
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+def _all_of_it(part: _Part, options: Options) -> None:
+    """Ask until all is there, patiently as long as something arrives."""
+    failures = 0
+    while True:
+        before = part.arrived()
+        try:
+            if _some_of_it(part, options):
+                return
+            reason = "the server ended it before the end"
+        except _Broken as broken:
+            reason = str(broken)
+        failures = 1 if part.arrived() > before else failures + 1
+        allowed = len(options.waits_s) if part.arrived() else min(_TRIES_AT_FIRST, len(options.waits_s))
+        if failures > allowed:
+            kept = f" {part.arrived() / 1e6:.0f} MB are kept, and the same command goes on from there."
+            raise VesalError(
+                f"The download of {part.url} failed {failures} times in a row, lastly because {reason}; "
+                f"look at the connection and try again.{kept if part.arrived() else ''}"
+            )
+        wait_s = options.waits_s[failures - 1]
+        options.tell(f"The download broke off ({reason}); going on in {wait_s:g} s.")
+        time.sleep(wait_s)
+
+
+def _some_of_it(part: _Part, options: Options) -> bool:
+    """One request; whether the file is whole after it."""
+    have, known = part.arrived(), part.remote()
+    if known is not None and known.size is not None and have == known.size and have:
+        return True
+    headers = {"User-Agent": f"vesal/{__version__}", "Accept-Encoding": "identity"}
+    if have and known is not None:
+        headers["Range"] = f"bytes={have}-"
+        if known.validator:
+            headers["If-Range"] = known.validator
+    with _open(part, urllib.request.Request(part.url, headers=headers)) as response:
+        remote, start = _described(response)
+        if response.status != 206 or not have or start != have or not (known and known.same(remote)):
+            if response.status == 206 and start != 0:
+                # Another file, or another piece than was asked for: the next request asks for all of it.
+                part.discard()
+                raise _Broken("the file on the server has changed")
+            part.begin(remote)
+            have = 0
+        _check_disk(part, remote, have, options)
+        have = _receive(response, part, have, remote.size, options)
+    return remote.size is None or have >= remote.size
+
+
+def _receive(response: IO[bytes], part: _Part, have: int, size: int | None, options: Options) -> int:
+    """Append what arrives; the bytes that are there now."""
+    total_mb = max(1, (size or 0) // 10**6)
+    # Unbuffered: whatever ends this process, what arrived is there.
+    with part.path.open("ab", buffering=0) as file:
+        while True:
+            try:
+                chunk = response.read(_CHUNK)
+            except http.client.IncompleteRead as error:
+                file.write(error.partial)
+                raise _Broken("the connection was closed") from error
+            except (http.client.HTTPException, OSError) as error:
+                raise _Broken(_reason(error)) from error
+            if not chunk:
+                break
+            file.write(chunk)
+            have += len(chunk)
+            if options.progress is not None and size:
+                options.progress(min(have // 10**6, total_mb), total_mb)
+    if options.progress is not None and have == size:
+        options.progress(total_mb, total_mb)
+    return have
+
+
+@contextlib.contextmanager
+def _open(part: _Part, request: urllib.request.Request) -> Any:
+    """The answer to a request; what may pass raises _Broken."""
+    opener = urllib.request.build_opener(_NoDowngrade)
+    try:
+        response = opener.open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416:
+            part.discard()
+            raise _Broken("the file on the server has changed") from error
+        if error.code in _PASSING:
+            raise _Broken(f"the server answered {error.code} {error.reason}") from error
+        raise VesalError(
+            f"The server refuses {part.url}: {error.code} {error.reason}; "
+            "the archive may have moved, so look for a newer version of Vesal."
+        ) from error
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise VesalError(
+                f"The certificate of {part.url} cannot be verified ({error.reason.verify_message}); "
+                "look at the system's certificates and clock."
+            ) from error
+        raise _Broken(_reason(error.reason)) from error
+    except (http.client.HTTPException, OSError) as error:
+        raise _Broken(_reason(error)) from error
+    with response:
+        yield response
+
+
+class _NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Redirections never lead from https to anything else."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise VesalError(
+                f"{req.full_url} leads to {newurl}, which is not encrypted; it was not followed."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _described(response: Any) -> tuple[_Remote, int]:
+    """The server's file, and the position of the first byte of the answer."""
+    headers = response.headers
+    start, size = 0, headers.get("Content-Length")
+    if response.status == 206:
+        # Content-Range: bytes 100-199/200, or /* for an unknown size
+        where, _, size = str(headers.get("Content-Range", "")).removeprefix("bytes ").partition("/")
+        first = where.partition("-")[0]
+        start = int(first) if first.isdigit() else -1
+    whole = int(size) if size and size.isdigit() else None
+    return _Remote(whole, headers.get("ETag"), headers.get("Last-Modified")), start
+
+
+def _check_disk(part: _Part, remote: _Remote, have: int, options: Options) -> None:
+    needed = (remote.size or 0) - have + options.spare
+    free = shutil.disk_usage(part.path.parent).free
+    if needed > free:
+        raise VesalError(
+            f"{part.path.parent} has {free / 1e9:.1f} GB left where {needed / 1e9:.1f} GB are needed; "
+            "free some space or choose another folder."
+        )
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing arrived for {_TIMEOUT_S:.0f} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return str(error) or type(error).__name__

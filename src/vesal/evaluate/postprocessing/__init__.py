@@ -1,0 +1,1 @@
+"""Which post-processing steps the held-out cases support."""

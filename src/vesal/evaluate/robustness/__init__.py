@@ -1,0 +1,1 @@
+"""What artefacts cost: statistics, results and limits."""

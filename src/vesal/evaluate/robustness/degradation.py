@@ -1,0 +1,373 @@
+"""What artefacts cost a segmenter: rows of cases, clean and harmed, become a table of decay.
+
+A condition is one artefact at one severity, or with a user's own setting, or the scan as it is ('clean'). Every
+harmed scan is compared with the same scan unharmed, so that hard cases do not look like hard artefacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from vesal.evaluate.case_scores import ClassScore
+from vesal.metrics.statistics import bootstrap_interval
+
+#: The condition, and the artefact, of a scan that nothing was done to.
+CLEAN = "clean"
+
+#: The name under which the mean over the classes stands.
+MEAN = "mean"
+
+#: The severity that the headline is about, in the middle of 1 to 5.
+HEADLINE = 3
+
+#: Within which a metric, and so the interval of its mean, lies; a drop has no lower end.
+_BOUNDS = {"dice": (0.0, 1.0), "hd95_mm": (0.0, np.inf), "boundary_dice": (0.0, 1.0)}
+_DROP_BOUNDS = (-np.inf, 100.0)
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+#: A sum of errors below this is none, and nothing is divided by it.
+_NOTHING = 1e-9
+
+
+class FaultScore(BaseModel):
+    """One class of one case in one condition. None is undefined, as in `ClassScore`.
+
+    Attributes:
+        case: the case's id.
+        artefact: its name, or CLEAN.
+        severity: 1 to 5; None for a user's own setting and for the clean scan.
+        condition: such as 'motion 3' or 'noise=0.03'; CLEAN for the clean scan.
+        class_name: 'class' in files.
+        dice, boundary_dice: in [0, 1].
+        hd95_mm: 95th percentile Hausdorff distance.
+        clean_dice: of the unharmed scan's prediction on the voxels that this condition judges. Under a cropped field
+            of view these are not all; else it is the clean scan's Dice.
+    """
+
+    model_config = _STRICT
+
+    case: str
+    artefact: str
+    severity: int | None
+    condition: str
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    dice: float | None
+    hd95_mm: float | None
+    boundary_dice: float | None
+    clean_dice: float | None
+
+    @classmethod
+    def of(
+        cls,
+        score: ClassScore,
+        clean: ClassScore,
+        artefact: str = CLEAN,
+        severity: int | None = None,
+        condition: str = CLEAN,
+    ) -> FaultScore:
+        """What the battery keeps of a score, and of the unharmed scan's on the same voxels."""
+        return cls(
+            case=score.case,
+            artefact=artefact,
+            severity=severity,
+            condition=condition,
+            class_name=score.class_name,
+            dice=score.dice,
+            hd95_mm=score.hd95_mm,
+            boundary_dice=score.boundary_dice,
+            clean_dice=clean.dice,
+        )
+
+
+class Estimate(BaseModel):
+    """A mean over cases with its 95 % bootstrap interval; None where no case defines it."""
+
+    model_config = _STRICT
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Level(BaseModel):
+    """One condition of one class, or of the mean over the classes, over all cases.
+
+    Attributes:
+        artefact, severity, condition: as in `FaultScore`.
+        class_name: 'class' in files; MEAN is, for each case, the mean over its defined classes.
+        count: cases that define the Dice.
+        dice, hd95_mm, boundary_dice: means over the cases.
+        drop_percent: of the Dice against the same cases' clean Dice, in percent of that; below 0 is a gain. It is
+            100 * sum(clean - harmed) / sum(clean) over the cases that define both.
+    """
+
+    model_config = _STRICT
+
+    artefact: str
+    severity: int | None
+    condition: str
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    count: int
+    dice: Estimate
+    hd95_mm: Estimate
+    boundary_dice: Estimate
+    drop_percent: Estimate
+
+
+class Headline(BaseModel):
+    """The mean relative drop of Dice over all artefacts at one severity.
+
+    Attributes:
+        severity: HEADLINE, or the tested one nearest to it; None where only own settings were tested.
+        artefacts: how many the mean is over.
+        drop_percent: its interval draws cases.
+    """
+
+    model_config = _STRICT
+
+    severity: int | None
+    artefacts: int
+    drop_percent: Estimate
+
+
+class CorruptionError(BaseModel):
+    """Errors beside a baseline's, in percent: below 100 is better (Hendrycks and Dietterich, ICLR 2019).
+
+    Attributes:
+        artefact: CE and relative CE are of one artefact, over its severities.
+        error: 100 * sum over severities of the mean 1 - Dice / the baseline's; None where that has none.
+        relative: the same of what is lost against the clean scans; None where the baseline loses nothing.
+    """
+
+    model_config = _STRICT
+
+    artefact: str
+    error: float | None
+    relative: float | None
+
+
+class Comparison(BaseModel):
+    """Beside a baseline: mean corruption error (mCE) and relative mCE, the means over the artefacts.
+
+    Attributes:
+        baseline: what it is called.
+        cases: that both were measured on; all else is left out.
+        clean_dice, baseline_clean_dice: means over these cases.
+        mce, relative_mce: in percent.
+        artefacts: each by itself.
+    """
+
+    model_config = _STRICT
+
+    baseline: str
+    cases: int
+    clean_dice: float
+    baseline_clean_dice: float
+    mce: float | None
+    relative_mce: float | None
+    artefacts: tuple[CorruptionError, ...]
+
+
+class Worst(BaseModel):
+    """A case in the condition that harmed it most, by the mean Dice over its classes."""
+
+    model_config = _STRICT
+
+    case: str
+    artefact: str
+    severity: int | None
+    condition: str
+    clean_dice: float
+    dice: float
+    drop_percent: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Condition:
+    """Scores of one condition by case: of each class, and the mean over the defined classes."""
+
+    artefact: str
+    severity: int | None
+    condition: str
+    by_class: Mapping[str, Mapping[str, FaultScore]]
+
+    def values(self, metric: str, class_name: str) -> dict[str, float]:
+        """Case -> value, of the cases that define it."""
+        if class_name != MEAN:
+            found = {case: getattr(row, metric) for case, row in self.by_class.get(class_name, {}).items()}
+            return {case: value for case, value in found.items() if value is not None}
+        every: dict[str, list[float]] = {}
+        for rows in self.by_class.values():
+            for case, row in rows.items():
+                if (value := getattr(row, metric)) is not None:
+                    every.setdefault(case, []).append(value)
+        return {case: float(np.mean(values)) for case, values in every.items()}
+
+    def shares(self, class_name: str) -> dict[str, float]:
+        """Case -> its part in the relative drop (percent): their mean is 100 * sum(clean - harmed) / sum(clean).
+
+        A mean of each case's own ratio would hang on the cases whose clean Dice is near 0. This is the ratio of
+        the means, linearised about itself (Cochran, Sampling Techniques, 1977, chapter 6), so that the interval
+        of a mean is an interval of the ratio.
+        """
+        clean, harmed = self.values("clean_dice", class_name), self.values("dice", class_name)
+        cases = [case for case in clean if case in harmed]
+        before: NDArray[np.float64] = np.array([clean[case] for case in cases], dtype=np.float64)
+        lost = before - np.array([harmed[case] for case in cases], dtype=np.float64)
+        if before.sum() <= _NOTHING:
+            return {}
+        ratio = lost.sum() / before.sum()
+        parts = 100 * (ratio + (lost - ratio * before) / before.mean())
+        return dict(zip(cases, parts.tolist(), strict=True))
+
+
+def decay_table(rows: Sequence[FaultScore], classes: Sequence[str], *, seed: int = 0) -> tuple[Level, ...]:
+    """Every condition in the order of the rows, CLEAN first: of each class, then of their mean.
+
+    Args:
+        rows: of all cases and conditions.
+        classes: what was scored.
+        seed: of the bootstrap over cases.
+    """
+    conditions = _conditions(rows)
+    names = [*classes, MEAN]
+    return tuple(
+        Level(
+            artefact=one.artefact,
+            severity=one.severity,
+            condition=one.condition,
+            class_name=name,
+            count=len(one.values("dice", name)),
+            dice=_estimate(one.values("dice", name).values(), seed, _BOUNDS["dice"]),
+            hd95_mm=_estimate(one.values("hd95_mm", name).values(), seed, _BOUNDS["hd95_mm"]),
+            boundary_dice=_estimate(
+                one.values("boundary_dice", name).values(), seed, _BOUNDS["boundary_dice"]
+            ),
+            drop_percent=_estimate(one.shares(name).values(), seed, _DROP_BOUNDS),
+        )
+        for one in conditions
+        for name in names
+    )
+
+
+def headline(rows: Sequence[FaultScore], *, seed: int = 0) -> Headline | None:
+    """The mean over the artefacts of their relative drop at HEADLINE; None where no artefact was tested.
+
+    The interval is of the mean over cases: a case that suffers under everything counts in every artefact.
+    """
+    conditions = _conditions(rows)
+    harmed = [one for one in conditions if one.artefact != CLEAN]
+    tested = sorted({one.severity for one in harmed if one.severity is not None})
+    severity = min(tested, key=lambda level: (abs(level - HEADLINE), level)) if tested else None
+    chosen = [shares for one in harmed if one.severity == severity and (shares := one.shares(MEAN))]
+    if not chosen:
+        return None
+    # A case lacks an artefact where that failed on it; it has its say in the others.
+    cases = dict.fromkeys(case for shares in chosen for case in shares)
+    per_case = [float(np.mean([shares[case] for shares in chosen if case in shares])) for case in cases]
+    mean = float(np.mean([np.mean(list(shares.values())) for shares in chosen]))
+    low, high = bootstrap_interval(per_case, seed=seed, bounds=_DROP_BOUNDS)
+    return Headline(
+        severity=severity, artefacts=len(chosen), drop_percent=Estimate(mean=mean, low=low, high=high)
+    )
+
+
+def compare_with(rows: Sequence[FaultScore], baseline: Sequence[FaultScore], name: str) -> Comparison | None:
+    """Corruption errors beside a baseline, on the cases and conditions that both have; None where they share none."""
+    ours, theirs = (
+        {one.condition: one for one in _conditions(side)} if side else {} for side in (rows, baseline)
+    )
+    if CLEAN not in ours or CLEAN not in theirs:
+        return None
+    mean_dice = {
+        key: (ours[key].values("dice", MEAN), theirs[key].values("dice", MEAN))
+        for key in ours
+        if key in theirs
+    }
+    cases = set.intersection(*(set(side) for pair in mean_dice.values() for side in pair))
+    if not cases or len(mean_dice) < 2:
+        return None
+    errors = {
+        key: tuple(float(np.mean([1 - side[case] for case in sorted(cases)])) for side in pair)
+        for key, pair in mean_dice.items()
+    }
+    clean = errors.pop(CLEAN)
+    by_artefact: dict[str, list[tuple[float, ...]]] = {}
+    for key, pair in errors.items():
+        by_artefact.setdefault(ours[key].artefact, []).append(pair)
+    found = [_corruption_error(artefact, pairs, clean) for artefact, pairs in by_artefact.items()]
+    return Comparison(
+        baseline=name,
+        cases=len(cases),
+        clean_dice=1 - clean[0],
+        baseline_clean_dice=1 - clean[1],
+        mce=_mean(one.error for one in found),
+        relative_mce=_mean(one.relative for one in found),
+        artefacts=tuple(found),
+    )
+
+
+def worst_cases(rows: Sequence[FaultScore], most: int = 10) -> tuple[Worst, ...]:
+    """The cases that lost most, each artefact once: what the pictures show should not be one scan ten times."""
+    found: list[Worst] = []
+    for one in _conditions(rows):
+        clean = one.values("clean_dice", MEAN)
+        for case, dice in one.values("dice", MEAN).items():
+            if one.artefact != CLEAN and clean.get(case, 0.0) > _NOTHING:
+                drop = 100 * (clean[case] - dice) / clean[case]
+                found.append(
+                    Worst(
+                        case=case, artefact=one.artefact, severity=one.severity, condition=one.condition,
+                        clean_dice=clean[case], dice=dice, drop_percent=drop,
+                    )
+                )  # fmt: skip
+    found.sort(key=lambda worst: (-worst.drop_percent, worst.condition, worst.case))
+    each: dict[str, Worst] = {}
+    for worst in found:
+        each.setdefault(worst.artefact, worst)
+    return tuple(each.values())[:most]
+
+
+# --- the arithmetic --------------------------------------------------------------------------------------
+
+
+def _conditions(rows: Sequence[FaultScore]) -> list[_Condition]:
+    """CLEAN first, then as they come."""
+    named: dict[str, tuple[FaultScore, dict[str, dict[str, FaultScore]]]] = {}
+    for row in rows:
+        _first, by_class = named.setdefault(row.condition, (row, {}))
+        by_class.setdefault(row.class_name, {})[row.case] = row
+    found = [_Condition(row.artefact, row.severity, name, by) for name, (row, by) in named.items()]
+    return sorted(found, key=lambda one: one.artefact != CLEAN)
+
+
+def _estimate(values: Iterable[float], seed: int, bounds: tuple[float, float]) -> Estimate:
+    defined = list(values)
+    if not defined:
+        return Estimate()
+    low, high = bootstrap_interval(defined, seed=seed, bounds=bounds)
+    return Estimate(mean=float(np.mean(defined)), low=low, high=high)
+
+
+def _corruption_error(
+    artefact: str, pairs: Sequence[tuple[float, ...]], clean: tuple[float, ...]
+) -> CorruptionError:
+    ours, theirs = (sum(pair[side] for pair in pairs) for side in (0, 1))
+    lost, base_lost = ours - len(pairs) * clean[0], theirs - len(pairs) * clean[1]
+    return CorruptionError(
+        artefact=artefact,
+        error=100 * ours / theirs if theirs > _NOTHING else None,
+        # Of less than a thousandth of Dice a severity there is no telling how many times more another loses.
+        relative=100 * lost / base_lost if base_lost >= 1e-3 * len(pairs) else None,
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None

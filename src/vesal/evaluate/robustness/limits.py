@@ -1,0 +1,142 @@
+"""What a user allows artefacts to cost, and whether it was kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from vesal.errors import UsageError
+from vesal.evaluate.robustness.degradation import CLEAN, HEADLINE, MEAN, Level
+
+#: The mean over all artefacts, among the names of artefacts.
+ALL = "dice-drop"
+
+_FORM = re.compile(r"^\s*(?P<name>[\w-]+)\s*(:\s*(?P<severity>\d))?\s*=\s*(?P<most>[^%\s]+)\s*%?\s*$")
+
+
+class Limit(BaseModel):
+    """The relative drop of Dice that an artefact, or the mean over all, may cost.
+
+    Attributes:
+        text: as it was written.
+        name: an artefact, or ALL.
+        severity: of which; None takes the one that was not said: HEADLINE, or own settings.
+        most_percent: the largest drop that is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    name: str
+    severity: int | None
+    most_percent: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read 'dice-drop=30', 'motion=30' or 'motion:5=40'; the number is in percent.
+
+        Raises:
+            UsageError: it is none of these.
+
+        >>> Limit.parse("motion:5=40%").most_percent
+        40.0
+        """
+        if match := _FORM.match(text):
+            try:
+                most = float(match["most"])
+            except ValueError:
+                most = math.nan
+            if math.isfinite(most):
+                severity = None if match["severity"] is None else int(match["severity"])
+                return cls(text=text.strip(), name=match["name"], severity=severity, most_percent=most)
+        raise UsageError(
+            f"The limit '{text}' cannot be read; write NAME=PERCENT or NAME:SEVERITY=PERCENT, such as "
+            f"{ALL}=30 or motion:5=40."
+        )
+
+
+class Verdict(BaseModel):
+    """A limit and what was measured.
+
+    Attributes:
+        limit: as it was written.
+        name, most_percent: of the limit.
+        severity: at which it was judged; None for own settings.
+        measured_percent: the relative drop; None where it could not be measured, which fails.
+        passed: whether it is at most what is allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: str
+    name: str
+    severity: int | None
+    most_percent: float
+    measured_percent: float | None
+    passed: bool
+
+    def sentence(self) -> str:
+        """What was found, in words without a full stop."""
+        what = "the mean over all artefacts" if self.name == ALL else self.name
+        where = f"{what} at severity {self.severity}" if self.severity is not None else what
+        if self.measured_percent is None:
+            return f"{where} could not be measured"
+        held = "within" if self.passed else "above"
+        return f"{where} costs {self.measured_percent:.1f} % of the Dice, {held} the {self.most_percent:g} % allowed"
+
+
+def check_names(limits: Sequence[Limit], tested: Sequence[tuple[str, int | None]]) -> None:
+    """Refuse, before hours of work, limits on what will not be tested.
+
+    Args:
+        limits: all of them.
+        tested: (artefact, severity) of every condition.
+
+    Raises:
+        UsageError: an artefact or a severity is not among them.
+    """
+    for limit in limits:
+        if limit.name != ALL and limit.name not in {name for name, _ in tested}:
+            names = ", ".join(dict.fromkeys([ALL, *(name for name, _ in tested)]))
+            raise UsageError(f"The limit '{limit.text}' names what is not tested; tested are {names}.")
+        severities = [level for name, level in tested if limit.name in (ALL, name)]
+        if _severity(limit, severities) not in severities:
+            known = ", ".join(str(level) for level in dict.fromkeys(severities) if level is not None)
+            raise UsageError(
+                f"The limit '{limit.text}' is about severity {_severity(limit, severities)}, which is not tested; "
+                f"tested are {known or 'own settings alone'}: write NAME:SEVERITY=PERCENT."
+            )
+
+
+def judge(limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Verdict, ...]:
+    """Hold each limit against the table of decay; what counts is the mean over the classes."""
+    harmed = [level for level in levels if level.class_name == MEAN and level.artefact != CLEAN]
+    verdicts = []
+    for limit in limits:
+        own = [level for level in harmed if limit.name in (ALL, level.artefact)]
+        severity = _severity(limit, [level.severity for level in own])
+        drops = [level.drop_percent.mean for level in own if level.severity == severity]
+        defined = [drop for drop in drops if drop is not None]
+        measured = sum(defined) / len(defined) if defined and len(defined) == len(drops) else None
+        verdicts.append(
+            Verdict(
+                limit=limit.text,
+                name=limit.name,
+                severity=severity,
+                most_percent=limit.most_percent,
+                measured_percent=measured,
+                passed=measured is not None and measured <= limit.most_percent,
+            )
+        )
+    return tuple(verdicts)
+
+
+def _severity(limit: Limit, tested: Sequence[int | None]) -> int | None:
+    """The one that is meant: HEADLINE where the limit does not say, unless only own settings are tested."""
+    if limit.severity is not None:
+        return limit.severity
+    return HEADLINE if any(level is not None for level in tested) else None

@@ -1,0 +1,213 @@
+"""From a folder of predictions and a folder of truth to scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.fingerprint import Failure
+from vesal.data.labels import LabelSet, values_in
+from vesal.data.memory import scan_workers
+from vesal.errors import DataError, UsageError, VesalError
+from vesal.evaluate.case_scores import METRICS, ClassScore, lesion_classes, score_case
+from vesal.evaluate.scores import MEAN, Scores, Summary, summarise
+from vesal.parallel import Progress, map_in_order
+from vesal.volume.io import is_image, read_label, strip_suffix
+from vesal.volume.volume import LabelMap
+
+__all__ = [
+    "MEAN",
+    "METRICS",
+    "ClassScore",
+    "Scores",
+    "Summary",
+    "lesion_classes",
+    "score_case",
+    "score_folders",
+    "summarise",
+]
+
+
+def score_folders(
+    predictions: str | Path,
+    truth: str | Path,
+    labels: LabelSet | None = None,
+    *,
+    tolerance_mm: float = 1.0,
+    annotated: Mapping[str, Sequence[str]] | None = None,
+    lesions: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score every label map in `truth` against the one of the same name in `predictions`.
+
+    Names are compared without their endings, so a prediction may be in another format. A case that cannot be
+    scored becomes a failure and the others go on.
+
+    Args:
+        predictions, truth: folders; every file in `truth` needs its prediction.
+        labels: None takes every value in the truth that is not 0 as a class, named by the value.
+        tolerance_mm: of the NSD.
+        annotated: case -> names of the labels that were drawn in it; cases that it lacks have all.
+        lesions: classes whose lesions are counted; None takes those whose names say so.
+        workers: threads; as many as CPUs and memory are enough for if None.
+        progress: called with (done, total).
+
+    Raises:
+        UsageError: a folder is not there, the tolerance is negative, or a class of lesions is unknown.
+        DataError: predictions are missing (all are named), two files are one case, or not one case can be scored.
+    """
+    if not 0 <= tolerance_mm < float("inf"):
+        raise UsageError(
+            f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give it in millimetres."
+        )
+    predictions, truth = Path(predictions), Path(truth)
+    expected, found = label_files(truth), label_files(predictions)
+    if not expected:
+        raise DataError(f"{truth} holds no label map; name the folder of true labels.")
+    _refuse_missing(predictions, truth, expected, found)
+    workers = workers or scan_workers(list(expected.values()))
+    passes = 1 if labels is not None else 2
+    if labels is None:
+        labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
+    score = partial(
+        _score_pair,
+        labels=labels,
+        tolerance_mm=tolerance_mm,
+        annotated=annotated or {},
+        lesions=lesion_classes(labels, lesions),
+    )
+    pairs = [(case, found[case], path) for case, path in expected.items()]
+    results = list(map_in_order(score, pairs, workers=workers, progress=_share(progress, passes - 1, passes)))
+    failures = [result for result in results if isinstance(result, Failure)]
+    if len(failures) == len(results):
+        raise DataError(
+            f"None of the {len(failures)} cases could be scored; the first, {failures[0].id}: {failures[0].message}"
+        )
+    rows = [row for result in results if not isinstance(result, Failure) for row in result]
+    return summarise(
+        rows, labels, tolerance_mm=tolerance_mm, failures=failures, remarks=_extra(found, expected, truth)
+    )
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """Case -> file, of every readable picture in a folder (not in its subfolders), sorted by name.
+
+    Raises:
+        UsageError: there is no such folder.
+        DataError: two files are one case.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}; name one that holds label maps.")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not is_image(path) or not path.is_file():
+            continue
+        case = strip_suffix(path.name)
+        if case in files:
+            raise DataError(
+                f"{files[case]} and {path} are both the case {case}; leave one of them in the folder."
+            )
+        files[case] = path
+    return files
+
+
+def _refuse_missing(
+    predictions: Path, truth: Path, expected: Mapping[str, Path], found: Mapping[str, Path]
+) -> None:
+    if missing := [case for case in expected if case not in found]:
+        raise DataError(
+            f"{predictions} has no prediction of {len(missing)} of the {len(expected)} cases in {truth}: "
+            f"{', '.join(missing)}; predict them, or take their truth out of the folder."
+        )
+
+
+def _extra(found: Mapping[str, Path], expected: Mapping[str, Path], truth: Path) -> list[str]:
+    extra = [case for case in found if case not in expected]
+    if not extra:
+        return []
+    return [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."]
+
+
+def _score_pair(
+    pair: tuple[str, Path, Path],
+    labels: LabelSet,
+    tolerance_mm: float,
+    annotated: Mapping[str, Sequence[str]],
+    lesions: Sequence[str],
+) -> list[ClassScore] | Failure:
+    case, predicted, actual = pair
+    try:
+        truth, prediction = read_label(actual), read_label(predicted)
+        _check_grids(prediction, predicted, truth, actual)
+        return score_case(
+            case,
+            _encode(prediction, predicted, labels),
+            _encode(truth, actual, labels),
+            truth.geometry,
+            labels,
+            tolerance_mm=tolerance_mm,
+            annotated=annotated.get(case),
+            lesions=lesions,
+        )
+    except VesalError as error:
+        return Failure(id=case, message=str(error))
+    except (OSError, ValueError, MemoryError) as error:
+        return Failure(id=case, message=f"{predicted} and {actual} cannot be compared: {error!r}.")
+
+
+def _check_grids(prediction: LabelMap, predicted: Path, truth: LabelMap, actual: Path) -> None:
+    if prediction.geometry.close_to(truth.geometry):
+        return
+    if prediction.geometry.shape != truth.geometry.shape:
+        gap = f"shape {prediction.geometry.shape} and not {truth.geometry.shape}"
+    else:
+        gap = f"voxels up to {prediction.geometry.distance_mm(truth.geometry):.3g} mm apart"
+    raise DataError(
+        f"{predicted} lies on another grid than {actual} ({gap}); predict with vesal predict, which writes on the "
+        "scan's own grid, or resample the prediction onto the truth's."
+    )
+
+
+def _encode(label: LabelMap, path: Path, labels: LabelSet) -> NDArray[np.uint8]:
+    try:
+        return labels.encode(label.array)
+    except DataError as error:
+        raise DataError(f"{path}: {error}.") from error
+
+
+def _labels_in(
+    files: Mapping[str, Path], folder: Path, workers: int | None, progress: Progress | None
+) -> LabelSet:
+    """A label for every value but 0 in the files; one that cannot be read is left for its case to tell."""
+
+    def values(path: Path) -> list[int]:
+        try:
+            return values_in(read_label(path).array)
+        except (VesalError, OSError, ValueError, MemoryError):
+            return []
+
+    seen: set[int] = set()
+    for found in map_in_order(values, list(files.values()), workers=workers, progress=progress):
+        seen.update(found)
+    seen.discard(0)
+    if not seen:
+        raise DataError(
+            f"No label map in {folder} can be read and holds a value other than 0; check the folder."
+        )
+    if len(seen) > 254:
+        raise DataError(
+            f"The files in {folder} hold {len(seen)} values, more than label maps do; check the folder."
+        )
+    return LabelSet.from_values({str(value): value for value in sorted(seen)})
+
+
+def _share(progress: Progress | None, done_passes: int, passes: int) -> Progress | None:
+    """Progress of one of several passes over the same files."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(done_passes * total + done, passes * total)

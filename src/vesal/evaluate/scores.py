@@ -1,0 +1,259 @@
+"""Scores of many cases: every row, the means with their intervals, and what could not be scored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vesal.data.fingerprint import Failure
+from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
+from vesal.evaluate.tables import to_csv, to_markdown
+from vesal.files import read_json, write_json, write_text
+from vesal.metrics.agreement import bland_altman
+from vesal.metrics.statistics import bootstrap_interval
+
+#: The name under which the mean over the classes stands in a summary.
+MEAN = "mean"
+
+
+class Summary(BaseModel):
+    """One metric of one class over all cases; None where no case defines it.
+
+    Attributes:
+        class_name: 'class' in files; 'mean' is, for each case, the mean over its defined classes.
+        metric: a key of METRICS, or of LESION_METRICS for classes whose lesions are counted.
+        mean, median: over the cases that define it.
+        low, high: the bootstrap interval of the mean.
+        median_low, median_high: that of the median; None in scores that an older version wrote.
+        count: cases that define it.
+        excluded: cases in which it is undefined, such as those where prediction and truth are both empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    metric: str
+    mean: float | None
+    median: float | None
+    low: float | None
+    high: float | None
+    median_low: float | None = None
+    median_high: float | None = None
+    count: int
+    excluded: int
+
+
+class VolumeAgreement(BaseModel):
+    """How well a class' volumes agree with the truth's, over the cases in which either is not 0 (Bland and Altman).
+
+    Attributes:
+        class_name: 'class' in files.
+        count: cases.
+        bias_ml: mean of predicted minus true volume, with its interval.
+        spread_ml: standard deviation of these differences.
+        lower_ml, upper_ml: limits of agreement, each with its interval; None for one case, as all intervals.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    class_name: str = Field(validation_alias="class", serialization_alias="class")
+    count: int
+    bias_ml: float
+    bias_low_ml: float | None = None
+    bias_high_ml: float | None = None
+    spread_ml: float | None = None
+    lower_ml: float | None = None
+    lower_low_ml: float | None = None
+    lower_high_ml: float | None = None
+    upper_ml: float | None = None
+    upper_low_ml: float | None = None
+    upper_high_ml: float | None = None
+
+
+class Scores(BaseModel):
+    """What an evaluation found.
+
+    Attributes:
+        version: of this format.
+        classes: what was scored, regions or labels.
+        tolerance_mm: of the NSD.
+        confidence: of the intervals.
+        interval: how those of means were made; older versions wrote percentile intervals.
+        cases: one row a case and class, in the cases' order; classes that were not annotated have no row.
+        summary: one row a class and metric, then those of the mean over the classes.
+        lesions: classes whose lesions were counted.
+        agreement: of the volumes of each class; empty in scores that an older version wrote.
+        failures: cases that could not be scored; they are in no mean.
+        remarks: what else is to be known, one sentence each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    classes: tuple[str, ...]
+    tolerance_mm: float
+    confidence: float = 0.95
+    interval: Literal["percentile", "studentised"] = "percentile"
+    cases: tuple[ClassScore, ...]
+    summary: tuple[Summary, ...]
+    lesions: tuple[str, ...] = ()
+    agreement: tuple[VolumeAgreement, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def of(self, metric: str, class_name: str = MEAN) -> Summary:
+        """The summary of a metric: of the mean over the classes, or of one class.
+
+        Raises:
+            KeyError: there is no such metric or class.
+        """
+        for row in self.summary:
+            if row.metric == metric and row.class_name == class_name:
+                return row
+        raise KeyError(f"no summary of {metric} for {class_name}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def to_csv(self) -> str:
+        """One line a case and class; undefined values are empty."""
+        return to_csv(self)
+
+    def to_markdown(self) -> str:
+        """The means with their intervals, the cases, and what is to be known about them."""
+        return to_markdown(self)
+
+    def save(self, folder: str | Path) -> None:
+        """Write scores.json, scores.csv and scores.md into `folder`."""
+        folder = Path(folder)
+        write_json(folder / "scores.json", self.to_dict())
+        write_text(folder / "scores.csv", self.to_csv())
+        write_text(folder / "scores.md", self.to_markdown())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Read scores.json, or the one in a folder.
+
+        Raises:
+            VesalError: it is absent, damaged, or of another version.
+        """
+        path = Path(path)
+        path = path / "scores.json" if path.is_dir() else path
+        try:
+            return cls.model_validate(read_json(path))
+        except ValidationError as error:
+            what = error.errors()[0]
+            where = ".".join(str(part) for part in what["loc"])
+            raise VesalError(
+                f"{path} does not hold scores ({where}: {what['msg']}); make them anew with vesal evaluate."
+            ) from error
+
+
+def summarise(
+    rows: Sequence[ClassScore],
+    labels: LabelSet,
+    *,
+    tolerance_mm: float,
+    failures: Sequence[Failure] = (),
+    remarks: Sequence[str] = (),
+    seed: int = 0,
+) -> Scores:
+    """Average over the cases: each class by itself, and the mean over the classes.
+
+    That mean is taken in each case over the classes which it defines, and then over the cases, so that every
+    case weighs alike. The bootstrap draws cases with the seed.
+
+    Args:
+        rows: of `score_case`, of all cases.
+        labels: what was scored.
+        tolerance_mm: that the rows were made with.
+        failures, remarks: to keep beside the scores.
+        seed: of the bootstrap.
+    """
+    by_case: dict[str, dict[str, ClassScore]] = {}
+    for row in rows:
+        by_case.setdefault(row.case, {})[row.class_name] = row
+    lesions = tuple(
+        name
+        for name in labels.classes
+        if any(row.lesions is not None for row in rows if row.class_name == name)
+    )
+    summary = []
+    for name in labels.classes:
+        here = [scored[name] for scored in by_case.values() if name in scored]
+        metrics = ALL_METRICS if name in lesions else METRICS
+        summary += [
+            _summary(name, metric, [getattr(row, metric) for row in here], seed) for metric in metrics
+        ]
+    for metric in ALL_METRICS if lesions else METRICS:
+        # Over the classes that have it: those whose lesions are not counted are not undefined.
+        of = lesions if metric in LESION_METRICS else labels.classes
+        values = [
+            _mean_or_none([getattr(row, metric) for name, row in scored.items() if name in of])
+            for scored in by_case.values()
+        ]
+        summary.append(_summary(MEAN, metric, values, seed))
+    return Scores(
+        classes=labels.classes,
+        tolerance_mm=tolerance_mm,
+        interval="studentised",
+        cases=tuple(rows),
+        summary=tuple(summary),
+        lesions=lesions,
+        agreement=volume_agreement(labels.classes, rows, seed),
+        failures=tuple(failures),
+        remarks=tuple(remarks),
+    )
+
+
+def volume_agreement(
+    classes: Sequence[str], rows: Sequence[ClassScore], seed: int = 0
+) -> tuple[VolumeAgreement, ...]:
+    """Of each class that any case holds; a case where both volumes are 0 would only make them agree."""
+    found = []
+    for name in classes:
+        pairs = [
+            (row.volume_ml, row.truth_volume_ml)
+            for row in rows
+            if row.class_name == name and row.empty != "both"
+        ]
+        if not pairs:
+            continue
+        agreement = bland_altman(*zip(*pairs, strict=True), seed=seed)
+        values = {
+            f"{key}_ml": value for key, value in dataclasses.asdict(agreement).items() if key != "count"
+        }
+        found.append(VolumeAgreement(class_name=name, count=agreement.count, **values))
+    return tuple(found)
+
+
+def _mean_or_none(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def _summary(name: str, metric: str, values: Sequence[float | None], seed: int) -> Summary:
+    defined = [value for value in values if value is not None]
+    bounds = ALL_METRICS[metric].bounds
+    low, high = bootstrap_interval(defined, seed=seed, bounds=bounds) if defined else (None, None)
+    middle = bootstrap_interval(defined, seed=seed, statistic="median") if defined else (None, None)
+    return Summary(
+        class_name=name,
+        metric=metric,
+        mean=_mean_or_none(defined),
+        median=float(np.median(defined)) if defined else None,
+        low=low,
+        high=high,
+        median_low=middle[0],
+        median_high=middle[1],
+        count=len(defined),
+        excluded=len(values) - len(defined),
+    )

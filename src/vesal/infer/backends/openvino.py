@@ -1,0 +1,188 @@
+"""A torch network computed by OpenVINO on the CPU: converted in memory, float32, one window at a time.
+
+Nothing is written to the disk and nothing is sent. `import openvino` by itself reports to Google Analytics as soon as
+the package openvino_telemetry, which its wheel requires, can be imported (openvino/tools/ovc/__init__.py), and so does
+openvino.convert_model. So that package is hidden before the first import, for which OpenVINO has a stub of its own
+(openvino/tools/ovc/telemetry_stub.py), and the conversion goes through its frontend, which reports nothing.
+
+Shapes: C input channels, K outputs, *patch the window along the network's 2 or 3 axes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import sys
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vesal.infer.backends.openvino_graph import ConversionError, exact_norms, without_joins
+from vesal.nn.unet import UNet
+
+#: Largest difference from torch's logits that the test after a conversion lets pass, as a share of their range.
+#: On AVX2 it is 1e-5.
+TOLERANCE = 1e-3
+
+#: Numbers from which on norms are rewritten for the test, as those of large windows are.
+_LEAST = 512
+
+
+def installed() -> str | None:
+    """OpenVINO's version, such as '2026.4.1'; None where it is not installed. It is not imported for that."""
+    if importlib.util.find_spec("openvino") is None:
+        return None
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+class Compiled:
+    """A network for windows of one size.
+
+    Args:
+        network: in eval mode, float32, on the CPU; its weights are read again by `release` and must not change.
+        shape: (C, *patch).
+        threads: that compute.
+
+    Raises:
+        ConversionError: it cannot be converted, or its logits are not torch's.
+        MemoryError: the memory does not suffice.
+    """
+
+    def __init__(self, network: nn.Module, shape: Sequence[int], threads: int) -> None:
+        strides = getattr(network, "total_stride", None)
+        if strides is not None and any(n % step for n, step in zip(shape[1:], strides, strict=True)):
+            raise ConversionError(f"windows of {tuple(shape[1:])} are no multiples of its strides")
+        self._network = network
+        try:
+            self._build(tuple(shape), threads)
+        except (ConversionError, MemoryError):
+            raise
+        except Exception as error:
+            # Whatever the library could not do: torch can.
+            raise _brief(error) from error
+
+    def _build(self, shape: tuple[int, ...], threads: int) -> None:
+        small = _small(self._network, shape)
+        # Norms need two voxels at the lowest resolution to be traced, and a few more to be compared.
+        model = _converted(self._network, _small(self._network, shape, along_others=1))
+        model.reshape([1, *shape])
+        without_joins(model)
+        if small != shape:
+            sample = model.clone()
+            sample.reshape([1, *small])
+            exact_norms(sample, above=_LEAST)
+            _compare(self._network, _compile(sample, threads), small)
+        exact_norms(model)
+        self._compiled = _compile(model, threads)
+        if small == shape:
+            _compare(self._network, self._compiled, shape)
+        self._request = self._compiled.create_infer_request()
+        self._outputs = tuple(self._compiled.outputs[0].shape)[1:]
+        if self._outputs[1:] != shape[1:]:
+            raise ConversionError(f"it answers windows of {shape[1:]} by {self._outputs[1:]}")
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """(N, C, *patch) -> logits (N, K, *patch) in memory of their own."""
+        logits = torch.empty((len(batch), *self._outputs))
+        for window, out in zip(batch, logits, strict=True):
+            try:
+                out.copy_(torch.from_numpy(_inferred(self._request, window[None].contiguous().numpy())[0]))
+            except RuntimeError as error:
+                raise _brief(error) from error
+        return logits
+
+    def release(self) -> None:
+        """Give back the memory of the network's inner pictures; the next call takes it again."""
+        self._compiled.release_memory()
+
+
+@cache
+def _library() -> Any:
+    """The module openvino, without its telemetry."""
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
+
+
+def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) -> tuple[int, ...]:
+    """(C, *size) that is 2 voxels at the lowest resolution along the first axis, `along_others` along the others.
+
+    Ours do the same to windows of any size. Others may take the window's size for a number of their own.
+    """
+    if not isinstance(network, UNet):
+        return shape
+    voxels = (2, *(along_others,) * (len(shape) - 2))
+    sizes = zip(voxels, network.total_stride, shape[1:], strict=True)
+    return (shape[0], *(min(count * step, size) for count, step, size in sizes))
+
+
+def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    """OpenVINO's model, whose constants are the weights of `network` in their own memory."""
+    openvino = _library()
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros((1, *shape))
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network, example, check_trace=False)
+        decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    model = frontend.convert(frontend.load(decoder))
+    model.inputs[0].get_node().set_element_type(openvino.Type.f32)
+    return model
+
+
+def _compile(model: Any, threads: int) -> Any:
+    settings = {
+        "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 on processors that have it
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        # Several processes would be bound to the same processors.
+        "ENABLE_CPU_PINNING": False,
+    }
+    return _core().compile_model(model, "CPU", settings)
+
+
+@cache
+def _core() -> Any:
+    return _library().Core()
+
+
+def _compare(network: nn.Module, compiled: Any, shape: tuple[int, ...]) -> None:
+    """Raise ConversionError unless the logits of one window of noise (C, *size) are torch's."""
+    window = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
+    found = torch.from_numpy(_inferred(compiled.create_infer_request(), window.numpy()).copy())
+    with torch.inference_mode():
+        expected = network(window)
+    if found.shape != expected.shape:
+        raise ConversionError(f"its logits are {tuple(found.shape)} and not {tuple(expected.shape)}")
+    difference = float((found - expected).abs().max())
+    if not difference <= TOLERANCE * float(expected.max() - expected.min()):
+        raise ConversionError(f"its logits differ by {difference:.2g} from torch's")
+
+
+def _inferred(request: Any, window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view of the request's own memory."""
+    result: NDArray[np.float32] = request.infer({0: window}, share_inputs=True, share_outputs=True)[0]
+    return result
+
+
+def _brief(error: Exception) -> Exception:
+    """The library's error in a line; a MemoryError where it says that memory is short."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "alloc" in str(error).lower():
+        return MemoryError(f"OpenVINO is out of memory ({lines[-1][:120]})")
+    return ConversionError(lines[-1][:160] if lines else type(error).__name__)

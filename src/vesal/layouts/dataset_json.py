@@ -1,0 +1,435 @@
+"""The layouts that a dataset.json describes: Medical Segmentation Decathlon and nnU-Net."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vesal.data.dataset import Case, Dataset, Orphan
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, VesalError
+from vesal.files import read_json
+from vesal.layouts.scan_files import by_stem, declared_labels, declared_pairs, found_labels, volume_id
+from vesal.volume.io import strip_suffix
+
+_CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+_ACDC_CASE = re.compile(r"(patient\d+)_frame\d+")
+
+
+# --- Medical Segmentation Decathlon ------------------------------------------------------------------------
+
+
+def detect_msd(root: Path) -> str | None:
+    """A dataset.json that lists the training cases, and is not nnU-Net's."""
+    if not (root / "dataset.json").is_file() or detect_nnunet(root) is not None:
+        return None
+    training = _description(root).get("training")
+    return "a dataset.json that lists its training cases" if isinstance(training, list) else None
+
+
+def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
+    """dataset.json with 'training': [{"image": ..., "label": ...}], 'test': [...], 'labels', 'modality'.
+
+    An image may be 4D and hold several channels. A listed file that is absent stays a case, so that it is named
+    when it is read; files that are not listed are left out and remarked.
+    """
+    if not (root / "dataset.json").is_file():
+        raise DataError(_no_description(root))
+    json = _description(root)
+    labels = labels or _json_labels(json, root)
+    remarks = []
+    cases: dict[str, Case] = {}
+    for entry in _listed(json, "training", root):
+        if not isinstance(entry, Mapping) or "image" not in entry or "label" not in entry:
+            raise DataError(
+                f"{root / 'dataset.json'} has a training entry without image and label: {entry!r}."
+            )
+        case = _told(_msd_case(root, entry["image"], entry["label"]), json, root)
+        remarks += _entered(cases, case, root)
+    tests: dict[str, Case] = {}
+    for entry in _listed(json, "test", root):
+        scan = _msd_case(root, entry["image"] if isinstance(entry, Mapping) else entry, None)
+        case = _told(scan, json, root)
+        if case.images[0].exists():
+            remarks += _entered(tests, case, root)
+        else:
+            remarks.append(f"dataset.json lists the test image {case.images[0]}, which is not there.")
+    promised = json.get("numTraining", len(cases))
+    if promised != len(cases):
+        remarks.append(f"dataset.json speaks of {promised} training cases and lists {len(cases)}.")
+    if foreign := [name for name in tests if name in cases and tests[name].images != cases[name].images]:
+        remarks.append(f"Left out are test images with the names of training images: {_some(foreign)}.")
+    orphans, unlisted = _unlisted(root, cases)
+    if unlisted:
+        remarks.append(
+            f"{len(unlisted)} scans with labels are not listed in dataset.json and left out: {_some(unlisted)}."
+        )
+    remarks += [] if "patients" in json else _maybe_one_patient(cases.values())
+    _known_names(cases.values(), labels, root)
+    return Dataset(
+        name=str(json.get("name") or root.name),
+        root=root,
+        layout="msd",
+        channels=_json_channels(json, root),
+        labels=labels,
+        cases=tuple(cases.values()),
+        unlabelled=tuple(case for name, case in tests.items() if name not in cases),
+        orphans=orphans,
+        remarks=tuple(remarks),
+    )  # fmt: skip
+
+
+def _msd_case(root: Path, image: object, label: object) -> Case:
+    path = _inside(root, image)
+    name = strip_suffix(path)
+    truth = None if label is None else _inside(root, label)
+    return Case(id=name, images=(path,), label=truth, patient=_patient(name))
+
+
+def _entered(cases: dict[str, Case], case: Case, root: Path) -> list[str]:
+    """Add a listed case to those before it; a remark if it is one of them."""
+    known = cases.setdefault(case.id, case)
+    if known is case:
+        return []
+    if known != case:
+        first, second = (each.images[0] for each in (known, case))
+        if first == second:
+            first, second = (each.label or each.images[0] for each in (known, case))
+        raise DataError(
+            f"{root / 'dataset.json'} lists two cases called '{case.id}' ({first} and {second}); "
+            "give each file its own name."
+        )
+    return [f"dataset.json lists {case.id} twice; it is taken once."]
+
+
+def _unlisted(root: Path, cases: Mapping[str, Case]) -> tuple[tuple[Orphan, ...], list[str]]:
+    """Files without a partner, and whole cases, that dataset.json does not list."""
+    taken = {path for case in cases.values() for path in (*case.images, case.label)}
+    images, labels = by_stem(root / "imagesTr"), by_stem(root / "labelsTr")
+    lone = [
+        Orphan(id=name, path=path, missing="label") for name, path in images.items() if name not in labels
+    ]
+    lone += [
+        Orphan(id=name, path=path, missing="image") for name, path in labels.items() if name not in images
+    ]
+    both = [name for name, path in images.items() if name in labels and path not in taken]
+    return tuple(orphan for orphan in lone if orphan.path not in taken), both
+
+
+# --- nnU-Net -----------------------------------------------------------------------------------------------
+
+
+def detect_nnunet(root: Path) -> str | None:
+    """imagesTr/CASE_0000 beside labelsTr/CASE, or a dataset.json that says how nnU-Net's files end."""
+    images, labels = by_stem(root / "imagesTr"), by_stem(root / "labelsTr")
+    named = {match["case"] for match in map(_CHANNEL_FILE.fullmatch, images) if match}
+    if named & set(labels):
+        return "imagesTr/CASE_0000 beside labelsTr/CASE"
+    if (root / "dataset.json").is_file():
+        json = _description(root)
+        named |= set(_channel_files(root / "imagesTs"))
+        if isinstance(json.get("dataset"), Mapping) or (named and "file_ending" in json):
+            return "a dataset.json as nnU-Net writes it"
+    return None
+
+
+def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
+    """imagesTr/CASE_0000.nii.gz (one file a channel), labelsTr/CASE.nii.gz, imagesTs; dataset.json of version 1 or 2.
+
+    Without dataset.json the channels get numbers for names and the label values are found by reading.
+    """
+    described = (root / "dataset.json").is_file()
+    json = _description(root) if described else {}
+    images, truths = _channel_files(root / "imagesTr"), by_stem(root / "labelsTr")
+    if isinstance(json.get("dataset"), Mapping):
+        cases, orphans = _nnunet_listed(root, json["dataset"]), list[Orphan]()
+    else:
+        cases, orphans = _nnunet_found(images, truths)
+    tests = [_scan(name, files) for name, files in _channel_files(root / "imagesTs").items()]
+    remarks = []
+    if not described:
+        remarks.append("There is no dataset.json, so channels have numbers for names.")
+    if labels is None and described:
+        labels = _json_labels(json, root)
+    if labels is None:
+        labels, remark = found_labels([case.label for case in cases if case.label], root)
+        remarks.append(remark)
+    if described:
+        channels = _json_channels(json, root)
+    else:
+        channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
+    cases, tests = ([_told(case, json, root) for case in part] for part in (cases, tests))
+    _known_names(cases, labels, root)
+    remarks += [] if "patients" in json else _maybe_one_patient(cases)
+    known = {case.id for case in cases}
+    return Dataset(
+        name=str(json.get("name") or root.name),
+        root=root,
+        layout="nnunet",
+        channels=channels,
+        labels=labels,
+        cases=tuple(cases),
+        unlabelled=tuple(case for case in tests if case.id not in known),
+        orphans=tuple(orphans),
+        remarks=tuple(remarks),
+    )
+
+
+def _nnunet_found(
+    images: Mapping[str, dict[int, Path]], truths: Mapping[str, Path]
+) -> tuple[list[Case], list[Orphan]]:
+    cases, orphans = [], []
+    expected = sorted({channel for files in images.values() for channel in files})
+    for name, files in images.items():
+        absent = [channel for channel in expected if channel not in files]
+        if name not in truths:
+            orphans.append(Orphan(id=name, path=next(iter(files.values())), missing="label"))
+        elif absent:
+            missing = f"channel {absent[0]:04d}"
+            orphans.append(Orphan(id=name, path=next(iter(files.values())), missing=missing))
+        else:
+            cases.append(_scan(name, files, truths[name]))
+    orphans += [
+        Orphan(id=name, path=path, missing="image") for name, path in truths.items() if name not in images
+    ]
+    return cases, orphans
+
+
+def _nnunet_listed(root: Path, listed: Mapping[str, Any]) -> list[Case]:
+    """Version 2's optional 'dataset': {CASE: {"images": [...], "label": ...}}."""
+    cases = []
+    for name, entry in listed.items():
+        if not isinstance(entry, Mapping) or not entry.get("images") or "label" not in entry:
+            raise DataError(f"{root / 'dataset.json'}: case {name} needs 'images' and 'label'.")
+        files = tuple(_inside(root, image) for image in entry["images"])
+        cases.append(Case(id=name, images=files, label=_inside(root, entry["label"]), patient=_patient(name)))
+    return cases
+
+
+def _channel_files(folder: Path) -> dict[str, dict[int, Path]]:
+    """CASE_0000, CASE_0001, ... -> {CASE: {0: path, 1: path}}."""
+    found: dict[str, dict[int, Path]] = {}
+    for stem, path in by_stem(folder).items():
+        if match := _CHANNEL_FILE.fullmatch(stem):
+            found.setdefault(match["case"], {})[int(match["channel"])] = path
+    return found
+
+
+def _scan(name: str, files: Mapping[int, Path], label: Path | None = None) -> Case:
+    images = tuple(files[channel] for channel in sorted(files))
+    return Case(id=name, images=images, label=label, patient=_patient(name))
+
+
+# --- patients ----------------------------------------------------------------------------------------------
+
+
+def _patient(name: str) -> str:
+    """The case itself, but for ACDC's frames, which others keep under their names.
+
+    >>> _patient("patient001_frame12"), _patient("la_003")
+    ('patient001', 'la_003')
+    """
+    match = _ACDC_CASE.fullmatch(name)
+    return match[1] if match else name
+
+
+def _told(case: Case, json: Mapping[str, Any], root: Path) -> Case:
+    """The case with what Vesal's own entries say of it: "patients": {case: patient}, "annotated": {case: [names]}."""
+    patients, annotated = json.get("patients", {}), json.get("annotated", {})
+    if not isinstance(patients, Mapping) or not isinstance(annotated, Mapping):
+        raise DataError(
+            f'{root / "dataset.json"}: "patients" gives cases their patients and "annotated" their lists of '
+            "label names; correct or remove them."
+        )
+    drawn = annotated.get(case.id)
+    if drawn is not None and (
+        not isinstance(drawn, list) or not all(isinstance(name, str) for name in drawn)
+    ):
+        raise DataError(
+            f"{root / 'dataset.json'} has {drawn!r} as what was annotated in {case.id}; a list of names is wanted."
+        )
+    return case.model_copy(
+        update={
+            "patient": str(patients.get(case.id, case.patient)),
+            "annotated": None if drawn is None else tuple(drawn),
+        }
+    )
+
+
+def _known_names(cases: Iterable[Case], labels: LabelSet, root: Path) -> None:
+    for case in cases:
+        if unknown := sorted(set(case.annotated or ()) - set(labels.names)):
+            raise DataError(
+                f"{root / 'dataset.json'} has '{unknown[0]}' as a label annotated in {case.id}; "
+                f"there are: {', '.join(labels.names)}."
+            )
+
+
+def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
+    """A remark if names look like several scans of one patient, such as p1_01 and p1_02, and count as several."""
+    first: dict[str, str] = {}
+    for case in cases:
+        stem = volume_id(case.id)
+        if case.patient != case.id or stem == case.id:
+            continue
+        if stem in first:
+            return [
+                f"Each case counts as its own patient, though {first[stem]} and {case.id} may be of one by their "
+                "names; if so, say it in a manifest with the column patient."
+            ]
+        first[stem] = case.id
+    return []
+
+
+# --- dataset.json ------------------------------------------------------------------------------------------
+
+
+def _description(root: Path) -> dict[str, Any]:
+    path = root / "dataset.json"
+    try:
+        json = read_json(path)
+    except VesalError as error:
+        raise DataError(str(error)) from error
+    if not isinstance(json, dict):
+        raise DataError(
+            f"{path} is not a description of a data set: it needs 'training', 'labels' and 'modality'."
+        )
+    return json
+
+
+def _no_description(root: Path) -> str:
+    if (root / "imagesTr").is_dir() and (root / "labelsTr").is_dir():
+        return (
+            f"{root} has imagesTr and labelsTr but no dataset.json; add it, or read the folder with layout 'pairs', "
+            "which finds the label values itself."
+        )
+    return f"{root} has no dataset.json, which layout 'msd' needs; give the folder that has it."
+
+
+def _listed(json: Mapping[str, Any], key: str, root: Path) -> Sequence[Any]:
+    entries = json.get(key, [])
+    if not isinstance(entries, list):
+        raise DataError(f"'{key}' in {root / 'dataset.json'} is not a list.")
+    return entries
+
+
+def _inside(root: Path, entry: object) -> Path:
+    """The path of an entry such as './imagesTr/a.nii.gz', which may not lead out of the folder."""
+    path = PurePosixPath(str(entry))
+    if path.is_absolute() and path.is_relative_to(root.as_posix()):
+        path = path.relative_to(root.as_posix())
+    bad = not isinstance(entry, str) or path.is_absolute() or ".." in path.parts or not path.parts
+    if bad or "\0" in str(entry):
+        raise DataError(
+            f"{root / 'dataset.json'} names {entry!r}, which is not a file in its folder; correct the entry."
+        )
+    return root.joinpath(*path.parts)
+
+
+def _json_channels(json: Mapping[str, Any], root: Path) -> tuple[str, ...]:
+    named = json.get("channel_names", json.get("modality"))
+    if isinstance(named, Mapping):
+        named = [named[key] for key in sorted(named, key=lambda key: (len(str(key)), str(key)))]
+    if isinstance(named, str):
+        named = [named]
+    if not isinstance(named, list) or not named:
+        raise DataError(
+            f'{root / "dataset.json"} does not name its channels; add "modality": {{"0": "MRI"}}.'
+        )
+    return tuple(str(name) for name in named)
+
+
+def _json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
+    """Labels in either direction: {"0": "background"} as MSD has them or {"background": 0} as nnU-Net 2 has them.
+
+    A list of values is a region, as in nnU-Net 2; the plain names beside it are then regions of one value.
+    """
+    path = root / "dataset.json"
+    named = json.get("labels")
+    if not isinstance(named, Mapping) or not named:
+        raise DataError(
+            f'{path} does not declare its labels; add "labels": {{"0": "background", "1": "..."}}.'
+        )
+    entries: dict[str, list[int]] = {}
+    for key, value in named.items():
+        values, name = (value, key) if isinstance(value, list) else ([value], key)
+        if _is_integer(key) and not isinstance(value, list) and not _is_integer(value):
+            values, name = [key], value
+        if str(name) in entries:
+            raise DataError(f"{path} calls two label values '{name}'; give each its own name.")
+        entries[str(name)] = [_integer(item, path) for item in values]
+    if all(len(values) == 1 for values in entries.values()):
+        return declared_labels(
+            {name: values[0] for name, values in entries.items()},
+            path,
+            regions=_named_regions(json, path),
+            pairs=declared_pairs(json, path),
+        )
+    named = json.get("label_names", {})
+    if not isinstance(named, Mapping):
+        raise DataError(f'{path}: "label_names" gives each label its value, such as {{"oedema": 2}}.')
+    return _region_labels(
+        entries,
+        json.get("regions_class_order"),
+        path,
+        declared_pairs(json, path),
+        {_integer(value, path): str(name) for name, value in named.items()},
+    )
+
+
+def _named_regions(json: Mapping[str, Any], path: Path) -> dict[str, list[str]] | None:
+    """Vesal's own "regions": {"whole tumour": ["oedema", ...]}, outer before inner, beside plain labels."""
+    regions = json.get("regions")
+    if regions is None:
+        return None
+    if not isinstance(regions, Mapping) or not all(isinstance(members, list) for members in regions.values()):
+        raise DataError(f'{path}: "regions" gives each region a list of label names; correct or remove it.')
+    return {str(name): [str(member) for member in members] for name, members in regions.items()}
+
+
+def _region_labels(
+    entries: Mapping[str, list[int]],
+    order: object,
+    path: Path,
+    pairs: Sequence[tuple[str, str]] | None,
+    label_names: Mapping[int, str],
+) -> LabelSet:
+    """Where a region holds several values that no inner one has, `regions_class_order` says which is painted:
+    that one comes first. `label_names` are Vesal's own, for nnU-Net names regions alone.
+    """
+    special = {
+        name: values[0] for name, values in entries.items() if name.lower() in ("background", "ignore")
+    }
+    regions = {name: sorted(values) for name, values in entries.items() if name not in special}
+    singles = {values[0]: name for name, values in regions.items() if len(values) == 1}
+    every = sorted({value for values in regions.values() for value in values} | set(label_names))
+    names = {value: label_names.get(value) or singles.get(value, f"label_{value}") for value in every}
+    if isinstance(order, list) and len(order) == len(regions):
+        for values, painted in zip(regions.values(), order, strict=True):
+            if painted in values:
+                values.insert(0, values.pop(values.index(painted)))
+    return declared_labels(
+        special | {names[value]: value for value in every},
+        path,
+        regions={name: [names[value] for value in values] for name, values in regions.items()},
+        pairs=pairs,
+    )
+
+
+def _is_integer(value: object) -> bool:
+    try:
+        return float(str(value)).is_integer()
+    except ValueError:
+        return False
+
+
+def _integer(value: object, path: Path) -> int:
+    if isinstance(value, bool) or not _is_integer(value):
+        raise DataError(f"{path} gives {value!r} as a label value; a whole number is wanted.")
+    return int(float(str(value)))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,211 @@
+"""The layouts without a description: two folders whose files match by name, as slices (png) or in general (pairs)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vesal.data.dataset import Case, Dataset, Orphan
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, VesalError
+from vesal.layouts.scan_files import by_stem, folders_below, found_labels, image_files, visible, volume_id
+from vesal.volume.io import read_volume
+
+_SLICE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+_IMAGE_WORDS = {
+    *("image", "images", "img", "imgs", "imagestr", "scan", "scans", "volume", "volumes"),
+    *("raw", "data", "input", "inputs"),
+}
+_LABEL_WORDS = {
+    *("label", "labels", "labelstr", "lbl", "mask", "masks", "seg", "segs", "segmentation", "segmentations"),
+    *("gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual"),
+}
+_DEPTH = 2  # data/train/images
+
+
+def detect_png(root: Path) -> str | None:
+    """images/ and labels/ or masks/ that hold slices."""
+    folders = {path.name.lower(): path for path in visible(root) if path.is_dir()}
+    images = folders.get("images")
+    labels = folders.get("labels", folders.get("masks"))
+    if images is None or labels is None:
+        return None
+    slices = [path for folder in (images, labels) for path in image_files(folder)[:1]]
+    if len(slices) == 2 and all(path.name.lower().endswith(_SLICE_ENDINGS) for path in slices):
+        return f"{images.name}/ beside {labels.name}/ with slices such as {slices[0].name}"
+    return None
+
+
+def read_png(root: Path, labels: LabelSet | None) -> Dataset:
+    """images/ and labels/ with slices of the same names; slices of one volume, by its id in the name, stay together."""
+    folders = {path.name.lower(): path for path in visible(root) if path.is_dir()}
+    images, truths = folders.get("images"), folders.get("labels", folders.get("masks"))
+    if images is None or truths is None:
+        raise DataError(f"{root} has no folders images and labels (or masks), which layout 'png' needs.")
+    return _matched(root, "png", images, truths, labels)
+
+
+def detect_pairs(root: Path) -> str | None:
+    """Two folders side by side whose names say images and labels, and at least one file that matches."""
+    found = _folder_pairs(root)
+    return f"{found[0][0].relative_to(root)}/ beside {found[0][1].relative_to(root)}/" if found else None
+
+
+def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
+    """Two folders side by side, at most two levels down, whose files match by name.
+
+    Words such as image, volume, seg, mask, gt or label at either end of a name are passed over where the bare
+    names do not match.
+    """
+    found = _folder_pairs(root)
+    if not found:
+        raise DataError(
+            f"{root} has no two folders such as images and labels whose files match by name, which layout 'pairs' "
+            "needs; rename them or write a manifest."
+        )
+    dataset = _matched(root, "pairs", *found[0], labels)
+    remarks = list(dataset.remarks)
+    if len(found) > 1:
+        others = ", ".join(str(images.relative_to(root)) for images, _ in found[1:])
+        remarks.append(f"Left out are the other pairs of folders: {others}.")
+    if not (root / "dataset.json").exists() and found[0][0].name == "imagesTr":
+        remarks.append(
+            "There is no dataset.json beside imagesTr and labelsTr, so names of channels and labels are guessed."
+        )
+    return dataset.model_copy(update={"remarks": tuple(remarks)})
+
+
+def _folder_pairs(root: Path) -> list[tuple[Path, Path]]:
+    """(images, labels) folders that share at least one case; those called 'train' first, then outer ones."""
+    pairs = []
+    for parent in folders_below(root, _DEPTH, readable=True):
+        if parent != root and (parent / "dataset.json").exists():
+            continue  # a data set of its own
+        folders = [path for path in visible(parent) if path.is_dir()]
+        truths = [path for path in folders if _words(path.name) & _LABEL_WORDS]
+        others = [path for path in folders if path not in truths]
+        images = [path for path in others if _words(path.name) & _IMAGE_WORDS]
+        if not images and len(others) == 1:
+            images = others
+        for truth in truths:
+            pairs += [(image, truth) for image in images if _match(by_stem(image), by_stem(truth))]
+    return sorted(pairs, key=lambda pair: "train" not in str(pair[0].relative_to(root)).lower())
+
+
+def _matched(
+    root: Path, layout: str, image_folder: Path, label_folder: Path, labels: LabelSet | None
+) -> Dataset:
+    images, truths = by_stem(image_folder), by_stem(label_folder)
+    partner = _match(images, truths)
+    patient = _patients(images)
+    cases = [
+        Case(id=name, images=(images[name],), label=truths[partner[name]], patient=patient[name])
+        for name in images
+        if name in partner
+    ]
+    matched = set(partner.values())
+    orphans = [
+        Orphan(id=name, path=path, missing="label") for name, path in images.items() if name not in partner
+    ]
+    orphans += [
+        Orphan(id=name, path=path, missing="image") for name, path in truths.items() if name not in matched
+    ]
+    remarks = []
+    if cases and labels is None:
+        labels, remark = found_labels([case.label for case in cases if case.label is not None], label_folder)
+        remarks.append(remark)
+    if not cases or labels is None:
+        raise DataError(
+            f"No file of {image_folder} matches one of {label_folder} by name; "
+            "name images and labels alike or write a manifest."
+        )
+    patients = {case.patient for case in cases}
+    if len(patients) < len(cases):
+        remarks.append(
+            f"The {len(cases)} images are of {len(patients)} volumes by their names, such as "
+            f"{cases[0].patient} for {cases[0].images[0].name}; those of one volume stay together."
+        )
+    return Dataset(
+        name=root.name,
+        root=root,
+        layout=layout,
+        channels=_channels(cases),
+        labels=labels,
+        cases=tuple(cases),
+        orphans=tuple(orphans),
+        remarks=tuple(remarks),
+    )
+
+
+def _match(images: Mapping[str, Path], truths: Mapping[str, Path]) -> dict[str, str]:
+    """Name of an image -> name of its label: the same, or the same but for words such as _seg at the ends."""
+    partner = {name: name for name in images if name in truths}
+    bare_images = _by_bare_name([name for name in images if name not in partner])
+    bare_truths = _by_bare_name([name for name in truths if name not in partner])
+    for bare, names in bare_images.items():
+        others = bare_truths.get(bare, [])
+        if len(names) == len(others) == 1:
+            partner[names[0]] = others[0]
+        elif others:
+            raise DataError(
+                f"{images[names[0]]} could belong to several labels or share one ({', '.join(names + others)}); "
+                "rename the files or write a manifest."
+            )
+    return partner
+
+
+def _by_bare_name(names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_bare(name), []).append(name)
+    return found
+
+
+def _bare(name: str) -> str:
+    """A name without the words at its ends that say what the file is.
+
+    >>> _bare("patient_7_seg"), _bare("volume-12"), _bare("Segmentation-12"), _bare("case3_0000")
+    ('patient_7', '12', '12', 'case3')
+    """
+    parts = re.split(r"([_\-. ]+)", re.sub(r"_0000$", "", name.lower()))
+    roles = _IMAGE_WORDS | _LABEL_WORDS
+    while len(parts) > 2 and parts[-1] in roles:
+        parts = parts[:-2]
+    while len(parts) > 2 and parts[0] in roles:
+        parts = parts[2:]
+    return "".join(parts)
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[_\-. ]+", name.lower())) | {re.sub(r"[_\-. ]+", "", name.lower())}
+
+
+def _patients(images: Mapping[str, Path]) -> dict[str, str]:
+    """Name of an image -> the volume that a slice is of; a file that is a volume is its own.
+
+    _0000 is the channel where every name ends so, else it is a slice's number.
+    """
+    channel = all(name.endswith("_0000") for name in images)
+    found = {}
+    for name, path in images.items():
+        parts = re.split(r"([_\-. ]+)", name.removesuffix("_0000") if channel else name)
+        while len(parts) > 2 and parts[-1].lower() in _IMAGE_WORDS:
+            parts = parts[:-2]
+        found[name] = volume_id("".join(parts)) if path.name.lower().endswith(_SLICE_ENDINGS) else name
+    return found
+
+
+def _channels(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Names of the channels by their number in the first image that can be read."""
+    for case in cases[:5]:
+        try:
+            count = read_volume(case.images[0]).channels
+        except (VesalError, OSError):
+            continue
+        named = {1: ("image",), 3: ("red", "green", "blue")}
+        slices = case.images[0].name.lower().endswith(_SLICE_ENDINGS)
+        if count == 1 or (count == 3 and slices):
+            return named[count]
+        return tuple(f"channel_{i}" for i in range(count))
+    return ("image",)

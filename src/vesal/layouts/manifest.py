@@ -1,0 +1,194 @@
+"""The layout that people write themselves: a CSV or JSON file with one row or object a case."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vesal.data.dataset import Case, Dataset
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, VesalError
+from vesal.files import read_json
+from vesal.layouts.scan_files import declared_labels, declared_pairs, found_labels
+from vesal.volume.io import read_volume, strip_suffix
+
+_NAMES = ("manifest.csv", "manifest.json")
+_KNOWN = {"id", "image", "label", "patient", "annotated"}
+_SEPARATORS = ",;\t"
+
+
+def detect_manifest(root: Path) -> str | None:
+    """manifest.csv or manifest.json in the folder, or a CSV or JSON file itself."""
+    if root.is_file():
+        return f"the file {root.name}"
+    return next((f"a {name}" for name in _NAMES if (root / name).is_file()), None)
+
+
+def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
+    """Columns (CSV) or keys (JSON): id, image or image_CHANNEL for each channel, label, patient, annotated.
+
+    Paths are relative to the manifest. `image` alone is needed; without `label` the case is a test scan; `patient`
+    is the id if it is absent; `annotated` lists the labels that were drawn, with | between them (in JSON a list).
+    JSON is a list of cases, or an object with 'cases' and, if wanted, 'name', 'channels', 'labels' {name: value},
+    'regions' {name: [labels]}, 'ignore' (a value) and 'pairs' [[left, right]] in place of those guessed by name.
+    """
+    path = root if root.is_file() else next((root / name for name in _NAMES if (root / name).is_file()), None)
+    if path is None:
+        raise DataError(f"{root} has no manifest.csv or manifest.json, which layout 'manifest' needs.")
+    rows, head = _rows(path)
+    if not rows:
+        raise DataError(f"{path} lists no case; add a row a case with id, image and label.")
+    channels, ignored = _columns(rows, path)
+    cases = [_case(row, number, channels, path) for number, row in enumerate(rows, start=1)]
+    remarks = []
+    if ignored:
+        remarks.append(f"{path.name} has columns that mean nothing here: {', '.join(ignored)}.")
+    labelled = [case for case in cases if case.label is not None]
+    if labels is None and "labels" in head:
+        labels = _declared(head, path)
+    if labels is None and labelled:
+        labels, remark = found_labels([case.label for case in labelled if case.label is not None], path)
+        remarks.append(remark)
+    if labels is None:
+        raise DataError(f"{path} names no label file; fill the column 'label' for the annotated cases.")
+    _known_labels(cases, labels, path)
+    return Dataset(
+        name=str(head.get("name") or (path.parent.name if path.name in _NAMES else path.stem)),
+        root=path.parent,
+        layout="manifest",
+        channels=_named_channels(head, path) or channels or _channels_of(cases),
+        labels=labels,
+        cases=tuple(labelled),
+        unlabelled=tuple(case for case in cases if case.label is None),
+        remarks=tuple(remarks),
+    )
+
+
+def _rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The cases by column, and what else a JSON manifest says."""
+    if path.suffix.lower() == ".json":
+        json = _json(path)
+        head = json if isinstance(json, dict) else {"cases": json}
+        rows = head.get("cases")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise DataError(
+                f'{path} is not a manifest: it needs "cases", a list of objects with id, image and label.'
+            )
+        return [{_column(key): value for key, value in row.items()} for row in rows], head
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read {path}: {error}; save it as CSV in UTF-8.") from error
+    first = text.split("\n", 1)[0]
+    separator = max(_SEPARATORS, key=first.count)
+    try:
+        table = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+    except csv.Error as error:
+        raise DataError(f"{path} is no table ({error}); save it as CSV in UTF-8.") from error
+    rows = [
+        {_column(key): value.strip() for key, value in row.items() if isinstance(value, str)} for row in table
+    ]
+    return [row for row in rows if any(row.values())], {}
+
+
+def _column(name: object) -> str:
+    """Columns in any case; a channel's name keeps its own, because CT is not ct."""
+    text = str(name).strip()
+    return "image_" + text[6:] if text.lower().startswith("image_") else text.lower()
+
+
+def _json(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except VesalError as error:
+        raise DataError(str(error)) from error
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Names of the channels in image_CHANNEL columns, and columns that mean nothing."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    channels = tuple(column.removeprefix("image_") for column in columns if column.startswith("image_"))
+    if "image" in columns and channels:
+        raise DataError(f"{path} has both 'image' and 'image_{channels[0]}'; keep one form.")
+    if "image" not in columns and not channels:
+        raise DataError(
+            f"{path} has no column 'image' (it has {', '.join(columns)}); name the column of the scans so."
+        )
+    return channels, [name for name in columns if name not in _KNOWN and not name.startswith("image_")]
+
+
+def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Path) -> Case:
+    given = [row.get(f"image_{name}") for name in channels] if channels else row.get("image")
+    files = given if isinstance(given, list) else [given]
+    if not files or not all(isinstance(name, str) and name for name in files):
+        raise DataError(f"Case {number} of {path} does not name all of its images; fill the row.")
+    images = tuple(_path(str(entry), path) for entry in files)
+    name = str(row.get("id") or strip_suffix(images[0]))
+    if "/" in name or "\\" in name or "\0" in name or name.startswith("."):
+        raise DataError(
+            f"Case {number} of {path} is called '{name}', which cannot name a file; choose another id."
+        )
+    label = row.get("label")
+    annotated = row.get("annotated")
+    if isinstance(annotated, str):
+        annotated = [part.strip() for part in annotated.split("|") if part.strip()] or None
+    if annotated is not None and (
+        not isinstance(annotated, list) or not all(isinstance(part, str) for part in annotated)
+    ):
+        raise DataError(
+            f'Case {number} of {path} has {annotated!r} as "annotated"; a list of names such as ["tumour"] is wanted.'
+        )
+    return Case(
+        id=name,
+        images=images,
+        label=_path(str(label), path) if label else None,
+        patient=str(row.get("patient") or name),
+        annotated=None if annotated is None else tuple(annotated),
+    )
+
+
+def _path(entry: str, manifest: Path) -> Path:
+    """As the manifest means it: relative to its folder unless absolute."""
+    return manifest.parent / Path(entry).expanduser()
+
+
+def _named_channels(head: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    named = head.get("channels", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise DataError(f'{path}: "channels" must be a list of names such as ["T2", "ADC"].')
+    return tuple(named)
+
+
+def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:
+    values, regions, ignore = head["labels"], head.get("regions") or {}, head.get("ignore")
+    whole = isinstance(values, dict) and all(type(value) is int for value in values.values())
+    lists = isinstance(regions, dict) and all(isinstance(members, list) for members in regions.values())
+    if not whole or not lists or not (ignore is None or type(ignore) is int):
+        raise DataError(
+            f'{path}: "labels" must be an object such as {{"tumour": 1}}, "regions" one of lists of names, '
+            '"ignore" a whole number.'
+        )
+    return declared_labels(values, path, regions=regions, ignore=ignore, pairs=declared_pairs(head, path))
+
+
+def _known_labels(cases: Sequence[Case], labels: LabelSet, path: Path) -> None:
+    for case in cases:
+        if unknown := set(case.annotated or ()) - set(labels.names):
+            raise DataError(
+                f"Case {case.id} of {path} has '{sorted(unknown)[0]}' as an annotated label; "
+                f"there are: {', '.join(labels.names)}."
+            )
+
+
+def _channels_of(cases: Sequence[Case]) -> tuple[str, ...]:
+    """Numbered names for files without a channel's name, by the first case that can be read."""
+    for case in cases[:5]:
+        try:
+            count = sum(read_volume(path).channels for path in case.images)
+        except (VesalError, OSError):
+            continue
+        return ("image",) if count == 1 else tuple(f"channel_{i}" for i in range(count))
+    return ("image",)

@@ -1,0 +1,200 @@
+"""From a folder to a data set: the layouts in which people keep labelled scans.
+
+Each layout is one pair of functions. `detect(folder)` says in a few words what it recognised, or None;
+`read(folder, labels)` gives the data set, with `labels` in place of what the files declare if they are given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+from vesal.data.dataset import Dataset
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError, unknown_name
+from vesal.layouts.acdc_brats import detect_acdc, detect_brats, read_acdc, read_brats
+from vesal.layouts.dataset_json import detect_msd, detect_nnunet, read_msd, read_nnunet
+from vesal.layouts.folders import detect_pairs, detect_png, read_pairs, read_png
+from vesal.layouts.manifest import detect_manifest, read_manifest
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one kind of folder is recognised and read.
+
+    Attributes:
+        looks_for: what `detect` needs to see, for people.
+        detect: folder -> what it recognised, or None.
+        read: (folder, labels or None) -> data set.
+        general: also fits folders of more special layouts, so 'auto' asks it last.
+    """
+
+    looks_for: str
+    detect: Callable[[Path], str | None]
+    read: Callable[[Path, LabelSet | None], Dataset]
+    general: bool = False
+
+
+#: In the order in which 'auto' prefers them.
+LAYOUTS: dict[str, Layout] = {
+    "manifest": Layout(
+        "manifest.csv or manifest.json with the columns id, image, label, patient", detect_manifest, read_manifest
+    ),
+    "nnunet": Layout(
+        "imagesTr/CASE_0000.nii.gz beside labelsTr/CASE.nii.gz, with dataset.json", detect_nnunet, read_nnunet
+    ),
+    "msd": Layout("dataset.json with a list 'training'", detect_msd, read_msd),
+    "acdc": Layout(
+        "patientXXX/patientXXX_frameNN.nii.gz and patientXXX_frameNN_gt.nii.gz", detect_acdc, read_acdc
+    ),
+    "brats": Layout(
+        "four files a case, _flair, _t1, _t1ce, _t2 (or -t2f, -t1n, -t1c, -t2w), and _seg", detect_brats, read_brats
+    ),
+    "png": Layout("images/ and labels/ (or masks/) with PNG files of the same names", detect_png, read_png),
+    "pairs": Layout(
+        "two folders such as images and labels with files of matching names", detect_pairs, read_pairs, general=True
+    ),
+}  # fmt: skip
+
+
+def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet | None = None) -> Dataset:
+    """Read which files of a folder belong to which case, and what their labels mean.
+
+    Images are not read; label maps are only where the layout does not declare their values.
+
+    Args:
+        folder: holds the data set; a manifest may also be given as a file.
+        layout: a key of LAYOUTS, or 'auto'.
+        labels: what the label maps hold, in place of what the layout declares or finds.
+
+    Raises:
+        DataError: the folder is empty, damaged, or fits no layout; the message lists what was looked for.
+        UsageError: there is no such folder or layout.
+    """
+    if layout != "auto" and layout not in LAYOUTS:
+        raise unknown_name("layout", layout, ["auto", *LAYOUTS])
+    root = Path(folder).expanduser().absolute()
+    _usable(root)
+    remarks: tuple[str, ...] = ()
+    if layout == "auto":
+        layout, remarks = _recognise(root)
+    dataset = LAYOUTS[layout].read(root, labels)
+    _check_ids(dataset)
+    _check_labels(dataset)
+    if not dataset.cases and not dataset.unlabelled:
+        raise DataError(_no_case(dataset))
+    if not dataset.cases:
+        remarks += ("No case is annotated: these scans can be predicted, not trained on.",)
+    return dataset.model_copy(update={"remarks": remarks + dataset.remarks})
+
+
+def _usable(root: Path) -> None:
+    if not root.exists():
+        raise UsageError(f"There is no folder {root}; check the path.")
+    if root.is_file():
+        if root.suffix.lower() in (".csv", ".json") and root.name != "dataset.json":
+            return
+        raise UsageError(f"{root} is a file; give the folder of the data set, such as {root.parent}.")
+    try:
+        empty = next(root.iterdir(), None) is None
+    except OSError as error:
+        raise DataError(f"Cannot read the folder {root}: {error.strerror or error}.") from error
+    if empty:
+        raise DataError(f"The folder {root} is empty; give the folder that holds the data set.")
+
+
+def _recognise(root: Path) -> tuple[str, tuple[str, ...]]:
+    """The layout that 'auto' takes, and the remarks that say why."""
+    found = _matches(root)
+    if not found:
+        raise DataError(_nothing_recognised(root))
+    name, reason = found[0]
+    remarks = [f"Read as '{name}', because there is {reason}."]
+    if len(found) > 1:
+        others = ", ".join(f"'{other}'" for other, _ in found[1:])
+        remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
+    return name, tuple(remarks)
+
+
+def _matches(root: Path) -> list[tuple[str, str]]:
+    """The layouts that fit, the special ones if any does, and what each recognised.
+
+    What cannot be scanned is no match. It is told where nothing else fits, and where there is a description that a
+    more general layout would pass over.
+    """
+    failures: list[DataError] = []
+    for general in (False, True):
+        found = []
+        for name, layout in LAYOUTS.items():
+            if layout.general != general:
+                continue
+            try:
+                reason = layout.detect(root)
+            except DataError as error:
+                failures.append(error)
+            except OSError as error:
+                failures.append(
+                    DataError(f"Cannot read {error.filename or root}: {error.strerror or error}.")
+                )
+            else:
+                found += [] if reason is None else [(name, reason)]
+        if found:
+            return found
+        if failures and (general or (root / "dataset.json").exists()):
+            raise failures[0]
+    return []
+
+
+def _nothing_recognised(root: Path) -> str:
+    looked = "; ".join(f"{name}: {layout.looks_for}" for name, layout in LAYOUTS.items())
+    inside = []
+    if root.is_dir():
+        for sub in sorted(path for path in root.iterdir() if path.is_dir())[:50]:
+            with contextlib.suppress(DataError):
+                inside += [f"{sub.name} ({name})" for name, _ in _matches(sub)[:1]]
+    hint = "give the layout by name, or write a manifest"
+    if inside:
+        hint = f"give one of its folders that do: {', '.join(inside[:6])}"
+    return f"{root} fits no layout; {hint}. Looked for {looked}."
+
+
+def _check_ids(dataset: Dataset) -> None:
+    for case in dataset.cases + dataset.unlabelled:
+        if no_file_name(case.id):
+            raise DataError(
+                f"A case of {dataset.root} is called {case.id!r}, which cannot name a file; choose another name."
+            )
+    counts = Counter(case.id for case in dataset.cases + dataset.unlabelled)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        files = [str(case.images[0]) for case in dataset.cases + dataset.unlabelled if case.id == twice[0]]
+        raise DataError(
+            f"Two cases are called '{twice[0]}' ({' and '.join(files[:2])}); give each its own name."
+        )
+
+
+def no_file_name(name: str) -> bool:
+    """Whether a file of this name would lie elsewhere than in its folder, or cannot be, on any system."""
+    elsewhere = any(sign in name for sign in "/\\\0") or PureWindowsPath(name).drive != ""
+    return elsewhere or name in ("", ".", "..")
+
+
+def _check_labels(dataset: Dataset) -> None:
+    for case in dataset.cases:
+        if case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
+            raise DataError(
+                f"{case.label} is a JPEG, whose lossy compression changes label values; "
+                "save it as PNG from the original."
+            )
+
+
+def _no_case(dataset: Dataset) -> str:
+    seen = "no image was found"
+    if dataset.orphans:
+        seen = f"such as {dataset.orphans[0].path}, whose {dataset.orphans[0].missing} is missing"
+    return (
+        f"{dataset.root} (read as '{dataset.layout}') holds no complete case, {seen}; "
+        "check that images and labels lie where the layout has them."
+    )

@@ -1,0 +1,155 @@
+"""What layouts look at: visible image files in a folder, and the values in label files without a declaration."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from vesal.data.labels import LabelSet, values_in
+from vesal.errors import DataError
+from vesal.parallel import map_in_order
+from vesal.volume.io import is_image, read_label, strip_suffix
+
+#: A label map with more values than this is an image, or a mask that was compressed with loss.
+_MOST_VALUES = 254
+
+
+def visible(folder: Path) -> list[Path]:
+    """Entries of a folder in the order of their names, without hidden ones; [] if it is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if not entry.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"Cannot read the folder {folder}: {error.strerror or error}.") from error
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files directly in a folder, in the order of their names; hidden ones, such as ._x.nii.gz, are not."""
+    return [path for path in visible(folder) if is_image(path) and path.is_file()]
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """Image files directly in a folder by their names without ending.
+
+    Raises:
+        DataError: two files differ only in the ending.
+    """
+    found: dict[str, Path] = {}
+    for path in image_files(folder):
+        stem = strip_suffix(path)
+        if stem in found:
+            raise DataError(
+                f"{found[stem]} and {path} have the same name but for the ending; remove one of them."
+            )
+        found[stem] = path
+    return found
+
+
+def folders_below(root: Path, depth: int, *, readable: bool = False) -> Iterator[Path]:
+    """`root` and its visible folders down to `depth` levels, outer first; if so wanted, those that can be listed."""
+    level = [root]
+    for _ in range(depth + 1):
+        if readable:
+            level = [folder for folder in level if os.access(folder, os.R_OK | os.X_OK)]
+        yield from level
+        level = [path for folder in level for path in visible(folder) if path.is_dir()]
+
+
+def declared_labels(
+    values: Mapping[str, int],
+    where: Path,
+    *,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    ignore: int | None = None,
+    pairs: Sequence[tuple[str, str]] | None = None,
+) -> LabelSet:
+    """The label set of declared values; a contradiction becomes a DataError that names the file `where`."""
+    try:
+        return LabelSet.from_values(values, regions=regions, ignore=ignore, pairs=pairs)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DataError(f"The labels of {where} do not fit together: {reason}.") from error
+
+
+def declared_pairs(json: Mapping[str, Any], where: Path) -> list[tuple[str, str]] | None:
+    """Vesal's own "pairs": [["kidney_left", "kidney_right"]], which mirroring swaps; None: they are to be guessed.
+
+    Raises:
+        DataError: it is something else.
+    """
+    pairs = json.get("pairs")
+    if pairs is None:
+        return None
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
+        for pair in pairs
+    ):
+        raise DataError(f'{where}: "pairs" must be a list such as [["kidney_left", "kidney_right"]].')
+    return [(left, right) for left, right in pairs]
+
+
+def volume_id(stem: str) -> str:
+    """A slice's name without the slice's number: after a word such as 'slice', or the last of several numbers.
+
+    A single number is the volume's own.
+
+    >>> volume_id("lung_001_slice_0042"), volume_id("lung_001_0042"), volume_id("vol_12"), volume_id("p7-z3")
+    ('lung_001', 'lung_001', 'vol_12', 'p7')
+    """
+    if match := re.fullmatch(
+        r"(.+?)[_\-. ]*(?:slice|slc|sl|(?<=[_\-. ])[sz])[_\-. ]*\d+", stem, re.IGNORECASE
+    ):
+        return match[1]
+    if (match := re.fullmatch(r"(.+?)[_\-. ]+\d+", stem)) and re.search(r"\d", match[1]):
+        return match[1]
+    return stem
+
+
+def found_labels(paths: Sequence[Path], where: Path) -> tuple[LabelSet, str]:
+    """The label set of the values found in label files, and a remark that says so.
+
+    0 is the background. A single other value is called 'foreground', several are called 'label_1' and so on by
+    value. Files that cannot be read are passed over: they turn up again when their case is read.
+
+    Raises:
+        DataError: no file can be read, all are empty, or there are too many values for a label map.
+    """
+    values: set[int] = set()
+    unreadable = []
+    for path, found in zip(paths, map_in_order(_values_of, list(paths)), strict=True):
+        if isinstance(found, DataError):
+            unreadable.append(found)
+            continue
+        values |= found
+        if len(values - {0}) > _MOST_VALUES:
+            raise DataError(
+                f"{path} and the label files before it hold over {_MOST_VALUES} different values; "
+                "label maps are wanted here, saved without lossy compression."
+            )
+    if unreadable and len(unreadable) == len(paths):
+        raise DataError(f"None of the {len(paths)} label files of {where} can be read: {unreadable[0]}")
+    foreground = sorted(values - {0})
+    if not foreground:
+        raise DataError(
+            f"All {len(paths)} label files of {where} are empty; check that they are the right files."
+        )
+    names = [f"label_{value}" for value in foreground] if len(foreground) > 1 else ["foreground"]
+    labels = declared_labels({"background": 0, **dict(zip(names, foreground, strict=True))}, where)
+    listed = ", ".join(f"{name} = {value}" for name, value in zip(names, foreground, strict=True))
+    return labels, f"Label values are not declared, so they were found in {len(paths)} label files: {listed}."
+
+
+def _values_of(path: Path) -> set[int] | DataError:
+    try:
+        return {int(value) for value in values_in(read_label(path).array)}
+    except DataError as error:
+        return error
+    except OSError as error:
+        return DataError(f"Cannot read {path}: {error.strerror or error}.")

@@ -1,0 +1,1 @@
+"""Convolutions and norms that are faster than torch's on a CPU."""

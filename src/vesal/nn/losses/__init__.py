@@ -1,0 +1,1 @@
+"""Losses by name, all from one set of soft counts."""

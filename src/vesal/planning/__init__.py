@@ -1,0 +1,1 @@
+"""From a fingerprint, a budget and a device to a plan."""

@@ -1,0 +1,289 @@
+"""How large a patch, how fine a spacing and how wide a network the compute and the memory allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.errors import UsageError, unknown_name
+from vesal.parallel import cpu_count
+from vesal.planning.cost import Network
+from vesal.planning.plan import Stage
+from vesal.planning.topology import make_stages, rounded_up
+
+#: Operations a second that training of 2D and 3D networks sustains. CPU: of one core; measured on two cores of a
+#: virtual machine with the narrow networks, 49e9 in 2D and 25e9 in 3D, less what augmentation and validation take.
+#: CUDA: nnU-Net's 128³ patches, 5.4e12 a step, take about a quarter of a second on an A100. MPS: a guess between.
+#: They stand in where nothing was measured (`vesal.workflow.speed`).
+RATES = {"cpu": {2: 40e9, 3: 20e9}, "cuda": {2: 20e12, 3: 20e12}, "mps": {2: 1e12, 3: 1e12}}
+_MOST_CORES = 16
+
+#: Steps that a budget of 20 minutes is planned for. More time is shared evenly between more steps and costlier
+#: ones: both grow with its square root.
+STEPS, _STEPS_BUDGET_S, _STEPS_RANGE = 1000, 1200.0, (200, 20_000)
+
+#: The time that a CPU plan is made for where none is given.
+CPU_BUDGET_S = 3600.0
+
+#: Memory that the plan is made for where none is given or looked up (nnU-Net's target).
+MEMORY_GB = 8.0
+
+#: Of a GPU's free memory this share is planned for: the rest is for prepared data, workspaces and fragments.
+#: More than the 24 GB of nnU-Net's large residual preset (Isensee et al., MICCAI 2024) brought it little.
+MEMORY_SHARE = 0.75
+MOST_MEMORY_GB = 24.0
+
+#: A whole volume is taken even if its step costs this many times what a step may: whole volumes beat patches.
+_WHOLE_SLACK = 2.0
+
+#: The whole volume is the median shape and this much more: room for most of the larger cases.
+WHOLE_MARGIN = 1.1
+
+#: A patch covers at least this share of the median volume, or the spacing is coarsened where time is the limit
+#: (nnU-Net makes its low-resolution stage by the same number) in steps of 3 %.
+COVERAGE = 0.25
+_COARSER = 1.03
+
+#: Coarsening ends before the smallest class would have fewer voxels than this in the median case: 4 x 4 x 4.
+CLASS_VOXELS = {2: 16, 3: 64}
+
+#: Of voxels in a first patch, of the same extent in mm along each axis (nnU-Net).
+_FIRST_VOXELS = {2: 2048**2, 3: 256**3}
+
+#: No axis of a patch is cut below this.
+_SHORTEST = {2: 32, 3: 16}
+
+#: Items in a batch: at least (nnU-Net), and at most in a 2D plan that time limits.
+BATCH = 2
+_MOST_SLICES = 8
+
+#: A batch shows at most this share of the data set's voxels (nnU-Net).
+_DATASET_SHARE = 0.05
+
+#: Heads of the narrow network: one auxiliary output helps, more cost time.
+NARROW_HEADS = 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a training step may cost.
+
+    Attributes:
+        device: cpu, cuda or mps.
+        rate: operations a second that it sustains in training, all that goes with a step included.
+        budget_s: what the plan is made for; None where time is no limit.
+        steps: that the budget is planned for; 0 without one.
+        operations: floating-point operations of a step; infinite without a budget.
+        memory_bytes: for network and activations.
+    """
+
+    device: str
+    rate: float
+    budget_s: float | None
+    steps: int
+    operations: float
+    memory_bytes: float
+
+    @classmethod
+    def of(
+        cls,
+        device: str,
+        dimension: int,
+        budget_s: float | None,
+        memory_gb: float | None,
+        rate: float | None = None,
+    ) -> Limits:
+        """From what the user gave, for networks of this dimension.
+
+        Args:
+            rate: operations a second of the whole device, measured or given; None takes `RATES`.
+
+        Raises:
+            UsageError: an unknown device, or a budget, memory or rate that is not positive.
+        """
+        kind = device.split(":")[0]
+        if kind not in RATES:
+            raise unknown_name("device", device, RATES)
+        for name, value in (("budget", budget_s), ("memory", memory_gb), ("rate", rate)):
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"The {name} is {value}; give a positive number, or leave it out.")
+        if rate is None:
+            rate = RATES[kind][dimension] * (min(cpu_count(), _MOST_CORES) if kind == "cpu" else 1)
+        memory = (MEMORY_GB if memory_gb is None else memory_gb) * 1e9
+        if budget_s is None and kind == "cpu":
+            budget_s = CPU_BUDGET_S
+        if budget_s is None:
+            return cls(kind, rate, None, 0, math.inf, memory)
+        low, high = _STEPS_RANGE
+        steps = round(min(max(STEPS * math.sqrt(budget_s / _STEPS_BUDGET_S), low), high))
+        return cls(kind, rate, budget_s, steps, budget_s * rate / steps, memory)
+
+    @property
+    def bytes_per_number(self) -> int:
+        """Of activations: 16 bits where mixed precision is the rule."""
+        return 2 if self.device == "cuda" else 4
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """The cases' extents along the network's axes, apart from any spacing.
+
+    Attributes:
+        sizes_mm: (cases, axes) of the cropped scans.
+        slices: (cases,) how many slices of a 2D plan a case has; ones in 3D.
+        smallest_class: mm³ (mm² in 2D: of a slice) of the smallest class in the median case, or None.
+    """
+
+    sizes_mm: NDArray[np.float64]
+    slices: NDArray[np.float64]
+    smallest_class: float | None
+
+    def median(self, spacing_mm: Sequence[float]) -> tuple[int, ...]:
+        """Voxels of the median case along each axis at this spacing."""
+        sizes = np.median(np.round(self.sizes_mm / np.asarray(spacing_mm)), axis=0)
+        return tuple(max(1, round(float(size))) for size in sizes)
+
+    def voxels(self, spacing_mm: Sequence[float]) -> float:
+        """Of all cases together."""
+        return float((np.prod(self.sizes_mm / np.asarray(spacing_mm), axis=1) * self.slices).sum())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is asked of a network beside its size: input channels, outputs, nnU-Net's width or the narrow one."""
+
+    channels: int
+    outputs: int
+    wide: bool = False
+
+    def network(self, size: Sequence[int], spacing_mm: Sequence[float]) -> Network:
+        """The network for patches of `size`, enlarged to a multiple of its strides."""
+        stages = make_stages(size, spacing_mm, wide=self.wide)
+        heads = max(1, len(stages) - 2)
+        heads = heads if self.wide else min(heads, NARROW_HEADS)
+        return Network(stages, self.channels, self.outputs, heads, rounded_up(size, stages))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A patch and its network at a spacing.
+
+    Attributes:
+        spacing_mm: along the network's axes.
+        network: stages, heads, patch.
+        wide: nnU-Net's features; else the narrow first stage.
+        whole: the patch holds the median case and more.
+        coverage: share of the median case that a patch holds.
+    """
+
+    spacing_mm: tuple[float, ...]
+    network: Network
+    wide: bool
+    whole: bool
+    coverage: float
+
+
+def fit(extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limits, *, slack: float) -> Fit:
+    """The largest patch that the limits allow at this spacing.
+
+    It begins with the median shape and a margin, in the nearest multiple of the strides that holds the median.
+    Where that is too large it begins with a patch of equal extent in mm; then it cuts the axis that is largest
+    relative to the median case until the step fits (nnU-Net).
+
+    Args:
+        slack: times the allowed operations that a whole volume may cost.
+    """
+    median = extent.median(spacing_mm)
+    dimension = len(median)
+    size = [math.ceil(WHOLE_MARGIN * length) for length in median]
+    equal = (_FIRST_VOXELS[dimension] * math.prod(spacing_mm)) ** (1 / dimension)
+    first = [min(length, max(1, round(equal / step))) for length, step in zip(size, spacing_mm, strict=True)]
+    whole = first == size
+    if whole:
+        total = _total(make_stages(size, spacing_mm, wide=shape.wide), dimension)
+        first = [
+            max(math.ceil(length / step - 0.5), -(-least // step)) * step
+            for length, least, step in zip(size, median, total, strict=True)
+        ]
+    while True:
+        network = shape.network(first, spacing_mm)
+        allowed = limits.operations * (slack if whole else 1.0)
+        fits = network.step_operations(BATCH) <= allowed
+        if fits and network.step_bytes(BATCH, limits.bytes_per_number) <= limits.memory_bytes:
+            break
+        smaller = _cut(network, median)
+        if smaller is None:
+            break
+        first, whole = smaller, False
+    held = [min(1.0, size / length) for size, length in zip(network.patch, median, strict=True)]
+    return Fit(tuple(spacing_mm), network, shape.wide, whole, math.prod(held))
+
+
+def best_fit(
+    extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limits, *, coarsen: bool
+) -> Fit:
+    """The wide network if time does not cut its patch; else the narrow one.
+
+    With `coarsen`, the narrow one at the finest spacing, from the wanted one on, at which its patch covers
+    `COVERAGE` of the median case, as long as the smallest class keeps its voxels.
+    """
+    wide = Shape(shape.channels, shape.outputs, wide=True)
+    found = fit(extent, spacing_mm, wide, limits, slack=1.0)
+    timeless = replace(limits, operations=math.inf)
+    if found.network.patch == fit(extent, spacing_mm, wide, timeless, slack=1.0).network.patch:
+        return found
+    narrow = Shape(shape.channels, shape.outputs)
+    found = fit(extent, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
+    spacing = list(spacing_mm)
+    while coarsen and found.coverage < COVERAGE:
+        # Fine axes first, until they are within twice the coarsest; then all (nnU-Net).
+        fine = [2 * value < max(spacing) for value in spacing]
+        spacing = [
+            value * _COARSER if chosen or not any(fine) else value
+            for value, chosen in zip(spacing, fine, strict=True)
+        ]
+        if extent.smallest_class is not None:
+            voxels = extent.smallest_class / math.prod(spacing)
+            if voxels < CLASS_VOXELS[len(spacing)]:
+                break
+        found = fit(extent, spacing, narrow, limits, slack=_WHOLE_SLACK)
+    return found
+
+
+def batch_size(found: Network, voxels: float, limits: Limits) -> int:
+    """Items in a step.
+
+    Args:
+        found: with its patch.
+        voxels: of the whole data set, prepared.
+        limits: of a step.
+    """
+    most = _DATASET_SHARE * voxels / math.prod(found.patch)
+    weights = found.step_bytes(0, limits.bytes_per_number)
+    each = found.step_bytes(1, limits.bytes_per_number) - weights
+    most = min(most, (limits.memory_bytes - weights) / each, limits.operations / found.step_operations(1))
+    if limits.device == "cpu":
+        # Where time is short, more steps teach more than larger ones; slices are small, and alike.
+        most = min(most, BATCH if len(found.patch) == 3 else _MOST_SLICES)
+    return max(BATCH, int(most))
+
+
+def _cut(network: Network, median: Sequence[int]) -> list[int] | None:
+    """A smaller patch: one multiple of the strides less along the axis that is largest relative to the median."""
+    shortest = _SHORTEST[len(median)]
+    total = _total(network.stages, len(median))
+    free = [
+        axis for axis, size in enumerate(network.patch) if size - total[axis] >= min(shortest, median[axis])
+    ]
+    if not free:
+        return None
+    longest = max(free, key=lambda axis: (network.patch[axis] / median[axis], network.patch[axis]))
+    return [size - total[axis] * (axis == longest) for axis, size in enumerate(network.patch)]
+
+
+def _total(stages: Sequence[Stage], dimension: int) -> list[int]:
+    return [math.prod(stage.stride[axis] for stage in stages) for axis in range(dimension)]

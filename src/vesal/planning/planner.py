@@ -1,0 +1,427 @@
+"""From a fingerprint, a budget and a device to a plan: arithmetic only. The rules and their sources: docs/plan.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.crop import in_order
+from vesal.data.fingerprint import CaseRecord, Fingerprint
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError
+from vesal.planning.cost import Network
+from vesal.planning.patch_size import (
+    BATCH,
+    CLASS_VOXELS,
+    COVERAGE,
+    CPU_BUDGET_S,
+    NARROW_HEADS,
+    Extent,
+    Fit,
+    Limits,
+    Shape,
+    batch_size,
+    best_fit,
+)
+from vesal.planning.plan import Normalisation, Plan
+from vesal.planning.settings import PlanSettings
+from vesal.planning.topology import named_stages, rounded_up
+
+#: An axis this many times coarser than the next makes the data anisotropic (nnU-Net).
+ANISOTROPIC = 3.0
+
+#: Anisotropic data with fewer slices than this are planned in 2D; any axis with fewer than 4 voxels is too.
+FEW_SLICES = 12
+_FLAT = 4
+
+#: z-scores are taken over non-zero voxels where the median crop keeps less than this share of the scan (nnU-Net).
+MASKED_BELOW = 0.75
+
+#: Spacings coarsened beyond this factor are resampled linearly, which averages neighbours; else by cubic splines.
+_LINEAR_FROM = 1.5
+
+#: Names of channels (nnU-Net's words, any case) -> scheme; all other channels are z-scored.
+SCHEMES = {"ct": "ct", "nonorm": "none", "rescale_to_0_1": "minmax", "rgb_to_0_1": "minmax"}
+
+
+def make_plan(
+    fingerprint: Fingerprint,
+    labels: LabelSet,
+    settings: PlanSettings | None = None,
+    *,
+    budget_s: float | None = None,
+    device: str = "cpu",
+    rate: float | None = None,
+    memory_gb: float | None = None,
+) -> Plan:
+    """Plan network and preparation for a data set.
+
+    Args:
+        fingerprint: of one or more readable cases.
+        labels: what is predicted.
+        settings: what a person wants, against the rules; its budget, rate and memory win over those given here.
+        budget_s: training time in seconds. Without it a CPU plan is made for an hour, a GPU plan is nnU-Net's.
+        device: cpu, cuda (cuda:1) or mps.
+        rate: operations a second that training was measured to sustain on it; None takes the rules' constant.
+        memory_gb: that was found free for the network on it; None takes the rules' constant.
+
+    Raises:
+        DataError: no readable case, or cases that differ in channels or dimension.
+        UsageError: a setting that makes no sense.
+    """
+    asked = settings or PlanSettings()
+    cases = _check_cases(fingerprint)
+    reasons: list[str] = []
+    frame = _choose_frame(cases, asked.dimension, reasons)
+    _check_axes(frame, asked)
+    budget_s = asked.budget_s or budget_s
+    limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb or memory_gb, asked.rate or rate)
+    if asked.sigmoid:
+        labels = labels.as_regions()
+    extent = frame.extent(cases)
+    wanted = _choose_spacing(frame, cases, reasons) if asked.spacing_mm is None else asked.spacing_mm
+    reasons.append(
+        _told_limits(limits, budget_s, asked, measured=rate is not None, found=memory_gb is not None)
+    )
+    shape = Shape(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
+    # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
+    free = asked.spacing_mm is None and asked.patch is None and asked.features is None
+    found = best_fit(extent, wanted, shape, limits, coarsen=free)
+    reasons += _told_fit(found, wanted, extent)
+    network = _as_asked(found, shape, asked, reasons)
+    batch = asked.batch
+    if batch is None:
+        batch = batch_size(network, extent.voxels(found.spacing_mm), limits)
+        reasons.append(_told_batch(batch, network, limits))
+    native = np.median(frame.spacings(cases), axis=0)
+    coarsening = max(new / old for new, old in zip(found.spacing_mm, native, strict=True))
+    reasons.append(_told_topology(network, "as asked" if asked.features else _WIDTHS[found.wide]))
+    return Plan(
+        dimension=frame.dimension,
+        slice_axis=frame.slice_axis,
+        spacing_mm=found.spacing_mm,
+        patch=network.patch,
+        batch=batch,
+        stages=network.stages,
+        heads=network.heads,
+        norm=asked.norm or "instance",
+        activation=asked.activation or "leaky_relu",
+        pooling=asked.pooling,
+        bias=asked.bias,
+        normalisation=_choose_normalisation(fingerprint, asked.normalisation, reasons),
+        image_order=1 if coarsening > _LINEAR_FROM else 3,
+        mirror_axes=tuple(range(frame.dimension)),
+        channels=fingerprint.channels,
+        foreground_channel=asked.foreground_channel,
+        labels=labels,
+        median_shape=extent.median(found.spacing_mm),
+        reasons=(*reasons, _told_mirror(labels)),
+    )
+
+
+def _as_asked(found: Fit, shape: Shape, asked: PlanSettings, reasons: list[str]) -> Network:
+    """The fitted network, or the one whose patch and features were asked for."""
+    patch = found.network.patch if asked.patch is None else asked.patch
+    network = found.network
+    if asked.features is not None:
+        stages = named_stages(asked.features, patch)
+        heads = asked.heads or min(max(1, len(stages) - 2), NARROW_HEADS)
+        network = replace(network, stages=stages, heads=heads, patch=rounded_up(patch, stages))
+    elif asked.patch is not None:
+        network = replace(shape, wide=found.wide).network(patch, found.spacing_mm)
+    if asked.patch is not None:
+        reasons.append(
+            f"Patch {_times(network.patch)}: as asked ({_times(patch)}), in multiples of the strides."
+        )
+    stages = tuple(
+        stage.model_copy(
+            update={
+                "features": max(1, round(stage.features * asked.width)),
+                "convolutions": asked.convolutions or stage.convolutions,
+            }
+        )
+        for stage in network.stages
+    )
+    most = max(1, len(stages) - 1)
+    if asked.heads is not None and asked.heads > most:
+        raise UsageError(
+            f"{asked.heads} resolutions with a loss do not fit {len(stages)} stages; ask for {most} at most "
+            "(plan.heads)."
+        )
+    return replace(network, stages=stages, heads=asked.heads or network.heads)
+
+
+def count_parameters(plan: Plan, network: str = "unet") -> int:
+    """Trainable parameters of the plan's network; exactly those of the real one."""
+    return _network(plan, network).parameters
+
+
+def count_activations(plan: Plan, network: str = "unet") -> int:
+    """Outputs of all convolutions for one patch, all heads included; exactly those of the real network."""
+    return _network(plan, network).activations
+
+
+def count_operations(plan: Plan, network: str = "unet") -> float:
+    """Floating-point operations of a training step: two a multiplication, backward pass included."""
+    return _network(plan, network).step_operations(plan.batch)
+
+
+def _network(plan: Plan, name: str) -> Network:
+    sizes = (plan.stages, plan.inputs, plan.labels.outputs, plan.heads, plan.patch)
+    return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
+
+
+_AXES: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
+
+# --- which axes ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The network's axes: of 2D images, of slices of volumes, of volumes."""
+
+    dimension: Literal[2, 3]
+    slice_axis: Literal[0, 1, 2] | None = None
+
+    def spacings(self, cases: Sequence[CaseRecord]) -> NDArray[np.float64]:
+        """(cases, dimension)."""
+        return np.array([self._network_axes(case.ras_spacing_mm) for case in cases], dtype=np.float64)
+
+    def extent(self, cases: Sequence[CaseRecord]) -> Extent:
+        """The cropped cases, in millimetres."""
+        voxels = np.array([self._network_axes(case.crop_shape) for case in cases], dtype=np.float64)
+        slices = np.ones(len(cases))
+        if self.slice_axis is not None:
+            slices = np.array([case.crop_shape[self.slice_axis] for case in cases], dtype=np.float64)
+        return Extent(voxels * self.spacings(cases), slices, self._smallest_class(cases))
+
+    def _network_axes(self, values: Sequence[float]) -> tuple[float, ...]:
+        return in_order(tuple(values), self.slice_axis, first=0.0)[-self.dimension :]
+
+    def _smallest_class(self, cases: Sequence[CaseRecord]) -> float | None:
+        """mm³ of the smallest class in the median case that has it; mm² of a slice in 2D."""
+        sizes: dict[str, list[float]] = {}
+        for case in cases:
+            unit = case.voxel_volume_mm3
+            if self.slice_axis is not None:
+                unit /= case.ras_spacing_mm[self.slice_axis] * case.crop_shape[self.slice_axis]
+            for name, count in case.voxels.items():
+                if count:
+                    sizes.setdefault(name, []).append(count * unit)
+        return min((float(np.median(values)) for values in sizes.values()), default=None)
+
+
+def _choose_frame(cases: Sequence[CaseRecord], asked: int | None, reasons: list[str]) -> _Frame:
+    if asked not in (None, 2, 3):
+        raise UsageError(f"A plan has 2 or 3 dimensions, not {asked}.")
+    if len(cases[0].ras_shape) == 2:
+        if asked == 3:
+            raise UsageError("The images are 2D; a 3D plan needs volumes. Leave the dimension out.")
+        reasons.append("2D: the images are.")
+        return _Frame(2)
+    shape = np.median([case.crop_shape for case in cases], axis=0)
+    spacing = np.median([case.ras_spacing_mm for case in cases], axis=0)
+    # The coarsest axis; among equals the one with the fewest voxels; then the last, head to foot.
+    through = max(_AXES, key=lambda axis: (round(float(spacing[axis]), 3), -shape[axis], axis))
+    ratio = spacing[through] / max(np.delete(spacing, through))
+    flat = min(_AXES, key=lambda axis: shape[axis]) if min(shape) < _FLAT else None
+    if asked == 2:
+        slice_axis = through if flat is None else flat
+        reasons.append(f"2D, as asked: slices along {'xyz'[slice_axis]}, the coarsest or shortest axis.")
+        return _Frame(2, slice_axis)
+    if asked == 3:
+        reasons.append("3D, as asked.")
+    elif flat is not None:
+        reasons.append(
+            f"2D: the volumes have {shape[flat]:g} slices along {'xyz'[flat]}, too few for 3D context."
+        )
+        return _Frame(2, flat)
+    elif ratio > ANISOTROPIC and shape[through] < FEW_SLICES:
+        reasons.append(
+            f"2D: slices are {ratio:.1f} times as far apart as their pixels and the median volume has "
+            f"{shape[through]:g} of them (fewer than {FEW_SLICES}), so that neighbours tell little."
+        )
+        return _Frame(2, through)
+    else:
+        reasons.append(f"3D: the median volume has {_times(shape)} voxels of {_spaced(spacing)} mm.")
+    return _Frame(3)
+
+
+def _choose_spacing(frame: _Frame, cases: Sequence[CaseRecord], reasons: list[str]) -> tuple[float, ...]:
+    spacings = frame.spacings(cases)
+    spacing = np.median(spacings, axis=0)
+    reasons.append(f"Spacing {_spaced(spacing)} mm: the median of {len(cases)} cases.")
+    if frame.dimension == 3:
+        worst = int(np.argmax(spacing))
+        others = np.delete(spacing, worst)
+        shape = np.median([case.crop_shape for case in cases], axis=0)
+        coarse = spacing[worst] > ANISOTROPIC * max(others)
+        if coarse and shape[worst] * ANISOTROPIC < min(np.delete(shape, worst)):
+            spacing[worst] = max(np.percentile(spacings[:, worst], 10), max(others))
+            reasons.append(
+                f"Axis {'xyz'[worst]} is more than {ANISOTROPIC:g} times as coarse as the others and takes its 10th "
+                f"percentile, {spacing[worst]:.3g} mm, so that few cases lose slices."
+            )
+    return tuple(float(value) for value in spacing)
+
+
+# --- intensities -----------------------------------------------------------------------------------------
+
+
+def _choose_normalisation(
+    fingerprint: Fingerprint, asked: Normalisation | None, reasons: list[str]
+) -> tuple[Normalisation, ...]:
+    if asked is not None:
+        reasons.append(f"Intensities by {asked.scheme}, as asked.")
+        return (asked,) * len(fingerprint.channels)
+    kept = [math.prod(case.crop_shape) / math.prod(case.ras_shape) for case in fingerprint.cases]
+    share = float(np.median(kept))
+    default = Normalisation(scheme="zscore_nonzero" if share < MASKED_BELOW else "zscore")
+    where = (
+        f"over non-zero voxels, for the crop keeps {share:.0%} of the median scan (under {MASKED_BELOW:.0%})"
+        if share < MASKED_BELOW
+        else f"over the image, of which the crop keeps {share:.0%}"
+    )
+    chosen = []
+    for index, name in enumerate(fingerprint.channels):
+        scheme = SCHEMES.get(name.lower())
+        samples = [value for case in fingerprint.cases for value in case.channels[index].foreground_samples]
+        if scheme == "ct" and samples:
+            lower, upper = (float(value) for value in np.percentile(samples, (0.5, 99.5)))
+            mean, std = float(np.mean(samples)), float(np.std(samples))
+            reasons.append(
+                f"{name}: clipped to {lower:.4g} to {upper:.4g}, the 0.5th and 99.5th percentile of labelled voxels, "
+                f"then their mean {mean:.4g} and standard deviation {std:.4g}."
+            )
+            chosen.append(Normalisation(scheme="ct", lower=lower, upper=upper, mean=mean, std=std or 1.0))
+        elif scheme in ("none", "minmax"):
+            reasons.append(
+                f"{name}: {'as it is' if scheme == 'none' else 'scaled to 0..1'}, as its name asks."
+            )
+            chosen.append(Normalisation(scheme=scheme))  # type: ignore[arg-type]
+        else:
+            reasons.append(f"{name}: z-score of each image {where}.")
+            chosen.append(default)
+    return tuple(chosen)
+
+
+# --- checks ----------------------------------------------------------------------------------------------
+
+
+def _check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
+    cases = fingerprint.cases
+    if not cases:
+        failed = f" ({len(fingerprint.failures)} could not be read)" if fingerprint.failures else ""
+        raise DataError(f"{fingerprint.dataset} has no readable annotated case{failed}; see vesal inspect.")
+    for case in cases:
+        if len(case.shape) != len(cases[0].shape):
+            raise DataError(
+                f"Case {cases[0].id} is {len(cases[0].shape)}D and case {case.id} {len(case.shape)}D; "
+                "make two data sets of them."
+            )
+        if len(case.channels) != len(fingerprint.channels):
+            raise DataError(
+                f"The number of channels of case {case.id} is {len(case.channels)} where the data set declares "
+                f"{len(fingerprint.channels)} ({', '.join(fingerprint.channels)}); correct the declaration or the case."
+            )
+    return cases
+
+
+def _check_axes(frame: _Frame, asked: PlanSettings) -> None:
+    for name, values in (("spacing", asked.spacing_mm), ("patch", asked.patch)):
+        if values is not None and len(values) != frame.dimension:
+            raise UsageError(
+                f"The {name} {tuple(values)} needs {frame.dimension} positive numbers, one an axis."
+            )
+
+
+# --- reasons ---------------------------------------------------------------------------------------------
+
+
+def _told_limits(
+    limits: Limits, given_s: float | None, asked: PlanSettings, *, measured: bool, found: bool
+) -> str:
+    memory = f"{limits.memory_bytes / 1e9:.3g} GB of memory"
+    if found and asked.memory_gb is None:
+        memory += " (of what is free)"
+    if limits.budget_s is None:
+        return f"Planned for {limits.device} with {memory} and no limit of time."
+    time = lasting(limits.budget_s)
+    if given_s is None:
+        time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
+    how = "as asked" if asked.rate else "measured" if measured else "not measured"
+    return (
+        f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
+        f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}, {how}); {memory}."
+    )
+
+
+def _told_fit(found: Fit, wanted: Sequence[float], extent: Extent) -> list[str]:
+    reasons = []
+    median = extent.median(found.spacing_mm)
+    if tuple(wanted) != found.spacing_mm:
+        reasons.append(
+            f"Spacing coarsened from {_spaced(wanted)} to {_spaced(found.spacing_mm)} mm: at full resolution the time "
+            f"allows patches that hold less than {COVERAGE:.0%} of the median case ({_times(extent.median(wanted))} "
+            f"voxels); now it has {_times(median)}."
+        )
+        if found.coverage < COVERAGE:
+            reasons.append(
+                f"Coarser still, the smallest class would have fewer than {CLASS_VOXELS[len(median)]} voxels."
+            )
+    cost = found.network.step_operations(BATCH) / 1e9
+    what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
+    reasons.append(
+        f"Patch {_times(found.network.patch)}: {what} ({_times(median)}), {cost:.3g} GFLOP in a step of {BATCH}."
+    )
+    return reasons
+
+
+def _told_batch(batch: int, network: Network, limits: Limits) -> str:
+    memory = network.step_bytes(batch, limits.bytes_per_number) / 1e9
+    why = "at least 2, at most what memory, time and 5 % of the data set's voxels allow"
+    if limits.device == "cpu" and len(network.patch) == 3:
+        why = "on a CPU more steps teach more than larger ones"
+    return f"Batch {batch}: {why}; about {memory:.2g} GB of activations and weights."
+
+
+_WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and loses little"}
+
+
+def _told_topology(network: Network, why: str) -> str:
+    features = " ".join(str(stage.features) for stage in network.stages)
+    return (
+        f"{len(network.stages)} stages of {features} features ({why}), "
+        f"{network.parameters / 1e6:.2g} million parameters as a plain U-Net; "
+        f"{'one resolution gets' if network.heads == 1 else f'{network.heads} resolutions get'} a loss."
+    )
+
+
+def _told_mirror(labels: LabelSet) -> str:
+    if labels.one_sided:
+        return "The left/right axis is not mirrored: a label names one side, and the other has no label."
+    if labels.pairs:
+        return f"All axes may be mirrored; labels swap sides with it ({', '.join(map(' and '.join, labels.pairs))})."
+    return "All axes may be mirrored: no label names a side that has a partner."
+
+
+def _times(sizes: Iterable[float]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
+
+
+def _spaced(spacing_mm: Iterable[float]) -> str:
+    return " x ".join(f"{value:.3g}" for value in spacing_mm)
+
+
+def lasting(seconds: float) -> str:
+    """A length of time as people say it.
+
+    >>> lasting(1200), lasting(86400)
+    ('20 min', '24 h')
+    """
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

@@ -1,0 +1,1 @@
+"""From a case to network input: crop, resample, normalise, cache, patches."""

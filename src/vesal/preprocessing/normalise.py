@@ -1,0 +1,52 @@
+"""Intensities of a channel become network input."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.moments import moments
+from vesal.planning.plan import Normalisation
+
+#: Standard deviations below this are of a constant image (nnU-Net).
+_SMALLEST = 1e-8
+
+
+def normalise(channel: NDArray[np.float32], how: Normalisation) -> None:
+    """Turn one channel (*spatial) of file units into network input, in place.
+
+    The schemes are those of `Normalisation`. A constant image becomes 0 throughout. Not finite values are the
+    caller's to refuse beforehand.
+    """
+    if how.scheme == "zscore":
+        found = moments(channel)
+        _standardise(channel, found.mean, found.std)
+    elif how.scheme == "zscore_nonzero":
+        inside = channel != 0
+        found = moments(channel[inside])
+        _standardise(channel, found.mean, found.std)
+        channel[~inside] = 0.0
+    elif how.scheme == "ct":
+        np.clip(channel, how.lower, how.upper, out=channel)
+        _standardise(channel, _given(how.mean), _given(how.std))
+    elif how.scheme == "minmax":
+        found = moments(channel)
+        _standardise(channel, found.minimum, found.maximum - found.minimum)
+    elif how.scheme == "window":
+        np.clip(channel, how.lower, how.upper, out=channel)
+        _standardise(channel, _given(how.lower), _given(how.upper) - _given(how.lower))
+
+
+def _standardise(channel: NDArray[np.float32], centre: float, scale: float) -> None:
+    # (x - centre) / scale; not x * a + b, which loses digits where the centre is far from zero.
+    channel -= np.float32(centre)
+    if scale <= _SMALLEST:
+        channel[...] = 0.0
+    else:
+        channel *= np.float32(1.0 / scale)
+
+
+def _given(value: float | None) -> float:
+    if value is None:
+        raise ValueError("the normalisation is not complete")
+    return value

@@ -1,0 +1,218 @@
+"""From a scan to network input: turn, crop, normalise, resample. One function for training and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.case import read_case
+from vesal.data.crop import Placement, in_order, nonzero_box
+from vesal.data.dataset import Case
+from vesal.data.fingerprint import Failure, told
+from vesal.data.labels import IGNORE
+from vesal.data.memory import scan_workers
+from vesal.errors import DataError
+from vesal.parallel import Progress, map_in_order
+from vesal.planning.plan import Plan
+from vesal.preprocessing.cache import Cache, PreparedCase
+from vesal.preprocessing.normalise import normalise
+from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.resample import resize, resize_label
+from vesal.volume.volume import LabelMap, Volume
+
+#: A label whose voxels lie farther than this share of a voxel from the image's was drawn on another grid.
+#: Rounded affines of 32 bits, and spacings that differ by less than a thousandth, stay under it.
+GRID_TOLERANCE_VOXELS = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Network input and the way back.
+
+    Attributes:
+        image: (plan.inputs, *placement.shape) float32; a foreground channel comes last.
+        label: *placement.shape uint8, contiguous; None where none was given.
+        placement: where it lies in the source.
+        outside: labelled voxels of the source that the crop left out: they cannot be learned or predicted.
+    """
+
+    image: NDArray[np.float32]
+    label: NDArray[np.uint8] | None
+    placement: Placement
+    outside: int = 0
+
+
+def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepared:
+    """Turn to the axes nearest RAS+, crop to the box of non-zero voxels, normalise, resample to the plan.
+
+    The box comes from the image alone, so that training and prediction see the same. What the cache keeps of
+    an image is 16 bits a voxel; the image is rounded to them here, so that prediction sees to the bit what
+    training saw. Nothing of the input is changed.
+
+    Raises:
+        DataError: dimensions or channels are not the plan's, voxels are not finite, the label lies on another
+            grid or holds values that were not declared.
+    """
+    _check_image(volume, plan)
+    placement = _place(volume, plan)
+    image = np.array(placement.cut(volume.array), dtype=np.float32, order="C")
+    foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
+    for channel, how in zip(image, plan.normalisation, strict=True):
+        _check_finite(channel)
+        normalise(channel, how)
+    if placement.shape != placement.crop_shape:
+        image = resize(image, placement.shape, plan.image_order)
+    if foreground is not None:
+        resized = resize_label(foreground, placement.shape, 0)
+        image = np.concatenate([image, resized[None].astype(np.float32)])
+    image = np.ascontiguousarray(image.astype(stored_type(plan)), dtype=np.float32)
+    if label is None:
+        return Prepared(image, None, placement)
+    _check_label_grid(volume.geometry, label.geometry)
+    contiguous = plan.labels.encode(label.array)
+    inside = np.ascontiguousarray(placement.cut(contiguous))
+    outside = _foreground(contiguous) - _foreground(inside) if inside.size < contiguous.size else 0
+    if placement.shape != placement.crop_shape:
+        inside = resize_label(inside, placement.shape, plan.label_order)
+    return Prepared(image, inside, placement, outside)
+
+
+def prepare_dataset(
+    cases: Sequence[Case],
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[PreparedCase], list[Failure]]:
+    """Prepare cases into a cache folder, in parallel threads; what is in it already is not done again.
+
+    An entry is found by the content of the case's files and by the part of the plan that preparation depends
+    on, so a new case, a changed file, another plan or an interrupted run costs only what is missing.
+
+    Args:
+        cases: with or without a label.
+        plan: the preparation.
+        folder: of the cache; made if absent. Several runs may share it.
+        workers: threads; as many as CPUs and memory are enough for if None.
+        progress: called with (done, total).
+
+    Returns:
+        The prepared cases in order, and the cases that could not be prepared.
+
+    Raises:
+        VesalError: the folder cannot be written.
+    """
+    with Cache(Path(folder), plan) as cache:
+        work = partial(_prepare_case, plan=plan, cache=cache)
+        if workers is None:
+            scans = [case.images[0] for case in cases]
+            workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
+        found = list(map_in_order(work, cases, workers=workers, progress=progress))
+    ready = [result for result in found if isinstance(result, PreparedCase)]
+    return ready, [result for result in found if isinstance(result, Failure)]
+
+
+def stored_type(plan: Plan) -> type[np.floating[Any]]:
+    """float16 for normalised intensities, whose rounding (0.05 %) is far below a scan's noise; float32 for
+    intensities left as they are, which may lie beyond float16's 65504."""
+    as_they_are = any(how.scheme == "none" for how in plan.normalisation)
+    return np.float32 if as_they_are else np.float16
+
+
+def _prepare_case(case: Case, plan: Plan, cache: Cache) -> PreparedCase | Failure:
+    if (ready := cache.find(case)) is not None:
+        return ready
+    try:
+        signature = cache.sign(case)
+        raw = read_case(case)
+        if (ready := cache.find(case, raw.digest)) is None:
+            prepared = prepare(raw.image, plan, raw.label)
+    except (DataError, OSError, MemoryError) as error:
+        return told(case, error)
+    if ready is None:
+        image = prepared.image.astype(stored_type(plan), copy=False)
+        ready = cache.store(case, raw.digest, prepared.placement, image, prepared.label, prepared.outside)
+    cache.remember(signature, raw.digest)
+    return ready
+
+
+def _place(volume: Volume, plan: Plan) -> Placement:
+    grid = volume.geometry
+    turn = grid.turn_to_ras()
+    turned = turn.apply(volume.array)
+    if plan.crop_to_nonzero:
+        start, stop = nonzero_box(turned)
+    else:
+        start, stop = (0,) * grid.ndim, tuple(turned.shape[1:])
+    size = in_order([b - a for a, b in zip(start, stop, strict=True)], plan.slice_axis, first=1)
+    spacing = in_order([grid.spacing_mm[axis] for axis in turn.order], plan.slice_axis, first=1.0)
+    # The plan's spacing is of the network's axes; a slice axis before them keeps its own.
+    wanted = (spacing[0], *plan.spacing_mm)[-3:]
+    shape = tuple(_resized(*axis) for axis in zip(size, spacing, wanted, strict=True))
+    return Placement(grid, turn, start, stop, plan.slice_axis, shape)
+
+
+def _resized(size: int, spacing_mm: float, wanted_mm: float) -> int:
+    """Voxels along an axis at the wanted spacing; the same where the spacings differ by rounding alone."""
+    if abs(spacing_mm - wanted_mm) <= TOLERANCE_MM * min(1.0, wanted_mm):
+        return size
+    return max(1, round(size * spacing_mm / wanted_mm))
+
+
+def _check_image(volume: Volume, plan: Plan) -> None:
+    needed = 2 if plan.dimension == 2 and plan.slice_axis is None else 3
+    if volume.geometry.ndim != needed:
+        raise DataError(
+            f"the image has {volume.geometry.ndim} axes {volume.geometry.shape} where the plan needs {needed}; "
+            f"give a {needed}D image, or plan and train for {volume.geometry.ndim}D data."
+        )
+    if volume.channels != len(plan.channels):
+        raise DataError(
+            f"the image's number of channels is {volume.channels} where the plan needs {len(plan.channels)} "
+            f"({', '.join(plan.channels)}); give all channels in that order."
+        )
+
+
+def _check_finite(channel: NDArray[np.float32]) -> None:
+    # The sum of finite 32-bit values is finite in 64 bits: one pass decides, and the count is for the message.
+    if not np.isfinite(np.sum(channel, dtype=np.float64)):
+        bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
+        raise DataError(
+            f"the image has {bad} voxels that are not finite (NaN or infinity); replace them by a number, "
+            "or leave the image out."
+        )
+
+
+def _check_label_grid(image: Geometry, label: Geometry) -> None:
+    if label.shape != image.shape:
+        raise DataError(
+            f"the label has shape {label.shape} but the image {image.shape}; export the label on the image's grid."
+        )
+    distance = image.distance_mm(label)
+    if distance >= max(TOLERANCE_MM, GRID_TOLERANCE_VOXELS * min(image.spacing_mm)):
+        raise DataError(
+            f"the label's grid lies up to {distance:.3g} mm from the image's though the shapes agree; look at both "
+            "with vesal inspect, and copy the image's header to the label if they match voxel by voxel."
+        )
+
+
+def _foreground(contiguous: NDArray[np.uint8]) -> int:
+    return int(np.count_nonzero(contiguous) - np.count_nonzero(contiguous == IGNORE))
+
+
+__all__ = [
+    "GRID_TOLERANCE_VOXELS",
+    "Placement",
+    "Prepared",
+    "PreparedCase",
+    "prepare",
+    "prepare_dataset",
+    "stored_type",
+]

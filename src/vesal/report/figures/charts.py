@@ -1,0 +1,212 @@
+"""Charts of numbers: distributions of Dice, volumes and intensities.
+
+Each is drawn in a light and a dark theme (see colours.THEMES) and returned as PNG bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vesal.report.figures.colours import THEMES, Theme
+from vesal.report.figures.scan_figures import new_figure, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: More classes than this are drawn as their mean alone in a chart of curves.
+MANY_CLASSES = 8
+
+
+def dice_distribution(
+    values: Mapping[str, Sequence[float]], colours: Sequence[str], theme: Theme = THEMES["light"]
+) -> bytes:
+    """Dice of every case as a dot, with the box of the quartiles and the median, one row a class.
+
+    Args:
+        values: class -> Dice of the cases that define it.
+        colours: one a class.
+        theme: ink and paper.
+    """
+    figure, axes = new_chart("Dice of each case", theme, height=max(1.7, 0.9 + 0.42 * len(values)), left=1.35)
+    rng = np.random.default_rng(0)
+    lowest = 1.0
+    for row, ((_, dice), colour) in enumerate(zip(values.items(), colours, strict=True)):
+        data = np.asarray(dice, dtype=float)
+        if not data.size:
+            continue
+        lowest = min(lowest, float(data.min()))
+        low, middle, high = np.percentile(data, (25, 50, 75))
+        axes.barh(row, high - low, left=low, height=0.56, color=colour, alpha=0.22, edgecolor="none")
+        axes.plot(
+            [middle, middle], [row - 0.28, row + 0.28], color=colour, linewidth=2.4, solid_capstyle="butt"
+        )
+        spread = rng.uniform(-0.18, 0.18, data.size) if data.size > 1 else np.zeros(1)
+        axes.plot(
+            data,
+            row + spread,
+            linestyle="none",
+            marker="o",
+            markersize=3.6,
+            color=colour,
+            alpha=0.75,
+            markeredgewidth=0,
+        )
+    name_rows(axes, list(values), theme)
+    axes.set_xlim(max(0.0, np.floor(lowest * 20 - 0.6) / 20), 1.005)
+    return to_png(figure)
+
+
+def volume_agreement(
+    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    colours: Sequence[str],
+    unit: str,
+    theme: Theme = THEMES["light"],
+) -> bytes:
+    """Predicted over true volume of every case, with the line of equality.
+
+    Args:
+        pairs: class -> (true volumes, predicted volumes).
+        colours: one a class.
+        unit: such as ml.
+        theme: ink and paper.
+    """
+    figure, axes = new_chart(f"predicted volume ({unit}) over true volume", theme, height=2.7)
+    handles: list[Any] = []
+    everything = np.concatenate([np.asarray(side, dtype=float) for pair in pairs.values() for side in pair])
+    positive = everything[everything > 0]
+    if positive.size and positive.max() > 40 * positive.min() and (everything > 0).all():
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        limits = (positive.min() / 1.3, positive.max() * 1.3)
+    else:
+        limits = (0.0, 1.06 * float(everything.max(initial=1e-3)))
+    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    for (name, (true, predicted)), colour in zip(pairs.items(), colours, strict=True):
+        handles += axes.plot(
+            true, predicted, linestyle="none", marker="o", markersize=4, color=colour, alpha=0.8, markeredgewidth=0,
+            label=name,
+        )  # fmt: skip
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.set_xlabel(f"true volume ({unit})", color=theme.faint, fontsize=8)
+    draw_key(axes, handles if len(handles) <= MANY_CLASSES else [], theme, place="upper left")
+    return to_png(figure)
+
+
+def volume_histogram(
+    volumes: Sequence[float], colour: str, unit: str, theme: Theme = THEMES["light"], title: str = ""
+) -> bytes:
+    """How many cases have which volume of a class, with the mean as a line."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = new_chart(title, theme, width=3.0, height=1.9)
+    data = np.asarray(volumes, dtype=float)
+    bins = int(np.clip(np.ceil(2 * len(data) ** (1 / 3)) + 2, 5, 30))
+    axes.hist(data, bins=bins, color=colour, alpha=0.8, edgecolor=theme.paper, linewidth=0.6)
+    axes.axvline(float(data.mean()), color=theme.ink, linewidth=1.2, linestyle=(0, (3, 2)))
+    axes.set_xlabel(unit, color=theme.faint, fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    return to_png(figure)
+
+
+def intensity_histogram(
+    samples: Sequence[float], channel: str, colour: str, theme: Theme = THEMES["light"]
+) -> bytes:
+    """Intensities of labelled voxels of all cases in one channel, in file units; tails of 0.2 % are cut."""
+    figure, axes = new_chart(f"{channel}: intensities of labelled voxels", theme, width=3.6, height=1.9)
+    data = np.asarray(samples, dtype=float)
+    low, high = np.percentile(data, (0.2, 99.8))
+    if high <= low:
+        low, high = low - 0.5, low + 0.5
+    axes.hist(data, bins=60, range=(low, high), color=colour, alpha=0.8, histtype="stepfilled")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    return to_png(figure)
+
+
+def intensity_ranges(
+    percentiles: Sequence[tuple[float, float, float]],
+    channel: str,
+    colour: str,
+    theme: Theme = THEMES["light"],
+) -> bytes:
+    """For each case, in order of the median, the range from the 0.5th to the 99.5th percentile and the median."""
+    figure, axes = new_chart(f"{channel}: range of each scan", theme, width=3.6, height=1.9)
+    low, middle, high = np.array(sorted(percentiles, key=lambda item: item[1]), dtype=float).T
+    order = np.arange(len(middle))
+    axes.vlines(
+        order, low, high, color=colour, alpha=0.45, linewidth=float(np.clip(170 / len(order), 0.4, 5))
+    )
+    axes.plot(order, middle, linestyle="none", marker="o", markersize=2.6, color=theme.ink, markeredgewidth=0)
+    axes.set_xticks([])
+    axes.set_xlabel("scans, by their median", color=theme.faint, fontsize=8)
+    return to_png(figure)
+
+
+# --- the parts -----------------------------------------------------------------------------------------
+
+
+def new_chart(
+    title: str, theme: Theme, *, width: float = 3.6, height: float = 2.4, left: float = 0.55
+) -> tuple[Figure, Axes]:
+    """A figure with one frameless axes; sizes in inches."""
+    figure = new_figure(width, height, theme.paper)
+    axes = figure.add_axes((left / width, 0.45 / height, 1 - (left + 0.18) / width, 1 - 0.83 / height))
+    title = title if len(title) < 60 else title[:59] + "…"
+    figure.text(
+        0.14 / width,
+        1 - 0.12 / height,
+        title,
+        color=theme.ink,
+        fontsize=9,
+        fontweight="bold",
+        va="top",
+        parse_math=False,
+    )
+    style_axes(axes, theme)
+    return figure, axes
+
+
+def style_axes(axes: Axes, theme: Theme) -> None:
+    """Ink, paper and grid of a chart's axes."""
+    axes.set_facecolor(theme.paper)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(theme.grid)
+    axes.tick_params(colors=theme.faint, labelsize=8, length=0)
+    axes.grid(color=theme.grid, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "best") -> None:
+    """A legend that reads names as they are; matplotlib would drop those that start with an underscore."""
+    if not handles:
+        return
+    names = [str(handle.get_label()) for handle in handles]
+    legend = axes.legend(
+        handles, ["-"] * len(names), loc=place, fontsize=7.5, frameon=True, facecolor=theme.paper,
+        edgecolor="none", framealpha=0.75, labelcolor=theme.ink, handlelength=1.4, borderpad=0.2, labelspacing=0.3,
+    )  # fmt: skip
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(_short(name))
+
+
+def name_rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
+    """Names at the left of horizontal rows, the first on top."""
+    axes.set_yticks(range(len(names)), ["-"] * len(names))
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)
+        text.set_color(theme.ink)
+    # Fixed here and not above: the formatter would read the names as mathematics.
+    axes.set_yticklabels([_short(name) for name in names], parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 20 else name[:19] + "…"

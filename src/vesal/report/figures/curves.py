@@ -1,0 +1,241 @@
+"""Training curves: loss, validation Dice and learning rate over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vesal.report.figures.charts import MANY_CLASSES, draw_key, new_chart, style_axes
+from vesal.report.figures.colours import THEMES, Theme
+from vesal.report.figures.scan_figures import new_figure, to_png
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Rows of metrics.jsonl.
+Rows = Sequence[Mapping[str, Any]]
+
+#: For the runs of several folds.
+_FOLD_COLOURS = ("#2f9be0", "#f2711c", "#2fb47c", "#c97fd7", "#e8b923")
+_VALIDATION = "#f2711c"
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training told.
+
+    Attributes:
+        folds: name of each fold -> its rows of metrics.jsonl; keys that a run does not have are left out.
+        classes: what was measured.
+        colours: one #rrggbb a class.
+    """
+
+    folds: Mapping[str, Rows]
+    classes: Sequence[str] = ()
+    colours: Sequence[str] = ()
+
+
+def loss_curve(history: History, theme: Theme = THEMES["light"]) -> bytes:
+    """Training loss (smoothed, the raw values faint behind it) and validation loss over the steps."""
+    return _alone("loss", history, theme, _draw_loss)
+
+
+def dice_curve(history: History, theme: Theme = THEMES["light"]) -> bytes:
+    """Whole-volume validation Dice over the steps: its mean, and each class where there is one fold."""
+
+    def draw(axes: Axes, history: History, theme: Theme) -> None:
+        handles = []
+        if len(history.folds) == 1 and 1 < len(history.classes) <= MANY_CLASSES:
+            handles = _draw_classes(axes, history)
+        _draw_dice(axes, history, theme, handles)
+
+    return _alone("validation Dice", history, theme, draw)
+
+
+def rate_curve(history: History, theme: Theme = THEMES["light"]) -> bytes:
+    """The learning rate over the steps."""
+    return _alone("learning rate", history, theme, _draw_rate)
+
+
+def training_curves(history: History, title: str = "", theme: Theme = THEMES["light"]) -> bytes:
+    """Four panels: loss in training and validation, mean validation Dice, Dice of each class, learning rate.
+
+    A panel without anything to show says so.
+
+    Args:
+        history: usually of one fold.
+        title: above them all.
+        theme: ink and paper.
+
+    Returns:
+        PNG bytes.
+    """
+    width, height, head = 10.0, 6.4, 0.42
+    figure = new_figure(width, height, theme.paper)
+    figure.text(
+        0.17 / width, 1 - 0.16 / height, title, color=theme.ink, fontsize=11, fontweight="bold", va="top",
+        parse_math=False,
+    )  # fmt: skip
+    panels: list[tuple[str, Callable[[Axes], Any]]] = [
+        ("loss", lambda axes: _draw_loss(axes, history, theme)),
+        ("validation Dice, mean of the classes", lambda axes: _draw_dice(axes, history, theme, [])),
+        ("validation Dice of each class", lambda axes: _draw_each(axes, history, theme)),
+        ("learning rate", lambda axes: _draw_rate(axes, history, theme)),
+    ]
+    steps = [
+        float(row["step"]) for rows in history.folds.values() for row in rows if is_number(row.get("step"))
+    ]
+    last = 1.02 * max(steps, default=1.0)
+    cell_width, cell_height = width / 2, (height - head) / 2
+    for number, (name, draw) in enumerate(panels):
+        down, across = divmod(number, 2)
+        x, y = across * cell_width, (1 - down) * cell_height
+        inner = (x + 0.62, y + 0.50, cell_width - 0.85, cell_height - 0.92)
+        axes = figure.add_axes((inner[0] / width, inner[1] / height, inner[2] / width, inner[3] / height))
+        style_axes(axes, theme)
+        figure.text(
+            (x + 0.17) / width, (y + cell_height - 0.12) / height, name, color=theme.ink, fontsize=9,
+            fontweight="bold", va="top",
+        )  # fmt: skip
+        draw(axes)
+        axes.set_xlim(0, last or 1)
+        if not axes.has_data():
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, color=theme.faint, fontsize=9,
+                      ha="center", va="center")  # fmt: skip
+    return to_png(figure)
+
+
+# --- the parts -----------------------------------------------------------------------------------------
+
+
+def _alone(title: str, history: History, theme: Theme, draw: Callable[[Axes, History, Theme], None]) -> bytes:
+    figure, axes = new_chart(title, theme)
+    draw(axes, history, theme)
+    return to_png(figure)
+
+
+def _draw_loss(axes: Axes, history: History, theme: Theme) -> None:
+    handles: list[Any] = []
+    for name, rows, colour in _folds(history, theme):
+        steps, values = series(rows, "train_loss")
+        if len(values):
+            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
+            label = _named(name, "training", history)
+            handles += axes.plot(steps, _smooth(values), color=colour, linewidth=1.7, label=label)
+        steps, values = series(rows, "val_loss")
+        if len(values):
+            alone = len(history.folds) == 1
+            handles += axes.plot(
+                steps, values, color=_VALIDATION if alone else colour, linewidth=1.5,
+                linestyle="-" if alone else (0, (3, 2)), marker="o", markersize=2.6,
+                label=_named(name, "validation", history),
+            )  # fmt: skip
+    _over_steps(axes, theme)
+    draw_key(axes, handles, theme)
+
+
+def _draw_dice(axes: Axes, history: History, theme: Theme, handles: list[Any]) -> None:
+    for name, rows, colour in _folds(history, theme):
+        steps, values = series(rows, "val_dice")
+        if not len(values):
+            continue
+        handles += axes.plot(
+            steps, values, color=colour, linewidth=1.6, marker="o", markersize=2.6,
+            label=_named(name, "mean", history),
+        )  # fmt: skip
+        best = int(np.argmax(values))
+        axes.plot(
+            steps[best], values[best], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=colour
+        )  # fmt: skip
+        if len(history.folds) == 1:
+            axes.annotate(
+                f"{values[best]:.3f}", (steps[best], values[best]), xytext=(0, 7), textcoords="offset points",
+                ha="center", fontsize=8, color=theme.ink, fontweight="bold", annotation_clip=False,
+            )  # fmt: skip
+    axes.set_ylim(0, 1.0)
+    _over_steps(axes, theme)
+    draw_key(axes, handles if len(handles) > 1 else [], theme, place="lower right")
+
+
+def _draw_classes(axes: Axes, history: History) -> list[Any]:
+    """A line a class and fold."""
+    handles: list[Any] = []
+    for fold, rows in enumerate(history.folds.values()):
+        for name, shade in zip(history.classes, history.colours, strict=True):
+            steps, values = series(rows, "val_dice_per_class", name)
+            if len(values):
+                line = axes.plot(
+                    steps, values, label=name, color=shade, linewidth=1.2, marker="o", markersize=2.2
+                )
+                handles += line if fold == 0 else []
+    return handles
+
+
+def _draw_each(axes: Axes, history: History, theme: Theme) -> None:
+    handles = _draw_classes(axes, history)
+    axes.set_ylim(0, 1.0)
+    _over_steps(axes, theme)
+    draw_key(axes, handles if len(handles) <= 2 * MANY_CLASSES else [], theme, place="lower right")
+
+
+def _draw_rate(axes: Axes, history: History, theme: Theme) -> None:
+    handles: list[Any] = []
+    for name, rows, colour in _folds(history, theme):
+        steps, values = series(rows, "lr")
+        if len(values):
+            handles += axes.plot(steps, values, color=colour, linewidth=1.7, label=_named(name, "", history))
+    axes.set_ylim(bottom=0)
+    _over_steps(axes, theme)
+    axes.ticklabel_format(axis="y", style="plain")
+    draw_key(axes, handles if len(history.folds) > 1 else [], theme)
+
+
+def series(rows: Rows, key: str, part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of the rows that have the key and a finite number, of one class where it holds several.
+
+    >>> series([{"step": 1, "lr": 0.1}, {"step": 2}], "lr")
+    (array([1.]), array([0.1]))
+    """
+    found = []
+    for row in rows:
+        value = row.get(key)
+        if part is not None:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if is_number(value) and is_number(row.get("step")):
+            found.append((row["step"], value))
+    steps, values = np.array(found, dtype=float).reshape(-1, 2).T
+    return steps, values
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; a row of a damaged or older file may hold anything."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running mean over a twentieth of the series, shorter at its ends."""
+    width = max(1, len(values) // 20)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    low, high = np.maximum(index - width, 0), np.minimum(index + width + 1, len(values))
+    return np.asarray((sums[high] - sums[low]) / (high - low))
+
+
+def _folds(history: History, theme: Theme) -> list[tuple[str, Rows, str]]:
+    """Name, rows and colour of each."""
+    alone = len(history.folds) == 1
+    return [
+        (name, rows, theme.ink if alone else _FOLD_COLOURS[number % len(_FOLD_COLOURS)])
+        for number, (name, rows) in enumerate(history.folds.items())
+    ]
+
+
+def _named(fold: str, what: str, history: History) -> str:
+    return what if len(history.folds) == 1 else f"fold {fold} {what}".strip()
+
+
+def _over_steps(axes: Axes, theme: Theme) -> None:
+    axes.set_xlabel("step", color=theme.faint, fontsize=8)

@@ -1,0 +1,84 @@
+"""A prediction on its scan: the contours of every class, for people who want to see and not to count."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError
+from vesal.report.figures.colours import class_colours, mixed, rgb
+from vesal.report.figures.planes import cut_planes
+from vesal.report.figures.scan_figures import planes_picture
+from vesal.volume.volume import LabelMap, Volume
+
+#: How much of the class's colour lies within its contour.
+_FILL = 0.14
+#: One pixel of contour for so many pixels of the image's shorter side, at least _THINNEST.
+_PIXELS_A_LINE = 320
+_THINNEST = 1.25
+
+
+def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet, *, channel: int = 0) -> bytes:
+    """The contours of every class on the scan, each in its colour over a faint fill.
+
+    Args:
+        volume: image (C, X, Y) or (C, X, Y, Z).
+        label: label map on the image's grid, with the file's own values.
+        labels: names, values and colours of the classes; of overlapping regions, all contours are drawn.
+        channel: which channel to show. A 2D image of three 8-bit channels is shown in colour.
+
+    Returns:
+        PNG bytes. A 2D image keeps its size to the pixel, without axes or margins, so that the picture lies on
+        it. A volume becomes its three planes through the slices richest in labels, with a legend.
+
+    Raises:
+        DataError: the label map is of another shape than the image, or holds a value that is not declared.
+    """
+    if label.geometry.shape != volume.geometry.shape:
+        raise DataError(
+            f"The label map is {label.geometry.shape} and the scan {volume.geometry.shape}; "
+            "an overlay needs both on one grid, so resample one of them."
+        )
+    contiguous = labels.encode(label.array)
+    if volume.geometry.ndim == 3:
+        return planes_picture(volume, labels, prediction=contiguous, channel=channel)
+    plane = cut_planes(volume, [contiguous], channel=channel)[0]
+    picture = plane.image if plane.image.ndim == 3 else np.repeat(plane.image[..., None], 3, axis=2)
+    return _encoded(_drawn(picture, plane.maps[0], labels))
+
+
+def _drawn(
+    picture: NDArray[np.float32], contiguous: NDArray[np.uint8], labels: LabelSet
+) -> NDArray[np.float32]:
+    """(rows, columns, 3) 0..1 with the classes over it, small ones last so that none is buried."""
+    width = max(_THINNEST, min(contiguous.shape) / _PIXELS_A_LINE)
+    masks = list(zip(labels.masks(contiguous), class_colours(labels), strict=True))
+    for mask, colour in sorted(masks, key=lambda item: -int(item[0].sum())):
+        if mask.any():
+            line = _contour(mask, width)
+            alpha = np.maximum(line, _FILL * mask)[..., None]
+            picture = picture * (1 - alpha) + alpha * rgb(mixed(colour, "#ffffff", 0.15))
+    return picture
+
+
+def _contour(mask: NDArray[np.bool_], width: float) -> NDArray[np.float32]:
+    """How much of each pixel the contour covers, 0..1: a line of `width` pixels within the mask's border.
+
+    It is closed where the mask touches the edge of the image.
+    """
+    from scipy import ndimage
+
+    # From the pixel's centre to the border of the mask, which runs between pixels.
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] - 0.5
+    return (np.clip(width - depth + 0.5, 0.0, 1.0) * mask).astype(np.float32)
+
+
+def _encoded(picture: NDArray[np.float32]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,104 @@
+"""Pictures of a robustness battery: how Dice decays with severity, and a case clean beside the same case harmed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.labels import LabelSet
+from vesal.evaluate.robustness.degradation import Worst
+from vesal.report.figures.charts import draw_key, new_chart
+from vesal.report.figures.colours import SCAN, THEMES, Theme
+from vesal.report.figures.panels import row
+from vesal.report.figures.planes import context_margin_mm, cut_planes
+from vesal.report.figures.scan_figures import LEGEND, add_axes, draw_legend, draw_plane, new_figure, to_png
+from vesal.volume.volume import Volume
+
+_MEAN_WIDTH, _CLASS_WIDTH = 1.9, 0.9
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Dice over severity of one artefact; severity 0 is the clean scan.
+
+    Attributes:
+        artefact: its name.
+        mean: severity -> mean, lower and upper end of its interval.
+        classes: class -> severity -> mean.
+        baseline: severity -> another model's mean; empty for none.
+    """
+
+    artefact: str
+    mean: Mapping[int, tuple[float, float, float]]
+    classes: Mapping[str, Mapping[int, float]]
+    baseline: Mapping[int, float]
+
+
+@dataclass(frozen=True, eq=False)
+class HarmedPicture:
+    """A case before and after, for `harmed_png`.
+
+    Attributes:
+        worst: which case and condition, and what it cost.
+        scans: (C, *spatial) clean and harmed.
+        truths, predictions: (*spatial) contiguous label maps on each of the two.
+    """
+
+    worst: Worst
+    scans: tuple[Volume, Volume]
+    truths: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    predictions: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def decay_chart(decay: Decay, colours: Sequence[str], lowest: float, theme: Theme = THEMES["light"]) -> bytes:
+    """The mean with its interval as a band, each class as a thin line, a baseline dashed.
+
+    Args:
+        decay: what is drawn.
+        colours: one a class.
+        lowest: where the axis of Dice begins, alike for all artefacts so that they can be compared by eye.
+        theme: ink and paper.
+    """
+    figure, axes = new_chart(decay.artefact, theme, width=2.7, height=1.9, left=0.42)
+    severities = sorted(decay.mean)
+    mean, low, high = np.array([decay.mean[level] for level in severities], dtype=float).T
+    axes.fill_between(severities, low, high, color=theme.accent, alpha=0.16, linewidth=0)
+    if len(decay.classes) > 1:
+        for values, colour in zip(decay.classes.values(), colours, strict=True):
+            axes.plot(list(values), list(values.values()), color=colour, linewidth=_CLASS_WIDTH)
+    handles = axes.plot(
+        severities, mean, color=theme.accent, linewidth=_MEAN_WIDTH, marker="o", markersize=3, label="mean"
+    )
+    if decay.baseline:
+        handles += axes.plot(
+            list(decay.baseline), list(decay.baseline.values()), color=theme.faint, linewidth=1.4,
+            linestyle=(0, (3, 2)), label="baseline",
+        )  # fmt: skip
+        draw_key(axes, handles, theme, place="lower left")
+    axes.set_ylim(lowest, 1.0)
+    axes.set_xlim(-0.2, max(severities) + 0.2)
+    axes.set_xticks(severities, ["clean" if level == 0 else str(level) for level in severities])
+    return to_png(figure)
+
+
+def harmed_png(shown: HarmedPicture, labels: LabelSet, *, width: float = 9.0) -> bytes:
+    """The slice richest in truth, clean and harmed side by side; truth solid, prediction dashed."""
+    cut = []
+    for scan, truth, prediction in zip(shown.scans, shown.truths, shown.predictions, strict=True):
+        # Around the truth alone: what is predicted at the scan's border would make all else small.
+        margin = context_margin_mm([truth], scan.geometry) if truth.any() else None
+        cut.append(cut_planes(scan, [truth, prediction], margin_mm=margin)[0])
+    rectangles, height = row([plane.size_mm for plane in cut], width, 0.5 * width)
+    figure = new_figure(width, height + LEGEND, SCAN.paper)
+    titles = (
+        f"clean: Dice {shown.worst.clean_dice:.3f}",
+        f"{shown.worst.condition}: Dice {shown.worst.dice:.3f}",
+    )
+    for plane, rectangle, title in zip(cut, rectangles, titles, strict=True):
+        axes = add_axes(figure, rectangle, bottom=LEGEND)
+        draw_plane(axes, plane, labels, True, True, title=title)
+    draw_legend(figure, labels, True, True, "each scan in its own window of intensities")
+    return to_png(figure)

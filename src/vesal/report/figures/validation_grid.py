@@ -1,0 +1,157 @@
+"""Pictures of a training as files in the run: its curves, and held-out cases beside their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.files import write_bytes
+from vesal.report.figures.colours import SCAN, class_colours
+from vesal.report.figures.curves import History, Rows, training_curves
+from vesal.report.figures.panels import GAP, TITLE
+from vesal.report.figures.planes import Plane, context_margin_mm, cut_planes
+from vesal.report.figures.scan_figures import (
+    FAINT,
+    FILLED,
+    LEGEND,
+    add_axes,
+    draw_legend,
+    draw_plane,
+    new_figure,
+    to_png,
+)
+from vesal.report.pages.score_section import mean_dice
+from vesal.run.contents import RunPieces, ShownCase, gather_run, load_case
+
+#: Held-out cases in the picture of a fold, spread from the best to the worst.
+_CASES = 4
+#: Inches of val_predictions.png.
+_WIDTH = 10.0
+_COLUMNS = ("", "truth", "prediction", "both")
+
+
+def write_training_pictures(run: Path) -> list[Path]:
+    """Write fold_K/training_curves.png and fold_K/val_predictions.png for every fold of a run.
+
+    The curves are those of loss, validation Dice and learning rate. The predictions are of up to four held-out
+    cases, spread from the best to the worst, in the axial slice richest in foreground: scan, truth, prediction, both.
+    Whatever a run does not have, such as predictions of a training on all cases, gives no file.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: the folder holds no run.
+        VesalError: a file cannot be written.
+    """
+    return training_pictures_of(gather_run(Path(run)))
+
+
+def training_pictures_of(pieces: RunPieces) -> list[Path]:
+    """As `write_training_pictures`, of a run that was read already."""
+    written = []
+    for name, rows in pieces.curves.items():
+        folder = pieces.folder / f"fold_{name}"
+        if rows:
+            path = folder / "training_curves.png"
+            write_bytes(path, training_curves(run_history(pieces, {name: rows}), _title(pieces, name)))
+            written.append(path)
+        if (picture := _predictions(pieces, name)) is not None:
+            write_bytes(folder / "val_predictions.png", picture)
+            written.append(folder / "val_predictions.png")
+    return written
+
+
+def run_history(pieces: RunPieces, folds: Mapping[str, Rows]) -> History:
+    """Rows of some folds with the classes and colours of the run."""
+    if pieces.labels is None:
+        return History(folds)
+    return History(folds, pieces.labels.classes, class_colours(pieces.labels))
+
+
+def _title(pieces: RunPieces, fold: str) -> str:
+    data = pieces.dataset.name if pieces.dataset is not None else pieces.folder.resolve().name
+    data = data if len(data) <= 60 else data[:59] + "…"
+    return f"{data}, {'all cases' if fold == 'all' else f'fold {fold}'}"
+
+
+# --- held-out cases ------------------------------------------------------------------------------------
+
+
+def _predictions(pieces: RunPieces, fold: str) -> bytes | None:
+    """The picture of a fold's held-out cases; None where none can be shown."""
+    labels = pieces.labels
+    if labels is None or pieces.dataset is None:
+        return None
+    dice = {} if pieces.scores is None else mean_dice(pieces.scores)
+    cases = {case.id: case for case in pieces.dataset.cases}
+    held_out = [name for name, of in pieces.fold_of.items() if of == fold and name in cases]
+    rows = []
+    for name in _spread(held_out, dice):
+        if (shown := _loaded(cases[name], labels, pieces.predictions[name])) is not None:
+            score = dice.get(name)
+            title = name if len(name) <= 24 else name[:23] + "…"
+            rows.append((title if score is None else f"{title}   Dice {score:.3f}", _plane(shown)))
+    return _grid(rows, labels) if rows else None
+
+
+def _spread(names: Sequence[str], dice: Mapping[str, float | None]) -> list[str]:
+    """A few cases, from the best to the worst; those without a Dice are the last."""
+
+    def rank(name: str) -> tuple[bool, float, str]:
+        score = dice.get(name)
+        return score is None, -(score or 0.0), name
+
+    ordered = sorted(names, key=rank)
+    places = np.linspace(0, len(ordered) - 1, min(_CASES, len(ordered)))
+    return [ordered[round(float(place))] for place in places]
+
+
+def _loaded(case: Case, labels: LabelSet, prediction: Path) -> ShownCase | None:
+    try:
+        return load_case(case, labels, prediction)
+    except (VesalError, OSError, ValueError, MemoryError):
+        # A scan that was moved or damaged; the page says so.
+        return None
+
+
+def _plane(shown: ShownCase) -> Plane:
+    """The axial slice, or the image, with truth and prediction; of an absent truth nothing is drawn."""
+    assert shown.prediction is not None
+    truth = np.zeros_like(shown.prediction) if shown.truth is None else shown.truth
+    maps = [truth, shown.prediction]
+    margin = context_margin_mm(maps, shown.volume.geometry)
+    return cut_planes(shown.volume, maps, margin_mm=margin)[0]
+
+
+def _grid(rows: Sequence[tuple[str, Plane]], labels: LabelSet) -> bytes:
+    """A row a case: scan, truth, prediction, both."""
+    cell = (_WIDTH - GAP * (len(_COLUMNS) + 1)) / len(_COLUMNS)
+    scales = [min(cell / plane.size_mm[0], 1.1 * cell / plane.size_mm[1]) for _, plane in rows]
+    heights = [plane.size_mm[1] * scale for (_, plane), scale in zip(rows, scales, strict=True)]
+    figure = new_figure(_WIDTH, sum(heights) + len(rows) * (TITLE + GAP) + LEGEND, SCAN.paper)
+    y = sum(heights) + len(rows) * (TITLE + GAP)
+    for (title, plane), scale, height in zip(rows, scales, heights, strict=True):
+        y -= height + TITLE
+        truth, prediction = plane.maps
+        shown = [
+            (replace(plane, maps=()), title, FAINT),
+            (replace(plane, maps=(truth,)), "truth", FILLED),
+            (replace(plane, maps=(prediction,)), "prediction", FILLED),
+            (plane, "both", FAINT),
+        ]
+        for column, (panel, name, fill) in enumerate(shown):
+            width = plane.size_mm[0] * scale
+            x = GAP + column * (cell + GAP) + (cell - width) / 2
+            axes = add_axes(figure, (x, y, width, height), bottom=LEGEND)
+            count = len(panel.maps)
+            draw_plane(axes, panel, labels, count > 0, count > 1, title=name, fill=fill)
+        y -= GAP
+    draw_legend(figure, labels, True, True, "held-out cases, from the best to the worst")
+    return to_png(figure)

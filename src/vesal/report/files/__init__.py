@@ -1,0 +1,1 @@
+"""Text files beside a run: summary and history."""

@@ -1,0 +1,363 @@
+"""A run in short: summary.json for programs, summary.md for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import struct
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vesal.errors import VesalError
+from vesal.evaluate.score_folders import Scores
+from vesal.files import read_json, write_json, write_text
+from vesal.report.figures.curves import is_number, series
+from vesal.report.pages.html import duration, interval, listed, moment, number, plural, times
+from vesal.run.contents import RunPieces, gather_run
+
+#: Metrics of the summary; scores.json has all.
+_METRICS = ("dice", "nsd", "hd95_mm", "assd_mm")
+_TITLES = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
+
+#: What lies in a run, in the order in which it is listed; '*' stands for the fold.
+_FILES = {
+    "report.html": "everything on one page, with pictures",
+    "summary.json": "this summary for programs",
+    "summary.md": "this summary",
+    "fold_*/model.vesal": "the best model, all that prediction needs",
+    "fold_*/last.ckpt": "the last state, from which --resume goes on",
+    "fold_*/metrics.jsonl": "every number that was logged",
+    "fold_*/history.csv": "losses, metrics and learning rate as a table",
+    "fold_*/training_curves.png": "the same as curves",
+    "fold_*/val_predictions.png": "held-out cases beside their predictions",
+    "fold_*/predictions": "segmentations of the held-out cases",
+    "fold_*/tensorboard": "for tensorboard --logdir",
+    "surfaces": "surfaces of the cases on the page, for 3D viewers",
+    "scores.json": "scores of every case and class",
+    "scores.csv": "the same as a table",
+    "scores.md": "the same to read",
+    "plan.json": "spacing, patch, network",
+    "config.yaml": "every setting",
+    "folds.json": "which case was held out when",
+    "dataset.json": "files, labels and channels of the data set",
+    "fingerprint.json": "what was measured in the data",
+    "findings.json": "what was found in the data",
+    "environment.json": "machine and versions",
+}
+#: Of a batch norm: they are counted on, not trained.
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_MOST_HEADER_BYTES = 1 << 26
+
+
+def write_summary(run: Path) -> tuple[Path, Path]:
+    """Write summary.json and summary.md into a run folder.
+
+    They hold recipe, network with its parameters, data set, device, time, steps, epochs, the best step of every fold
+    with its Dice, scores with their intervals, the files that are there, and how to predict, to resume and to report.
+    What a run does not have is null in JSON and left out of the text.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        UsageError: the folder holds no run.
+        VesalError: a file cannot be written.
+    """
+    return summary_of(gather_run(Path(run)))
+
+
+def summary_of(pieces: RunPieces) -> tuple[Path, Path]:
+    """As `write_summary`, of a run that was read already."""
+    paths = pieces.folder / "summary.json", pieces.folder / "summary.md"
+    summary = run_summary(pieces)
+    write_json(paths[0], summary)
+    write_text(paths[1], summary_text(summary))
+    return paths
+
+
+def run_summary(pieces: RunPieces) -> dict[str, Any]:
+    """Everything as plain values; times in seconds, memory in MB, intervals at the scores' confidence."""
+    configuration = _configuration(pieces)
+    folds = [_fold(pieces, name) for name in pieces.curves]
+    environment = pieces.environment
+    return {
+        "version": 1,
+        "recipe": configuration.get("recipe"),
+        "network": _network(pieces, configuration),
+        "dataset": _dataset(pieces),
+        "device": environment.get("device"),
+        "platform": environment.get("platform"),
+        "environment": environment,
+        "training": {
+            "time_s": sum(fold["time_s"] or 0.0 for fold in folds),
+            "steps": sum(fold["steps"] or 0 for fold in folds),
+            "seed": configuration.get("seed"),
+            "folds": folds,
+        },
+        "scores": None if pieces.scores is None else _scores(pieces.scores),
+        "files": _files(pieces.folder),
+        "commands": _commands(pieces),
+        "missing": pieces.missing,
+    }
+
+
+# --- the pieces ----------------------------------------------------------------------------------------
+
+
+def _configuration(pieces: RunPieces) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(pieces.configuration)
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _network(pieces: RunPieces, configuration: dict[str, Any]) -> dict[str, Any]:
+    plan = pieces.plan
+    models = sorted(pieces.folder.glob("fold_*/model.vesal"))
+    return {
+        "name": configuration.get("network"),
+        "dimension": None if plan is None else plan.dimension,
+        "parameters": parameter_count(models[0]) if models else None,
+        "inputs": None if plan is None else plan.inputs,
+        "features": None if plan is None else [stage.features for stage in plan.stages],
+        "patch": None if plan is None else list(plan.patch),
+        "batch": None if plan is None else plan.batch,
+        "spacing_mm": None if plan is None else list(plan.spacing_mm),
+    }
+
+
+def parameter_count(model: Path) -> int | None:
+    """Trainable numbers of a .vesal file, from the head of its weights alone; None where that cannot be read."""
+    try:
+        with zipfile.ZipFile(model) as archive, archive.open("weights.safetensors") as weights:
+            (size,) = struct.unpack("<Q", weights.read(8))
+            if size > _MOST_HEADER_BYTES:
+                return None
+            tensors = json.loads(weights.read(size))
+        return sum(
+            math.prod(tensor["shape"])
+            for name, tensor in tensors.items()
+            if name != "__metadata__" and not name.endswith(_BUFFERS)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, zipfile.BadZipFile):
+        return None
+
+
+def _dataset(pieces: RunPieces) -> dict[str, Any] | None:
+    dataset = pieces.dataset
+    if dataset is None:
+        return None
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.root),
+        "layout": dataset.layout,
+        "cases": len(dataset.cases),
+        "patients": len({case.patient for case in dataset.cases}),
+        "channels": list(dataset.channels),
+        "classes": list(dataset.labels.classes),
+        "findings": None if pieces.findings is None else len(pieces.findings),
+    }
+
+
+def _fold(pieces: RunPieces, name: str) -> dict[str, Any]:
+    """One training: its length, its last losses, and the step that was shipped."""
+    rows = pieces.curves[name]
+
+    def most(key: str) -> Any:
+        return max((row[key] for row in rows if is_number(row.get(key))), default=None)
+
+    steps, dice = series(rows, "val_dice")
+    losses = series(rows, "train_loss")[1]
+    best = int(dice.argmax()) if len(dice) else None
+    return {
+        "fold": name,
+        "steps": most("step"),
+        "epochs": most("epoch"),
+        "time_s": most("time_s"),
+        "memory_mb": most("memory_mb"),
+        "train_loss": float(losses[-1]) if len(losses) else None,
+        "best_step": _best_step(pieces.folder / f"fold_{name}", None if best is None else int(steps[best])),
+        "best_val_dice": None if best is None else float(dice[best]),
+        "held_out": sum(of == name for of in pieces.fold_of.values()),
+    }
+
+
+def _best_step(folder: Path, otherwise: int | None) -> int | None:
+    """As the training noted it; a run that goes on has not yet."""
+    try:
+        found = read_json(folder / "finished.json")["best_step"]
+    except (VesalError, KeyError, TypeError):
+        return otherwise
+    return int(found) if is_number(found) else otherwise
+
+
+def _scores(scores: Scores) -> dict[str, Any]:
+    """Means with their intervals: of each class, and of the mean over the classes."""
+
+    def of(name: str) -> dict[str, Any]:
+        found = {}
+        for metric in _METRICS:
+            row = scores.of(metric, name)
+            found[metric] = {"mean": row.mean, "low": row.low, "high": row.high, "cases": row.count}
+        return found
+
+    return {
+        "confidence": scores.confidence,
+        "cases": len({row.case for row in scores.cases}),
+        "mean": of("mean"),
+        "classes": {name: of(name) for name in scores.classes},
+        "failures": [failure.id for failure in scores.failures],
+    }
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """What is there, relative to the run -> what it is; this summary is about to be."""
+    found = {}
+    for pattern, what in _FILES.items():
+        if pattern.startswith("summary."):
+            found[pattern] = what
+        for path in sorted(folder.glob(pattern)):
+            found[path.relative_to(folder).as_posix()] = what
+    return found
+
+
+def _commands(pieces: RunPieces) -> dict[str, str]:
+    run = shlex.quote(str(pieces.folder))
+    data = "DATA" if pieces.dataset is None else shlex.quote(str(pieces.dataset.root))
+    return {
+        "predict": f"vesal predict {run} SCANS -o OUT",
+        "resume": f"vesal train {data} -o {run} --resume",
+        "evaluate": f"vesal evaluate {run}",
+        "report": f"vesal report {run}",
+    }
+
+
+# --- the text ------------------------------------------------------------------------------------------
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """The summary as Markdown."""
+    dataset = summary["dataset"]
+    parts = [f"# {_plain(dataset['name']) if dataset else 'Training'}", _bullets(_facts(summary))]
+    if folds := summary["training"]["folds"]:
+        parts += ["## Training", _folds_table(folds)]
+    if (scores := summary["scores"]) is not None:
+        cases = plural(scores["cases"], "held-out case")
+        note = f"Means over {cases}; in brackets the {scores['confidence']:.0%} interval."
+        parts += ["## Scores", note, _score_table(scores)]
+    parts += ["## Files", _bullets([f"`{name}`: {what}" for name, what in summary["files"].items()])]
+    told = {
+        "predict": "Segment other scans", "resume": "Go on, also after more --steps, --epochs or --budget",
+        "evaluate": "Score again", "report": "Draw the report again",
+    }  # fmt: skip
+    commands = [f"# {told[name]}\n{command}" for name, command in summary["commands"].items()]
+    parts += ["## How to go on", "```sh\n" + "\n".join(commands) + "\n```"]
+    if summary["missing"]:
+        parts += ["## What is missing", _bullets([_plain(text) for text in summary["missing"]])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(summary: dict[str, Any]) -> list[str]:
+    network, dataset, environment = summary["network"], summary["dataset"], summary["environment"]
+    training = summary["training"]
+    facts = []
+    if summary["recipe"]:
+        facts.append(f"Recipe: {_plain(summary['recipe'])}")
+    about = [_plain(network["name"])] if network["name"] else []
+    about += [f"{network['dimension']}D"] if network["dimension"] else []
+    about += [f"{network['parameters']:,} parameters"] if network["parameters"] else []
+    about += [f"patch {times(network['patch'])}, batch {network['batch']}"] if network["patch"] else []
+    if about:
+        facts.append(f"Network: {', '.join(about)}")
+    if dataset is not None:
+        facts.append(
+            f"Data: {plural(dataset['cases'], 'case')} of {plural(dataset['patients'], 'patient')} in "
+            f"{_plain(dataset['folder'])} (layout {dataset['layout']}); "
+            f"channels {_plain(listed(dataset['channels']))}; classes {_plain(listed(dataset['classes']))}"
+        )
+    where = [str(summary[key]) for key in ("platform", "device") if summary[key]]
+    where += [str(environment["system"])] if environment.get("system") else []
+    where += [f"{environment['cpus']} CPUs"] if environment.get("cpus") else []
+    if where:
+        facts.append(f"Machine: {_plain(', '.join(where))}")
+    if training["time_s"]:
+        facts.append(f"Time: {duration(training['time_s'])} of training, {plural(training['steps'], 'step')}")
+    if isinstance(versions := environment.get("versions"), dict):
+        facts.append(f"Versions: {_plain(', '.join(f'{name} {of}' for name, of in versions.items()))}")
+    if environment.get("date"):
+        facts.append(f"Date: {_plain(moment(str(environment['date'])))}")
+    return facts
+
+
+def _folds_table(folds: Sequence[dict[str, Any]]) -> str:
+    head = (
+        "Fold",
+        "Steps",
+        "Epochs",
+        "Time",
+        "Training loss",
+        "Best step",
+        "Its validation Dice",
+        "Held out",
+    )
+    rows = [
+        (
+            fold["fold"],
+            _whole(fold["steps"]),
+            number(fold["epochs"], 1),
+            duration(fold["time_s"]) if fold["time_s"] is not None else number(None),
+            number(fold["train_loss"]),
+            _whole(fold["best_step"]),
+            number(fold["best_val_dice"]),
+            str(fold["held_out"]),
+        )
+        for fold in folds
+    ]
+    return _table(head, rows)
+
+
+def _score_table(scores: dict[str, Any]) -> str:
+    every = dict(scores["classes"])
+    if len(every) > 1:
+        every["mean"] = scores["mean"]
+    rows = []
+    for name, found in every.items():
+        cells = []
+        for metric in _METRICS:
+            value = found[metric]
+            decimals = 1 if metric.endswith("_mm") else 3
+            # One case has no interval.
+            span = interval(value["low"], value["high"], decimals) if value["cases"] > 1 else ""
+            cells.append(number(value["mean"], decimals) + (f" [{span}]" if span else ""))
+        rows.append((_plain(name), *cells, str(found["dice"]["cases"])))
+    return _table(("Class", *(_TITLES[metric] for metric in _METRICS), "Cases"), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def _whole(value: float | None) -> str:
+    return number(None) if value is None else f"{value:,.0f}"
+
+
+def _bullets(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _plain(text: object) -> str:
+    """Text that Markdown shows as it is: names of data sets and classes may hold anything.
+
+    >>> print(_plain("la_003 <b> *x*"))
+    la_003 \\<b\\> \\*x\\*
+    """
+    text = re.sub(r"([\\`*<>\[\]|#]|(?<!\w)_|_(?!\w))", r"\\\1", str(text))
+    return " ".join(text.split())

@@ -1,0 +1,99 @@
+"""All pictures of one case for a page, or the sentence that says why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.report.figures.planes import context_margin_mm
+from vesal.report.figures.scan_figures import (
+    channels_picture,
+    is_photograph,
+    planes_picture,
+    surfaces_picture,
+)
+from vesal.report.figures.surfaces import Mesh, class_surfaces
+from vesal.report.pages.html import Picture, scan
+from vesal.run.contents import ShownCase, load_case
+
+
+@dataclass
+class CasePictures:
+    """What can be shown of a case.
+
+    Attributes:
+        pictures: for the page.
+        problems: what could not be shown, a sentence each.
+        surfaces: 'truth' and 'prediction', as far as they are there -> the surface of each class; empty in 2D.
+    """
+
+    pictures: list[Picture] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    surfaces: dict[str, list[Mesh | None]] = field(default_factory=dict)
+
+
+def case_pictures(
+    case: Case,
+    labels: LabelSet,
+    channels: Sequence[str],
+    *,
+    prediction: Path | None = None,
+    whole: bool = False,
+    surfaces: bool = True,
+) -> CasePictures:
+    """Slices in three planes, the channels side by side with truth and prediction beside them, and the surfaces.
+
+    Args:
+        case: names the files.
+        labels: what is drawn.
+        channels: names of the channels.
+        prediction: its file, if there is one.
+        whole: show whole slices, not just the labels and what is around them.
+        surfaces: whether to draw them.
+
+    Returns:
+        Pictures and what could not be shown. Nothing is raised for a bad case.
+    """
+    try:
+        shown = load_case(case, labels, prediction)
+        return _draw(case.id, shown, labels, channels, whole, surfaces)
+    except (VesalError, OSError, ValueError, MemoryError) as error:
+        return CasePictures(problems=[f"No picture could be made of {case.id}: {error}"])
+
+
+def _draw(
+    name: str, shown: ShownCase, labels: LabelSet, channels: Sequence[str], whole: bool, surfaces: bool
+) -> CasePictures:
+    volume = shown.volume
+    geometry = volume.geometry
+    maps = {"truth": shown.truth, "prediction": shown.prediction}
+    present = {title: map_ for title, map_ in maps.items() if map_ is not None}
+    margin = None if whole else context_margin_mm(list(present.values()), geometry)
+    made = CasePictures()
+    planes = planes_picture(volume, labels, truth=shown.truth, prediction=shown.prediction, margin_mm=margin)
+    made.pictures.append(scan(planes, f"Slices of {name} with contours"))
+    names = channel_names(channels, volume.channels)
+    if volume.channels > 1 and not is_photograph(names):
+        side_by_side = channels_picture(
+            volume, labels, names, truth=shown.truth, prediction=shown.prediction, margin_mm=margin
+        )
+        made.pictures.append(scan(side_by_side, f"All channels of {name}"))
+    solid = geometry.ndim == 3 and min(geometry.shape) >= 3
+    if solid and surfaces and any(map_.any() for map_ in present.values()):
+        made.surfaces = {title: class_surfaces(map_, geometry, labels) for title, map_ in present.items()}
+        drawn = surfaces_picture(made.surfaces, labels)
+        made.pictures.append(scan(drawn, f"Surfaces of {name}: {' and '.join(made.surfaces)}", "surface"))
+    return made
+
+
+def channel_names(names: Sequence[str], count: int) -> list[str]:
+    """As many names as there are channels; numbers where names are missing.
+
+    >>> channel_names(["FLAIR"], 2)
+    ['FLAIR', '1']
+    """
+    return [*names, *(str(number) for number in range(len(names), count))][:count]

@@ -1,0 +1,145 @@
+"""The page of a comparison: the sentence, the table, and what differs in which case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.data.labels import LabelSet
+from vesal.evaluate.case_scores import ALL_METRICS
+from vesal.evaluate.compare_text import (
+    cells,
+    compared_rows,
+    headings,
+    notes,
+    sentence,
+    title,
+)
+from vesal.evaluate.paired_comparison import ComparedClass, Comparison
+from vesal.files import write_text
+from vesal.report.figures.charts import draw_key, name_rows, new_chart
+from vesal.report.figures.colours import THEMES, Theme, class_colours
+from vesal.report.figures.scan_figures import to_png
+from vesal.report.pages.html import Cell, chart, number, plural, render_page
+from vesal.version import __version__
+
+_MEAN_COLOUR = "#8a94a3"
+
+
+def write_comparison_page(path: Path, comparison: Comparison) -> Path:
+    """Write one page that holds everything, pictures too.
+
+    Raises:
+        VesalError: the page cannot be written.
+    """
+    write_text(path, render_page("compare.html.j2", _context(comparison)))
+    return path
+
+
+def _context(comparison: Comparison) -> dict[str, Any]:
+    rows = [row for row in compared_rows(comparison) if row.cases]
+    pictures = []
+    if rows:
+        pictures = [
+            chart(partial(difference_chart, comparison, rows), "Difference of every case, with the mean's interval"),
+            chart(partial(scatter_chart, comparison), f"{comparison.b} over {comparison.a}, case by case"),
+        ]  # fmt: skip
+    several = comparison.runs_a + comparison.runs_b > 2
+    return {
+        "title": f"{comparison.b} against {comparison.a}",
+        "sentence": sentence(comparison),
+        "facts": [
+            title(comparison),
+            plural(comparison.overall.cases, "case"),
+            *([plural(comparison.groups, "fold")] if comparison.groups else []),
+            *([f"{comparison.runs_a} and {comparison.runs_b} trainings"] if several else []),
+        ],
+        "headings": headings(comparison),
+        "rows": [cells(comparison, row) for row in compared_rows(comparison)],
+        "sentences": [sentence(comparison, row) for row in comparison.rows] if len(comparison.classes) > 1 else [],
+        "charts": pictures,
+        "notes": notes(comparison),
+        "case_table": case_table(comparison),
+        "version": __version__,
+    }  # fmt: skip
+
+
+def case_table(comparison: Comparison) -> dict[str, Any]:
+    """Every case and class, for a sortable table."""
+    decimals = ALL_METRICS[comparison.metric].decimals
+    rows = [
+        [
+            Cell(pair.case, pair.case),
+            Cell(pair.class_name, pair.class_name),
+            *(Cell(repr(value), number(value, decimals)) for value in (pair.a, pair.b, pair.b - pair.a)),
+        ]
+        for pair in comparison.cases
+    ]
+    return {"columns": ["case", "class", comparison.a, comparison.b, "difference"], "rows": rows}
+
+
+def _colours(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    every = LabelSet.from_values({name: i + 1 for i, name in enumerate(comparison.classes)})
+    known = dict(zip(comparison.classes, class_colours(every), strict=True))
+    return [known.get(name, _MEAN_COLOUR) for name in names]
+
+
+def difference_chart(
+    comparison: Comparison, rows: Sequence[ComparedClass], theme: Theme = THEMES["light"]
+) -> bytes:
+    """B - A of every case as a dot, one row a class; a bar for the mean's interval, a line at 0."""
+    from matplotlib.ticker import MaxNLocator
+
+    names = [row.class_name for row in rows]
+    figure, axes = new_chart(
+        f"{title(comparison)}: {comparison.b} minus {comparison.a}",
+        theme,
+        height=max(1.9, 1.0 + 0.48 * len(rows)),
+        left=1.35,
+    )
+    generator = np.random.default_rng(0)
+    axes.axvline(0.0, color=theme.ink, linewidth=1.0, linestyle=(0, (4, 3)))
+    for place, (row, colour) in enumerate(zip(rows, _colours(comparison, names), strict=True)):
+        gaps = np.array([pair.b - pair.a for pair in comparison.cases if pair.class_name == row.class_name])
+        spread = generator.uniform(-0.16, 0.16, gaps.size) if gaps.size > 1 else np.zeros(gaps.size)
+        axes.plot(
+            gaps, place + spread, linestyle="none", marker="o", markersize=3.4, color=colour, alpha=0.55,
+            markeredgewidth=0,
+        )  # fmt: skip
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [place, place], color=theme.ink, linewidth=2.2)
+        if row.difference is not None:
+            axes.plot([row.difference], [place], color=theme.ink, marker="D", markersize=5, linestyle="none")
+    name_rows(axes, names, theme)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    unit = ALL_METRICS[comparison.metric].unit
+    axes.set_xlabel(f"difference ({unit})" if unit else "difference", color=theme.faint, fontsize=8)
+    return to_png(figure)
+
+
+def scatter_chart(comparison: Comparison, theme: Theme = THEMES["light"]) -> bytes:
+    """B over A of every case and class, with the line of equality."""
+    figure, axes = new_chart(f"{title(comparison)} of {comparison.b} over {comparison.a}", theme, height=2.9)
+    handles = []
+    values = np.array([[pair.a, pair.b] for pair in comparison.cases])
+    low, high = float(values.min()), float(values.max())
+    margin = 0.04 * (high - low) or 0.01
+    limits = (low - margin, high + margin)
+    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    for name, colour in zip(comparison.classes, _colours(comparison, comparison.classes), strict=True):
+        of_a, of_b = (
+            [getattr(pair, side) for pair in comparison.cases if pair.class_name == name] for side in "ab"
+        )
+        handles += axes.plot(
+            of_a, of_b, linestyle="none", marker="o", markersize=3.8, color=colour, alpha=0.75, markeredgewidth=0,
+            label=name,
+        )  # fmt: skip
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.set_xlabel(comparison.a, color=theme.faint, fontsize=8, parse_math=False)
+    draw_key(axes, handles if 1 < len(handles) <= 8 else [], theme, place="upper left")
+    return to_png(figure)

@@ -1,0 +1,415 @@
+"""The inspection of a data set: all numbers as JSON, and a page that shows them with pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.audit.checks import Finding
+from vesal.data.dataset import Case, Dataset
+from vesal.data.fingerprint import CaseRecord, Fingerprint
+from vesal.files import write_json, write_text
+from vesal.parallel import Progress, map_in_order
+from vesal.report.figures import charts
+from vesal.report.figures.colours import class_colours
+from vesal.report.pages.case_section import case_pictures
+from vesal.report.pages.fixes_section import change_rows, said
+from vesal.report.pages.html import Cell, Picture, chart, listed, number, plural, render_page, rounded, times
+from vesal.version import __version__
+
+#: Of the chart of intensities; channels are told apart by their titles.
+_CHANNEL_COLOUR = "#4b8fd0"
+
+
+def inspection_summary(dataset: Dataset, record: Fingerprint, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Every number of the inspection as plain values, for JSON.
+
+    Volumes are counted in voxels and in `unit`: ml, or mm2 for 2D images. Means, minima and maxima are over
+    the cases that hold the class; a region's voxels are the sum of its members'. Numbers that are not finite
+    become null.
+    """
+    unit = "mm2" if record.cases and len(record.cases[0].shape) == 2 else "ml"
+    labelled = {case.id for case in dataset.cases}
+    summary = {
+        "version": 1,
+        "name": dataset.name,
+        "root": str(dataset.root),
+        "layout": dataset.layout,
+        "channels": list(dataset.channels),
+        "labels": [{"name": label.name, "value": label.value} for label in dataset.labels.labels],
+        "regions": {region.name: list(region.members) for region in dataset.labels.regions},
+        "remarks": list(dataset.remarks),
+        "counts": {
+            "images": len(dataset.cases) + len(dataset.unlabelled),
+            "labels": len(dataset.cases),
+            "unlabelled": len(dataset.unlabelled),
+            "patients": len({case.patient for case in dataset.cases}),
+            "unreadable": len(record.failures),
+        },
+        "findings": [finding.model_dump(mode="json") for finding in findings],
+        "failures": [failure.model_dump(mode="json") for failure in record.failures],
+        "shapes": _spread([case.shape for case in record.cases]),
+        "spacings_mm": _spread([case.spacing_mm for case in record.cases]),
+        "orientations": dict(Counter(case.axis_codes for case in record.cases if case.axis_codes)),
+        "intensities": _intensities(record),
+        "unit": unit,
+        "volumes": _volumes(dataset, record, unit),
+        "cases": [_case_numbers(dataset, case, unit, case.id in labelled) for case in record.cases],
+    }
+    return _finite(summary)
+
+
+def write_inspect_report(
+    dataset: Dataset,
+    record: Fingerprint,
+    findings: Sequence[Finding],
+    out: Path,
+    pictures: int = 6,
+    progress: Progress | None = None,
+    mended: dict[str, Any] | None = None,
+) -> Path:
+    """Write inspect.html, which holds all its pictures, and inspect.json into `out`.
+
+    Args:
+        dataset, record, findings: of one data set.
+        out: folder; made when it is not there.
+        pictures: how many cases are shown, spread evenly over the cases by labelled volume.
+        progress: called with (done, total) as the pictures are made.
+        mended: what became of the faults in the mended copy (`fixes_section.changes_summary`), if there is one.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        VesalError: the folder cannot be written.
+    """
+    out = Path(out)
+    summary = inspection_summary(dataset, record, findings)
+    write_json(out / "inspect.json", summary)
+    path = out / "inspect.html"
+    context = _context(dataset, record, summary, pictures, progress)
+    if mended is not None:
+        context["contents"].insert(1, ("mended", "Mended"))
+        context["mended"] = {
+            "said": said(mended),
+            "rows": _change_table(mended),
+            "remaining": mended["remaining"],
+        }
+    write_text(path, render_page("inspect.html.j2", context))
+    return path
+
+
+# --- numbers -------------------------------------------------------------------------------------------
+
+
+def class_voxels(dataset: Dataset, case: CaseRecord) -> dict[str, int]:
+    """Voxels of each class (region or label) that the data set measures, in one case."""
+    members = {region.name: region.members for region in dataset.labels.regions}
+    return {
+        name: sum(case.voxels.get(member, 0) for member in members.get(name, (name,)))
+        for name in dataset.labels.classes
+    }
+
+
+def _in_unit(voxels: int, case: CaseRecord, unit: str) -> float:
+    return voxels * case.voxel_volume_mm3 / (1000 if unit == "ml" else 1)
+
+
+def _volumes(dataset: Dataset, record: Fingerprint, unit: str) -> dict[str, Any]:
+    labelled = [case for case in record.cases if case.label_shape is not None]
+    counts = [class_voxels(dataset, case) for case in labelled]
+    volumes = {}
+    for name in dataset.labels.classes:
+        held = [(case, count[name]) for case, count in zip(labelled, counts, strict=True) if count[name] > 0]
+        volumes[name] = {
+            "cases": len(held),
+            "voxels": _statistics([voxels for _, voxels in held]),
+            unit: _statistics([_in_unit(voxels, case, unit) for case, voxels in held]),
+        }
+    return volumes
+
+
+def _statistics(values: Sequence[float]) -> dict[str, float | None]:
+    if not values:
+        return dict.fromkeys(("mean", "min", "max", "median", "std"))
+    data = np.asarray(values, dtype=float)
+    found = (data.mean(), data.min(), data.max(), np.median(data), data.std())
+    return dict(zip(("mean", "min", "max", "median", "std"), map(float, found), strict=True))
+
+
+def _spread(rows: Sequence[tuple[float, ...]]) -> dict[str, Any]:
+    """Least, median and greatest along each axis, over the rows with as many axes as the first."""
+    rows = [row for row in rows if len(row) == len(rows[0])]
+    if not rows:
+        return {"min": [], "median": [], "max": [], "distinct": 0}
+    data = np.asarray(rows, dtype=float)
+    whole = (
+        float if isinstance(rows[0][0], float) else lambda value: int(value) if value == int(value) else value
+    )
+
+    def plain(values: Any) -> list[Any]:
+        return [whole(float(f"{value:.6g}")) for value in values]
+
+    return {
+        "min": plain(data.min(axis=0)),
+        "median": plain(np.median(data, axis=0)),
+        "max": plain(data.max(axis=0)),
+        "distinct": len({tuple(round(value, 3) for value in row) for row in rows}),
+    }
+
+
+def _intensities(record: Fingerprint) -> dict[str, Any]:
+    """Of each channel: means over the scans, the extremes of all, and of the labelled voxels."""
+    found = {}
+    for index, name in enumerate(record.channels):
+        channels = [case.channels[index] for case in record.cases if len(case.channels) > index]
+        if not channels:
+            continue
+        samples = np.concatenate(
+            [np.asarray(channel.foreground_samples, dtype=float) for channel in channels]
+        )
+        low, middle, high = np.mean([channel.percentiles for channel in channels], axis=0)
+        found[name] = {
+            "minimum": min(channel.minimum for channel in channels),
+            "maximum": max(channel.maximum for channel in channels),
+            "mean": float(np.mean([channel.mean for channel in channels])),
+            "std": float(np.mean([channel.std for channel in channels])),
+            "percentile_0.5": float(low),
+            "median": float(middle),
+            "percentile_99.5": float(high),
+            "labelled_mean": float(samples.mean()) if samples.size else None,
+            "labelled_std": float(samples.std()) if samples.size else None,
+        }
+    return found
+
+
+def _case_numbers(dataset: Dataset, case: CaseRecord, unit: str, labelled: bool) -> dict[str, Any]:
+    voxels = class_voxels(dataset, case) if case.label_shape is not None else {}
+    return {
+        "id": case.id,
+        "patient": case.patient,
+        "labelled": labelled and case.label_shape is not None,
+        "shape": list(case.shape),
+        "spacing_mm": [float(f"{value:.6g}") for value in case.spacing_mm],
+        "orientation": case.axis_codes,
+        "crop_shape": list(case.crop_shape),
+        "voxels": voxels,
+        unit: {name: _in_unit(count, case, unit) for name, count in voxels.items()},
+        "nan_voxels": case.nan_voxels,
+        "undeclared": list(case.undeclared),
+        "channels": [
+            channel.model_dump(mode="json", exclude={"foreground_samples"}) for channel in case.channels
+        ],
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+# --- the page ------------------------------------------------------------------------------------------
+
+
+def _context(
+    dataset: Dataset, record: Fingerprint, summary: dict[str, Any], pictures: int, progress: Progress | None
+) -> dict[str, Any]:
+    counts = summary["counts"]
+    examples = _examples(dataset, record, summary["unit"], pictures, progress)
+    return {
+        "title": dataset.name,
+        "verdict": _verdict(summary),
+        "facts": [
+            f"{counts['images']} images",
+            f"{counts['labels']} labels",
+            f"layout {dataset.layout}",
+            str(dataset.root),
+        ],
+        "contents": [
+            ("findings", "Findings"),
+            ("overview", "Overview"),
+            ("volumes", "Volumes"),
+            ("intensities", "Intensities"),
+            ("pictures", "Pictures"),
+            ("cases", "Every case"),
+        ],
+        "findings": summary["findings"],
+        "mended": None,
+        "failures": summary["failures"],
+        "remarks": dataset.remarks,
+        "overview": _overview(dataset, summary),
+        "volume_table": _volume_table(dataset, summary),
+        "volume_charts": _volume_charts(dataset, summary),
+        "intensity_table": _intensity_table(summary),
+        "intensity_charts": _intensity_charts(record),
+        "picture_note": f"{plural(len(examples), 'case')} spread over the labelled volumes, from the smallest to the "
+        "largest. The slices go through the largest cross-section of the labels.",
+        "examples": examples,
+        "case_table": _case_table(dataset, summary),
+        "version": __version__,
+    }
+
+
+def _change_table(mended: dict[str, Any]) -> dict[str, Any]:
+    rows = []
+    for change in change_rows(mended):
+        texts = (change["outcome"], change["case"], change["kind"], change["wrong"], change["done"])
+        rows.append([Cell(text, text) for text in texts])
+    return {"columns": ["outcome", "case", "kind", "what was wrong", "what was done"], "rows": rows}
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    counts = summary["counts"]
+    found = Counter(finding["severity"] for finding in summary["findings"])
+    kinds = [plural(found[kind], kind) for kind in ("error", "warning", "note") if found[kind]]
+    state = f"{', '.join(kinds)} to look at" if kinds else "nothing found wrong"
+    images, labels = plural(counts["images"], "image"), plural(counts["labels"], "label")
+    return f"{images} and {labels} of {plural(counts['patients'], 'patient')}: {state}."
+
+
+def _overview(dataset: Dataset, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    def span(key: str) -> str:
+        found = summary[key]
+        if found["distinct"] < 2:
+            return times(found["median"])
+        return f"{times(found['min'])} to {times(found['max'])}, median {times(found['median'])}"
+
+    counts = summary["counts"]
+    codes = [f"{code} ({count})" for code, count in summary["orientations"].items()]
+    facts = [
+        (
+            "images",
+            f"{counts['images']}, of which {counts['unlabelled']} without a label"
+            if counts["unlabelled"]
+            else str(counts["images"]),
+        ),
+        ("labels", str(counts["labels"])),
+        ("patients", str(counts["patients"])),
+        ("shape", span("shapes")),
+        ("spacing", f"{span('spacings_mm')} mm"),
+        ("orientation", listed(codes) if codes else "none (2D)"),
+        ("channels", listed(dataset.channels)),
+        ("classes", listed([f"{label.name} = {label.value}" for label in dataset.labels.labels], 20)),
+    ]
+    if dataset.labels.regions:
+        regions = [f"{region.name} = {' + '.join(region.members)}" for region in dataset.labels.regions]
+        facts.append(("regions", "; ".join(regions)))
+    return facts
+
+
+def _shown_unit(unit: str) -> str:
+    return "mm²" if unit == "mm2" else unit
+
+
+def _volume_table(dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
+    unit = summary["unit"]
+    colours = class_colours(dataset.labels)
+    heads = [f"{what} ({name})" for name in ("voxels", _shown_unit(unit)) for what in ("mean", "min", "max")]
+    rows = []
+    for (name, volume), colour in zip(summary["volumes"].items(), colours, strict=True):
+        cells = [f"{volume['cases']} of {summary['counts']['labels']}"]
+        cells += [rounded(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")]
+        rows.append({"name": name, "colour": colour, "cells": cells})
+    return {"columns": ["in cases", *heads], "rows": rows}
+
+
+def _volume_charts(dataset: Dataset, summary: dict[str, Any]) -> list[Picture]:
+    unit = summary["unit"]
+    drawn = []
+    for name, colour in zip(dataset.labels.classes, class_colours(dataset.labels), strict=True):
+        values = [case[unit][name] for case in summary["cases"] if case[unit].get(name, 0) > 0]
+        if values:
+            draw = partial(charts.volume_histogram, values, colour, _shown_unit(unit), title=name)
+            drawn.append(chart(lambda theme, draw=draw: draw(theme=theme), f"Volumes of {name}"))  # type: ignore[misc]
+    return drawn
+
+
+def _intensity_table(summary: dict[str, Any]) -> dict[str, Any]:
+    heads = {
+        "minimum": "minimum",
+        "percentile_0.5": "0.5 %",
+        "median": "median",
+        "mean": "mean",
+        "std": "std",
+        "percentile_99.5": "99.5 %",
+        "maximum": "maximum",
+        "labelled_mean": "mean in labels",
+        "labelled_std": "std in labels",
+    }
+    rows = [[name, *(rounded(found[key]) for key in heads)] for name, found in summary["intensities"].items()]
+    return {"columns": ["channel", *heads.values()], "rows": rows}
+
+
+def _intensity_charts(record: Fingerprint) -> list[Picture]:
+    drawn = []
+    for index, name in enumerate(record.channels):
+        channels = [case.channels[index] for case in record.cases if len(case.channels) > index]
+        samples = [
+            value for channel in channels for value in channel.foreground_samples if np.isfinite(value)
+        ]
+        ranges = [channel.percentiles for channel in channels if np.isfinite(channel.percentiles).all()]
+        if samples:
+            draw = partial(charts.intensity_histogram, samples, name, _CHANNEL_COLOUR)
+            drawn.append(chart(draw, f"Intensities of labelled voxels in {name}"))
+        if ranges:
+            draw = partial(charts.intensity_ranges, ranges, name, _CHANNEL_COLOUR)
+            drawn.append(chart(draw, f"Range of intensities of each scan in {name}"))
+    return drawn
+
+
+def _examples(
+    dataset: Dataset, record: Fingerprint, unit: str, pictures: int, progress: Progress | None
+) -> list[dict[str, Any]]:
+    cases = {case.id: case for case in dataset.cases}
+    amounts = sorted(
+        (_in_unit(sum(case.voxels.values()), case, unit), case.id)
+        for case in record.cases
+        if case.id in cases
+    )
+    amounts = [item for item in amounts if item[0] > 0] or amounts
+    places = (
+        sorted({round(place) for place in np.linspace(0, len(amounts) - 1, pictures)})
+        if amounts and pictures
+        else []
+    )
+    chosen = [amounts[place] for place in places]
+
+    def draw(item: tuple[float, str]) -> dict[str, Any]:
+        volume, name = item
+        case: Case = cases[name]
+        made = case_pictures(case, dataset.labels, dataset.channels, whole=True, surfaces=False)
+        told = f"{rounded(volume)} {_shown_unit(unit)} labelled"
+        return {"case": name, "volume": told, "pictures": made.pictures, "problems": made.problems}
+
+    # Reading and decompression of one case go on beside the drawing of another.
+    return list(map_in_order(draw, chosen, workers=2, progress=progress))
+
+
+def _case_table(dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
+    unit = summary["unit"]
+    classes = dataset.labels.classes
+    volumes = [f"{name} (voxels, {_shown_unit(unit)})" for name in classes]
+    rows = []
+    for case in summary["cases"]:
+        cells = [
+            Cell(case["id"], case["id"], "" if case["labelled"] else "no label"),
+            Cell(repr(float(np.prod(case["shape"]))), times(case["shape"])),
+            Cell(repr(float(np.prod(case["spacing_mm"]))), times(case["spacing_mm"])),
+        ]
+        for name in classes:
+            count = case["voxels"].get(name)
+            if count is None:
+                cells.append(Cell("", ""))
+            else:
+                cells.append(Cell(str(count), f"{count:,}", number(case[unit][name], 2)))
+        rows.append(cells)
+    return {"columns": ["case", "shape", "spacing (mm)", *volumes], "rows": rows}

@@ -1,0 +1,182 @@
+"""The doubt on the page: predicted over true Dice, what leaving doubtful scans out gains, the flag's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vesal.errors import VesalError
+from vesal.files import read_json
+from vesal.report.figures.charts import MANY_CLASSES, draw_key, new_chart
+from vesal.report.figures.colours import THEMES, Theme
+from vesal.report.figures.scan_figures import to_png
+from vesal.report.pages.html import Picture, chart, number
+
+#: In a run folder, written by `vesal.workflow.quality`.
+QUALITY_FILE = "quality.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class _Dice(_Record):
+    mae: float
+    spearman: float | None
+    mae_of_mean: float
+    cases: int
+
+
+class _Flag(_Record):
+    clean: int
+    flagged: int
+    worst: int
+    worst_found: int
+    harmed: int
+    harmed_found: int
+    by_fault: dict[str, tuple[int, int]]
+
+
+class _Curve(_Record):
+    points: list[tuple[float, float]] = Field(min_length=1)
+    area: float
+    area_of_best_order: float
+    area_of_no_order: float
+
+
+class _Case(_Record):
+    case: str
+    fault: str | None
+    dice: dict[str, float]
+    predicted: dict[str, float]
+    verdict: str
+
+
+class QualityRecord(_Record):
+    """What a run's quality.json holds, as far as the page shows it."""
+
+    temperature: float
+    dice: dict[str, _Dice]
+    flag: _Flag
+    risk_coverage: _Curve | None
+    cases: list[_Case]
+
+
+def read_quality_record(folder: Path) -> QualityRecord | None:
+    """Of a run; None where it has none.
+
+    Raises:
+        VesalError: it is damaged.
+    """
+    path = folder / QUALITY_FILE
+    if not path.exists():
+        return None
+    try:
+        return QualityRecord.model_validate(read_json(path))
+    except ValidationError as error:
+        raise VesalError(
+            f"{path} is damaged or of another version; delete it, and vesal train --resume learns it anew."
+        ) from error
+
+
+def quality_section(record: QualityRecord, colours: Sequence[str]) -> dict[str, Any]:
+    """What the page's template takes.
+
+    Args:
+        record: of the run.
+        colours: one a class of `record.dice`.
+    """
+    drawn: list[Picture] = []
+    if record.dice:
+        drawn.append(
+            chart(partial(dice_scatter, record, colours), "Predicted over true Dice of each held-out scan")
+        )
+    if record.risk_coverage is not None:
+        drawn.append(
+            chart(
+                partial(coverage_curve, record.risk_coverage),
+                "Mean error of the scans that are kept, over the share that is kept",
+            )
+        )
+    return {
+        "note": _note(record),
+        "charts": drawn,
+        "dice": {
+            "columns": ("class", "scans", "mean error of the predicted Dice", "of the mean Dice", "Spearman"),
+            "rows": [
+                (name, str(of.cases), number(of.mae), number(of.mae_of_mean), number(of.spearman, 2))
+                for name, of in record.dice.items()
+            ],
+        },
+        "flag": {"columns": ("held-out scans", "number", "review"), "rows": _flag_rows(record.flag)},
+    }
+
+
+def _note(record: QualityRecord) -> str:
+    note = (
+        "For each new scan vesal predict tells the Dice to be expected, and says review or ok. All numbers here are of "
+        "held-out scans, each judged by what the other scans taught. "
+    )
+    if (curve := record.risk_coverage) is not None:
+        note += (
+            f"Leaving out the scans of the lowest predicted Dice first, the mean error averages {curve.area:.4f} over "
+            f"all shares that are kept; in the best order it would be {curve.area_of_best_order:.4f}, in none "
+            f"{curve.area_of_no_order:.4f}. "
+        )
+    return note + f"Probabilities are softened by a temperature of {record.temperature:.2f}."
+
+
+def _flag_rows(flag: _Flag) -> list[tuple[str, str, str]]:
+    rows = [
+        ("as they are", flag.clean, flag.flagged),
+        ("of these the tenth with the lowest Dice", flag.worst, flag.worst_found),
+    ]
+    if flag.harmed:
+        rows.append(("with an artefact of severity 5", flag.harmed, flag.harmed_found))
+        rows += [(name.replace("_", " "), *counts) for name, counts in flag.by_fault.items()]
+    return [(name, str(all_of), f"{found} ({found / max(all_of, 1):.0%})") for name, all_of, found in rows]
+
+
+def dice_scatter(record: QualityRecord, colours: Sequence[str], theme: Theme = THEMES["light"]) -> bytes:
+    """Predicted over true Dice of every held-out scan as it is, with the line of equality."""
+    figure, axes = new_chart("predicted Dice over true Dice", theme, height=2.7)
+    handles: list[Any] = []
+    lowest = 1.0
+    for name, colour in zip(record.dice, colours, strict=True):
+        pairs = [
+            (one.dice[name], one.predicted[name])
+            for one in record.cases
+            if one.fault is None and name in one.dice and name in one.predicted
+        ]
+        if not pairs:
+            continue
+        true, predicted = np.array(pairs).T
+        lowest = min(lowest, float(true.min()), float(predicted.min()))
+        handles += axes.plot(
+            true, predicted, linestyle="none", marker="o", markersize=3.6, color=colour, alpha=0.75,
+            markeredgewidth=0, label=name,
+        )  # fmt: skip
+    limits = (max(0.0, np.floor(lowest * 20 - 0.6) / 20), 1.005)
+    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.set_xlabel("true Dice", color=theme.faint, fontsize=8)
+    draw_key(axes, handles if 1 < len(handles) <= MANY_CLASSES else [], theme, place="upper left")
+    return to_png(figure)
+
+
+def coverage_curve(curve: _Curve, theme: Theme = THEMES["light"]) -> bytes:
+    """Mean 1 - Dice of the scans that are kept, over their share; the mean of all as a line."""
+    figure, axes = new_chart("1 - Dice of the scans that are kept", theme, height=2.7)
+    share, risk = np.array(curve.points).T
+    axes.plot(share, risk, color=theme.ink, linewidth=1.6)
+    axes.axhline(curve.area_of_no_order, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(0, 1.005)
+    axes.set_ylim(0, 1.1 * float(max(risk.max(), curve.area_of_no_order)))
+    axes.set_xlabel("share of the scans that are kept, the surest first", color=theme.faint, fontsize=8)
+    return to_png(figure)

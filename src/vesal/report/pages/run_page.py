@@ -1,0 +1,362 @@
+"""The report of a run: one HTML file that holds everything, pictures too, and loads nothing from anywhere."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from vesal.errors import VesalError
+from vesal.evaluate.score_folders import Scores
+from vesal.files import write_text
+from vesal.parallel import Progress
+from vesal.planning.plan import Plan
+from vesal.report.figures import curves
+from vesal.report.figures.colours import class_colours
+from vesal.report.figures.glb import write_glb
+from vesal.report.figures.validation_grid import run_history, training_pictures_of
+from vesal.report.files.history import histories_of
+from vesal.report.files.summary import summary_of
+from vesal.report.pages.case_section import CasePictures, case_pictures
+from vesal.report.pages.html import (
+    Picture,
+    chart,
+    duration,
+    interval,
+    listed,
+    moment,
+    number,
+    plural,
+    render_page,
+    times,
+)
+from vesal.report.pages.postprocess_section import postprocess_section
+from vesal.report.pages.quality_section import quality_section, read_quality_record
+from vesal.report.pages.score_section import (
+    case_table,
+    colours_of,
+    mean_dice,
+    score_charts,
+    score_note,
+    score_table,
+    tiles,
+)
+from vesal.run.contents import RunPieces, gather_run
+
+#: Folder of a run that holds the surfaces of the cases on the page.
+SURFACES = "surfaces"
+
+
+def write_run_report(run: Path, progress: Progress | None = None) -> Path:
+    """Write all that a run tells of itself into its folder.
+
+    report.html: one page that holds everything, pictures too. surfaces/CASE.glb: the surfaces of the cases that it
+    shows. summary.json and summary.md: what was done and reached, and how to go on. In the folder of each fold:
+    history.csv, training_curves.png and val_predictions.png.
+
+    Whatever the run lacks (scores, scans that were moved, a damaged file) is said on the page. The same run
+    gives the same files.
+
+    Args:
+        run: folder that training wrote.
+        progress: called with (done, total) as the pictures of cases are made.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UsageError: the folder holds no run.
+        VesalError: a file cannot be written.
+    """
+    pieces = gather_run(Path(run))
+    path = pieces.folder / "report.html"
+    for old in (pieces.folder / SURFACES).glob("*.glb"):
+        # Of an earlier state of the run, in which other cases were the best and the worst.
+        old.unlink(missing_ok=True)
+    write_text(path, render_page("run.html.j2", _context(pieces, progress)))
+    histories_of(pieces)
+    training_pictures_of(pieces)
+    summary_of(pieces)
+    return path
+
+
+def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
+    scores, labels = pieces.scores, pieces.labels
+    context: dict[str, Any] = {
+        "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
+        "verdict": _verdict(pieces),
+        "facts": _facts(pieces),
+        "missing": pieces.missing,
+        "tiles": [],
+        "score_table": None,
+        "score_note": "",
+        "score_remarks": [],
+        "score_charts": [],
+        "quality": _quality(pieces),
+        "postprocess": postprocess_section(pieces.folder, pieces.missing),
+        "examples": [],
+        "curves": _curves(pieces),
+        "training_note": _training_note(pieces),
+        "case_table": None,
+        "data_facts": _data_facts(pieces),
+        "findings": pieces.findings,
+        "remarks": pieces.dataset.remarks if pieces.dataset else (),
+        "plan_facts": _plan_facts(pieces.plan) if pieces.plan else [],
+        "reasons": pieces.plan.reasons if pieces.plan else (),
+        "stages": _stages(pieces.plan) if pieces.plan else None,
+        "environment": _environment_facts(pieces),
+        "configuration": pieces.configuration,
+        "version": pieces.environment.get("versions", {}).get("vesal", ""),
+        "date": moment(str(pieces.environment.get("date", ""))),
+    }
+    if scores is not None:
+        colours = colours_of(scores, labels)
+        context |= {
+            "tiles": tiles(scores, colours),
+            "score_table": score_table(scores, colours),
+            "score_note": score_note(scores),
+            "score_remarks": [
+                *scores.remarks,
+                *(f"{failure.id}: {failure.message}" for failure in scores.failures),
+            ],
+            "score_charts": score_charts(scores, colours),
+            "examples": _examples(pieces, scores, progress),
+            "case_table": case_table(scores, pieces.fold_of),
+        }
+    context["contents"] = _contents(context)
+    return context
+
+
+def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
+    every = [
+        ("scores", "Scores", context["score_table"]),
+        ("quality", "Doubt", context["quality"]),
+        ("postprocess", "Post-processing", context["postprocess"]),
+        ("examples", "Pictures", context["examples"]),
+        ("training", "Training", True),
+        ("cases", "Every case", context["case_table"]),
+        ("data", "Data", True),
+        ("plan", "Plan", context["plan_facts"]),
+        ("configuration", "Configuration", True),
+    ]
+    return [(target, name) for target, name, there in every if there]
+
+
+# --- the first lines -----------------------------------------------------------------------------------
+
+
+def _verdict(pieces: RunPieces) -> str:
+    scores = pieces.scores
+    if scores is None:
+        if pieces.trained_on_all:
+            cases = plural(len(pieces.dataset.cases), "case") if pieces.dataset else "all cases"
+            return f"Trained on all {cases}; nothing was held out, so there is no score. Evaluate it on other data."
+        return "This run has not been scored."
+    row = scores.of("dice")
+    if row.mean is None:
+        return "No case defines a Dice: truth and prediction are empty everywhere."
+    count = len({score.case for score in scores.cases})
+    sentence = f"On {plural(count, 'held-out case')} the mean Dice is {number(row.mean)}"
+    if row.low is not None and row.count > 1:
+        sentence += f" ({scores.confidence:.0%} interval {interval(row.low, row.high)})"
+    if scores.failures:
+        sentence += f"; {plural(len(scores.failures), 'case')} could not be scored"
+    return sentence + "."
+
+
+def _facts(pieces: RunPieces) -> list[str]:
+    facts = []
+    if pieces.plan is not None:
+        facts.append(f"{pieces.plan.dimension}D")
+    if pieces.labels is not None:
+        facts.append(listed(pieces.labels.classes, 5))
+    if pieces.trained_on_all:
+        facts.append("trained on all cases")
+    elif pieces.curves:
+        facts.append(
+            f"fold {', '.join(pieces.curves)}"
+            if len(pieces.curves) == 1
+            else plural(len(pieces.curves), "fold")
+        )
+    if seconds := _seconds(pieces):
+        facts.append(f"{duration(seconds)} of training")
+    if date := pieces.environment.get("date"):
+        facts.append(moment(str(date)))
+    return facts
+
+
+def _seconds(pieces: RunPieces) -> float:
+    """Training time of all folds together."""
+    times_s = [[row.get("time_s") for row in rows] for rows in pieces.curves.values()]
+    return sum(max((t for t in of_fold if isinstance(t, (int, float))), default=0.0) for of_fold in times_s)
+
+
+def _quality(pieces: RunPieces) -> dict[str, Any] | None:
+    """What the run knows of its doubt; a damaged record is said on the page."""
+    try:
+        record = read_quality_record(pieces.folder)
+    except VesalError as error:
+        pieces.missing.append(str(error))
+        return None
+    if record is None:
+        return None
+    known = (
+        dict(zip(pieces.labels.classes, class_colours(pieces.labels), strict=True)) if pieces.labels else {}
+    )
+    return quality_section(record, [known.get(name, "#8a94a3") for name in record.dice])
+
+
+# --- pictures of cases ---------------------------------------------------------------------------------
+
+
+def _examples(pieces: RunPieces, scores: Scores, progress: Progress | None) -> list[dict[str, Any]]:
+    ranked = sorted(
+        ((dice, case) for case, dice in mean_dice(scores).items() if dice is not None), reverse=True
+    )
+    chosen: dict[str, str] = {}
+    ranks = (("Best", 0), ("Median", len(ranked) // 2), ("Worst", len(ranked) - 1))
+    for rank, place in ranks if len(ranked) > 1 else (("Only case", 0),):
+        if ranked and ranked[place][1] not in chosen:
+            chosen[ranked[place][1]] = rank
+    examples = []
+    for done, (case, rank) in enumerate(chosen.items(), start=1):
+        rows = [row for row in scores.cases if row.case == case]
+        made = _pictures(pieces, case)
+        examples.append(
+            {
+                "rank": rank,
+                "case": case,
+                "scores": listed([f"{row.class_name} {number(row.dice)}" for row in rows]),
+                "pictures": made.pictures,
+                "problems": made.problems,
+                "solid": _solid(pieces, case, made),
+            }
+        )
+        if progress is not None:
+            progress(done, len(chosen))
+    return examples
+
+
+def _pictures(pieces: RunPieces, name: str) -> CasePictures:
+    case = next((case for case in pieces.dataset.cases if case.id == name), None) if pieces.dataset else None
+    if case is None or pieces.labels is None:
+        return CasePictures(
+            problems=["The run does not say where this scan is, so no picture could be made."]
+        )
+    prediction = pieces.predictions.get(name)
+    channels = pieces.plan.channels if pieces.plan else ()
+    made = case_pictures(case, pieces.labels, channels, prediction=prediction)
+    if prediction is None and made.pictures:
+        made.problems.insert(0, "The prediction is no longer in the run folder; only the truth is shown.")
+    return made
+
+
+def _solid(pieces: RunPieces, name: str, made: CasePictures) -> str:
+    """The address, from the page, of the surfaces as a GLB file; '' where there are none."""
+    if pieces.labels is None or not made.surfaces:
+        return ""
+    path = pieces.folder / SURFACES / f"{name}.glb"
+    write_glb(path, made.surfaces, pieces.labels)
+    return f"{SURFACES}/{quote(path.name)}"
+
+
+# --- training ------------------------------------------------------------------------------------------
+
+
+def _curves(pieces: RunPieces) -> list[Picture]:
+    folds = {name: rows for name, rows in pieces.curves.items() if rows}
+    if not folds:
+        return []
+    history = run_history(pieces, folds)
+    drawn = [chart(partial(curves.loss_curve, history), "Loss over the steps")]
+    if any(row.get("val_dice") is not None for rows in folds.values() for row in rows):
+        drawn.append(chart(partial(curves.dice_curve, history), "Validation Dice over the steps"))
+    drawn.append(chart(partial(curves.rate_curve, history), "Learning rate over the steps"))
+    return drawn
+
+
+def _training_note(pieces: RunPieces) -> str:
+    notes = []
+    for name, rows in pieces.curves.items():
+        if not rows:
+            continue
+        steps = max((row.get("step", 0) for row in rows), default=0)
+        seconds = max((row.get("time_s") or 0.0 for row in rows), default=0.0)
+        memory = max((row.get("memory_mb") or 0.0 for row in rows), default=0.0)
+        fold = "All cases" if name == "all" else f"Fold {name}"
+        notes.append(
+            f"{fold}: {plural(steps, 'step')} in {duration(seconds)}"
+            + (f", {memory / 1024:.1f} GiB of memory at most" if memory else "")
+        )
+    return "; ".join(notes) + "." if notes else ""
+
+
+# --- data, plan, environment ---------------------------------------------------------------------------
+
+
+def _data_facts(pieces: RunPieces) -> list[tuple[str, str]]:
+    facts = []
+    if (dataset := pieces.dataset) is not None:
+        patients = len({case.patient for case in dataset.cases})
+        facts += [
+            ("cases", f"{plural(len(dataset.cases), 'labelled scan')} of {plural(patients, 'patient')}"),
+            ("folder", f"{dataset.root} (layout {dataset.layout})"),
+            ("channels", listed(dataset.channels)),
+            ("labels", listed([f"{label.name} = {label.value}" for label in dataset.labels.labels], 20)),
+        ]
+        if dataset.labels.regions:
+            regions = [f"{region.name} = {' + '.join(region.members)}" for region in dataset.labels.regions]
+            facts.append(("regions", "; ".join(regions)))
+    if (record := pieces.fingerprint) is not None and record.cases:
+        first = record.cases[0]
+        median = partial(np.median, axis=0)
+        same = [case for case in record.cases if len(case.shape) == len(first.shape)]
+        facts += [
+            ("median shape", times(median([case.shape for case in same]))),
+            ("median spacing", f"{times(median([case.spacing_mm for case in same]))} mm"),
+        ]
+    return facts
+
+
+def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
+    normalisation = []
+    for name, scheme in zip(plan.channels, plan.normalisation, strict=True):
+        window = (
+            f" {scheme.lower:g} to {scheme.upper:g}"
+            if scheme.lower is not None and scheme.upper is not None
+            else ""
+        )
+        normalisation.append(f"{name}: {scheme.scheme}{window}")
+    return [
+        (
+            "network",
+            f"{plan.dimension}D, {plural(len(plan.stages), 'stage')}, loss at {plural(plan.heads, 'resolution')}",
+        ),
+        ("patch", f"{times(plan.patch)}, {plan.batch} in a batch"),
+        ("spacing", f"{times(plan.spacing_mm)} mm"),
+        ("median shape", times(plan.median_shape)),
+        ("normalisation", "; ".join(normalisation)),
+        ("mirrored axes", listed([str(axis) for axis in plan.mirror_axes]) or "none"),
+    ]
+
+
+def _stages(plan: Plan) -> dict[str, Any]:
+    rows = [
+        (str(index), str(stage.features), times(stage.kernel), times(stage.stride), str(stage.convolutions))
+        for index, stage in enumerate(plan.stages)
+    ]
+    return {"columns": ("stage", "features", "kernel", "stride", "convolutions"), "rows": rows}
+
+
+def _environment_facts(pieces: RunPieces) -> list[tuple[str, str]]:
+    found = []
+    for key, value in pieces.environment.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {version}" for name, version in value.items())
+        found.append((str(key), moment(str(value)) if key == "date" else str(value)))
+    if seconds := _seconds(pieces):
+        found.append(("training time", duration(seconds)))
+    return found

@@ -1,0 +1,202 @@
+"""What a run folder holds, read piece by piece; what is absent or damaged is told and left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from vesal.audit.checks import Finding
+from vesal.data.case import read_case
+from vesal.data.dataset import Case, Dataset
+from vesal.data.fingerprint import Fingerprint
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError, VesalError
+from vesal.evaluate.score_folders import Scores
+from vesal.files import read_json
+from vesal.planning.plan import Plan
+from vesal.volume.geometry import Geometry
+from vesal.volume.io import SUFFIXES, read_label
+from vesal.volume.resample import resample_label
+from vesal.volume.volume import LabelMap, Volume
+
+Piece = TypeVar("Piece")
+
+
+@dataclass(frozen=True)
+class RunPieces:
+    """A run as the report sees it; None and empty are what was not there.
+
+    Attributes:
+        folder: the run's.
+        curves: name of each fold ('0', 'all') -> rows of its metrics.jsonl.
+        predictions: case -> file, over all folds.
+        fold_of: case -> name of the fold that held it out.
+        configuration: text of config.yaml.
+        missing: a sentence for each piece that is absent or damaged.
+    """
+
+    folder: Path
+    dataset: Dataset | None
+    fingerprint: Fingerprint | None
+    plan: Plan | None
+    findings: tuple[Finding, ...] | None
+    environment: dict[str, Any]
+    configuration: str
+    scores: Scores | None
+    curves: dict[str, list[dict[str, Any]]]
+    predictions: dict[str, Path]
+    fold_of: dict[str, str]
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> LabelSet | None:
+        """What was segmented, from whichever piece knows."""
+        source = self.plan or self.dataset
+        return None if source is None else source.labels
+
+    @property
+    def trained_on_all(self) -> bool:
+        """Whether nothing was held out."""
+        return set(self.curves) == {"all"}
+
+
+def gather_run(folder: Path) -> RunPieces:
+    """Read all pieces of a run.
+
+    Raises:
+        UsageError: the folder is not there, or holds nothing of a run.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}; name a run folder that vesal train wrote.")
+    folds = sorted((path for path in folder.glob("fold_*") if path.is_dir()), key=_fold_order)
+    if not folds and not any(
+        (folder / name).exists() for name in ("dataset.json", "plan.json", "scores.json")
+    ):
+        raise UsageError(f"{folder} is not a run folder; name one that vesal train wrote.")
+    missing: list[str] = []
+    predictions: dict[str, Path] = {}
+    fold_of: dict[str, str] = {}
+    for fold in folds:
+        for path in sorted((fold / "predictions").glob("*")):
+            case = _case_name(path)
+            if case is not None:
+                predictions[case] = path
+                fold_of[case] = fold.name.removeprefix("fold_")
+    curves = {fold.name.removeprefix("fold_"): _read_rows(fold / "metrics.jsonl") for fold in folds}
+    config = folder / "config.yaml"
+
+    def piece(name: str, what: str, make: Callable[[Any], Piece]) -> Piece | None:
+        return _piece(folder / name, what, make, missing)
+
+    return RunPieces(
+        folder=folder,
+        dataset=piece("dataset.json", "The data set", Dataset.model_validate),
+        fingerprint=piece("fingerprint.json", "The fingerprint", Fingerprint.model_validate),
+        plan=piece("plan.json", "The plan", Plan.model_validate),
+        findings=_piece(folder / "findings.json", "", _findings, []),
+        environment=piece("environment.json", "The environment", dict) or {},
+        configuration=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        scores=_scores(folder, curves, missing),
+        curves=curves,
+        predictions=predictions,
+        fold_of=fold_of,
+        missing=missing,
+    )
+
+
+def _scores(folder: Path, curves: dict[str, Any], missing: list[str]) -> Scores | None:
+    """Scores; a run that held nothing out is not expected to have any."""
+    path = folder / "scores.json"
+    if not path.exists():
+        if set(curves) != {"all"}:
+            missing.append(
+                f"There are no scores yet (no scores.json); make them with vesal evaluate {folder}."
+            )
+        return None
+    return _piece(path, "The scores", Scores.model_validate, missing)
+
+
+def _piece(path: Path, what: str, make: Callable[[Any], Piece], missing: list[str]) -> Piece | None:
+    if not path.exists():
+        missing.append(f"{what} is not in this run (no {path.name}), so the report is without it.")
+        return None
+    try:
+        return make(read_json(path))
+    except (VesalError, ValidationError, TypeError, ValueError):
+        missing.append(f"{what} could not be read ({path.name} is damaged or of another version).")
+        return None
+
+
+def _findings(value: Any) -> tuple[Finding, ...]:
+    return tuple(Finding.model_validate(item) for item in value)
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl; a last line that a kill cut off is left out."""
+    rows = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict):
+                rows.append(row)
+    return rows
+
+
+def _case_name(path: Path) -> str | None:
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix) and not path.name.startswith("."):
+            return path.name[: -len(suffix)]
+    return None
+
+
+def _fold_order(path: Path) -> tuple[int, str]:
+    name = path.name.removeprefix("fold_")
+    return (int(name), "") if name.isdigit() else (10**9, name)
+
+
+# --- one case ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCase:
+    """A case ready for pictures: image (C, *spatial) and contiguous label maps (*spatial) on its grid."""
+
+    volume: Volume
+    truth: NDArray[np.uint8] | None
+    prediction: NDArray[np.uint8] | None
+
+
+def load_case(case: Case, labels: LabelSet, prediction: Path | None = None) -> ShownCase:
+    """Read a case for its pictures. Values that are not declared count as background: a picture is no check.
+
+    Raises:
+        DataError: a file is not there or cannot be read.
+    """
+    raw = read_case(case)
+    geometry = raw.image.geometry
+    truth = None if raw.label is None else _contiguous(raw.label, geometry, labels)
+    predicted = None if prediction is None else _contiguous(read_label(prediction), geometry, labels)
+    return ShownCase(raw.image, truth, predicted)
+
+
+def _contiguous(label: LabelMap, geometry: Geometry, labels: LabelSet) -> NDArray[np.uint8]:
+    """On the image's grid, with contiguous values."""
+    if label.geometry.ndim != geometry.ndim:
+        raise DataError(
+            f"the label has {label.geometry.ndim} axes and the image {geometry.ndim}; correct one of the files"
+        )
+    array = label.array
+    if label.geometry.shape != geometry.shape:
+        array = resample_label(label, geometry, fill=labels.background).array
+    undeclared = ~np.isin(array, labels.values)
+    return labels.encode(np.where(undeclared, labels.background, array) if undeclared.any() else array)

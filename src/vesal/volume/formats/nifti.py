@@ -1,0 +1,213 @@
+"""NIfTI-1 and NIfTI-2, plain or compressed: .nii and .nii.gz.
+
+The header is nibabel's; the voxels are unpacked here, by the ISA-L library, several times faster than by zlib.
+
+Which affine: nibabel's rule. The sform where its code is above 0, else the qform where its code is above 0,
+else the voxel sizes alone with the origin in the volume's middle and the first axis flipped (`get_base_affine`).
+As in nibabel, the affine is taken as millimetres whatever unit the header names.
+
+Written files hold the same affine as sform and qform, both with code 1 (scanner), so that every reader finds
+the same grid whichever it prefers. A sheared affine fits no qform; it goes into the sform alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from isal import igzip
+from nibabel.nifti1 import Nifti1Header
+
+from vesal.errors import DataError
+from vesal.volume.formats.raw_bytes import count_voxels, gunzip, is_gzip, read_bytes, voxels
+from vesal.volume.geometry import Array, Geometry
+from vesal.volume.volume import Volume
+
+# Repairs that nibabel makes in a header are its own business; they go to this logger, silent unless asked for.
+_LOG = logging.getLogger(__name__)
+_LOG.addHandler(logging.NullHandler())
+
+_HEADER_BYTES = 540
+_VECTOR = 1007
+_MOST_NIFTI1 = 32767
+#: What a compressed header may need before its first 540 bytes come out: gzip's own header with long names.
+_HEAD_BYTES = 1 << 16
+
+
+def read(path: Path, data: bytes) -> Volume:
+    """Read an image from the file's bytes.
+
+    Array (C, X, Y, Z): a fourth (time, channel) or fifth (vector) axis becomes the channels. A file of two
+    axes, or of a vector of them (X, Y, 1, 1, C), becomes (C, X, Y). Integers without a scale keep their type;
+    with scl_slope and scl_inter they become floats.
+
+    Raises:
+        DataError: not NIfTI, damaged, cut off, or of a kind that no image is (complex numbers).
+    """
+    header = _header(path, _beginning(path, data))
+    shape, channels, geometry = _layout(path, header)
+    dtype = header.get_data_dtype()
+    samples = _samples(path, dtype)
+    try:
+        offset = max(int(header["vox_offset"]), header.structarr.dtype.itemsize + 4)
+    except (ValueError, OverflowError) as error:
+        raise _damaged(path, error) from error
+    if is_gzip(data):
+        count = count_voxels((*shape, channels), path)
+        data = gunzip(data, path, offset + count * dtype.itemsize)
+    array = voxels(data, path, dtype, (*shape, channels), offset)
+    if samples > 1:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
+        parts = [array[name] for name in ("R", "G", "B")]
+        array = np.concatenate(parts, axis=-1)
+    array = np.moveaxis(array, -1, 0)
+    return Volume(_scaled(path, header, array), geometry)
+
+
+def read_geometry(path: Path) -> Geometry:
+    """The grid, from the first bytes of the file alone.
+
+    Raises:
+        DataError: not NIfTI, or damaged.
+    """
+    beginning = _beginning(path, read_bytes(path, _HEAD_BYTES))
+    return _layout(path, _header(path, beginning))[2]
+
+
+def encode(path: Path, volume: Volume) -> bytes:
+    """The bytes of an image's file, compressed where the name ends in .gz; NIfTI-2 where an axis needs it.
+
+    bool becomes uint8 and float16 float32, which NIfTI does not have; every other type is kept. C channels
+    become the fourth axis; those of a 2D image a vector.
+
+    Raises:
+        DataError: a type that NIfTI cannot hold.
+    """
+    array = _storable(path, volume.array)
+    geometry = volume.geometry
+    shape = list(geometry.shape)
+    if volume.channels > 1:
+        shape += [1, 1, volume.channels] if geometry.ndim == 2 else [volume.channels]
+    kind = nibabel.Nifti1Header if max(shape) <= _MOST_NIFTI1 else nibabel.Nifti2Header
+    header = kind()
+    header.set_data_shape(shape)
+    header.set_data_dtype(array.dtype)
+    header.set_xyzt_units("mm")
+    if geometry.ndim == 2 and volume.channels > 1:
+        header["intent_code"] = _VECTOR
+    affine = np.eye(4)
+    affine[: geometry.ndim, : geometry.ndim] = geometry.affine[:-1, :-1]
+    affine[: geometry.ndim, 3] = geometry.affine[:-1, -1]
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=0 if _sheared(affine) else 1, strip_shears=True)
+    header.set_slope_inter(1.0, 0.0)
+    header["vox_offset"] = header.structarr.dtype.itemsize + 4
+    content = b"".join((header.binaryblock, bytes(4), np.moveaxis(array, 0, -1).tobytes(order="F")))
+    return igzip.compress(content, 1, mtime=0) if path.name.lower().endswith(".gz") else content
+
+
+def _beginning(path: Path, data: bytes) -> bytes:
+    """The first bytes of the file, unpacked where they are packed."""
+    if is_gzip(data):
+        return gunzip(data[:_HEAD_BYTES], path, _HEADER_BYTES, partial=True)
+    return data[:_HEADER_BYTES]
+
+
+def _header(path: Path, beginning: bytes) -> Nifti1Header:
+    one = beginning[344:348]
+    two = beginning[4:8]
+    if one == b"ni1\0" or two == b"ni2\0":
+        raise DataError(f"{path} is the header of a .hdr/.img pair; convert the pair to one .nii.gz file.")
+    if one == b"n+1\0":
+        kind = nibabel.Nifti1Header
+    elif two == b"n+2\0" and len(beginning) >= _HEADER_BYTES:
+        kind = nibabel.Nifti2Header
+    else:
+        raise DataError(f"{path} is not a NIfTI file; check what it is, or copy or download it again.")
+    try:
+        with np.errstate(all="ignore"):
+            # Without the extensions that may follow it: they are nothing to us, and may be damaged.
+            header = kind(beginning[: kind.template_dtype.itemsize], check=False)
+            header.check_fix(logger=_LOG, error_level=40)
+    except Exception as error:  # a damaged header makes nibabel raise whatever it stumbles over
+        raise _damaged(path, error) from error
+    return header
+
+
+def _layout(path: Path, header: Nifti1Header) -> tuple[tuple[int, ...], int, Geometry]:
+    """(spatial shape, channels, geometry) of a header."""
+    try:
+        with np.errstate(all="ignore"):
+            shape = tuple(int(size) for size in header.get_data_shape())
+            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    except Exception as error:
+        raise _damaged(path, error) from error
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    count_voxels(shape, path)
+    if len(shape) == 5 and shape[2:4] == (1, 1):
+        spatial: tuple[int, ...] = shape[:2]
+        channels = shape[4]
+    elif len(shape) in (2, 3):
+        spatial, channels = shape, 1
+    elif len(shape) == 4 or (len(shape) == 5 and shape[3] == 1):
+        spatial, channels = shape[:3], shape[-1]
+    else:
+        raise DataError(f"{path} has shape {shape}, no image in 2D or 3D with channels; split it up.")
+    try:
+        return spatial, channels, Geometry(spatial, affine if len(spatial) == 3 else _in_plane(affine))
+    except ValueError as error:
+        raise DataError(f"{path} has no usable position in space ({error}); correct its affine.") from error
+
+
+def _in_plane(affine: Array) -> Array:
+    """The 3x3 affine of a 2D image: as it is in the world's x-y plane, else its spacing alone."""
+    plane = affine[np.ix_((0, 1, 3), (0, 1, 3))]
+    if np.allclose(affine[2, :2], 0.0):
+        return plane
+    return np.diag([*np.sqrt((affine[:3, :2] ** 2).sum(axis=0)), 1.0])
+
+
+def _samples(path: Path, dtype: np.dtype) -> int:
+    if dtype.names is not None and dtype.names[:3] == ("R", "G", "B"):
+        return 3
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise DataError(f"{path} holds numbers of type {dtype}; convert it to integers or real numbers.")
+    return 1
+
+
+def _scaled(path: Path, header: Nifti1Header, array: Array) -> Array:
+    try:
+        slope, inter = header.get_slope_inter()
+    except Exception as error:
+        raise _damaged(path, error) from error
+    if slope is None or (slope, inter) == (1.0, 0.0):
+        return array
+    # float32 holds every 16-bit integer exactly; wider ones are scaled in double precision.
+    exact = array.dtype.itemsize <= 2 or array.dtype == np.float32
+    kind = np.float32 if exact else np.float64
+    scaled: Array = array.astype(kind)
+    with np.errstate(all="ignore"):
+        np.multiply(scaled, kind(slope), out=scaled)
+        np.add(scaled, kind(inter or 0.0), out=scaled)
+    return scaled
+
+
+def _storable(path: Path, array: Array) -> Array:
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
+        raise DataError(f"Cannot write {path}: NIfTI has no place for type {array.dtype}; convert the array.")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _sheared(affine: Array) -> bool:
+    columns = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    return not np.allclose(columns.T @ columns, np.eye(3), atol=1e-5)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} has a damaged NIfTI header ({error}); copy or download it again.")

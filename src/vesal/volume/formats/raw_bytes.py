@@ -1,0 +1,175 @@
+"""The bytes of a picture file: read, unpacked no further than the header promises, and made into voxels.
+
+A damaged or hostile header may promise terabytes. Nothing here allocates what a header promises before the
+bytes behind it were found to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from isal import isal_zlib
+
+from vesal.errors import DataError
+from vesal.parallel import available_memory
+from vesal.volume.geometry import Array
+
+#: No DEFLATE stream unpacks to more than 1032 times its length (zlib's technical notes); some slack on top.
+_MOST_RATIO = 1100
+_GZIP = 31
+_AUTO = 47
+_MAGIC = b"\x1f\x8b"
+#: So much is unpacked without asking how much memory there is.
+_SMALL = 1 << 26
+
+
+def read_bytes(path: str | Path, most: int | None = None) -> bytes:
+    """The file's bytes, or its first `most`.
+
+    Raises:
+        DataError: the file is absent, empty, a folder, or may not be read.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read() if most is None else stream.read(most)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {path}; check the path.") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder where one image file was expected; name a file.") from error
+    except PermissionError as error:
+        raise DataError(f"{path} may not be read (permission denied); change its permissions.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); check the path and the disk.") from error
+    if not data:
+        raise DataError(f"{path} is empty (0 bytes); copy or download it again.")
+    return data
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file that the header at `path` names, in the header's own folder (as data stores do, by a link, too).
+
+    Raises:
+        DataError: the name leads elsewhere, or stands for many files.
+    """
+    plain = Path(name).name == name and "\\" not in name and "\0" not in name
+    if not plain or name in ("", ".", "..") or "%" in name or name.split()[0].upper() == "LIST":
+        raise DataError(
+            f"{path} keeps its voxels in '{name}'; only a single file in the header's own folder is read, "
+            "so convert it to one file."
+        )
+    return path.parent / name
+
+
+def is_gzip(data: bytes) -> bool:
+    """Whether the bytes begin as gzip does."""
+    return data[:2] == _MAGIC
+
+
+def gunzip(data: bytes, path: Path, most: int, *, partial: bool = False) -> bytes:
+    """Unpack gzip (several members, too) to at most `most` bytes; bytes beyond them are left.
+
+    With `partial`, `data` may be only the beginning of the file, and no end is asked for.
+
+    Raises:
+        DataError: the stream is damaged or ends too early, or there is not the memory for it.
+    """
+    return _inflate(data, path, most, _GZIP, partial)
+
+
+def inflate(data: bytes, path: Path, most: int) -> bytes:
+    """Unpack a zlib or gzip stream to at most `most` bytes.
+
+    Raises:
+        DataError: the stream is damaged or ends too early, or there is not the memory for it.
+    """
+    return _inflate(data, path, most, _AUTO if not is_gzip(data) else _GZIP, False)
+
+
+def _inflate(data: bytes, path: Path, most: int, wbits: int, partial: bool) -> bytes:
+    parts: list[bytes] = []
+    room = min(most, _MOST_RATIO * len(data) + 1024) + 1
+    refuse_beyond_memory(room, path)
+    try:
+        while True:
+            stream = isal_zlib.decompressobj(wbits=15 if wbits == _AUTO else wbits)
+            part = stream.decompress(data, room)
+            parts.append(part)
+            room -= len(part)
+            if room <= 0 or (partial and not stream.eof):
+                break
+            if not stream.eof:
+                raise DataError(f"{path} is cut off inside its compressed data; copy or download it again.")
+            data = stream.unused_data
+            if not is_gzip(data):
+                break
+    except (isal_zlib.IsalError, EOFError) as error:  # type: ignore[misc]  # isal's stub declares no class
+        raise DataError(
+            f"{path} holds damaged compressed data ({error}); copy or download it again."
+        ) from error
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def refuse_beyond_memory(size: int, path: Path) -> None:
+    """Refuse to unpack more bytes than there is memory for.
+
+    Raises:
+        DataError: there is less.
+    """
+    if size > _SMALL and size > (available := available_memory()):
+        raise DataError(
+            f"{path} would unpack to {size / 1e9:.3g} GB where {available / 1e9:.3g} GB of memory are free; "
+            "if its header is right, read it on a larger machine."
+        )
+
+
+def count_voxels(shape: Sequence[int], path: Path) -> int:
+    """The product of the sizes.
+
+    Raises:
+        DataError: a size is not positive.
+    """
+    count = 1
+    for size in shape:
+        if size < 1:
+            raise DataError(f"{path} has an axis of {size} voxels (shape {tuple(shape)}); write it again.")
+        count *= int(size)
+    return count
+
+
+def voxels(data: bytes, path: Path, dtype: np.dtype, shape: Sequence[int], offset: int = 0) -> Array:
+    """The array (first axis fastest) that starts at byte `offset`: native byte order, its own memory.
+
+    Raises:
+        DataError: there are fewer bytes than the shape needs.
+    """
+    count = count_voxels(shape, path)
+    there = max(0, len(data) - offset) // dtype.itemsize
+    if there < count:
+        sizes = " x ".join(str(size) for size in shape)
+        raise DataError(
+            f"{path} promises {sizes} = {count} voxels and holds {there}; copy or download it again."
+        )
+    flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
+    return flat.reshape(tuple(shape), order="F").astype(dtype.newbyteorder("="), order="K", copy=True)
+
+
+def text_voxels(data: bytes, path: Path, dtype: np.dtype, shape: Sequence[int]) -> Array:
+    """The array (first axis fastest) written as decimal numbers.
+
+    Raises:
+        DataError: there are fewer numbers than the shape needs, or something that is none.
+    """
+    count = count_voxels(shape, path)
+    if count > len(data):
+        raise DataError(f"{path} promises {count} voxels in {len(data)} bytes; copy or download it again.")
+    try:
+        words = data.split()[:count]
+        values = np.array(words, dtype=np.float64 if dtype.kind == "f" else np.int64).astype(dtype)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path} holds text that is no number ({error}); write the file again.") from error
+    if values.size < count:
+        raise DataError(f"{path} promises {count} voxels and holds {values.size}; copy it again.")
+    return values.reshape(tuple(shape), order="F")

@@ -1,0 +1,232 @@
+"""Pictures from and to files of any known format, chosen by the ending of the name.
+
+Every failure of a file is a DataError of one sentence: what is wrong, which path, the mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vesal.errors import DataError, UsageError
+from vesal.files import write_bytes
+from vesal.volume.formats import metaimage, nifti, nrrd, raster
+from vesal.volume.formats.raw_bytes import read_bytes
+from vesal.volume.geometry import Array, Geometry
+from vesal.volume.volume import LabelMap, Volume
+
+#: How far a label stored as a float may be from a whole number: a scale in single precision rounds this much.
+_WHOLE = 1e-3
+
+#: No header that names a second file is longer.
+_HEAD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one format is read and written.
+
+    Attributes:
+        read: (path, the file's bytes) -> Volume.
+        read_geometry: path -> Geometry, from the header alone where the format allows.
+        encode: (path, Volume) -> the file's bytes; None where the format is only read.
+        read_label: as `read`, for segmentations, where the two differ.
+        data_file: (path, the file's first bytes) -> the second file, where a header may name one.
+    """
+
+    read: Callable[[Path, bytes], Volume]
+    read_geometry: Callable[[Path], Geometry]
+    encode: Callable[[Path, Volume], bytes] | None
+    read_label: Callable[[Path, bytes], Volume] | None = None
+    data_file: Callable[[Path, bytes], Path | None] | None = None
+
+
+def _refuse_lossy(path: Path, _: bytes) -> Volume:
+    raise DataError(
+        f"{path} is a JPEG, whose lossy compression changes label values; save it as PNG from the original."
+    )
+
+
+_NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
+_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
+_META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
+_PNG = Format(raster.read, raster.read_geometry, raster.encode_png, raster.read_mask)
+_TIFF = Format(raster.read_tiff, raster.read_tiff_geometry, raster.encode_tiff, raster.read_tiff_mask)
+
+#: Ending (lower case) -> format; an ending that contains another comes first.
+FORMATS = {
+    ".nii.gz": _NIFTI,
+    ".nii": _NIFTI,
+    ".nrrd": _NRRD,
+    ".nhdr": replace(_NRRD, encode=None),
+    ".mha": _META,
+    ".mhd": replace(_META, encode=None),
+    ".png": _PNG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    # JPEG changes values, so it is only read, and no segmentation.
+    ".jpg": replace(_PNG, encode=None, read_label=_refuse_lossy),
+    ".jpeg": replace(_PNG, encode=None, read_label=_refuse_lossy),
+    ".bmp": replace(_PNG, encode=None),
+}
+
+#: All known endings, '.nii.gz' first.
+SUFFIXES = tuple(FORMATS)
+
+
+def is_image(path: str | Path) -> bool:
+    """Whether the name ends as a known format does, in any case.
+
+    >>> is_image("scans/A.NII.GZ"), is_image("notes.txt"), is_image(".nii")
+    (True, False, False)
+    """
+    return strip_suffix(path) != Path(path).name
+
+
+def strip_suffix(path: str | Path) -> str:
+    """The file's name without its folder and its known ending.
+
+    >>> strip_suffix("scans/la_003.nii.gz"), strip_suffix("a.b.png"), strip_suffix("notes.txt")
+    ('la_003', 'a.b', 'notes.txt')
+    """
+    name = Path(path).name
+    suffix = _suffix(name)
+    return name[: -len(suffix)] if suffix else name
+
+
+def read_volume(path: str | Path, data: bytes | None = None) -> Volume:
+    """Read an image, in the file's own type: integers stay integers where the file does not scale them.
+
+    Args:
+        path: the file; its ending says the format.
+        data: the file's bytes, where they were read already.
+
+    Raises:
+        DataError: the file is absent, unreadable, damaged, or of an unknown format.
+    """
+    path = Path(path)
+    form = _format(path)
+    return form.read(path, read_bytes(path) if data is None else data)
+
+
+def read_label(path: str | Path, data: bytes | None = None) -> LabelMap:
+    """Read a segmentation: integers of any size and sign, as the file has them.
+
+    Whole numbers that are stored as floats become the smallest integer type that holds them. A colour image
+    whose channels are equal counts as the gray one that it shows.
+
+    Args:
+        path: the file; its ending says the format.
+        data: the file's bytes, where they were read already.
+
+    Raises:
+        DataError: as `read_volume`; or several channels, or a value that is no whole number.
+    """
+    path = Path(path)
+    form = _format(path)
+    volume = (form.read_label or form.read)(path, read_bytes(path) if data is None else data)
+    first = volume.array[0]
+    if not all(np.array_equal(first, other) for other in volume.array[1:]):
+        raise DataError(
+            f"{path} has {volume.channels} channels where a segmentation has one; "
+            "store one label value for each voxel."
+        )
+    return LabelMap(_whole_numbers(first, path), volume.geometry)
+
+
+def read_geometry(path: str | Path) -> Geometry:
+    """The grid of a picture, from its header alone where the format allows.
+
+    Raises:
+        DataError: the file is absent, unreadable, damaged, or of an unknown format.
+    """
+    path = Path(path)
+    return _format(path).read_geometry(path)
+
+
+def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
+    """The files that hold a picture: its own and, where that is a header alone (.mhd, .nhdr), that of the voxels.
+
+    Args:
+        path: the file; its ending says the format.
+        data: the file's bytes, where they were read already.
+
+    Raises:
+        DataError: the header is absent, damaged, of an unknown format, or names a file elsewhere.
+    """
+    path = Path(path)
+    find = _format(path).data_file
+    second = None if find is None else find(path, read_bytes(path, _HEAD_BYTES) if data is None else data)
+    return (path,) if second is None else (path, second)
+
+
+def write_volume(path: str | Path, volume: Volume) -> None:
+    """Write an image, whole or not at all, in the format that the ending names; the array's type is kept.
+
+    Raises:
+        UsageError: the ending names no format that can be written.
+        DataError: the format cannot hold this array.
+        VesalError: the place cannot be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path.name)
+    form = FORMATS.get(suffix)
+    if form is None or form.encode is None:
+        writable = ", ".join(ending for ending, form in FORMATS.items() if form.encode is not None)
+        raise UsageError(f"Cannot write {path}: choose a name that ends in one of {writable}.")
+    write_bytes(path, form.encode(path, volume))
+
+
+def write_label(path: str | Path, label: LabelMap) -> None:
+    """Write a segmentation, whole or not at all; values and integer type are kept.
+
+    Raises:
+        UsageError, DataError, VesalError: as `write_volume`.
+    """
+    write_volume(path, Volume(label.array[None], label.geometry))
+
+
+def _suffix(name: str) -> str:
+    lower = name.lower()
+    return next((ending for ending in SUFFIXES if lower.endswith(ending) and len(lower) > len(ending)), "")
+
+
+def _format(path: Path) -> Format:
+    suffix = _suffix(path.name)
+    if not suffix:
+        if path.is_dir():
+            raise DataError(f"{path} is a folder where one image file was expected; name a file.")
+        raise DataError(f"{path} is of no known format; convert it to one of {', '.join(SUFFIXES)}.")
+    return FORMATS[suffix]
+
+
+def _whole_numbers(array: Array, path: Path) -> Array:
+    """Integers as they are; whole floats in the smallest integer type that holds them."""
+    if array.dtype.kind in "ui":
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    lowest, highest = array.min(), array.max()  # NaN anywhere makes both NaN
+    if not (np.isfinite(lowest) and np.isfinite(highest) and lowest > -(2.0**62) and highest < 2.0**62):
+        strange = array[~(np.abs(array) < 2.0**62)].flat[0]
+        raise DataError(
+            f"{path} holds {strange:g} where a segmentation has whole numbers; correct those voxels."
+        )
+    low, high = int(np.rint(lowest)), int(np.rint(highest))
+    dtype = np.min_scalar_type(high if low >= 0 else min(low, -high - 1))
+    whole = np.empty_like(array, dtype=dtype)
+    # Slice by slice along the last axis, so that a large map needs no second copy in floats.
+    for index in range(array.shape[-1]):
+        part = array[..., index]
+        rounded = np.rint(part)
+        off = np.abs(part - rounded) > _WHOLE
+        if off.any():
+            raise DataError(
+                f"{path} holds {part[off].flat[0]:g} where a segmentation has whole numbers; "
+                "it may be an image or an interpolated mask, so take the mask itself."
+            )
+        whole[..., index] = rounded
+    return whole

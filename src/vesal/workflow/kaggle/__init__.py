@@ -1,0 +1,1 @@
+"""A run on Kaggle: the kernel that is exported, and the session there."""

@@ -1,0 +1,290 @@
+"""A training for Kaggle: a folder that `kaggle kernels push` takes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import lzma
+import pprint
+import re
+import shlex
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from vesal.download.catalogue import ARCHIVES
+from vesal.errors import UsageError, unknown_name
+from vesal.files import write_json, write_text
+from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
+
+SCRIPT = "vesal_train.py"
+METADATA = "kernel-metadata.json"
+
+#: Kaggle ends a session with a GPU after 12 hours; reading the data, scores and the report need their share.
+LONGEST_S = 11 * 3600.0
+
+#: What is tried first, and away from the platform.
+SHORT_S = 60.0
+
+#: Kaggle keeps the source of a kernel up to about a megabyte.
+_MOST_SOURCE = 900_000
+_CARRIED = {".py", ".yaml", ".txt", ".html", ".css", ".json", ".j2", ".typed"}
+_MOST_FILE = 200_000
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """What shall run on Kaggle.
+
+    Attributes:
+        user: the Kaggle user who pushes it.
+        recipe: name or YAML file.
+        settings: `key=value` fields of the recipe to replace.
+        budget: time to train, such as '30m'; the recipe's own length when not given.
+        fold: the fold that is held out and scored, 'all', or None for no fold.
+        datasets: OWNER/NAME of each data set to attach.
+        competitions: names of competitions whose data are attached.
+        earlier: OWNER/NAME of a kernel whose output is attached, so that its run goes on.
+        data: which data set is meant, by the end of its path, where several are attached.
+        fetch: an official data set that is downloaded there, in place of an attached one.
+        title: of the kernel; 'Vesal RECIPE' when not given.
+        install: what pip installs there ('vesal==1.0', a URL); by default the script carries this very Vesal.
+        accelerator: Kaggle's name of the GPU, or 'none'.
+        short: train a minute only, to see that all works.
+    """
+
+    user: str | None = None
+    recipe: str = "auto"
+    settings: Sequence[str] = ()
+    budget: str | None = None
+    fold: str | None = "0"
+    datasets: Sequence[str] = ()
+    competitions: Sequence[str] = ()
+    earlier: str | None = None
+    data: str | None = None
+    fetch: str | None = None
+    title: str | None = None
+    install: str | None = None
+    accelerator: str = "NvidiaTeslaT4"
+    short: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, and what to do with it."""
+
+    files: list[Path]
+    facts: dict[str, Any] = field(default_factory=dict)
+    advice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"files": [str(path) for path in self.files], **self.facts}
+
+    def text(self) -> str:
+        """The files, and what to do with them."""
+        return "\n".join([*(f"Wrote {path}" for path in self.files), self.advice])
+
+
+def export_kernel(folder: Path, options: KernelOptions) -> Exported:
+    """Write kernel-metadata.json and the script into `folder`.
+
+    The fields are those of Kaggle's documentation (Kaggle/kaggle-cli, docs/kernels_metadata.md).
+
+    Raises:
+        UsageError: no user, no data, an impossible name, recipe or length; or the folder holds something else.
+    """
+    overrides, length = _training(options)
+    config = load_recipe(options.recipe, overrides | length)
+    if config.budget_s is not None and config.budget_s > LONGEST_S:
+        raise UsageError(
+            f"Kaggle ends a session after 12 hours; add --budget {LONGEST_S / 3600:g}h at most, and go on with "
+            "--continue-from."
+        )
+    title = options.title or f"Vesal {config.recipe}"
+    identity = f"{_user(options.user)}/{slug(title)}"
+    _check_sources(options)
+    _check_folder(folder)
+    settings = {
+        "recipe": _recipe_name(options.recipe),
+        "recipe_yaml": _recipe_yaml(options.recipe),
+        "overrides": overrides,
+        "length": length,
+        "short_length": {"budget_s": SHORT_S},
+        "short": options.short,
+        "data": options.data,
+        "fetch": options.fetch,
+        "install": options.install,
+        "requirements": _requirements(config.network, options.install),
+    }
+    script, described = folder / SCRIPT, folder / METADATA
+    write_text(script, _script(title, settings))
+    write_json(described, _metadata(identity, title, options))
+    commands = {
+        "push": f"kaggle kernels push -p {shlex.quote(str(folder))}",
+        "status": f"kaggle kernels status {identity}",
+        "output": f"kaggle kernels output {identity} -p {shlex.quote(str(folder / 'output'))}",
+    }
+    advice = "\n".join(
+        [
+            f"Send it and run it:  {commands['push']}",
+            f"Ask how it goes:     {commands['status']}",
+            f"Fetch the results:   {commands['output']}",
+        ]
+    )
+    return Exported([described, script], {"id": identity, "commands": commands}, advice)
+
+
+def slug(title: str) -> str:
+    """The name in the address that Kaggle makes of a title.
+
+    >>> slug("Vesal heart-monai, 30 min")
+    'vesal-heart-monai-30-min'
+
+    Raises:
+        UsageError: Kaggle takes titles of 5 to 50 characters.
+    """
+    made = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    if not 5 <= len(title) <= 50 or len(made) < 5:
+        raise UsageError(
+            f"The title '{title}' does not do: Kaggle takes 5 to 50 characters, Latin letters and digits among them."
+        )
+    return made
+
+
+def _training(options: KernelOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of the recipe to replace, and the length; the length apart, for there is a short one, too."""
+    overrides = parse_overrides(options.settings)
+    fold = options.fold
+    if fold is not None and fold != "all" and not fold.isdigit():
+        raise UsageError(f"--fold takes a number or all, not '{fold}'.")
+    overrides["fold"] = int(fold) if fold is not None and fold.isdigit() else fold
+    length: dict[str, Any] = {}
+    if options.budget is not None:
+        length["budget_s"] = parse_duration(options.budget)
+    return overrides, length
+
+
+def _user(user: str | None) -> str:
+    if user is None or not re.fullmatch(_NAME, user):
+        raise UsageError("Kaggle wants to know whose kernel it is; add --user with your name on Kaggle.")
+    return user
+
+
+def _check_sources(options: KernelOptions) -> None:
+    for option, names in (("--dataset", options.datasets), ("--continue-from", [options.earlier or "a/b"])):
+        for name in names:
+            if not re.fullmatch(f"{_NAME}/{_NAME}", name):
+                raise UsageError(f"{option} takes OWNER/NAME as in the address on Kaggle, not '{name}'.")
+    for name in options.competitions:
+        if not re.fullmatch(_NAME, name):
+            raise UsageError(f"--competition takes its NAME as in the address on Kaggle, not '{name}'.")
+    if options.fetch is not None and options.fetch not in ARCHIVES:
+        raise unknown_name("data set to download", options.fetch, ARCHIVES)
+    if not (options.datasets or options.competitions or options.fetch):
+        raise UsageError(
+            "There is nothing to train on; add --dataset OWNER/NAME, --competition NAME or --fetch msd-heart."
+        )
+    if not re.fullmatch(r"[A-Za-z0-9]+", options.accelerator):
+        raise UsageError(
+            f"--accelerator takes Kaggle's name such as NvidiaTeslaT4, or none, not '{options.accelerator}'."
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; choose another output folder.")
+    if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).exists():
+        raise UsageError(f"{folder} holds something that is not a kernel; choose another folder.")
+
+
+def _metadata(identity: str, title: str, options: KernelOptions) -> dict[str, Any]:
+    gpu = options.accelerator.lower() != "none"
+    found: dict[str, Any] = {
+        "id": identity,
+        "title": title,
+        "code_file": SCRIPT,
+        "language": "python",
+        "kernel_type": "script",
+        "is_private": True,
+        "enable_gpu": gpu,
+        "enable_internet": True,
+        "dataset_sources": list(options.datasets),
+        "competition_sources": list(options.competitions),
+        "kernel_sources": [] if options.earlier is None else [options.earlier],
+        "model_sources": [],
+    }
+    if gpu:
+        # Without it Kaggle may give a P100, for which its own torch has no code (Kaggle/kaggle-cli issue 1151).
+        found["machine_shape"] = options.accelerator
+    return found
+
+
+def _recipe_name(recipe: str) -> str:
+    return Path(recipe).name if _is_file(recipe) else recipe
+
+
+def _recipe_yaml(recipe: str) -> str | None:
+    """The text of a recipe that the platform does not have."""
+    return Path(recipe).read_text(encoding="utf-8") if _is_file(recipe) else None
+
+
+def _is_file(recipe: str) -> bool:
+    return recipe.endswith((".yaml", ".yml"))
+
+
+def _script(title: str, settings: dict[str, Any]) -> str:
+    template = resources.files("vesal") / "workflow" / "kaggle" / "kaggle_train.py.txt"
+    parts = {
+        "TITLE": re.sub(r'["\\]', "", title),
+        "SCRIPT": SCRIPT,
+        "SETTINGS": pprint.pformat(settings, width=100, sort_dicts=False),
+        "VESAL": "" if settings["install"] else _packed(),
+    }
+    text = re.sub(
+        "@(TITLE|SCRIPT|SETTINGS|VESAL)@", lambda match: parts[match[1]], template.read_text("utf-8")
+    )
+    if len(text) > _MOST_SOURCE:
+        raise UsageError(
+            f"The script would have {len(text) / 1e6:.1f} MB, more than Kaggle takes; "
+            "let pip install Vesal there: add --install with a version or a URL."
+        )
+    return text
+
+
+def _packed() -> str:
+    """This Vesal's own source: tar, xz, base85, the same bytes for the same files."""
+    root = Path(str(resources.files("vesal")))
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path in sorted(root.rglob("*")):
+            relative = path.relative_to(root)
+            hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
+            if hidden or path.suffix not in _CARRIED or not path.is_file():
+                continue
+            data = path.read_bytes()
+            if len(data) <= _MOST_FILE:
+                info = tarfile.TarInfo(str(Path("vesal") / relative))
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    text = base64.b85encode(lzma.compress(buffer.getvalue(), preset=9)).decode("ascii")
+    return "\n".join(text[at : at + 110] for at in range(0, len(text), 110))
+
+
+def _requirements(network: str, install: str | None) -> list[str]:
+    """What pip installs there beside Vesal, or for the Vesal that the script carries."""
+    try:
+        declared = metadata.requires("vesal") or []
+    except metadata.PackageNotFoundError as error:
+        raise UsageError(
+            "This Vesal is not installed, so it is not known what it needs; add --install with a version or a URL."
+        ) from error
+    plain = [text for text in declared if "extra ==" not in text]
+    monai = [text.split(";")[0].strip() for text in declared if re.match(r"monai\b", text)]
+    extra = monai[:1] or ["monai"] if network.startswith("monai") else []
+    return ([] if install else plain) + extra

@@ -1,0 +1,109 @@
+"""What people name on the command line -> cases to predict."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError
+from vesal.layouts.registry import load_dataset
+from vesal.layouts.scan_files import image_files
+from vesal.volume.io import SUFFIXES, strip_suffix
+
+#: CASE_0000; a number after the word is a slice's, also where a folder has but the first.
+_CHANNEL = re.compile(r"^(?P<case>.+)(?<!slice)_(?P<channel>\d{4})$", re.IGNORECASE)
+
+#: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
+_RESULTS = {
+    ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".tif": ".tif", ".tiff": ".tif",
+    ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
+}  # fmt: skip
+
+#: In these layouts a file holds all channels of its case, so one without a label can be predicted all the same.
+_WHOLE_FILES = ("msd", "acdc", "png", "pairs")
+
+
+def default_ending(case: Case) -> str:
+    """Of the result, in the scan's own format: '.png' for pictures, '.tif', '.nrrd', '.mha', else '.nii.gz'."""
+    return _RESULTS.get(case.images[0].suffix.lower(), ".nii.gz")
+
+
+def cases_to_predict(inputs: Sequence[Path], channels: int, labels: LabelSet | None = None) -> list[Case]:
+    """Cases in files and folders. No image is read, nor a label where `labels` are known.
+
+    A file is a case. In a folder with images every image is a case, but CASE_0000, CASE_0001, ... are one where
+    they are just as many as the model has channels. Files that were named one by one count as a folder's where
+    the model has several channels. Any other folder is read as a data set, all its scans are taken. Whether a
+    case has the channels that the model wants is found out when it is read.
+
+    Args:
+        inputs: files and folders.
+        channels: how many the model wants; in a folder where every number is 0000, CASE_0000 is the case CASE
+            for a model of one. Where others are higher they count slices, and results are named as the files.
+        labels: of the model, so that the label maps of a data set need not be looked through for theirs.
+
+    Raises:
+        UsageError: nothing is there, or two inputs have the same name.
+    """
+    cases: list[Case] = []
+    named: dict[Path, list[Path]] = {}
+    for path in inputs:
+        if not path.exists():
+            raise UsageError(f"There is no {path}; name a scan or a folder of scans.")
+        if path.is_file():
+            named.setdefault(path.parent, []).append(path)
+        elif files := image_files(path):
+            cases += _grouped(files, channels)
+        else:
+            cases += _of_dataset(path, channels, labels)
+    for files in named.values():
+        cases += _grouped(files, channels) if channels > 1 else [_alone(file) for file in files]
+    if not cases:
+        raise UsageError(f"No scan was found; readable endings are {', '.join(SUFFIXES)}.")
+    counts = Counter(case.id for case in cases)
+    if twice := next((name for name, count in counts.items() if count > 1), None):
+        raise UsageError(
+            f"Several scans are named {twice}, their results would overwrite each other; predict them apart."
+        )
+    return cases
+
+
+def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Case]:
+    """All scans of a data set, also those whose label is not there."""
+    try:
+        dataset = load_dataset(folder, labels=labels)
+    except DataError:
+        # Its own labels may be others than the model's, which matters to those who score, not here.
+        dataset = load_dataset(folder)
+    cases = [*dataset.cases, *dataset.unlabelled]
+    if channels == 1 or dataset.layout in _WHOLE_FILES:
+        lone = [orphan for orphan in dataset.orphans if orphan.missing == "label"]
+        cases += [Case(id=orphan.id, images=(orphan.path,), patient=orphan.id) for orphan in lone]
+    return cases
+
+
+def _grouped(files: Sequence[Path], channels: int) -> list[Case]:
+    """CASE_0000 to CASE_<channels - 1> are one case; a file whose name only ends in such digits is its own."""
+    groups: dict[str, dict[int, Path]] = {}
+    for file in files:
+        if match := _CHANNEL.match(strip_suffix(file)):
+            groups.setdefault(match["case"], {})[int(match["channel"])] = file
+    wanted = set(range(channels))
+    if channels == 1 and any(set(members) != wanted for members in groups.values()):
+        groups = {}  # numbers of slices or patients, also where one of them has but its first
+    whole = {name: members for name, members in groups.items() if set(members) == wanted}
+    cases = [
+        Case(id=name, images=tuple(members[k] for k in range(channels)), patient=name)
+        for name, members in whole.items()
+    ]
+    taken = {file for members in whole.values() for file in members.values()}
+    cases += [_alone(file) for file in files if file not in taken]
+    return sorted(cases, key=lambda case: case.id)
+
+
+def _alone(file: Path) -> Case:
+    return Case(id=strip_suffix(file), images=(file,), patient=strip_suffix(file))

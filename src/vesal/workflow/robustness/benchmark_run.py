@@ -1,0 +1,259 @@
+"""Robustness: the same scans clean and under each artefact, what that costs, and whether it is within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vesal.augment.artifacts.benchmark import Fault, Modality, applicable, battery, parse_fault
+from vesal.data.dataset import Case
+from vesal.errors import UsageError, VesalError
+from vesal.evaluate.robustness.degradation import Worst
+from vesal.evaluate.robustness.limits import Limit, check_names
+from vesal.evaluate.robustness.result import Cost, Robustness, conclude
+from vesal.files import content_hash
+from vesal.infer.predictor import Model, load_model
+from vesal.parallel import Progress
+from vesal.planning.plan import Plan
+from vesal.report.figures.robustness_charts import HarmedPicture
+from vesal.report.pages.robustness_page import write_robustness_report
+from vesal.run.folder import Run
+from vesal.workflow.robustness.corrupted_cases import Cohort, Share, check_models, choose_cases
+from vesal.workflow.robustness.measure import Bench
+from vesal.workflow.robustness.robustness_journal import Journal, Measured
+
+#: Severities of a shorter battery.
+QUICK = (1, 3, 5)
+
+#: Worst cases that the page shows as pictures.
+PICTURES = 4
+
+Stage = Callable[[str], Progress | None]
+
+
+@dataclass(frozen=True)
+class RobustnessRequest:
+    """What a user asks for.
+
+    Attributes:
+        model: a model file, a run folder, or a fold's.
+        data: None for the cases that the run held out.
+        out: None for a folder 'robustness' in the run, or here where the model lies in none.
+        artifacts: as `vesal.augment.artifacts.benchmark.parse_fault` reads them; none means all.
+        severities: from 1 to 5.
+        limits: as `Limit.parse` reads them.
+        baseline: a robustness.json, or the folder of one.
+        cases: at most so many, evenly spread.
+        fold: of a run, if not all.
+        mirror: average over mirrored copies.
+        seed: of what is drawn.
+        resume: go on with the battery in `out`.
+        layout, device, backend: as elsewhere.
+        pictures: whether the worst cases are drawn.
+    """
+
+    model: Path
+    data: Path | None = None
+    out: Path | None = None
+    artifacts: Sequence[str] = ()
+    severities: Sequence[int] = (1, 2, 3, 4, 5)
+    limits: Sequence[str] = ()
+    baseline: Path | None = None
+    cases: int | None = None
+    fold: int | None = None
+    mirror: bool = False
+    seed: int = 0
+    resume: bool = False
+    layout: str = "auto"
+    device: str = "auto"
+    backend: str = "auto"
+    pictures: bool = True
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        if self.out is not None:
+            return self.out
+        in_run = Run(self.model).dataset_file.exists()
+        return self.model / "robustness" if in_run else Path("robustness")
+
+
+def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str], None]) -> Robustness:
+    """Measure, conclude, and write robustness.json, .csv, .md and .html.
+
+    What is done already is in robustness.jsonl, a line a case: a stopped battery goes on with `resume`, and a
+    finished one is only judged anew, by other limits or beside another baseline.
+
+    Raises:
+        UsageError: the request contradicts itself or names what is not there.
+        VesalError: nothing could be measured, or the folder cannot be written.
+    """
+    limits = [Limit.parse(text) for text in request.limits]
+    baseline = None if request.baseline is None else Robustness.load(request.baseline)
+    cohort = choose_cases(request.model, request.data, layout=request.layout, fold=request.fold)
+    cohort = cohort.first(request.cases)
+    check_models(cohort.shares)
+    first = load_model(cohort.shares[0].models, device=request.device, backend=request.backend)
+    faults, remarks = _faults(request, first.plan)
+    check_names(limits, [(fault.name, fault.severity) for fault in faults])
+    journal = Journal.open(request.folder, _head(request, cohort, faults), resume=request.resume)
+    waiting = [name for name in cohort.names if name not in journal.done]
+    tell(
+        f"{len(cohort.names)} cases, {1 + len(faults)} conditions"
+        + (f"; {len(cohort.names) - len(waiting)} cases are done already" if journal.done else "")
+    )
+    work = _Work(request, cohort, faults, first)
+    work.measure(journal, waiting, stage("Robustness"))
+    found = _concluded(work, journal, limits, baseline, remarks)
+    found.save(request.folder)
+    pictures = work.pictures(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
+    write_robustness_report(request.folder / "robustness.html", found, first.labels, pictures, baseline)
+    return found
+
+
+def modality(plan: Plan) -> Modality:
+    """What kind of scan a model takes: CT where it is normalised as CT, else MR."""
+    return "CT" if any(how.scheme == "ct" for how in plan.normalisation) else "MR"
+
+
+def _faults(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Fault, ...], list[str]]:
+    """Every condition but the clean one, each once, and what is to be said about them."""
+    kind = modality(plan)
+    severities = sorted(set(request.severities))
+    if not severities or any(level not in range(1, 6) for level in severities):
+        raise UsageError(f"Severities are whole numbers from 1 to 5, not {list(request.severities)}.")
+    if request.artifacts:
+        named = [fault for text in request.artifacts for fault in parse_fault(text, severities, kind)]
+    else:
+        named = list(battery(kind, severities))
+    every = tuple({fault.title: fault for fault in named}.values())
+    suffered = applicable(every, 2 if plan.dimension == 2 and plan.slice_axis is None else 3)
+    if not suffered:
+        raise UsageError("No artefact is left that these scans can suffer; name others with --artifact.")
+    remarks = []
+    if left := dict.fromkeys(fault.name for fault in every if fault not in suffered):
+        remarks.append(f"Left out, as single pictures cannot suffer it: {', '.join(left)}.")
+    return suffered, remarks
+
+
+def _head(request: RobustnessRequest, cohort: Cohort, faults: Sequence[Fault]) -> dict[str, Any]:
+    """All that the rows depend on."""
+    files = [file for share in cohort.shares for file in share.models]
+    return {
+        "version": 1,
+        "model": [content_hash(file.read_bytes()) for file in files],
+        "data": str(cohort.data.root),
+        "cases": cohort.names,
+        "artefacts": [[fault.title, repr(sorted(fault.settings.items()))] for fault in faults],
+        "seed": request.seed,
+        "tta": request.mirror,
+    }
+
+
+@dataclass(eq=False)
+class _Work:
+    """The shares of a cohort, one after the other, each with its own model in memory."""
+
+    request: RobustnessRequest
+    cohort: Cohort
+    faults: tuple[Fault, ...]
+    loaded: Model
+    at: int = 0
+
+    def bench(self, index: int) -> Bench:
+        if index != self.at:
+            share = self.cohort.shares[index]
+            self.loaded = load_model(share.models, device=self.request.device, backend=self.request.backend)
+            self.at = index
+        return Bench(
+            self.loaded, self.cohort.data.labels, self.faults, self.request.seed, self.request.mirror
+        )
+
+    def measure(self, journal: Journal, waiting: Sequence[str], progress: Progress | None) -> None:
+        done, total = 0, len(waiting) * (1 + len(self.faults))
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
+        for index, share in enumerate(self.cohort.shares):
+            if cases := [case for case in share.cases if case.id in waiting]:
+                for one in self.bench(index).measure(cases, tick):
+                    journal.add(one)
+
+    def pictures(self, worst: Sequence[Worst], progress: Progress | None) -> list[HarmedPicture]:
+        """Made anew: the same seed harms a scan alike. What cannot be drawn is left out, its numbers are there."""
+        by_title = {fault.title: fault for fault in self.faults}
+        drawn = []
+        for number, one in enumerate(worst, start=1):
+            index, case = self._place(one.case)
+            try:
+                shown = self.bench(index).show(case, by_title[one.condition])
+            except (VesalError, MemoryError):
+                continue
+            drawn.append(
+                HarmedPicture(
+                    worst=one,
+                    scans=(shown.clean, shown.harmed),
+                    truths=(shown.truth, shown.harmed_truth),
+                    predictions=(shown.clean_prediction, shown.harmed_prediction),
+                )
+            )
+            if progress is not None:
+                progress(number, len(worst))
+        return drawn
+
+    def _place(self, name: str) -> tuple[int, Case]:
+        return next(
+            (index, case)
+            for index, share in enumerate(self.cohort.shares)
+            for case in share.cases
+            if case.id == name
+        )
+
+
+def _concluded(
+    work: _Work,
+    journal: Journal,
+    limits: Sequence[Limit],
+    baseline: Robustness | None,
+    remarks: Sequence[str],
+) -> Robustness:
+    request, cohort = work.request, work.cohort
+    measured: list[Measured] = [journal.done[name] for name in cohort.names if name in journal.done]
+    rows = [row for one in measured for row in one.rows]
+    failures = [failure for one in measured for failure in one.failures]
+    if not rows:
+        raise VesalError(
+            f"Not one of the {len(measured)} cases could be measured; {failures[0].id}: {failures[0].message}"
+        )
+    memory = [one.memory_mb for one in measured if one.memory_mb is not None]
+    about = {
+        "model": str(request.model),
+        "data": str(cohort.data.root),
+        "settings": {
+            "severities": sorted({fault.severity for fault in work.faults if fault.severity is not None}),
+            "artefacts": list(dict.fromkeys(fault.name for fault in work.faults)),
+            "own_settings": [fault.title for fault in work.faults if fault.severity is None],
+            "modality": modality(work.loaded.plan),
+            "seed": request.seed,
+            "tta": request.mirror,
+            "overlap": work.loaded.windows().overlap,
+        },
+        "cost": Cost(
+            seconds=round(sum(one.seconds for one in measured), 1),
+            predictions=sum(one.predictions for one in measured),
+            memory_mb=max(memory, default=None),
+            backend=work.loaded.backend,
+        ),
+        "failures": tuple(failures),
+        "remarks": [*cohort.remarks, *remarks],
+    }
+    return conclude(rows, work.loaded.labels.classes, about=about, limits=limits, baseline=baseline)
+
+
+__all__ = ["QUICK", "RobustnessRequest", "Share", "robustness_run"]

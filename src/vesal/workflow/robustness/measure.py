@@ -1,0 +1,286 @@
+"""The work of a robustness battery: read a scan once, harm it in every way, segment, score.
+
+The network is the longest part of it. Beside one on a GPU, scans are harmed and prepared by other threads before it
+asks for them; everywhere they are scored by another behind it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.augment.artifacts.benchmark import Fault, Inflicted, fault_seed, inflict
+from vesal.data.case import RawCase, read_case
+from vesal.data.dataset import Case
+from vesal.data.fingerprint import Failure
+from vesal.data.labels import IGNORE, LabelSet
+from vesal.errors import DataError, VesalError, out_of_memory
+from vesal.evaluate.case_scores import ClassScore, score_case
+from vesal.evaluate.robustness.degradation import CLEAN, FaultScore
+from vesal.infer.predictor import Model
+from vesal.parallel import map_in_order, workers_within
+from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.train.log import memory_mb
+from vesal.volume.volume import Volume
+from vesal.workflow.robustness.corrupted_cases import translation, truth_of
+from vesal.workflow.robustness.robustness_journal import Measured
+
+#: Copies of a scan that harming one needs, in float32 and complex numbers.
+_COPIES = 8
+
+#: Called after every prediction.
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True, eq=False)
+class HarmedScan:
+    """A case clean and in one condition, with what is true and what was found, for a picture.
+
+    Attributes:
+        clean, harmed: (C, *spatial).
+        truth, harmed_truth: (*spatial) contiguous, where the tissue lies in each of the two.
+        clean_prediction, harmed_prediction: likewise.
+    """
+
+    clean: Volume
+    harmed: Volume
+    truth: NDArray[np.uint8]
+    harmed_truth: NDArray[np.uint8]
+    clean_prediction: NDArray[np.uint8]
+    harmed_prediction: NDArray[np.uint8]
+
+
+@dataclass(eq=False)
+class _Subject:
+    """A case on its way through the battery; read by whoever needs it first."""
+
+    case: Case
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    raw: RawCase | None = None
+    truth: NDArray[np.uint8] | None = None
+    error: str | None = None
+    clean_prediction: NDArray[np.uint8] | None = None
+    clean_scores: dict[str, ClassScore] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        self.raw = self.truth = self.clean_prediction = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Harmed:
+    """A scan ready for the network, and how it was harmed (None: not)."""
+
+    prepared: Prepared
+    inflicted: Inflicted | None
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A model and what is done to the scans that it segments.
+
+    Attributes:
+        model: segments them.
+        labels: of the data set's label maps.
+        faults: every condition but the clean one.
+        seed: of what is drawn.
+        mirror: average over mirrored copies, as `vesal predict --tta`.
+    """
+
+    model: Model
+    labels: LabelSet
+    faults: tuple[Fault, ...]
+    seed: int = 0
+    mirror: bool = False
+
+    @cached_property
+    def table(self) -> NDArray[np.uint8]:
+        """(256,) the data's contiguous values -> the model's.
+
+        Raises:
+            DataError: the data do not hold what the model predicts.
+        """
+        return translation(self.labels, self.model.labels)
+
+    def measure(self, cases: Sequence[Case], tick: Tick | None = None) -> Iterator[Measured]:
+        """Yield one case after the other; what fails in one stops no other.
+
+        Args:
+            cases: labelled ones.
+            tick: called after every prediction, also where it failed.
+        """
+        conditions: tuple[Fault | None, ...] = (None, *self.faults)
+        subjects = [_Subject(case) for case in cases]
+        jobs = [(subject, fault) for subject in subjects for fault in conditions]
+        # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
+        # prediction then takes five times as long, and OpenVINO's no less than without.
+        workers = 1 if self.model.device.type == "cpu" else _workers(cases)
+        harmed = map_in_order(lambda job: self._harm(*job), jobs, workers=workers)
+        with ThreadPoolExecutor(1) as scorer:
+            for subject in subjects:
+                began = time.monotonic()
+                results: list[Future[list[FaultScore]] | Failure] = []
+                for fault in conditions:
+                    results.append(self._segmented(subject, fault, next(harmed), scorer))
+                    if tick is not None:
+                        tick()
+                yield self._finished(subject, conditions, results, began)
+
+    def show(self, case: Case, fault: Fault) -> HarmedScan:
+        """A case and the same case harmed, as `measure` saw them.
+
+        Raises:
+            VesalError: it cannot be read or segmented.
+        """
+        subject = _Subject(case)
+        clean, harmed = (self._harm(subject, condition) for condition in (None, fault))
+        if isinstance(clean, str) or isinstance(harmed, str):
+            raise DataError(f"{case.id}: {clean if isinstance(clean, str) else harmed}")
+        assert subject.raw is not None
+        assert subject.truth is not None
+        assert harmed.inflicted is not None
+        before, after = (self._segment(scan.prepared) for scan in (clean, harmed))
+        return HarmedScan(
+            clean=subject.raw.image,
+            harmed=harmed.inflicted.volume,
+            truth=subject.truth,
+            # What turns a label map back turns it there, too.
+            harmed_truth=np.ascontiguousarray(harmed.inflicted.restore(subject.truth)),
+            clean_prediction=before,
+            harmed_prediction=after,
+        )
+
+    # --- the three parts ---------------------------------------------------------------------------------
+
+    def _harm(self, subject: _Subject, fault: Fault | None) -> _Harmed | str:
+        """A scan ready for the network, or why there is none."""
+        try:
+            with subject.lock:
+                if subject.error is None and subject.raw is None:
+                    self._read(subject)
+            if subject.error is not None or subject.raw is None:
+                return subject.error or "it could not be read"
+            volume, inflicted = subject.raw.image, None
+            if fault is not None:
+                inflicted = inflict(volume, fault, fault_seed(self.seed, subject.case.id, fault.name))
+                volume = inflicted.volume
+            return _Harmed(prepare(volume, self.model.plan), inflicted)
+        except (VesalError, MemoryError, RuntimeError) as error:
+            return _reason(error)
+
+    def _read(self, subject: _Subject) -> None:
+        try:
+            raw = read_case(subject.case)
+            subject.truth = truth_of(raw, self.labels, self.table)
+            subject.raw = raw
+        except (VesalError, MemoryError) as error:
+            subject.error = _reason(error)
+
+    def _segmented(
+        self, subject: _Subject, fault: Fault | None, scan: _Harmed | str, scorer: ThreadPoolExecutor
+    ) -> Future[list[FaultScore]] | Failure:
+        title = CLEAN if fault is None else fault.title
+        if isinstance(scan, str):
+            return Failure(id=f"{subject.case.id}, {title}", message=scan)
+        try:
+            prediction = self._segment(scan.prepared)
+        except (VesalError, MemoryError, RuntimeError) as error:
+            return Failure(id=f"{subject.case.id}, {title}", message=_reason(error))
+        return scorer.submit(self._score, subject, fault, scan.inflicted, prediction)
+
+    def _segment(self, prepared: Prepared) -> NDArray[np.uint8]:
+        """Contiguous labels, as `vesal predict` would write them."""
+        label = self.model.segment(prepared, self.model.windows(mirror=self.mirror))
+        return self.model.labels.encode(label.array)
+
+    def _score(
+        self,
+        subject: _Subject,
+        fault: Fault | None,
+        inflicted: Inflicted | None,
+        prediction: NDArray[np.uint8],
+    ) -> list[FaultScore]:
+        if fault is None or inflicted is None:
+            subject.clean_prediction = prediction
+            subject.clean_scores = self._scores(subject, prediction)
+            return [FaultScore.of(score, score) for score in subject.clean_scores.values()]
+        if subject.clean_prediction is None:
+            # Without the clean scan nothing can be compared; why it failed is told already.
+            return []
+        hidden, clean = inflicted.hidden, subject.clean_scores
+        prediction = np.ascontiguousarray(inflicted.restore(prediction))
+        if hidden is not None:
+            # What the harmed scan does not show is judged in neither.
+            clean = self._scores(subject, subject.clean_prediction, hidden)
+        scores = self._scores(subject, prediction, hidden)
+        return [
+            FaultScore.of(score, clean[name], fault.name, fault.severity, fault.title)
+            for name, score in scores.items()
+        ]
+
+    def _scores(
+        self, subject: _Subject, prediction: NDArray[np.uint8], hidden: NDArray[np.bool_] | None = None
+    ) -> dict[str, ClassScore]:
+        assert subject.truth is not None
+        assert subject.raw is not None
+        truth = subject.truth if hidden is None else np.where(hidden, np.uint8(IGNORE), subject.truth)
+        scores = score_case(
+            subject.case.id,
+            prediction,
+            truth,
+            subject.raw.image.geometry,
+            self.model.labels,
+            annotated=subject.case.annotated,
+        )
+        return {score.class_name: score for score in scores}
+
+    def _finished(
+        self,
+        subject: _Subject,
+        conditions: Sequence[Fault | None],
+        results: Sequence[Future[list[FaultScore]] | Failure],
+        began: float,
+    ) -> Measured:
+        rows: list[FaultScore] = []
+        failures: list[Failure] = []
+        for fault, result in zip(conditions, results, strict=True):
+            if isinstance(result, Failure):
+                failures.append(result)
+                continue
+            try:
+                rows += result.result()
+            except (VesalError, MemoryError) as error:
+                title = CLEAN if fault is None else fault.title
+                failures.append(Failure(id=f"{subject.case.id}, {title}", message=_reason(error)))
+        if subject.error is not None:
+            # Once, and not for every condition.
+            failures = [Failure(id=subject.case.id, message=subject.error)]
+        subject.forget()
+        return Measured(
+            case=subject.case.id,
+            rows=tuple(rows),
+            failures=tuple(failures),
+            predictions=sum(not isinstance(result, Failure) for result in results),
+            seconds=round(time.monotonic() - began, 3),
+            memory_mb=memory_mb(self.model.device).get("memory_mb"),
+        )
+
+
+def _workers(cases: Sequence[Case]) -> int:
+    """Threads that memory is enough for, by the size of the largest file: a packed voxel is a byte or more."""
+    sizes = [sum(path.stat().st_size for path in case.images if path.exists()) for case in cases]
+    return workers_within(_COPIES * 8 * max(sizes, default=0))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, VesalError):
+        return str(error)
+    if out_of_memory(error):
+        return "the memory does not suffice for this scan; measure it on a larger machine."
+    raise error

@@ -1,0 +1,219 @@
+"""The command line as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+VERBS = (
+    *("demo", "fetch", "phantom", "inspect", "convert", "plan", "networks", "overfit", "train"),
+    *("predict", "evaluate", "compare", "robustness", "report", "export"),
+)
+
+
+def vesal(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vesal.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_data: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "run"
+    done = vesal(
+        *("train", tiny_data, "-o", out, "--fold", "0", "--steps", "40"),
+        *("--device", "cpu", "--set", "lr=1e-2", "--plan", tiny_plan),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout
+    return out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = vesal(verb, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_help_and_import_load_no_torch_and_no_drawing() -> None:
+    code = (
+        "import sys, vesal, vesal.cli\n"
+        "try:\n    sys.argv = ['vesal', '--help']; vesal.cli.main()\n"
+        "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'matplotlib', 'scipy', 'skimage', 'nibabel', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+
+
+def test_version_is_printed() -> None:
+    import vesal as package
+
+    assert vesal("--version").stdout.strip() == package.__version__
+
+
+def test_all_public_verbs_can_be_imported() -> None:
+    import vesal as package
+
+    assert all(getattr(package, name) for name in package.__all__)
+    with pytest.raises(AttributeError):
+        _ = package.nonsense
+
+
+def test_wrong_use_ends_with_2_and_one_sentence() -> None:
+    for words in (
+        ("train",),
+        ("trian", "x"),
+        ("train", "/nowhere", "-o", "/tmp/never-made", "--fold", "x"),
+        ("train", "/nowhere", "-o", "/tmp/never-made", "--budget", "soon"),
+        ("predict", "/nowhere.vesal", "scan.nii.gz", "-o", "/tmp/never-made"),
+    ):
+        done = vesal(*words)
+        assert done.returncode == 2, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+    assert not Path("/tmp/never-made").exists()
+
+
+def test_a_traceback_is_shown_only_with_debug() -> None:
+    assert (
+        "Traceback"
+        in vesal("predict", "/nowhere.vesal", "x.nii.gz", "-o", "/tmp/never-made", "--debug").stderr
+    )
+
+
+def test_a_failure_in_json_mode_leaves_standard_output_empty() -> None:
+    done = vesal("inspect", "/nowhere", "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_predicting_files_and_folders_keeps_grid_and_values(
+    run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    done = vesal("predict", run / "fold_0" / "model.vesal", tiny_data / "imagesTr", "-o", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout)["files"]
+    assert len(files) == 7
+    for case, path in files.items():
+        source = nib.load(tiny_data / "imagesTr" / f"{case}.nii.gz")
+        result = nib.load(path)
+        np.testing.assert_array_equal(result.affine, source.affine)
+        assert result.shape == source.shape
+        assert set(np.unique(np.asarray(result.dataobj))) <= {0, 1, 7}
+    again = tmp_path / "one"
+    single = vesal("predict", run, tiny_data / "imagesTs" / "tiny_50.nii.gz", "-o", again, "--tta")
+    assert single.returncode == 0, single.stderr
+    assert [path.name for path in again.iterdir()] == ["tiny_50.nii.gz"]
+
+
+def test_one_bad_scan_is_named_and_the_others_are_predicted(
+    run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    good = (tiny_data / "imagesTr" / "tiny_00.nii.gz").read_bytes()
+    (scans / "good.nii.gz").write_bytes(good)
+    (scans / "cut.nii.gz").write_bytes(good[: len(good) // 2])
+    done = vesal("predict", run, scans, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "cut" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.nii.gz"]
+
+
+def test_resumed_prediction_leaves_what_is_done(run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    vesal("predict", run, tiny_data / "imagesTs", "-o", tmp_path)
+    before = (tmp_path / "tiny_50.nii.gz").stat().st_mtime_ns
+    assert vesal("predict", run, tiny_data / "imagesTs", "-o", tmp_path, "--resume").returncode == 0
+    assert (tmp_path / "tiny_50.nii.gz").stat().st_mtime_ns == before
+
+
+def test_a_prediction_never_takes_the_place_of_its_scan(run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.nii.gz"
+    scan.write_bytes((tiny_data / "imagesTs" / "tiny_50.nii.gz").read_bytes())
+    before = scan.read_bytes()
+    done = vesal("predict", run, scan, "-o", tmp_path)
+    assert done.returncode == 2
+    assert "overwrite" in done.stderr
+    assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words", [("--threshold", "50"), ("--threshold", "0"), ("--overlap", "1"), ("--to", "jpeg")]
+)
+def test_an_impossible_option_is_refused_before_any_work(
+    words: tuple[str, str], run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    done = vesal("predict", run, tiny_data / "imagesTs", "-o", tmp_path / "out", *words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    whole = vesal("evaluate", run, "--json")
+    assert whole.returncode == 0, whole.stderr
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    predictions = run / "fold_0" / "predictions"
+    for path in predictions.iterdir():
+        (truth / path.name).write_bytes((tiny_data / "labelsTr" / path.name).read_bytes())
+    folders = vesal(
+        "evaluate",
+        predictions,
+        truth,
+        "-o",
+        tmp_path / "scores",
+        "--labels",
+        tiny_data / "dataset.json",
+        "--json",
+    )
+    assert folders.returncode == 0, folders.stderr
+    assert json.loads(whole.stdout)["summary"] == json.loads(folders.stdout)["summary"]
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == {
+        "scores.json",
+        "scores.csv",
+        "scores.md",
+    }
+
+
+def test_a_missing_prediction_is_an_error_not_a_gap(run: Path, tiny_data: Path) -> None:
+    done = vesal("evaluate", run / "fold_0" / "predictions", tiny_data / "labelsTr")
+    assert done.returncode == 1
+    assert "tiny_0" in done.stderr
+
+
+def test_inspect_tells_numbers_and_the_identical_scans(tiny_data: Path, tmp_path: Path) -> None:
+    done = vesal("inspect", tiny_data, "-o", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "tiny_05" in done.stdout
+    assert "tiny_06" in done.stdout
+    assert (tmp_path / "inspect.html").is_file()
+    found = json.loads((tmp_path / "inspect.json").read_text())
+    assert found
+
+
+def test_plan_prints_its_reasons_and_writes_json(tiny_data: Path, tmp_path: Path) -> None:
+    done = vesal("plan", tiny_data, "--budget", "5m", "--device", "cpu", "-o", tmp_path / "plan.json")
+    assert done.returncode == 0, done.stderr
+    assert "Patch" in done.stdout
+    from vesal.planning.plan import Plan
+
+    assert Plan.load(tmp_path / "plan.json").reasons
+
+
+def test_report_is_made_anew_and_a_folder_that_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
+    (run / "report.html").unlink()
+    assert vesal("report", run).returncode == 0
+    assert (run / "report.html").is_file()
+    done = vesal("report", tmp_path)
+    assert done.returncode == 2
+    assert "not a run" in done.stderr

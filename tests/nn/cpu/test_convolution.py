@@ -1,0 +1,133 @@
+"""Convolutions of the CPU give torch's numbers, whichever way they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vesal.nn.cpu import instance_norm as cpu
+from vesal.nn.cpu import winograd
+from vesal.nn.cpu.convolution import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN; its own modules are used"
+)
+
+# Sizes beside the tiles of 4, several chunks, a single voxel, kernels of 2 axes in 3D.
+SHAPES = [
+    ((2, 3, 9, 10, 7), (5, 3, 3, 3, 3)),
+    ((1, 4, 1, 1, 1), (2, 4, 3, 3, 3)),
+    ((2, 3, 5, 90, 41), (2, 3, 3, 3, 3)),
+    ((2, 3, 3, 10, 5), (5, 3, 1, 3, 3)),
+    ((2, 3, 9, 10), (5, 3, 3, 3)),
+    ((1, 2, 70, 81), (2, 2, 3, 3)),
+]
+
+
+def convolved(x: Tensor, weight: Tensor) -> Tensor:
+    function = F.conv3d if x.ndim == 5 else F.conv2d
+    return function(x, weight, padding=tuple(size // 2 for size in weight.shape[2:]))
+
+
+@pytest.mark.parametrize(("shape", "kernel"), SHAPES)
+def test_winograds_convolution_and_its_gradients_are_torchs(
+    shape: tuple[int, ...], kernel: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(shape).double().requires_grad_(), torch.randn(kernel).double().requires_grad_()
+    expected = convolved(x, weight)
+    dy = torch.randn_like(expected)
+    torch.testing.assert_close(winograd.convolve(x.detach(), weight.detach()), expected.detach())
+    dx, dw = torch.autograd.grad(expected, (x, weight), dy)
+    mine = winograd.gradients(x.detach(), weight.detach(), dy, of_input=True)
+    torch.testing.assert_close(mine, (dx, dw))
+    assert winograd.gradients(x.detach(), weight.detach(), dy, of_input=False)[0] is None
+
+
+def test_winograds_convolution_keeps_five_digits_in_float32() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(1, 64, 12, 12, 12) + 1, torch.randn(64, 64, 3, 3, 3)
+    exact = convolved(x.double(), weight.double())
+    error = (winograd.convolve(x, weight) - exact).abs().max() / exact.std()
+    assert error < 3e-5
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_layout_changes_nothing(memory_format: torch.memory_format) -> None:
+    x, weight = torch.randn(2, 3, 6, 5, 4), torch.randn(4, 3, 3, 3, 3)
+    y = winograd.convolve(x.to(memory_format=memory_format), weight)
+    assert y.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(y, convolved(x, weight), rtol=1e-4, atol=1e-4)
+
+
+def test_rows_are_those_of_whole_tiles() -> None:
+    assert winograd.rows((2, 32, 8, 12, 10), (3, 3, 3)) == (2 * 2 * 3 * 10, 1.0)
+    rows, filled = winograd.rows((1, 32, 5, 10), (3, 3))
+    assert (rows, filled) == (2 * 10, 5 / 8)
+    assert winograd.rows((1, 32, 7, 5, 10), (1, 3, 3)) == (7 * 2 * 10, 5 / 8)
+
+
+MODULES: dict[str, tuple[Callable[[], nn.Module], type[nn.Module], tuple[int, ...]]] = {
+    "3d": (lambda: Conv3d(16, 32, 3, padding=1), nn.Conv3d, (2, 16, 8, 8, 20)),
+    "flat 3d": (lambda: Conv3d(32, 16, (1, 3, 3), padding=(0, 1, 1)), nn.Conv3d, (1, 32, 5, 8, 20)),
+    "2d": (lambda: Conv2d(32, 32, 3, padding=1, bias=False), nn.Conv2d, (2, 32, 16, 20)),
+    "wide 2d": (lambda: Conv2d(64, 64, 3, padding=1), nn.Conv2d, (2, 64, 16, 20)),
+    "strided": (lambda: Conv3d(16, 32, 3, padding=1, stride=2), nn.Conv3d, (1, 16, 8, 8, 20)),
+    "groups": (lambda: Conv3d(64, 64, 3, padding=1, groups=2), nn.Conv3d, (1, 64, 8, 8, 20)),
+    "dilated": (lambda: Conv2d(32, 32, 3, padding=1, dilation=2), nn.Conv2d, (2, 32, 16, 20)),
+    "no padding": (lambda: Conv2d(32, 32, 3), nn.Conv2d, (2, 32, 16, 20)),
+    "pointwise": (lambda: Conv3d(16, 3, 1), nn.Conv3d, (2, 16, 4, 6, 5)),
+    "pointwise 2d": (lambda: Conv2d(16, 3, 1), nn.Conv2d, (2, 16, 6, 5)),
+    "up": (lambda: ConvTranspose3d(32, 16, 2, stride=2), nn.ConvTranspose3d, (2, 32, 3, 4, 5)),
+    "up unevenly": (
+        lambda: ConvTranspose3d(16, 32, (1, 2, 3), stride=(1, 2, 3), bias=False),
+        nn.ConvTranspose3d,
+        (2, 16, 3, 4, 5),
+    ),
+    "up 2d": (lambda: ConvTranspose2d(32, 16, 2, stride=2), nn.ConvTranspose2d, (2, 32, 4, 5)),
+    "up overlapping": (lambda: ConvTranspose2d(32, 16, 3, stride=2), nn.ConvTranspose2d, (2, 32, 4, 5)),
+}
+
+
+@pytest.mark.parametrize(("build", "theirs", "shape"), MODULES.values(), ids=MODULES)
+def test_a_module_gives_torchs_outputs_and_gradients(
+    build: Callable[[], nn.Module], theirs: type[nn.Module], shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    module = build().double()
+    results = []
+    for forward in (type(module).forward, theirs.forward):
+        x = cpu.channels_last(torch.randn(shape, generator=torch.Generator().manual_seed(1)).double())
+        x.requires_grad_()
+        module.zero_grad()
+        y = forward(module, x)
+        y.square().sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(forward(module, x), y)
+        results.append([y.detach(), x.grad, *(parameter.grad for parameter in module.parameters())])
+    torch.testing.assert_close(results[0], results[1])
+
+
+def test_the_ways_are_chosen_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    real = winograd.convolve, winograd.gradients
+    monkeypatch.setattr(winograd, "convolve", lambda *a: (taken.append("forward"), real[0](*a))[1])
+    monkeypatch.setattr(winograd, "gradients", lambda *a, **k: (taken.append("back"), real[1](*a, **k))[1])
+
+    def ways(module: nn.Module, *shape: int) -> list[str]:
+        taken.clear()
+        module(cpu.channels_last(torch.randn(shape))).sum().backward()
+        return list(taken)
+
+    assert ways(Conv3d(32, 32, 3, padding=1), 1, 32, 8, 8, 40) == ["forward", "back"]
+    assert ways(Conv2d(32, 32, 3, padding=1), 1, 32, 40, 40) == ["back"]
+    assert ways(Conv2d(64, 64, 3, padding=1), 1, 64, 40, 40) == ["forward", "back"]
+    assert ways(Conv3d(8, 32, 3, padding=1), 1, 8, 8, 8, 40) == []
+    assert ways(Conv3d(32, 32, 3, padding=1), 1, 32, 5, 5, 40) == []  # 39 % of the tiles lie inside
+    assert ways(Conv3d(32, 32, 3, padding=1), 1, 32, 8, 8, 20) == []
+    monkeypatch.setattr(cpu, "applies", lambda x: False)
+    assert ways(Conv3d(32, 32, 3, padding=1), 1, 32, 8, 8, 40) == []

@@ -1,0 +1,80 @@
+"""The plan as a frozen, versioned record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.planning.plan import Normalisation, Plan, Stage
+
+
+def make(**changes) -> Plan:
+    settings = {
+        "dimension": 3,
+        "spacing_mm": (1.0, 1.0, 2.0),
+        "patch": (16, 16, 8),
+        "batch": 2,
+        "stages": (
+            Stage(features=8, kernel=(3, 3, 1), stride=(1, 1, 1)),
+            Stage(features=16, kernel=(3, 3, 3), stride=(2, 2, 1)),
+            Stage(features=32, kernel=(3, 3, 3), stride=(2, 2, 2)),
+        ),
+        "heads": 2,
+        "normalisation": (Normalisation(scheme="zscore"),),
+        "mirror_axes": (0, 1, 2),
+        "channels": ("MRI",),
+        "labels": LabelSet.from_values({"background": 0, "organ": 3}),
+        "median_shape": (20, 20, 10),
+    }
+    return Plan(**(settings | changes))
+
+
+def test_a_saved_plan_comes_back_equal(tmp_path: Path) -> None:
+    plan = make(reasons=("Because.",))
+    plan.save(tmp_path / "plan.json")
+    assert Plan.load(tmp_path / "plan.json") == plan
+    assert json.loads((tmp_path / "plan.json").read_text())["version"] == 1
+
+
+def test_a_plan_is_frozen_and_knows_its_strides() -> None:
+    plan = make()
+    assert plan.total_stride == (4, 4, 2)
+    with pytest.raises(ValidationError):
+        plan.batch = 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"patch": (18, 16, 8)}, "not a multiple of the strides"),
+        ({"patch": (16, 16)}, "3 axes each"),
+        ({"dimension": 2}, "2 axes each"),
+        ({"heads": 3}, "3 heads do not fit 3 stages"),
+        ({"channels": ("T1", "T2")}, "2 channels but 1 normalisations"),
+        ({"version": 2}, "plan version 2"),
+        ({"colour": "blue"}, "Extra inputs"),
+    ],
+)
+def test_contradictions_raise_when_the_plan_is_made(changes: dict, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "given"), [("ct", {"lower": 0.0, "upper": 1.0, "mean": 0.5}), ("window", {"lower": 0.0})]
+)
+def test_a_normalisation_without_its_numbers_is_refused(scheme: str, given: dict) -> None:
+    with pytest.raises(ValidationError, match="needs"):
+        Normalisation(scheme=scheme, **given)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"version": 9}', "[1, 2]"])
+def test_a_file_that_is_no_plan_is_told_in_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(VesalError, match=r"plan\.json"):
+        Plan.load(tmp_path / "plan.json")

@@ -1,0 +1,397 @@
+"""The planner's rules, each on fingerprints made for it, and its arithmetic against the real networks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Failure, Fingerprint, fingerprint
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError
+from vesal.planning import patch_size as fitting
+from vesal.planning.cost import Network
+from vesal.planning.plan import Plan
+from vesal.planning.planner import count_activations, count_operations, count_parameters, make_plan
+from vesal.planning.settings import PlanSettings
+from vesal.planning.topology import make_stages, rounded_up, strides_and_kernels
+
+LABELS = LabelSet.from_values({"background": 0, "organ": 1, "tumour": 2})
+MINUTES = 60.0
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "cpu_count", lambda: 2)
+
+
+def record(number: int, shape, spacing, *, crop=None, voxels=None, channels=1, samples=()) -> CaseRecord:
+    one = ChannelStatistics(
+        minimum=0, maximum=9, mean=4, std=2, percentiles=(0, 4, 9), foreground_samples=tuple(samples)
+    )
+    ndim = len(shape)
+    return CaseRecord(
+        id=f"case_{number}",
+        patient=f"case_{number}",
+        shape=shape,
+        spacing_mm=spacing,
+        axis_codes="RAS"[: ndim if ndim == 3 else 0],
+        affine=tuple(map(tuple, np.diag([*spacing, 1.0]).tolist())),
+        ras_shape=shape,
+        ras_spacing_mm=spacing,
+        crop_shape=crop or shape,
+        label_shape=shape,
+        label_distance_mm=0.0,
+        voxels=voxels or {"organ": math.prod(shape) // 4, "tumour": math.prod(shape) // 8},
+        undeclared=(),
+        nan_voxels=0,
+        image_digest=str(number),
+        voxel_volume_mm3=math.prod(spacing),
+        channels=(one,) * channels,
+    )
+
+
+def prints(shape, spacing, *, cases: int = 10, names: tuple[str, ...] = ("MRI",), **more) -> Fingerprint:
+    records = tuple(record(i, shape, spacing, channels=len(names), **more) for i in range(cases))
+    return Fingerprint(dataset="set", channels=names, cases=records)
+
+
+HIPPOCAMPUS = prints((35, 50, 36), (1.0, 1.0, 1.0), cases=200)
+HEART = prints((320, 320, 120), (1.25, 1.25, 1.37), cases=12)
+SHORT_AXIS = prints((223, 255, 10), (1.5625, 1.5625, 10.0), cases=80)
+PROSTATE = prints((320, 320, 15), (0.625, 0.625, 4.0), names=("T2", "ADC"))
+ABDOMEN = prints((512, 512, 400), (0.8, 0.8, 1.0), names=("CT",), samples=(-50.0, 20.0, 40.0, 60.0, 300.0))
+PHOTOS = prints((480, 640), (1.0, 1.0), names=("red", "green", "blue"))
+
+KINDS = {
+    "hippocampus": HIPPOCAMPUS,
+    "heart": HEART,
+    "short-axis": SHORT_AXIS,
+    "prostate": PROSTATE,
+    "abdomen": ABDOMEN,
+    "photos": PHOTOS,
+    "one-case": prints((60, 70, 80), (1.0, 1.0, 1.0), cases=1),
+    "tiny": prints((5, 6, 7), (1.0, 1.0, 1.0), cases=2),
+}
+
+
+def features(plan: Plan) -> list[int]:
+    return [stage.features for stage in plan.stages]
+
+
+# --- whole plans -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minutes", [15, 20, 30])
+def test_small_volumes_with_little_time_are_taken_whole_by_a_narrow_network(minutes: int) -> None:
+    plan = make_plan(HIPPOCAMPUS, LABELS, budget_s=minutes * MINUTES)
+    assert (plan.dimension, plan.patch, plan.batch, plan.heads) == (3, (40, 56, 40), 2, 2)
+    assert features(plan) == [8, 32, 64, 128]
+    assert plan.total_stride == (8, 8, 8)
+    assert plan.spacing_mm == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("cores", [1, 4, 8])
+def test_other_numbers_of_cores_keep_small_volumes_whole(cores: int, monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "cpu_count", lambda: cores)
+    plan = make_plan(HIPPOCAMPUS, LABELS, budget_s=20 * MINUTES)
+    assert (plan.patch, plan.batch, plan.spacing_mm) == ((40, 56, 40), 2, (1.0, 1.0, 1.0))
+
+
+def test_a_gpu_without_a_limit_of_time_gets_the_plan_of_nnunet() -> None:
+    plan = make_plan(HIPPOCAMPUS, LABELS, device="cuda")
+    assert (plan.patch, features(plan), plan.heads) == ((40, 56, 40), [32, 64, 128, 256], 2)
+    assert 6 <= plan.batch <= 10  # nnU-Net: 9
+    large = make_plan(ABDOMEN, LABELS, device="cuda:1")
+    assert large.spacing_mm == (0.8, 0.8, 1.0)
+    assert features(large) == [32, 64, 128, 256, 320, 320]
+    assert 0.5 < math.prod(large.patch) / 128**3 < 2  # nnU-Net's 8 GB give about 128 x 128 x 128
+    assert large.heads == 4
+    assert large.batch == 2
+
+
+def test_the_plan_says_when_left_and_right_are_not_mirrored() -> None:
+    lone = LabelSet.from_values({"kidney_left": 1, "tumour": 2})
+    assert any("left/right axis is not mirrored" in reason for reason in make_plan(ABDOMEN, lone).reasons)
+    assert not any("not mirrored" in reason for reason in make_plan(ABDOMEN, LABELS).reasons)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("budget", [None, 60.0, 1200.0, 86400.0])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_data_set_gets_a_plan(kind: str, budget: float | None, device: str) -> None:
+    data = KINDS[kind]
+    plan = make_plan(data, LABELS, budget_s=budget, device=device)
+    assert plan.channels == data.channels
+    assert len(plan.mirror_axes) == plan.dimension
+    assert plan.batch >= 2
+    assert len(plan.reasons) >= 6
+    assert all(reason.endswith(".") for reason in plan.reasons)
+    assert plan == make_plan(data, LABELS, budget_s=budget, device=device)
+    floor = {2: 64, 3: 32}[plan.dimension]  # A patch may not shrink further, whatever the time.
+    limits = fitting.Limits.of(device, plan.dimension, budget, None)
+    if min(plan.patch) > floor:
+        assert count_operations(plan) <= 2 * limits.operations
+    network = Network(plan.stages, len(plan.channels), LABELS.outputs, plan.heads, plan.patch)
+    assert network.step_bytes(plan.batch, limits.bytes_per_number) <= 8e9
+
+
+def test_what_cannot_be_trained_finely_in_time_is_coarsened_until_patches_hold_a_quarter() -> None:
+    plan = make_plan(HEART, LABELS, budget_s=20 * MINUTES)
+    assert all(new > 2 * old for new, old in zip(plan.spacing_mm, (1.25, 1.25, 1.37), strict=True))
+    assert math.prod(plan.patch) / math.prod(plan.median_shape) >= 0.25
+    assert plan.image_order == 1
+    assert any("coarsened" in reason for reason in plan.reasons)
+    longer = make_plan(HEART, LABELS, budget_s=600 * MINUTES)
+    assert longer.spacing_mm < plan.spacing_mm
+    assert math.prod(longer.patch) > math.prod(plan.patch)
+
+
+def test_coarsening_ends_before_the_smallest_class_is_lost() -> None:
+    small = prints((320, 320, 120), (1.0, 1.0, 1.0), voxels={"organ": 10**6, "tumour": 200})
+    plan = make_plan(small, LABELS, budget_s=20 * MINUTES)
+    assert 1.0 < plan.spacing_mm[0] < 1.5
+    assert 200 / math.prod(plan.spacing_mm) >= 64
+    assert any("smallest class" in reason for reason in plan.reasons)
+
+
+# --- single rules ----------------------------------------------------------------------------------------
+
+
+def test_the_spacing_is_the_median_and_a_coarse_axis_takes_its_tenth_percentile() -> None:
+    thick = [record(i, (256, 256, 30), (0.5, 0.5, z)) for i, z in enumerate((3.0, 5.0, 5.0, 5.0, 6.0))]
+    plan = make_plan(Fingerprint(dataset="x", channels=("MRI",), cases=tuple(thick)), LABELS, device="cuda")
+    assert plan.spacing_mm == pytest.approx((0.5, 0.5, np.percentile([3, 5, 5, 5, 6], 10)))
+    equal = [record(i, (64, 64, 64), (s, s, s)) for i, s in enumerate((1.0, 1.2, 3.0))]
+    plan = make_plan(Fingerprint(dataset="x", channels=("MRI",), cases=tuple(equal)), LABELS, device="cuda")
+    assert plan.spacing_mm == pytest.approx((1.2, 1.2, 1.2))
+
+
+def test_few_thick_slices_are_planned_in_2d_and_many_in_3d() -> None:
+    flat = make_plan(SHORT_AXIS, LABELS, budget_s=20 * MINUTES)
+    assert (flat.dimension, flat.slice_axis, len(flat.patch)) == (2, 2, 2)
+    assert flat.spacing_mm == (1.5625, 1.5625)
+    assert flat.median_shape == (223, 255)
+    assert make_plan(PROSTATE, LABELS, budget_s=20 * MINUTES).dimension == 3
+    assert make_plan(prints((223, 255, 10), (3.0, 3.0, 4.0)), LABELS).dimension == 3
+    assert make_plan(prints((200, 1, 200), (1.0, 1.0, 1.0)), LABELS).slice_axis == 1
+
+
+def test_the_dimension_that_is_asked_for_is_taken() -> None:
+    assert make_plan(SHORT_AXIS, LABELS, PlanSettings(dimension=3)).dimension == 3
+    plan = make_plan(HEART, LABELS, PlanSettings(dimension=2))
+    assert (plan.dimension, plan.slice_axis) == (2, 2)
+    sagittal = make_plan(prints((24, 256, 256), (4.0, 1.0, 1.0)), LABELS, PlanSettings(dimension=2))
+    assert (sagittal.slice_axis, sagittal.spacing_mm) == (0, (1.0, 1.0))
+
+
+def test_a_coarse_axis_is_neither_halved_nor_convolved_until_the_others_have_caught_up() -> None:
+    strides, kernels = strides_and_kernels((160, 160, 16), (0.625, 0.625, 3.6))
+    assert strides[:4] == [(1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2)]
+    assert kernels[:3] == [(3, 3, 1), (3, 3, 1), (3, 3, 3)]
+    assert kernels[-1] == (3, 3, 3)
+
+
+def test_every_axis_keeps_four_voxels_and_features_are_capped() -> None:
+    for patch in [(128, 128, 128), (40, 56, 40), (250, 31, 9), (8, 8, 8), (4, 5, 6)]:
+        stages = make_stages(patch, (1.0, 1.0, 1.0), wide=True)
+        total = [math.prod(stage.stride[axis] for stage in stages) for axis in range(3)]
+        assert all(
+            size / step >= min(size, 4) for size, step in zip(rounded_up(patch, stages), total, strict=True)
+        )
+        assert max(stage.features for stage in stages) <= 320
+    assert make_stages((512, 512), (1.0, 1.0), wide=True)[-1].features == 512
+
+
+def test_ct_is_clipped_by_its_foreground_and_other_channels_are_scored_by_image() -> None:
+    ct = make_plan(ABDOMEN, LABELS, device="cuda").normalisation[0]
+    samples = (-50.0, 20.0, 40.0, 60.0, 300.0) * len(ABDOMEN.cases)
+    assert ct.scheme == "ct"
+    assert (ct.lower, ct.upper) == pytest.approx(tuple(np.percentile(samples, (0.5, 99.5))))
+    assert (ct.mean, ct.std) == pytest.approx((np.mean(samples), np.std(samples)))
+    schemes = [n.scheme for n in make_plan(PROSTATE, LABELS).normalisation]
+    assert schemes == ["zscore", "zscore"]
+    named = prints((64, 64, 64), (1.0, 1.0, 1.0), names=("noNorm", "rescale_to_0_1", "CT"))
+    # A CT without a labelled voxel tells no foreground intensities.
+    assert [n.scheme for n in make_plan(named, LABELS).normalisation] == ["none", "minmax", "zscore"]
+
+
+@pytest.mark.parametrize(("crop", "scheme"), [((100, 100, 74), "zscore_nonzero"), ((100, 100, 76), "zscore")])
+def test_scans_that_are_mostly_empty_are_scored_over_their_nonzero_voxels(crop, scheme: str) -> None:
+    plan = make_plan(prints((100, 100, 100), (1.0, 1.0, 1.0), crop=crop), LABELS)
+    assert plan.normalisation[0].scheme == scheme
+    assert plan.crop_to_nonzero
+
+
+def test_what_is_asked_for_is_taken_and_told() -> None:
+    plan = make_plan(
+        HEART, LABELS, PlanSettings(spacing_mm=(2, 2, 2), patch=(60, 60, 60), batch=3), budget_s=600
+    )
+    assert (plan.spacing_mm, plan.batch) == ((2.0, 2.0, 2.0), 3)
+    assert plan.patch == (64, 64, 64)  # in multiples of the strides, never less than asked
+    assert any("as asked" in reason for reason in plan.reasons)
+    assert make_plan(HEART, LABELS, PlanSettings(patch=(64, 64, 64)), budget_s=600).spacing_mm == (
+        1.25,
+        1.25,
+        1.37,
+    )
+
+
+def test_more_memory_gives_larger_patches() -> None:
+    small = make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=4), device="cuda")
+    large = make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=24), device="cuda")
+    assert math.prod(small.patch) < math.prod(large.patch)
+
+
+def test_a_cpu_without_a_budget_is_planned_for_an_hour() -> None:
+    assert make_plan(HEART, LABELS).spacing_mm == make_plan(HEART, LABELS, budget_s=3600).spacing_mm
+    assert any("none was given" in reason for reason in make_plan(HEART, LABELS).reasons)
+
+
+# --- what cannot be planned ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"device": "tpu"}, "cpu, cuda, mps"),
+        ({"budget_s": 0}, "budget"),
+        ({"budget_s": math.nan}, "budget"),
+        ({"rate": 0.0}, "rate"),
+        ({"settings": PlanSettings(spacing_mm=(1, 1))}, "3 positive numbers"),
+        ({"settings": PlanSettings(patch=(8, 8))}, "3 positive numbers"),
+        ({"settings": PlanSettings(heads=40)}, "40 resolutions with a loss do not fit"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make_plan(HIPPOCAMPUS, LABELS, **settings)
+
+
+@pytest.mark.parametrize(
+    "wish", [{"memory_gb": -1}, {"dimension": 4}, {"patch": (8, 8, 0)}, {"batch": 0}, {"width": 0}]
+)
+def test_wishes_out_of_range_are_refused_where_they_are_made(wish: dict) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wish))):
+        PlanSettings(**wish)
+
+
+def test_a_named_network_is_planned_as_it_was_drawn() -> None:
+    asked = PlanSettings(
+        features=(16, 32, 64), patch=(60, 64, 30), convolutions=3, norm="batch", activation="prelu",
+        pooling=True, bias=True, normalisation={"scheme": "minmax"}, foreground_channel=True, sigmoid=True,
+    )  # fmt: skip
+    plan = make_plan(HEART, LABELS, asked, budget_s=20 * MINUTES)
+    assert [stage.features for stage in plan.stages] == [16, 32, 64]
+    assert {stage.convolutions for stage in plan.stages} == {3}
+    assert plan.total_stride == (4, 4, 4)
+    assert plan.patch == (60, 64, 32)
+    assert (plan.norm, plan.activation, plan.pooling, plan.bias) == ("batch", "prelu", True, True)
+    assert [how.scheme for how in plan.normalisation] == ["minmax"]
+    assert plan.inputs == 2
+    assert plan.labels.outputs == len(LABELS.labels)
+    half = make_plan(HEART, LABELS, asked.model_copy(update={"width": 0.5}))
+    assert [stage.features for stage in half.stages] == [8, 16, 32]
+
+
+def test_a_data_set_that_cannot_be_planned_is_told() -> None:
+    empty = Fingerprint(
+        dataset="nothing", channels=("MRI",), cases=(), failures=(Failure(id="a", message="b"),)
+    )
+    with pytest.raises(DataError, match=r"nothing has no readable annotated case \(1 could not be read\)"):
+        make_plan(empty, LABELS)
+    mixed = Fingerprint(dataset="x", channels=("red", "green", "blue"), cases=(*PHOTOS.cases, *HEART.cases))
+    with pytest.raises(DataError, match="2D and case case_0 3D"):
+        make_plan(mixed, LABELS)
+    with pytest.raises(DataError, match="case_0 is 1 where the data set declares 2"):
+        make_plan(HEART.model_copy(update={"channels": ("T1", "T2")}), LABELS)
+    with pytest.raises(UsageError, match="2D"):
+        make_plan(PHOTOS, LABELS, PlanSettings(dimension=3))
+
+
+# --- the arithmetic --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["unet", "residual-unet"])
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [("hippocampus", (16, 24, 16)), ("prostate", (32, 48, 9)), ("short-axis", (48, 40)), ("tiny", None)],
+)
+def test_parameters_and_activations_are_those_of_the_real_network(kind: str, patch, name: str) -> None:
+    import torch
+
+    from vesal.nn.zoo import build_network
+
+    device = "cuda" if kind == "prostate" else "cpu"
+    plan = make_plan(KINDS[kind], LABELS, PlanSettings(patch=patch), device=device)
+    network = build_network(name, plan)
+    assert count_parameters(plan, name) == sum(weights.numel() for weights in network.parameters())
+
+    seen: list[tuple[int, int]] = []
+
+    def look(module, inputs, output) -> None:
+        taps = math.prod(module.kernel_size)
+        reads = 1 if module.transposed else taps
+        seen.append((output[0].numel(), output[0].numel() * module.in_channels * reads))
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.conv._ConvNd):
+            module.register_forward_hook(look)
+    with torch.no_grad():
+        network(torch.zeros(2, len(plan.channels), *plan.patch))
+    assert count_activations(plan, name) == sum(outputs for outputs, _ in seen)
+    assert count_operations(plan, name) == 6 * plan.batch * sum(products for _, products in seen)
+
+
+def test_costs_of_an_unknown_network_are_refused() -> None:
+    with pytest.raises(UsageError, match="residual-unet, unet"):
+        count_parameters(make_plan(HIPPOCAMPUS, LABELS), "transformer")
+
+
+def test_planning_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, vesal.planning.planner, vesal.preprocessing.prepare, vesal.preprocessing.patches; "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_real_hippocampus_data_get_the_plan_that_is_known_to_work(data_dir: Path) -> None:
+    from vesal.layouts.registry import load_dataset
+
+    dataset = load_dataset(data_dir / "Task04_Hippocampus")
+    plan = make_plan(fingerprint(dataset), dataset.labels, budget_s=20 * MINUTES)
+    assert (plan.patch, plan.batch, plan.heads, features(plan)) == ((40, 56, 40), 2, 2, [8, 32, 64, 128])
+
+
+def test_a_run_of_steps_can_be_planned_for_a_time() -> None:
+    for seconds in (60.0, 6000.0):
+        asked = make_plan(HEART, LABELS, PlanSettings(budget_s=seconds))
+        assert asked == make_plan(HEART, LABELS, budget_s=seconds)
+
+
+def test_a_measured_rate_takes_the_place_of_the_constant_and_an_asked_one_of_both() -> None:
+    constant = make_plan(HEART, LABELS, budget_s=20 * MINUTES)
+    assert make_plan(HEART, LABELS, budget_s=20 * MINUTES, rate=2 * 20e9) == constant.model_copy(
+        update={"reasons": tuple(reason.replace("not measured", "measured") for reason in constant.reasons)}
+    )
+    faster = make_plan(HEART, LABELS, budget_s=20 * MINUTES, rate=400e9)
+    assert math.prod(faster.patch) > math.prod(constant.patch)
+    assert any("at 400 GFLOP/s (cpu, measured)" in reason for reason in faster.reasons)
+    asked = make_plan(HEART, LABELS, PlanSettings(rate=40e9), budget_s=20 * MINUTES, rate=400e9)
+    assert asked.patch == constant.patch
+    assert any("at 40 GFLOP/s (cpu, as asked)" in reason for reason in asked.reasons)
+
+
+def test_memory_that_was_found_free_is_used_unless_a_person_says_otherwise() -> None:
+    small = make_plan(ABDOMEN, LABELS, device="cuda", memory_gb=4)
+    assert small.patch == make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=4), device="cuda").patch
+    assert any("4 GB of memory" in reason for reason in small.reasons)
+    asked = make_plan(ABDOMEN, LABELS, PlanSettings(memory_gb=8), device="cuda", memory_gb=4)
+    assert asked == make_plan(ABDOMEN, LABELS, device="cuda")

@@ -1,0 +1,223 @@
+"""Patches: a function of seed and step alone, always where they should be."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vesal.data.crop import Placement
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError
+from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.patches import PatchSampler
+from vesal.volume.geometry import Geometry
+
+
+def make_plan(
+    patch: tuple[int, ...], *, batch: int = 2, slice_axis: int | None = None, channels: int = 1
+) -> Plan:
+    axes = (1,) * len(patch)
+    return Plan(
+        dimension=len(patch),
+        slice_axis=slice_axis,
+        spacing_mm=(1.0,) * len(patch),
+        patch=patch,
+        batch=batch,
+        stages=(Stage(features=4, kernel=axes, stride=axes),),
+        normalisation=(Normalisation(scheme="zscore"),) * channels,
+        mirror_axes=(),
+        channels=tuple(f"c{i}" for i in range(channels)),
+        labels=LabelSet.from_values({"a": 1, "b": 2}),
+        median_shape=patch,
+    )
+
+
+def make_case(
+    folder: Path, name: str, shape: tuple[int, int, int], *, channels: int = 1, classes=(1, 2)
+) -> PreparedCase:
+    """Every voxel's value tells its place, so that a patch tells where it was cut; one voxel of each class."""
+    values = np.arange(1, np.prod(shape) + 1).reshape(shape)
+    image = np.stack([values % 2000 + channel for channel in range(channels)]).astype(np.float16)
+    label = np.zeros(shape, np.uint8)
+    foreground = {}
+    generator = np.random.default_rng(len(name) + sum(shape))
+    for value in classes:
+        place = generator.integers(0, shape)
+        label[tuple(place)] = value
+        foreground[value] = place[None]
+    np.save(folder / f"{name}.image.npy", image)
+    np.save(folder / f"{name}.label.npy", label)
+    grid = Geometry.from_spacing(shape, (1.0, 1.0, 1.0))
+    return PreparedCase(
+        id=name,
+        patient=name,
+        annotated=None,
+        image=folder / f"{name}.image.npy",
+        label=folder / f"{name}.label.npy",
+        placement=Placement(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
+        foreground=foreground,
+        nbytes=3 * int(np.prod(shape)),
+    )
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[PreparedCase]:
+    return [make_case(tmp_path, f"case_{i}", (12 + i, 10, 9), channels=2) for i in range(5)]
+
+
+def test_a_batch_depends_on_seed_and_step_alone(cases: list[PreparedCase]) -> None:
+    plan = make_plan((8, 8, 8), channels=2)
+    first, again, other = (PatchSampler(cases, plan, seed=seed) for seed in (3, 3, 4))
+    forwards = [first.batch(step) for step in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        backwards = list(pool.map(again.batch, reversed(range(12))))[::-1]
+    for (image, label), (same_image, same_label) in zip(forwards, backwards, strict=True):
+        assert np.array_equal(image, same_image)
+        assert np.array_equal(label, same_label)
+    assert any(not np.array_equal(forwards[step][0], other.batch(step)[0]) for step in range(3))
+    assert len({image.tobytes() for image, _ in forwards}) == 12
+
+
+def test_shapes_and_types_are_the_networks(cases: list[PreparedCase]) -> None:
+    image, label = PatchSampler(cases, make_plan((8, 6, 4), batch=3, channels=2)).batch(0)
+    assert (image.shape, image.dtype) == ((3, 2, 8, 6, 4), np.float32)
+    assert (label.shape, label.dtype) == ((3, 8, 6, 4), np.uint8)
+    assert image.flags.c_contiguous
+    assert PatchSampler(cases, make_plan((8, 8, 8)), patch=(4, 4, 4), batch=1).batch(0)[1].shape == (
+        1,
+        4,
+        4,
+        4,
+    )
+
+
+def test_an_epoch_shows_every_case_once_in_an_order_of_its_own(cases: list[PreparedCase]) -> None:
+    sampler = PatchSampler(cases, make_plan((8, 8, 8), batch=2))
+    assert sampler.steps_per_epoch == 3
+    epochs = [[sampler.case_of(epoch * 5 + item).id for item in range(5)] for epoch in range(20)]
+    assert all(sorted(epoch) == sorted(case.id for case in cases) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 10
+
+
+def test_memory_mapped_and_resident_cases_give_the_same(cases: list[PreparedCase]) -> None:
+    plan = make_plan((8, 16, 8), channels=2)
+    resident, mapped = PatchSampler(cases, plan), PatchSampler(cases, plan, memory_bytes=1000)
+    assert (resident.resident, mapped.resident) == (True, False)
+    for step in range(8):
+        for one, other in zip(resident.batch(step), mapped.batch(step), strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_a_patch_is_cut_where_image_and_label_agree_and_never_outside(cases: list[PreparedCase]) -> None:
+    sampler = PatchSampler(cases, make_plan((7, 6, 5), batch=1, channels=2), foreground_share=0.5)
+    starts = set()
+    for step in range(60):
+        image, label = sampler.batch(step)
+        whole_image, whole_label = sampler.case_of(step).load()
+        corner = tuple(int(place) for place in np.argwhere(whole_image[0] == image[0, 0, 0, 0, 0])[0])
+        region = tuple(slice(first, first + size) for first, size in zip(corner, (7, 6, 5), strict=True))
+        assert np.array_equal(image[0], whole_image[(slice(None), *region)])
+        assert np.array_equal(label[0], whole_label[region])
+        starts.add(corner)
+    assert {start[2] for start in starts} == {0, 1, 2, 3, 4}
+
+
+def test_foreground_patches_hold_a_class_and_each_class_as_often(tmp_path: Path) -> None:
+    cases = [make_case(tmp_path, f"case_{i}", (40, 40, 40)) for i in range(4)]
+    sampler = PatchSampler(cases, make_plan((5, 5, 5), batch=1), foreground_share=1.0)
+    found = [set(np.unique(sampler.batch(step)[1])) - {0} for step in range(200)]
+    assert all(found)
+    assert 60 < sum(1 in values for values in found) < 140
+    never = PatchSampler(cases, make_plan((5, 5, 5), batch=1), foreground_share=0.0)
+    assert sum(never.batch(step)[1].any() for step in range(200)) < 20
+    third = PatchSampler(cases, make_plan((5, 5, 5), batch=1))
+    assert 40 < sum(third.batch(step)[1].any() for step in range(200)) < 95
+
+
+def test_a_foreground_voxel_lies_in_the_middle_unless_the_border_is_near(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "case", (30, 30, 30), classes=())
+    case = PreparedCase(**{**case.__dict__, "foreground": {1: np.array([[15, 15, 0]])}})
+    image, _ = PatchSampler([case], make_plan((5, 5, 5), batch=1), foreground_share=1.0).batch(0)
+    assert np.array_equal(image[0, 0], case.load()[0][0, 13:18, 13:18, 0:5])
+
+
+def test_a_case_without_foreground_gives_random_patches(tmp_path: Path) -> None:
+    empty = make_case(tmp_path, "empty", (20, 20, 20), classes=())
+    _, label = PatchSampler([empty], make_plan((8, 8, 8)), foreground_share=1.0).batch(0)
+    assert not label.any()
+
+
+def test_a_case_smaller_than_the_patch_is_centred_among_zeros(tmp_path: Path) -> None:
+    case = make_case(tmp_path, "case", (6, 9, 20))
+    image, label = PatchSampler([case], make_plan((8, 12, 20), batch=1), foreground_share=1.0).batch(5)
+    whole_image, whole_label = case.load()
+    assert np.array_equal(image[0, :, 1:7, 1:10, :], whole_image)
+    assert np.array_equal(label[0, 1:7, 1:10, :], whole_label)
+    assert np.count_nonzero(image) == np.count_nonzero(whole_image)
+
+
+def test_the_padding_is_that_of_prediction(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from vesal.infer.windows import Windows, predict_logits
+
+    case = make_case(tmp_path, "case", (5, 7, 8))
+    expected, _ = PatchSampler([case], make_plan((8, 8, 8), batch=1)).batch(0)
+    seen = []
+    windows = Windows(patch=(8, 8, 8), overlap=0.5, batch=1, mirror_axes=())
+    predict_logits(lambda x: seen.append(x) or x, torch.from_numpy(case.load()[0]), windows, outputs=1)
+    assert np.array_equal(seen[0].numpy(), expected)
+
+
+def test_patches_of_a_2d_plan_lie_in_one_slice(tmp_path: Path) -> None:
+    stack = make_case(tmp_path, "stack", (7, 30, 20), channels=2)
+    sampler = PatchSampler(
+        [stack], make_plan((16, 24), batch=4, slice_axis=2, channels=2), foreground_share=0.0
+    )
+    whole, _ = stack.load()
+    slices = set()
+    for step in range(20):
+        image, label = sampler.batch(step)
+        assert (image.shape, label.shape) == ((4, 2, 16, 24), (4, 16, 24))
+        for item in image:
+            values = set(item[0][item[0] > 0].tolist())
+            slices |= {index for index in range(7) if values <= set(whole[0, index].ravel().tolist())}
+    assert slices == set(range(7))
+    chosen = PatchSampler(
+        [stack], make_plan((16, 24), batch=4, slice_axis=2, channels=2), foreground_share=1.0
+    )
+    assert all(label.any() for step in range(10) for label in chosen.batch(step)[1])
+
+
+def test_what_cannot_be_drawn_is_told(cases: list[PreparedCase]) -> None:
+    plan = make_plan((8, 8, 8))
+    with pytest.raises(DataError, match="no case"):
+        PatchSampler([], plan)
+    bare = PreparedCase(**{**cases[0].__dict__, "label": None})
+    with pytest.raises(DataError, match="case_0 has no label"):
+        PatchSampler([bare], plan)
+    for settings in ({"patch": (8, 8)}, {"patch": (8, 8, 0)}, {"batch": 0}, {"foreground_share": 1.1}):
+        with pytest.raises(UsageError, match="cannot be drawn"):
+            PatchSampler(cases, plan, **settings)
+
+
+def test_classes_that_nobody_looked_for_are_told_item_by_item(cases: list[PreparedCase]) -> None:
+    plan = make_plan((8, 8, 8), batch=5, channels=2)
+    assert PatchSampler(cases, plan).annotated(0) is None
+    partial = [replace(cases[0], annotated=("b",)), *cases[1:]]
+    sampler = PatchSampler(partial, plan)
+    found = sampler.annotated(1)
+    assert found is not None
+    for item, row in enumerate(found, start=5):
+        expected = [False, True] if sampler.case_of(item).id == "case_0" else [True, True]
+        assert row.tolist() == expected
+
+
+def test_an_epoch_of_slices_has_as_many_as_the_volumes(tmp_path: Path) -> None:
+    stacks = [make_case(tmp_path, f"stack_{i}", (6 + i, 20, 30)) for i in range(2)]
+    sampler = PatchSampler(stacks, make_plan((16, 16), batch=4, slice_axis=2))
+    assert sampler.steps_per_epoch == 4

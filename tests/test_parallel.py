@@ -1,0 +1,80 @@
+"""Threads are as many as memory allows: large scans are not worked on all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vesal import memory
+from vesal.data.memory import VOXEL_BYTES, scan_workers
+from vesal.parallel import workers_within
+from vesal.volume.geometry import Geometry
+from vesal.volume.io import write_volume
+from vesal.volume.volume import Volume
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 CPUs, and memory for one scan of 100 x 100 x 100 voxels and half of another."""
+    monkeypatch.setattr(memory, "cpu_count", lambda: 64)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1_500_000 * VOXEL_BYTES)
+
+
+def scan(path: Path, size: int) -> Path:
+    shape = (size, size, size)
+    write_volume(path, Volume(np.zeros((1, *shape), np.uint8), Geometry.from_spacing(shape, (1, 1, 2))))
+    return path
+
+
+@pytest.mark.usefixtures("machine")
+def test_threads_are_bounded_by_memory_and_processors() -> None:
+    assert workers_within(150_000 * VOXEL_BYTES) == 10
+    assert workers_within(1) == 16
+    assert workers_within(0) == 16
+    assert workers_within(1 << 60) == 1
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_largest_scan_its_channels_and_the_finer_grid_decide(tmp_path: Path) -> None:
+    small, large = scan(tmp_path / "small.nii.gz", 50), scan(tmp_path / "large.nii", 80)
+    assert scan_workers([small]) == 12
+    assert scan_workers([small, large]) == 2
+    assert scan_workers([small], channels=4) == 3
+    assert scan_workers([small], spacing_mm=(1, 1, 0.5)) == 3
+    assert scan_workers([small], spacing_mm=(4, 4, 4)) == 12
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_unreadable_header_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
+    assert scan_workers([tmp_path / "bad.nii.gz", tmp_path / "absent.nrrd"]) == 16
+
+
+def test_fingerprint_preparation_and_scores_ask_for_it(
+    tiny_data: Path, tiny_plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vesal.data import fingerprint
+    from vesal.evaluate import score_folders as score
+    from vesal.layouts.registry import load_dataset
+    from vesal.planning.plan import Plan
+    from vesal.preprocessing import prepare
+
+    asked: list[int | None] = []
+    for module in (fingerprint, prepare, score):
+        plain = module.map_in_order
+        monkeypatch.setattr(
+            module,
+            "map_in_order",
+            lambda *given, plain=plain, **options: (
+                asked.append(options["workers"]) or plain(*given, **options)
+            ),
+        )
+    monkeypatch.setattr(memory, "cpu_count", lambda: 64)
+    monkeypatch.setattr(memory, "available_memory", lambda: 0)
+    dataset = load_dataset(tiny_data)
+    fingerprint.fingerprint(dataset)
+    prepare.prepare_dataset(dataset.cases, Plan.load(tiny_plan), tmp_path)
+    score.score_folders(tiny_data / "labelsTr", tiny_data / "labelsTr", dataset.labels)
+    assert asked == [1, 1, 1]

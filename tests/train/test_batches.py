@@ -1,0 +1,156 @@
+"""Batches: the same wherever the cases lie, whoever cuts them, and from whichever step on."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vesal.augment.config import AugmentConfig
+from vesal.augment.policy import default_policy
+from vesal.layouts.registry import load_dataset
+from vesal.planning.plan import Plan
+from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.patches import PatchSampler
+from vesal.preprocessing.prepare import prepare_dataset
+from vesal.train.batches import Batch, BatchMaker, prefetched
+from vesal.train.device_cache import ResidentCases, resident_cases
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_plan: Path) -> Plan:
+    return Plan.load(tiny_plan)
+
+
+@pytest.fixture(scope="module")
+def cases(tiny_data: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[PreparedCase]:
+    prepared, _ = prepare_dataset(load_dataset(tiny_data).cases, plan, tmp_path_factory.mktemp("prepared"))
+    return list(prepared)
+
+
+def maker(cases: list[PreparedCase], plan: Plan, *, resident: bool = False, **settings: object) -> BatchMaker:
+    sampler = PatchSampler(cases, plan, seed=3)
+    policy = default_policy(plan, AugmentConfig(strength=3))
+    kept = ResidentCases(sampler, CPU) if resident else None
+    return BatchMaker(sampler, policy, CPU, seed=3, resident=kept, **settings)  # type: ignore[arg-type]
+
+
+def some(of: BatchMaker, first: int, count: int) -> list[Batch]:
+    with prefetched(of, first) as batches:
+        return list(itertools.islice(batches, count))
+
+
+def same(one: Batch, other: Batch) -> bool:
+    pairs = zip(one.tensors(), other.tensors(), strict=True)
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "patch", [(8, 8, 8), (16, 16, 16), (32, 8, 32)], ids=["inside", "edges", "larger than the case"]
+)
+def test_patches_of_resident_cases_are_those_of_the_sampler_bit_for_bit(
+    cases: list[PreparedCase], plan: Plan, patch: tuple[int, ...]
+) -> None:
+    sampler = PatchSampler(cases, plan, patch=patch, batch=3)
+    resident = ResidentCases(sampler, CPU)
+    for step in range(12):
+        image, label = resident.batch(step)
+        expected_image, expected_label = map(torch.from_numpy, sampler.batch(step))
+        assert (image.dtype, label.dtype) == (torch.float32, torch.uint8)
+        assert torch.equal(image, expected_image)
+        assert torch.equal(label, expected_label)
+
+
+def test_resident_slices_are_those_of_the_sampler(cases: list[PreparedCase], plan: Plan) -> None:
+    flat = plan.model_copy(
+        update={"dimension": 2, "slice_axis": 2, "patch": (16, 24), "spacing_mm": (1.0, 1.0)}
+    )
+    sampler = PatchSampler(cases, flat)
+    resident = ResidentCases(sampler, CPU)
+    for step in range(6):
+        for found, expected in zip(resident.batch(step), sampler.batch(step), strict=True):
+            assert torch.equal(found, torch.from_numpy(expected))
+
+
+def test_resident_cases_train_on_the_very_batches_of_the_loader(
+    cases: list[PreparedCase], plan: Plan
+) -> None:
+    loaded = some(maker(cases, plan), 0, 6)
+    kept = some(maker(cases, plan, resident=True), 0, 6)
+    assert all(map(same, loaded, kept))
+
+
+def test_batches_depend_on_seed_and_number_alone(cases: list[PreparedCase], plan: Plan) -> None:
+    whole = some(maker(cases, plan), 0, 8)
+    assert all(map(same, whole[5:], some(maker(cases, plan), 5, 3)))
+    assert not same(whole[0], some(replace(maker(cases, plan), seed=4), 0, 1)[0])
+
+
+def test_every_part_of_an_accumulated_step_is_varied_in_its_own_way(
+    cases: list[PreparedCase], plan: Plan
+) -> None:
+    of = maker(cases, plan, accumulation=2)
+    batch = of.cut(0)
+    varied = [of.vary(batch, number) for number in (0, 1, 2)]
+    assert not same(varied[0], varied[1])
+    assert not same(varied[0], varied[2])
+    assert not same(varied[1], varied[2])
+    # Number 2 is part 0 of step 1, whatever the step is made of.
+    assert same(varied[2], maker(cases, plan).vary(batch, 1))
+
+
+def test_classes_that_were_not_looked_for_come_along(cases: list[PreparedCase], plan: Plan) -> None:
+    partial = [replace(case, annotated=("core",)) for case in cases]
+    for resident in (False, True):
+        (batch,) = some(maker(partial, plan, resident=resident), 0, 1)
+        assert batch.annotated is not None
+        assert batch.annotated.tolist() == [[False, True]] * plan.batch
+
+
+def test_what_a_thread_could_not_cut_is_told_where_the_batch_is_wanted(
+    cases: list[PreparedCase], plan: Plan, tmp_path: Path
+) -> None:
+    gone = [replace(case, image=tmp_path / "gone.npy") for case in cases]
+    with pytest.raises(Exception, match="cannot be read"):
+        some(maker(gone, plan), 0, 1)
+
+
+def test_a_cpu_leaves_the_cases_to_the_sampler_unless_asked(cases: list[PreparedCase], plan: Plan) -> None:
+    sampler = PatchSampler(cases, plan)
+    told: list[str] = []
+    assert resident_cases(sampler, CPU, None, told.append) is None
+    assert resident_cases(sampler, CPU, False, told.append) is None
+    assert resident_cases(sampler, CPU, True, told.append) is not None
+    assert not told
+
+
+@pytest.mark.parametrize(("free", "kept"), [(10**12, True), (10**4, False)])
+def test_a_gpu_keeps_the_cases_where_its_free_memory_allows_it(
+    cases: list[PreparedCase], plan: Plan, monkeypatch: pytest.MonkeyPatch, free: int, kept: bool
+) -> None:
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (free, free))
+    monkeypatch.setattr(
+        "vesal.train.device_cache.ResidentCases", lambda sampler, _device: ResidentCases(sampler, CPU)
+    )
+    told: list[str] = []
+    found = resident_cases(PatchSampler(cases, plan), torch.device("cuda"), None, told.append)
+    assert (found is not None) == kept
+    assert len(told) == 1
+    assert ("are kept in the GPU's memory" if kept else "stay on the CPU") in told[0]
+
+
+def test_a_gpu_without_the_memory_after_all_leaves_the_cases_on_the_cpu(
+    cases: list[PreparedCase], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr("vesal.train.device_cache.ResidentCases", full)
+    told: list[str] = []
+    assert resident_cases(PatchSampler(cases, plan), torch.device("cuda"), True, told.append) is None
+    assert "not enough" in told[0]

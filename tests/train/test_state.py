@@ -1,0 +1,94 @@
+"""When a training validates, ships, slows down and stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vesal.planning.plan import Plan
+from vesal.train.checkpoint import Position, Trained
+from vesal.train.recipe import TrainConfig
+from vesal.train.state import State, TrainJob
+from vesal.train.validation import Validation
+
+
+def state(plan: Plan, folder: Path, *, step: int = 0, steps: int | None = 100, **config: Any) -> State:
+    network = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    settings = TrainConfig(**({"steps": steps} if steps else {"budget_s": 100.0}) | config)
+    job = TrainJob(plan, settings, [], [], folder, torch.device("cpu"), "", {})
+    trained = Trained(network, optimizer, None, torch.amp.GradScaler("cpu", enabled=False))
+    return State(job, trained, Position(step=step), steps, epoch_steps=10)
+
+
+def told(dice: float | None = None, loss: float | None = None, core: float | None = None) -> Validation:
+    return Validation(dice, {"shell": None, "core": core}, loss, 1)
+
+
+@pytest.fixture
+def plan(tiny_plan: Path) -> Plan:
+    return Plan.load(tiny_plan)
+
+
+def test_better_dice_ships_and_worse_is_counted(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, early_stopping=2)
+    assert [run.judge(told(dice)) for dice in (0.5, 0.4, 0.6, 0.6)] == [True, False, True, True]
+    assert run.position.stale == 1
+    assert run.position.best == 0.6
+    assert not run.ended_early
+    run.judge(told(0.1))
+    assert run.ended_early
+
+
+def test_a_loss_is_better_when_lower_and_a_class_can_be_watched(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, monitor="val_loss")
+    assert [run.judge(told(0.5, loss)) for loss in (1.0, 2.0, 0.5)] == [True, False, True]
+    run = state(plan, tmp_path, monitor="val_dice/core")
+    assert [run.judge(told(0.9, 0.1, core)) for core in (0.2, 0.1, 0.3)] == [True, False, True]
+    run = state(plan, tmp_path, monitor="train_loss")
+    run.position.train_losses = (6.0, 3)
+    run.judge(told(0.5))
+    assert run.position.best == 2.0
+    assert run.position.train_losses == (0.0, 0)
+
+
+def test_a_plateau_reduces_once_its_patience_is_over_and_waits_again(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, schedule="plateau", lr_patience=1)
+    counts = []
+    for dice in (0.5, 0.4, 0.4, 0.4, 0.4, 0.6, 0.5):
+        run.judge(told(dice))
+        counts.append(run.clock.reductions)
+    assert counts == [0, 0, 1, 1, 2, 2, 2]
+
+
+def test_a_target_that_is_reached_ends_the_run(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, target=0.95)
+    run.judge(told(0.94))
+    assert not run.ended_early
+    run.judge(told(0.95))
+    assert run.ended_early
+
+
+def test_validation_comes_by_share_or_by_epochs(plan: Plan, tmp_path: Path) -> None:
+    assert not state(plan, tmp_path, step=4).validation_due
+    assert state(plan, tmp_path, step=5).validation_due
+    assert not state(plan, tmp_path, step=29, validate_epochs=3).validation_due
+    assert state(plan, tmp_path, step=30, validate_epochs=3).validation_due
+    assert state(plan, tmp_path, step=30, validate_epochs=3).validation_share == pytest.approx(0.3)
+    assert state(plan, tmp_path, step=100, validate_epochs=30).validation_due
+
+
+def test_a_time_budget_puts_off_validations_that_it_cannot_pay(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, step=30, steps=None, validate_epochs=3)
+    run._elapsed_before = 50.0
+    assert run.validation_due
+    run.position.validation_s = (4.0, 2.0)
+    assert run.validation_due
+    run.position.validation_s = (6.0, 3.0)
+    assert not run.validation_due
+    run._elapsed_before = 100.0
+    assert run.validation_due

@@ -1,0 +1,70 @@
+"""The training loop by itself: however it is made fast, it trains the same network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vesal.layouts.registry import load_dataset
+from vesal.nn.model_file import load_package
+from vesal.planning.plan import Plan
+from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.prepare import prepare_dataset
+from vesal.train.recipe import TrainConfig
+from vesal.train.state import TrainJob
+from vesal.train.trainer import train
+
+
+@pytest.fixture(scope="module")
+def cases(tiny_data: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> list[PreparedCase]:
+    folder = tmp_path_factory.mktemp("prepared")
+    return list(prepare_dataset(load_dataset(tiny_data).cases, Plan.load(tiny_plan), folder)[0])
+
+
+@pytest.fixture
+def weights(cases: list[PreparedCase], tiny_plan: Path, tmp_path: Path) -> Any:
+    """Trains a few steps with some settings and gives the model's weights."""
+
+    def trained(name: str, *, resume: bool = False, **settings: Any) -> dict[str, torch.Tensor]:
+        config = TrainConfig(**{"steps": 6, "deterministic": True, "ema": 0.5} | settings)
+        plan, folder = Plan.load(tiny_plan), tmp_path / name
+        folder.mkdir(exist_ok=True)
+        job = TrainJob(plan, config, cases, [], folder, torch.device("cpu"), name, {})
+        train(job, resume=resume, quiet=False)
+        return dict(load_package(job.model_file).weights)
+
+    return trained
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_resident_cases_train_the_same_network_bit_for_bit(weights: Any) -> None:
+    plain = weights("plain")
+    assert same(plain, weights("resident", resident=True))
+    assert not same(plain, weights("another seed", seed=1))
+
+
+def test_a_compiler_that_computes_something_else_changes_nothing(
+    weights: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = weights("plain")
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *of: 2 * function(*of))
+    assert same(plain, weights("wrong", compile=True))
+    assert "Not compiled, for on one batch the loss is" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_compiled_run_leaves_the_files_of_a_plain_one_and_either_goes_on_with_them(
+    weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"schedule": "constant", "warmup": 0.0}
+    whole = weights("whole", **settings)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *of: function(*of))
+    weights("parts", steps=3, compile=True, **settings)
+    assert same(whole, weights("parts", resume=True, compile=False, **settings))
+    weights("others", steps=3, compile=False, **settings)
+    assert same(whole, weights("others", resume=True, compile=True, **settings))

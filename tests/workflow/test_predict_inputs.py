@@ -1,0 +1,103 @@
+"""What people name on the command line -> cases to predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vesal.data.labels import LabelSet
+from vesal.errors import UsageError
+from vesal.workflow.predict_inputs import cases_to_predict
+
+
+def touch(folder: Path, *names: str, ending: str = ".nii.gz") -> Path:
+    folder.mkdir(exist_ok=True, parents=True)
+    for name in names:
+        (folder / f"{name}{ending}").touch()
+    return folder
+
+
+def test_numbered_files_are_the_channels_of_a_case_where_they_are_as_many_as_the_model_has(
+    tmp_path: Path,
+) -> None:
+    folder = touch(tmp_path / "scans", "a_0000", "a_0001", "b_0000", "b_0001")
+    cases = cases_to_predict([folder], channels=2)
+    assert [case.id for case in cases] == ["a", "b"]
+    assert [path.name for path in cases[0].images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+
+
+def test_scans_whose_names_only_end_in_digits_stay_apart(tmp_path: Path) -> None:
+    names = [f"patient_{number:04}" for number in range(1, 13)]
+    cases = cases_to_predict([touch(tmp_path / "scans", *names)], channels=1)
+    assert [case.id for case in cases] == names
+    cases = cases_to_predict([tmp_path / "scans"], channels=4)
+    assert [case.id for case in cases] == names
+
+
+def test_a_single_channel_is_named_without_its_number(tmp_path: Path) -> None:
+    assert [case.id for case in cases_to_predict([touch(tmp_path / "s", "a_0000")], channels=1)] == ["a"]
+
+
+def test_an_incomplete_case_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a_0000", "a_0001", "b_0000")
+    assert [case.id for case in cases_to_predict([folder], channels=2)] == ["a", "b_0000"]
+
+
+def test_two_scans_of_one_name_are_refused(tmp_path: Path) -> None:
+    one, other = touch(tmp_path / "one", "a"), touch(tmp_path / "other", "a")
+    with pytest.raises(UsageError, match="named a"):
+        cases_to_predict([one, other], channels=1)
+
+
+def test_an_absent_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        cases_to_predict([tmp_path / "nowhere"], channels=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_slices_numbered_from_0000_are_named_as_their_files(tmp_path: Path, channels: int) -> None:
+    names = [f"lung_{volume:03}_{number:04}" for volume in (1, 2) for number in range(5)]
+    folder = touch(tmp_path / "slices", *names, ending=".png")
+    assert [case.id for case in cases_to_predict([folder], channels)] == names
+
+
+def test_a_volume_of_a_single_slice_keeps_its_number_beside_others(tmp_path: Path) -> None:
+    names = ["lung_001_0000", "lung_001_0001", "lung_002_0000"]
+    folder = touch(tmp_path / "slices", *names, ending=".png")
+    assert [case.id for case in cases_to_predict([folder], channels=1)] == names
+
+
+def test_a_slice_that_says_so_keeps_its_number_where_it_is_alone(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "slices", "lung_001_slice_0000", ending=".png")
+    assert [case.id for case in cases_to_predict([folder], channels=1)] == ["lung_001_slice_0000"]
+
+
+def test_channels_named_one_by_one_are_a_case_as_in_a_folder(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a_0000", "a_0001", "b_0000", "b_0001")
+    files = sorted(folder.iterdir())
+    assert [case.id for case in cases_to_predict(files, channels=2)] == ["a", "b"]
+    assert [case.id for case in cases_to_predict(files[:1], channels=1)] == ["a_0000"]
+
+
+def test_a_data_set_gives_all_its_scans_without_reading_one(tmp_path: Path) -> None:
+    names = [f"lung_001_slice_{number:04}" for number in range(4)]
+    touch(tmp_path / "images", *names, ending=".png")
+    touch(tmp_path / "masks", *names[:3], ending=".png")  # empty files: whoever reads one fails
+    cases = cases_to_predict([tmp_path], channels=1, labels=LabelSet.from_values({"tumour": 255}))
+    assert sorted(case.id for case in cases) == names
+
+
+def test_a_data_set_with_other_labels_than_the_models_is_taken(tmp_path: Path) -> None:
+    touch(tmp_path / "scans", "a")
+    (tmp_path / "manifest.json").write_text(
+        '{"labels": {"liver": 1}, "cases": [{"id": "a", "image": "scans/a.nii.gz", "label": "scans/a.nii.gz", '
+        '"patient": "a", "annotated": ["liver"]}]}'
+    )
+    cases = cases_to_predict([tmp_path], channels=1, labels=LabelSet.from_values({"tumour": 255}))
+    assert [case.id for case in cases] == ["a"]
+
+
+def test_hidden_files_are_no_scans(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a", "._a")
+    assert [case.id for case in cases_to_predict([folder], channels=1)] == ["a"]

@@ -1,0 +1,371 @@
+"""Planning with a few timed steps: what is measured, when, and what becomes of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from vesal.augment.config import AugmentConfig
+from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint
+from vesal.data.labels import LabelSet
+from vesal.planning import patch_size as fitting
+from vesal.planning.plan import Plan
+from vesal.planning.planner import count_operations, make_plan
+from vesal.planning.settings import PlanSettings
+from vesal.train.recipe import TrainConfig
+from vesal.workflow import plan as planning
+from vesal.workflow import speed
+from vesal.workflow.plan import plan_for
+from vesal.workflow.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
+
+LABELS = LabelSet.from_values({"background": 0, "organ": 1, "tumour": 2})
+CPU = torch.device("cpu")
+
+
+def prints(shape: tuple[int, ...], spacing: tuple[float, ...], cases: int = 10) -> Fingerprint:
+    channel = ChannelStatistics(
+        minimum=0, maximum=9, mean=4, std=2, percentiles=(0, 4, 9), foreground_samples=()
+    )
+    record = CaseRecord(
+        id="a",
+        patient="a",
+        shape=shape,
+        spacing_mm=spacing,
+        axis_codes="RAS",
+        affine=((1.0, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
+        ras_shape=shape,
+        ras_spacing_mm=spacing,
+        crop_shape=shape,
+        label_shape=shape,
+        label_distance_mm=0.0,
+        voxels={"organ": math.prod(shape) // 4, "tumour": math.prod(shape) // 8},
+        undeclared=(),
+        nan_voxels=0,
+        image_digest="",
+        voxel_volume_mm3=math.prod(spacing),
+        channels=(channel,),
+    )
+    return Fingerprint(dataset="set", channels=("MRI",), cases=(record,) * cases)
+
+
+HEART = prints((320, 320, 120), (1.25, 1.25, 1.37), cases=12)
+HIPPOCAMPUS = prints((35, 50, 36), (1.0, 1.0, 1.0), cases=200)
+SHORT_AXIS = prints((223, 255, 10), (1.5625, 1.5625, 10.0), cases=80)
+
+
+@dataclass
+class Device:
+    """Stands in for the clock: passes take the time of a rate, which may depend on the plan."""
+
+    rate: float
+    rate_of_plan: float | None = None
+    memory_bytes: float = math.inf
+    asked: list[Plan] = field(default_factory=list)
+
+    def time_pass(self, plan: Plan, config: TrainConfig, device: torch.device, limit_s: float) -> Timing:
+        self.asked.append(plan)
+        if plan.batch * math.prod(plan.patch) > self.memory_bytes:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        rate = self.rate if len(self.asked) == 1 else self.rate_of_plan or self.rate
+        return Timing(IN_STEPS * count_operations(plan) / rate, rate)
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "cpu_count", lambda: 2)
+    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: None)
+
+
+def put(monkeypatch: pytest.MonkeyPatch, device: Device) -> Device:
+    monkeypatch.setattr(planning, "time_pass", device.time_pass)
+    return device
+
+
+def reason(plan: Plan, words: str) -> str:
+    return next(sentence for sentence in plan.reasons if words in sentence)
+
+
+# --- planning by measurement -----------------------------------------------------------------------------
+
+
+def test_a_budget_is_planned_with_what_the_device_sustains(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = put(monkeypatch, Device(200e9))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
+    expected = make_plan(HEART, LABELS, budget_s=1200, rate=200e9)
+    assert plan.model_copy(update={"reasons": expected.reasons}) == expected
+    assert plan.patch != make_plan(HEART, LABELS, budget_s=1200).patch
+    assert "at 200 GFLOP/s (cpu, measured)" in reason(plan, "A step may cost")
+    assert len(device.asked) == 2
+    assert count_operations(device.asked[0]) < count_operations(device.asked[1])
+    assert plan.reasons[-1] == reason(plan, "A step takes")
+
+
+def test_the_told_rate_gives_the_same_plan_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Device(123.456e9))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
+    assert "at 120 GFLOP/s" in reason(plan, "A step may cost")
+    put(monkeypatch, Device(math.nan))
+    asked = plan_for(HEART, LABELS, TrainConfig(budget_s=1200, plan=PlanSettings(rate=120e9)), "cpu")
+    assert plan.model_copy(update={"reasons": asked.reasons}) == asked
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(steps=100),
+        TrainConfig(epochs=3),
+        TrainConfig(steps=100, deterministic=True),
+        TrainConfig(steps=100, plan=PlanSettings(budget_s=1200)),
+        TrainConfig(budget_s=10),
+        TrainConfig(budget_s=165),
+        TrainConfig(budget_s=1200, plan=PlanSettings(rate=40e9)),
+        TrainConfig(budget_s=1200, plan=PlanSettings(measure=False)),
+    ],
+)
+def test_short_and_reproducible_runs_are_not_measured(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = put(monkeypatch, Device(math.nan))
+    plan = plan_for(HEART, LABELS, config, "cpu")
+    assert plan == make_plan(HEART, LABELS, config.plan, budget_s=config.budget_s)
+    assert not device.asked
+
+
+@pytest.mark.parametrize(("cases", "fold", "told"), [(12, None, "12 training cases"), (12, 0, "10 training")])
+def test_the_plan_tells_how_many_steps_the_budget_buys(
+    cases: int, fold: int | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, Device(40e9))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200, fold=fold), "cpu")
+    step_s = 0.9 * count_operations(plan) / 40e9
+    steps = 0.9 * 1200 / step_s
+    sentence = reason(plan, "A step takes")
+    assert f"A step takes {step_s:.2g} s here" in sentence
+    assert f"about {float(f'{steps:.2g}'):,.0f} steps in 20 min" in sentence
+    assert told in sentence
+
+
+def test_passes_of_a_2d_plan_are_over_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Device(80e9))
+    plan = plan_for(SHORT_AXIS, LABELS, TrainConfig(budget_s=1200, accumulation=2), "cpu")
+    assert "passes over 800 training slices" in reason(plan, "A step takes")
+
+
+@pytest.mark.parametrize(("own", "patch"), [(20e9, "smaller"), (160e9, "larger")])
+def test_a_plan_whose_own_step_is_far_off_is_made_once_more(
+    own: float, patch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = put(monkeypatch, Device(60e9, rate_of_plan=own))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
+    first, second = device.asked[1:]
+    assert (math.prod(second.patch) < math.prod(first.patch)) == (patch == "smaller")
+    assert plan.patch == make_plan(HEART, LABELS, budget_s=1200, rate=own).patch
+    assert f"{60e9 / own:.2g} times as long" in reason(plan, "Planned anew")
+
+
+def test_a_step_that_is_a_little_off_is_told_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = put(monkeypatch, Device(60e9, rate_of_plan=45e9))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
+    assert plan.patch == make_plan(HEART, LABELS, budget_s=1200, rate=60e9).patch
+    assert len(device.asked) == 2
+    assert not any("anew" in sentence for sentence in plan.reasons)
+    assert f"takes {0.9 * count_operations(plan) / 45e9:.2g} s" in reason(plan, "A step takes")
+
+
+def test_a_plan_that_no_rate_changes_is_not_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = put(monkeypatch, Device(60e9, rate_of_plan=35e9))
+    plan = plan_for(HIPPOCAMPUS, LABELS, TrainConfig(budget_s=1200), "cpu")
+    assert len(device.asked) == 2
+    assert not any("anew" in sentence for sentence in plan.reasons)
+    assert "at 35 GFLOP/s" in reason(plan, "A step may cost")
+
+
+def test_a_step_that_would_take_too_long_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = put(monkeypatch, Device(40e9))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=86400), "cpu")
+    assert 0.9 * count_operations(plan) / 40e9 > 5
+    assert len(device.asked) == 1
+    assert reason(plan, "A step should take about") == plan.reasons[-1]
+
+
+def test_a_step_that_does_not_fit_the_memory_is_planned_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    too_large = make_plan(HEART, LABELS, device="cuda").patch
+    put(monkeypatch, Device(20e12, memory_bytes=2 * math.prod(too_large) - 1))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cuda")
+    assert plan.patch == make_plan(HEART, LABELS, device="cuda", memory_gb=fitting.MEMORY_GB * 2 / 3).patch
+    assert "for 5.3 GB" in reason(plan, "Planned anew")
+    asked = TrainConfig(budget_s=1200, plan=PlanSettings(memory_gb=8))
+    assert plan_for(HEART, LABELS, asked, "cuda").patch == too_large
+
+
+def test_a_moment_when_other_work_holds_the_device_does_not_spoil_the_plan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(monkeypatch, Device(0.2e9))
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
+    assert plan.patch == make_plan(HEART, LABELS, budget_s=1200, rate=40e9 / 4).patch
+    assert "--set plan.rate=2e+08" in reason(plan, "Only 0.2 GFLOP/s")
+
+
+@pytest.mark.parametrize(
+    ("length", "planned_gb"), [({"budget_s": 600}, 8), ({"budget_s": 7200}, 24), ({"steps": 1000}, 24)]
+)
+def test_the_memory_of_a_large_gpu_is_used_where_there_is_time(
+    length: dict, planned_gb: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, Device(100e12))
+    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: 24.0)
+    plan = plan_for(HEART, LABELS, TrainConfig(**length), "cuda")
+    assert f"{planned_gb} GB of memory" in reason(plan, "of memory")
+    assert ("of what is free" in reason(plan, "of memory")) == (planned_gb == 24)
+    asked = TrainConfig(plan=PlanSettings(memory_gb=6), **length)
+    assert "6 GB of memory" in reason(plan_for(HEART, LABELS, asked, "cuda"), "of memory")
+
+
+@pytest.mark.parametrize("length", [{"budget_s": 600}, {"steps": 1000}])
+def test_a_small_gpu_is_not_planned_beyond_its_memory(length: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Device(5e12))
+    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: 4.5)
+    plan = plan_for(HEART, LABELS, TrainConfig(**length), "cuda")
+    assert "4.5 GB of memory (of what is free)" in reason(plan, "of memory")
+    constant = plan_for(HEART, LABELS, TrainConfig(steps=9, deterministic=True), "cuda")
+    assert "8 GB of memory" in reason(constant, "of memory")
+
+
+def test_what_cannot_be_timed_is_planned_by_constants_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Timing:
+        raise ValueError("Expected more than 1 value per channel when training")
+
+    monkeypatch.setattr(planning, "time_pass", fails)
+    plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
+    assert plan.patch == make_plan(HEART, LABELS, budget_s=1200).patch
+    assert "No step could be timed" in plan.reasons[-1]
+
+
+# --- the measurement -------------------------------------------------------------------------------------
+
+
+def small(**changes: object) -> Plan:
+    asked = PlanSettings(features=(4, 8), patch=(16, 16, 16), batch=2)
+    return make_plan(HIPPOCAMPUS, LABELS, asked).model_copy(update=changes)
+
+
+def test_a_timed_pass_tells_its_rate_and_leaves_chance_as_it_was() -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    timing = time_pass(small(), TrainConfig(), CPU, 1.0)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert 0 < timing.pass_s < 10
+    assert timing.rate == pytest.approx(IN_STEPS * count_operations(small()) / timing.pass_s)
+
+
+def test_only_the_warm_passes_count_and_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([9.0, 1.0, 5.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(speed._Trial, "run", lambda trial, number: next(took))
+    assert time_pass(small(), TrainConfig(), CPU, 100.0).pass_s == 3.0
+
+
+@pytest.mark.parametrize(("each_s", "runs"), [(9.0, 1), (0.9, 2), (0.3, 3), (0.1, 6)])
+def test_no_pass_is_begun_that_would_end_too_late(
+    each_s: float, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def run(trial: object, number: int) -> float:
+        now.append(now[-1] + each_s)
+        return each_s
+
+    monkeypatch.setattr(speed._Trial, "run", run)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[-1])
+    assert time_pass(small(), TrainConfig(), CPU, 1.0).pass_s == each_s
+    assert len(now) - 1 == runs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "ema": None, "clip": None},
+        {"optimizer": "muon"},
+        {"network": "residual-unet", "gradient_checkpointing": True},
+        {"loss": "boundary"},
+    ],
+)
+def test_every_kind_of_training_can_be_timed(changes: dict) -> None:
+    assert time_pass(small(), TrainConfig(**changes), CPU, 0.01).rate > 0
+
+
+def test_regions_and_slices_can_be_timed() -> None:
+    regions = make_plan(SHORT_AXIS, LABELS, PlanSettings(sigmoid=True, features=(4, 8), patch=(32, 32)))
+    assert time_pass(regions, TrainConfig(), CPU, 0.01).rate > 0
+
+
+@pytest.mark.parametrize("data", [HEART, HIPPOCAMPUS, SHORT_AXIS])
+@pytest.mark.parametrize("operations", [1e9, 8e9, 1e15])
+def test_a_plan_is_cut_to_what_a_short_pass_may_cost(data: Fingerprint, operations: float) -> None:
+    plan = make_plan(data, LABELS, budget_s=3600)
+    cut = cut_to(plan, operations)
+    assert (count_operations(cut) <= operations) or cut.patch == tuple(2 * step for step in plan.total_stride)
+    Plan.model_validate(cut.model_dump())
+    assert (cut == plan) == (count_operations(plan) <= operations)
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "kind", "usable"),
+    [
+        (79.0, "cuda", 24.0),
+        (15.3, "cuda", 11.0),
+        (6.0, "cuda", 4.5),
+        (0.1, "cuda", 0.5),
+        (64.0, "cpu", None),
+        (4.0, "cpu", 3.0),
+        (64.0, "mps", None),
+    ],
+)
+def test_three_quarters_of_the_free_memory_are_planned_for(
+    free_gb: float, kind: str, usable: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free_gb * 1e9), 1 << 40))
+    monkeypatch.setattr(speed, "available_memory", lambda: int(free_gb * 1e9))
+    assert usable_memory_gb(torch.device(kind)) == usable
+
+
+@pytest.mark.parametrize(
+    ("record", "length", "mirrored"),
+    [
+        # 200 cases, 2 a step: 100 steps are a pass.
+        (HIPPOCAMPUS, {"steps": 900}, False),
+        (HIPPOCAMPUS, {"steps": 1000}, True),
+        (HIPPOCAMPUS, {"steps": 500, "accumulation": 2}, True),
+        (HIPPOCAMPUS, {"epochs": 9}, False),
+        (HIPPOCAMPUS, {"epochs": 10}, True),
+        (HIPPOCAMPUS, {"budget_s": 60.0}, False),
+        (HIPPOCAMPUS, {"budget_s": 6e5, "plan": PlanSettings(rate=4e10)}, True),
+    ],
+)
+def test_short_runs_do_not_mirror_where_the_recipe_says_so(
+    record: Fingerprint, length: dict, mirrored: bool
+) -> None:
+    config = TrainConfig(augment=AugmentConfig(mirror_from_passes=10), **length)
+    settings = PlanSettings(batch=2) if "plan" not in length else PlanSettings(batch=2, rate=4e10)
+    plan = plan_for(record, LABELS, config.model_copy(update={"plan": settings}), "cpu")
+    assert plan.mirror_axes == ((0, 1, 2) if mirrored else ())
+    assert any("shows each case about" in reason for reason in plan.reasons) is not mirrored
+
+
+def test_a_measured_rate_and_the_same_one_asked_for_mirror_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Device(400e9))
+    augment = AugmentConfig(mirror_from_passes=100)
+    measured = plan_for(HEART, LABELS, TrainConfig(budget_s=1200, augment=augment), "cpu")
+    settings = PlanSettings(rate=400e9)
+    asked = plan_for(HEART, LABELS, TrainConfig(budget_s=1200, augment=augment, plan=settings), "cpu")
+    assert measured.mirror_axes == asked.mirror_axes == (0, 1, 2)
+
+
+def test_passes_over_slices_are_counted_by_slices() -> None:
+    config = TrainConfig(augment=AugmentConfig(mirror_from_passes=10), plan=PlanSettings(batch=8), steps=900)
+    assert plan_for(SHORT_AXIS, LABELS, config, "cpu").mirror_axes == ()
+    longer = config.model_copy(update={"steps": 1000})
+    assert plan_for(SHORT_AXIS, LABELS, longer, "cpu").mirror_axes == (0, 1)
