@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.augment.artifacts.benchmark import Inflicted, battery, fault_seed, inflict
+from vesal.augment.artifacts.benchmark import Corruption, artifact_seed, benchmark, corrupt
 from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
@@ -35,7 +35,7 @@ from vesal.workflow.quality import QUALITY_FILE, learn_doubt
 #: Other artefacts than those that the flag was measured with while it was learned (seed 0).
 _SEED = 7
 
-#: Draws of one harmed scan in ten.
+#: Draws of one corrupted scan in ten.
 _DRAWS = 2000
 
 
@@ -44,24 +44,24 @@ class Row:
     """One scan: artefact or None, true Dice by class, what was said, and seconds of plain prediction and of doubt."""
 
     case: str
-    fault: str | None
+    artifact: str | None
     dice: dict[str, float]
     said: Judgement
     plain_s: float
     doubt_s: float
 
 
-def judged(model: Model, case: Case, fault: str | None) -> Row:
+def judged(model: Model, case: Case, artifact: str | None) -> Row:
     """Predict and judge one scan."""
     assert model.doubt is not None
     raw = read_case(case)
     assert raw.label is not None
     volume, truth = raw.image, model.labels.encode(raw.label.array)
-    harm: Inflicted | None = None
-    if fault is not None:
-        (chosen,) = (one for one in battery("MR", (5,)) if one.name == fault)
-        harm = inflict(volume, chosen, fault_seed(_SEED, case.id, fault))
-        volume = harm.volume
+    corruption: Corruption | None = None
+    if artifact is not None:
+        (chosen,) = (one for one in benchmark("MR", (5,)) if one.name == artifact)
+        corruption = corrupt(volume, chosen, artifact_seed(_SEED, case.id, artifact))
+        volume = corruption.volume
     prepared, windows = prepare(volume, model.plan), model.windows()
     began = time.process_time()
     model.segment(prepared, windows)
@@ -74,16 +74,16 @@ def judged(model: Model, case: Case, fault: str | None) -> Row:
         scan_signals(look_at(volume, prepared), watch, found, label.geometry, model.labels)
     )
     doubt_s = time.process_time() - began - plain_s
-    if harm is not None:
-        found = np.ascontiguousarray(harm.restore(found))
-        truth = truth if harm.hidden is None else np.where(harm.hidden, np.uint8(IGNORE), truth)
+    if corruption is not None:
+        found = np.ascontiguousarray(corruption.restore(found))
+        truth = truth if corruption.hidden is None else np.where(corruption.hidden, np.uint8(IGNORE), truth)
     counted = confusions(found, truth, model.labels.class_table, IGNORE)
     dice = {
         name: float(of.dice)
         for name, of in zip(model.labels.classes, counted, strict=True)
         if of.dice is not None
     }
-    return Row(case.id, fault, dice, said, plain_s, doubt_s)
+    return Row(case.id, artifact, dice, said, plain_s, doubt_s)
 
 
 def pairs(rows: Sequence[Row], name: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -102,19 +102,19 @@ def pairs(rows: Sequence[Row], name: str | None) -> tuple[np.ndarray, np.ndarray
 
 def table(title: str, rows: Sequence[Row], classes: Sequence[str]) -> str:
     """The report of one model."""
-    clean, harmed = [r for r in rows if r.fault is None], [r for r in rows if r.fault is not None]
+    clean, corrupted = [r for r in rows if r.artifact is None], [r for r in rows if r.artifact is not None]
     lines = [f"## {title}", "", "| scans | class | Spearman | MAE |", "|---|---|---:|---:|"]
-    for what, chosen in (("as they are", clean), ("as they are and harmed", rows)):
+    for what, chosen in (("as they are", clean), ("as they are and corrupted", rows)):
         for name in (*classes, None):
             predicted, true = pairs(chosen, name)
             rho = rank_correlation(predicted, true)
             error = np.abs(predicted - true).mean()
             lines.append(f"| {len(chosen)} {what} | {name or 'mean'} | {rho:.2f} | {error:.4f} |")
-    lines += mixed(clean, harmed)
+    lines += mixed(clean, corrupted)
     alarms = np.mean([r.said.verdict == "review" for r in clean])
-    found = np.mean([r.said.verdict == "review" for r in harmed])
+    found = np.mean([r.said.verdict == "review" for r in corrupted])
     lines += ["", f"The flag: {alarms:.1%} false alarms of {len(clean)} scans as they are, "]
-    lines[-1] += f"{found:.1%} of {len(harmed)} harmed scans found."
+    lines[-1] += f"{found:.1%} of {len(corrupted)} corrupted scans found."
     inside = [
         of.low <= row.dice[name] <= of.high
         for row in clean
@@ -123,8 +123,8 @@ def table(title: str, rows: Sequence[Row], classes: Sequence[str]) -> str:
     ]
     lines += [f"Intervals hold {np.mean(inside):.1%} of the true Dice.", ""]
     lines += ["| artefact | scans | found | true Dice |", "|---|---:|---:|---:|"]
-    for name in sorted({r.fault for r in harmed if r.fault}):
-        of_it = [r for r in harmed if r.fault == name]
+    for name in sorted({r.artifact for r in corrupted if r.artifact}):
+        of_it = [r for r in corrupted if r.artifact == name]
         caught = sum(r.said.verdict == "review" for r in of_it)
         dice = np.mean([np.mean(list(r.dice.values())) for r in of_it])
         lines.append(f"| {name} | {len(of_it)} | {caught} | {dice:.3f} |")
@@ -133,24 +133,24 @@ def table(title: str, rows: Sequence[Row], classes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def mixed(clean: Sequence[Row], harmed: Sequence[Row]) -> list[str]:
-    """One scan in ten harmed, drawn many times: medians, and between which nine of ten draws lie."""
+def mixed(clean: Sequence[Row], corrupted: Sequence[Row]) -> list[str]:
+    """One scan in ten corrupted, drawn many times: medians, and between which nine of ten draws lie."""
     generator = np.random.default_rng(0)
-    by_case = {row.case: row for row in harmed}
+    by_case = {row.case: row for row in corrupted}
     count = max(1, round(len(clean) / 10))
     found = []
     for _ in range(_DRAWS):
         chosen = set(generator.choice(len(clean), count, replace=False).tolist())
         rows = [by_case[row.case] if place in chosen else row for place, row in enumerate(clean)]
         predicted, true = pairs(rows, None)
-        caught = np.mean([r.said.verdict == "review" for r in rows if r.fault])
+        caught = np.mean([r.said.verdict == "review" for r in rows if r.artifact])
         found.append((rank_correlation(predicted, true) or 0.0, np.abs(predicted - true).mean(), caught))
     rho, error, caught = np.percentile(np.array(found), (5, 50, 95), axis=0).T
     return [
         "",
-        f"One scan in ten harmed ({_DRAWS} draws; median, and where nine of ten lie): Spearman of the mean Dice "
+        f"One scan in ten corrupted ({_DRAWS} draws; median, and where nine of ten lie): Spearman of the mean Dice "
         f"{rho[1]:.2f} ({rho[0]:.2f} to {rho[2]:.2f}), MAE {error[1]:.4f} ({error[0]:.4f} to {error[2]:.4f}), "
-        f"harmed scans found {caught[1]:.0%} ({caught[0]:.0%} to {caught[2]:.0%}).",
+        f"corrupted scans found {caught[1]:.0%} ({caught[0]:.0%} to {caught[2]:.0%}).",
     ]
 
 
@@ -170,8 +170,9 @@ def cross_fitted(run: Run) -> str:
     curve = record["risk_coverage"]
     lines += [
         "",
-        f"The flag: {flag['flagged'] / flag['clean']:.1%} false alarms; {flag['harmed_found']} of {flag['harmed']} "
-        f"harmed scans found; {flag['worst_found']} of the {flag['worst']} with the lowest Dice. AURC "
+        f"The flag: {flag['flagged'] / flag['clean']:.1%} false alarms; {flag['corrupted_found']} of "
+        f"{flag['corrupted']} corrupted scans found; {flag['worst_found']} of the "
+        f"{flag['worst']} with the lowest Dice. AURC "
         f"{curve['area']:.4f} (best order {curve['area_of_best_order']:.4f}, none {curve['area_of_no_order']:.4f}). "
         f"Temperature {record['temperature']:.2f}.",
         "",
@@ -196,7 +197,7 @@ def main() -> None:
     print(cross_fitted(run))
     print(f"Learning took {learnt_s:.0f} processor seconds (0: it was known).\n")
     cases = load_dataset(chosen.data).cases[: chosen.limit]
-    names = [fault.name for fault in battery("MR", (5,))]
+    names = [artifact.name for artifact in benchmark("MR", (5,))]
     generator = np.random.default_rng(_SEED)
     order: list[int] = []
     while len(order) < len(cases):
@@ -205,9 +206,9 @@ def main() -> None:
     for title, path in (("One network", first), ("The vote of all folds", run.folder)):
         model = load_model(path, device=chosen.device)
         rows = [
-            judged(model, case, fault)
+            judged(model, case, artifact)
             for case, number in zip(cases, order, strict=False)
-            for fault in (None, names[number])
+            for artifact in (None, names[number])
         ]
         print(
             table(f"{title}, on {len(cases)} scans that no fold has seen", rows, model.labels.classes),

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vesal.data.crop import Placement
+from vesal.data.crop import Crop
 from vesal.data.labels import LabelSet
 from vesal.nn.losses.losses import build_loss
 from vesal.planning.plan import Normalisation, Plan, Stage
@@ -114,7 +114,7 @@ def made_up_case(folder: Path, number: int, shape: tuple[int, int, int], classes
     return PreparedCase(
         id=f"case_{number}", patient=f"case_{number}", annotated=None,
         image=folder / f"{number}.image.npy", label=folder / f"{number}.label.npy",
-        placement=Placement(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
+        placement=Crop(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
         foreground=places, nbytes=image.nbytes + label.nbytes,
     )  # fmt: skip
 

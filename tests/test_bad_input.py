@@ -1,4 +1,4 @@
-"""Bad input, each told in one sentence that says what, where, and the mend; nothing half written, nothing lost."""
+"""Bad input, each told in one sentence that says what, where, and the fix; nothing half written, nothing lost."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def finds(data: Path, kind: str, case: str) -> None:
     assert done.returncode == 1, done.stderr
     errors = [found for found in json.loads(done.stdout)["findings"] if found["severity"] == "error"]
     assert [(found["kind"], list(found["cases"])) for found in errors] == [(kind, [case])]
-    assert all(found["mend"] for found in errors)
+    assert all(found["fix"] for found in errors)
 
 
 @pytest.fixture

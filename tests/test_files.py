@@ -39,7 +39,7 @@ def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     assert os.stat(tmp_path / "a").st_mode == os.stat(tmp_path / "b").st_mode
 
 
-def test_a_place_that_cannot_be_written_is_named_with_a_mend(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named_with_a_fix(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(VesalError, match=r"Cannot write .*inside\.json.*choose another"):
         write_json(tmp_path / "file" / "inside.json", {})

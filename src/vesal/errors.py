@@ -1,10 +1,10 @@
-"""What goes wrong for a user, told in one sentence: what, where, and the mend."""
+"""What goes wrong for a user, told in one sentence: what, where, and the fix."""
 
 from __future__ import annotations
 
 
 class VesalError(Exception):
-    """A failure that is told and not traced: the message names what is wrong, where, and the mend.
+    """A failure that is told and not traced: the message names what is wrong, where, and the fix.
 
     The command line prints the message and ends with `exit_code`.
     """

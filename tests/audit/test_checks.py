@@ -1,4 +1,4 @@
-"""Findings: each fault is found, named and mended in words, and clean data gives none."""
+"""Findings: each fault is found, named and fixed in words, and clean data gives none."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ CLEAN = tuple(record(f"clean{i}") for i in range(10))
 def the_one(findings: tuple[Finding, ...]) -> Finding:
     assert len(findings) == 1, findings
     assert findings[0].message.endswith(".")
-    assert findings[0].mend.endswith(".")
+    assert findings[0].fix.endswith(".")
     return findings[0]
 
 
@@ -126,7 +126,7 @@ def test_clean_cases_give_no_finding() -> None:
         ({"image_digest": "digest of clean3", "patient": "clean3"}, "duplicate", "note", "same scan"),
     ],
 )
-def test_a_fault_is_found_once_with_its_case_and_its_mend(
+def test_a_fault_is_found_once_with_its_case_and_its_fix(
     changes: dict[str, object], kind: str, severity: str, words: str
 ) -> None:
     finding = the_one(check(*CLEAN, record("odd", **changes)))

@@ -1,4 +1,4 @@
-"""Every planted damage at once, among real cases: what can be mended is what it was, all else is out or named."""
+"""Every planted damage at once, among real cases: what can be fixed is what it was, all else is out or named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vesal.layouts.registry import load_dataset
-from vesal.workflow.fix import Mending, mend_run
+from vesal.workflow.fix import FixSummary, fix_run
 
 sys.path.insert(0, str(Path(__file__).parent))
 import damage
@@ -68,12 +68,12 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Planted:
-    """A damaged and mended data set; `case` and `ids` by the name of the damage."""
+    """A damaged and fixed data set; `case` and `ids` by the name of the damage."""
 
     truth: Path
     case: dict[str, str]
     ids: dict[str, tuple[str, ...]]
-    result: Mending
+    result: FixSummary
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def planted(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Planted
             other = next(names) if DAMAGES[name].kind in ("mismatched-label", "patient-leak") else spare[0]
             found = DAMAGES[name].harm(folder, case[name], other)
         ids[name] = tuple(dict.fromkeys([*(id_ for id_ in found if "_90" not in id_), *added]))
-    return Planted(source, case, ids, mend_run(folder, folder.parent / "out", pictures=0))
+    return Planted(source, case, ids, fix_run(folder, folder.parent / "out", pictures=0))
 
 
 def read(folder: Path, part: str, case: str) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +126,7 @@ def test_what_lost_something_is_nearly_as_it_was(planted: Planted, name: str) ->
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_what_cannot_be_mended_is_out_and_named(planted: Planted, name: str) -> None:
+def test_what_cannot_be_fixed_is_out_and_named(planted: Planted, name: str) -> None:
     case = planted.case[name]
     assert case not in {one.id for one in load_dataset(planted.result.folder).cases}
     assert "left out" in {change.outcome for change in planted.result.changes if change.case == case}

@@ -118,7 +118,7 @@ def test_groups_may_name_cases_that_were_left_out_and_still_link() -> None:
         assert any({"c000", "c005"} <= set(part) for part in folds.parts)
 
 
-def test_fewer_patients_than_folds_is_told_with_the_mend() -> None:
+def test_fewer_patients_than_folds_is_told_with_the_fix() -> None:
     cases = [case(f"p{i % 3}_{i}", f"p{i % 3}") for i in range(12)]
     with pytest.raises(
         UsageError, match=r"5 folds need at least 5 patients, but the 12 cases are of 3 .* 3 folds"

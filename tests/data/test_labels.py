@@ -123,7 +123,7 @@ def test_without_regions_there_is_one_mask_a_label() -> None:
     assert (BRATS.classes, BRATS.outputs) == (("whole", "core", "enhancing"), 3)
 
 
-def test_regions_from_inner_to_outer_are_refused_with_the_mend() -> None:
+def test_regions_from_inner_to_outer_are_refused_with_the_fix() -> None:
     with pytest.raises(ValidationError, match="order the regions from outer to inner"):
         LabelSet.from_values({"a": 1, "b": 2}, regions={"inner": ["a"], "outer": ["a", "b"]})
 

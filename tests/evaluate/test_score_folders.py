@@ -408,7 +408,7 @@ def test_predictions_without_truth_are_remarked(folders):
     assert "b" in scores.to_markdown()
 
 
-def test_a_prediction_on_another_grid_is_a_failure_that_names_both_files_and_the_mend(folders):
+def test_a_prediction_on_another_grid_is_a_failure_that_names_both_files_and_the_fix(folders):
     predictions, truth = folders
     moved = GRID.affine.copy()
     moved[0, 3] += 3.0

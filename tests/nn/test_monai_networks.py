@@ -1,4 +1,4 @@
-"""MONAI's networks as the plan describes them: the very ones, or a refusal that says how to mend the plan."""
+"""MONAI's networks as the plan describes them: the very ones, or a refusal that says how to fix the plan."""
 
 from __future__ import annotations
 
@@ -110,9 +110,7 @@ def test_every_norm_is_built_where_the_network_has_a_choice(name: str, norm: str
         ({"activation": "swish"}, "no activation 'swish'; set plan.activation to one of leaky_relu"),
     ],
 )
-def test_words_that_a_network_has_not_are_refused_with_the_mend(
-    name: str, changes: dict, reason: str
-) -> None:
+def test_words_that_a_network_has_not_are_refused_with_the_fix(name: str, changes: dict, reason: str) -> None:
     with pytest.raises(UsageError, match=f"The network {name} .*{reason}"):
         build_network(name, make_plan(**changes))
 
@@ -136,7 +134,7 @@ def test_words_that_a_network_has_not_are_refused_with_the_mend(
         ("monai-swin-unetr", make_plan(SWIN, activation="relu"), "set plan.activation to leaky_relu"),
     ],
 )
-def test_stages_that_a_network_cannot_have_are_refused_with_the_mend(
+def test_stages_that_a_network_cannot_have_are_refused_with_the_fix(
     name: str, plan: Plan, reason: str
 ) -> None:
     with pytest.raises(UsageError, match=f"The network {name} .*{reason}"):

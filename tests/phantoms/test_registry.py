@@ -102,7 +102,7 @@ def test_organs_lie_on_their_own_side_whatever_way_the_array_is_stored(drawn):
         (("heart", 0, (32, 32)), "size"),
     ],
 )
-def test_a_wrong_kind_seed_or_size_is_refused_with_the_mend(arguments, said):
+def test_a_wrong_kind_seed_or_size_is_refused_with_the_fix(arguments, said):
     kind, seed, size = (*arguments, None)[:3]
     with pytest.raises(UsageError, match=said):
         make_phantom(kind, seed, size=size)

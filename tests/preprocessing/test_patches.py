@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vesal.data.crop import Placement
+from vesal.data.crop import Crop
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.planning.plan import Normalisation, Plan, Stage
@@ -59,7 +59,7 @@ def make_case(
         annotated=None,
         image=folder / f"{name}.image.npy",
         label=folder / f"{name}.label.npy",
-        placement=Placement(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
+        placement=Crop(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
         foreground=foreground,
         nbytes=3 * int(np.prod(shape)),
     )

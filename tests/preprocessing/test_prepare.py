@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.data.crop import Placement, nonzero_box
+from vesal.data.crop import Crop, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.data.moments import moments
@@ -129,7 +129,7 @@ def test_a_2d_image_is_a_stack_of_one() -> None:
 def test_a_placement_survives_json() -> None:
     image, _ = make_scan(oriented((1, 2, 0), (1, -1, 1)))
     placement = prepare(image, make_plan(2, slice_axis=1, spacing_mm=(1.0, 3.0))).placement
-    again = Placement.from_dict(json.loads(json.dumps(placement.to_dict())))
+    again = Crop.from_dict(json.loads(json.dumps(placement.to_dict())))
     assert again.to_dict() == placement.to_dict()
     part = np.arange(np.prod(placement.crop_shape)).reshape(placement.crop_shape)
     assert np.array_equal(again.paste(part, fill=-1), placement.paste(part, fill=-1))

@@ -17,7 +17,7 @@ from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.patches import PatchSampler
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.train.batches import Batch, BatchMaker, prefetched
-from vesal.train.device_cache import ResidentCases, resident_cases
+from vesal.train.device_cache import DeviceCache, device_cache
 
 CPU = torch.device("cpu")
 
@@ -36,7 +36,7 @@ def cases(tiny_data: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactory)
 def maker(cases: list[PreparedCase], plan: Plan, *, resident: bool = False, **settings: object) -> BatchMaker:
     sampler = PatchSampler(cases, plan, seed=3)
     policy = default_policy(plan, AugmentConfig(strength=3))
-    kept = ResidentCases(sampler, CPU) if resident else None
+    kept = DeviceCache(sampler, CPU) if resident else None
     return BatchMaker(sampler, policy, CPU, seed=3, resident=kept, **settings)  # type: ignore[arg-type]
 
 
@@ -57,7 +57,7 @@ def test_patches_of_resident_cases_are_those_of_the_sampler_bit_for_bit(
     cases: list[PreparedCase], plan: Plan, patch: tuple[int, ...]
 ) -> None:
     sampler = PatchSampler(cases, plan, patch=patch, batch=3)
-    resident = ResidentCases(sampler, CPU)
+    resident = DeviceCache(sampler, CPU)
     for step in range(12):
         image, label = resident.batch(step)
         expected_image, expected_label = map(torch.from_numpy, sampler.batch(step))
@@ -71,7 +71,7 @@ def test_resident_slices_are_those_of_the_sampler(cases: list[PreparedCase], pla
         update={"dimension": 2, "slice_axis": 2, "patch": (16, 24), "spacing_mm": (1.0, 1.0)}
     )
     sampler = PatchSampler(cases, flat)
-    resident = ResidentCases(sampler, CPU)
+    resident = DeviceCache(sampler, CPU)
     for step in range(6):
         for found, expected in zip(resident.batch(step), sampler.batch(step), strict=True):
             assert torch.equal(found, torch.from_numpy(expected))
@@ -123,9 +123,9 @@ def test_what_a_thread_could_not_cut_is_told_where_the_batch_is_wanted(
 def test_a_cpu_leaves_the_cases_to_the_sampler_unless_asked(cases: list[PreparedCase], plan: Plan) -> None:
     sampler = PatchSampler(cases, plan)
     told: list[str] = []
-    assert resident_cases(sampler, CPU, None, told.append) is None
-    assert resident_cases(sampler, CPU, False, told.append) is None
-    assert resident_cases(sampler, CPU, True, told.append) is not None
+    assert device_cache(sampler, CPU, None, told.append) is None
+    assert device_cache(sampler, CPU, False, told.append) is None
+    assert device_cache(sampler, CPU, True, told.append) is not None
     assert not told
 
 
@@ -135,10 +135,10 @@ def test_a_gpu_keeps_the_cases_where_its_free_memory_allows_it(
 ) -> None:
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (free, free))
     monkeypatch.setattr(
-        "vesal.train.device_cache.ResidentCases", lambda sampler, _device: ResidentCases(sampler, CPU)
+        "vesal.train.device_cache.DeviceCache", lambda sampler, _device: DeviceCache(sampler, CPU)
     )
     told: list[str] = []
-    found = resident_cases(PatchSampler(cases, plan), torch.device("cuda"), None, told.append)
+    found = device_cache(PatchSampler(cases, plan), torch.device("cuda"), None, told.append)
     assert (found is not None) == kept
     assert len(told) == 1
     assert ("are kept in the GPU's memory" if kept else "stay on the CPU") in told[0]
@@ -150,7 +150,7 @@ def test_a_gpu_without_the_memory_after_all_leaves_the_cases_on_the_cpu(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr("vesal.train.device_cache.ResidentCases", full)
+    monkeypatch.setattr("vesal.train.device_cache.DeviceCache", full)
     told: list[str] = []
-    assert resident_cases(PatchSampler(cases, plan), torch.device("cuda"), True, told.append) is None
+    assert device_cache(PatchSampler(cases, plan), torch.device("cuda"), True, told.append) is None
     assert "not enough" in told[0]

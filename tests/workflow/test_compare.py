@@ -94,7 +94,7 @@ def test_paths_may_stand_with_commas_between_and_may_hold_one(tmp_path):
     assert separate([f"{tmp_path}/x,{tmp_path}/y", str(odd)]) == [f"{tmp_path}/x", f"{tmp_path}/y", str(odd)]
 
 
-def test_what_is_no_scores_is_told_with_its_mend(tmp_path):
+def test_what_is_no_scores_is_told_with_its_fix(tmp_path):
     a = write(tmp_path / "a", 1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "other.json").write_text('{"version": 1, "cases": []}')

@@ -1,4 +1,4 @@
-"""Mending: damage is undone to the voxel where it can be, told where it cannot; the originals stay as they are."""
+"""FixSummary: damage is undone to the voxel where it can be, told where it cannot; the originals stay as they are."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy import ndimage
 from typer.testing import CliRunner
 
-from vesal.audit.apply_fixes import MENDS, Change, Mended, mend_case, plan_mends
+from vesal.audit.apply_fixes import FIXES, Change, FixedCase, fix_case, plan_fixes
 from vesal.audit.checks import Finding
 from vesal.audit.editable_case import Order, changed_files, open_case
 from vesal.audit.fix_values import islands
-from vesal.audit.fixed_copy import write_mended
+from vesal.audit.fixed_copy import write_fixed
 from vesal.audit.reference_cases import Cohort
 from vesal.cli.app import app
 from vesal.data.dataset import Dataset
@@ -28,7 +28,7 @@ from vesal.errors import UsageError, VesalError
 from vesal.layouts.registry import load_dataset
 from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow import fix as workflow
-from vesal.workflow.fix import mend_run
+from vesal.workflow.fix import fix_run
 
 CASES = 9
 AFFINE = np.array([[1.0, 0, 0, -20], [0, 1.0, 0, 12], [0, 0, 1.5, 7], [0, 0, 0, 1]])
@@ -117,19 +117,19 @@ def others(clean: Path) -> Cohort:
 LEARNED: dict[str, Cohort] = {}
 
 
-def mended(folder: Path, kind: str, **details: Any) -> Mended:
+def fixed(folder: Path, kind: str, **details: Any) -> FixedCase:
     """What becomes of case 4 for which an error of this kind is told."""
     case = next(case for case in load_dataset(folder).cases if case.id == "case_4")
-    return mend_case(case, [Order(case.id, kind, "error", f"A {kind}.", details)], LEARNED["cohort"], folder)
+    return fix_case(case, [Order(case.id, kind, "error", f"A {kind}.", details)], LEARNED["cohort"], folder)
 
 
-def only(result: Mended) -> Change:
+def only(result: FixedCase) -> Change:
     (change,) = result.changes
     return change
 
 
-def undone(result: Mended, folder: Path, clean: Path, number: int = 4) -> None:
-    """The mended files are the undamaged ones, voxel by voxel and place by place."""
+def undone(result: FixedCase, folder: Path, clean: Path, number: int = 4) -> None:
+    """The fixed files are the undamaged ones, voxel by voxel and place by place."""
     assert result.files
     for path, volume in result.files.items():
         wanted, affine = load(clean / path.relative_to(folder))
@@ -188,8 +188,8 @@ LABEL_DAMAGE: dict[str, tuple[str, Damage, dict[str, Any]]] = {
 def test_a_damaged_label_becomes_what_it_was(name: str, data: Path, clean: Path) -> None:
     kind, damage, details = LABEL_DAMAGE[name]
     rewrite(label_of(data, 4), damage)
-    result = mended(data, kind, **details)
-    assert only(result).outcome == "mended"
+    result = fixed(data, kind, **details)
+    assert only(result).outcome == "fixed"
     assert only(result).files == ("labelsTr/case_4.nii.gz",)
     undone(result, data, clean)
 
@@ -205,7 +205,7 @@ def scaled(factor: float) -> Damage:
 
 def test_a_case_in_centimetres_is_put_into_millimetres(data: Path, clean: Path) -> None:
     both(data, scaled(0.1))
-    result = mended(data, "units")
+    result = fixed(data, "units")
     assert only(result).numbers == {"factor": 10.0}
     undone(result, data, clean)
 
@@ -215,14 +215,14 @@ def test_a_case_in_metres_or_micrometres_is_put_into_millimetres(
     factor: float, data: Path, clean: Path
 ) -> None:
     both(data, scaled(factor))
-    undone(mended(data, "units"), data, clean)
+    undone(fixed(data, "units"), data, clean)
 
 
-def test_a_spacing_ten_times_too_large_is_mended_and_one_half_again_as_large_is_not(data: Path) -> None:
+def test_a_spacing_ten_times_too_large_is_fixed_and_one_half_again_as_large_is_not(data: Path) -> None:
     both(data, lambda array, affine: (array, affine @ np.diag([1, 1, 10, 1])))
-    assert only(mended(data, "spacing")).numbers == {"factors": [1.0, 1.0, 0.1]}
+    assert only(fixed(data, "spacing")).numbers == {"factors": [1.0, 1.0, 0.1]}
     both(data, lambda array, affine: (array, affine @ np.diag([1, 1, 0.5, 1])))
-    assert only(mended(data, "spacing")).outcome == "left out"
+    assert only(fixed(data, "spacing")).outcome == "left out"
 
 
 def test_arrays_are_turned_to_the_axes_of_the_others_without_loss(data: Path, clean: Path) -> None:
@@ -232,7 +232,7 @@ def test_arrays_are_turned_to_the_axes_of_the_others_without_loss(data: Path, cl
         turned = image.as_reoriented(turn)
         save(path, np.asarray(turned.dataobj), turned.affine)
     assert load(image_of(data, 4))[0].shape == (SHAPE[2], *SHAPE[:2], 2)
-    result = mended(data, "orientation")
+    result = fixed(data, "orientation")
     assert only(result).numbers == {"from": "SLP", "to": "RAS"}
     undone(result, data, clean)
 
@@ -244,7 +244,7 @@ def test_of_two_places_in_a_header_the_one_that_fits_label_and_cohort_is_kept_in
     image.set_sform(np.diag([-1, 1, 4, 1]) @ AFFINE, code=1)
     image.set_qform(AFFINE, code=1)
     nib.save(image, image_of(data, 4))
-    result = mended(data, "sform-qform")
+    result = fixed(data, "sform-qform")
     assert only(result).numbers["kept"] == "qform"
     undone(result, data, clean)
 
@@ -253,7 +253,7 @@ def test_a_sheared_grid_becomes_orthogonal_and_image_and_label_stay_where_they_w
     shear = np.eye(4)
     shear[0, 1] = 0.12
     both(data, lambda array, affine: (array, affine @ shear))
-    result = mended(data, "sheared")
+    result = fixed(data, "sheared")
     assert result.files is not None
     volume, label = result.files[image_of(data, 4)], result.files[label_of(data, 4)]
     axes = volume.geometry.affine[:3, :3]
@@ -276,7 +276,7 @@ def test_voxels_that_are_no_number_become_the_least_of_their_channel(data: Path)
         return array, affine
 
     rewrite(image_of(data, 4), damage)
-    result = mended(data, "not-finite")
+    result = fixed(data, "not-finite")
     assert only(result).numbers["voxels"] == 2
     assert result.files is not None
     array = result.files[image_of(data, 4)].array
@@ -285,7 +285,7 @@ def test_voxels_that_are_no_number_become_the_least_of_their_channel(data: Path)
 
 def test_swapped_channels_are_put_in_the_order_of_the_others(data: Path, clean: Path) -> None:
     rewrite(image_of(data, 4), lambda array, affine: (array[..., ::-1], affine))
-    undone(mended(data, "swapped-channels", order=[1, 0]), data, clean)
+    undone(fixed(data, "swapped-channels", order=[1, 0]), data, clean)
 
 
 def test_an_inverted_channel_is_negated_about_its_range(data: Path, clean: Path) -> None:
@@ -295,12 +295,12 @@ def test_an_inverted_channel_is_negated_about_its_range(data: Path, clean: Path)
         return array, affine
 
     rewrite(image_of(data, 4), damage)
-    undone(mended(data, "inverted", channel=0), data, clean)
+    undone(fixed(data, "inverted", channel=0), data, clean)
 
 
 def test_an_image_flipped_along_two_axes_is_flipped_back_along_both(data: Path, clean: Path) -> None:
     both(data, lambda array, affine: (np.ascontiguousarray(array[::-1, :, ::-1]), affine))
-    result = mended(data, "image-flipped", axes=[0, 2])
+    result = fixed(data, "image-flipped", axes=[0, 2])
     assert "axes 0 and 2" in only(result).wrong
     undone(result, data, clean)
 
@@ -309,7 +309,7 @@ def test_a_header_that_names_metres_and_means_millimetres_is_written_anew(data: 
     image = nib.load(image_of(data, 4))
     image.header.set_xyzt_units("meter")
     nib.save(image, image_of(data, 4))
-    result = mended(data, "units", factor=1.0, unit="m")
+    result = fixed(data, "units", factor=1.0, unit="m")
     assert only(result).files == ("imagesTr/case_4.nii.gz",)
     undone(result, data, clean)
 
@@ -327,7 +327,7 @@ def test_a_label_that_two_scans_have_stays_with_the_one_that_it_fits(data: Path)
             order = Order(
                 case.id, "mismatched-label", "warning", "One label.", {"cases": ["case_4", "case_6"]}
             )
-            told[case.id] = only(mend_case(case, [order], cohort, data)).outcome
+            told[case.id] = only(fix_case(case, [order], cohort, data)).outcome
     assert told["case_4"] == "left out"
 
 
@@ -342,28 +342,28 @@ def test_labels_of_two_cases_that_were_exchanged_go_back(data: Path, clean: Path
     cohort = Cohort.of(dataset, fingerprint(dataset), {"case_4", "case_6"})
     case = next(case for case in dataset.cases if case.id == "case_4")
     details = {"cases": ["case_4", "case_6"]}
-    result = mend_case(case, [Order("case_4", "mismatched-label", "warning", "Odd.", details)], cohort, data)
+    result = fix_case(case, [Order("case_4", "mismatched-label", "warning", "Odd.", details)], cohort, data)
     # Case 6 is upside down besides, so that it fits neither way: nothing is exchanged.
     assert only(result).outcome == "left out"
     save(image_of(data, 6), load(image_of(clean, 6))[0][:, :, :17])
     save(label_of(data, 4), load(label_of(clean, 6))[0][:, :, :17])
-    result = mend_case(case, [Order("case_4", "mismatched-label", "warning", "Odd.", details)], cohort, data)
+    result = fix_case(case, [Order("case_4", "mismatched-label", "warning", "Odd.", details)], cohort, data)
     assert only(result).numbers["with"] == "case_6"
     undone(result, data, clean)
 
 
 def test_a_header_that_is_mirrored_is_corrected_and_the_voxels_stay(data: Path, clean: Path) -> None:
     both(data, lambda array, affine: (array, np.diag([1, -1, 1, 1]) @ affine))
-    result = mended(data, "orientation")
+    result = fixed(data, "orientation")
     assert "header was corrected" in only(result).done
     undone(result, data, clean)
 
 
-def test_a_label_that_fits_no_scan_when_mended_is_left_out(data: Path) -> None:
+def test_a_label_that_fits_no_scan_when_fixed_is_left_out(data: Path) -> None:
     rewrite(label_of(data, 4), lambda a, f: (np.ascontiguousarray(a[::-1, ::-1, :-1]), f))
-    result = mended(data, "label-shape")
+    result = fixed(data, "label-shape")
     assert result.files is None
-    assert [change.outcome for change in result.changes] == ["mended", "left out"]
+    assert [change.outcome for change in result.changes] == ["fixed", "left out"]
     assert "does not fit its image" in result.changes[-1].wrong
 
 
@@ -377,7 +377,7 @@ def test_a_flipped_image_is_flipped_back_with_its_label_if_that_was_flipped_too(
     rewrite(image_of(data, 4), flip)
     if with_label:
         rewrite(label_of(data, 4), flip)
-    result = mended(data, "image-flipped", axis=0)
+    result = fixed(data, "image-flipped", axis=0)
     assert result.files is not None
     assert len(result.files) == 1 + with_label
     undone(result, data, clean)
@@ -390,7 +390,7 @@ def test_tiny_far_pieces_of_a_label_are_removed_and_near_or_large_ones_stay(data
         return array, affine
 
     rewrite(label_of(data, 4), damage)
-    undone(mended(data, "stray-island"), data, clean)
+    undone(fixed(data, "stray-island"), data, clean)
     drawn = np.zeros((30, 30), np.uint8)
     drawn[:10, :10], drawn[20:, 20:], drawn[12, 2], drawn[2, 28] = 1, 1, 1, 1
     assert np.argwhere(islands(drawn, 0, (1.0, 1.0))).tolist() == [[2, 28]]
@@ -423,18 +423,18 @@ def test_tiny_far_pieces_of_a_label_are_removed_and_near_or_large_ones_stay(data
         ("channel-grid", {}),
     ],
 )
-def test_no_mend_touches_a_sound_case_whatever_a_finding_says(
+def test_no_fix_touches_a_sound_case_whatever_a_finding_says(
     kind: str, details: dict[str, Any], data: Path
 ) -> None:
-    result = mended(data, kind, **details)
+    result = fixed(data, kind, **details)
     assert only(result).outcome == "kept"
     assert result.files == {}
 
 
-def test_every_mend_is_asked_about_a_sound_case() -> None:
-    # Of the parametrization above; a new mend has to be in it.
-    marks = test_no_mend_touches_a_sound_case_whatever_a_finding_says.pytestmark  # type: ignore[attr-defined]
-    assert {kind for kind, _ in marks[0].args[1]} == set(MENDS) - {"mismatched-label"}
+def test_every_fix_is_asked_about_a_sound_case() -> None:
+    # Of the parametrization above; a new fix has to be in it.
+    marks = test_no_fix_touches_a_sound_case_whatever_a_finding_says.pytestmark  # type: ignore[attr-defined]
+    assert {kind for kind, _ in marks[0].args[1]} == set(FIXES) - {"mismatched-label"}
 
 
 @pytest.mark.parametrize(
@@ -446,11 +446,11 @@ def test_every_mend_is_asked_about_a_sound_case() -> None:
         ("label-values", lambda a, f: (ndimage.gaussian_filter(a * 400.0, 2), f), "are declared"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_mended_is_left_out_with_the_reason(
+def test_what_cannot_be_fixed_is_left_out_with_the_reason(
     kind: str, damage: Any, reason: str, data: Path
 ) -> None:
     rewrite(label_of(data, 4), damage)
-    result = mended(data, kind)
+    result = fixed(data, kind)
     assert result.files is None
     assert only(result).outcome == "left out"
     assert reason in only(result).done
@@ -458,7 +458,7 @@ def test_what_cannot_be_mended_is_left_out_with_the_reason(
 
 def test_a_file_that_is_cut_off_is_left_out(data: Path) -> None:
     image_of(data, 4).write_bytes(image_of(data, 4).read_bytes()[:900])
-    assert mended(data, "unreadable").files is None
+    assert fixed(data, "unreadable").files is None
 
 
 # --- a data set --------------------------------------------------------------------------------------------
@@ -481,11 +481,11 @@ def harmed(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(harmed: Path, tmp_path_factory: pytest.TempPathFactory) -> workflow.Mending:
-    return mend_run(harmed, tmp_path_factory.mktemp("out"), pictures=1)
+def run(harmed: Path, tmp_path_factory: pytest.TempPathFactory) -> workflow.FixSummary:
+    return fix_run(harmed, tmp_path_factory.mktemp("out"), pictures=1)
 
 
-def test_a_mended_set_reads_as_the_same_layout_and_has_nothing_wrong(run: workflow.Mending) -> None:
+def test_a_fixed_set_reads_as_the_same_layout_and_has_nothing_wrong(run: workflow.FixSummary) -> None:
     dataset = load_dataset(run.folder)
     assert dataset.layout == "msd"
     assert [case.id for case in dataset.cases] == ["case_0", "case_1", "case_2", "case_5", "case_7", "case_8"]
@@ -494,10 +494,10 @@ def test_a_mended_set_reads_as_the_same_layout_and_has_nothing_wrong(run: workfl
 
 
 def test_the_originals_are_untouched_and_sound_files_are_the_same_bytes(
-    run: workflow.Mending, harmed: Path, clean: Path, tmp_path: Path
+    run: workflow.FixSummary, harmed: Path, clean: Path, tmp_path: Path
 ) -> None:
     before = contents(harmed)
-    mend_run(harmed, tmp_path / "out", pictures=0)
+    fix_run(harmed, tmp_path / "out", pictures=0)
     assert contents(harmed) == before
     after = contents(run.folder)
     changed = {name for change in run.changes for name in change.files}
@@ -513,18 +513,18 @@ def test_the_originals_are_untouched_and_sound_files_are_the_same_bytes(
     assert not inodes & {path.stat().st_ino for path in run.folder.rglob("*")}
 
 
-def test_every_fault_is_told_with_what_became_of_it(run: workflow.Mending) -> None:
+def test_every_fault_is_told_with_what_became_of_it(run: workflow.FixSummary) -> None:
     told = {(change.case, change.kind): change.outcome for change in run.changes}
     assert told == {
-        ("case_0", "label-grid"): "mended",
-        ("case_1", "undeclared-value"): "mended",
-        ("case_2", "not-finite"): "mended",
+        ("case_0", "label-grid"): "fixed",
+        ("case_1", "undeclared-value"): "fixed",
+        ("case_2", "not-finite"): "fixed",
         ("case_3", "unreadable"): "left out",
         ("case_4", "empty-label"): "left out",
         ("case_6", "duplicate"): "left out",
     }
     summary = json.loads((run.folder / "changes.json").read_text())
-    assert summary["counts"] == {"cases": 6, "mended": 3, "left_out": 3, "unchanged": 3, "look": 1}
+    assert summary["counts"] == {"cases": 6, "fixed": 3, "left_out": 3, "unchanged": 3, "look": 1}
     markdown = (run.folder / "changes.md").read_text()
     page = run.page.read_text()
     for change in run.changes:
@@ -532,7 +532,7 @@ def test_every_fault_is_told_with_what_became_of_it(run: workflow.Mending) -> No
         assert change.kind in page
 
 
-def test_a_mended_set_trains(run: workflow.Mending, tmp_path: Path) -> None:
+def test_a_fixed_set_trains(run: workflow.FixSummary, tmp_path: Path) -> None:
     command = f"train {run.folder} -o {tmp_path / 'run'} --steps 4 --device cpu --fold 0".split()
     settings = ("plan.patch=[16,16,16]", "plan.batch=2", "plan.width=0.1", "plan.measure=false")
     tiny = [word for setting in settings for word in ("--set", setting)]
@@ -541,15 +541,15 @@ def test_a_mended_set_trains(run: workflow.Mending, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "fold_0" / "model.vesal").is_file()
 
 
-def test_mending_a_mended_set_changes_nothing(run: workflow.Mending, tmp_path: Path) -> None:
-    again = mend_run(run.folder, tmp_path / "again", pictures=0)
+def test_fixing_a_fixed_set_changes_nothing(run: workflow.FixSummary, tmp_path: Path) -> None:
+    again = fix_run(run.folder, tmp_path / "again", pictures=0)
     assert again.changes == ()
     for name, data in contents(again.folder / "imagesTr").items():
         assert data == (run.folder / "imagesTr" / name).read_bytes()
 
 
-def test_a_stopped_mending_goes_on_and_gives_the_same(
-    harmed: Path, run: workflow.Mending, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stopped_fixing_goes_on_and_gives_the_same(
+    harmed: Path, run: workflow.FixSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
 
@@ -557,23 +557,23 @@ def test_a_stopped_mending_goes_on_and_gives_the_same(
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(case.id)
-        return write_mended(case, files, places)
+        return write_fixed(case, files, places)
 
-    monkeypatch.setattr(workflow, "write_mended", until)
+    monkeypatch.setattr(workflow, "write_fixed", until)
     monkeypatch.setattr(workflow, "scan_workers", lambda *_, **__: 1)
     with pytest.raises(KeyboardInterrupt):
-        mend_run(harmed, tmp_path / "out", pictures=0)
+        fix_run(harmed, tmp_path / "out", pictures=0)
     with pytest.raises(UsageError, match="--resume"):
-        mend_run(harmed, tmp_path / "out", pictures=0)
+        fix_run(harmed, tmp_path / "out", pictures=0)
     first = list(written)
     written.clear()
 
     def more(case: Any, files: Any, places: Any) -> dict[str, int]:
         written.append(case.id)
-        return write_mended(case, files, places)
+        return write_fixed(case, files, places)
 
-    monkeypatch.setattr(workflow, "write_mended", more)
-    resumed = mend_run(harmed, tmp_path / "out", pictures=0, resume=True)
+    monkeypatch.setattr(workflow, "write_fixed", more)
+    resumed = fix_run(harmed, tmp_path / "out", pictures=0, resume=True)
     assert not set(first) & set(written)
     assert resumed.changes == run.changes
     same = {
@@ -584,18 +584,18 @@ def test_a_stopped_mending_goes_on_and_gives_the_same(
 
 def test_the_copy_is_refused_inside_the_data_and_where_something_is(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="inside it"):
-        mend_run(data, data / "out")
-    (tmp_path / "out" / "mended").mkdir(parents=True)
-    (tmp_path / "out" / "mended" / "notes.txt").write_text("mine")
+        fix_run(data, data / "out")
+    (tmp_path / "out" / "fixed").mkdir(parents=True)
+    (tmp_path / "out" / "fixed" / "notes.txt").write_text("mine")
     for resume in (False, True):
         with pytest.raises(UsageError, match="not empty"):
-            mend_run(data, tmp_path / "out", resume=resume)
+            fix_run(data, tmp_path / "out", resume=resume)
 
 
-def test_another_data_set_is_not_mixed_into_a_mending(data: Path, clean: Path, tmp_path: Path) -> None:
-    mend_run(data, tmp_path / "out", pictures=0)
+def test_another_data_set_is_not_mixed_into_a_fixing(data: Path, clean: Path, tmp_path: Path) -> None:
+    fix_run(data, tmp_path / "out", pictures=0)
     with pytest.raises(UsageError, match="another data"):
-        mend_run(clean, tmp_path / "out", resume=True)
+        fix_run(clean, tmp_path / "out", resume=True)
 
 
 def test_where_no_case_is_left_it_says_why(clean: Path, tmp_path: Path) -> None:
@@ -603,13 +603,13 @@ def test_where_no_case_is_left_it_says_why(clean: Path, tmp_path: Path) -> None:
     for number in range(CASES):
         image_of(folder, number).write_bytes(b"no image")
     with pytest.raises(VesalError, match="No case"):
-        mend_run(folder, tmp_path / "out")
+        fix_run(folder, tmp_path / "out")
 
 
 def test_the_command_tells_every_change_and_ends_well(harmed: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(harmed), "--fix", "-o", str(tmp_path / "out"), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["counts"]["mended"] == 3
+    assert json.loads(result.stdout)["counts"]["fixed"] == 3
     with pytest.raises(UsageError, match="-o"):
         CliRunner().invoke(app, ["inspect", str(harmed), "--fix"], catch_exceptions=False)
 
@@ -637,7 +637,7 @@ def test_an_nnunet_case_in_one_4d_file_is_split_into_a_file_a_channel(clean: Pat
     }
     (folder / "dataset.json").write_text(json.dumps(described))
     assert len(load_dataset(folder).cases) == 4
-    result = mend_run(folder, tmp_path / "out", pictures=0)
+    result = fix_run(folder, tmp_path / "out", pictures=0)
     dataset = load_dataset(result.folder)
     assert dataset.layout == "nnunet"
     assert len(dataset.cases) == 5
@@ -670,8 +670,8 @@ def test_channels_on_different_grids_are_brought_onto_that_of_the_label(
     }
     (folder / "dataset.json").write_text(json.dumps(described))
     case = load_dataset(folder).cases[2]
-    result = mend_case(case, [Order(case.id, "channel-grid", "error", "Apart.")], others, folder)
-    assert only(result).outcome == "mended"
+    result = fix_case(case, [Order(case.id, "channel-grid", "error", "Apart.")], others, folder)
+    assert only(result).outcome == "fixed"
     assert result.files is not None
     volume = result.files[folder / "imagesTr" / "case_2_0001.nii.gz"]
     assert volume.geometry.shape == SHAPE
@@ -688,9 +688,9 @@ def test_a_test_scan_of_a_patient_who_is_trained_on_is_left_out(clean: Path) -> 
         severity="warning",
         cases=("case_t", "case_0", "case_1"),
         message="Leak.",
-        mend="",
+        fix="",
     )
-    assert set(plan_mends(leaking, [finding]).left_out) == {"case_t"}
+    assert set(plan_fixes(leaking, [finding]).left_out) == {"case_t"}
 
 
 def test_files_from_elsewhere_come_together_with_a_manifest(clean: Path, tmp_path: Path) -> None:
@@ -708,7 +708,7 @@ def test_files_from_elsewhere_come_together_with_a_manifest(clean: Path, tmp_pat
     labels = {"background": 0, "rind": 1, "kernel": 2}
     manifest = {"channels": ["T2", "ADC"], "labels": labels, "cases": cases}
     (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
-    result = mend_run(tmp_path / "data", tmp_path / "out", pictures=0)
+    result = fix_run(tmp_path / "data", tmp_path / "out", pictures=0)
     dataset: Dataset = load_dataset(result.folder)
     assert [(case.id, case.patient) for case in dataset.cases] == [
         (case["id"], case["patient"]) for case in cases

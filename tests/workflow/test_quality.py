@@ -256,9 +256,9 @@ def test_a_label_map_in_pieces_says_so(run: Run) -> None:
 def test_where_time_is_short_fewer_scans_are_looked_at_and_none_is_harmed(run: Run) -> None:
     observed, voxels = observe_run(run, device="cpu", allowed_s=1e-6)
     assert len(observed) == len(voxels) == FEWEST
-    assert all(one.fault is None for one in observed)
+    assert all(one.artifact is None for one in observed)
     observed, _ = observe_run(run, device="cpu", allowed_s=1e6)
-    assert [one.fault is None for one in observed] == [True, False] * 10
+    assert [one.artifact is None for one in observed] == [True, False] * 10
 
 
 def test_one_scan_in_python_is_judged_as_on_the_command_line(run: Run, tmp_path: Path) -> None:

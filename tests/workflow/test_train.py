@@ -123,7 +123,7 @@ def test_an_interrupted_fold_neither_votes_nor_spoils_the_scores_of_the_others(
 ) -> None:
     settings = {"steps": 12, "folds": 2, "validate_every": 0.2}
     with monkeypatch.context() as patch:
-        patch.setattr("vesal.train.trainer.StopSignals", StopsAfter(6))
+        patch.setattr("vesal.train.trainer.StopRequest", StopsAfter(6))
         with pytest.raises(Interrupted):
             train_run(request(tiny_data, tmp_path / "run", fold=0, overrides=settings), tell=silent)
     other = TrainRequest(
@@ -151,7 +151,7 @@ def test_a_trained_run_cannot_be_given_another_split(trained: Path, tiny_data: P
         )
 
 
-def test_a_mended_scan_is_read_again_on_resume(tiny_data: Path, tmp_path: Path) -> None:
+def test_a_fixed_scan_is_read_again_on_resume(tiny_data: Path, tmp_path: Path) -> None:
     data = copy_of(tiny_data, tmp_path)
     path = data / "imagesTr" / "tiny_02.nii.gz"
     whole = path.read_bytes()
@@ -181,7 +181,7 @@ def test_a_prolonged_fold_that_is_stopped_is_no_longer_finished(
     longer = TrainRequest(
         data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"steps": 40}
     )
-    monkeypatch.setattr("vesal.train.trainer.StopSignals", StopsAfter(2))
+    monkeypatch.setattr("vesal.train.trainer.StopRequest", StopsAfter(2))
     with pytest.raises(Interrupted):
         train_run(longer, tell=silent)
     assert not finished.exists()
@@ -371,7 +371,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_no
     settings = {"steps": 24, "deterministic": True}
     train_run(request(tiny_data, tmp_path / "whole", fold=0, overrides=settings), tell=silent)
     with monkeypatch.context() as patch:
-        patch.setattr("vesal.train.trainer.StopSignals", StopsAfter(9))
+        patch.setattr("vesal.train.trainer.StopRequest", StopsAfter(9))
         with pytest.raises(Interrupted, match="--resume"):
             train_run(request(tiny_data, tmp_path / "parts", fold=0, overrides=settings), tell=silent)
     train_run(

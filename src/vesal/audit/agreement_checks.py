@@ -90,19 +90,19 @@ def cohort_of(dataset: Dataset, fingerprint: Fingerprint) -> Cohort | None:
         for record in fingerprint.cases
         if len(record.shape) == 3
         and len(record.channels) == channels
-        and record.traits is not None
-        and record.traits.label is not None
+        and record.case_features is not None
+        and record.case_features.label is not None
     )
     if len(records) < _FEWEST_CASES:
         return None
     cube = (BLOCKS,) * 3
-    traits = [record.traits for record in records if record.traits is not None]
-    labels = [each.label for each in traits if each.label is not None]
+    case_features = [record.case_features for record in records if record.case_features is not None]
+    labels = [each.label for each in case_features if each.label is not None]
     return Cohort(
         records,
         np.stack([unpack(each.shape_picture).reshape(classes, *cube) for each in labels]),
         np.stack([unpack(each.surroundings).reshape(channels, *cube) for each in labels]),
-        np.stack([unpack(each.picture).reshape(channels, *cube) for each in traits]),
+        np.stack([unpack(each.picture).reshape(channels, *cube) for each in case_features]),
     )
 
 
@@ -344,13 +344,13 @@ def _widened(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
 
 def _in_voxels(record: CaseRecord, move: Sequence[int]) -> list[int]:
     """A move in blocks of the surroundings, RAS axes -> voxels along the array's own axes."""
-    traits = record.traits.label if record.traits else None
-    if traits is None:
+    case_features = record.case_features.label if record.case_features else None
+    if case_features is None:
         return [0] * len(move)
     turn = Geometry(record.shape, np.array(record.affine)).turn_to_ras()
     voxels = [0] * len(move)
     for axis, (source, flipped) in enumerate(zip(turn.order, turn.flips, strict=True)):
-        mm = move[axis] * traits.box_mm[axis] * (1 + 2 * AROUND) / BLOCKS
+        mm = move[axis] * case_features.box_mm[axis] * (1 + 2 * AROUND) / BLOCKS
         voxels[source] = (-1 if flipped else 1) * round(mm / record.ras_spacing_mm[axis])
     return voxels
 

@@ -1,7 +1,7 @@
-"""From findings to mends: what is done about each fault of each case, and which cases are left out.
+"""From findings to fixes: what is done about each fault of each case, and which cases are left out.
 
-Every mend measures its fault in the files before it touches anything, whatever the finding says. A case whose error
-cannot be mended is left out of the mended set; one with a mere warning stays in it, and both are named.
+Every fix measures its fault in the files before it touches anything, whatever the finding says. A case whose error
+cannot be fixed is left out of the fixed set; one with a mere warning stays in it, and both are named.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from vesal.audit.checks import Finding
-from vesal.audit.editable_case import Done, Opened, Order, Settled, Unmendable, changed_files, open_case
+from vesal.audit.editable_case import CannotFix, Done, NothingToFix, Opened, Order, changed_files, open_case
 from vesal.audit.fix_images import (
     channel_count,
     four_dimensional,
@@ -41,12 +41,12 @@ from vesal.layouts.scan_files import by_stem
 from vesal.volume.io import read_volume
 from vesal.volume.volume import Volume
 
-Mend = Callable[[Opened, Order, Cohort], Done]
-Outcome = Literal["mended", "left out", "kept"]
+Fix = Callable[[Opened, Order, Cohort], Done]
+Outcome = Literal["fixed", "left out", "kept"]
 
 #: By the kind of the finding, in the order in which they are done: first where things are, then what they hold, then
 #: what can only be measured on sound voxels, and last what only turns or resamples all.
-MENDS: dict[str, Mend] = {
+FIXES: dict[str, Fix] = {
     "channel-grid": channel_grid,
     "sform-qform": two_forms,
     "units": units,
@@ -70,7 +70,7 @@ MENDS: dict[str, Mend] = {
     "orientation": orientation,
 }
 
-#: Kinds whose cases are never in the mended set, and why.
+#: Kinds whose cases are never in the fixed set, and why.
 LEFT_OUT: dict[str, str] = {
     "unreadable": "its files cannot be read",
     "missing-file": "a file is missing",
@@ -80,7 +80,7 @@ LEFT_OUT: dict[str, str] = {
     "dimension": "the image has another number of axes than the others",
 }
 
-#: Whatever the finding's severity: half mended they would teach a network what is wrong.
+#: Whatever the finding's severity: half fixed they would teach a network what is wrong.
 _ALL_OR_NOTHING = (
     "label-shifted",
     "mismatched-label",
@@ -90,7 +90,7 @@ _ALL_OR_NOTHING = (
     "label-values",
 )
 
-#: Mends of labels that may still be another scan's label.
+#: Fixes of labels that may still be another scan's label.
 _DOUBTFUL = ("label-grid", "label-shape", "label-values", "undeclared-value")
 
 #: Kinds of which one copy stays.
@@ -105,7 +105,7 @@ class Change(BaseModel):
     Attributes:
         case: its id; '' where the data set as a whole is meant.
         kind: of the finding.
-        outcome: 'mended'; 'left out' of the mended set; 'kept' as it is.
+        outcome: 'fixed'; 'left out' of the fixed set; 'kept' as it is.
         wrong: what was wrong.
         done: what was done, or why nothing was.
         files: that were written anew, below the data set's folder.
@@ -126,11 +126,11 @@ class Change(BaseModel):
 
 
 @dataclass(frozen=True)
-class MendPlan:
+class FixPlan:
     """What is to be done.
 
     Attributes:
-        orders: of each case that goes into the mended set, in the order of MENDS.
+        orders: of each case that goes into the fixed set, in the order of FIXES.
         left_out: cases that cannot go into it, by id.
         kept: faults that nothing is done about.
         faulty: all cases that something is wrong with.
@@ -143,8 +143,8 @@ class MendPlan:
 
 
 @dataclass(frozen=True, eq=False)
-class Mended:
-    """One case after its mends.
+class FixedCase:
+    """One case after its fixes.
 
     Attributes:
         changes: one for each fault.
@@ -155,16 +155,16 @@ class Mended:
     files: Mapping[Path, Volume] | None
 
 
-def plan_mends(
+def plan_fixes(
     dataset: Dataset,
     findings: Sequence[Finding],
     more: Iterable[Order] = (),
     voxels: Mapping[str, int] | None = None,
-) -> MendPlan:
+) -> FixPlan:
     """What is to be done about each finding, case by case. Nothing is read.
 
     Args:
-        dataset: to be mended.
+        dataset: to be fixed.
         findings: of it.
         more: faults that are none for Vesal, but for the readers of the layout (`split_orders`).
         voxels: of each scan: of a scan and a piece cut from it the whole one stays.
@@ -175,9 +175,9 @@ def plan_mends(
     orders: dict[str, list[Order]] = {}
     kept: list[Change] = []
     for finding in findings:
-        if finding.severity == "note" and finding.kind not in MENDS:
+        if finding.severity == "note" and finding.kind not in FIXES:
             continue
-        if finding.kind in MENDS or finding.kind == "unreadable":
+        if finding.kind in FIXES or finding.kind == "unreadable":
             for name in finding.cases:
                 orders.setdefault(name, []).append(_order(finding, name))
         elif finding.kind in LEFT_OUT:
@@ -197,7 +197,7 @@ def plan_mends(
     }
     faulty = frozenset([*orders, *left_out])
     left_out |= _copies(dataset, findings, faulty, set(left_out), voxels or {})
-    return MendPlan(
+    return FixPlan(
         orders={name: found for name, found in trials.items() if name not in left_out},
         left_out=left_out,
         kept=tuple(kept),
@@ -236,7 +236,7 @@ def split_orders(dataset: Dataset) -> list[Order]:
 
 
 def _trials(orders: Iterable[Order]) -> tuple[Order, ...]:
-    rank = {kind: place for place, kind in enumerate(MENDS)}
+    rank = {kind: place for place, kind in enumerate(FIXES)}
     unique = {(order.kind, repr(sorted(order.details.items()))): order for order in orders}
     return tuple(sorted(unique.values(), key=lambda order: rank.get(order.kind, -1)))
 
@@ -252,9 +252,9 @@ def _left(name: str, kind: str, wrong: str, why: str) -> Change:
 
 
 def _unmended(finding: Finding, name: str) -> Change:
-    done = "nothing: no program can mend it"
+    done = "nothing: no program can fix it"
     if finding.severity == "error" and name:
-        return _left(name, finding.kind, finding.message, "no program can mend it")
+        return _left(name, finding.kind, finding.message, "no program can fix it")
     return Change(case=name, kind=finding.kind, outcome="kept", wrong=about(finding.message, name), done=done)
 
 
@@ -298,12 +298,12 @@ def _copies(
     return found
 
 
-def mend_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -> Mended:
-    """Read a case, mend what can be mended, and tell what became of each fault. Nothing is written.
+def fix_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -> FixedCase:
+    """Read a case, fix what can be fixed, and tell what became of each fault. Nothing is written.
 
     Args:
         case: whose files are read.
-        orders: its faults, in the order of MENDS.
+        orders: its faults, in the order of FIXES.
         cohort: the sound cases.
         root: of the data set, below which files are named.
     """
@@ -312,30 +312,30 @@ def mend_case(case: Case, orders: Sequence[Order], cohort: Cohort, root: Path) -
     except (VesalError, OSError, MemoryError) as error:
         kind = next((order.kind for order in orders if order.kind in LEFT_OUT), "unreadable")
         wrong = str(error) or type(error).__name__
-        return Mended((_left(case.id, kind, wrong, LEFT_OUT["unreadable"]),), None)
+        return FixedCase((_left(case.id, kind, wrong, LEFT_OUT["unreadable"]),), None)
     after, changes = before, list[Change]()
     for order in _with_read(before, orders):
         try:
-            done = _mend(after, order, cohort)
-        except Settled as reason:
-            so_far = "nothing more" if any(change.outcome == "mended" for change in changes) else "nothing"
+            done = _fix(after, order, cohort)
+        except NothingToFix as reason:
+            so_far = "nothing more" if any(change.outcome == "fixed" for change in changes) else "nothing"
             changes.append(_told(order, "kept", f"{so_far}: {reason}"))
-        except Unmendable as reason:
+        except CannotFix as reason:
             if order.severity == "error" or order.kind in _ALL_OR_NOTHING:
-                return Mended((*changes, _told(order, "left out", f"left out: {reason}")), None)
+                return FixedCase((*changes, _told(order, "left out", f"left out: {reason}")), None)
             changes.append(_told(order, "kept", f"nothing: {reason}"))
         else:
             files = tuple(_named(path, root) for path in changed_files(after, done.opened))
             changes.append(_as_change(order, done, files))
             after = done.opened
     if (doubted := _doubted(changes, after, cohort)) is not None:
-        return Mended((*changes, doubted), None)
-    return Mended(tuple(changes), changed_files(before, after))
+        return FixedCase((*changes, doubted), None)
+    return FixedCase(tuple(changes), changed_files(before, after))
 
 
 def _doubted(changes: Sequence[Change], after: Opened, cohort: Cohort) -> Change | None:
-    """Why a case is left out, though its label was mended: it fits its image worse than any sound case's."""
-    doubtful = [change for change in changes if change.outcome == "mended" and change.kind in _DOUBTFUL]
+    """Why a case is left out, though its label was fixed: it fits its image worse than any sound case's."""
+    doubtful = [change for change in changes if change.outcome == "fixed" and change.kind in _DOUBTFUL]
     if not doubtful or all(change.kind == "label-grid" and not change.look for change in doubtful):
         return None
     distance, limit = cohort.distance(after), cohort.limit
@@ -345,7 +345,7 @@ def _doubted(changes: Sequence[Change], after: Opened, cohort: Cohort) -> Change
         case=after.case.id,
         kind=doubtful[-1].kind,
         outcome="left out",
-        wrong="even when mended the label does not fit its image",
+        wrong="even when fixed the label does not fit its image",
         done=f"left out: its distance from the other cases is {distance:.2f}, of sound ones at most {limit:.2f}",
         numbers={"distance": distance, "limit": limit},
     )
@@ -362,12 +362,12 @@ def _with_read(opened: Opened, orders: Sequence[Order]) -> tuple[Order, ...]:
     return _trials([*(order for order in orders if order.kind not in kinds), *found])
 
 
-def _mend(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    if order.kind in MENDS:
-        return MENDS[order.kind](opened, order, cohort)
+def _fix(opened: Opened, order: Order, cohort: Cohort) -> Done:
+    if order.kind in FIXES:
+        return FIXES[order.kind](opened, order, cohort)
     if order.kind == "unreadable":
-        raise Settled("it can be read")
-    raise Unmendable(LEFT_OUT[order.kind])
+        raise NothingToFix("it can be read")
+    raise CannotFix(LEFT_OUT[order.kind])
 
 
 def _told(order: Order, outcome: Outcome, done: str) -> Change:
@@ -380,7 +380,7 @@ def _as_change(order: Order, done: Done, files: tuple[str, ...]) -> Change:
     return Change(
         case=order.case,
         kind=order.kind,
-        outcome="mended",
+        outcome="fixed",
         wrong=done.wrong,
         done=done.done,
         files=files,
@@ -394,15 +394,15 @@ def _named(path: Path, root: Path) -> str:
 
 
 def settled(changes: Sequence[Change], remaining: Sequence[Finding]) -> tuple[Change, ...]:
-    """The faults that were kept and are not found in the mended copy: they went with another mend of their case.
+    """The faults that were kept and are not found in the fixed copy: they went with another fix of their case.
 
     A spacing in centimetres, say, makes a volume that is far too small.
     """
     there = {(name, finding.kind) for finding in remaining for name in finding.cases}
-    mended = {change.case for change in changes if change.outcome == "mended"}
+    fixed = {change.case for change in changes if change.outcome == "fixed"}
     return tuple(
-        change.model_copy(update={"outcome": "mended", "done": "it went with the other mends of this case"})
-        if change.outcome == "kept" and change.case in mended and (change.case, change.kind) not in there
+        change.model_copy(update={"outcome": "fixed", "done": "it went with the other fixes of this case"})
+        if change.outcome == "kept" and change.case in fixed and (change.case, change.kind) not in there
         else change
         for change in changes
     )

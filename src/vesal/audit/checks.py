@@ -1,4 +1,4 @@
-"""What is wrong or odd with a data set: findings, each with its mend. Pixels are not read again.
+"""What is wrong or odd with a data set: findings, each with its fix. Pixels are not read again.
 
 An error means that a case cannot be trained on as it is; a warning, that somebody should look; a note, that it is
 worth knowing.
@@ -71,7 +71,7 @@ def _unreadable(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]
             severity="error",
             cases=(failure.id,),
             message=failure.message,
-            mend="Restore the file or take the case out of the data set."
+            fix="Restore the file or take the case out of the data set."
             if absent
             else "Replace the file by an intact copy or take the case out of the data set.",
         )
@@ -94,7 +94,7 @@ def _label_shapes(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
             severity="error",
             cases=(a.id, b.id),
             message=f"The label of {a.id} has the shape of the image of {b.id}, and the other way round.",
-            mend="Look whether their images or labels have changed places; if so, change them back.",
+            fix="Look whether their images or labels have changed places; if so, change them back.",
             details={a.id: {"of": b.id}, b.id: {"of": a.id}},
         )
     wrong = [
@@ -192,7 +192,7 @@ def _absent_classes(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Find
                 severity="warning",
                 cases=(),
                 message=f"The label '{name}' is declared but occurs in no case.",
-                mend="Correct its value, or take it out of the declaration: it cannot be learned.",
+                fix="Correct its value, or take it out of the declaration: it cannot be learned.",
             )
 
 
@@ -272,11 +272,9 @@ def _constant_images(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     whole = [(record.id, "") for record in _scans(fingerprint) if is_constant(record)]
     volumes = {record.id for record in _scans(fingerprint) if len(record.shape) == 3}
     what = "An image has the same intensity everywhere"
-    mend = "Replace the file by an intact copy or take the case out."
-    yield from if_any("constant-image", "error", [item for item in whole if item[0] in volumes], what, mend)
-    yield from if_any(
-        "constant-image", "note", [item for item in whole if item[0] not in volumes], what, mend
-    )
+    fix = "Replace the file by an intact copy or take the case out."
+    yield from if_any("constant-image", "error", [item for item in whole if item[0] in volumes], what, fix)
+    yield from if_any("constant-image", "note", [item for item in whole if item[0] not in volumes], what, fix)
     partly = [
         (record.id, ", ".join(name for name, channel in zip(fingerprint.channels, record.channels, strict=False)
                               if channel.minimum == channel.maximum))

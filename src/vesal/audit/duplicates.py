@@ -69,7 +69,7 @@ def is_constant(record: CaseRecord) -> bool:
 
 def near_duplicates(records: Sequence[CaseRecord]) -> tuple[Twins, ...]:
     """Pairs of scans that are nearly one, but not voxel for voxel."""
-    known = [record for record in records if record.traits is not None and not is_constant(record)]
+    known = [record for record in records if record.case_features is not None and not is_constant(record)]
     found = {(twins.first, twins.second): twins for twins in [*_alike(known), *_cut(known)]}
     digests = {record.id: record.image_digest for record in known}
     return tuple(twins for pair, twins in found.items() if digests[pair[0]] != digests[pair[1]])
@@ -79,7 +79,7 @@ def _cut(records: Sequence[CaseRecord]) -> Iterable[Twins]:
     """By shared marks."""
     holders: dict[int, list[int]] = {}
     for index, record in enumerate(records):
-        for mark in marks(record.traits.sketch).tolist() if record.traits else ():
+        for mark in marks(record.case_features.minhash).tolist() if record.case_features else ():
             holders.setdefault(mark, []).append(index)
     shared = Counter(
         pair for group in holders.values() if 1 < len(group) <= _COMMON for pair in combinations(group, 2)
@@ -100,7 +100,7 @@ def _alike(records: Sequence[CaseRecord]) -> Iterable[Twins]:
     ]
     if not 3 <= len(same) <= _PICTURES:
         return
-    pictures = np.stack([unpack(record.traits.picture) for record in same if record.traits])
+    pictures = np.stack([unpack(record.case_features.picture) for record in same if record.case_features])
     pictures -= pictures.mean(axis=1, keepdims=True)
     pictures /= np.maximum(np.linalg.norm(pictures, axis=1, keepdims=True), 1e-9)
     apart = 1 - pictures @ pictures.T
@@ -130,7 +130,7 @@ def _duplicates(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]
             severity="note" if one_patient else "warning",
             cases=group,
             message=message,
-            mend="They are kept on one side of every split; keep one of them if two are not wanted.",
+            fix="They are kept on one side of every split; keep one of them if two are not wanted.",
             details={name: {"of": group[0]} for name in group[1:]},
         )
 
@@ -149,7 +149,7 @@ def _known_scans(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
                 cases=(record.id, *same),
                 message=f"The scan without a label {record.id} is the same as the annotated {listed(same)}, "
                 "voxel for voxel.",
-                mend="Take it out if models are tested on it: they know it from their training.",
+                fix="Take it out if models are tested on it: they know it from their training.",
                 details={record.id: {"of": same[0]}},
             )
 
@@ -164,15 +164,15 @@ def _near_duplicates(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
         else:
             why = f"seen small they correlate by {twins.correlation:.3f}, as a resampled copy does"
         one_patient = records[pair[0]].patient == records[pair[1]].patient
-        mend = "They are kept on one side of every split; keep one of them if two are not wanted."
+        fix = "They are kept on one side of every split; keep one of them if two are not wanted."
         if len(tests & set(pair)) == 1:
-            mend = "Take the one without a label out if models are tested on it: they know it from their training."
+            fix = "Take the one without a label out if models are tested on it: they know it from their training."
         yield Finding(
             kind="near-duplicate",
             severity="note" if one_patient else "warning",
             cases=pair,
             message=f"{pair[0]} and {pair[1]} are nearly the same scan: {why}.",
-            mend=mend,
+            fix=fix,
             details={pair[1]: {"of": pair[0]}},
         )
 
@@ -190,7 +190,7 @@ def _patient_leaks(dataset: Dataset, _: Fingerprint) -> Iterable[Finding]:
                 cases=(test.id, *same),
                 message=f"The scan without a label {test.id} is of the same patient ({test.patient}) as the "
                 f"annotated {listed(same)}.",
-                mend="Take it out if models are tested on it, or train without that patient.",
+                fix="Take it out if models are tested on it, or train without that patient.",
                 details={test.id: {"of": same[0]}},
             )
 
@@ -199,8 +199,12 @@ def _same_labels(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     """One label map on two different scans: one of them has the other's."""
     groups: dict[str, list[CaseRecord]] = {}
     for record in fingerprint.cases:
-        if record.traits is not None and record.traits.label is not None and len(record.shape) == 3:
-            groups.setdefault(record.traits.label.digest, []).append(record)
+        if (
+            record.case_features is not None
+            and record.case_features.label is not None
+            and len(record.shape) == 3
+        ):
+            groups.setdefault(record.case_features.label.digest, []).append(record)
     alike = [group for group in groups.values() if len(group) > 1]
     together = [set(group) for group in duplicate_groups(fingerprint)] if alike else []
     for group in alike:
@@ -212,7 +216,7 @@ def _same_labels(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
                 severity="warning",
                 cases=tuple(names),
                 message=f"{listed(names)} are different scans with the same label map, voxel for voxel.",
-                mend="Look which scan it belongs to, and restore the label of the other or take that case out.",
+                fix="Look which scan it belongs to, and restore the label of the other or take that case out.",
             )
 
 

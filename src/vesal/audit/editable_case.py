@@ -1,4 +1,4 @@
-"""A case whose files are being mended: what was read, what has changed, and why something cannot be mended."""
+"""A case whose files are being fixed: what was read, what has changed, and why something cannot be fixed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vesal.volume.volume import LabelMap, Volume
 _LEAST_OVERLAP = 0.5
 
 
-class Unmendable(Exception):
-    """Why a fault cannot be mended, as the end of a sentence."""
+class CannotFix(Exception):
+    """Why a fault cannot be fixed, as the end of a sentence."""
 
 
-class Settled(Exception):
+class NothingToFix(Exception):
     """The fault is not there, or no longer: why, as the end of a sentence."""
 
 
@@ -95,7 +95,7 @@ class Opened:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """What a mend did.
+    """What a fix did.
 
     Attributes:
         opened: the case afterwards.

@@ -20,8 +20,8 @@ class Finding(BaseModel):
         severity: 'error', 'warning' or 'note'.
         cases: ids of all cases concerned.
         message: what is wrong, in which cases.
-        mend: what to do about it.
-        details: the numbers that a mend needs, by case id, as JSON values: {'axis': 0} for a flip,
+        fix: what to do about it.
+        details: the numbers that a fix needs, by case id, as JSON values: {'axis': 0} for a flip,
             {'voxels': [0, 3, 0]} for a shift, {'exchange': ['Anterior', 'Posterior']} for swapped labels,
             {'order': [1, 0]} for swapped channels, {'of': 'the other case'} for a duplicate.
     """
@@ -32,7 +32,7 @@ class Finding(BaseModel):
     severity: Severity
     cases: tuple[str, ...]
     message: str
-    mend: str
+    fix: str
     details: dict[str, dict[str, Any]] = {}
 
 
@@ -41,12 +41,12 @@ def if_any(
     severity: Severity,
     items: Sequence[tuple[str, str]],
     what: str,
-    mend: str,
+    fix: str,
     details: Mapping[str, dict[str, Any]] | None = None,
 ) -> Iterable[Finding]:
     """`items` are (case id, detail or ''). A few errors are told one by one, all else in one finding.
 
-    `details` are the numbers that a mend needs, by case id.
+    `details` are the numbers that a fix needs, by case id.
     """
     single = severity == "error" and len(items) <= _NAMED
     for part in [[item] for item in items] if single else [items] if items else []:
@@ -57,7 +57,7 @@ def if_any(
             severity=severity,
             cases=tuple(name for name, _ in part),
             message=f"{what}, in {where} {listed(named)}.",
-            mend=mend,
+            fix=fix,
             details={name: details[name] for name, _ in part if details and name in details},
         )
 

@@ -1,7 +1,7 @@
-"""Mends of an image's channels and intensities, and of arrays that run the wrong way.
+"""Fixes of an image's channels and intensities, and of arrays that run the wrong way.
 
-Each measures its fault before it touches anything: it raises `Settled` where the fault is not there, and `Unmendable`
-where it cannot be mended.
+Each measures its defect before it touches anything: it raises `NothingToFix` where the defect is not there, and
+`CannotFix` where it cannot be fixed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vesal.audit.editable_case import Done, Opened, Order, Settled, Unmendable
+from vesal.audit.editable_case import CannotFix, Done, NothingToFix, Opened, Order
 from vesal.audit.fix_labels import axes_said, named_axes
 from vesal.audit.reference_cases import BETTER, Cohort
 
@@ -21,18 +21,18 @@ def not_finite(opened: Opened, order: Order, cohort: Cohort) -> Done:
     bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, dtype=bool)
     count = int(bad.sum())
     if not count:
-        raise Settled("all voxels are finite")
-    mended, values = array.copy(), []
-    for channel, wrong in zip(mended, bad, strict=True):
+        raise NothingToFix("all voxels are finite")
+    fixed, values = array.copy(), []
+    for channel, wrong in zip(fixed, bad, strict=True):
         if wrong.all():
-            raise Unmendable("a channel holds no finite voxel")
+            raise CannotFix("a channel holds no finite voxel")
         values.append(float(channel[~wrong].min()))
         channel[wrong] = values[-1]
     share = count / array.size
     if share > 0.5:
-        raise Unmendable(f"{share:.0%} of its voxels are NaN or infinite")
+        raise CannotFix(f"{share:.0%} of its voxels are NaN or infinite")
     return Done(
-        opened.with_image(mended),
+        opened.with_image(fixed),
         f"{count:,} of {array.size:,} voxels are NaN or infinite",
         f"they were replaced by the least finite value of their channel ({', '.join(f'{v:g}' for v in values)})",
         {"voxels": count, "values": values},
@@ -45,14 +45,16 @@ def swapped_channels(opened: Opened, order: Order, cohort: Cohort) -> Done:
     channels = opened.image.channels
     named = order.details.get("order")
     if not isinstance(named, (list, tuple)) or sorted(named) != list(range(channels)):
-        raise Unmendable("the check does not name the order of the channels")
+        raise CannotFix("the check does not name the order of the channels")
     # One way round or the other: what fits the others says which was meant.
     options = [tuple(named), tuple(int(place) for place in np.argsort(named))]
     found = {option: _channel_fit(opened, option, cohort) for option in [tuple(range(channels)), *options]}
     best = min(options, key=lambda option: found[option])
     before, after = found[tuple(range(channels))], found[best]
     if not after <= BETTER * before:
-        raise Settled(f"in that order it would be no more like the others ({before:.2f}, now {after:.2f})")
+        raise NothingToFix(
+            f"in that order it would be no more like the others ({before:.2f}, now {after:.2f})"
+        )
     return Done(
         opened.with_image(opened.image.array[list(best)]),
         "the channels are in another order than in the other cases",
@@ -67,7 +69,7 @@ def _channel_fit(opened: Opened, order: tuple[int, ...], cohort: Cohort) -> floa
     """How far the channels in this order are from the others'."""
     distances = cohort.channel_distances(opened)
     if distances is None:
-        raise Unmendable("there are too few other cases to tell the channels by")
+        raise CannotFix("there are too few other cases to tell the channels by")
     return float(np.mean([distances[old, new] for new, old in enumerate(order)]))
 
 
@@ -77,19 +79,19 @@ def inverted(opened: Opened, order: Order, cohort: Cohort) -> Done:
     wanted = order.details.get("channels") or (
         [order.details["channel"]] if "channel" in order.details else range(len(array))
     )
-    mended, told = array.copy(), []
+    fixed, told = array.copy(), []
     for index in wanted:
         channel = array[int(index)]
         finite = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel
         low, high = finite.min(), finite.max()
         told.append([float(low), float(high)])
         # Of integers without overflow: the distance from the least value is taken from the greatest.
-        mended[int(index)] = high - (channel - low)
-    before, after = (_contrast(each, cohort) for each in (opened, opened.with_image(mended)))
+        fixed[int(index)] = high - (channel - low)
+    before, after = (_contrast(each, cohort) for each in (opened, opened.with_image(fixed)))
     if not after <= BETTER * before:
-        raise Settled(f"negated it would be no more like the others ({before:.2f}, negated {after:.2f})")
+        raise NothingToFix(f"negated it would be no more like the others ({before:.2f}, negated {after:.2f})")
     return Done(
-        opened.with_image(mended),
+        opened.with_image(fixed),
         "the intensities are inverted: bright where the other cases are dark",
         "each was negated about the middle of its range (minimum + maximum - value; distance from the others "
         f"{before:.2f}, now {after:.2f})",
@@ -108,10 +110,10 @@ def _contrast(opened: Opened, cohort: Cohort) -> float:
 def image_flipped(opened: Opened, order: Order, cohort: Cohort) -> Done:
     """An array that runs the other way along an axis than its header says: flipped back, with or without the label."""
     if opened.label is None:
-        raise Unmendable("without a label it cannot be measured whether it is mended")
+        raise CannotFix("without a label it cannot be measured whether it is fixed")
     before = cohort.distance(opened)
     if before is None:
-        raise Unmendable("there are too few other cases to measure it by")
+        raise CannotFix("there are too few other cases to measure it by")
     options = []
     for axes in named_axes(order, opened.image.geometry.ndim):
         flipped = np.flip(opened.image.array, tuple(axis + 1 for axis in axes))
@@ -122,7 +124,7 @@ def image_flipped(opened: Opened, order: Order, cohort: Cohort) -> Done:
     distance, axes, what, done = min(options, key=lambda item: np.inf if item[0] is None else item[0])
     if distance is None or distance > BETTER * before:
         after = "not measurable" if distance is None else f"{distance:.2f}"
-        raise Settled(f"flipped it would be no more like the others ({before:.2f}, flipped {after})")
+        raise NothingToFix(f"flipped it would be no more like the others ({before:.2f}, flipped {after})")
     return Done(
         done,
         f"the voxels run the wrong way along {axes_said(axes)}",
@@ -142,7 +144,7 @@ def channel_count(opened: Opened, order: Order, cohort: Cohort) -> Done:
     expected = cohort.channels
     array = opened.image.array
     if len(array) == expected:
-        raise Settled("it has as many channels as the others")
+        raise NothingToFix("it has as many channels as the others")
     if expected == len(opened.case.images) == 1 and all(
         np.array_equal(array[0], other) for other in array[1:]
     ):
@@ -152,16 +154,16 @@ def channel_count(opened: Opened, order: Order, cohort: Cohort) -> Done:
             "they are the same to the last voxel, so one was kept",
             {"channels": len(array)},
         )
-    raise Unmendable(f"it has {len(array)} channels where {expected} are declared")
+    raise CannotFix(f"it has {len(array)} channels where {expected} are declared")
 
 
 def four_dimensional(opened: Opened, order: Order, cohort: Cohort) -> Done:
     """All channels in the one file CASE_0000 where nnU-Net has a file for each: split up."""
     channels = opened.image.channels
     if len(opened.case.images) > 1 or channels == 1 or "_0000" not in opened.case.images[0].name:
-        raise Settled("each channel has its file")
+        raise NothingToFix("each channel has its file")
     if channels != cohort.channels:
-        raise Unmendable(f"its file holds {channels} channels where {cohort.channels} are declared")
+        raise CannotFix(f"its file holds {channels} channels where {cohort.channels} are declared")
     return Done(
         replace(opened, split=True),
         f"one 4D file holds all {channels} channels where nnU-Net has a file for each",

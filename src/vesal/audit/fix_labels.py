@@ -1,7 +1,7 @@
-"""Mends of where label maps lie: their place, their shape, their direction.
+"""Fixes of where label maps lie: their place, their shape, their direction.
 
-Each measures its fault before it touches anything. It raises `Settled` where the fault is not there, and `Unmendable`
-where it cannot be mended.
+Each measures its defect before it touches anything: it raises `NothingToFix` where the defect is not there, and
+`CannotFix` where it cannot be fixed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.audit.editable_case import Done, Opened, Order, Settled, Unmendable, inside_share
+from vesal.audit.editable_case import CannotFix, Done, NothingToFix, Opened, Order, inside_share
 from vesal.audit.reference_cases import BETTER, Cohort
 from vesal.data.labels import LabelSet
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
@@ -35,7 +35,7 @@ def label_grid(opened: Opened, order: Order, cohort: Cohort) -> Done:
         return label_shape(opened, order, cohort)
     gap = grid.distance_mm(label.geometry)
     if gap <= TOLERANCE_MM:
-        raise Settled("the label lies where the image is")
+        raise NothingToFix("the label lies where the image is")
     copied = opened.with_label(label.array, grid)
     if gap < 0.5 * min(grid.spacing_mm):
         return Done(
@@ -55,7 +55,7 @@ def label_grid(opened: Opened, order: Order, cohort: Cohort) -> Done:
     }
     numbers |= {"unlike_if_copied": by_voxel, "unlike_if_resampled": by_place}
     if box == 0:
-        raise Unmendable(f"{wrong}: the two do not overlap")
+        raise CannotFix(f"{wrong}: the two do not overlap")
     if by_voxel is not None and (by_place is None or by_voxel < BETTER * by_place):
         placed = "outside the image" if by_place is None else f"at {by_place:.2f}"
         return Done(
@@ -74,7 +74,7 @@ def _resampled(
 ) -> Done:
     box, inside = shares
     if inside < _LEAST_INSIDE:
-        raise Unmendable(f"{wrong}: only {inside:.0%} of what is labelled lies in the image")
+        raise CannotFix(f"{wrong}: only {inside:.0%} of what is labelled lies in the image")
     rough = "; it is coarser than the image, and so are its edges now" if coarse else ""
     return Done(
         moved,
@@ -95,10 +95,10 @@ def label_shape(opened: Opened, order: Order, cohort: Cohort) -> Done:
     label, grid = the_label(opened), opened.image.geometry
     if label.geometry.shape == grid.shape:
         if grid.distance_mm(label.geometry) <= TOLERANCE_MM:
-            raise Settled("the label has the image's shape")
+            raise NothingToFix("the label has the image's shape")
         return label_grid(opened, order, cohort)
     if label.geometry.ndim != grid.ndim:
-        raise Unmendable("the label is 2D and the image 3D, or the other way")
+        raise CannotFix("the label is 2D and the image 3D, or the other way")
     wrong = f"the label has {_times(label.geometry.shape)} voxels and the image {_times(grid.shape)}"
     box, inside = overlap(label, grid, cohort.labels)
     options = [(opened.with_label(resample_label(label, grid, cohort.labels.background).array, grid), "")]
@@ -118,7 +118,7 @@ def label_shape(opened: Opened, order: Order, cohort: Cohort) -> Done:
             look=True,
         )
     if box == 0:
-        raise Unmendable(f"{wrong}, and the two do not overlap")
+        raise CannotFix(f"{wrong}, and the two do not overlap")
     return _resampled(options[0][0], wrong, (box, inside), numbers, coarse=_coarser(label.geometry, grid))
 
 
@@ -174,7 +174,7 @@ def label_shifted(opened: Opened, order: Order, cohort: Cohort) -> Done:
     label = the_label(opened)
     voxels = order.details.get("voxels")
     if not isinstance(voxels, (list, tuple)) or len(voxels) != label.array.ndim:
-        raise Unmendable("the check does not say by how many voxels the label is shifted")
+        raise CannotFix("the check does not say by how many voxels the label is shifted")
     known: dict[tuple[int, ...], float] = {}
 
     def unlike(by: tuple[int, ...]) -> float:
@@ -189,7 +189,9 @@ def label_shifted(opened: Opened, order: Order, cohort: Cohort) -> Done:
     for step in (4, 2, 1):
         best = _descend(best, step, unlike)
     if unlike(best) > BETTER * before or not any(best):
-        raise Settled(f"moved it would be no more like the others ({before:.2f}, moved {unlike(best):.2f})")
+        raise NothingToFix(
+            f"moved it would be no more like the others ({before:.2f}, moved {unlike(best):.2f})"
+        )
     return Done(
         opened.with_label(shifted(label.array, best, cohort.labels.background)),
         "the label lies beside what it shows",
@@ -243,7 +245,7 @@ def label_flipped(opened: Opened, order: Order, cohort: Cohort) -> Done:
         options.append((the_distance(flipped, cohort), axes, flipped))
     after, axes, flipped = min(options, key=lambda item: item[:2])
     if after > BETTER * before:
-        raise Settled(f"flipped it would be no more like the others ({before:.2f}, flipped {after:.2f})")
+        raise NothingToFix(f"flipped it would be no more like the others ({before:.2f}, flipped {after:.2f})")
     return Done(
         flipped,
         f"the label runs the other way than its image along {axes_said(axes)}",
@@ -269,7 +271,7 @@ def axes_said(axes: Sequence[int]) -> str:
 def the_label(opened: Opened) -> LabelMap:
     """The label of a case that has to have one."""
     if opened.label is None:
-        raise Unmendable("there is no label that can be read")
+        raise CannotFix("there is no label that can be read")
     return opened.label
 
 
@@ -277,7 +279,7 @@ def the_distance(opened: Opened, cohort: Cohort) -> float:
     """How unlike the others a case is, where that has to be known."""
     distance = cohort.distance(opened)
     if distance is None:
-        raise Unmendable("there are too few other cases to measure it by")
+        raise CannotFix("there are too few other cases to measure it by")
     return distance
 
 

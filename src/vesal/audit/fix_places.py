@@ -1,7 +1,7 @@
-"""Mends of where an image lies: place, units, spacing, axes. Each measures its fault before it touches anything.
+"""Fixes of where an image lies: place, units, spacing, axes. Each measures its fault before it touches anything.
 
-A mend is (opened, order, cohort) -> Done; it raises `Settled` where the fault is not there and `Unmendable` where it
-cannot be mended.
+A fix is (opened, order, cohort) -> Done; it raises `NothingToFix` where the fault is not there and `CannotFix` where it
+cannot be fixed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.audit.editable_case import Done, Opened, Order, Settled, Unmendable, resampled
+from vesal.audit.editable_case import CannotFix, Done, NothingToFix, Opened, Order, resampled
 from vesal.audit.reference_cases import BETTER, Cohort
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry, Turn
 from vesal.volume.resample import resample_label
@@ -43,7 +43,7 @@ def two_forms(opened: Opened, order: Order, cohort: Cohort) -> Done:
         return _label_forms(opened, label_grids)
     fits = [_place_score(grid, opened, label_grids, cohort) for grid in grids]
     if abs(fits[0] - fits[1]) < 0.02:
-        raise Unmendable(
+        raise CannotFix(
             "the sform and the qform differ and neither label nor other cases tell which is right"
         )
     best = int(fits[1] < fits[0])
@@ -85,9 +85,9 @@ def forms(path: Path) -> tuple[Geometry, Geometry] | None:
 def _label_forms(opened: Opened, grids: tuple[Geometry, Geometry] | None) -> Done:
     """Of a label's two places the one where the image is."""
     if grids is None:
-        raise Settled("the two places of the header agree")
+        raise NothingToFix("the two places of the header agree")
     if opened.label is None or grids[0].shape != opened.image.geometry.shape:
-        raise Unmendable("the sform and the qform of the label differ and its shape is not the image's")
+        raise CannotFix("the sform and the qform of the label differ and its shape is not the image's")
     gaps = [grid.distance_mm(opened.image.geometry) for grid in grids]
     best = int(gaps[1] < gaps[0])
     done = replace(opened.with_label(opened.label.array, grids[best]), rewrite=opened.rewrite | {"label"})
@@ -130,15 +130,15 @@ def units(opened: Opened, order: Order, cohort: Cohort) -> Done:
         factor = _NAMED.get(named or "", 1.0)
         low, high = (limit / factor for limit in _PLAUSIBLE_MM)
         if named is None or not all(low <= step <= high for step in grid.spacing_mm):
-            raise Unmendable("there are too few other cases to tell the unit by")
+            raise CannotFix("there are too few other cases to tell the unit by")
         return _in_mm(opened, factor, f"{shown} is in the unit that the header names, {named}")
     for factor, name in _UNITS.items():
         if np.abs(np.log(ratio * factor)).max() < np.log(_SPACING_FACTOR):
             return _in_mm(opened, factor, f"{shown} is in {name}, as the other cases show")
     if np.abs(np.log(ratio)).max() >= np.log(_SPACING_FACTOR):
-        raise Unmendable(f"{shown} fits the other cases in no unit: cm, m, µm or tenths of mm")
+        raise CannotFix(f"{shown} fits the other cases in no unit: cm, m, µm or tenths of mm")
     if named is None:
-        raise Settled("the spacing is that of the other cases")
+        raise NothingToFix("the spacing is that of the other cases")
     return Done(
         replace(opened, rewrite=opened.rewrite | {"image"}),
         f"the header names {named}s, and the spacing is that of the other cases in millimetres",
@@ -175,7 +175,7 @@ def _named_unit(path: Path) -> str | None:
 def channel_grid(opened: Opened, order: Order, cohort: Cohort) -> Done:
     """Channels that lay on different grids, which reading has brought onto one."""
     if not opened.apart:
-        raise Settled("all channels lie on one grid")
+        raise NothingToFix("all channels lie on one grid")
     return Done(
         opened,
         "the channels lie on different grids",
@@ -208,20 +208,20 @@ def spacing(opened: Opened, order: Order, cohort: Cohort) -> Done:
     turn = grid.turn_to_ras()
     ratio = cohort.spacing_ratio([grid.spacing_mm[axis] for axis in turn.order])
     if ratio is None:
-        raise Unmendable("there are too few other cases to tell the spacing by")
+        raise CannotFix("there are too few other cases to tell the spacing by")
     powers = np.rint(-np.log10(ratio))
     left = np.abs(np.log(ratio * 10.0**powers)).max()
     if not powers.any():
         if left < np.log(_SPACING_FACTOR):
-            raise Settled("the spacing is that of the other cases")
-        raise Unmendable(
+            raise NothingToFix("the spacing is that of the other cases")
+        raise CannotFix(
             f"the spacing {_listed(grid.spacing_mm)} mm is far from the others', and not by a power of ten"
         )
     tight = max(
         np.log(1.02), float(np.abs(np.log(cohort.spacings / np.median(cohort.spacings, axis=0))).max())
     )
     if left > min(tight, np.log(_SPACING_FACTOR)):
-        raise Unmendable(
+        raise CannotFix(
             f"the spacing {_listed(grid.spacing_mm)} mm is far from the others', and not by a power of ten"
         )
     factors = np.ones(grid.ndim)
@@ -250,7 +250,7 @@ def orientation(opened: Opened, order: Order, cohort: Cohort) -> Done:
     grid = opened.image.geometry
     wanted = cohort.axis_codes or "RAS"
     if grid.ndim == 2 or grid.axis_codes == wanted:
-        raise Settled("the axes run as in the other cases")
+        raise NothingToFix("the axes run as in the other cases")
     turned = _turned(opened, wanted)
     wrong = f"the axes run {grid.axis_codes} where the others' run {wanted}"
     numbers: dict[str, Any] = {"from": grid.axis_codes, "to": wanted}
@@ -317,7 +317,7 @@ def sheared(opened: Opened, order: Order, cohort: Cohort) -> Done:
     unit = grid.affine[:-1, :-1] / np.asarray(grid.spacing_mm)
     cosines = np.abs(unit.T @ unit - np.eye(grid.ndim)).max()
     if cosines < _SHEARED:
-        raise Settled("the axes are at right angles")
+        raise NothingToFix("the axes are at right angles")
     angle = float(90 - np.degrees(np.arccos(min(1.0, cosines))))
     left, _, right = np.linalg.svd(unit)
     straight = _boxed(grid, left @ right)

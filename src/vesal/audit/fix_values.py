@@ -1,7 +1,7 @@
-"""Mends of what label maps hold: values that are no classes, classes exchanged, stray pieces.
+"""Fixes of what label maps hold: values that are no classes, classes exchanged, stray pieces.
 
-Each measures its fault before it touches anything: it raises `Settled` where the fault is not there, and `Unmendable`
-where it cannot be mended.
+Each measures its defect before it touches anything: it raises `NothingToFix` where the defect is not there, and
+`CannotFix` where it cannot be fixed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.audit.editable_case import Done, Opened, Order, Settled, Unmendable
+from vesal.audit.editable_case import CannotFix, Done, NothingToFix, Opened, Order
 from vesal.audit.fix_labels import the_distance, the_label
 from vesal.audit.reference_cases import BETTER, Cohort
 from vesal.data.labels import LabelSet, values_in
@@ -30,7 +30,7 @@ ISLAND_SHARE, ISLAND_MM, ISLAND_VOXELS = 0.1, 5.0, 4.0
 def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
     """Numbers between the values, as interpolation leaves them: each becomes the class that it is at least half of."""
     if opened.fractions is None or opened.fractions_grid is None:
-        raise Settled("all label values are whole numbers")
+        raise NothingToFix("all label values are whole numbers")
     labels = cohort.labels
     values = np.nan_to_num(opened.fractions.astype(np.float64), nan=labels.background)
     declared = np.asarray(sorted(labels.values), dtype=float)
@@ -41,7 +41,7 @@ def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
         return Done(opened.with_label(whole, grid), *how)
     if values.min() < declared[0] - 0.5 or values.max() > declared[-1] + 0.5:
         told = f"{values.min():g} to {values.max():g} where {declared[0]:g} to {declared[-1]:g} are declared"
-        raise Unmendable(f"the label holds {told}")
+        raise CannotFix(f"the label holds {told}")
     # Thin classes have no cores; the nearest value turns edges of one class into a rim of another. What is more like
     # the others is taken, the nearest value where that cannot be measured.
     nearest = _typed(declared[np.digitize(values, (declared[1:] + declared[:-1]) / 2)], labels)
@@ -52,7 +52,7 @@ def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
     off = np.abs(values - np.rint(values)) > 1e-3
     largest = float(np.abs(values - whole)[drawn].mean()) if drawn.any() else 1.0
     if largest > _MOST_OFF * (declared[-1] - declared[0]):
-        raise Unmendable(
+        raise CannotFix(
             "most of what is labelled lies between two values: it is an image or a map of probabilities"
         )
     return Done(
@@ -130,7 +130,7 @@ def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
     found = values_in(label.array)
     foreign = [value for value in found if value not in labels.values]
     if not foreign:
-        raise Settled("all label values are declared")
+        raise NothingToFix("all label values are declared")
     volumes = {value: int((label.array == value).sum()) for value in found}
     told = ", ".join(map(str, foreign[:10]))
     wrong = f"the label holds {told} where {', '.join(map(str, sorted(labels.values)))} are declared"
@@ -138,10 +138,10 @@ def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
     drawn = sum(count for value, count in volumes.items() if value != labels.background)
     if mapping is None:
         if (count := sum(volumes[value] for value in foreign)) > max(_SLIP_VOXELS, _SLIP_SHARE * drawn):
-            raise Unmendable(f"the label holds {told}, and which classes they are is not evident")
-        mended = _as_around(label.array, np.isin(label.array, foreign))
+            raise CannotFix(f"the label holds {told}, and which classes they are is not evident")
+        fixed = _as_around(label.array, np.isin(label.array, foreign))
         how = f"those {count:,} voxels got the value of the nearest other voxel"
-        return Done(opened.with_label(mended), wrong, how, {"voxels": count}, look=True)
+        return Done(opened.with_label(fixed), wrong, how, {"voxels": count}, look=True)
     array = _typed(np.full(label.array.shape, labels.background), labels)
     for value in found:
         array[label.array == value] = mapping.get(value, value)
@@ -223,7 +223,7 @@ def swapped_labels(opened: Opened, order: Order, cohort: Cohort) -> Done:
     values = {one.name: one.value for one in cohort.labels.labels}
     names = list(order.details.get("exchange", ()))
     if len(names) != 2 or not set(names) <= set(values):
-        raise Unmendable("the check does not name the two classes")
+        raise CannotFix("the check does not name the two classes")
     before = the_distance(opened, cohort)
     first, second = values[names[0]], values[names[1]]
     array = label.array.copy()
@@ -231,7 +231,9 @@ def swapped_labels(opened: Opened, order: Order, cohort: Cohort) -> Done:
     done = opened.with_label(array)
     after = the_distance(done, cohort)
     if after > BETTER * before:
-        raise Settled(f"exchanged it would be no more like the others ({before:.2f}, exchanged {after:.2f})")
+        raise NothingToFix(
+            f"exchanged it would be no more like the others ({before:.2f}, exchanged {after:.2f})"
+        )
     return Done(
         done,
         f"{names[0]} and {names[1]} seem to be exchanged",
@@ -249,7 +251,7 @@ def stray_island(opened: Opened, order: Order, cohort: Cohort) -> Done:
         held[held == cohort.labels.ignore] = background
     pieces = islands(held, background, label.geometry.spacing_mm)
     if not pieces.any():
-        raise Settled("no piece of the label is both small and far")
+        raise NothingToFix("no piece of the label is both small and far")
     array = label.array.copy()
     array[pieces] = background
     count, whole = int(pieces.sum()), int((held != background).sum())
@@ -293,13 +295,13 @@ def mismatched_label(opened: Opened, order: Order, cohort: Cohort) -> Done:
     theirs = [cohort.distance_of(name) for name in others]
     known = [distance for distance in theirs if distance is not None]
     if own is None or not known or len(known) < len(theirs):
-        raise Unmendable("which scan the label belongs to cannot be measured")
+        raise CannotFix("which scan the label belongs to cannot be measured")
     if own <= BETTER * min(known) and own <= (cohort.limit or np.inf):
-        raise Settled(
+        raise NothingToFix(
             f"of these scans this is the one that its label fits (distance from the other cases {own:.2f}, of the "
             f"other scan {min(known):.2f})"
         )
-    raise Unmendable(
+    raise CannotFix(
         f"the label does not fit this scan clearly better than the other one ({own:.2f} and {min(known):.2f})"
     )
 

@@ -1,4 +1,4 @@
-"""The mended copy of a data set: the same folders and names, other contents where something was mended.
+"""The fixed copy of a data set: the same folders and names, other contents where something was fixed.
 
 Files that need no change are copied byte for byte; where the file system can, the copy shares its blocks with the
 original until one of them is written to. They are never hard links: whoever edits the copy would edit the original.
@@ -37,7 +37,7 @@ class Places:
 
     Attributes:
         root: of the data set.
-        out: of the mended copy.
+        out: of the fixed copy.
         names: file of the data set -> its place below `out`.
         mirrored: the places are those that the files have below `root`.
     """
@@ -97,7 +97,7 @@ def _ending(path: Path) -> str:
     return _suffix(path) if _writable(path) else _ENDING
 
 
-def write_mended(case: Case, files: Mapping[Path, Volume], places: Places) -> dict[str, int]:
+def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dict[str, int]:
     """Write the files of a case that changed, copy the others; each is whole or absent.
 
     Returns:
@@ -166,12 +166,12 @@ def _cloned(source: Path, target: Path) -> bool:
 # --- descriptions ------------------------------------------------------------------------------------------
 
 
-def describe_mended(dataset: Dataset, cases: Sequence[Case], places: Places) -> Dataset:
-    """Write what describes the mended cases, copy what lies beside the scans, and read the folder back.
+def describe_fixed(dataset: Dataset, cases: Sequence[Case], places: Places) -> Dataset:
+    """Write what describes the fixed cases, copy what lies beside the scans, and read the folder back.
 
     Args:
         dataset: the original.
-        cases: those that are in the mended copy, with the files that they had.
+        cases: those that are in the fixed copy, with the files that they had.
         places: where their files went.
 
     Raises:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vesal.audit.duplicates import is_constant
 from vesal.audit.finding import Finding, Severity, counted, if_any
-from vesal.data.case_features import LabelTraits
+from vesal.data.case_features import LabelFeatures
 from vesal.data.dataset import Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint
 
@@ -80,7 +80,9 @@ def _intensities(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
                 scaled[record.id] = (
                     f"{name} spans {span:.3g}, usual is {math.exp(float(np.nanmedian(logs))):.3g}"
                 )
-        shares = [record.traits.saturated[index] if record.traits else math.nan for record in held]
+        shares = [
+            record.case_features.saturated[index] if record.case_features else math.nan for record in held
+        ]
         usual = float(np.median([share for share in shares if share == share] or [0.0]))
         for record, far, share in zip(held, outliers(shares, _SATURATED), shares, strict=True):
             if far > 1 and share > usual:
@@ -109,7 +111,9 @@ def _span(record: CaseRecord, channel: int) -> float:
 
 def _blank_slices(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     records = _scans(fingerprint)
-    blank = [(record, record.traits.blank_slices) for record in records if record.traits is not None]
+    blank = [
+        (record, record.case_features.blank_slices) for record in records if record.case_features is not None
+    ]
     wrong = [
         (record.id, counted(count, "slice")) for record, count in blank if count and not is_constant(record)
     ]
@@ -165,7 +169,11 @@ def _volumes(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
                 what = name or "all labels"
                 usual = math.exp(float(np.nanmedian(logs)))
                 told.setdefault(record.id, f"{what} {_ml(math.exp(log))}, usual is {_ml(usual)}")
-    held = [(record, record.traits.label) for record in records if record.traits and record.traits.label]
+    held = [
+        (record, record.case_features.label)
+        for record in records
+        if record.case_features and record.case_features.label
+    ]
     for record, end in _cut_off(held):
         told.setdefault(record.id, f"the label ends in a flat face {end}")
     yield from if_any(
@@ -177,16 +185,18 @@ def _volumes(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     )
 
 
-def _cut_off(held: Sequence[tuple[CaseRecord, LabelTraits]]) -> Iterable[tuple[CaseRecord, str]]:
+def _cut_off(held: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[tuple[CaseRecord, str]]:
     """Labels that end in a large flat face, where others taper off."""
     ends = ("on the left", "on the right", "behind", "in front", "below", "above")
-    held = [(record, traits) for record, traits in held if len(traits.faces) == len(ends)]
+    held = [
+        (record, case_features) for record, case_features in held if len(case_features.faces) == len(ends)
+    ]
     for index, end in enumerate(ends):
         faces = [
             math.nan
             if record.ras_spacing_mm[index // 2] > _FACE_STEP * min(record.ras_spacing_mm)
-            else traits.faces[index]
-            for record, traits in held
+            else case_features.faces[index]
+            for record, case_features in held
         ]
         for (record, _), far, face in zip(held, outliers(faces, _FACE), faces, strict=True):
             if far > 1 and face > 0.5:
@@ -222,16 +232,21 @@ def _missing_classes(dataset: Dataset, fingerprint: Fingerprint) -> Iterable[Fin
 
 def _islands(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     held = [
-        (record, record.traits.label) for record in fingerprint.cases if record.traits and record.traits.label
+        (record, record.case_features.label)
+        for record in fingerprint.cases
+        if record.case_features and record.case_features.label
     ]
-    held = [(record, traits) for record, traits in held if len(record.shape) == 3]
-    free = sum(not _strays(record, traits) for record, traits in held)
+    held = [(record, case_features) for record, case_features in held if len(record.shape) == 3]
+    free = sum(not _strays(record, case_features) for record, case_features in held)
     if len(held) < _FEWEST_CASES or free < _ISLAND_FREE * len(held):
         return
     wrong = [
-        (record.id, f"{counted(traits.island_voxels, 'voxel')} {traits.island_gap_mm:.0f} mm away")
-        for record, traits in held
-        if _strays(record, traits)
+        (
+            record.id,
+            f"{counted(case_features.island_voxels, 'voxel')} {case_features.island_gap_mm:.0f} mm away",
+        )
+        for record, case_features in held
+        if _strays(record, case_features)
     ]
     yield from if_any(
         "stray-island",
@@ -242,10 +257,10 @@ def _islands(_: Dataset, fingerprint: Fingerprint) -> Iterable[Finding]:
     )
 
 
-def _strays(record: CaseRecord, traits: LabelTraits) -> bool:
+def _strays(record: CaseRecord, case_features: LabelFeatures) -> bool:
     least = max(_ISLAND_MM, _ISLAND_VOXELS * min(record.spacing_mm))
-    small = traits.island_voxels <= _ISLAND_SHARE * sum(record.voxels.values())
-    return traits.islands > 0 and traits.island_gap_mm >= least and small
+    small = case_features.island_voxels <= _ISLAND_SHARE * sum(record.voxels.values())
+    return case_features.islands > 0 and case_features.island_gap_mm >= least and small
 
 
 def _scans(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:

@@ -1,4 +1,4 @@
-"""What the other cases of a data set are like, to measure whether a mend makes a case more like them.
+"""What the other cases of a data set are like, to measure whether a fix makes a case more like them.
 
 The measure of a case that has image and label on one grid, turned to RAS+:
   how bright each class is against the whole image, and against the two voxels around it (z-scores, each channel),
@@ -29,13 +29,13 @@ from vesal.volume.resample import resize
 _MOST, _FEWEST = 16, 4
 #: Voxels an axis of the blurred copies.
 _COARSE = 16
-#: A mend is believed when it brings the case nearer to the others by so much of the distance.
+#: A fix is believed when it brings the case nearer to the others by so much of the distance.
 BETTER = 0.9
 #: Least robust standard deviation: of a z-score, of a place in the field of view.
 _FLOORS = {"bright": 0.15, "ring": 0.15, "place": 0.03}
 _CUT = 6.0
 _CORRELATION_WEIGHT = 3.0
-#: How much farther than the farthest sound case a mended one may be.
+#: How much farther than the farthest sound case a fixed one may be.
 _FARTHEST = 1.5
 
 

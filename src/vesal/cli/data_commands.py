@@ -64,7 +64,7 @@ def inspect(
         bool,
         typer.Option(
             "--fix",
-            help="Write a mended copy of the data to OUT/mended, with every change in changes.json and changes.md; "
+            help="Write a fixed copy of the data to OUT/fixed, with every change in changes.json and changes.md; "
             "the originals stay as they are.",
         ),
     ] = False,
@@ -72,15 +72,15 @@ def inspect(
     layout: Layout = "auto",
     json_output: Json = False,
 ) -> None:
-    """Tell what is in a data set and what is wrong with it; with --fix, mend a copy of it."""
+    """Tell what is in a data set and what is wrong with it; with --fix, fix a copy of it."""
     from vesal.report.pages.data_tables import inspection_text
     from vesal.report.pages.inspect_page import inspection_summary
 
     if fix:
-        _mend(data, out, layout, resume, json_output)
+        _fix(data, out, layout, resume, json_output)
         return
     if resume:
-        raise UsageError("--resume goes on with a mending; add --fix.")
+        raise UsageError("--resume goes on with a fixing; add --fix.")
     from vesal.workflow.inspect import inspect_run
 
     with stages(json_output) as stage:
@@ -92,17 +92,17 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _mend(data: Path, out: Path | None, layout: str, resume: bool, json_output: bool) -> None:
-    """Ends with 1 where the mended copy still has errors."""
+def _fix(data: Path, out: Path | None, layout: str, resume: bool, json_output: bool) -> None:
+    """Ends with 1 where the fixed copy still has errors."""
     from vesal.report.pages.fixes_section import changes_text
-    from vesal.workflow.fix import mend_run
+    from vesal.workflow.fix import fix_run
 
     if out is None:
-        raise UsageError("--fix writes a mended copy: say with -o in which folder.")
+        raise UsageError("--fix writes a fixed copy: say with -o in which folder.")
     with stages(json_output) as stage:
-        mended = mend_run(data, out, layout=layout, resume=resume, stage=stage)
-    finish(json_output, mended.to_dict(), f"{changes_text(mended.to_dict())}\nReport: {mended.page}")
-    if any(finding.severity == "error" for finding in mended.remaining):
+        fixed = fix_run(data, out, layout=layout, resume=resume, stage=stage)
+    finish(json_output, fixed.to_dict(), f"{changes_text(fixed.to_dict())}\nReport: {fixed.page}")
+    if any(finding.severity == "error" for finding in fixed.remaining):
         raise typer.Exit(1)
 
 

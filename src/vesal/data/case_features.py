@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from vesal.data.labels import LabelSet
-from vesal.data.minhash import sketch
+from vesal.data.minhash import minhash
 from vesal.files import content_hash
 from vesal.volume.geometry import Turn
 from vesal.volume.volume import LabelMap, Volume
@@ -34,7 +34,7 @@ _LOOK = 8
 _COARSEST = 0.9
 
 
-class LabelTraits(BaseModel):
+class LabelFeatures(BaseModel):
     """Of the labelled voxels of one case, all classes but where it says otherwise; RAS axes.
 
     Attributes:
@@ -62,7 +62,7 @@ class LabelTraits(BaseModel):
     island_gap_mm: float
 
 
-class Traits(BaseModel):
+class CaseFeatures(BaseModel):
     """Of one case.
 
     Attributes:
@@ -76,15 +76,15 @@ class Traits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     picture: str
-    sketch: str
+    minhash: str
     blank_slices: int
     saturated: tuple[float, ...]
-    label: LabelTraits | None = None
+    label: LabelFeatures | None = None
 
 
-def traits_of(
+def case_features_of(
     image: Volume, label: LabelMap | None, labels: LabelSet, limits: Sequence[tuple[float, float]], turn: Turn
-) -> Traits:
+) -> CaseFeatures:
     """Look at one case.
 
     Args:
@@ -98,11 +98,11 @@ def traits_of(
     spacing = [image.geometry.spacing_mm[axis] for axis in turn.order]
     found = None
     if label is not None and label.geometry.shape == image.geometry.shape:
-        found = _label_traits(turn.apply(label.array), array, labels, limits, (turn, spacing))
+        found = _label_features(turn.apply(label.array), array, labels, limits, (turn, spacing))
     whole = [(0.0, float(size)) for size in array.shape[1:]]
-    return Traits(
+    return CaseFeatures(
         picture=pack(_picture(array, whole, limits)),
-        sketch=sketch(array[0]),
+        minhash=minhash(array[0]),
         blank_slices=max(_blank_slices(channel, spacing) for channel in array),
         saturated=tuple(_saturated(channel) for channel in array),
         label=found,
@@ -192,13 +192,13 @@ def _saturated(channel: NDArray[Any]) -> float:
 # --- the label ---------------------------------------------------------------------------------------------
 
 
-def _label_traits(
+def _label_features(
     label: NDArray[Any],
     image: NDArray[Any],
     labels: LabelSet,
     limits: Sequence[tuple[float, float]],
     placed: tuple[Turn, Sequence[float]],
-) -> LabelTraits | None:
+) -> LabelFeatures | None:
     turn, spacing = placed
     mask = label != labels.background
     if labels.ignore is not None:
@@ -216,7 +216,7 @@ def _label_traits(
     sums = [inside.sum(axis=tuple(k for k in range(inside.ndim) if k != axis)) for axis in range(inside.ndim)]
     middle = [float((line * np.arange(line.size)).sum() / line.sum()) for line in sums]
     islands, voxels, gap = _islands(sums, spacing)
-    return LabelTraits(
+    return LabelFeatures(
         digest=_digest(turn.undo(held)),
         place=tuple(round(float(p), 5) for p in (start + middle + 0.5) / label.shape),
         box_mm=tuple(round(float(side), 4) for side in size * spacing),

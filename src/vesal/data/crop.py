@@ -16,7 +16,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
+class Crop:
     """The lossless part of preparation, source array -> turned, cropped, axes in order, and its inverse.
 
     What follows it, resampling from `crop_shape` to `shape` over the same field of view, is not in here.
@@ -78,7 +78,7 @@ class Placement:
         }
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> Placement:
+    def from_dict(cls, value: dict[str, Any]) -> Crop:
         """The inverse of `to_dict`."""
         return cls(
             source=Geometry.from_dict(value["source"]),

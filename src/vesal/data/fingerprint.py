@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from vesal.data.case import read_case
-from vesal.data.case_features import Traits, traits_of
+from vesal.data.case_features import CaseFeatures, case_features_of
 from vesal.data.crop import nonzero_box
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
@@ -91,11 +91,11 @@ class CaseRecord(BaseModel):
     channels: tuple[ChannelStatistics, ...]
     image_header: Header | None = None
     label_header: Header | None = None
-    traits: Traits | None = None
+    case_features: CaseFeatures | None = None
 
 
 class Failure(BaseModel):
-    """A case that could not be read, and the sentence that says why and how to mend it.
+    """A case that could not be read, and the sentence that says why and how to fix it.
 
     Attributes:
         id: of the case.
@@ -211,7 +211,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         channels=tuple(channels),
         image_header=read_header(case.images[0], raw.heads[0]),
         label_header=None if case.label is None else read_header(case.label, raw.heads[1]),
-        traits=traits_of(image, raw.label, labels, limits, turn),
+        case_features=case_features_of(image, raw.label, labels, limits, turn),
     )
 
 

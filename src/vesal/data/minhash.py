@@ -27,7 +27,7 @@ _FEW = 5  # patterns with fewer answers of one kind after the first are slopes t
 _VOXELS = 1_000_000  # of a larger scan the middle is looked at
 
 
-def sketch(image: NDArray[Any]) -> str:
+def minhash(image: NDArray[Any]) -> str:
     """Marks of one channel, (X, Y, Z) or (X, Y), as text; '' for a scan without patterns."""
     return base64.b64encode(np.sort(_patterns(_middle(image)))[:MARKS].tobytes()).decode()
 

@@ -31,7 +31,7 @@ from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.device import resolve_device
 from vesal.nn.model_file import Package, load_package
 from vesal.planning.plan import Plan
-from vesal.preprocessing.prepare import Placement, Prepared, prepare
+from vesal.preprocessing.prepare import Crop, Prepared, prepare
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
 
@@ -272,7 +272,7 @@ def _test_time_axes(plan: Plan) -> tuple[int, ...]:
     return tuple(axis for axis in axes if not (plan.labels.swaps and axis == lateral_axis(plan)))
 
 
-def _pasted_probabilities(logits: Tensor, placement: Placement, labels: LabelSet) -> NDArray[np.float32]:
+def _pasted_probabilities(logits: Tensor, placement: Crop, labels: LabelSet) -> NDArray[np.float32]:
     cropped = probabilities_from_logits(logits, placement.crop_shape, labels)
     pasted = placement.paste(cropped)
     if not labels.regions:

@@ -59,12 +59,12 @@ _LOOKS_LIKE = (
 
 
 class _RefusedError(VesalError):
-    """What is wrong with a model, and the mend; the caller adds which file."""
+    """What is wrong with a model, and the fix; the caller adds which file."""
 
-    def __init__(self, what: str, mend: str = "get it again from where it was made") -> None:
-        super().__init__(f"The model cannot be used: {what}; {mend}.")
+    def __init__(self, what: str, fix: str = "get it again from where it was made") -> None:
+        super().__init__(f"The model cannot be used: {what}; {fix}.")
         self.what = what
-        self.mend = mend
+        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def load_package(path: str | Path) -> Package:
         weights = load_tensors(members[_WEIGHTS])
         _check_weights(weights, plan, description["network"])
     except _RefusedError as error:
-        raise VesalError(f"{path} is not a usable Vesal model: {error.what}; {error.mend}.") from error
+        raise VesalError(f"{path} is not a usable Vesal model: {error.what}; {error.fix}.") from error
     except OSError as error:
         raise VesalError(f"Cannot read {path}: {error.strerror or error}.") from error
     except Exception as error:
@@ -356,8 +356,8 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
         with torch.device("meta"):
             expected = build_network(network, plan).state_dict()
     except MissingExtraError as error:
-        mend = f"install it: pip install 'vesal[{NETWORKS[network].extra}]'"
-        raise _RefusedError(f"its network {network} needs a library that is not installed", mend) from error
+        fix = f"install it: pip install 'vesal[{NETWORKS[network].extra}]'"
+        raise _RefusedError(f"its network {network} needs a library that is not installed", fix) from error
     except Exception as error:
         raise _RefusedError(f"its plan describes no network ({_brief(error)})") from error
     if missing := sorted(expected.keys() - weights.keys()):

@@ -1,6 +1,6 @@
 """MONAI's networks, built from a plan (extra `monai`; imported when the first is built).
 
-A plan that asks for what a network has not is refused in one sentence with the mend, so that what the plan says
+A plan that asks for what a network has not is refused in one sentence with the fix, so that what the plan says
 is what was trained. Biases are the exception: MONAI's U-Net and Attention U-Net have them in any case.
 """
 
@@ -220,8 +220,8 @@ def _norm(plan: Plan, *others: int) -> tuple[str, dict[str, Any]] | str:
 
 def _nets(plan: Plan, name: str, fixed: _Fixed, *, also: str | None = None) -> Any:
     """monai.networks.nets, once it is clear that the network `name` can be what the plan says."""
-    for problem, mend in (*_wrong_words(plan, fixed), *_wrong_stages(plan, fixed)):
-        raise UsageError(f"The network {name} {problem}; {mend}.")
+    for problem, fix in (*_wrong_words(plan, fixed), *_wrong_stages(plan, fixed)):
+        raise UsageError(f"The network {name} {problem}; {fix}.")
     return require(name, also)
 
 
@@ -245,7 +245,7 @@ def require(name: str, also: str | None = None) -> Any:
 
 
 def _wrong_words(plan: Plan, fixed: _Fixed) -> Iterator[tuple[str, str]]:
-    """What the plan's words ask for and the network has not, each with its mend."""
+    """What the plan's words ask for and the network has not, each with its fix."""
     if plan.norm not in NORMS:
         yield f"has no norm '{plan.norm}'", f"set plan.norm to one of {', '.join(NORMS)}"
     if plan.activation not in _ACTIVATIONS:
@@ -260,12 +260,12 @@ def _wrong_words(plan: Plan, fixed: _Fixed) -> Iterator[tuple[str, str]]:
     if fixed.norm not in (None, plan.norm):
         yield f"has {fixed.norm} norm alone, not {plan.norm}", f"set plan.norm to {fixed.norm}"
     if fixed.activation not in (None, plan.activation):
-        mend = f"set plan.activation to {fixed.activation}"
-        yield f"has the activation {fixed.activation} alone, not {plan.activation}", mend
+        fix = f"set plan.activation to {fixed.activation}"
+        yield f"has the activation {fixed.activation} alone, not {plan.activation}", fix
 
 
 def _wrong_stages(plan: Plan, fixed: _Fixed) -> Iterator[tuple[str, str]]:
-    """What the plan's stages ask for and the network has not, each with its mend."""
+    """What the plan's stages ask for and the network has not, each with its fix."""
     stages = plan.stages
     sizes = {size for stage in stages for size in stage.kernel}
     steps = {step for stage in stages[1:] for step in stage.stride}
@@ -277,15 +277,15 @@ def _wrong_stages(plan: Plan, fixed: _Fixed) -> Iterator[tuple[str, str]]:
     if any(size % 2 == 0 for size in sizes):
         yield "cannot centre an even kernel", _NAMED
     if fixed.convolutions and convolutions != {fixed.convolutions}:
-        mend = f"set plan.convolutions to {fixed.convolutions}"
-        yield f"has {fixed.convolutions} convolutions in every stage", mend
+        fix = f"set plan.convolutions to {fixed.convolutions}"
+        yield f"has {fixed.convolutions} convolutions in every stage", fix
     if fixed.uniform and len(convolutions) > 1:
         yield "has equally many convolutions in all stages", "set plan.convolutions to their number"
     if fixed.uniform and len({stage.kernel for stage in stages}) > 1:
         yield "has one kernel for all stages", f"choose monai-dynunet, or {_NAMED}"
     if fixed.halving and not (steps <= {2} and sizes <= {3}):
-        mend = f"choose monai-dynunet, or {_NAMED}, with a patch that can be halved that often"
-        yield "has kernels of 3 and halves every axis from stage to stage", mend
+        fix = f"choose monai-dynunet, or {_NAMED}, with a patch that can be halved that often"
+        yield "has kernels of 3 and halves every axis from stage to stage", fix
 
 
 def _need_features(plan: Plan, name: str, wanted: Sequence[int]) -> None:

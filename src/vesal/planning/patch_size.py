@@ -129,7 +129,7 @@ class Limits:
 
 
 @dataclass(frozen=True, eq=False)
-class Extent:
+class CaseSizes:
     """The cases' extents along the network's axes, apart from any spacing.
 
     Attributes:
@@ -153,7 +153,7 @@ class Extent:
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkSpec:
     """What is asked of a network beside its size: input channels, outputs, nnU-Net's width or the narrow one."""
 
     channels: int
@@ -187,7 +187,9 @@ class Fit:
     coverage: float
 
 
-def fit(extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limits, *, slack: float) -> Fit:
+def fit(
+    extent: CaseSizes, spacing_mm: Sequence[float], shape: NetworkSpec, limits: Limits, *, slack: float
+) -> Fit:
     """The largest patch that the limits allow at this spacing.
 
     It begins with the median shape and a margin, in the nearest multiple of the strides that holds the median.
@@ -224,19 +226,19 @@ def fit(extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limit
 
 
 def best_fit(
-    extent: Extent, spacing_mm: Sequence[float], shape: Shape, limits: Limits, *, coarsen: bool
+    extent: CaseSizes, spacing_mm: Sequence[float], shape: NetworkSpec, limits: Limits, *, coarsen: bool
 ) -> Fit:
     """The wide network if time does not cut its patch; else the narrow one.
 
     With `coarsen`, the narrow one at the finest spacing, from the wanted one on, at which its patch covers
     `COVERAGE` of the median case, as long as the smallest class keeps its voxels.
     """
-    wide = Shape(shape.channels, shape.outputs, wide=True)
+    wide = NetworkSpec(shape.channels, shape.outputs, wide=True)
     found = fit(extent, spacing_mm, wide, limits, slack=1.0)
     timeless = replace(limits, operations=math.inf)
     if found.network.patch == fit(extent, spacing_mm, wide, timeless, slack=1.0).network.patch:
         return found
-    narrow = Shape(shape.channels, shape.outputs)
+    narrow = NetworkSpec(shape.channels, shape.outputs)
     found = fit(extent, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
     spacing = list(spacing_mm)
     while coarsen and found.coverage < COVERAGE:

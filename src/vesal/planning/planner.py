@@ -21,10 +21,10 @@ from vesal.planning.patch_size import (
     COVERAGE,
     CPU_BUDGET_S,
     NARROW_HEADS,
-    Extent,
+    CaseSizes,
     Fit,
     Limits,
-    Shape,
+    NetworkSpec,
     batch_size,
     best_fit,
 )
@@ -88,7 +88,7 @@ def make_plan(
     reasons.append(
         _told_limits(limits, budget_s, asked, measured=rate is not None, found=memory_gb is not None)
     )
-    shape = Shape(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
+    shape = NetworkSpec(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
     # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
     found = best_fit(extent, wanted, shape, limits, coarsen=free)
@@ -124,7 +124,7 @@ def make_plan(
     )
 
 
-def _as_asked(found: Fit, shape: Shape, asked: PlanSettings, reasons: list[str]) -> Network:
+def _as_asked(found: Fit, shape: NetworkSpec, asked: PlanSettings, reasons: list[str]) -> Network:
     """The fitted network, or the one whose patch and features were asked for."""
     patch = found.network.patch if asked.patch is None else asked.patch
     network = found.network
@@ -192,13 +192,13 @@ class _Frame:
         """(cases, dimension)."""
         return np.array([self._network_axes(case.ras_spacing_mm) for case in cases], dtype=np.float64)
 
-    def extent(self, cases: Sequence[CaseRecord]) -> Extent:
+    def extent(self, cases: Sequence[CaseRecord]) -> CaseSizes:
         """The cropped cases, in millimetres."""
         voxels = np.array([self._network_axes(case.crop_shape) for case in cases], dtype=np.float64)
         slices = np.ones(len(cases))
         if self.slice_axis is not None:
             slices = np.array([case.crop_shape[self.slice_axis] for case in cases], dtype=np.float64)
-        return Extent(voxels * self.spacings(cases), slices, self._smallest_class(cases))
+        return CaseSizes(voxels * self.spacings(cases), slices, self._smallest_class(cases))
 
     def _network_axes(self, values: Sequence[float]) -> tuple[float, ...]:
         return in_order(tuple(values), self.slice_axis, first=0.0)[-self.dimension :]
@@ -361,7 +361,7 @@ def _told_limits(
     )
 
 
-def _told_fit(found: Fit, wanted: Sequence[float], extent: Extent) -> list[str]:
+def _told_fit(found: Fit, wanted: Sequence[float], extent: CaseSizes) -> list[str]:
     reasons = []
     median = extent.median(found.spacing_mm)
     if tuple(wanted) != found.spacing_mm:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.case import files_of
-from vesal.data.crop import Placement
+from vesal.data.crop import Crop
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.errors import DataError, VesalError
@@ -56,7 +56,7 @@ class PreparedCase:
     annotated: tuple[str, ...] | None
     image: Path
     label: Path | None
-    placement: Placement
+    placement: Crop
     foreground: dict[int, NDArray[np.int64]] = field(repr=False)
     nbytes: int
     outside: int = 0
@@ -144,7 +144,7 @@ class Cache:
         self,
         case: Case,
         digest: str,
-        placement: Placement,
+        placement: Crop,
         image: NDArray[Any],
         label: NDArray[np.uint8] | None,
         outside: int,
@@ -170,7 +170,7 @@ class Cache:
         for name, path in arrays.items():
             if path.stat().st_size != entry["sizes"][name]:
                 raise ValueError(f"{path} is not whole")
-        placement = Placement.from_dict(entry["placement"])
+        placement = Crop.from_dict(entry["placement"])
         return PreparedCase(
             id=case.id,
             patient=case.patient,

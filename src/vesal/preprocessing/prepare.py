@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.case import read_case
-from vesal.data.crop import Placement, in_order, nonzero_box
+from vesal.data.crop import Crop, in_order, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, told
 from vesal.data.labels import IGNORE
@@ -44,7 +44,7 @@ class Prepared:
 
     image: NDArray[np.float32]
     label: NDArray[np.uint8] | None
-    placement: Placement
+    placement: Crop
     outside: int = 0
 
 
@@ -143,7 +143,7 @@ def _prepare_case(case: Case, plan: Plan, cache: Cache) -> PreparedCase | Failur
     return ready
 
 
-def _place(volume: Volume, plan: Plan) -> Placement:
+def _place(volume: Volume, plan: Plan) -> Crop:
     grid = volume.geometry
     turn = grid.turn_to_ras()
     turned = turn.apply(volume.array)
@@ -156,7 +156,7 @@ def _place(volume: Volume, plan: Plan) -> Placement:
     # The plan's spacing is of the network's axes; a slice axis before them keeps its own.
     wanted = (spacing[0], *plan.spacing_mm)[-3:]
     shape = tuple(_resized(*axis) for axis in zip(size, spacing, wanted, strict=True))
-    return Placement(grid, turn, start, stop, plan.slice_axis, shape)
+    return Crop(grid, turn, start, stop, plan.slice_axis, shape)
 
 
 def _resized(size: int, spacing_mm: float, wanted_mm: float) -> int:
@@ -209,7 +209,7 @@ def _foreground(contiguous: NDArray[np.uint8]) -> int:
 
 __all__ = [
     "GRID_TOLERANCE_VOXELS",
-    "Placement",
+    "Crop",
     "Prepared",
     "PreparedCase",
     "prepare",

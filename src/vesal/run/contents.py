@@ -30,7 +30,7 @@ Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
-class RunPieces:
+class RunContents:
     """A run as the report sees it; None and empty are what was not there.
 
     Attributes:
@@ -67,7 +67,7 @@ class RunPieces:
         return set(self.curves) == {"all"}
 
 
-def gather_run(folder: Path) -> RunPieces:
+def run_contents(folder: Path) -> RunContents:
     """Read all pieces of a run.
 
     Raises:
@@ -95,7 +95,7 @@ def gather_run(folder: Path) -> RunPieces:
     def piece(name: str, what: str, make: Callable[[Any], Piece]) -> Piece | None:
         return _piece(folder / name, what, make, missing)
 
-    return RunPieces(
+    return RunContents(
         folder=folder,
         dataset=piece("dataset.json", "The data set", Dataset.model_validate),
         fingerprint=piece("fingerprint.json", "The fingerprint", Fingerprint.model_validate),

@@ -15,7 +15,7 @@ from torch import Tensor
 from vesal.augment.policy import Policy
 from vesal.augment.transfer import sent
 from vesal.preprocessing.patches import PatchSampler
-from vesal.train.device_cache import ResidentCases
+from vesal.train.device_cache import DeviceCache
 
 Made = TypeVar("Made")
 
@@ -61,7 +61,7 @@ class BatchMaker:
     device: torch.device
     seed: int = 0
     accumulation: int = 1
-    resident: ResidentCases | None = None
+    resident: DeviceCache | None = None
     memory_format: torch.memory_format | None = None
 
     def cut(self, number: int) -> Batch:

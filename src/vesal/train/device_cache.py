@@ -14,7 +14,7 @@ from vesal.preprocessing.patches import PatchSampler, overlap
 _MEMORY_SHARE = 0.2
 
 
-class ResidentCases:
+class DeviceCache:
     """All cases of a sampler, cut where it says.
 
     Images keep the type that they have in the cache (float16 as a rule), so that twice as many fit.
@@ -51,9 +51,9 @@ class ResidentCases:
         return (image[:, :, 0], label[:, 0]) if self._sampler.flat else (image, label)
 
 
-def resident_cases(
+def device_cache(
     sampler: PatchSampler, device: torch.device, wanted: bool | None, tell: Callable[[str], None]
-) -> ResidentCases | None:
+) -> DeviceCache | None:
     """The cases on the device, or None where they are to be cut by the CPU.
 
     Args:
@@ -72,7 +72,7 @@ def resident_cases(
             tell(f"{size} stay on the CPU: {free / 1e9:.1f} GB of the GPU's memory are free.")
             return None
     try:
-        cases = ResidentCases(sampler, device)
+        cases = DeviceCache(sampler, device)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         tell(f"{size} stay on the CPU: the GPU's memory is not enough for them.")

@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
-class StopSignals:
+class StopRequest:
     """Inside the `with` block, `requested` becomes true at the first SIGINT or SIGTERM; a second SIGINT ends at once.
 
     Outside the main thread, where Python takes no signals, it never becomes true.
@@ -18,7 +18,7 @@ class StopSignals:
         self.requested = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopSignals:
+    def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._stop)

@@ -17,12 +17,12 @@ _MOST_BAD = 20
 _WAITING = 10
 
 
-class Tally:
+class LossMeter:
     """Collects the steps' losses and counts them in.
 
     Args:
         position: takes sum and number of the finite ones.
-        lr: named in the error's mend.
+        lr: named in the error's fix.
         waiting: losses that may wait to be read; 1 on a CPU, where nothing is gained by it.
     """
 
@@ -36,7 +36,7 @@ class Tally:
         self.bad = 0
 
     @classmethod
-    def on(cls, device: torch.device, position: Position, lr: float) -> Tally:
+    def on(cls, device: torch.device, position: Position, lr: float) -> LossMeter:
         """One that suits the device."""
         return cls(position, lr, waiting=_WAITING if device.type == "cuda" else 1)
 

@@ -22,10 +22,10 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
 from vesal.train.batches import Batch, BatchMaker, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
-from vesal.train.device_cache import resident_cases
-from vesal.train.interrupt import StopSignals
+from vesal.train.device_cache import device_cache
+from vesal.train.interrupt import StopRequest
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
-from vesal.train.loss_meter import Tally
+from vesal.train.loss_meter import LossMeter
 from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
@@ -69,7 +69,7 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         for listener in (lines, board):
             stack.callback(listener.close)
         console = stack.enter_context(Console(job.title, quiet=quiet))
-        stop = stack.enter_context(StopSignals())
+        stop = stack.enter_context(StopRequest())
         maker = _batch_maker(job, sampler, console)
         batches = stack.enter_context(prefetched(maker, position.step * job.config.accumulation))
         if position.step == 0:
@@ -88,7 +88,7 @@ def _batch_maker(job: TrainJob, sampler: PatchSampler, console: Console) -> Batc
         job.device,
         seed=config.seed,
         accumulation=config.accumulation,
-        resident=resident_cases(sampler, job.device, config.resident, console.say),
+        resident=device_cache(sampler, job.device, config.resident, console.say),
         memory_format=memory_format(config, job.plan.dimension, job.device),
     )
 
@@ -153,7 +153,7 @@ def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resum
 
 
 def _run(
-    state: State, batches: Iterator[Batch], teller: _Teller, stop: StopSignals, precision: Precision
+    state: State, batches: Iterator[Batch], teller: _Teller, stop: StopRequest, precision: Precision
 ) -> None:
     """Steps until the run's length, a signal, early stopping or a target ends it."""
     job, position = state.job, state.position
@@ -164,22 +164,22 @@ def _run(
         batches = itertools.chain([first], batches)
         graphs = job.config.compile == "graphs" and job.config.accumulation == 1
         teller.console.say(objective.compile(first, graphs=graphs))
-    tally = Tally.on(job.device, position, job.config.lr)
+    loss_meter = LossMeter.on(job.device, position, job.config.lr)
     while state.progress < 1.0 and not stop.requested:
-        tally.add(take_step(state, batches, objective, precision))
+        loss_meter.add(take_step(state, batches, objective, precision))
         if position.step % _LOG_STEPS == 0 or state.progress >= 1.0:
-            teller.row(_training_row(state, tally))
+            teller.row(_training_row(state, loss_meter))
         teller.console.progress(state.progress)
         if job.validation and state.validation_due:
-            tally.read()
+            loss_meter.read()
             _validate(state, teller, loss)
             if state.ended_early:
                 break
         if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
-            tally.read()
-            if not tally.bad:
+            loss_meter.read()
+            if not loss_meter.bad:
                 state.save()
-    tally.read()
+    loss_meter.read()
     if job.validation and state.progress >= 1.0 and position.validated_at < 1.0:
         # The last step's own saving took the run past its budget.
         _validate(state, teller, loss)
@@ -243,13 +243,13 @@ def _ship(state: State) -> None:
     )
 
 
-def _training_row(state: State, tally: Tally) -> Row:
+def _training_row(state: State, loss_meter: LossMeter) -> Row:
     return {
         "step": state.position.step,
         "time_s": round(state.elapsed_s, 3),
         "progress": round(state.progress, 5),
         "epoch": round(state.epoch, 4),
-        "train_loss": tally.mean(),
+        "train_loss": loss_meter.mean(),
         "lr": state.trained.optimizer.param_groups[0]["lr"],
         **memory_mb(state.job.device),
     }

@@ -1,6 +1,6 @@
 """Pictures from and to files of any known format, chosen by the ending of the name.
 
-Every failure of a file is a DataError of one sentence: what is wrong, which path, the mend.
+Every failure of a file is a DataError of one sentence: what is wrong, which path, the fix.
 """
 
 from __future__ import annotations

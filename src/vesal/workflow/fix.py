@@ -1,4 +1,4 @@
-"""Inspect and mend: a copy of a data set in which what can be mended is, with a list of every change."""
+"""Inspect and fix: a copy of a data set in which what can be fixed is, with a list of every change."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 from vesal.audit.apply_fixes import (
     Change,
-    MendPlan,
+    FixPlan,
     Order,
-    mend_case,
-    plan_mends,
+    fix_case,
+    plan_fixes,
     settled,
     split_orders,
     with_split,
 )
 from vesal.audit.checks import Finding, check_dataset
-from vesal.audit.fixed_copy import Places, describe_mended, plan_places, write_mended
+from vesal.audit.fixed_copy import Places, describe_fixed, plan_places, write_fixed
 from vesal.audit.reference_cases import Cohort
 from vesal.data.case import files_of
 from vesal.data.dataset import Case, Dataset
@@ -32,26 +32,26 @@ from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order
 from vesal.report.pages.fixes_section import changes_markdown, changes_summary
 from vesal.version import __version__
-from vesal.workflow.fix_journal import Entry, MendJournal, stamps
+from vesal.workflow.fix_journal import Entry, FixJournal, stamps
 
 Stage = Callable[[str], Progress | None]
 
-#: The mended copy's folder below that of the report.
-FOLDER = "mended"
-#: A case is held about so often while it is mended: as it was, as it is, and on the way.
+#: The fixed copy's folder below that of the report.
+FOLDER = "fixed"
+#: A case is held about so often while it is fixed: as it was, as it is, and on the way.
 _COPIES_IN_MEMORY = 4
 
 
 @dataclass(frozen=True)
-class Mending:
+class FixSummary:
     """What came of it.
 
     Attributes:
         dataset, fingerprint, findings: of the original.
-        folder: the mended copy.
+        folder: the fixed copy.
         cases: how many are in it.
         changes: every fault and what became of it.
-        remaining: findings of the mended copy.
+        remaining: findings of the fixed copy.
         page: the report.
     """
 
@@ -69,7 +69,7 @@ class Mending:
         return changes_summary(self.folder, self.cases, self.changes, self.remaining)
 
 
-def mend_run(
+def fix_run(
     data: Path,
     out: Path,
     *,
@@ -77,13 +77,13 @@ def mend_run(
     resume: bool = False,
     pictures: int = 6,
     stage: Stage | None = None,
-) -> Mending:
-    """Inspect `data`, write the mended copy to out/mended and the report to `out`, and inspect the copy.
+) -> FixSummary:
+    """Inspect `data`, write the fixed copy to out/fixed and the report to `out`, and inspect the copy.
 
     The copy holds changes.json and changes.md with every change. The originals are read and never written.
 
     Raises:
-        UsageError: `out` is the data set or inside it, or out/mended is not empty and not to be resumed.
+        UsageError: `out` is the data set or inside it, or out/fixed is not empty and not to be resumed.
         DataError: the data fit no layout.
         VesalError: `out` cannot be written, or no case is left.
     """
@@ -92,22 +92,24 @@ def mend_run(
     _check(data, out)
     dataset = load_dataset(data, layout)
     head = {"data": str(dataset.root), "layout": dataset.layout, "vesal": __version__}
-    journal = MendJournal.open(folder, head, resume=resume)
+    journal = FixJournal.open(folder, head, resume=resume)
     record = fingerprint(dataset, unlabelled=True, progress=stage("Reading"))
     findings = check_dataset(dataset, record)
     whole = with_split(dataset)
     sizes = {one.id: math.prod(one.shape) for one in record.cases + record.unlabelled}
-    plan = plan_mends(whole, findings, split_orders(whole), sizes)
-    changes, kept, places = _work(whole, record, plan, journal, stage("Mending"))
+    plan = plan_fixes(whole, findings, split_orders(whole), sizes)
+    changes, kept, places = _work(whole, record, plan, journal, stage("FixSummary"))
     if not kept:
         told = next((change for change in changes if change.outcome == "left out"), None)
         why = f", the first ({told.case}) because {told.done.removeprefix('left out: ')}" if told else ""
-        raise VesalError(f"No case of {data} can be mended{why}; {folder} holds no data set.")
-    mended = describe_mended(whole, kept, places)
-    after = fingerprint(mended, unlabelled=True, progress=stage("Reading again"))
-    remaining = check_dataset(mended, after)
+        raise VesalError(f"No case of {data} can be fixed{why}; {folder} holds no data set.")
+    fixed = describe_fixed(whole, kept, places)
+    after = fingerprint(fixed, unlabelled=True, progress=stage("Reading again"))
+    remaining = check_dataset(fixed, after)
     changes = settled(changes, remaining)
-    result = Mending(dataset, record, findings, folder, len(kept), changes, remaining, out / "inspect.html")
+    result = FixSummary(
+        dataset, record, findings, folder, len(kept), changes, remaining, out / "inspect.html"
+    )
     _write(result, pictures)
     return result
 
@@ -117,13 +119,13 @@ def _check(data: Path, out: Path) -> None:
     if target == source or (source.is_dir() and source in target.parents):
         raise UsageError(f"{out} is the data set or inside it; choose a folder elsewhere.")
     if (target / FOLDER) == source or (target / FOLDER) in source.parents:
-        raise UsageError(f"{data} lies where the mended copy would go; choose another folder.")
+        raise UsageError(f"{data} lies where the fixed copy would go; choose another folder.")
 
 
 def _work(
-    dataset: Dataset, record: Fingerprint, plan: MendPlan, journal: MendJournal, progress: Progress | None
+    dataset: Dataset, record: Fingerprint, plan: FixPlan, journal: FixJournal, progress: Progress | None
 ) -> tuple[tuple[Change, ...], list[Case], Places]:
-    """Mend and write what is not there yet: all changes, the cases in the copy, and where their files are."""
+    """Fix and write what is not there yet: all changes, the cases in the copy, and where their files are."""
     cohort = Cohort.of(dataset, record, set(plan.faulty))
     cases = [case for case in dataset.cases + dataset.unlabelled if case.id not in plan.left_out]
     places = plan_places(dataset, cases, plan.orders, journal.folder)
@@ -134,7 +136,7 @@ def _work(
     waiting = [case for case in cases if case.id not in journal.entries]
     if any(case.id in plan.orders for case in waiting):
         cohort.learn()
-    one = partial(_mend_one, plan=plan, cohort=cohort, places=places, made_of=made_of)
+    one = partial(_fix_one, plan=plan, cohort=cohort, places=places, made_of=made_of)
     workers = 1
     if waiting:
         channels = _COPIES_IN_MEMORY * len(dataset.channels)
@@ -148,15 +150,13 @@ def _work(
     return changes, [case for case in cases if journal.entries[case.id].files is not None], places
 
 
-def _mend_one(
-    case: Case, *, plan: MendPlan, cohort: Cohort, places: Places, made_of: dict[str, Any]
-) -> Entry:
+def _fix_one(case: Case, *, plan: FixPlan, cohort: Cohort, places: Places, made_of: dict[str, Any]) -> Entry:
     orders = plan.orders.get(case.id, ())
     if not orders:
-        return Entry(made_of[case.id], write_mended(case, {}, places), ())
-    mended = mend_case(case, orders, cohort, places.root)
-    files = None if mended.files is None else write_mended(case, mended.files, places)
-    return Entry(made_of[case.id], files, mended.changes)
+        return Entry(made_of[case.id], write_fixed(case, {}, places), ())
+    fixed = fix_case(case, orders, cohort, places.root)
+    files = None if fixed.files is None else write_fixed(case, fixed.files, places)
+    return Entry(made_of[case.id], files, fixed.changes)
 
 
 def _made_of(case: Case, orders: Sequence[Order], places: Places) -> Any:
@@ -169,7 +169,7 @@ def _made_of(case: Case, orders: Sequence[Order], places: Places) -> Any:
     return [content_hash(wanted.encode()), stamps(files)]
 
 
-def _write(result: Mending, pictures: int) -> None:
+def _write(result: FixSummary, pictures: int) -> None:
     # Imported here: drawing libraries are not needed before.
     from vesal.report.pages.inspect_page import write_inspect_report
 
@@ -184,5 +184,5 @@ def _write(result: Mending, pictures: int) -> None:
         result.findings,
         result.page.parent,
         pictures=pictures,
-        mended=summary,
+        fixed=summary,
     )

@@ -1,4 +1,4 @@
-"""What a mending has done so far: one line a case, so that a stopped one goes on where it was."""
+"""What a fixing has done so far: one line a case, so that a stopped one goes on where it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vesal.audit.apply_fixes import Change
 from vesal.errors import UsageError, VesalError
 from vesal.files import sweep, write_text
 
-_NAME = "mending.jsonl"
+_NAME = "fixing.jsonl"
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Entry:
     changes: tuple[Change, ...]
 
 
-class MendJournal:
-    """mending.jsonl in the mended folder.
+class FixJournal:
+    """fixing.jsonl in the fixed folder.
 
     Attributes:
-        folder: the mended copy's.
+        folder: the fixed copy's.
         entries: finished cases by id, whose files are there, whole.
     """
 
@@ -47,7 +47,7 @@ class MendJournal:
         self.entries: dict[str, Entry] = {}
 
     @classmethod
-    def open(cls, out: Path, head: Mapping[str, Any], *, resume: bool) -> MendJournal:
+    def open(cls, out: Path, head: Mapping[str, Any], *, resume: bool) -> FixJournal:
         """Begin in a new or empty folder, or go on in one that was begun with the same head.
 
         Raises:
@@ -57,7 +57,7 @@ class MendJournal:
         there = out.exists() and (not out.is_dir() or any(out.iterdir()))
         if there and not (resume and journal._path.is_file()):
             raise UsageError(
-                f"{out} is not empty; add --resume to go on with a mending in it, or choose another folder."
+                f"{out} is not empty; add --resume to go on with a fixing in it, or choose another folder."
             )
         if there:
             sweep(out)
@@ -72,7 +72,7 @@ class MendJournal:
         try:
             known = json.loads(lines[0])
         except (ValueError, IndexError) as error:
-            raise UsageError(f"{self._path} is no record of a mending; choose another folder.") from error
+            raise UsageError(f"{self._path} is no record of a fixing; choose another folder.") from error
         wanted = json.loads(json.dumps(self._head))
         if known != wanted:
             other = next(
@@ -80,7 +80,7 @@ class MendJournal:
                 "data",
             )
             raise UsageError(
-                f"The mending in {self.folder} was begun with another {other}; give the same or choose another folder."
+                f"The fixing in {self.folder} was begun with another {other}; give the same or choose another folder."
             )
         for line in lines[1:]:
             try:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vesal.augment.artifacts.benchmark import (
-    Fault,
-    Inflicted,
+    Artifact,
+    Corruption,
     Modality,
     applicable,
-    battery,
-    fault_seed,
-    inflict,
+    artifact_seed,
+    benchmark,
+    corrupt,
 )
 from vesal.data.case import read_case
 from vesal.data.dataset import Case
@@ -64,11 +64,11 @@ _SEVERITY, _SEED = 5, 0
 
 @dataclass(frozen=True)
 class _Task:
-    """A held-out scan as it is, or harmed."""
+    """A held-out scan as it is, or corrupted."""
 
     case: Case
     fold: int
-    fault: Fault | None
+    artifact: Artifact | None
 
 
 def learn_doubt(
@@ -139,10 +139,10 @@ def observe_run(
     allowed_s: float | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Observed], list[Voxels]]:
-    """Predict what each trained fold held out, as it is and harmed, and note what shows.
+    """Predict what each trained fold held out, as it is and corrupted, and note what shows.
 
     Where there are three folds or more, the networks of two others look on. Where `allowed_s` is too short for all
-    scans, fewer are looked at, but FEWEST in all; and where it is too short for these, none is harmed.
+    scans, fewer are looked at, but FEWEST in all; and where it is too short for these, none is corrupted.
     """
     folds, numbers = run.folds(), run.trained_folds()
     assert folds is not None
@@ -152,7 +152,7 @@ def observe_run(
     share_s = np.inf if allowed_s is None else allowed_s / len(numbers)
     observed: list[Observed] = []
     voxels: list[Voxels] = []
-    harms = True
+    corrupts = True
     for place, number in enumerate(numbers):
         began, first = time.monotonic(), len(voxels)
         model = load_model(run.fold(number) / "model.vesal", device=device, quality=False)
@@ -165,19 +165,19 @@ def observe_run(
         for found, sample in look.at([cases[name] for name in names[number]], number):
             observed.append(found)
             voxels += [] if sample is None else [sample]
-            # A scan as it is and then harmed.
-            if found.fault is None and harms:
+            # A scan as it is and then corrupted.
+            if found.artifact is None and corrupts:
                 continue
             spent_s, count = time.monotonic() - began, len(voxels) - first
             if len(voxels) == 1:
-                harms = look.harms = spent_s * FEWEST < share_s * len(numbers)
+                corrupts = look.corrupts = spent_s * FEWEST < share_s * len(numbers)
             if progress is not None:
                 progress(len(voxels), total)
             if count >= -(-FEWEST // len(numbers)) and spent_s * (1 + 1 / count) > share_s:
                 break
     if progress is not None:
         progress(total, total)
-    return [one for one in observed if harms or one.fault is None], voxels
+    return [one for one in observed if corrupts or one.artifact is None], voxels
 
 
 def allowance_s(run: Run) -> float:
@@ -224,13 +224,13 @@ def _modality(model: Model) -> Modality:
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """A scan that is ready, its contiguous truth on its own grid, what it shows, and the harm that was done to it."""
+    """A scan that is ready, its contiguous truth on its own grid, what it shows, and the damage that was done to it."""
 
     volume: Volume
     prepared: Prepared
     truth: NDArray[np.uint8]
     looks: dict[str, dict[str, float]]
-    harm: Inflicted | None
+    corruption: Corruption | None
 
 
 @dataclass(eq=False)
@@ -244,55 +244,59 @@ class _Look:
     model: Model
     windows: Windows
     witnesses: Sequence[Network]
-    harms: bool = True
+    corrupts: bool = True
 
     def at(self, cases: Sequence[Case], fold: int) -> Iterator[tuple[Observed, Voxels | None]]:
-        """Yield what shows of each scan, with voxels for the temperature, and then of the same scan harmed."""
+        """Yield what shows of each scan, with voxels for the temperature, and then of the same scan corrupted."""
         tasks = self._tasks(cases, fold)
         for task, scan in zip(tasks, read_ahead(self._read, tasks), strict=True):
-            if self.harms or task.fault is None:
+            if self.corrupts or task.artifact is None:
                 yield self._observe(task, scan)
 
     def _tasks(self, cases: Sequence[Case], fold: int) -> list[_Task]:
         """Each scan as it is, and with one artefact: all kinds about equally often, which one by chance."""
         model = self.model
         pictures = model.plan.dimension == 2 and model.plan.slice_axis is None
-        faults = applicable(battery(_modality(model), (_SEVERITY,)), 2 if pictures else 3)
+        artifacts = applicable(benchmark(_modality(model), (_SEVERITY,)), 2 if pictures else 3)
         generator = np.random.default_rng([_SEED, fold])
         order: list[int] = []
         while len(order) < len(cases):
-            order += generator.permutation(len(faults)).tolist()
+            order += generator.permutation(len(artifacts)).tolist()
         return [
             task
             for case, number in zip(cases, order, strict=False)
-            for task in (_Task(case, fold, None), _Task(case, fold, faults[number]))
+            for task in (_Task(case, fold, None), _Task(case, fold, artifacts[number]))
         ]
 
     def _read(self, task: _Task) -> _Held:
         raw = read_case(task.case)
         if raw.label is None:
             raise VesalError(f"Case {task.case.id} has lost its label; put it back to where it was.")
-        volume, harm = raw.image, None
-        if task.fault is not None:
-            harm = inflict(volume, task.fault, fault_seed(_SEED, task.case.id, task.fault.name))
-            volume = harm.volume
+        volume, corruption = raw.image, None
+        if task.artifact is not None:
+            corruption = corrupt(
+                volume, task.artifact, artifact_seed(_SEED, task.case.id, task.artifact.name)
+            )
+            volume = corruption.volume
         truth = self.model.labels.encode(raw.label.array)
-        # The truth of an unharmed scan is prepared too: the temperature is learned on the prepared grid.
-        prepared = prepare(volume, self.model.plan, raw.label if harm is None else None)
-        return _Held(volume, prepared, truth, look_at(volume, prepared), harm)
+        # The truth of an clean scan is prepared too: the temperature is learned on the prepared grid.
+        prepared = prepare(volume, self.model.plan, raw.label if corruption is None else None)
+        return _Held(volume, prepared, truth, look_at(volume, prepared), corruption)
 
     def _observe(self, task: _Task, scan: _Held) -> tuple[Observed, Voxels | None]:
         model, labels = self.model, self.model.labels
         watch = model.watch(self.windows, witnesses=self.witnesses)
-        sample = None if scan.harm is not None else _Sample(scan.prepared, model, self.windows, task.case.id)
+        sample = (
+            None if scan.corruption is not None else _Sample(scan.prepared, model, self.windows, task.case.id)
+        )
         label = model.segment(scan.prepared, self.windows, watch=watch, seen=sample)
         found = labels.encode(label.array)
         signals = scan_signals(scan.looks, watch, found, label.geometry, labels)
         truth = scan.truth
-        if scan.harm is not None:
-            found = scan.harm.restore(found)
-            if scan.harm.hidden is not None:
-                truth = np.where(scan.harm.hidden, np.uint8(IGNORE), truth)
+        if scan.corruption is not None:
+            found = scan.corruption.restore(found)
+            if scan.corruption.hidden is not None:
+                truth = np.where(scan.corruption.hidden, np.uint8(IGNORE), truth)
         counted = confusions(np.ascontiguousarray(found), truth, labels.class_table, IGNORE)
         judged = labels.judged(task.case.annotated)
         dice = {
@@ -304,8 +308,8 @@ class _Look:
         if len(self.witnesses) == _WITNESSES:
             agreement = watch.agreement().mean(axis=2)
             gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
-        fault = None if task.fault is None else task.fault.name
-        observed = Observed(task.case.id, task.fold, fault, signals, dice, gap, task.case.patient)
+        artifact = None if task.artifact is None else task.artifact.name
+        observed = Observed(task.case.id, task.fold, artifact, signals, dice, gap, task.case.patient)
         return observed, None if sample is None else sample.voxels()
 
 

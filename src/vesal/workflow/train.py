@@ -233,7 +233,7 @@ def _sources(dataset: Dataset) -> str:
         try:
             files = files_of(case)
         except DataError:
-            # Absent or damaged: the fingerprint tells it; here it is enough that mending it changes the digest.
+            # Absent or damaged: the fingerprint tells it; here it is enough that fixing it changes the digest.
             files = tuple(path for path in (*case.images, case.label) if path is not None)
         files = tuple(path for path in files if path.exists())
         lines += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
@@ -243,12 +243,12 @@ def _sources(dataset: Dataset) -> str:
 def _usable(
     dataset: Dataset, record: Fingerprint, findings: Sequence[Finding], tell: Callable[[str], None]
 ) -> tuple[list[Case], list[Failure]]:
-    """Cases that can be trained on; each other one is named with its reason and its mend."""
+    """Cases that can be trained on; each other one is named with its reason and its fix."""
     reasons: dict[str, str] = {}
     for finding in findings:
         if finding.severity == "error":
             for case in finding.cases:
-                reasons.setdefault(case, f"{finding.message} {finding.mend}")
+                reasons.setdefault(case, f"{finding.message} {finding.fix}")
     left_out = [Failure(id=case, message=reason) for case, reason in reasons.items()]
     for failure in left_out:
         tell(f"Left out {failure.id}: {failure.message}")

@@ -1,4 +1,4 @@
-"""The robustness battery: its severities, what a user may write, and what happens to a scan."""
+"""The robustness benchmark: its severities, what a user may write, and what happens to a scan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from vesal.augment.artifacts.benchmark import Fault, applicable, at, battery, fault_seed, inflict, parse_fault
+from vesal.augment.artifacts.benchmark import (
+    Artifact,
+    applicable,
+    artifact_seed,
+    at,
+    benchmark,
+    corrupt,
+    parse_artifact,
+)
 from vesal.augment.artifacts.draw import Frame, draw_artifacts
 from vesal.augment.artifacts.kspace import Spikes
 from vesal.augment.artifacts.severity import BATTERIES, LEVELS, between, fitted, learnable
@@ -41,17 +49,17 @@ def ct() -> Volume:
     return Volume(volume.array * 2 - 1000, volume.geometry)
 
 
-FAULTS = [*battery("MR"), *battery("CT")]
+FAULTS = [*benchmark("MR"), *benchmark("CT")]
 
 
-def harmed(fault: Fault, seed: int = 0) -> tuple[Volume, Volume]:
-    volume = ct() if fault.modality == "CT" else scan()
-    return volume, inflict(volume, fault, fault_seed(seed, "a", fault.name)).volume
+def corrupted(artifact: Artifact, seed: int = 0) -> tuple[Volume, Volume]:
+    volume = ct() if artifact.modality == "CT" else scan()
+    return volume, corrupt(volume, artifact, artifact_seed(seed, "a", artifact.name)).volume
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.modality} {fault.title}")
-def test_every_fault_of_every_severity_harms_the_scan_and_keeps_its_grid(fault: Fault) -> None:
-    volume, after = harmed(fault)
+@pytest.mark.parametrize("artifact", FAULTS, ids=lambda artifact: f"{artifact.modality} {artifact.title}")
+def test_every_fault_of_every_severity_harms_the_scan_and_keeps_its_grid(artifact: Artifact) -> None:
+    volume, after = corrupted(artifact)
     assert after.geometry == volume.geometry
     assert after.array.shape == volume.array.shape
     assert after.array.dtype == np.float32
@@ -63,38 +71,38 @@ def test_every_fault_of_every_severity_harms_the_scan_and_keeps_its_grid(fault: 
 @pytest.mark.parametrize("name", sorted(set(LEVELS) - {"flip"}))
 def test_a_higher_severity_harms_more(name: str, modality: str) -> None:
     if name not in BATTERIES[modality]:  # type: ignore[index]
-        pytest.skip("not a fault of this kind of scan")
+        pytest.skip("not an artefact of this kind of scan")
 
-    def harm(severity: int) -> float:
+    def corruption(severity: int) -> float:
         found = []
         for seed in range(12):
-            before, after = harmed(at(name, severity, modality), seed)  # type: ignore[arg-type]
+            before, after = corrupted(at(name, severity, modality), seed)  # type: ignore[arg-type]
             found.append(np.abs(after.array - before.array).mean())
         return float(np.mean(found))
 
-    amounts = [harm(severity) for severity in (1, 3, 5)]
+    amounts = [corruption(severity) for severity in (1, 3, 5)]
     assert amounts == sorted(amounts)
     assert amounts[2] > 1.3 * amounts[0]
 
 
 def test_the_same_seed_gives_the_same_harm_and_another_another() -> None:
     volume = scan()
-    for fault in battery("MR", (4,)):
-        seed = fault_seed(1, "case", fault.name)
-        first, again = inflict(volume, fault, seed), inflict(volume, fault, seed)
-        assert np.array_equal(first.volume.array, again.volume.array), fault.title
+    for artifact in benchmark("MR", (4,)):
+        seed = artifact_seed(1, "case", artifact.name)
+        first, again = corrupt(volume, artifact, seed), corrupt(volume, artifact, seed)
+        assert np.array_equal(first.volume.array, again.volume.array), artifact.title
         json.dumps(first.parameters)
     noise = at("noise", 3)
-    assert not np.array_equal(inflict(volume, noise, 1).volume.array, inflict(volume, noise, 2).volume.array)
-    assert fault_seed(0, "a", "noise") != fault_seed(1, "a", "noise") != fault_seed(1, "b", "noise")
+    assert not np.array_equal(corrupt(volume, noise, 1).volume.array, corrupt(volume, noise, 2).volume.array)
+    assert artifact_seed(0, "a", "noise") != artifact_seed(1, "a", "noise") != artifact_seed(1, "b", "noise")
 
 
 def test_a_fault_of_either_direction_goes_both_ways() -> None:
     volume = scan()
-    means = [inflict(volume, at("scale", 3), seed).volume.array.mean() for seed in range(20)]
+    means = [corrupt(volume, at("scale", 3), seed).volume.array.mean() for seed in range(20)]
     assert {round(float(mean / volume.array.mean()), 1) for mean in means} == {0.5, 2.0}
     shifts = {
-        round(float((inflict(ct(), at("hu_shift", 2, "CT"), seed).volume.array - ct().array).mean()))
+        round(float((corrupt(ct(), at("hu_shift", 2, "CT"), seed).volume.array - ct().array).mean()))
         for seed in range(20)
     }
     assert shifts == {-25, 25}
@@ -104,7 +112,7 @@ def test_within_thick_slices_nothing_moves_from_one_slice_to_another() -> None:
     volume = scan()
     volume.array[..., 5] = 0
     for name in ("motion", "blur", "low_resolution", "anisotropy", "ghosting", "wrap"):
-        after = inflict(volume, at(name, 5), 3).volume.array
+        after = corrupt(volume, at(name, 5), 3).volume.array
         assert np.abs(after[..., 5]).max() < 1e-2, name
 
 
@@ -112,17 +120,17 @@ def test_a_flip_is_undone_where_labels_are_compared() -> None:
     volume = scan()
     label = (volume.array[0] > 600).astype(np.uint8)
     for severity in range(1, 6):
-        found = inflict(volume, at("flip", severity), 0)
+        found = corrupt(volume, at("flip", severity), 0)
         seen = (found.volume.array[0] > 600).astype(np.uint8)
         assert np.array_equal(found.restore(seen), label)
         assert found.flipped == LEVELS["flip"][severity - 1]["flip_axes"]
-    other = inflict(volume, at("noise", 1), 0)
+    other = corrupt(volume, at("noise", 1), 0)
     assert other.restore(label) is label
 
 
 def test_what_a_cropped_field_of_view_hides_is_named_and_dark() -> None:
     volume = scan()
-    found = inflict(volume, at("crop", 4), 0)
+    found = corrupt(volume, at("crop", 4), 0)
     assert found.hidden is not None
     kept = ~found.hidden
     assert np.array_equal(found.volume.array[0][kept], volume.array[0][kept])
@@ -132,7 +140,7 @@ def test_what_a_cropped_field_of_view_hides_is_named_and_dark() -> None:
 
 def test_metal_makes_rays_in_some_slices_and_a_dense_body_in_their_middle() -> None:
     volume = ct()
-    found = inflict(volume, at("streaks", 4, "CT"), 0).volume.array
+    found = corrupt(volume, at("streaks", 4, "CT"), 0).volume.array
     change = np.abs(found - volume.array)[0].max(axis=(0, 1))
     assert 0 < (change > 0).sum() < 10
     assert found.max() == pytest.approx(3071)
@@ -140,13 +148,13 @@ def test_metal_makes_rays_in_some_slices_and_a_dense_body_in_their_middle() -> N
 
 def test_a_picture_of_one_slice_loses_no_slice() -> None:
     picture = Volume(scan().array[..., 0], Geometry.from_spacing((48, 56), (1.0, 1.0)))
-    faults = applicable(battery("MR", (2,)), 2)
-    assert "slice" not in [fault.name for fault in faults]
-    for fault in faults:
-        if fault.name != "flip":
-            assert inflict(picture, fault, 0).volume.array.shape == picture.array.shape
+    artifacts = applicable(benchmark("MR", (2,)), 2)
+    assert "slice" not in [artifact.name for artifact in artifacts]
+    for artifact in artifacts:
+        if artifact.name != "flip":
+            assert corrupt(picture, artifact, 0).volume.array.shape == picture.array.shape
     with pytest.raises(UsageError, match="leave it out"):
-        inflict(picture, at("slice", 1), 0)
+        corrupt(picture, at("slice", 1), 0)
 
 
 # --- a user's own numbers -------------------------------------------------------------------------------
@@ -166,15 +174,15 @@ def test_a_picture_of_one_slice_loses_no_slice() -> None:
     ],
 )
 def test_faults_in_a_users_own_numbers(text: str, settings: dict[str, object]) -> None:
-    (fault,) = parse_fault(text)
-    assert fault.settings == settings
-    assert (fault.title, fault.severity) == (text, None)
-    assert not np.array_equal(inflict(scan(), fault, 0).volume.array, scan().array)
+    (artifact,) = parse_artifact(text)
+    assert artifact.settings == settings
+    assert (artifact.title, artifact.severity) == (text, None)
+    assert not np.array_equal(corrupt(scan(), artifact, 0).volume.array, scan().array)
 
 
 def test_a_fault_by_name_is_all_severities_and_one_by_number_is_one() -> None:
-    assert [fault.title for fault in parse_fault("blur", (1, 5))] == ["blur 1", "blur 5"]
-    assert [fault.title for fault in parse_fault("blur:3")] == ["blur 3"]
+    assert [artifact.title for artifact in parse_artifact("blur", (1, 5))] == ["blur 1", "blur 5"]
+    assert [artifact.title for artifact in parse_artifact("blur:3")] == ["blur 3"]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +203,7 @@ def test_a_fault_by_name_is_all_severities_and_one_by_number_is_one() -> None:
 )
 def test_what_is_no_fault_is_refused_with_an_example(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        parse_fault(text)
+        parse_artifact(text)
 
 
 # --- training on it -------------------------------------------------------------------------------------
@@ -240,9 +248,9 @@ def test_a_harmed_sample_is_standardised_anew_and_the_others_stay_as_they_are_to
     spike = Spikes((0, 1), torch.tensor([[[0.25, 0.1]]] * 3), torch.zeros(3, 1), torch.zeros(3, 1, 1))
     spike.height[0] = 3.0
     weak = SignalScale(torch.tensor([[1.0], [0.2], [1.0]]))
-    faults = {"scale": weak, "spike": spike}
-    as_it_is, _ = Parameters(artifacts=faults).apply(image, label)
-    anew, _ = Parameters(artifacts=faults, restandardise=True).apply(image, label)
+    artifacts = {"scale": weak, "spike": spike}
+    as_it_is, _ = Parameters(artifacts=artifacts).apply(image, label)
+    anew, _ = Parameters(artifacts=artifacts, restandardise=True).apply(image, label)
     assert not torch.isclose(as_it_is[0].std(), image[0].std(), rtol=0.05)
     assert torch.isclose(anew[0].std(), image[0].std(), rtol=1e-4)
     assert torch.isclose(anew[0].mean(), image[0].mean(), atol=1e-3)

@@ -1,4 +1,4 @@
-"""Faults of the acquisition: what each owes, its physics, and how it is drawn."""
+"""Artefacts of the acquisition: what each owes, its physics, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def drawn(kind: str, where: str, seed: int = 0, n: int = 3, **settings: object) 
     return draw_artifacts(config, frame, n, shape, seeded(seed))[kind]
 
 
-# --- what every fault owes ------------------------------------------------------------------------------
+# --- what every artefact owes ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "where"), KINDS)

@@ -1,4 +1,4 @@
-"""The faults against TorchIO's transforms, where it has the same one: another hand wrote the same physics.
+"""The artefacts against TorchIO's transforms, where it has the same one: another hand wrote the same physics.
 
 TorchIO shows the real part of the transform back, a scanner (and Vesal) its magnitude: where the picture stays
 positive they are the same. It moves patients along the last axis of k-space and centres rotations half a voxel

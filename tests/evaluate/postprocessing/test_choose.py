@@ -146,7 +146,7 @@ def hearts(count: int, islands: int, holes: int = 0) -> Pairs:
         truth[ball(shape, centre, 8)] = 1
         truth[ball(shape, centre, 5)] = 2
         prediction = truth.copy()
-        # The whole of it is a voxel off in some cases: errors that no step mends.
+        # The whole of it is a voxel off in some cases: errors that no step fixes.
         prediction = np.roll(prediction, int(generator.integers(-1, 2)), axis=0)
         if number < islands:
             prediction[ball(shape, (3, 3, 3), generator.uniform(1.5, 2.5))] = 2

@@ -281,7 +281,7 @@ def test_torch_computes_where_it_is_asked_for_and_without_openvino(monkeypatch: 
     assert isinstance(backend_networks([made], torch.device("meta"), "auto")[0], nn.Module)
 
 
-def test_backends_that_are_not_there_are_told_with_the_mend(
+def test_backends_that_are_not_there_are_told_with_the_fix(
     monkeypatch: pytest.MonkeyPatch, model_file: Path
 ) -> None:
     with pytest.raises(UsageError, match="choose one of: auto, openvino, torch"):

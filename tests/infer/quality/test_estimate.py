@@ -31,14 +31,14 @@ LABELS = LabelSet.from_values({"organ": 1})
 
 
 def observed(cases: int = 60, seed: int = 0) -> list[Observed]:
-    """Scans whose Dice follows `steady`; harmed ones lie far off in their texture."""
+    """Scans whose Dice follows `steady`; corrupted ones lie far off in their texture."""
     generator = np.random.default_rng(seed)
     found = []
     for number in range(cases):
-        for fault in (None, "noise"):
-            steady = generator.uniform(0.7, 0.95) - 0.2 * (fault is not None)
+        for artifact in (None, "noise"):
+            steady = generator.uniform(0.7, 0.95) - 0.2 * (artifact is not None)
             dice = float(np.clip(steady + generator.normal(0, 0.01), 0, 1))
-            texture = generator.normal(0, 1, 5) + 8 * (fault is not None)
+            texture = generator.normal(0, 1, 5) + 8 * (artifact is not None)
             inside = generator.normal(0, 1, 12)
             groups = {
                 "texture": {f"t{i}": float(value) for i, value in enumerate(texture)},
@@ -47,7 +47,11 @@ def observed(cases: int = 60, seed: int = 0) -> list[Observed]:
             networks = [{"organ steady": steady, "organ soft": steady + 0.02, "entropy": 0.3}]
             found.append(
                 Observed(
-                    f"case_{number}", number % 2, fault, Signals(groups, networks, [inside]), {"organ": dice}
+                    f"case_{number}",
+                    number % 2,
+                    artifact,
+                    Signals(groups, networks, [inside]),
+                    {"organ": dice},
                 )
             )
     return found
@@ -80,7 +84,7 @@ def test_signals_that_tell_nothing_are_said_to_tell_nothing() -> None:
     rows = [
         Observed(one.case, one.fold, None, one.signals, {"organ": float(generator.uniform(0.7, 0.9))})
         for one in observed(80)
-        if one.fault is None
+        if one.artifact is None
     ]
     record = learn(rows, LABELS.classes, 1.0).qualities[0].alone.dice["organ"]
     assert record.spearman is not None
@@ -90,10 +94,10 @@ def test_signals_that_tell_nothing_are_said_to_tell_nothing() -> None:
 
 def test_the_flag_finds_the_harmed_at_its_rate_of_false_alarms(learned: Learned) -> None:
     flag = learned.qualities[1].alone.flag
-    assert (flag.clean, flag.harmed) == (60, 60)
+    assert (flag.clean, flag.corrupted) == (60, 60)
     assert flag.flagged <= 10
-    assert flag.harmed_found >= 57
-    assert flag.by_fault == {"noise": (60, flag.harmed_found)}
+    assert flag.corrupted_found >= 57
+    assert flag.by_artifact == {"noise": (60, flag.corrupted_found)}
     assert "60 held-out scans" in flag.error
 
 
@@ -105,10 +109,12 @@ def test_the_record_of_a_run_is_json_without_nan_and_a_model_keeps_little(learne
 
 def test_eight_scans_of_one_fold_are_enough() -> None:
     rows = [
-        Observed(one.case, 0, one.fault, one.signals, one.dice) for one in observed(8) if one.fault is None
+        Observed(one.case, 0, one.artifact, one.signals, one.dice)
+        for one in observed(8)
+        if one.artifact is None
     ]
     quality = learn(rows, LABELS.classes, 1.0).qualities[0]
-    assert quality.alone.flag.harmed == 0
+    assert quality.alone.flag.corrupted == 0
     assert "artefact" not in quality.alone.flag.error
 
 
@@ -120,7 +126,7 @@ def _with_votes(gap: float) -> list[Observed]:
         dice = float(generator.uniform(0.7, 0.9))
         signals = copy.deepcopy(one.signals)
         signals.networks[0]["organ agree"] = dice + float(generator.normal(0, 0.02))
-        rows.append(Observed(one.case, one.fold, one.fault, signals, {"organ": dice}, gap))
+        rows.append(Observed(one.case, one.fold, one.artifact, signals, {"organ": dice}, gap))
     return rows
 
 
@@ -129,7 +135,7 @@ def test_what_networks_agree_on_tells_a_votes_dice() -> None:
     assert quality.vote is not None
     told, alone = quality.vote.dice["organ"], quality.alone.dice["organ"]
     assert told.mae < 0.6 * alone.mae
-    rows = [one for one in _with_votes(0.0) if one.fault is None]
+    rows = [one for one in _with_votes(0.0) if one.artifact is None]
     vote, single = Doubt([quality, quality]), Doubt([quality])
     errors = [
         np.mean([abs(doubt.judge(one.signals).dice["organ"].value - one.dice["organ"]) for one in rows])
@@ -149,9 +155,9 @@ def test_a_usual_scan_is_ok_and_an_unusual_one_is_to_be_reviewed(stored: dict[st
     quality = read_quality(stored, LABELS, "m.vesal")
     assert quality is not None
     doubt = Doubt([quality])
-    usual, harmed = observed(200, seed=9)[0::2], observed(200, seed=9)[1::2]
+    usual, corrupted = observed(200, seed=9)[0::2], observed(200, seed=9)[1::2]
     assert np.mean([doubt.judge(one.signals).verdict == "review" for one in usual]) < 0.25
-    judged = [doubt.judge(one.signals) for one in harmed]
+    judged = [doubt.judge(one.signals) for one in corrupted]
     assert np.mean([one.verdict == "review" for one in judged]) > 0.95
     assert "noise, sharpness" in judged[0].reason
     assert judged[0].error == quality.alone.flag.error
@@ -328,9 +334,9 @@ def test_all_scans_of_a_patient_are_in_one_part() -> None:
         }
         groups = {**one.signals.groups, "texture": own}
         twin = Signals(groups, one.signals.networks, one.signals.insides)
-        twins.append(Observed(f"{one.case}_b", one.fold, one.fault, twin, one.dice, None, one.case))
-    joint = [Observed(r.case, r.fold, r.fault, r.signals, r.dice, None, r.case) for r in rows] + twins
-    apart = [Observed(r.case, r.fold, r.fault, r.signals, r.dice) for r in joint]
+        twins.append(Observed(f"{one.case}_b", one.fold, one.artifact, twin, one.dice, None, one.case))
+    joint = [Observed(r.case, r.fold, r.artifact, r.signals, r.dice, None, r.case) for r in rows] + twins
+    apart = [Observed(r.case, r.fold, r.artifact, r.signals, r.dice) for r in joint]
 
     def spread(found: Learned) -> float:
         return found.qualities[0].usual["texture"].middle

@@ -128,7 +128,7 @@ def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4) -> Path:
     make_plan(len(shape)).save(run / "plan.json")
     (run / "config.yaml").write_text(f"recipe: auto\nnote: {EVIL}\n")
     finding = Finding(
-        kind="empty", severity="warning", cases=("scan_0",), message=f"Odd {EVIL}.", mend="Look at it."
+        kind="empty", severity="warning", cases=("scan_0",), message=f"Odd {EVIL}.", fix="Look at it."
     )
     write_json(run / "findings.json", [finding.model_dump()])
     versions = {"vesal": "0.1.0", "torch": "2.13"}
@@ -475,12 +475,12 @@ def test_a_run_on_all_cases_and_one_of_images_have_the_pictures_that_they_can_ha
 
 def test_the_inspection_page_shows_findings_first_and_all_numbers(tmp_path):
     dataset, fingerprint = make_data(tmp_path / "data", 5)
-    finding = Finding(kind="x", severity="error", cases=("scan_0",), message=f"Bad {EVIL}.", mend="Mend it.")
+    finding = Finding(kind="x", severity="error", cases=("scan_0",), message=f"Bad {EVIL}.", fix="Fix it.")
     path = write_inspect_report(dataset, fingerprint, [finding], tmp_path / "out", pictures=3)
     page = Page(path)
     check_sound(page)
     assert "5 images and 5 labels of 5 patients: 1 error to look at." in page.text
-    assert page.text.index("Mend it.") < page.text.index("Overview") + len("Overview") + page.text.index(
+    assert page.text.index("Fix it.") < page.text.index("Overview") + len("Overview") + page.text.index(
         "Findings"
     )
     assert page.source.index('id="findings"') < page.source.index('id="overview"')
@@ -554,7 +554,7 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
 
 def test_the_text_for_the_console_names_shapes_findings_and_every_volume(tmp_path):
     dataset, fingerprint = make_data(tmp_path / "data", 2)
-    finding = Finding(kind="x", severity="warning", cases=(), message="Odd.", mend="Look.")
+    finding = Finding(kind="x", severity="warning", cases=(), message="Odd.", fix="Look.")
     text = inspection_text(inspection_summary(dataset, fingerprint, [finding]))
     for expected in ("2 images, 2 labels", "WARNING: Odd. Look.", "16 x 18 x 10", "scan_1"):
         assert expected in text

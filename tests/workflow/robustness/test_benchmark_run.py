@@ -1,4 +1,4 @@
-"""The robustness battery: its arithmetic against hand numbers, and the whole way with a network made by hand."""
+"""The robustness benchmark: its arithmetic against hand numbers, and the whole way with a network made by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from vesal.augment.artifacts.benchmark import Inflicted, battery
+from vesal.augment.artifacts.benchmark import Corruption, benchmark
 from vesal.cli.app import app
 from vesal.data.folds import Folds
 from vesal.data.labels import LabelSet
@@ -22,9 +22,9 @@ from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.robustness.degradation import (
     CLEAN,
     MEAN,
-    FaultScore,
+    ArtifactScore,
     compare_with,
-    decay_table,
+    degradation_table,
     headline,
     worst_cases,
 )
@@ -41,14 +41,14 @@ from vesal.workflow.robustness.corrupted_cases import choose_cases, translation
 # --- rows by hand ----------------------------------------------------------------------------------------
 
 
-def rows(values: dict[str, dict[str, float | None]], class_name: str = "a") -> list[FaultScore]:
+def rows(values: dict[str, dict[str, float | None]], class_name: str = "a") -> list[ArtifactScore]:
     """Condition -> case -> Dice, of one class; the clean Dice is that of the condition 'clean'."""
     made = []
     for condition, by_case in values.items():
         artefact, _, severity = condition.partition(" ")
         for case, dice in by_case.items():
             made.append(
-                FaultScore(
+                ArtifactScore(
                     case=case, artefact=artefact, severity=int(severity) if severity else None, condition=condition,
                     class_name=class_name, dice=dice, hd95_mm=2.0, boundary_dice=0.5, clean_dice=values[CLEAN][case],
                 )
@@ -69,7 +69,7 @@ def of(levels, condition, class_name=MEAN):
 
 
 def test_the_drop_is_what_the_same_cases_lose_in_percent_of_their_clean_dice():
-    levels = decay_table(rows(TWO), ["a"])
+    levels = degradation_table(rows(TWO), ["a"])
     assert of(levels, "noise 1").drop_percent.mean == pytest.approx(0.0)
     assert of(levels, "noise 3").drop_percent.mean == pytest.approx(100 * 0.4 / 1.4)
     assert of(levels, "noise 3").dice.mean == pytest.approx(0.5)
@@ -80,20 +80,20 @@ def test_the_drop_is_what_the_same_cases_lose_in_percent_of_their_clean_dice():
 def test_the_interval_of_the_drop_is_that_of_the_ratio():
     """All lose a tenth of their own Dice: there is nothing to be unsure of, though the Dice differ widely."""
     clean = {str(case): 0.3 + 0.06 * case for case in range(10)}
-    harmed = {case: 0.9 * dice for case, dice in clean.items()}
-    drop = of(decay_table(rows({CLEAN: clean, "noise 3": harmed}), ["a"]), "noise 3").drop_percent
+    corrupted = {case: 0.9 * dice for case, dice in clean.items()}
+    drop = of(degradation_table(rows({CLEAN: clean, "noise 3": corrupted}), ["a"]), "noise 3").drop_percent
     assert (drop.low, drop.mean, drop.high) == pytest.approx((10, 10, 10))
 
 
 def test_a_case_whose_clean_dice_is_almost_nothing_does_not_decide_the_drop():
     some = {CLEAN: {"x": 0.9, "y": 0.9, "z": 0.001}, "noise 3": {"x": 0.9, "y": 0.9, "z": 0.01}}
-    assert abs(of(decay_table(rows(some), ["a"]), "noise 3").drop_percent.mean) < 1.0
+    assert abs(of(degradation_table(rows(some), ["a"]), "noise 3").drop_percent.mean) < 1.0
 
 
 def test_what_is_found_of_a_class_that_the_case_lacks_counts_in_the_mean_over_the_classes():
     one = rows({CLEAN: {"x": 0.8}, "noise 3": {"x": 0.8}}, "a")
     other = rows({CLEAN: {"x": None}, "noise 3": {"x": 0.0}}, "b")
-    levels = decay_table([*one, *other], ["a", "b"])
+    levels = degradation_table([*one, *other], ["a", "b"])
     assert of(levels, "noise 3").drop_percent.mean == pytest.approx(50.0)
     assert of(levels, "noise 3", "b").drop_percent.mean is None
 
@@ -162,7 +162,7 @@ def test_a_limit_that_is_none_is_refused_with_an_example(text):
 
 
 def test_limits_are_judged_by_the_mean_drop_at_their_severity():
-    levels = decay_table(rows(TWO), ["a"])
+    levels = degradation_table(rows(TWO), ["a"])
     limits = [
         Limit.parse(text) for text in ("noise=30", "noise:1=1", "blur=21", "dice-drop=25", "dice-drop=26")
     ]
@@ -225,7 +225,7 @@ def test_every_artefact_is_measured_at_every_severity_and_noise_harms_the_more_t
 ):
     found = run(model, tiny_data, tmp_path / "out", cases=1, severities=(1, 5))
     conditions = list(dict.fromkeys(row.condition for row in found.rows))
-    assert conditions == [CLEAN, *(fault.title for fault in battery("MR", (1, 5)))]
+    assert conditions == [CLEAN, *(artifact.title for artifact in benchmark("MR", (1, 5)))]
     assert len(found.rows) == 2 * len(conditions)
     assert found.level(CLEAN).dice.mean > 0.9
     assert found.level("noise 5").dice.mean < found.level("noise 1").dice.mean
@@ -244,12 +244,12 @@ def test_a_flip_is_undone_before_the_score(network, model, tiny_data, tmp_path):
 def test_what_a_cropped_scan_does_not_show_is_judged_in_neither(
     network, model, tiny_data, tmp_path, monkeypatch
 ):
-    def hide_half(volume, _fault, _seed):
+    def hide_half(volume, _artifact, _seed):
         hidden = np.zeros(volume.geometry.shape, dtype=bool)
         hidden[:, : hidden.shape[1] // 2] = True
-        return Inflicted(volume, {}, hidden)
+        return Corruption(volume, {}, hidden)
 
-    monkeypatch.setattr(bench, "inflict", hide_half)
+    monkeypatch.setattr(bench, "corrupt", hide_half)
     network.centres[1] = 1.2  # some of the background is taken for the shell
     found = run(model, tiny_data, tmp_path / "out", artifacts=["crop:5"], cases=1)
     clean = {row.class_name: row.dice for row in found.rows if row.condition == CLEAN}
@@ -342,8 +342,8 @@ def test_one_bad_case_is_named_and_stops_no_other(network, model, tiny_data, tmp
     assert found.level("noise 3").count == 6
     (data / "imagesTr" / "tiny_03.nii.gz").write_bytes(whole)
     network.windows = 0
-    mended = run(model, data, tmp_path / "out", artifacts=["noise:3"], cases=None, resume=True)
-    assert (mended.cases, mended.failures) == (7, ())
+    fixed = run(model, data, tmp_path / "out", artifacts=["noise:3"], cases=None, resume=True)
+    assert (fixed.cases, fixed.failures) == (7, ())
     assert 0 < network.windows <= 2 * 27
 
 
@@ -379,7 +379,7 @@ def test_a_baseline_file_gives_the_mean_corruption_error(network, model, tiny_da
     assert again.comparison.mce == pytest.approx(100.0)
     assert "mean corruption error 100.0 %" in again.to_text()
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(VesalError, match="does not hold a robustness battery"):
+    with pytest.raises(VesalError, match="does not hold a robustness benchmark"):
         run(model, tiny_data, tmp_path / "b", baseline=tmp_path / "other.json")
     assert plain.comparison is None
 
@@ -419,7 +419,7 @@ def test_the_verb_ends_with_1_where_a_limit_fails_and_says_so_in_a_sentence(
 
 @pytest.fixture
 def trained(tiny_data: Path, tmp_path: Path) -> Path:
-    """A run of three folds, as far as the battery looks at one."""
+    """A run of three folds, as far as the benchmark looks at one."""
     folder = tmp_path / "run"
     dataset = load_dataset(tiny_data)
     dataset.save(folder / "dataset.json")

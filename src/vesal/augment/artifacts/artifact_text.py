@@ -1,4 +1,4 @@
-"""A fault in a user's own numbers: `noise=0.03`, `motion=10deg,5px`, `spike=5,0.8..1.2`."""
+"""An artefact in a user's own numbers: `noise=0.03`, `motion=10deg,5px`, `spike=5,0.8..1.2`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vesal.augment.artifacts.severity import Settings
 from vesal.augment.config import ArtifactConfig
 from vesal.errors import UsageError
 
-#: What the numbers of a fault set, in their order; the first alone will do. Each may be a range, a..b.
+#: What the numbers of an artefact set, in their order; the first alone will do. Each may be a range, a..b.
 _FIELDS: dict[str, tuple[str, ...]] = {
     "noise": ("noise_range",),
     "ghosting": ("ghosting_range", "ghosting_period"),

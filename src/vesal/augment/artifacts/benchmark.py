@@ -1,8 +1,8 @@
-"""The robustness battery: a scan as it was read, and the same scan with one fault of a chosen severity.
+"""The robustness benchmark: a scan as it was read, and the same scan with one artefact of a chosen severity.
 
-A fault strikes the scan itself, on its own grid and in its own intensities, before anything is prepared: what a
+An artefact strikes the scan itself, on its own grid and in its own intensities, before anything is prepared: what a
 scanner would have delivered. All its channels suffer it. The numbers behind a severity are in
-vesal.augment.artifacts.severity, what a fault does in vesal.augment.artifacts.signal.
+vesal.augment.artifacts.severity, what an artefact does in vesal.augment.artifacts.signal.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _THICK = 2.0
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One fault, how hard it strikes, and the kind of scan that it strikes.
+class Artifact:
+    """One artefact, how hard it strikes, and the kind of scan that it strikes.
 
     Attributes:
         name: a key of vesal.augment.artifacts.severity.LEVELS.
@@ -55,8 +55,8 @@ class Fault:
 
 
 @dataclass(frozen=True, eq=False)
-class Inflicted:
-    """A harmed scan.
+class Corruption:
+    """A corrupted scan.
 
     Attributes:
         volume: float32, on the same grid as before.
@@ -72,44 +72,44 @@ class Inflicted:
     flipped: tuple[int, ...] = ()
 
     def restore(self, label: NDArray[Any]) -> NDArray[Any]:
-        """A label map (*spatial) of the harmed scan -> where the same tissue lies in the unharmed one."""
+        """A label map (*spatial) of the corrupted scan -> where the same tissue lies in the clean one."""
         return np.flip(label, self.flipped) if self.flipped else label
 
 
-def battery(modality: Modality, severities: Sequence[int] = SEVERITIES) -> tuple[Fault, ...]:
-    """Every fault of a kind of scan, at every severity.
+def benchmark(modality: Modality, severities: Sequence[int] = SEVERITIES) -> tuple[Artifact, ...]:
+    """Every artefact of a kind of scan, at every severity.
 
-    >>> [fault.title for fault in battery("CT", (3,))][:3]
+    >>> [artefact.title for artefact in benchmark("CT", (3,))][:3]
     ['noise 3', 'hu_shift 3', 'streaks 3']
     """
     return tuple(at(name, severity, modality) for name in BATTERIES[modality] for severity in severities)
 
 
-def at(name: str, severity: int, modality: Modality = "MR") -> Fault:
-    """A fault of a severity from 1 to 5.
+def at(name: str, severity: int, modality: Modality = "MR") -> Artifact:
+    """An artefact of a severity from 1 to 5.
 
     Raises:
-        UsageError: there is no such fault or severity.
+        UsageError: there is no such artefact or severity.
     """
     if name not in BATTERIES[modality]:
         raise unknown_name("artefact", name, BATTERIES[modality])
     if severity not in SEVERITIES:
         raise UsageError(f"A severity is a whole number from 1 to 5, not {severity}.")
-    return Fault(name, severity, LEVELS[name][severity - 1], modality)
+    return Artifact(name, severity, LEVELS[name][severity - 1], modality)
 
 
-def parse_fault(
+def parse_artifact(
     text: str, severities: Sequence[int] = SEVERITIES, modality: Modality = "MR"
-) -> tuple[Fault, ...]:
-    """What a user writes for a fault.
+) -> tuple[Artifact, ...]:
+    """What a user writes for an artefact.
 
     `motion` is all of `severities`, `motion:3` one, `noise=0.03`, `motion=10deg,5px`, `bias=0.3` and
     `spike=5,0.8..1.2` are settings of one's own (vesal.augment.artifacts.artifact_text).
 
     Raises:
-        UsageError: no such fault, or its numbers are not understood.
+        UsageError: no such artefact, or its numbers are not understood.
 
-    >>> [fault.title for fault in parse_fault("motion=10deg,5px")], len(parse_fault("bias"))
+    >>> [artefact.title for artefact in parse_artifact("motion=10deg,5px")], len(parse_artifact("bias"))
     (['motion=10deg,5px'], 5)
     """
     name, equals, values = text.partition("=")
@@ -122,49 +122,49 @@ def parse_fault(
         return (at(name, int(severity), modality),)
     if not equals:
         return tuple(at(name, severity, modality) for severity in severities)
-    return (Fault(name, None, own_settings(name, values), modality, text),)
+    return (Artifact(name, None, own_settings(name, values), modality, text),)
 
 
-def fault_seed(seed: int, case: str, name: str) -> int:
-    """The same for all severities of a fault in a case: the harm grows, its pattern stays.
+def artifact_seed(seed: int, case: str, name: str) -> int:
+    """The same for all severities of an artefact in a case: the damage grows, its pattern stays.
 
-    >>> fault_seed(0, "la_003", "noise") == fault_seed(0, "la_003", "noise") != fault_seed(0, "la_003", "blur")
+    >>> artifact_seed(0, "la_003", "noise") == artifact_seed(0, "la_003", "noise") != artifact_seed(0, "la_003", "blur")
     True
     """
     return zlib.crc32(f"{seed}/{case}/{name}".encode())
 
 
-def applicable(faults: Iterable[Fault], ndim: int) -> tuple[Fault, ...]:
+def applicable(artifacts: Iterable[Artifact], ndim: int) -> tuple[Artifact, ...]:
     """Without those that a picture of `ndim` axes cannot suffer: in a single slice, no other slice fails."""
-    return tuple(fault for fault in faults if not (fault.name == "slice" and ndim == 2))
+    return tuple(artifact for artifact in artifacts if not (artifact.name == "slice" and ndim == 2))
 
 
-def inflict(volume: Volume, fault: Fault, seed: int) -> Inflicted:
-    """The scan as it would be with this fault; the same seed gives the same harm.
+def corrupt(volume: Volume, artifact: Artifact, seed: int) -> Corruption:
+    """The scan as it would be with this artefact; the same seed gives the same damage.
 
     Raises:
-        UsageError: a fault that this scan cannot suffer.
+        UsageError: an artefact that this scan cannot suffer.
     """
-    frame, shape = _frame(volume, fault.modality), volume.geometry.shape
-    if not applicable((fault,), len(shape)):
-        raise UsageError(f"{fault.title}: a picture of one slice has no other slices; leave it out.")
+    frame, shape = _frame(volume, artifact.modality), volume.geometry.shape
+    if not applicable((artifact,), len(shape)):
+        raise UsageError(f"{artifact.title}: a picture of one slice has no other slices; leave it out.")
     generator = torch.Generator().manual_seed(seed)
     slices = 1 if frame.through is None else shape[frame.through]
-    settings = directed({**fault.settings, f"{fault.name}_chance": 1.0}, generator)
+    settings = directed({**artifact.settings, f"{artifact.name}_chance": 1.0}, generator)
     if "flip_axes" in settings:
         settings["flip_axes"] = tuple(axis for axis in settings["flip_axes"] if axis < len(shape))
     config = fitted(settings, frame.step_mm, slices)
-    record = draw_artifacts(config, frame, 1, shape, generator)[fault.name]
+    record = draw_artifacts(config, frame, 1, shape, generator)[artifact.name]
     image = torch.from_numpy(np.ascontiguousarray(volume.array, dtype=np.float32))[None]
     with torch.no_grad():
-        harmed = record.apply(image)[0].numpy()
+        corrupted = record.apply(image)[0].numpy()
     hidden, flipped = None, ()
     if isinstance(record, Cropped):
         hidden = np.ones(shape, dtype=bool)
         hidden[record.limits(shape, 0)] = False
     if isinstance(record, Flipped):
         flipped = tuple(record.flips[0].nonzero().flatten().tolist())
-    return Inflicted(Volume(harmed, volume.geometry), record_to_dict(record), hidden, flipped)
+    return Corruption(Volume(corrupted, volume.geometry), record_to_dict(record), hidden, flipped)
 
 
 def _frame(volume: Volume, modality: Modality) -> Frame:

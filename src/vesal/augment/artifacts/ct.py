@@ -1,4 +1,4 @@
-"""Faults of computed tomography: a scale of Hounsfield units that is off, and the streaks of metal.
+"""Artefacts of computed tomography: a scale of Hounsfield units that is off, and the streaks of metal.
 
 Shapes as in vesal.augment.artifacts.signal. `unit` is the number of Hounsfield units (HU) of one unit of the image's
 intensity: 1 for a scan as it was read, the standard deviation for a normalised one.

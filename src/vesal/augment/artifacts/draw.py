@@ -1,6 +1,6 @@
-"""Which faults of the acquisition strike, and how hard: chances and ranges become records.
+"""Which artefacts of the acquisition strike, and how hard: chances and ranges become records.
 
-With a chance of 1 and ranges of one value (`motion_degrees=(10, 10)`) it is a fault of a chosen severity; so
+With a chance of 1 and ranges of one value (`motion_degrees=(10, 10)`) it is an artefact of a chosen severity; so
 vesal.augment.artifacts.benchmark makes its own.
 """
 
@@ -73,7 +73,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class _Draw:
-    """What a fault is drawn for: n patches of a shape, and its chance or the samples that it strikes."""
+    """What an artefact is drawn for: n patches of a shape, and its chance or the samples that it strikes."""
 
     config: ArtifactConfig
     frame: Frame
@@ -119,9 +119,9 @@ def draw_artifacts(
     strength: float = 1.0,
     channel_chance: float = 1.0,
 ) -> dict[str, Intensity]:
-    """Records by name, in the order in which they act, for `n` patches of `shape`; none for a fault of chance 0.
+    """Records by name, in the order in which they act, for `n` patches of `shape`; none for an artefact of chance 0.
 
-    Each fault has a generator of its own, so no setting of one changes what another draws, and the given
+    Each artefact has a generator of its own, so no setting of one changes what another draws, and the given
     generator gives as many numbers whatever the settings.
 
     Args:
@@ -166,11 +166,11 @@ def _slices(frame: Frame, shape: tuple[int, ...]) -> int:
 
 
 def _one_each(share: float, frame: Frame, n: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Fault -> (N,) bool: `share` of the samples suffer one of those that can be learned; faults of none left out."""
+    """Artefact -> (N,) bool: `share` of the samples suffer one that can be learned; artefacts of none are left out."""
     kinds = learnable(frame.modality, len(frame.spacing_mm))
-    harmed = happens((n,), share, generator)
+    corrupted = happens((n,), share, generator)
     pick = whole((n,), (0, len(kinds) - 1), generator)
-    struck = {kind: harmed & (pick == number) for number, kind in enumerate(kinds)}
+    struck = {kind: corrupted & (pick == number) for number, kind in enumerate(kinds)}
     return {kind: samples for kind, samples in struck.items() if samples.any()}
 
 
@@ -255,7 +255,7 @@ def _slice(draw: _Draw, generator: torch.Generator) -> Intensity:
 
 
 def _factor(draw: _Draw, limits: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """(N, C), 1 where the fault does not strike."""
+    """(N, C), 1 where the artefact does not strike."""
     drawn = log_uniform((draw.n, draw.frame.channels), limits, generator)
     return torch.where(draw.chosen(generator), drawn, torch.ones(()))
 

@@ -1,6 +1,6 @@
-"""Faults of what a scan covers: wrap-around, a cropped field of view, a patient the other way round.
+"""Artefacts of what a scan covers: wrap-around, a cropped field of view, a patient the other way round.
 
-Shapes and the signal x - min(x) as in vesal.augment.artifacts.signal; one record a fault.
+Shapes and the signal x - min(x) as in vesal.augment.artifacts.signal; one record an artefact.
 """
 
 from __future__ import annotations

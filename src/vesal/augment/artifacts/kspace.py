@@ -1,9 +1,9 @@
-"""Faults that happen while k-space, the picture's Fourier transform, is measured line by line.
+"""Artefacts that happen while k-space, the picture's Fourier transform, is measured line by line.
 
 Shapes as in vesal.augment.artifacts.signal. A line is what is measured at once: all of k-space at one place along
-the axis of phase encoding, so a fault that differs from line to line needs a transform along this axis alone. Lines are
-measured in order, from the most negative frequency to the highest. The picture is the magnitude of the transform
-back, as scanners show it.
+the axis of phase encoding, so an artefact that differs from line to line needs a transform along this axis alone.
+Lines are measured in order, from the most negative frequency to the highest. The picture is the magnitude of the
+transform back, as scanners show it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How hard a fault strikes at severities 1 to 5, in numbers that a scanner has.
+"""How hard an artefact strikes at severities 1 to 5, in numbers that a scanner has.
 
 1 is what a radiologist overlooks, 2 mild, 3 moderate (a report would mention it, the scan is still read), 4 severe,
 5 not diagnostic (the scan is repeated). docs/robustness.md says where the numbers come from.
@@ -60,7 +60,7 @@ LEVELS: dict[str, tuple[Settings, ...]] = {
 SIGNED = ("gamma_range", "hu_shift_range")
 INVERTED = ("scale_range",)
 
-#: Faults of a battery, by what was scanned with.
+#: Artefacts of a benchmark, by what was scanned with.
 BATTERIES: dict[str, tuple[str, ...]] = {
     "MR": (
         "noise", "motion", "ghosting", "bias", "spike", "slice", "blur", "gamma", "contrast", "low_resolution",
@@ -77,7 +77,7 @@ _NOT_LEARNED = ("crop", "flip")
 
 
 def learnable(modality: str, dimension: int) -> tuple[str, ...]:
-    """Faults that training draws from.
+    """Artefacts that training draws from.
 
     A picture of one slice knows no other slices: in 2D the whole picture loses its signal.
 
@@ -89,7 +89,7 @@ def learnable(modality: str, dimension: int) -> tuple[str, ...]:
 
 
 def between(severity: tuple[int, int]) -> Settings:
-    """Settings of all faults that span these severities, either direction included."""
+    """Settings of all artefacts that span these severities, either direction included."""
     found: Settings = {}
     for levels in LEVELS.values():
         chosen = levels[severity[0] - 1 : severity[1]]
@@ -111,7 +111,7 @@ def between(severity: tuple[int, int]) -> Settings:
 
 
 def directed(settings: Settings, generator: torch.Generator) -> Settings:
-    """The same settings, by chance in the other direction where a fault has two."""
+    """The same settings, by chance in the other direction where an artefact has two."""
     other = bool(torch.rand((), generator=generator) < 0.5)
     if not other:
         return settings

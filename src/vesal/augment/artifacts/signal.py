@@ -1,12 +1,12 @@
-"""Faults of acquisitions, as training and the robustness test inflict them: one record a fault.
+"""Artefacts of acquisitions, as training and the robustness test corrupt them: one record an artefact.
 
 Shapes: N samples, C channels, S voxels along each of D axes (2 or 3). Image (N, C, *S) float32. A record is plain
 arithmetic: the same record and image give the same result, and nothing drawn means the same image to the bit.
 
-A scanner knows no negative signal, a normalised picture does: every fault acts on the signal x - min(x) of the
+A scanner knows no negative signal, a normalised picture does: every artefact acts on the signal x - min(x) of the
 channel and gives the minimum back, so that it means the same after z-scoring as before. Each channel is an
 acquisition of its own. What happens in k-space is in kspace.py beside this file, what a scan covers in
-field_of_view.py, what only computed tomography knows in ct.py; how faults are drawn is in draw.py, how hard a
+field_of_view.py, what only computed tomography knows in ct.py; how artefacts are drawn is in draw.py, how hard a
 severity strikes in severity.py.
 """
 
@@ -25,7 +25,7 @@ from vesal.augment.intensity import Blur, Intensity, LowResolution
 from vesal.augment.separable import along_axis
 from vesal.augment.transfer import sent
 
-#: Voxels from which percentiles are taken at most: a sort of all voxels of a volume takes longer than the fault.
+#: Voxels from which percentiles are taken at most: a sort of all voxels of a volume takes longer than the artefact.
 _COUNTED = 16384
 
 
@@ -208,7 +208,7 @@ class SliceDropout:
         return image
 
 
-#: Faults by name, in the order in which a scan suffers them: patient and coil, then lines, receiver, pictures.
+#: Artefacts by name, in the order in which a scan suffers them: patient and coil, then lines, receiver, pictures.
 ARTIFACTS: dict[str, type[Intensity]] = {
     "flip": Flipped,
     "bias": BiasField,

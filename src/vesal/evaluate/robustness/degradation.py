@@ -1,7 +1,7 @@
-"""What artefacts cost a segmenter: rows of cases, clean and harmed, become a table of decay.
+"""What artefacts cost a segmenter: rows of cases, clean and corrupted, become a table of degradation.
 
 A condition is one artefact at one severity, or with a user's own setting, or the scan as it is ('clean'). Every
-harmed scan is compared with the same scan unharmed, so that hard cases do not look like hard artefacts.
+corrupted scan is compared with the same scan clean, so that hard cases do not look like hard artefacts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 _NOTHING = 1e-9
 
 
-class FaultScore(BaseModel):
+class ArtifactScore(BaseModel):
     """One class of one case in one condition. None is undefined, as in `ClassScore`.
 
     Attributes:
@@ -46,7 +46,7 @@ class FaultScore(BaseModel):
         class_name: 'class' in files.
         dice, boundary_dice: in [0, 1].
         hd95_mm: 95th percentile Hausdorff distance.
-        clean_dice: of the unharmed scan's prediction on the voxels that this condition judges. Under a cropped field
+        clean_dice: of the clean scan's prediction on the voxels that this condition judges. Under a cropped field
             of view these are not all; else it is the clean scan's Dice.
     """
 
@@ -70,8 +70,8 @@ class FaultScore(BaseModel):
         artefact: str = CLEAN,
         severity: int | None = None,
         condition: str = CLEAN,
-    ) -> FaultScore:
-        """What the battery keeps of a score, and of the unharmed scan's on the same voxels."""
+    ) -> ArtifactScore:
+        """What the benchmark keeps of a score, and of the clean scan's on the same voxels."""
         return cls(
             case=score.case,
             artefact=artefact,
@@ -99,12 +99,12 @@ class Level(BaseModel):
     """One condition of one class, or of the mean over the classes, over all cases.
 
     Attributes:
-        artefact, severity, condition: as in `FaultScore`.
+        artefact, severity, condition: as in `ArtifactScore`.
         class_name: 'class' in files; MEAN is, for each case, the mean over its defined classes.
         count: cases that define the Dice.
         dice, hd95_mm, boundary_dice: means over the cases.
         drop_percent: of the Dice against the same cases' clean Dice, in percent of that; below 0 is a gain. It is
-            100 * sum(clean - harmed) / sum(clean) over the cases that define both.
+            100 * sum(clean - corrupted) / sum(clean) over the cases that define both.
     """
 
     model_config = _STRICT
@@ -175,7 +175,7 @@ class Comparison(BaseModel):
 
 
 class Worst(BaseModel):
-    """A case in the condition that harmed it most, by the mean Dice over its classes."""
+    """A case in the condition that corrupted it most, by the mean Dice over its classes."""
 
     model_config = _STRICT
 
@@ -195,7 +195,7 @@ class _Condition:
     artefact: str
     severity: int | None
     condition: str
-    by_class: Mapping[str, Mapping[str, FaultScore]]
+    by_class: Mapping[str, Mapping[str, ArtifactScore]]
 
     def values(self, metric: str, class_name: str) -> dict[str, float]:
         """Case -> value, of the cases that define it."""
@@ -210,16 +210,16 @@ class _Condition:
         return {case: float(np.mean(values)) for case, values in every.items()}
 
     def shares(self, class_name: str) -> dict[str, float]:
-        """Case -> its part in the relative drop (percent): their mean is 100 * sum(clean - harmed) / sum(clean).
+        """Case -> its part in the relative drop (percent): their mean is 100 * sum(clean - corrupted) / sum(clean).
 
         A mean of each case's own ratio would hang on the cases whose clean Dice is near 0. This is the ratio of
         the means, linearised about itself (Cochran, Sampling Techniques, 1977, chapter 6), so that the interval
         of a mean is an interval of the ratio.
         """
-        clean, harmed = self.values("clean_dice", class_name), self.values("dice", class_name)
-        cases = [case for case in clean if case in harmed]
+        clean, corrupted = self.values("clean_dice", class_name), self.values("dice", class_name)
+        cases = [case for case in clean if case in corrupted]
         before: NDArray[np.float64] = np.array([clean[case] for case in cases], dtype=np.float64)
-        lost = before - np.array([harmed[case] for case in cases], dtype=np.float64)
+        lost = before - np.array([corrupted[case] for case in cases], dtype=np.float64)
         if before.sum() <= _NOTHING:
             return {}
         ratio = lost.sum() / before.sum()
@@ -227,7 +227,9 @@ class _Condition:
         return dict(zip(cases, parts.tolist(), strict=True))
 
 
-def decay_table(rows: Sequence[FaultScore], classes: Sequence[str], *, seed: int = 0) -> tuple[Level, ...]:
+def degradation_table(
+    rows: Sequence[ArtifactScore], classes: Sequence[str], *, seed: int = 0
+) -> tuple[Level, ...]:
     """Every condition in the order of the rows, CLEAN first: of each class, then of their mean.
 
     Args:
@@ -256,16 +258,16 @@ def decay_table(rows: Sequence[FaultScore], classes: Sequence[str], *, seed: int
     )
 
 
-def headline(rows: Sequence[FaultScore], *, seed: int = 0) -> Headline | None:
+def headline(rows: Sequence[ArtifactScore], *, seed: int = 0) -> Headline | None:
     """The mean over the artefacts of their relative drop at HEADLINE; None where no artefact was tested.
 
     The interval is of the mean over cases: a case that suffers under everything counts in every artefact.
     """
     conditions = _conditions(rows)
-    harmed = [one for one in conditions if one.artefact != CLEAN]
-    tested = sorted({one.severity for one in harmed if one.severity is not None})
+    corrupted = [one for one in conditions if one.artefact != CLEAN]
+    tested = sorted({one.severity for one in corrupted if one.severity is not None})
     severity = min(tested, key=lambda level: (abs(level - HEADLINE), level)) if tested else None
-    chosen = [shares for one in harmed if one.severity == severity and (shares := one.shares(MEAN))]
+    chosen = [shares for one in corrupted if one.severity == severity and (shares := one.shares(MEAN))]
     if not chosen:
         return None
     # A case lacks an artefact where that failed on it; it has its say in the others.
@@ -278,7 +280,9 @@ def headline(rows: Sequence[FaultScore], *, seed: int = 0) -> Headline | None:
     )
 
 
-def compare_with(rows: Sequence[FaultScore], baseline: Sequence[FaultScore], name: str) -> Comparison | None:
+def compare_with(
+    rows: Sequence[ArtifactScore], baseline: Sequence[ArtifactScore], name: str
+) -> Comparison | None:
     """Corruption errors beside a baseline, on the cases and conditions that both have; None where they share none."""
     ours, theirs = (
         {one.condition: one for one in _conditions(side)} if side else {} for side in (rows, baseline)
@@ -313,7 +317,7 @@ def compare_with(rows: Sequence[FaultScore], baseline: Sequence[FaultScore], nam
     )
 
 
-def worst_cases(rows: Sequence[FaultScore], most: int = 10) -> tuple[Worst, ...]:
+def worst_cases(rows: Sequence[ArtifactScore], most: int = 10) -> tuple[Worst, ...]:
     """The cases that lost most, each artefact once: what the pictures show should not be one scan ten times."""
     found: list[Worst] = []
     for one in _conditions(rows):
@@ -337,9 +341,9 @@ def worst_cases(rows: Sequence[FaultScore], most: int = 10) -> tuple[Worst, ...]
 # --- the arithmetic --------------------------------------------------------------------------------------
 
 
-def _conditions(rows: Sequence[FaultScore]) -> list[_Condition]:
+def _conditions(rows: Sequence[ArtifactScore]) -> list[_Condition]:
     """CLEAN first, then as they come."""
-    named: dict[str, tuple[FaultScore, dict[str, dict[str, FaultScore]]]] = {}
+    named: dict[str, tuple[ArtifactScore, dict[str, dict[str, ArtifactScore]]]] = {}
     for row in rows:
         _first, by_class = named.setdefault(row.condition, (row, {}))
         by_class.setdefault(row.class_name, {})[row.case] = row

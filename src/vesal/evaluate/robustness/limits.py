@@ -113,11 +113,11 @@ def check_names(limits: Sequence[Limit], tested: Sequence[tuple[str, int | None]
 
 
 def judge(limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Verdict, ...]:
-    """Hold each limit against the table of decay; what counts is the mean over the classes."""
-    harmed = [level for level in levels if level.class_name == MEAN and level.artefact != CLEAN]
+    """Hold each limit against the table of degradation; what counts is the mean over the classes."""
+    corrupted = [level for level in levels if level.class_name == MEAN and level.artefact != CLEAN]
     verdicts = []
     for limit in limits:
-        own = [level for level in harmed if limit.name in (ALL, level.artefact)]
+        own = [level for level in corrupted if limit.name in (ALL, level.artefact)]
         severity = _severity(limit, [level.severity for level in own])
         drops = [level.drop_percent.mean for level in own if level.severity == severity]
         defined = [drop for drop in drops if drop is not None]

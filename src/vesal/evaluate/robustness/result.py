@@ -1,4 +1,4 @@
-"""The result of a robustness battery: robustness.json, its rows as CSV, its table as Markdown."""
+"""The result of a robustness benchmark: robustness.json, its rows as CSV, its table as Markdown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vesal.errors import VesalError
 from vesal.evaluate.robustness.degradation import (
     CLEAN,
     MEAN,
+    ArtifactScore,
     Comparison,
     Estimate,
-    FaultScore,
     Headline,
     Level,
     Worst,
     compare_with,
-    decay_table,
+    degradation_table,
     headline,
     worst_cases,
 )
@@ -34,11 +34,11 @@ NAME = "robustness"
 
 
 class Cost(BaseModel):
-    """What the battery took.
+    """What the benchmark took.
 
     Attributes:
         seconds: in all, of every sitting where it was resumed.
-        predictions: scans that were segmented, harmed or not.
+        predictions: scans that were segmented, corrupted or not.
         memory_mb: the largest resident set of the process; on a GPU what was allocated there. None if unknown.
         backend: what computed the networks.
     """
@@ -66,7 +66,7 @@ class Robustness(BaseModel):
         classes: what was scored.
         cases: how many.
         headline: mean relative drop at one severity; None where nothing could be measured.
-        levels: the table of decay, CLEAN first.
+        levels: the table of degradation, CLEAN first.
         comparison: beside a baseline, if one was named.
         limits: each with what was measured.
         worst: the cases that lost most, each artefact once.
@@ -92,7 +92,7 @@ class Robustness(BaseModel):
     cost: Cost
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
-    rows: tuple[FaultScore, ...]
+    rows: tuple[ArtifactScore, ...]
 
     @property
     def passed(self) -> bool:
@@ -127,7 +127,7 @@ class Robustness(BaseModel):
 
     def to_csv(self) -> str:
         """One line a case, condition and class; undefined values are empty."""
-        names = [field.serialization_alias or name for name, field in FaultScore.model_fields.items()]
+        names = [field.serialization_alias or name for name, field in ArtifactScore.model_fields.items()]
         text = io.StringIO()
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
@@ -135,7 +135,7 @@ class Robustness(BaseModel):
         return text.getvalue()
 
     def to_markdown(self) -> str:
-        """The headline, the limits, the table of decay, the comparison, the worst cases."""
+        """The headline, the limits, the table of degradation, the comparison, the worst cases."""
         return "\n\n".join(_parts(self)) + "\n"
 
     def to_text(self) -> str:
@@ -172,12 +172,12 @@ class Robustness(BaseModel):
             what = error.errors()[0]
             where = ".".join(str(part) for part in what["loc"])
             raise VesalError(
-                f"{path} does not hold a robustness battery ({where}: {what['msg']}); make it with vesal robustness."
+                f"{path} does not hold a robustness benchmark ({where}: {what['msg']}); make it with vesal robustness."
             ) from error
 
 
 def conclude(
-    rows: Sequence[FaultScore],
+    rows: Sequence[ArtifactScore],
     classes: Sequence[str],
     *,
     about: dict[str, Any],
@@ -195,7 +195,7 @@ def conclude(
         baseline: to compare with.
         seed: of the bootstrap.
     """
-    levels = decay_table(rows, classes, seed=seed)
+    levels = degradation_table(rows, classes, seed=seed)
     remarks = list(about.pop("remarks", ()))
     comparison = None
     if baseline is not None:
@@ -208,7 +208,7 @@ def conclude(
             remarks.append(f"The comparison is over the {comparison.cases} cases that both were measured on.")
         if baseline.settings.get("seed") != about["settings"].get("seed"):
             remarks.append(
-                f"{baseline.model} was measured with another seed: its scans were harmed otherwise."
+                f"{baseline.model} was measured with another seed: its scans were corrupted otherwise."
             )
     return Robustness(
         **about,
@@ -235,13 +235,13 @@ def _parts(found: Robustness) -> list[str]:
         "## Mean over the classes",
         "Means over the cases, in brackets the 95 % interval of the bootstrap over cases. The drop is of the mean "
         "Dice against the same cases' clean Dice, in percent of it.",
-        _decay(found.levels, MEAN),
+        _degradation(found.levels, MEAN),
     ]
     if found.comparison is not None:
         parts += ["## Beside the baseline", *_comparison(found.comparison)]
     if len(found.classes) > 1:
         for name in found.classes:
-            parts += [f"## {name}", _decay(found.levels, name)]
+            parts += [f"## {name}", _degradation(found.levels, name)]
     if found.worst:
         lines = [
             [
@@ -277,7 +277,7 @@ def summary(found: Robustness) -> str:
     return f"{text} {cost.predictions} predictions in {cost.seconds:.0f} s ({cost.seconds_each:.2f} s each){memory}."
 
 
-def _decay(levels: Sequence[Level], name: str) -> str:
+def _degradation(levels: Sequence[Level], name: str) -> str:
     lines = [
         [
             one.condition,
@@ -295,10 +295,10 @@ def _decay(levels: Sequence[Level], name: str) -> str:
 
 def _drops(levels: Sequence[Level]) -> list[list[str]]:
     """A row an artefact, a column a severity: the relative drop in percent; own settings are rows by themselves."""
-    harmed = [one for one in levels if one.artefact != CLEAN and one.class_name == MEAN]
-    severities = sorted({one.severity for one in harmed if one.severity is not None})
+    corrupted = [one for one in levels if one.artefact != CLEAN and one.class_name == MEAN]
+    severities = sorted({one.severity for one in corrupted if one.severity is not None})
     rows: dict[str, dict[int | None, str]] = {}
-    for one in harmed:
+    for one in corrupted:
         name = one.artefact if one.severity is not None else one.condition
         rows.setdefault(name, {})[one.severity] = _number(one.drop_percent.mean)
     columns: list[int | None] = [*severities, *([None] if any(None in row for row in rows.values()) else [])]

@@ -40,11 +40,11 @@ from vesal.infer.quality.fit import (
 #: Held-out scans without which nothing is learned.
 FEWEST = 8
 
-#: Share of the unharmed scans that the flag may ask to review without a reason.
+#: Share of the clean scans that the flag may ask to review without a reason.
 FALSE_ALARMS = 0.1
 
-#: How much a harmed scan counts beside an unharmed one where the Dice is learned.
-_HARMED_WEIGHT = 0.1
+#: How much a corrupted scan counts beside an clean one where the Dice is learned.
+_CORRUPTED_WEIGHT = 0.1
 
 #: Classes up to which the Dice of one is predicted from numbers of the others, too.
 _FEW = 8
@@ -60,12 +60,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """A held-out scan, as it is or harmed, that a network predicted which had not seen it.
+    """A held-out scan, as it is or corrupted, that a network predicted which had not seen it.
 
     Attributes:
         case: its name.
         fold: of the network.
-        fault: artefact by which it was harmed; None as it is.
+        artefact: artefact by which it was corrupted; None as it is.
         signals: what was noted.
         dice: class -> true Dice; without those that neither truth nor prediction hold.
         known_gap: how much more networks that have seen the scan agree with each other than with the one that has
@@ -75,7 +75,7 @@ class Observed:
 
     case: str
     fold: int
-    fault: str | None
+    artifact: str | None
     signals: Signals
     dice: dict[str, float]
     known_gap: float | None = None
@@ -93,8 +93,8 @@ class Learned:
 
     Attributes:
         qualities: fold -> what its model file keeps.
-        cases: one record a scan: case, fold, fault, true and predicted Dice by class, doubt, verdict; each by parts of
-            the model that had not seen it. For the report.
+        cases: one record a scan: case, fold, artefact, true and predicted Dice by class, doubt, verdict; each by parts
+            of the model that had not seen it. For the report.
         curve: (coverage, risk), and the areas under the curve, under that of the best order, and of none.
     """
 
@@ -133,18 +133,18 @@ class Learned:
 
 
 def learn(observed: Sequence[Observed], classes: Sequence[str], temperature: float) -> Learned:
-    """Learn from at least FEWEST unharmed held-out scans, and as many harmed ones as there are.
+    """Learn from at least FEWEST clean held-out scans, and as many corrupted ones as there are.
 
     Where other networks looked on, what they agree on tells most of a vote's Dice. But they have seen the scans in
-    training. That does no harm as long as they treat them as any other scan: as long as they agree with each other no
+    training. That does no damage as long as they treat them as any other scan: as long as they agree with each other no
     better than with the network that has not seen them (KNOWN_GAP). Where they do, nothing is learned of a vote.
 
     Args:
-        observed: scans as they are and, of the same scans, harmed copies.
+        observed: scans as they are and, of the same scans, corrupted copies.
         classes: of the model.
         temperature: as `vesal.infer.quality.fit.fit_temperature` finds it.
     """
-    clean = [one for one in observed if one.fault is None]
+    clean = [one for one in observed if one.artifact is None]
     parts = cross_parts(sorted({one.together for one in clean}))
     compared = _compare(observed, parts)
     part = np.array([parts[one.together] for one in observed])
@@ -184,14 +184,14 @@ class _Advised:
     review: NDArray[np.bool_]
 
     def predicted_of(self, observed: Sequence[Observed]) -> list[dict[str, float]]:
-        """Of the unharmed scans."""
-        return [of for one, of in zip(observed, self.predicted, strict=True) if one.fault is None]
+        """Of the clean scans."""
+        return [of for one, of in zip(observed, self.predicted, strict=True) if one.artifact is None]
 
     def rows(self, observed: Sequence[Observed], unlike: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
         """A record of each scan."""
         return [
             {
-                "case": one.case, "fold": one.fold, "fault": one.fault,
+                "case": one.case, "fold": one.fold, "artifact": one.artifact,
                 "dice": {name: round(value, 5) for name, value in one.dice.items()},
                 "predicted": {name: round(value, 5) for name, value in self.predicted[row].items()},
                 "doubt": round(float(self.doubt[row]), 4),
@@ -211,7 +211,7 @@ def _advise(
     vote: bool,
 ) -> _Advised:
     numbers = [numbers_of(one.signals, of) for one, of in zip(observed, unlike, strict=True)]
-    clean = np.array([one.fault is None for one in observed])
+    clean = np.array([one.artifact is None for one in observed])
     dice, losses = {}, np.zeros(len(observed))
     predicted: list[dict[str, float]] = [{} for _ in observed]
     for name in classes:
@@ -276,9 +276,9 @@ def _told(
     parts: dict[str, int],
     names: Sequence[str],
 ) -> UsualRecord:
-    """Note the unlikeness of `rows`, whose numbers are `values`, and give what is usual among the unharmed."""
+    """Note the unlikeness of `rows`, whose numbers are `values`, and give what is usual among the clean."""
     part = np.array([parts[observed[row].together] for row in rows])
-    clean = np.array([observed[row].fault is None for row in rows])
+    clean = np.array([observed[row].artifact is None for row in rows])
     distances = left_out_distances(values, part, clean)
     usual = fit_usual(values[clean], distances[clean])
     for row, distance in zip(rows, distances, strict=True):
@@ -288,7 +288,7 @@ def _told(
 
 def _looked_into(those: Sequence[Observed]) -> bool:
     sizes = {len(one.signals.insides[0]) if one.signals.insides else 0 for one in those}
-    return sum(one.fault is None for one in those) >= FEWEST and len(sizes) == 1 and sizes != {0}
+    return sum(one.artifact is None for one in those) >= FEWEST and len(sizes) == 1 and sizes != {0}
 
 
 # --- how good a mask will be ---------------------------------------------------------------------------------
@@ -318,11 +318,11 @@ def _dice_record(
     """What is kept of a class, and the cross-fitted `to_loss` of every scan; None where too few hold it."""
     values = np.stack([vector(of, list(names)) for of in numbers])
     has = np.array([name in one.dice for one in observed])
-    clean = np.array([one.fault is None for one in observed])
+    clean = np.array([one.artifact is None for one in observed])
     if (has & clean).sum() < FEWEST:
         return None
     true = np.array([one.dice.get(name, 0.0) for one in observed])
-    weight = np.where(clean, 1.0, _HARMED_WEIGHT)
+    weight = np.where(clean, 1.0, _CORRUPTED_WEIGHT)
     loss = np.empty(len(observed))
     means = np.empty(len(observed))
     for test in np.unique(part):
@@ -380,18 +380,18 @@ def _flag(
     parts: tuple[str, ...],
 ) -> tuple[FlagRecord, NDArray[np.bool_]]:
     """The threshold, and the verdict on each scan by the threshold of the other parts."""
-    clean = np.array([one.fault is None for one in observed])
+    clean = np.array([one.artifact is None for one in observed])
     review = np.zeros(len(observed), dtype=bool)
     for test in np.unique(part):
         review[part == test] = doubt[part == test] >= _threshold(doubt[clean & (part != test)])
     means = np.array([np.mean(list(one.dice.values())) if one.dice else np.nan for one in observed])
     judged = np.flatnonzero(clean & ~np.isnan(means))
     worst = judged[np.argsort(means[judged], kind="stable")][: max(1, round(0.1 * len(judged)))]
-    by_fault: dict[str, tuple[int, int]] = {}
+    by_artifact: dict[str, tuple[int, int]] = {}
     for one, flagged in zip(observed, review, strict=True):
-        if one.fault is not None:
-            scans, found = by_fault.get(one.fault, (0, 0))
-            by_fault[one.fault] = scans + 1, found + int(flagged)
+        if one.artifact is not None:
+            scans, found = by_artifact.get(one.artifact, (0, 0))
+            by_artifact[one.artifact] = scans + 1, found + int(flagged)
     record = FlagRecord(
         threshold=_threshold(doubt[clean]),
         parts=parts,
@@ -401,9 +401,9 @@ def _flag(
         flagged=int(review[clean].sum()),
         worst=len(worst),
         worst_found=int(review[worst].sum()),
-        harmed=int((~clean).sum()),
-        harmed_found=int(review[~clean].sum()),
-        by_fault=dict(sorted(by_fault.items())),
+        corrupted=int((~clean).sum()),
+        corrupted_found=int(review[~clean].sum()),
+        by_artifact=dict(sorted(by_artifact.items())),
     )
     return record, review
 

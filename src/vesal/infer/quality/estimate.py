@@ -110,7 +110,7 @@ class DiceRecord(_Record):
         names: numbers that the line takes (`vesal.infer.quality.calibrate.dice_names`).
         centre, scale, weights, bias, lowest, highest: of the line, which gives `to_loss` of the Dice.
         below, above: what the 5th and the 95th percentile of its errors add to it.
-        mae, spearman: of the predicted Dice of unharmed held-out scans.
+        mae, spearman: of the predicted Dice of clean held-out scans.
         mean: true Dice of these, what one would say without looking.
         mae_of_mean: error of saying it.
         cases: how many.
@@ -156,11 +156,11 @@ class FlagRecord(_Record):
         threshold: of the doubt.
         parts: what the doubt is made of: keys of WORDS, and 'dice'.
         dice_middle, dice_spread: of the mean predicted `to_loss` of held-out scans, which make it a doubt.
-        clean, flagged: unharmed held-out scans, and how many of them the flag asks to look at; the threshold was set
+        clean, flagged: clean held-out scans, and how many of them the flag asks to look at; the threshold was set
             by others.
         worst, worst_found: the tenth of them with the lowest true Dice, and how many of these the flag found.
-        harmed, harmed_found: held-out scans with an artefact of severity 5, and how many of these the flag found.
-        by_fault: artefact -> (scans, found).
+        corrupted, corrupted_found: held-out scans with an artefact of severity 5, and how many of these the flag found.
+        by_artifact: artefact -> (scans, found).
     """
 
     threshold: Number
@@ -171,9 +171,9 @@ class FlagRecord(_Record):
     flagged: Count
     worst: Count
     worst_found: Count
-    harmed: Count
-    harmed_found: Count
-    by_fault: Annotated[dict[Text, tuple[Count, Count]], Field(max_length=64)]
+    corrupted: Count
+    corrupted_found: Count
+    by_artifact: Annotated[dict[Text, tuple[Count, Count]], Field(max_length=64)]
 
     @property
     def error(self) -> str:
@@ -181,8 +181,9 @@ class FlagRecord(_Record):
         told = f"of {self.clean} held-out scans as they are it asked to review {_percent(self.flagged, self.clean)}"
         if self.worst:
             told += f", among them {self.worst_found} of the {self.worst} with the lowest Dice"
-        if self.harmed:
-            told += f"; of {self.harmed} with a severe artefact it found {_percent(self.harmed_found, self.harmed)}"
+        if self.corrupted:
+            found = _percent(self.corrupted_found, self.corrupted)
+            told += f"; of {self.corrupted} with a severe artefact it found {found}"
         return told
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a robustness battery: how Dice decays with severity, and a case clean beside the same case harmed."""
+"""Pictures of a robustness benchmark: Dice over severity, and a case clean beside the same case corrupted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MEAN_WIDTH, _CLASS_WIDTH = 1.9, 0.9
 
 
 @dataclass(frozen=True)
-class Decay:
+class Degradation:
     """Dice over severity of one artefact; severity 0 is the clean scan.
 
     Attributes:
@@ -38,12 +38,12 @@ class Decay:
 
 
 @dataclass(frozen=True, eq=False)
-class HarmedPicture:
-    """A case before and after, for `harmed_png`.
+class CorruptedPicture:
+    """A case before and after, for `corrupted_png`.
 
     Attributes:
         worst: which case and condition, and what it cost.
-        scans: (C, *spatial) clean and harmed.
+        scans: (C, *spatial) clean and corrupted.
         truths, predictions: (*spatial) contiguous label maps on each of the two.
     """
 
@@ -53,28 +53,30 @@ class HarmedPicture:
     predictions: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def decay_chart(decay: Decay, colours: Sequence[str], lowest: float, theme: Theme = THEMES["light"]) -> bytes:
+def degradation_chart(
+    degradation: Degradation, colours: Sequence[str], lowest: float, theme: Theme = THEMES["light"]
+) -> bytes:
     """The mean with its interval as a band, each class as a thin line, a baseline dashed.
 
     Args:
-        decay: what is drawn.
+        degradation: what is drawn.
         colours: one a class.
         lowest: where the axis of Dice begins, alike for all artefacts so that they can be compared by eye.
         theme: ink and paper.
     """
-    figure, axes = new_chart(decay.artefact, theme, width=2.7, height=1.9, left=0.42)
-    severities = sorted(decay.mean)
-    mean, low, high = np.array([decay.mean[level] for level in severities], dtype=float).T
+    figure, axes = new_chart(degradation.artefact, theme, width=2.7, height=1.9, left=0.42)
+    severities = sorted(degradation.mean)
+    mean, low, high = np.array([degradation.mean[level] for level in severities], dtype=float).T
     axes.fill_between(severities, low, high, color=theme.accent, alpha=0.16, linewidth=0)
-    if len(decay.classes) > 1:
-        for values, colour in zip(decay.classes.values(), colours, strict=True):
+    if len(degradation.classes) > 1:
+        for values, colour in zip(degradation.classes.values(), colours, strict=True):
             axes.plot(list(values), list(values.values()), color=colour, linewidth=_CLASS_WIDTH)
     handles = axes.plot(
         severities, mean, color=theme.accent, linewidth=_MEAN_WIDTH, marker="o", markersize=3, label="mean"
     )
-    if decay.baseline:
+    if degradation.baseline:
         handles += axes.plot(
-            list(decay.baseline), list(decay.baseline.values()), color=theme.faint, linewidth=1.4,
+            list(degradation.baseline), list(degradation.baseline.values()), color=theme.faint, linewidth=1.4,
             linestyle=(0, (3, 2)), label="baseline",
         )  # fmt: skip
         draw_key(axes, handles, theme, place="lower left")
@@ -84,8 +86,8 @@ def decay_chart(decay: Decay, colours: Sequence[str], lowest: float, theme: Them
     return to_png(figure)
 
 
-def harmed_png(shown: HarmedPicture, labels: LabelSet, *, width: float = 9.0) -> bytes:
-    """The slice richest in truth, clean and harmed side by side; truth solid, prediction dashed."""
+def corrupted_png(shown: CorruptedPicture, labels: LabelSet, *, width: float = 9.0) -> bytes:
+    """The slice richest in truth, clean and corrupted side by side; truth solid, prediction dashed."""
     cut = []
     for scan, truth, prediction in zip(shown.scans, shown.truths, shown.predictions, strict=True):
         # Around the truth alone: what is predicted at the scan's border would make all else small.

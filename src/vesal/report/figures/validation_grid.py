@@ -27,7 +27,7 @@ from vesal.report.figures.scan_figures import (
     to_png,
 )
 from vesal.report.pages.score_section import mean_dice
-from vesal.run.contents import RunPieces, ShownCase, gather_run, load_case
+from vesal.run.contents import RunContents, ShownCase, load_case, run_contents
 
 #: Held-out cases in the picture of a fold, spread from the best to the worst.
 _CASES = 4
@@ -50,10 +50,10 @@ def write_training_pictures(run: Path) -> list[Path]:
         UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    return training_pictures_of(gather_run(Path(run)))
+    return training_pictures_of(run_contents(Path(run)))
 
 
-def training_pictures_of(pieces: RunPieces) -> list[Path]:
+def training_pictures_of(pieces: RunContents) -> list[Path]:
     """As `write_training_pictures`, of a run that was read already."""
     written = []
     for name, rows in pieces.curves.items():
@@ -68,14 +68,14 @@ def training_pictures_of(pieces: RunPieces) -> list[Path]:
     return written
 
 
-def run_history(pieces: RunPieces, folds: Mapping[str, Rows]) -> History:
+def run_history(pieces: RunContents, folds: Mapping[str, Rows]) -> History:
     """Rows of some folds with the classes and colours of the run."""
     if pieces.labels is None:
         return History(folds)
     return History(folds, pieces.labels.classes, class_colours(pieces.labels))
 
 
-def _title(pieces: RunPieces, fold: str) -> str:
+def _title(pieces: RunContents, fold: str) -> str:
     data = pieces.dataset.name if pieces.dataset is not None else pieces.folder.resolve().name
     data = data if len(data) <= 60 else data[:59] + "…"
     return f"{data}, {'all cases' if fold == 'all' else f'fold {fold}'}"
@@ -84,7 +84,7 @@ def _title(pieces: RunPieces, fold: str) -> str:
 # --- held-out cases ------------------------------------------------------------------------------------
 
 
-def _predictions(pieces: RunPieces, fold: str) -> bytes | None:
+def _predictions(pieces: RunContents, fold: str) -> bytes | None:
     """The picture of a fold's held-out cases; None where none can be shown."""
     labels = pieces.labels
     if labels is None or pieces.dataset is None:

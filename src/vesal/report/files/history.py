@@ -10,13 +10,13 @@ from typing import Any
 
 from vesal.files import write_text
 from vesal.report.figures.curves import is_number
-from vesal.run.contents import RunPieces, gather_run
+from vesal.run.contents import RunContents, run_contents
 
 _FIRST = ("step", "epoch", "time_s", "train_loss", "val_loss", "val_dice")
 _LAST = ("lr", "memory_mb")
 
 
-def write_histories(run: Path) -> list[Path]:
+def write_history(run: Path) -> list[Path]:
     """Write fold_K/history.csv for every fold of a run that has metrics.
 
     One line a step of metrics.jsonl, with the columns step, epoch, time_s, train_loss, val_loss, val_dice,
@@ -30,11 +30,11 @@ def write_histories(run: Path) -> list[Path]:
         UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    return histories_of(gather_run(Path(run)))
+    return history_of(run_contents(Path(run)))
 
 
-def histories_of(pieces: RunPieces) -> list[Path]:
-    """As `write_histories`, of a run that was read already."""
+def history_of(pieces: RunContents) -> list[Path]:
+    """As `write_history`, of a run that was read already."""
     written = []
     classes = pieces.labels.classes if pieces.labels is not None else ()
     for name, rows in pieces.curves.items():

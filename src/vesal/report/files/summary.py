@@ -19,7 +19,7 @@ from vesal.evaluate.score_folders import Scores
 from vesal.files import read_json, write_json, write_text
 from vesal.report.figures.curves import is_number, series
 from vesal.report.pages.html import duration, interval, listed, moment, number, plural, times
-from vesal.run.contents import RunPieces, gather_run
+from vesal.run.contents import RunContents, run_contents
 
 #: Metrics of the summary; scores.json has all.
 _METRICS = ("dice", "nsd", "hd95_mm", "assd_mm")
@@ -69,10 +69,10 @@ def write_summary(run: Path) -> tuple[Path, Path]:
         UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    return summary_of(gather_run(Path(run)))
+    return summary_of(run_contents(Path(run)))
 
 
-def summary_of(pieces: RunPieces) -> tuple[Path, Path]:
+def summary_of(pieces: RunContents) -> tuple[Path, Path]:
     """As `write_summary`, of a run that was read already."""
     paths = pieces.folder / "summary.json", pieces.folder / "summary.md"
     summary = run_summary(pieces)
@@ -81,7 +81,7 @@ def summary_of(pieces: RunPieces) -> tuple[Path, Path]:
     return paths
 
 
-def run_summary(pieces: RunPieces) -> dict[str, Any]:
+def run_summary(pieces: RunContents) -> dict[str, Any]:
     """Everything as plain values; times in seconds, memory in MB, intervals at the scores' confidence."""
     configuration = _configuration(pieces)
     folds = [_fold(pieces, name) for name in pieces.curves]
@@ -110,7 +110,7 @@ def run_summary(pieces: RunPieces) -> dict[str, Any]:
 # --- the pieces ----------------------------------------------------------------------------------------
 
 
-def _configuration(pieces: RunPieces) -> dict[str, Any]:
+def _configuration(pieces: RunContents) -> dict[str, Any]:
     try:
         found = yaml.safe_load(pieces.configuration)
     except yaml.YAMLError:
@@ -118,7 +118,7 @@ def _configuration(pieces: RunPieces) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _network(pieces: RunPieces, configuration: dict[str, Any]) -> dict[str, Any]:
+def _network(pieces: RunContents, configuration: dict[str, Any]) -> dict[str, Any]:
     plan = pieces.plan
     models = sorted(pieces.folder.glob("fold_*/model.vesal"))
     return {
@@ -150,7 +150,7 @@ def parameter_count(model: Path) -> int | None:
         return None
 
 
-def _dataset(pieces: RunPieces) -> dict[str, Any] | None:
+def _dataset(pieces: RunContents) -> dict[str, Any] | None:
     dataset = pieces.dataset
     if dataset is None:
         return None
@@ -166,7 +166,7 @@ def _dataset(pieces: RunPieces) -> dict[str, Any] | None:
     }
 
 
-def _fold(pieces: RunPieces, name: str) -> dict[str, Any]:
+def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
     """One training: its length, its last losses, and the step that was shipped."""
     rows = pieces.curves[name]
 
@@ -228,7 +228,7 @@ def _files(folder: Path) -> dict[str, str]:
     return found
 
 
-def _commands(pieces: RunPieces) -> dict[str, str]:
+def _commands(pieces: RunContents) -> dict[str, str]:
     run = shlex.quote(str(pieces.folder))
     data = "DATA" if pieces.dataset is None else shlex.quote(str(pieces.dataset.root))
     return {

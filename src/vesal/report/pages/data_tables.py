@@ -26,7 +26,7 @@ def inspection_text(summary: dict[str, Any]) -> str:
         "",
     ]
     lines += [
-        f"{finding['severity'].upper()}: {finding['message']} {finding['mend']}"
+        f"{finding['severity'].upper()}: {finding['message']} {finding['fix']}"
         for finding in summary["findings"]
     ]
     lines += [f"UNREADABLE: {failure['id']}: {failure['message']}" for failure in summary["failures"]]

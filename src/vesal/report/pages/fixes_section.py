@@ -1,4 +1,4 @@
-"""What became of the faults of a data set that was mended: as plain values, as text, as Markdown."""
+"""What became of the faults of a data set that was fixed: as plain values, as text, as Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vesal.audit.apply_fixes import Change
 from vesal.audit.checks import Finding
 from vesal.report.pages.html import plural
 
-_TITLES = {"mended": "Mended", "left out": "Left out", "kept": "Kept as it is"}
+_TITLES = {"fixed": "FixedCase", "left out": "Left out", "kept": "Kept as it is"}
 
 
 def changes_summary(
@@ -18,14 +18,14 @@ def changes_summary(
 ) -> dict[str, Any]:
     """All changes and the findings that remain, as plain values, for JSON."""
     left_out = {change.case for change in changes if change.outcome == "left out"}
-    mended = {change.case for change in changes if change.outcome == "mended"} - left_out
+    fixed = {change.case for change in changes if change.outcome == "fixed"} - left_out
     return {
         "folder": str(folder),
         "counts": {
             "cases": cases,
-            "mended": len(mended),
+            "fixed": len(fixed),
             "left_out": len(left_out),
-            "unchanged": cases - len(mended),
+            "unchanged": cases - len(fixed),
             "look": len({change.case for change in changes if change.look} - left_out),
         },
         "changes": [change.model_dump(mode="json") for change in changes],
@@ -46,7 +46,7 @@ def changes_text(summary: dict[str, Any]) -> str:
     remaining = summary["remaining"]
     lines += [
         "",
-        "What the mended copy still has:" if remaining else "The mended copy has nothing wrong.",
+        "What the fixed copy still has:" if remaining else "The fixed copy has nothing wrong.",
         *(f"{finding['severity'].upper()}: {finding['message']}" for finding in remaining),
         "",
         said(summary),
@@ -59,7 +59,7 @@ def said(summary: dict[str, Any]) -> str:
     counts = summary["counts"]
     look = f" (look at {counts['look']} of them)" if counts["look"] else ""
     return (
-        f"{plural(counts['cases'], 'case')} in {summary['folder']}: {counts['mended']} mended{look}, "
+        f"{plural(counts['cases'], 'case')} in {summary['folder']}: {counts['fixed']} fixed{look}, "
         f"{counts['unchanged']} as they were; {counts['left_out']} left out. Every change is in changes.json."
     )
 
@@ -71,7 +71,7 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
         name: of the data set.
         summary: of `changes_summary`.
     """
-    lines = [f"# {name}: what was mended", "", said(summary), ""]
+    lines = [f"# {name}: what was fixed", "", said(summary), ""]
     for outcome, title in _TITLES.items():
         rows = [change for change in summary["changes"] if change["outcome"] == outcome]
         if not rows:
@@ -94,10 +94,10 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
         lines.append("")
     lines += ["## What remains", ""]
     lines += [
-        f"- {finding['severity']}: {finding['message']} {finding['mend']}" for finding in summary["remaining"]
+        f"- {finding['severity']}: {finding['message']} {finding['fix']}" for finding in summary["remaining"]
     ]
     if not summary["remaining"]:
-        lines.append("Nothing was found wrong with the mended copy.")
+        lines.append("Nothing was found wrong with the fixed copy.")
     return "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,7 @@ def write_inspect_report(
     out: Path,
     pictures: int = 6,
     progress: Progress | None = None,
-    mended: dict[str, Any] | None = None,
+    fixed: dict[str, Any] | None = None,
 ) -> Path:
     """Write inspect.html, which holds all its pictures, and inspect.json into `out`.
 
@@ -80,7 +80,7 @@ def write_inspect_report(
         out: folder; made when it is not there.
         pictures: how many cases are shown, spread evenly over the cases by labelled volume.
         progress: called with (done, total) as the pictures are made.
-        mended: what became of the faults in the mended copy (`fixes_section.changes_summary`), if there is one.
+        fixed: what became of the faults in the fixed copy (`fixes_section.changes_summary`), if there is one.
 
     Returns:
         The page's path.
@@ -93,12 +93,12 @@ def write_inspect_report(
     write_json(out / "inspect.json", summary)
     path = out / "inspect.html"
     context = _context(dataset, record, summary, pictures, progress)
-    if mended is not None:
-        context["contents"].insert(1, ("mended", "Mended"))
-        context["mended"] = {
-            "said": said(mended),
-            "rows": _change_table(mended),
-            "remaining": mended["remaining"],
+    if fixed is not None:
+        context["contents"].insert(1, ("fixed", "FixedCase"))
+        context["fixed"] = {
+            "said": said(fixed),
+            "rows": _change_table(fixed),
+            "remaining": fixed["remaining"],
         }
     write_text(path, render_page("inspect.html.j2", context))
     return path
@@ -243,7 +243,7 @@ def _context(
             ("cases", "Every case"),
         ],
         "findings": summary["findings"],
-        "mended": None,
+        "fixed": None,
         "failures": summary["failures"],
         "remarks": dataset.remarks,
         "overview": _overview(dataset, summary),
@@ -259,9 +259,9 @@ def _context(
     }
 
 
-def _change_table(mended: dict[str, Any]) -> dict[str, Any]:
+def _change_table(fixed: dict[str, Any]) -> dict[str, Any]:
     rows = []
-    for change in change_rows(mended):
+    for change in change_rows(fixed):
         texts = (change["outcome"], change["case"], change["kind"], change["wrong"], change["done"])
         rows.append([Cell(text, text) for text in texts])
     return {"columns": ["outcome", "case", "kind", "what was wrong", "what was done"], "rows": rows}

@@ -37,9 +37,9 @@ class _Flag(_Record):
     flagged: int
     worst: int
     worst_found: int
-    harmed: int
-    harmed_found: int
-    by_fault: dict[str, tuple[int, int]]
+    corrupted: int
+    corrupted_found: int
+    by_artifact: dict[str, tuple[int, int]]
 
 
 class _Curve(_Record):
@@ -51,7 +51,7 @@ class _Curve(_Record):
 
 class _Case(_Record):
     case: str
-    fault: str | None
+    artifact: str | None
     dice: dict[str, float]
     predicted: dict[str, float]
     verdict: str
@@ -136,9 +136,9 @@ def _flag_rows(flag: _Flag) -> list[tuple[str, str, str]]:
         ("as they are", flag.clean, flag.flagged),
         ("of these the tenth with the lowest Dice", flag.worst, flag.worst_found),
     ]
-    if flag.harmed:
-        rows.append(("with an artefact of severity 5", flag.harmed, flag.harmed_found))
-        rows += [(name.replace("_", " "), *counts) for name, counts in flag.by_fault.items()]
+    if flag.corrupted:
+        rows.append(("with an artefact of severity 5", flag.corrupted, flag.corrupted_found))
+        rows += [(name.replace("_", " "), *counts) for name, counts in flag.by_artifact.items()]
     return [(name, str(all_of), f"{found} ({found / max(all_of, 1):.0%})") for name, all_of, found in rows]
 
 
@@ -151,7 +151,7 @@ def dice_scatter(record: QualityRecord, colours: Sequence[str], theme: Theme = T
         pairs = [
             (one.dice[name], one.predicted[name])
             for one in record.cases
-            if one.fault is None and name in one.dice and name in one.predicted
+            if one.artifact is None and name in one.dice and name in one.predicted
         ]
         if not pairs:
             continue

@@ -1,4 +1,4 @@
-"""The page of a robustness battery: what is lost where, as curves, as a table of colours, and on the worst cases."""
+"""The page of a robustness benchmark: what is lost where, as curves, as a table of colours, and on the worst cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from vesal.evaluate.robustness.degradation import CLEAN, MEAN, Estimate, Level
 from vesal.evaluate.robustness.result import Robustness
 from vesal.files import write_text
 from vesal.report.figures.colours import class_colours
-from vesal.report.figures.robustness_charts import Decay, HarmedPicture, decay_chart, harmed_png
+from vesal.report.figures.robustness_charts import (
+    CorruptedPicture,
+    Degradation,
+    corrupted_png,
+    degradation_chart,
+)
 from vesal.report.pages.html import (
     Cell,
     Picture,
@@ -37,7 +42,7 @@ def write_robustness_report(
     path: Path,
     found: Robustness,
     labels: LabelSet,
-    pictures: Sequence[HarmedPicture] = (),
+    pictures: Sequence[CorruptedPicture] = (),
     baseline: Robustness | None = None,
 ) -> Path:
     """Write one page that holds everything, pictures too.
@@ -57,7 +62,7 @@ def write_robustness_report(
 
 
 def _context(
-    found: Robustness, labels: LabelSet, pictures: Sequence[HarmedPicture], baseline: Robustness | None
+    found: Robustness, labels: LabelSet, pictures: Sequence[CorruptedPicture], baseline: Robustness | None
 ) -> dict[str, Any]:
     context: dict[str, Any] = {
         "title": f"Robustness of {_name(Path(found.model))}",
@@ -77,7 +82,7 @@ def _context(
                 "what": f"{shown.worst.condition}: Dice {number(shown.worst.clean_dice)} to "
                 f"{number(shown.worst.dice)}, a drop of {number(shown.worst.drop_percent, 1)} %",
                 "picture": scan(
-                    harmed_png(shown, labels), f"{shown.worst.case}, clean and {shown.worst.condition}"
+                    corrupted_png(shown, labels), f"{shown.worst.case}, clean and {shown.worst.condition}"
                 ),
             }
             for shown in pictures
@@ -166,7 +171,7 @@ def _tiles(found: Robustness) -> list[dict[str, str]]:
         )
         here = [
             one
-            for one in _harmed(found)
+            for one in _corrupted(found)
             if one.severity == top.severity and one.drop_percent.mean is not None
         ]
         if here:
@@ -200,19 +205,19 @@ def _tiles(found: Robustness) -> list[dict[str, str]]:
 # --- artefacts -------------------------------------------------------------------------------------------
 
 
-def _harmed(found: Robustness) -> list[Level]:
+def _corrupted(found: Robustness) -> list[Level]:
     return [one for one in found.levels if one.artefact != CLEAN and one.class_name == MEAN]
 
 
 def _heat(found: Robustness) -> dict[str, Any]:
     """Artefacts down, severities across: the relative drop of the mean Dice, the harder the redder."""
-    harmed = _harmed(found)
-    severities = sorted({one.severity for one in harmed if one.severity is not None})
+    corrupted = _corrupted(found)
+    severities = sorted({one.severity for one in corrupted if one.severity is not None})
     rows: dict[str, dict[int | None, Level]] = {}
-    for one in harmed:
+    for one in corrupted:
         rows.setdefault(one.artefact if one.severity is not None else one.condition, {})[one.severity] = one
     columns: list[int | None] = [*severities]
-    if any(one.severity is None for one in harmed):
+    if any(one.severity is None for one in corrupted):
         columns.append(None)
     return {
         "columns": ["own setting" if level is None else str(level) for level in columns],
@@ -236,34 +241,42 @@ def _heat_cell(level: Level | None) -> dict[str, Any]:
 
 
 def _curves(found: Robustness, labels: LabelSet, baseline: Robustness | None) -> list[Picture]:
-    decays = _decays(found, baseline)
-    if not decays:
+    degradations = _decays(found, baseline)
+    if not degradations:
         return []
-    values = [low for decay in decays for _, low, _ in decay.mean.values()]
-    values += [value for decay in decays for line in decay.classes.values() for value in line.values()]
+    values = [low for degradation in degradations for _, low, _ in degradation.mean.values()]
+    values += [
+        value
+        for degradation in degradations
+        for line in degradation.classes.values()
+        for value in line.values()
+    ]
     lowest = max(0.0, 0.1 * int(10 * min(values)))
     colours = class_colours(labels)
     return [
-        chart(partial(decay_chart, decay, colours, lowest), f"Dice over the severity of {decay.artefact}")
-        for decay in decays
+        chart(
+            partial(degradation_chart, degradation, colours, lowest),
+            f"Dice over the severity of {degradation.artefact}",
+        )
+        for degradation in degradations
     ]
 
 
-def _decays(found: Robustness, baseline: Robustness | None) -> list[Decay]:
+def _decays(found: Robustness, baseline: Robustness | None) -> list[Degradation]:
     severities: dict[str, list[int]] = {}
-    for one in _harmed(found):
+    for one in _corrupted(found):
         if one.severity is not None:
             severities.setdefault(one.artefact, []).append(one.severity)
     known = {(one.condition, one.class_name): one.dice for one in found.levels}
     theirs = (
         {} if baseline is None else {(one.condition, one.class_name): one.dice for one in baseline.levels}
     )
-    decays = []
+    degradations = []
     for artefact, levels in severities.items():
         titles = {0: CLEAN, **{level: f"{artefact} {level}" for level in sorted(levels)}}
         mean = {level: known.get((title, MEAN), Estimate()) for level, title in titles.items()}
-        decays.append(
-            Decay(
+        degradations.append(
+            Degradation(
                 artefact=artefact,
                 mean={
                     level: (one.mean, one.low or 0.0, one.high or 0.0)
@@ -274,7 +287,7 @@ def _decays(found: Robustness, baseline: Robustness | None) -> list[Decay]:
                 baseline=_means(theirs, titles, MEAN),
             )
         )
-    return [decay for decay in decays if decay.mean]
+    return [degradation for degradation in degradations if degradation.mean]
 
 
 def _means(known: dict[tuple[str, str], Estimate], titles: dict[int, str], name: str) -> dict[int, float]:

@@ -18,7 +18,7 @@ from vesal.report.figures import curves
 from vesal.report.figures.colours import class_colours
 from vesal.report.figures.glb import write_glb
 from vesal.report.figures.validation_grid import run_history, training_pictures_of
-from vesal.report.files.history import histories_of
+from vesal.report.files.history import history_of
 from vesal.report.files.summary import summary_of
 from vesal.report.pages.case_section import CasePictures, case_pictures
 from vesal.report.pages.html import (
@@ -44,7 +44,7 @@ from vesal.report.pages.score_section import (
     score_table,
     tiles,
 )
-from vesal.run.contents import RunPieces, gather_run
+from vesal.run.contents import RunContents, run_contents
 
 #: Folder of a run that holds the surfaces of the cases on the page.
 SURFACES = "surfaces"
@@ -71,19 +71,19 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
         UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    pieces = gather_run(Path(run))
+    pieces = run_contents(Path(run))
     path = pieces.folder / "report.html"
     for old in (pieces.folder / SURFACES).glob("*.glb"):
         # Of an earlier state of the run, in which other cases were the best and the worst.
         old.unlink(missing_ok=True)
     write_text(path, render_page("run.html.j2", _context(pieces, progress)))
-    histories_of(pieces)
+    history_of(pieces)
     training_pictures_of(pieces)
     summary_of(pieces)
     return path
 
 
-def _context(pieces: RunPieces, progress: Progress | None) -> dict[str, Any]:
+def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
     scores, labels = pieces.scores, pieces.labels
     context: dict[str, Any] = {
         "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
@@ -148,7 +148,7 @@ def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
 # --- the first lines -----------------------------------------------------------------------------------
 
 
-def _verdict(pieces: RunPieces) -> str:
+def _verdict(pieces: RunContents) -> str:
     scores = pieces.scores
     if scores is None:
         if pieces.trained_on_all:
@@ -167,7 +167,7 @@ def _verdict(pieces: RunPieces) -> str:
     return sentence + "."
 
 
-def _facts(pieces: RunPieces) -> list[str]:
+def _facts(pieces: RunContents) -> list[str]:
     facts = []
     if pieces.plan is not None:
         facts.append(f"{pieces.plan.dimension}D")
@@ -188,13 +188,13 @@ def _facts(pieces: RunPieces) -> list[str]:
     return facts
 
 
-def _seconds(pieces: RunPieces) -> float:
+def _seconds(pieces: RunContents) -> float:
     """Training time of all folds together."""
     times_s = [[row.get("time_s") for row in rows] for rows in pieces.curves.values()]
     return sum(max((t for t in of_fold if isinstance(t, (int, float))), default=0.0) for of_fold in times_s)
 
 
-def _quality(pieces: RunPieces) -> dict[str, Any] | None:
+def _quality(pieces: RunContents) -> dict[str, Any] | None:
     """What the run knows of its doubt; a damaged record is said on the page."""
     try:
         record = read_quality_record(pieces.folder)
@@ -212,7 +212,7 @@ def _quality(pieces: RunPieces) -> dict[str, Any] | None:
 # --- pictures of cases ---------------------------------------------------------------------------------
 
 
-def _examples(pieces: RunPieces, scores: Scores, progress: Progress | None) -> list[dict[str, Any]]:
+def _examples(pieces: RunContents, scores: Scores, progress: Progress | None) -> list[dict[str, Any]]:
     ranked = sorted(
         ((dice, case) for case, dice in mean_dice(scores).items() if dice is not None), reverse=True
     )
@@ -240,7 +240,7 @@ def _examples(pieces: RunPieces, scores: Scores, progress: Progress | None) -> l
     return examples
 
 
-def _pictures(pieces: RunPieces, name: str) -> CasePictures:
+def _pictures(pieces: RunContents, name: str) -> CasePictures:
     case = next((case for case in pieces.dataset.cases if case.id == name), None) if pieces.dataset else None
     if case is None or pieces.labels is None:
         return CasePictures(
@@ -254,7 +254,7 @@ def _pictures(pieces: RunPieces, name: str) -> CasePictures:
     return made
 
 
-def _solid(pieces: RunPieces, name: str, made: CasePictures) -> str:
+def _solid(pieces: RunContents, name: str, made: CasePictures) -> str:
     """The address, from the page, of the surfaces as a GLB file; '' where there are none."""
     if pieces.labels is None or not made.surfaces:
         return ""
@@ -266,7 +266,7 @@ def _solid(pieces: RunPieces, name: str, made: CasePictures) -> str:
 # --- training ------------------------------------------------------------------------------------------
 
 
-def _curves(pieces: RunPieces) -> list[Picture]:
+def _curves(pieces: RunContents) -> list[Picture]:
     folds = {name: rows for name, rows in pieces.curves.items() if rows}
     if not folds:
         return []
@@ -278,7 +278,7 @@ def _curves(pieces: RunPieces) -> list[Picture]:
     return drawn
 
 
-def _training_note(pieces: RunPieces) -> str:
+def _training_note(pieces: RunContents) -> str:
     notes = []
     for name, rows in pieces.curves.items():
         if not rows:
@@ -297,7 +297,7 @@ def _training_note(pieces: RunPieces) -> str:
 # --- data, plan, environment ---------------------------------------------------------------------------
 
 
-def _data_facts(pieces: RunPieces) -> list[tuple[str, str]]:
+def _data_facts(pieces: RunContents) -> list[tuple[str, str]]:
     facts = []
     if (dataset := pieces.dataset) is not None:
         patients = len({case.patient for case in dataset.cases})
@@ -351,7 +351,7 @@ def _stages(plan: Plan) -> dict[str, Any]:
     return {"columns": ("stage", "features", "kernel", "stride", "convolutions"), "rows": rows}
 
 
-def _environment_facts(pieces: RunPieces) -> list[tuple[str, str]]:
+def _environment_facts(pieces: RunContents) -> list[tuple[str, str]]:
     found = []
     for key, value in pieces.environment.items():
         if isinstance(value, dict):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vesal.augment.artifacts.benchmark import Fault, Modality, applicable, battery, parse_fault
+from vesal.augment.artifacts.benchmark import Artifact, Modality, applicable, benchmark, parse_artifact
 from vesal.data.dataset import Case
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.degradation import Worst
@@ -17,14 +17,14 @@ from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
-from vesal.report.figures.robustness_charts import HarmedPicture
+from vesal.report.figures.robustness_charts import CorruptedPicture
 from vesal.report.pages.robustness_page import write_robustness_report
 from vesal.run.folder import Run
 from vesal.workflow.robustness.corrupted_cases import Cohort, Share, check_models, choose_cases
 from vesal.workflow.robustness.measure import Bench
 from vesal.workflow.robustness.robustness_journal import Journal, Measured
 
-#: Severities of a shorter battery.
+#: Severities of a shorter benchmark.
 QUICK = (1, 3, 5)
 
 #: Worst cases that the page shows as pictures.
@@ -41,7 +41,7 @@ class RobustnessRequest:
         model: a model file, a run folder, or a fold's.
         data: None for the cases that the run held out.
         out: None for a folder 'robustness' in the run, or here where the model lies in none.
-        artifacts: as `vesal.augment.artifacts.benchmark.parse_fault` reads them; none means all.
+        artifacts: as `vesal.augment.artifacts.benchmark.parse_artifact` reads them; none means all.
         severities: from 1 to 5.
         limits: as `Limit.parse` reads them.
         baseline: a robustness.json, or the folder of one.
@@ -49,7 +49,7 @@ class RobustnessRequest:
         fold: of a run, if not all.
         mirror: average over mirrored copies.
         seed: of what is drawn.
-        resume: go on with the battery in `out`.
+        resume: go on with the benchmark in `out`.
         layout, device, backend: as elsewhere.
         pictures: whether the worst cases are drawn.
     """
@@ -83,7 +83,7 @@ class RobustnessRequest:
 def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str], None]) -> Robustness:
     """Measure, conclude, and write robustness.json, .csv, .md and .html.
 
-    What is done already is in robustness.jsonl, a line a case: a stopped battery goes on with `resume`, and a
+    What is done already is in robustness.jsonl, a line a case: a stopped benchmark goes on with `resume`, and a
     finished one is only judged anew, by other limits or beside another baseline.
 
     Raises:
@@ -96,15 +96,15 @@ def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str
     cohort = cohort.first(request.cases)
     check_models(cohort.shares)
     first = load_model(cohort.shares[0].models, device=request.device, backend=request.backend)
-    faults, remarks = _faults(request, first.plan)
-    check_names(limits, [(fault.name, fault.severity) for fault in faults])
-    journal = Journal.open(request.folder, _head(request, cohort, faults), resume=request.resume)
+    artifacts, remarks = _artifacts(request, first.plan)
+    check_names(limits, [(artifact.name, artifact.severity) for artifact in artifacts])
+    journal = Journal.open(request.folder, _head(request, cohort, artifacts), resume=request.resume)
     waiting = [name for name in cohort.names if name not in journal.done]
     tell(
-        f"{len(cohort.names)} cases, {1 + len(faults)} conditions"
+        f"{len(cohort.names)} cases, {1 + len(artifacts)} conditions"
         + (f"; {len(cohort.names) - len(waiting)} cases are done already" if journal.done else "")
     )
-    work = _Work(request, cohort, faults, first)
+    work = _Work(request, cohort, artifacts, first)
     work.measure(journal, waiting, stage("Robustness"))
     found = _concluded(work, journal, limits, baseline, remarks)
     found.save(request.folder)
@@ -118,27 +118,29 @@ def modality(plan: Plan) -> Modality:
     return "CT" if any(how.scheme == "ct" for how in plan.normalisation) else "MR"
 
 
-def _faults(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Fault, ...], list[str]]:
+def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, ...], list[str]]:
     """Every condition but the clean one, each once, and what is to be said about them."""
     kind = modality(plan)
     severities = sorted(set(request.severities))
     if not severities or any(level not in range(1, 6) for level in severities):
         raise UsageError(f"Severities are whole numbers from 1 to 5, not {list(request.severities)}.")
     if request.artifacts:
-        named = [fault for text in request.artifacts for fault in parse_fault(text, severities, kind)]
+        named = [
+            artifact for text in request.artifacts for artifact in parse_artifact(text, severities, kind)
+        ]
     else:
-        named = list(battery(kind, severities))
-    every = tuple({fault.title: fault for fault in named}.values())
+        named = list(benchmark(kind, severities))
+    every = tuple({artifact.title: artifact for artifact in named}.values())
     suffered = applicable(every, 2 if plan.dimension == 2 and plan.slice_axis is None else 3)
     if not suffered:
         raise UsageError("No artefact is left that these scans can suffer; name others with --artifact.")
     remarks = []
-    if left := dict.fromkeys(fault.name for fault in every if fault not in suffered):
+    if left := dict.fromkeys(artifact.name for artifact in every if artifact not in suffered):
         remarks.append(f"Left out, as single pictures cannot suffer it: {', '.join(left)}.")
     return suffered, remarks
 
 
-def _head(request: RobustnessRequest, cohort: Cohort, faults: Sequence[Fault]) -> dict[str, Any]:
+def _head(request: RobustnessRequest, cohort: Cohort, artifacts: Sequence[Artifact]) -> dict[str, Any]:
     """All that the rows depend on."""
     files = [file for share in cohort.shares for file in share.models]
     return {
@@ -146,7 +148,7 @@ def _head(request: RobustnessRequest, cohort: Cohort, faults: Sequence[Fault]) -
         "model": [content_hash(file.read_bytes()) for file in files],
         "data": str(cohort.data.root),
         "cases": cohort.names,
-        "artefacts": [[fault.title, repr(sorted(fault.settings.items()))] for fault in faults],
+        "artefacts": [[artifact.title, repr(sorted(artifact.settings.items()))] for artifact in artifacts],
         "seed": request.seed,
         "tta": request.mirror,
     }
@@ -158,7 +160,7 @@ class _Work:
 
     request: RobustnessRequest
     cohort: Cohort
-    faults: tuple[Fault, ...]
+    artifacts: tuple[Artifact, ...]
     loaded: Model
     at: int = 0
 
@@ -168,11 +170,11 @@ class _Work:
             self.loaded = load_model(share.models, device=self.request.device, backend=self.request.backend)
             self.at = index
         return Bench(
-            self.loaded, self.cohort.data.labels, self.faults, self.request.seed, self.request.mirror
+            self.loaded, self.cohort.data.labels, self.artifacts, self.request.seed, self.request.mirror
         )
 
     def measure(self, journal: Journal, waiting: Sequence[str], progress: Progress | None) -> None:
-        done, total = 0, len(waiting) * (1 + len(self.faults))
+        done, total = 0, len(waiting) * (1 + len(self.artifacts))
 
         def tick() -> None:
             nonlocal done
@@ -185,9 +187,9 @@ class _Work:
                 for one in self.bench(index).measure(cases, tick):
                     journal.add(one)
 
-    def pictures(self, worst: Sequence[Worst], progress: Progress | None) -> list[HarmedPicture]:
+    def pictures(self, worst: Sequence[Worst], progress: Progress | None) -> list[CorruptedPicture]:
         """Made anew: the same seed harms a scan alike. What cannot be drawn is left out, its numbers are there."""
-        by_title = {fault.title: fault for fault in self.faults}
+        by_title = {artifact.title: artifact for artifact in self.artifacts}
         drawn = []
         for number, one in enumerate(worst, start=1):
             index, case = self._place(one.case)
@@ -196,11 +198,11 @@ class _Work:
             except (VesalError, MemoryError):
                 continue
             drawn.append(
-                HarmedPicture(
+                CorruptedPicture(
                     worst=one,
-                    scans=(shown.clean, shown.harmed),
-                    truths=(shown.truth, shown.harmed_truth),
-                    predictions=(shown.clean_prediction, shown.harmed_prediction),
+                    scans=(shown.clean, shown.corrupted),
+                    truths=(shown.truth, shown.corrupted_truth),
+                    predictions=(shown.clean_prediction, shown.corrupted_prediction),
                 )
             )
             if progress is not None:
@@ -236,9 +238,11 @@ def _concluded(
         "model": str(request.model),
         "data": str(cohort.data.root),
         "settings": {
-            "severities": sorted({fault.severity for fault in work.faults if fault.severity is not None}),
-            "artefacts": list(dict.fromkeys(fault.name for fault in work.faults)),
-            "own_settings": [fault.title for fault in work.faults if fault.severity is None],
+            "severities": sorted(
+                {artifact.severity for artifact in work.artifacts if artifact.severity is not None}
+            ),
+            "artefacts": list(dict.fromkeys(artifact.name for artifact in work.artifacts)),
+            "own_settings": [artifact.title for artifact in work.artifacts if artifact.severity is None],
             "modality": modality(work.loaded.plan),
             "seed": request.seed,
             "tta": request.mirror,

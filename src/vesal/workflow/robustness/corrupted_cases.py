@@ -1,4 +1,4 @@
-"""Which scans a robustness battery takes, and which model segments each: one that has not seen it, if that is known."""
+"""Which scans a robustness benchmark takes, and which model segments each: one that has not seen it, if known."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Cohort:
 
 
 def choose_cases(model: Path, data: Path | None, *, layout: str = "auto", fold: int | None = None) -> Cohort:
-    """The cases of a battery.
+    """The cases of a benchmark.
 
     Without `data`, or where it is the data that the model was trained on, the cases that were held out, each with
     its own fold's model; else all labelled cases of `data`, on which all models of a run vote.

@@ -1,6 +1,6 @@
-"""The work of a robustness battery: read a scan once, harm it in every way, segment, score.
+"""The work of a robustness benchmark: read a scan once, damage it in every way, segment, score.
 
-The network is the longest part of it. Beside one on a GPU, scans are harmed and prepared by other threads before it
+The network is the longest part of it. Beside one on a GPU, scans are corrupted and prepared by other threads before it
 asks for them; everywhere they are scored by another behind it.
 """
 
@@ -16,14 +16,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.augment.artifacts.benchmark import Fault, Inflicted, fault_seed, inflict
+from vesal.augment.artifacts.benchmark import Artifact, Corruption, artifact_seed, corrupt
 from vesal.data.case import RawCase, read_case
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, VesalError, out_of_memory
 from vesal.evaluate.case_scores import ClassScore, score_case
-from vesal.evaluate.robustness.degradation import CLEAN, FaultScore
+from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore
 from vesal.infer.predictor import Model
 from vesal.parallel import map_in_order, workers_within
 from vesal.preprocessing.prepare import Prepared, prepare
@@ -40,26 +40,26 @@ Tick = Callable[[], None]
 
 
 @dataclass(frozen=True, eq=False)
-class HarmedScan:
+class CorruptedScan:
     """A case clean and in one condition, with what is true and what was found, for a picture.
 
     Attributes:
-        clean, harmed: (C, *spatial).
-        truth, harmed_truth: (*spatial) contiguous, where the tissue lies in each of the two.
-        clean_prediction, harmed_prediction: likewise.
+        clean, corrupted: (C, *spatial).
+        truth, corrupted_truth: (*spatial) contiguous, where the tissue lies in each of the two.
+        clean_prediction, corrupted_prediction: likewise.
     """
 
     clean: Volume
-    harmed: Volume
+    corrupted: Volume
     truth: NDArray[np.uint8]
-    harmed_truth: NDArray[np.uint8]
+    corrupted_truth: NDArray[np.uint8]
     clean_prediction: NDArray[np.uint8]
-    harmed_prediction: NDArray[np.uint8]
+    corrupted_prediction: NDArray[np.uint8]
 
 
 @dataclass(eq=False)
 class _Subject:
-    """A case on its way through the battery; read by whoever needs it first."""
+    """A case on its way through the benchmark; read by whoever needs it first."""
 
     case: Case
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -74,11 +74,11 @@ class _Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class _Harmed:
-    """A scan ready for the network, and how it was harmed (None: not)."""
+class _Corrupted:
+    """A scan ready for the network, and how it was corrupted (None: not)."""
 
     prepared: Prepared
-    inflicted: Inflicted | None
+    corruption: Corruption | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +88,14 @@ class Bench:
     Attributes:
         model: segments them.
         labels: of the data set's label maps.
-        faults: every condition but the clean one.
+        artefacts: every condition but the clean one.
         seed: of what is drawn.
         mirror: average over mirrored copies, as `vesal predict --tta`.
     """
 
     model: Model
     labels: LabelSet
-    faults: tuple[Fault, ...]
+    artifacts: tuple[Artifact, ...]
     seed: int = 0
     mirror: bool = False
 
@@ -115,50 +115,50 @@ class Bench:
             cases: labelled ones.
             tick: called after every prediction, also where it failed.
         """
-        conditions: tuple[Fault | None, ...] = (None, *self.faults)
+        conditions: tuple[Artifact | None, ...] = (None, *self.artifacts)
         subjects = [_Subject(case) for case in cases]
-        jobs = [(subject, fault) for subject in subjects for fault in conditions]
+        jobs = [(subject, artifact) for subject in subjects for artifact in conditions]
         # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
         workers = 1 if self.model.device.type == "cpu" else _workers(cases)
-        harmed = map_in_order(lambda job: self._harm(*job), jobs, workers=workers)
+        corrupted = map_in_order(lambda job: self._harm(*job), jobs, workers=workers)
         with ThreadPoolExecutor(1) as scorer:
             for subject in subjects:
                 began = time.monotonic()
-                results: list[Future[list[FaultScore]] | Failure] = []
-                for fault in conditions:
-                    results.append(self._segmented(subject, fault, next(harmed), scorer))
+                results: list[Future[list[ArtifactScore]] | Failure] = []
+                for artifact in conditions:
+                    results.append(self._segmented(subject, artifact, next(corrupted), scorer))
                     if tick is not None:
                         tick()
                 yield self._finished(subject, conditions, results, began)
 
-    def show(self, case: Case, fault: Fault) -> HarmedScan:
-        """A case and the same case harmed, as `measure` saw them.
+    def show(self, case: Case, artifact: Artifact) -> CorruptedScan:
+        """A case and the same case corrupted, as `measure` saw them.
 
         Raises:
             VesalError: it cannot be read or segmented.
         """
         subject = _Subject(case)
-        clean, harmed = (self._harm(subject, condition) for condition in (None, fault))
-        if isinstance(clean, str) or isinstance(harmed, str):
-            raise DataError(f"{case.id}: {clean if isinstance(clean, str) else harmed}")
+        clean, corrupted = (self._harm(subject, condition) for condition in (None, artifact))
+        if isinstance(clean, str) or isinstance(corrupted, str):
+            raise DataError(f"{case.id}: {clean if isinstance(clean, str) else corrupted}")
         assert subject.raw is not None
         assert subject.truth is not None
-        assert harmed.inflicted is not None
-        before, after = (self._segment(scan.prepared) for scan in (clean, harmed))
-        return HarmedScan(
+        assert corrupted.corruption is not None
+        before, after = (self._segment(scan.prepared) for scan in (clean, corrupted))
+        return CorruptedScan(
             clean=subject.raw.image,
-            harmed=harmed.inflicted.volume,
+            corrupted=corrupted.corruption.volume,
             truth=subject.truth,
             # What turns a label map back turns it there, too.
-            harmed_truth=np.ascontiguousarray(harmed.inflicted.restore(subject.truth)),
+            corrupted_truth=np.ascontiguousarray(corrupted.corruption.restore(subject.truth)),
             clean_prediction=before,
-            harmed_prediction=after,
+            corrupted_prediction=after,
         )
 
     # --- the three parts ---------------------------------------------------------------------------------
 
-    def _harm(self, subject: _Subject, fault: Fault | None) -> _Harmed | str:
+    def _harm(self, subject: _Subject, artifact: Artifact | None) -> _Corrupted | str:
         """A scan ready for the network, or why there is none."""
         try:
             with subject.lock:
@@ -166,11 +166,13 @@ class Bench:
                     self._read(subject)
             if subject.error is not None or subject.raw is None:
                 return subject.error or "it could not be read"
-            volume, inflicted = subject.raw.image, None
-            if fault is not None:
-                inflicted = inflict(volume, fault, fault_seed(self.seed, subject.case.id, fault.name))
-                volume = inflicted.volume
-            return _Harmed(prepare(volume, self.model.plan), inflicted)
+            volume, corruption = subject.raw.image, None
+            if artifact is not None:
+                corruption = corrupt(
+                    volume, artifact, artifact_seed(self.seed, subject.case.id, artifact.name)
+                )
+                volume = corruption.volume
+            return _Corrupted(prepare(volume, self.model.plan), corruption)
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
 
@@ -183,16 +185,16 @@ class Bench:
             subject.error = _reason(error)
 
     def _segmented(
-        self, subject: _Subject, fault: Fault | None, scan: _Harmed | str, scorer: ThreadPoolExecutor
-    ) -> Future[list[FaultScore]] | Failure:
-        title = CLEAN if fault is None else fault.title
+        self, subject: _Subject, artifact: Artifact | None, scan: _Corrupted | str, scorer: ThreadPoolExecutor
+    ) -> Future[list[ArtifactScore]] | Failure:
+        title = CLEAN if artifact is None else artifact.title
         if isinstance(scan, str):
             return Failure(id=f"{subject.case.id}, {title}", message=scan)
         try:
             prediction = self._segment(scan.prepared)
         except (VesalError, MemoryError, RuntimeError) as error:
             return Failure(id=f"{subject.case.id}, {title}", message=_reason(error))
-        return scorer.submit(self._score, subject, fault, scan.inflicted, prediction)
+        return scorer.submit(self._score, subject, artifact, scan.corruption, prediction)
 
     def _segment(self, prepared: Prepared) -> NDArray[np.uint8]:
         """Contiguous labels, as `vesal predict` would write them."""
@@ -202,25 +204,25 @@ class Bench:
     def _score(
         self,
         subject: _Subject,
-        fault: Fault | None,
-        inflicted: Inflicted | None,
+        artifact: Artifact | None,
+        corruption: Corruption | None,
         prediction: NDArray[np.uint8],
-    ) -> list[FaultScore]:
-        if fault is None or inflicted is None:
+    ) -> list[ArtifactScore]:
+        if artifact is None or corruption is None:
             subject.clean_prediction = prediction
             subject.clean_scores = self._scores(subject, prediction)
-            return [FaultScore.of(score, score) for score in subject.clean_scores.values()]
+            return [ArtifactScore.of(score, score) for score in subject.clean_scores.values()]
         if subject.clean_prediction is None:
             # Without the clean scan nothing can be compared; why it failed is told already.
             return []
-        hidden, clean = inflicted.hidden, subject.clean_scores
-        prediction = np.ascontiguousarray(inflicted.restore(prediction))
+        hidden, clean = corruption.hidden, subject.clean_scores
+        prediction = np.ascontiguousarray(corruption.restore(prediction))
         if hidden is not None:
-            # What the harmed scan does not show is judged in neither.
+            # What the corrupted scan does not show is judged in neither.
             clean = self._scores(subject, subject.clean_prediction, hidden)
         scores = self._scores(subject, prediction, hidden)
         return [
-            FaultScore.of(score, clean[name], fault.name, fault.severity, fault.title)
+            ArtifactScore.of(score, clean[name], artifact.name, artifact.severity, artifact.title)
             for name, score in scores.items()
         ]
 
@@ -243,20 +245,20 @@ class Bench:
     def _finished(
         self,
         subject: _Subject,
-        conditions: Sequence[Fault | None],
-        results: Sequence[Future[list[FaultScore]] | Failure],
+        conditions: Sequence[Artifact | None],
+        results: Sequence[Future[list[ArtifactScore]] | Failure],
         began: float,
     ) -> Measured:
-        rows: list[FaultScore] = []
+        rows: list[ArtifactScore] = []
         failures: list[Failure] = []
-        for fault, result in zip(conditions, results, strict=True):
+        for artifact, result in zip(conditions, results, strict=True):
             if isinstance(result, Failure):
                 failures.append(result)
                 continue
             try:
                 rows += result.result()
             except (VesalError, MemoryError) as error:
-                title = CLEAN if fault is None else fault.title
+                title = CLEAN if artifact is None else artifact.title
                 failures.append(Failure(id=f"{subject.case.id}, {title}", message=_reason(error)))
         if subject.error is not None:
             # Once, and not for every condition.

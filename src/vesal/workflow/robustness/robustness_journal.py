@@ -1,4 +1,4 @@
-"""What a battery has measured so far: a line a case, so that a stopped one goes on where it was."""
+"""What a benchmark has measured so far: a line a case, so that a stopped one goes on where it was."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vesal.data.fingerprint import Failure
 from vesal.errors import UsageError, VesalError
-from vesal.evaluate.robustness.degradation import FaultScore
+from vesal.evaluate.robustness.degradation import ArtifactScore
 from vesal.files import write_text
 
 _NAME = "robustness.jsonl"
 
 
 class Measured(BaseModel):
-    """One case through the whole battery.
+    """One case through the whole benchmark.
 
     Attributes:
         case: its id.
@@ -32,7 +32,7 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     case: str
-    rows: tuple[FaultScore, ...]
+    rows: tuple[ArtifactScore, ...]
     failures: tuple[Failure, ...] = ()
     predictions: int = 0
     seconds: float = 0.0
@@ -55,22 +55,22 @@ class Journal:
         """Begin, or go on.
 
         Args:
-            out: the battery's folder.
-            head: all that the rows depend on; a resumed battery must have the same.
+            out: the benchmark's folder.
+            head: all that the rows depend on; a resumed benchmark must have the same.
             resume: go on with what is there.
 
         Raises:
-            UsageError: something is there and this is not a resumed battery, or it was begun with other settings.
+            UsageError: something is there and this is not a resumed benchmark, or it was begun with other settings.
             VesalError: the folder cannot be written.
         """
         path = out / _NAME
         if not path.exists():
             if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise UsageError(f"{out} is not empty and holds no battery; choose another output folder.")
+                raise UsageError(f"{out} is not empty and holds no benchmark; choose another output folder.")
             journal = cls(path, {})
         elif not resume:
             raise UsageError(
-                f"{out} holds a battery; add --resume to go on with it, or choose another output folder."
+                f"{out} holds a benchmark; add --resume to go on with it, or choose another output folder."
             )
         else:
             journal = cls(path, _known(path, head))
@@ -108,11 +108,11 @@ def _known(path: Path, head: dict[str, Any]) -> dict[str, Measured]:
         if not isinstance(begun, dict):
             raise ValueError
     except (OSError, ValueError, IndexError) as error:
-        raise UsageError(f"{path} is no record of a battery; choose another output folder.") from error
+        raise UsageError(f"{path} is no record of a benchmark; choose another output folder.") from error
     wanted = json.loads(json.dumps(head))
     if other := [name for name in wanted | begun if wanted.get(name) != begun.get(name)]:
         raise UsageError(
-            f"The battery in {path.parent} was begun with other {other[0]} ({_short(begun.get(other[0]))}, now "
+            f"The benchmark in {path.parent} was begun with other {other[0]} ({_short(begun.get(other[0]))}, now "
             f"{_short(wanted.get(other[0]))}); give the same options, or choose another output folder."
         )
     done = {}
@@ -121,7 +121,7 @@ def _known(path: Path, head: dict[str, Any]) -> dict[str, Measured]:
             one = Measured.model_validate_json(line)
         except ValidationError:
             continue  # the line that a killed process was writing
-        # What failed is tried again: the file may have been mended since.
+        # What failed is tried again: the file may have been fixed since.
         if not one.failures:
             done[one.case] = one
     return done
