@@ -72,7 +72,14 @@ def test_scoring_folders_loads_no_torch(tiny_data: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["workflow.inspect", "workflow.convert", "workflow.fetch", "workflow.run", "data.phantom", "report.page"],
+    [
+        "workflow.inspect",
+        "workflow.convert",
+        "workflow.fetch",
+        "run.folder",
+        "phantoms.registry",
+        "report.pages.run_page",
+    ],
 )
 def test_verbs_about_data_and_pages_import_no_torch(module: str) -> None:
     code = f"import sys, vesal.{module}; assert not {{'torch', 'matplotlib', 'scipy.ndimage'}} & set(sys.modules)"
