@@ -4,72 +4,24 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from typing import Any
 
 import pytest
 import torch
+from small_networks import OURS, PLANS, halving, make_plan, some_loss, unsettle
 
-from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
-from vesal.nn.blocks import ACTIVATIONS, NORMS, AttentionGate, Bricks
-from vesal.nn.cpu import instance_norm as cpu
 from vesal.nn.model_file import Package, load_package, save_package
-from vesal.nn.unet import UNet
 from vesal.nn.zoo import NETWORKS, build_network, count_trainable
-from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.planning.plan import Plan
 from vesal.planning.planner import count_parameters
 from vesal.train.schedule import WeightAverage
 
-OURS = ("unet", "residual-unet", "attention-unet")
-
-
-def make_plan(stages: list[tuple[int, tuple, tuple]], patch: tuple[int, ...], **changes: Any) -> Plan:
-    dimension = len(patch)
-    return Plan(
-        **{
-            "dimension": dimension,
-            "spacing_mm": (1.0,) * dimension,
-            "patch": patch,
-            "batch": 2,
-            "stages": tuple(Stage(features=f, kernel=k, stride=s) for f, k, s in stages),
-            "heads": 2,
-            "normalisation": (Normalisation(scheme="zscore"),) * 2,
-            "mirror_axes": (),
-            "channels": ("T1", "T2"),
-            "labels": LabelSet.from_values({"background": 0, "left": 1, "right": 2}),
-            "median_shape": patch,
-            **changes,
-        }
-    )
-
-
-def halving(features: tuple[int, ...], patch: tuple[int, ...], **changes: Any) -> Plan:
-    """Kernels of 3 and strides of 2, as most networks are drawn."""
-    axes = len(patch)
-    stages = [(f, (3,) * axes, (1 + (level > 0),) * axes) for level, f in enumerate(features)]
-    return make_plan(stages, patch, **changes)
-
-
-PLANS = {
-    "2d": halving((4, 8, 12), (16, 24)),
-    "3d": make_plan(
-        [(4, (3, 3, 3), (1, 1, 1)), (8, (3, 3, 3), (2, 2, 2)), (8, (3, 3, 3), (2, 2, 2))], (8, 16, 12)
-    ),
-    "anisotropic": make_plan(
-        [
-            (4, (1, 3, 3), (1, 1, 1)),
-            (6, (1, 3, 3), (1, 2, 2)),
-            (8, (3, 3, 3), (1, 3, 2)),
-            (8, (3, 5, 3), (2, 1, 2)),
-        ],
-        (4, 12, 16),
-        heads=3,
-    ),
-    "one stage": make_plan([(4, (3, 3), (1, 1))], (8, 8), heads=1),
-    "published": halving(
-        (4, 8, 8), (16, 8), norm="batch", activation="prelu", pooling=True, bias=True, foreground_channel=True
-    ),
-}
+#: Layers that take the mean of their input away, and with it a bias in front of them.
+NORM_TYPES = (
+    torch.nn.modules.batchnorm._BatchNorm,
+    torch.nn.modules.instancenorm._InstanceNorm,
+    torch.nn.GroupNorm,
+)
 
 _BATCH_RELU = {"norm": "batch", "activation": "relu"}
 _ONE_KERNEL = [(4, (3, 3, 3), (1, 1, 1)), (6, (3, 3, 3), (1, 3, 2)), (8, (3, 3, 3), (2, 1, 2))]
@@ -138,21 +90,6 @@ def heads_of(name: str, plan: Plan) -> int:
     return plan.heads if NETWORKS[name].deep_supervision else 1
 
 
-def unsettle(network: torch.nn.Module) -> None:
-    """A residual block starts with a norm of zero, which hides what lies behind it."""
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-
-
-def some_loss(logits: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
-    return sum(
-        (head.square().mean() for head in (logits if isinstance(logits, list) else [logits])),
-        torch.tensor(0.0),
-    )
-
-
 def test_every_network_is_held_to_the_contract() -> None:
     assert set(CASES) == set(NETWORKS)
     for kind in NETWORKS.values():
@@ -198,14 +135,64 @@ def test_training_and_evaluation_agree_on_the_highest_resolution(case: tuple[str
         torch.testing.assert_close(highest, network.eval()(x))
 
 
+def gradients(network: torch.nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor | None]:
+    """By parameter; of a bias whose layer feeds a norm, the gradient of the layer's output in place of its own.
+
+    The norm takes the bias away again: its own gradient, the sum of the output's, is zero but for rounding.
+    """
+    layers: dict[
+        int, tuple[str, torch.Tensor]
+    ] = {}  # by their output's identity; holding it keeps that unique
+    normalised: dict[str, torch.Tensor] = {}
+
+    def note_layer(name: str, output: torch.Tensor) -> None:
+        layers[id(output)] = (name, output)
+
+    def note_norm(x: torch.Tensor) -> None:
+        if id(x) in layers:
+            name, output = layers[id(x)]
+            output.retain_grad()
+            normalised[name] = output
+
+    hooks = []
+    for name, module in network.named_modules():
+        if isinstance(module, NORM_TYPES):
+            hooks.append(module.register_forward_pre_hook(lambda module, inputs: note_norm(inputs[0])))
+        elif getattr(module, "bias", None) is not None:
+            hooks.append(
+                module.register_forward_hook(lambda module, inputs, y, name=name: note_layer(name, y))
+            )
+    some_loss(network(x)).backward()
+    for hook in hooks:
+        hook.remove()
+    own = {key: parameter.grad for key, parameter in network.named_parameters()}
+    of_outputs = {f"{name}.bias": output.grad for name, output in normalised.items()}
+    return {key: of_outputs.get(key, grad) if grad is not None else None for key, grad in own.items()}
+
+
 def test_gradients_reach_every_parameter(case: tuple[str, Plan]) -> None:
     name, plan = case
     network, x = network_and_input(name, plan)
     unsettle(network)
-    some_loss(network(x)).backward()
-    for key, parameter in network.named_parameters():
-        assert parameter.grad is not None, key
-        assert parameter.grad.abs().sum() > 0, key
+    for key, grad in gradients(network, x).items():
+        assert grad is not None, key
+        assert grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_parameter_that_no_gradient_reaches_is_found(bias: bool) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3, bias=bias), torch.nn.BatchNorm2d(2), torch.nn.Conv2d(2, 1, 3)
+    )
+    x = torch.randn(2, 1, 8, 8)
+    found = gradients(network, x)
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in found.values())
+    assert not bias or found["0.bias"].shape == (2, 2, 6, 6)
+    network.zero_grad()
+    torch.nn.init.zeros_(network[2].weight)
+    cut = {key for key, grad in gradients(network, x).items() if not grad.abs().sum() > 0}
+    assert cut == {"0.weight", "1.weight", "1.bias"} | ({"0.bias"} if bias else set())
 
 
 def test_any_size_is_taken_and_what_is_padded_is_cut_again(case: tuple[str, Plan]) -> None:
@@ -299,143 +286,3 @@ def test_a_trained_network_can_be_copied_and_its_package_predicts_the_same(name:
     with torch.no_grad():
         assert torch.equal(again(x), network(x))
         assert average.network(x).isfinite().all()
-
-
-# --- ours --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_names_of_weights_stay(name: str) -> None:
-    keys = set(build_network(name, PLANS["2d"]).state_dict())
-    stem = "encoder.0.0.first." if name == "residual-unet" else "encoder.0.0."
-    assert {"heads.0.bias", "ups.1.weight", "decoder.1.1.norm.bias", f"{stem}conv.weight"} <= keys
-    assert ("gates.0.score.bias" in keys) == (name == "attention-unet")
-
-
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("key", ["2d", "3d"])
-def test_recomputed_activations_give_the_same_gradients_and_statistics(
-    name: str, norm: str, key: str
-) -> None:
-    plan = PLANS[key].model_copy(update={"norm": norm, "pooling": norm == "batch"})
-    torch.manual_seed(0)
-    plain = build_network(name, plan)
-    unsettle(plain)
-    saving = build_network(name, plan, checkpointing=True)
-    saving.load_state_dict(plain.state_dict())
-    x = torch.randn(2, 2, *plan.patch)
-    kept = []
-    for network in (plain, saving):
-        counted: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t, c=counted: c.append(t.numel()) or t, lambda t: t
-        ):
-            loss = some_loss(network(x))
-        kept.append(sum(counted))
-        loss.backward()
-    assert kept[1] < 0.6 * kept[0]
-    for (key, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, msg=key)
-    for (key, one), other in zip(plain.named_buffers(), saving.buffers(), strict=True):
-        assert torch.equal(one, other), key
-    with torch.no_grad():
-        torch.testing.assert_close(plain.eval()(x), saving.eval()(x))
-
-
-def test_a_network_without_checkpointing_says_so_and_names_those_with() -> None:
-    with pytest.raises(
-        UsageError, match=r"monai-unet has no gradient checkpointing; .* one of: attention-unet, res"
-    ):
-        build_network("monai-unet", PLANS["2d"], checkpointing=True)
-
-
-def test_an_attention_gate_starts_open_and_can_close() -> None:
-    torch.manual_seed(0)
-    network = UNet(PLANS["2d"].stages, 2, 3, skips="gated")
-    gate = network.gates[0]
-    assert isinstance(gate, AttentionGate)
-    skip, signal = torch.ones(1, 4, 8, 8), 0.1 * torch.randn(1, 4, 8, 8)
-    open_share = gate(skip, signal).mean().item()
-    assert 0.75 < open_share <= 1
-    torch.nn.init.constant_(gate.score.bias, -20.0)
-    assert gate(skip, signal).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize("norm", sorted(NORMS))
-@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-def test_every_norm_goes_with_every_activation_and_the_cpus_own_functions_change_nothing(
-    norm: str, activation: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    stages = PLANS["2d"].stages
-    bricks = Bricks(2, norm, activation, bias=True)
-    network = UNet(stages, 2, 3, bricks=bricks, encoder="residual", skips="gated", pooling=True)
-    x = torch.randn(2, 2, 16, 24)
-    fast = network(x)
-    fast.square().mean().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
-    monkeypatch.setattr(cpu, "applies", lambda x: False)
-    assert (fast - network(x)).abs().max() < 1e-5 * fast.abs().max()
-
-
-def test_a_residual_block_starts_as_its_shortcut() -> None:
-    torch.manual_seed(0)
-    block = UNet(PLANS["2d"].stages, 2, 3, encoder="residual").encoder[1][1]
-    x = torch.randn(1, 8, 8, 12)
-    torch.testing.assert_close(block(x), torch.nn.functional.leaky_relu(x, 0.01))
-
-
-def test_the_first_convolution_has_kaiming_variance_for_leaky_relu() -> None:
-    torch.manual_seed(0)
-    stages = [Stage(features=256, kernel=(3, 3, 3), stride=(1, 1, 1))]
-    weight = UNet(stages, 8, 2).encoder[0][0].conv.weight
-    expected = (2 / (1 + 0.01**2) / (8 * 27)) ** 0.5
-    assert weight.std().item() == pytest.approx(expected, rel=0.02)
-
-
-def test_an_unknown_name_lists_the_choices() -> None:
-    with pytest.raises(UsageError, match="choose one of: attention-unet, monai-attention-unet"):
-        build_network("u-net", PLANS["2d"])
-    with pytest.raises(UsageError, match="instance"):
-        Bricks(2, norm="layer")
-    with pytest.raises(UsageError, match="gelu"):
-        Bricks(2, activation="swish")
-    with pytest.raises(UsageError, match="plain"):
-        UNet(PLANS["2d"].stages, 1, 2, encoder="dense")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="gated"):
-        UNet(PLANS["2d"].stages, 1, 2, skips="none")  # type: ignore[arg-type]
-
-
-def test_a_network_that_cannot_be_built_is_refused_with_the_reason() -> None:
-    stage = {"features": 4, "kernel": (3, 3), "stride": (1, 1)}
-    for changes, reason in [
-        ({"kernel": (2, 3)}, "even"),
-        ({"features": 0}, "start at 1"),
-        ({"stride": (2, 2)}, "first stage"),
-        ({"convolutions": 0}, "no convolution"),
-    ]:
-        with pytest.raises(UsageError, match=reason):
-            UNet([Stage(**{**stage, **changes})], 1, 2)
-    with pytest.raises(UsageError, match="heads"):
-        UNet([Stage(**stage)], 1, 2, heads=2)
-    with pytest.raises(UsageError, match="single voxel"):
-        build_network("unet", PLANS["2d"])(torch.zeros(1, 2, 4, 4))
-    with pytest.raises(UsageError, match="single voxel, which batch norm"):
-        build_network("unet", PLANS["published"])(torch.zeros(1, 3, 4, 4))
-
-
-def test_the_double_convolution_u_net_with_max_pooling_has_its_published_parameters() -> None:
-    plan = halving(
-        (32, 64, 128, 256, 512),
-        (16, 16, 16),
-        heads=1,
-        norm="batch",
-        activation="relu",
-        pooling=True,
-        bias=True,
-        channels=("MRI",),
-        normalisation=(Normalisation(scheme="minmax"),),
-        labels=LabelSet.from_values({"background": 0, "heart": 1}, regions={"heart": ["heart"]}),
-    )
-    assert count_trainable("unet", plan) == count_parameters(plan) == 22_581_217
