@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vesal import memory
+from vesal import parallel
 from vesal.data.memory import VOXEL_BYTES, scan_workers
 from vesal.parallel import workers_within
 from vesal.volume.geometry import Geometry
@@ -18,8 +18,8 @@ from vesal.volume.volume import Volume
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 CPUs, and memory for one scan of 100 x 100 x 100 voxels and half of another."""
-    monkeypatch.setattr(memory, "cpu_count", lambda: 64)
-    monkeypatch.setattr(memory, "available_memory", lambda: 1_500_000 * VOXEL_BYTES)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 64)
+    monkeypatch.setattr(parallel, "available_memory", lambda: 1_500_000 * VOXEL_BYTES)
 
 
 def scan(path: Path, size: int) -> Path:
@@ -71,8 +71,8 @@ def test_fingerprint_preparation_and_scores_ask_for_it(
                 asked.append(options["workers"]) or plain(*given, **options)
             ),
         )
-    monkeypatch.setattr(memory, "cpu_count", lambda: 64)
-    monkeypatch.setattr(memory, "available_memory", lambda: 0)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 64)
+    monkeypatch.setattr(parallel, "available_memory", lambda: 0)
     dataset = load_dataset(tiny_data)
     fingerprint.fingerprint(dataset)
     prepare.prepare_dataset(dataset.cases, Plan.load(tiny_plan), tmp_path)

@@ -105,7 +105,7 @@ def test_the_script_carries_this_very_vesal(tmp_path: Path) -> None:
     sources = {path.relative_to(root) for path in root.rglob("*") if path.suffix in (".py", ".yaml", ".txt")}
     assert {path for path in sources if not any(part.startswith(".") for part in path.parts)} <= carried
     assert not [path for path in carried if "__pycache__" in path.parts or path.name.startswith(".")]
-    here = Path("workflow") / "kaggle.py"
+    here = Path("workflow") / "kaggle" / "kernel.py"
     assert (tmp_path / "carried" / "vesal" / here).read_bytes() == (root / here).read_bytes()
     assert (tmp_path / SCRIPT).stat().st_size < 900_000
 
