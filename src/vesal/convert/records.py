@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from vesal.convert.relabel import Relabelling
 from vesal.convert.slices import SlicedVolume, Window
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.files import read_json
+from vesal.journal import JournalEntry
 from vesal.volume.volume import LabelMap, Volume
 
 _CREDITS = ("description", "reference", "licence", "license", "release")
@@ -42,29 +41,24 @@ class Scan:
     label_file: Path | None = None
 
 
-class Written(BaseModel):
+class Written(JournalEntry):
     """What became of a case.
 
     Attributes:
-        id, patient, test: as in `Scan`.
+        patient, test: as in `Scan`.
         annotated: names of the target's labels.
         labelled: has a label map.
         ndim: spatial axes, 2 or 3.
-        files: path below the folder -> bytes.
         digest: of the voxels, to find scans that are there twice.
         volume: how it became pictures, where it did.
         remark: what a person should know, or ''.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
     patient: str
     annotated: tuple[str, ...] | None = None
     test: bool = False
     labelled: bool = False
     ndim: int = 3
-    files: dict[str, int]
     digest: str = ""
     volume: SlicedVolume | None = None
     remark: str = ""

@@ -25,18 +25,18 @@ from vesal.data.labels import LabelSet
 from vesal.data.memory import scan_workers
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import content_hash, write_json
+from vesal.journal import Journal, file_stamps
 from vesal.layouts.registry import no_file_name
 from vesal.parallel import Progress, map_in_order, workers_within
 from vesal.version import __version__
 from vesal.volume.volume import Volume
-from vesal.workflow.convert_journal import Journal
 
 Stage = Callable[[str], Progress | None]
 
 #: Parts that a share is made of: 0.15 is 3 of 20.
 _FINEST_SHARE = 20
-#: Entries of the journal's head that stay as they were first drawn.
-_DRAWN = ("held_out",)
+#: In the new data set's folder.
+_JOURNAL = "conversion.jsonl"
 _SPACING = "--spacing takes three distances in mm: of columns, rows and slices, such as 1,1,3."
 
 
@@ -163,7 +163,7 @@ def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> Conve
     task = Task(request.out, source.channels, final, request.pictures)
     failures = [one for one in source.failures if not request.cases or one.id in request.cases]
     done, failed = _work(request, source, jobs, journal, task, stage("Converting"))
-    written = tuple(sorted(journal.written.values(), key=lambda one: one.id))
+    written = tuple(sorted(journal.entries.values(), key=lambda one: one.id))
     remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
     if written:
         original = _original(mapped, final)
@@ -273,15 +273,22 @@ def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
     }
 
 
-def _journal(request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: Stage) -> Journal:
+def _journal(request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: Stage) -> Journal[Written]:
     """Of this conversion, new or gone on with; the split is drawn once."""
-    head = _head(request, source)
-    if request.resume and Journal.is_in(request.out):
-        return Journal.resume(request.out, head, chosen=_DRAWN)
-    Journal.refuse_filled(request.out)
-    if request.split is not None:
-        head["held_out"] = _held_out(request, source, jobs, stage("Looking"))
-    return Journal.begin(request.out, head)
+
+    def draw() -> dict[str, Any]:
+        if request.split is None:
+            return {}
+        return {"held_out": _held_out(request, source, jobs, stage("Looking"))}
+
+    return Journal.open(
+        request.out / _JOURNAL,
+        Written,
+        _head(request, source),
+        resume=request.resume,
+        work="conversion",
+        draw=draw,
+    )
 
 
 def _held_out(
@@ -323,24 +330,26 @@ def _work(
     request: ConvertRequest,
     source: Source,
     jobs: Sequence[Job],
-    journal: Journal,
+    journal: Journal[Written],
     task: Task,
     progress: Progress | None,
 ) -> tuple[int, list[Failure]]:
     """Convert what is not there yet; how many, and which failed."""
     held_out = set(journal.head.get("held_out", ()))
-    waiting = []
+    waiting, made_of = [], []
     for job in jobs:
         test = job.test or job.case.patient in held_out
-        if not journal.has(job.case.id, job.files, test=test):
-            journal.drop(job.case.id, request.out)
+        sources = [test, file_stamps(job.files)]
+        if not journal.has(job.case.id, sources):
+            journal.drop(job.case.id)
             waiting.append((job, test))
+            made_of.append(sources)
     failures: list[Failure] = []
     one_case = partial(_convert_one, task=task, target=request.to)
     results = map_in_order(one_case, waiting, workers=_workers(waiting, source), progress=progress)
-    for (job, _), one in zip(waiting, results, strict=True):
+    for sources, one in zip(made_of, results, strict=True):
         if isinstance(one, Written):
-            journal.add(one, job.files)
+            journal.add(one.model_copy(update={"made_of": sources}))
         else:
             failures.append(one)
     return len(waiting) - len(failures), failures

@@ -1,0 +1,168 @@
+"""A journal of work on many cases: a JSON line for each finished one, so that stopped work can be resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vesal.errors import UsageError, VesalError
+from vesal.files import sweep, write_text
+
+
+class JournalEntry(BaseModel):
+    """One finished case; what else is kept of it is added by a subclass.
+
+    Attributes:
+        id: of the case.
+        made_of: what the result depends on, as JSON keeps it (lists, no tuples); compared by `Journal.has`.
+        files: what was written: path below the journal's folder -> bytes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    made_of: Any = None
+    files: dict[str, int] = {}
+
+
+Entry = TypeVar("Entry", bound=JournalEntry)
+
+
+class Journal(Generic[Entry]):
+    """A file of JSON lines in the output folder: first the settings, then an entry for each finished case.
+
+    Attributes:
+        folder: where the file lies, and the files of the entries.
+        head: the settings that the work was begun with.
+        entries: finished cases by id, whose files are there and whole.
+    """
+
+    def __init__(self, path: Path, head: Mapping[str, Any], entries: Sequence[Entry] = ()) -> None:
+        self._path = path
+        self.folder = path.parent
+        self.head = dict(head)
+        self.entries = {entry.id: entry for entry in entries}
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        entry: type[Entry],
+        head: Mapping[str, Any],
+        *,
+        resume: bool,
+        work: str,
+        draw: Callable[[], Mapping[str, Any]] = dict,
+    ) -> Self:
+        """Begin in a new or empty folder, or resume in one where the work was begun with the same settings.
+
+        Args:
+            path: of the journal.
+            entry: the model of a finished case.
+            head: all that the results depend on; values that JSON can hold.
+            resume: go on where a journal is; without one, begin.
+            work: what is done, as a noun for the messages ("conversion").
+            draw: gives more of the head, which is drawn or computed once: a resumed journal keeps it as it was.
+
+        Raises:
+            UsageError: the folder holds something else, or work that is not to be resumed or has other settings.
+            VesalError: the folder cannot be written.
+        """
+        folder = path.parent
+        if not path.is_file():
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise UsageError(f"{folder} is not empty and holds no {work}; choose another folder.")
+            journal = cls(path, {**head, **draw()})
+        elif not resume:
+            raise UsageError(
+                f"{folder} holds a {work}; add --resume to go on with it, or choose another folder."
+            )
+        else:
+            sweep(folder)
+            journal = cls._read(path, entry, head, work)
+        # Written anew, so that the next line does not go on with one that a killed process was writing.
+        lines = [json.dumps(journal.head), *(_line(one) for one in journal.entries.values())]
+        write_text(path, "".join(f"{line}\n" for line in lines))
+        return journal
+
+    @classmethod
+    def _read(cls, path: Path, entry: type[Entry], head: Mapping[str, Any], work: str) -> Self:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            begun = json.loads(lines[0])
+            if not isinstance(begun, dict):
+                raise ValueError
+        except (OSError, ValueError, IndexError) as error:
+            raise UsageError(f"{path} is no record of a {work}; choose another folder.") from error
+        wanted = json.loads(json.dumps(head))
+        if other := [name for name in wanted if begun.get(name) != wanted[name]]:
+            raise UsageError(
+                f"The {work} in {path.parent} was begun with another {other[0]} ({_short(begun.get(other[0]))}, now "
+                f"{_short(wanted[other[0]])}); give the same options or choose another folder."
+            )
+        journal = cls(path, begun)
+        for line in lines[1:]:
+            try:
+                one = entry.model_validate_json(line)
+            except ValidationError:
+                continue  # the line that a killed process was writing
+            if journal.whole(one):
+                journal.entries[one.id] = one
+        return journal
+
+    def whole(self, entry: Entry) -> bool:
+        """Whether all files of an entry are there in their size."""
+        try:
+            return all((self.folder / name).stat().st_size == size for name, size in entry.files.items())
+        except OSError:
+            return False
+
+    def has(self, case: str, made_of: Any) -> bool:
+        """Whether a case is finished, made of the same."""
+        return case in self.entries and self.entries[case].made_of == made_of
+
+    def add(self, entry: Entry) -> None:
+        """A case is finished.
+
+        Raises:
+            VesalError: the folder cannot be written.
+        """
+        self.entries[entry.id] = entry
+        try:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(_line(entry) + "\n")
+        except OSError as error:
+            raise VesalError(
+                f"Cannot write {self._path}: {error.strerror or error}; free some space and add --resume."
+            ) from error
+
+    def drop(self, case: str) -> None:
+        """Forget a case that is to be made anew or not at all, and remove its files; a case not there is no error."""
+        if (entry := self.entries.pop(case, None)) is not None:
+            for name in entry.files:
+                (self.folder / name).unlink(missing_ok=True)
+
+
+def file_stamps(files: Sequence[Path]) -> list[list[int]]:
+    """Size in bytes and time of change in ns of each file; an empty list where it is not there."""
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+            found.append([status.st_size, status.st_mtime_ns])
+        except OSError:
+            found.append([])
+    return found
+
+
+def _line(entry: JournalEntry) -> str:
+    return json.dumps(entry.model_dump(mode="json", by_alias=True))
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 60 else text[:57] + "..."
