@@ -79,7 +79,7 @@ def test_the_digest_changes_with_any_file_and_only_then(case: Case) -> None:
 
 def test_channels_of_different_shapes_are_refused_and_both_files_named(case: Case) -> None:
     save(case.images[1], image_of(2, (4, 5, 4)))
-    with pytest.raises(DataError, match=r"Case c: .*t1\.nii\.gz and .*t2\.nii\.gz .*4x5x3 and 4x5x4"):
+    with pytest.raises(DataError, match=r"Case c: .*t1\.nii\.gz and .*t2\.nii\.gz .*4 x 5 x 3 and 4 x 5 x 4"):
         read_case(case)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vesal.data.dataset import Case
 from vesal.errors import DataError
 from vesal.files import content_hash
+from vesal.text import times
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
 from vesal.volume.io import data_files, read_label, read_volume
@@ -119,7 +120,7 @@ def _floating(volume: Volume) -> Volume:
 def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
     for path, grid in zip(case.images[1:], grids[1:], strict=True):
         if grid.shape != grids[0].shape:
-            gap = f"{_times(grids[0].shape)} and {_times(grid.shape)} voxels"
+            gap = f"{times(grids[0].shape)} and {times(grid.shape)} voxels"
         elif (distance := grid.distance_mm(grids[0])) > grid_tolerance_mm(grids[0]):
             gap = f"{distance:.3g} mm apart at the farthest corner"
         else:
@@ -133,10 +134,6 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
 def grid_tolerance_mm(grid: Geometry) -> float:
     """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
     return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape)
 
 
 def _bytes_of(case: Case, path: Path) -> bytes:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
+from vesal.text import number, with_interval
 
 if TYPE_CHECKING:
     from vesal.evaluate.scores import Scores, Summary
-
-#: What stands where a value is undefined.
-UNDEFINED = "–"
 
 #: Metrics of the first table.
 _HEADLINE = ("dice", "nsd", "hd95_mm", "assd_mm")
@@ -110,12 +109,7 @@ def _lesion_table(scores: Scores) -> str:
 
 
 def _agreement_table(scores: Scores) -> str:
-    def cell(value: float | None, low: float | None, high: float | None) -> str:
-        text = shown_number(value, "volume_error_ml")
-        if low is None or high is None:
-            return text
-        return f"{text} [{shown_number(low, 'volume_error_ml')}, {shown_number(high, 'volume_error_ml')}]"
-
+    cell = partial(with_interval, decimals=ALL_METRICS["volume_error_ml"].decimals)
     rows = [
         [
             row.class_name,
@@ -193,10 +187,8 @@ def _heading(metric: str) -> str:
 
 
 def shown_number(value: float | None, metric: str) -> str:
-    if value is None:
-        return UNDEFINED
-    decimals = ALL_METRICS[metric].decimals
-    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # the sum makes -0.0 a 0.0
+    """With the metric's own decimals."""
+    return number(value, ALL_METRICS[metric].decimals)
 
 
 def _bullets(sentences: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +31,7 @@ from vesal.planning.patch_size import (
 from vesal.planning.plan import Normalisation, Plan
 from vesal.planning.settings import PlanSettings
 from vesal.planning.topology import named_stages, rounded_up
+from vesal.text import budget_text, times
 
 #: An axis this many times coarser than the next makes the data anisotropic (nnU-Net).
 ANISOTROPIC = 3.0
@@ -136,7 +137,7 @@ def _as_asked(found: Fit, shape: NetworkSpec, asked: PlanSettings, reasons: list
         network = replace(shape, wide=found.wide).network(patch, found.spacing_mm)
     if asked.patch is not None:
         reasons.append(
-            f"Patch {_times(network.patch)}: as asked ({_times(patch)}), in multiples of the strides."
+            f"Patch {times(network.patch)}: as asked ({times(patch)}), in multiples of the strides."
         )
     stages = tuple(
         stage.model_copy(
@@ -248,14 +249,14 @@ def _choose_frame(cases: Sequence[CaseRecord], asked: int | None, reasons: list[
         )
         return _Frame(2, through)
     else:
-        reasons.append(f"3D: the median volume has {_times(shape)} voxels of {_spaced(spacing)} mm.")
+        reasons.append(f"3D: the median volume has {times(shape)} voxels of {times(spacing, 3)} mm.")
     return _Frame(3)
 
 
 def _choose_spacing(frame: _Frame, cases: Sequence[CaseRecord], reasons: list[str]) -> tuple[float, ...]:
     spacings = frame.spacings(cases)
     spacing = np.median(spacings, axis=0)
-    reasons.append(f"Spacing {_spaced(spacing)} mm: the median of {len(cases)} cases.")
+    reasons.append(f"Spacing {times(spacing, 3)} mm: the median of {len(cases)} cases.")
     if frame.dimension == 3:
         worst = int(np.argmax(spacing))
         others = np.delete(spacing, worst)
@@ -351,7 +352,7 @@ def _told_limits(
         memory += " (of what is free)"
     if limits.budget_s is None:
         return f"Planned for {limits.device} with {memory} and no limit of time."
-    time = lasting(limits.budget_s)
+    time = budget_text(limits.budget_s)
     if given_s is None:
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
     how = "as asked" if asked.rate else "measured" if measured else "not measured"
@@ -366,9 +367,9 @@ def _told_fit(found: Fit, wanted: Sequence[float], extent: CaseSizes) -> list[st
     median = extent.median(found.spacing_mm)
     if tuple(wanted) != found.spacing_mm:
         reasons.append(
-            f"Spacing coarsened from {_spaced(wanted)} to {_spaced(found.spacing_mm)} mm: at full resolution the time "
-            f"allows patches that hold less than {COVERAGE:.0%} of the median case ({_times(extent.median(wanted))} "
-            f"voxels); now it has {_times(median)}."
+            f"Spacing coarsened from {times(wanted, 3)} to {times(found.spacing_mm, 3)} mm: at full resolution the "
+            f"time allows patches that hold less than {COVERAGE:.0%} of the median case "
+            f"({times(extent.median(wanted))} voxels); now it has {times(median)}."
         )
         if found.coverage < COVERAGE:
             reasons.append(
@@ -377,7 +378,7 @@ def _told_fit(found: Fit, wanted: Sequence[float], extent: CaseSizes) -> list[st
     cost = found.network.step_operations(BATCH) / 1e9
     what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
     reasons.append(
-        f"Patch {_times(found.network.patch)}: {what} ({_times(median)}), {cost:.3g} GFLOP in a step of {BATCH}."
+        f"Patch {times(found.network.patch)}: {what} ({times(median)}), {cost:.3g} GFLOP in a step of {BATCH}."
     )
     return reasons
 
@@ -408,20 +409,3 @@ def _told_mirror(labels: LabelSet) -> str:
     if labels.pairs:
         return f"All axes may be mirrored; labels swap sides with it ({', '.join(map(' and '.join, labels.pairs))})."
     return "All axes may be mirrored: no label names a side that has a partner."
-
-
-def _times(sizes: Iterable[float]) -> str:
-    return " x ".join(f"{size:g}" for size in sizes)
-
-
-def _spaced(spacing_mm: Iterable[float]) -> str:
-    return " x ".join(f"{value:.3g}" for value in spacing_mm)
-
-
-def lasting(seconds: float) -> str:
-    """A length of time as people say it.
-
-    >>> lasting(1200), lasting(86400)
-    ('20 min', '24 h')
-    """
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

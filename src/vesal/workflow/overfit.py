@@ -17,6 +17,7 @@ from vesal.nn.device import resolve_device
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.folder import Run
+from vesal.text import number, times
 from vesal.train.log import read_rows
 from vesal.train.recipe import load_recipe
 from vesal.train.state import TrainJob
@@ -107,10 +108,10 @@ class OverfitResult:
 
     def text(self) -> str:
         """The verdict in a few lines."""
-        classes = ", ".join(f"{name} {_number(value)}" for name, value in self.per_class.items())
+        classes = ", ".join(f"{name} {number(value)}" for name, value in self.per_class.items())
         verdict = "Learned" if self.reached else "Not learned"
         first = (
-            f"{verdict}: Dice {_number(self.dice)} (wanted {self.target:g}) on {', '.join(self.cases)} "
+            f"{verdict}: Dice {number(self.dice)} (wanted {self.target:g}) on {', '.join(self.cases)} "
             f"after {self.steps} steps; {classes}."
         )
         return "\n".join([first, *(f"  {sentence}" for sentence in self.advice)])
@@ -206,7 +207,7 @@ def _advice(
         for name in plan.labels.names
         if not any(case.voxels.get(name) for case in record.cases)
     )
-    spacing = " x ".join(f"{mm:.3g}" for mm in plan.spacing_mm)
+    spacing = times(plan.spacing_mm, 3)
     weak = [name for name, value in per_class.items() if value is not None and value < 0.5]
     if weak and len(weak) < len(per_class):
         found.append(
@@ -216,7 +217,3 @@ def _advice(
     if not found:
         found.append("It was still learning: give it a longer --budget.")
     return found
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3f}"

@@ -17,7 +17,8 @@ from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
-from vesal.planning.planner import count_operations, lasting, make_plan
+from vesal.planning.planner import count_operations, make_plan
+from vesal.text import budget_text, times
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
 
@@ -260,7 +261,7 @@ def _told_steps(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -
     what = "cases" if plan.slice_axis is None else "slices"
     takes = "takes" if measured else "should take about"
     return (
-        f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {lasting(budget_s)}, "
+        f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {budget_text(budget_s)}, "
         f"{_about(wanted.passes(plan, steps))} passes over {wanted.items(plan):,} training {what}."
     )
 
@@ -277,15 +278,12 @@ def _with_reason(plan: Plan, *reasons: str) -> Plan:
 def plan_text(plan: Plan, network: str = "unet") -> str:
     """The plan in a dozen lines, the reasons last."""
 
-    def times(sizes: tuple[int, ...]) -> str:
-        return "x".join(map(str, sizes))
-
     parameters = count_trainable(network, plan)
     lines = [
         f"Network    {network}, {plan.dimension}D, {len(plan.stages)} stages, {parameters:,} parameters",
         f"Features   {' '.join(str(stage.features) for stage in plan.stages)}",
         f"Patch      {times(plan.patch)} voxels, batch {plan.batch}",
-        f"Spacing    {' x '.join(f'{value:.3g}' for value in plan.spacing_mm)} mm",
+        f"Spacing    {times(plan.spacing_mm, 3)} mm",
         f"Intensity  {', '.join(f'{c}: {n.scheme}' for c, n in zip(plan.channels, plan.normalisation, strict=True))}",
         f"Classes    {', '.join(plan.labels.classes)}",
         *(f"  {reason}" for reason in plan.reasons),

@@ -27,8 +27,8 @@ from vesal.evaluate.robustness.degradation import (
     worst_cases,
 )
 from vesal.evaluate.robustness.limits import Limit, Verdict, judge
-from vesal.evaluate.tables import UNDEFINED
 from vesal.files import read_json, write_json, write_text
+from vesal.text import UNDEFINED
 
 NAME = "robustness"
 

@@ -18,8 +18,8 @@ from vesal.errors import VesalError
 from vesal.evaluate.score_folders import Scores
 from vesal.files import read_json, write_json, write_text
 from vesal.report.figures.curves import is_number, series
-from vesal.report.pages.html import duration, interval, listed, moment, number, plural, times
 from vesal.run.contents import RunContents, run_contents
+from vesal.text import duration, interval, listed, moment, number, plural, times
 
 #: Metrics of the summary; scores.json has all.
 _METRICS = ("dice", "nsd", "hd95_mm", "assd_mm")

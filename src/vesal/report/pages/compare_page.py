@@ -24,7 +24,8 @@ from vesal.files import write_text
 from vesal.report.figures.charts import draw_key, name_rows, new_chart
 from vesal.report.figures.colours import THEMES, Theme, class_colours
 from vesal.report.figures.scan_figures import to_png
-from vesal.report.pages.html import Cell, chart, number, plural, render_page
+from vesal.report.pages.html import Cell, chart, render_page
+from vesal.text import number, plural
 from vesal.version import __version__
 
 _MEAN_COLOUR = "#8a94a3"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vesal.report.pages.html import listed, plural, rounded, times
+from vesal.text import listed, plural, significant, times
 
 #: Cases that are listed one by one; inspect.json has all.
 _MOST_CASES = 60
@@ -43,8 +43,8 @@ def inspection_text(summary: dict[str, Any]) -> str:
     lines.append(f"Channels     {listed(summary['channels'])}")
     for name, found in summary["intensities"].items():
         lines.append(
-            f"Intensities  {name}: {rounded(found['minimum'])} to {rounded(found['maximum'])}, "
-            f"mean {rounded(found['mean'])}, in the labels {rounded(found['labelled_mean'])}"
+            f"Intensities  {name}: {significant(found['minimum'])} to {significant(found['maximum'])}, "
+            f"mean {significant(found['mean'])}, in the labels {significant(found['labelled_mean'])}"
         )
     lines += ["", *_volumes(summary, unit, shown_unit), "", *_cases(summary, unit, shown_unit)]
     return "\n".join(lines)
@@ -65,7 +65,9 @@ def _volumes(summary: dict[str, Any], unit: str, shown_unit: str) -> list[str]:
         ]
     ]
     for name, volume in summary["volumes"].items():
-        cells = [rounded(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")]
+        cells = [
+            significant(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")
+        ]
         rows.append([name, str(volume["cases"]), *cells])
     return _columns(rows)
 

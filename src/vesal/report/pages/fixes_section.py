@@ -8,7 +8,7 @@ from typing import Any
 
 from vesal.audit.apply_fixes import Change
 from vesal.audit.checks import Finding
-from vesal.report.pages.html import plural
+from vesal.text import plural
 
 _TITLES = {"fixed": "FixedCase", "left out": "Left out", "kept": "Kept as it is"}
 

@@ -19,7 +19,8 @@ from vesal.report.figures import charts
 from vesal.report.figures.colours import class_colours
 from vesal.report.pages.case_section import case_pictures
 from vesal.report.pages.fixes_section import change_rows, said
-from vesal.report.pages.html import Cell, Picture, chart, listed, number, plural, render_page, rounded, times
+from vesal.report.pages.html import Cell, Picture, chart, render_page
+from vesal.text import listed, number, plural, significant, times
 from vesal.version import __version__
 
 #: Of the chart of intensities; channels are told apart by their titles.
@@ -317,7 +318,9 @@ def _volume_table(dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for (name, volume), colour in zip(summary["volumes"].items(), colours, strict=True):
         cells = [f"{volume['cases']} of {summary['counts']['labels']}"]
-        cells += [rounded(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")]
+        cells += [
+            significant(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")
+        ]
         rows.append({"name": name, "colour": colour, "cells": cells})
     return {"columns": ["in cases", *heads], "rows": rows}
 
@@ -345,7 +348,9 @@ def _intensity_table(summary: dict[str, Any]) -> dict[str, Any]:
         "labelled_mean": "mean in labels",
         "labelled_std": "std in labels",
     }
-    rows = [[name, *(rounded(found[key]) for key in heads)] for name, found in summary["intensities"].items()]
+    rows = [
+        [name, *(significant(found[key]) for key in heads)] for name, found in summary["intensities"].items()
+    ]
     return {"columns": ["channel", *heads.values()], "rows": rows}
 
 
@@ -387,7 +392,7 @@ def _examples(
         volume, name = item
         case: Case = cases[name]
         made = case_pictures(case, dataset.labels, dataset.channels, whole=True, surfaces=False)
-        told = f"{rounded(volume)} {_shown_unit(unit)} labelled"
+        told = f"{significant(volume)} {_shown_unit(unit)} labelled"
         return {"case": name, "volume": told, "pictures": made.pictures, "problems": made.problems}
 
     # Reading and decompression of one case go on beside the drawing of another.

@@ -7,7 +7,7 @@ from typing import Any
 
 from vesal.errors import VesalError
 from vesal.evaluate.postprocessing.choice_record import NAME, PostprocessChoice
-from vesal.report.pages.html import interval, number
+from vesal.text import interval, number
 
 
 def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:

@@ -15,7 +15,8 @@ from vesal.files import read_json
 from vesal.report.figures.charts import MANY_CLASSES, draw_key, new_chart
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import to_png
-from vesal.report.pages.html import Picture, chart, number
+from vesal.report.pages.html import Picture, chart
+from vesal.text import number
 
 #: In a run folder, written by `vesal.workflow.quality`.
 QUALITY_FILE = "quality.json"

@@ -18,18 +18,8 @@ from vesal.report.figures.robustness_charts import (
     corrupted_png,
     degradation_chart,
 )
-from vesal.report.pages.html import (
-    Cell,
-    Picture,
-    chart,
-    duration,
-    interval,
-    listed,
-    number,
-    plural,
-    render_page,
-    scan,
-)
+from vesal.report.pages.html import Cell, Picture, chart, render_page, scan
+from vesal.text import duration, interval, listed, number, plural
 from vesal.version import __version__
 
 #: A drop of so many percent has the full colour of the table.

@@ -21,18 +21,7 @@ from vesal.report.figures.validation_grid import run_history, training_pictures_
 from vesal.report.files.history import history_of
 from vesal.report.files.summary import summary_of
 from vesal.report.pages.case_section import CasePictures, case_pictures
-from vesal.report.pages.html import (
-    Picture,
-    chart,
-    duration,
-    interval,
-    listed,
-    moment,
-    number,
-    plural,
-    render_page,
-    times,
-)
+from vesal.report.pages.html import Picture, chart, render_page
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section, read_quality_record
 from vesal.report.pages.score_section import (
@@ -45,6 +34,7 @@ from vesal.report.pages.score_section import (
     tiles,
 )
 from vesal.run.contents import RunContents, run_contents
+from vesal.text import duration, interval, listed, moment, number, plural, times
 
 #: Folder of a run that holds the surfaces of the cases on the page.
 SURFACES = "surfaces"

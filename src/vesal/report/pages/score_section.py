@@ -16,7 +16,8 @@ from vesal.evaluate.tables import interval_name
 from vesal.report.figures import charts
 from vesal.report.figures.agreement_chart import bland_altman_chart
 from vesal.report.figures.colours import Theme, class_colours
-from vesal.report.pages.html import Cell, Picture, chart, interval, number
+from vesal.report.pages.html import Cell, Picture, chart
+from vesal.text import interval, number
 
 #: Columns of the table of scores.
 _SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "volume_error_ml")

@@ -14,6 +14,7 @@ from isal import isal_zlib
 
 from vesal.errors import DataError
 from vesal.parallel import available_memory
+from vesal.text import times
 from vesal.volume.geometry import Array
 
 #: No DEFLATE stream unpacks to more than 1032 times its length (zlib's technical notes); some slack on top.
@@ -148,9 +149,8 @@ def voxels(data: bytes, path: Path, dtype: np.dtype, shape: Sequence[int], offse
     count = count_voxels(shape, path)
     there = max(0, len(data) - offset) // dtype.itemsize
     if there < count:
-        sizes = " x ".join(str(size) for size in shape)
         raise DataError(
-            f"{path} promises {sizes} = {count} voxels and holds {there}; copy or download it again."
+            f"{path} promises {times(shape)} = {count} voxels and holds {there}; copy or download it again."
         )
     flat = np.frombuffer(data, dtype=dtype, count=count, offset=offset)
     return flat.reshape(tuple(shape), order="F").astype(dtype.newbyteorder("="), order="K", copy=True)

@@ -1,0 +1,118 @@
+"""How numbers, sizes, counts, names and times read, in messages, tables and reports alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+#: What stands where a value is undefined.
+UNDEFINED = "–"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """Fixed decimals; a dash for what is undefined.
+
+    >>> number(0.8666), number(None), number(-0.0001, 2)
+    ('0.867', '–', '0.00')
+    """
+    if value is None:
+        return UNDEFINED
+    text = f"{value:.{decimals}f}"
+    return text.replace("-", "", 1) if float(text) == 0 else text
+
+
+def significant(value: float | None) -> str:
+    """Three to four significant digits, without an exponent where that is short.
+
+    >>> significant(46750.75), significant(12.3456), significant(0.0012345), significant(None)
+    ('46,751', '12.3', '0.00123', '–')
+    """
+    if value is None:
+        return UNDEFINED
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def interval(low: float | None, high: float | None, decimals: int = 3) -> str:
+    """A confidence interval.
+
+    >>> interval(0.8, 0.9)
+    '0.800 to 0.900'
+    """
+    return "" if low is None or high is None else f"{number(low, decimals)} to {number(high, decimals)}"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None, decimals: int = 3) -> str:
+    """A value with its interval in brackets, as far as they are defined.
+
+    >>> with_interval(0.5, 0.4, 0.61, 2), with_interval(0.5, None, None, 2), with_interval(None, None, None)
+    ('0.50 [0.40, 0.61]', '0.50', '–')
+    """
+    if value is None or low is None or high is None:
+        return number(value, decimals)
+    return f"{number(value, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def times(sizes: Iterable[float], digits: int = 4) -> str:
+    """A shape or a spacing; `digits` are significant digits of what is not whole.
+
+    >>> times((1.25, 1.25, 3.0)), times((0.70312, 3.6), 3), times((20, 12345, 10))
+    ('1.25 x 1.25 x 3', '0.703 x 3.6', '20 x 12345 x 10')
+    """
+    values = [float(size) for size in sizes]
+    return " x ".join(f"{value:.0f}" if value.is_integer() else f"{value:.{digits}g}" for value in values)
+
+
+def plural(count: int, word: str) -> str:
+    """Count and word.
+
+    >>> plural(1, "case"), plural(3, "case"), plural(12000, "voxel")
+    ('1 case', '3 cases', '12,000 voxels')
+    """
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def listed(names: Sequence[str], most: int = 8, last: str = ", ") -> str:
+    """Names in a row, the last one after `last`; beyond `most` only how many more.
+
+    >>> listed(["a", "b", "c"], 2), listed(["a", "b", "c"], last=" and ")
+    ('a, b and 1 more', 'a, b and c')
+    """
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return last.join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two largest that count.
+
+    >>> duration(45), duration(130), duration(7500)
+    ('45 s', '2 min 10 s', '2 h 5 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def budget_text(seconds: float) -> str:
+    """A length of time that somebody asked for.
+
+    >>> budget_text(1200), budget_text(86400)
+    ('20 min', '24 h')
+    """
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+def moment(text: str) -> str:
+    """A date and time from ISO 8601 to the minute; any other text as it is.
+
+    >>> moment("2026-11-21T02:05:09+00:00"), moment("yesterday")
+    ('2026-11-21 02:05 UTC', 'yesterday')
+    """
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()
