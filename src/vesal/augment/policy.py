@@ -35,8 +35,9 @@ from vesal.augment.random_parameters import (
     uniform,
     whole,
 )
-from vesal.augment.spatial import Mirror, QuarterTurn, Warp, lateral_axis, mirror_axes, warped_axes
+from vesal.augment.spatial import Mirror, QuarterTurn, Warp
 from vesal.errors import UsageError
+from vesal.planning.axes import lateral_axis, mirror_axes, warped_axes
 from vesal.planning.plan import Plan
 
 #: Intensity transforms by name, in the order in which they act (nnU-Net's, and two that it does not have).

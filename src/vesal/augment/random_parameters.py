@@ -1,4 +1,4 @@
-"""Chance first: random parameters are drawn on the CPU into small frozen records, which JSON can hold.
+"""Random parameters, drawn on the CPU into small frozen records that JSON can hold, and sent to any device.
 
 A record is a frozen dataclass of tensors, numbers and tuples with an `apply` that is plain arithmetic: the same
 record gives the same result. Every draw takes the same number of random numbers whatever the chances are, so
@@ -42,6 +42,15 @@ def directions(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """float32 `shape`: vectors of length 1 along the last axis, all directions equally likely."""
     vectors = torch.randn(shape, generator=generator, dtype=torch.float32)
     return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True).clamp_min(1e-12)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`, the same one where it is there already; the CPU does not wait for a GPU's earlier work.
+
+    Unpinned memory is read before this returns, so it may be freed; pinned memory must not be written to until the
+    copy is complete.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def record_to_dict(record: Any) -> dict[str, Any]:

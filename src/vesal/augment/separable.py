@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vesal.augment.transfer import sent
+from vesal.augment.random_parameters import to_device
 
 
 def along_axis(array: Tensor, matrix: Tensor, axis: int) -> Tensor:
     """Multiply the vectors of `array` along `axis` (size S) by `matrix` (T, S): the axis has size T after it."""
-    matrix = sent(matrix.to(array.dtype), array.device)
+    matrix = to_device(matrix.to(array.dtype), array.device)
     return torch.tensordot(matrix, array, dims=([1], [axis])).movedim(0, axis)
 
 

@@ -12,46 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vesal.augment.random_parameters import to_device
 from vesal.augment.separable import along_axis, spline_matrix
-from vesal.augment.transfer import sent
-from vesal.planning.plan import Plan
-
-#: A grid whose coarsest axis exceeds its finest by more than this is warped within its slices only: a rotation
-#: out of the plane would interpolate between slices that share no structure (nnU-Net's "dummy 2D" rule).
-ANISOTROPIC = 3.0
-
-
-def warped_axes(plan: Plan) -> tuple[int, ...]:
-    """Network axes that rotation, scaling and deformation act on: all, or those within the slice."""
-    if plan.dimension == 3 and max(plan.spacing_mm) > ANISOTROPIC * min(plan.spacing_mm):
-        coarse = plan.spacing_mm.index(max(plan.spacing_mm))
-        return tuple(axis for axis in range(3) if axis != coarse)
-    return tuple(range(plan.dimension))
-
-
-def lateral_axis(plan: Plan) -> int | None:
-    """The network axis that runs from the patient's left to right, or None where there is none or none is known.
-
-    Prepared arrays lie along R, A, S; a 2D network sees what remains of them without the slice axis.
-    """
-    if plan.dimension == 3:
-        return 0
-    return 0 if plan.slice_axis in (1, 2) else None
-
-
-def mirror_axes(plan: Plan) -> tuple[int, ...]:
-    """The plan's mirror axes without those that could make a left organ look like a right one.
-
-    A 2D image has no known left and right, so where labels name sides a mirror on either axis might exchange
-    them: such images are not mirrored. (Sagittal slices of a volume can be: neither of their axes is left/right.)
-    A lone left organ has no label for its mirror image, so with it the left/right axis is not mirrored.
-    """
-    sided = bool(plan.labels.swaps) or plan.labels.one_sided
-    if sided and plan.dimension == 2 and plan.slice_axis is None:
-        return ()
-    if plan.labels.one_sided:
-        return tuple(axis for axis in plan.mirror_axes if axis != lateral_axis(plan))
-    return plan.mirror_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +118,12 @@ class Warp:
             if self.widths is not None and (self.widths[row, axis] != 1).any():
                 places = _stretched(n, self.widths[row, axis])
             middle_mm = (places - (n - 1) / 2) * mm
-            table = sent((middle_mm[:, None] * matrix[:, axis].flip(0)).float(), device)
+            table = to_device((middle_mm[:, None] * matrix[:, axis].flip(0)).float(), device)
             grid = grid + table.view(*(n if other == axis else 1 for other in range(width)), width)
         if self.shift_mm is not None:
-            grid = grid - sent((self.shift_mm[row].double() * unit).flip(0).float(), device)
+            grid = grid - to_device((self.shift_mm[row].double() * unit).flip(0).float(), device)
         if self.displacement_mm is not None and (control := self.displacement_mm[row]).any():
-            field = sent((control * unit.float().view(-1, *(1,) * width)).flip(0), device)
+            field = to_device((control * unit.float().view(-1, *(1,) * width)).flip(0), device)
             for axis, n in enumerate(size):
                 field = along_axis(field, spline_matrix(n, field.shape[1 + axis]), 1 + axis)
             grid = grid + field.movedim(0, -1)
@@ -262,4 +224,4 @@ class Mirror:
         table = torch.arange(256, dtype=torch.uint8)
         for left, right in self.swaps:
             table[left], table[right] = right, left
-        return sent(table, device)
+        return to_device(table, device)

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vesal.augment.spatial import lateral_axis, mirror_axes
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.infer import FINISHED
@@ -30,6 +29,7 @@ from vesal.infer.quality.network_features import Watch
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.device import resolve_device
 from vesal.nn.model_file import Package, load_package
+from vesal.planning.axes import lateral_axis, mirror_axes
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Crop, Prepared, prepare
 from vesal.volume.geometry import Geometry

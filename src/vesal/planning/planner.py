@@ -14,6 +14,7 @@ from vesal.data.crop import in_order
 from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.planning.axes import ANISOTROPIC
 from vesal.planning.cost import Network
 from vesal.planning.patch_size import (
     BATCH,
@@ -32,9 +33,6 @@ from vesal.planning.plan import Normalisation, Plan
 from vesal.planning.settings import PlanSettings
 from vesal.planning.topology import named_stages, rounded_up
 from vesal.text import budget_text, times
-
-#: An axis this many times coarser than the next makes the data anisotropic (nnU-Net).
-ANISOTROPIC = 3.0
 
 #: Anisotropic data with fewer slices than this are planned in 2D; any axis with fewer than 4 voxels is too.
 FEW_SLICES = 12

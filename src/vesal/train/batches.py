@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.policy import Policy
-from vesal.augment.transfer import sent
+from vesal.augment.random_parameters import to_device
 from vesal.preprocessing.patches import PatchSampler
 from vesal.train.device_cache import DeviceCache
 
@@ -78,8 +78,8 @@ class BatchMaker:
 
     def vary(self, batch: Batch, number: int) -> Batch:
         """The batch of that number on the device, augmented."""
-        image, label = sent(batch.image, self.device), sent(batch.label, self.device)
-        annotated = None if batch.annotated is None else sent(batch.annotated, self.device)
+        image, label = to_device(batch.image, self.device), to_device(batch.label, self.device)
+        annotated = None if batch.annotated is None else to_device(batch.annotated, self.device)
         generator = _generator(self.seed, *divmod(number, self.accumulation))
         parameters = self.policy.draw(image.shape[0], tuple(image.shape[2:]), generator)
         image, label = self.policy.apply(image, label, parameters)

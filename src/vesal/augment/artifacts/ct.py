@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vesal.augment.transfer import sent
+from vesal.augment.random_parameters import to_device
 
 #: Of the streaks' profile: they fade to half their strength so far from the metal, as a share of the side.
 _FADE = 0.15
@@ -31,7 +31,7 @@ class HuShift:
         if not (self.offset != 0).any():
             return image
         ones = [1] * (image.ndim - 2)
-        return image + sent(self.offset / self.unit, image.device).reshape(*self.offset.shape, *ones)
+        return image + to_device(self.offset / self.unit, image.device).reshape(*self.offset.shape, *ones)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Streaks:
             else:
                 part = image[row]
             sides = [shape[axis] if axis in self.axes else 1 for axis in range(len(shape))]
-            star, metal = (sent(each, image.device).reshape(sides) for each in (star, metal))
+            star, metal = (to_device(each, image.device).reshape(sides) for each in (star, metal))
             part.add_(star / self.unit)
             part.masked_fill_(metal, METAL_HU / self.unit)
         return image

@@ -15,8 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from vesal.augment.random_parameters import to_device
 from vesal.augment.spatial import Warp
-from vesal.augment.transfer import sent
 
 
 def _frequencies(lines: int) -> Tensor:
@@ -64,7 +64,7 @@ class Motion:
             return image
         image = image.clone()
         for row in rows:
-            chosen = sent(self.channels[row].nonzero().flatten(), image.device)
+            chosen = to_device(self.channels[row].nonzero().flatten(), image.device)
             image[row, chosen] = self._measured(image[row, chosen], row)
         return image
 
@@ -89,7 +89,7 @@ class Motion:
             if part == middle or start >= stop:
                 continue
             moved = torch.fft.fft(poses.moved(signal, part - (part > middle)), dim=axis)
-            measured = sent((torch.arange(start, stop) - lines // 2) % lines, scan.device)
+            measured = to_device((torch.arange(start, stop) - lines // 2) % lines, scan.device)
             spectrum.index_copy_(axis, measured, moved.index_select(axis, measured))
         return torch.fft.ifft(spectrum, dim=axis).abs() + low
 
@@ -121,12 +121,12 @@ class Ghosting:
         image = image.clone()
         for row in rows:
             chosen = (self.strength[row] != 0).nonzero().flatten()
-            there = sent(chosen, image.device)
+            there = to_device(chosen, image.device)
             scan = image[row, there]
             axis = 1 + int(self.axis[row])
             angle = _frequencies(scan.shape[axis]).double() * (2 * math.pi / float(self.period[row]))
             wave = (angle + self.phase[row].double()).cos()
-            gain = sent((1 + self.strength[row, chosen].double()[:, None] * wave).float(), image.device)
+            gain = to_device((1 + self.strength[row, chosen].double()[:, None] * wave).float(), image.device)
             ones = [1] * (scan.ndim - 1)
             ones[axis - 1] = scan.shape[axis]
             low = _lowest(scan)
@@ -178,11 +178,11 @@ class Spikes:
         """(*size) complex: the sum of height times wave; a wave is a product of one table an axis."""
         used = self.height[row, channel].nonzero().flatten()
         waves = (self.height[row, channel, used] * torch.exp(1j * self.phase[row, used]))[:, None]
-        waves = sent(waves, device)
+        waves = to_device(waves, device)
         for position, n in enumerate(size):
             cycles = (self.frequency[row, used, position].double() * n).round()
             table = torch.exp(2j * math.pi / n * cycles[:, None] * torch.arange(n)).to(torch.complex64)
-            table = sent(table, device)
+            table = to_device(table, device)
             if position < len(size) - 1:
                 waves = (waves[:, :, None] * table[:, None, :]).flatten(1)
         return (waves.T @ table).reshape(size)

@@ -22,8 +22,8 @@ from vesal.augment.artifacts.ct import HuShift, Streaks
 from vesal.augment.artifacts.field_of_view import Cropped, Flipped, WrapAround
 from vesal.augment.artifacts.kspace import Ghosting, Motion, Spikes
 from vesal.augment.intensity import Blur, Intensity, LowResolution
+from vesal.augment.random_parameters import to_device
 from vesal.augment.separable import along_axis
-from vesal.augment.transfer import sent
 
 #: Voxels from which percentiles are taken at most: a sort of all voxels of a volume takes longer than the artefact.
 _COUNTED = 16384
@@ -46,7 +46,7 @@ def usual_range(channel: Tensor) -> tuple[Tensor, Tensor]:
     values = channel.flatten()
     # An odd step, so that it visits all columns of an array whose sides are powers of two.
     values = values[:: -(-values.numel() // _COUNTED) | 1]
-    shares = sent(torch.tensor([0.01, 0.99]), values.device)
+    shares = to_device(torch.tensor([0.01, 0.99]), values.device)
     low, high = torch.quantile(values.float(), shares)
     least, most = channel.aminmax()
     # A choice on the device: to look at the numbers would be to wait for them.
@@ -121,7 +121,7 @@ class BiasField:
         """Signal times factor."""
 
         def uneven(signal: Tensor, sample: int, channel: int) -> Tensor:
-            return signal * sent(self.factor(tuple(signal.shape), sample, channel), signal.device)
+            return signal * to_device(self.factor(tuple(signal.shape), sample, channel), signal.device)
 
         return _each(image, self.strength > 0, uneven)
 
