@@ -273,7 +273,9 @@ def test_ctrl_c_leaves_a_part_that_the_next_call_resumes(site: Site, tmp_path: P
 
     site.answers = ["slow"]
     code = (
-        "import sys; from pathlib import Path; from vesal.workflow import fetch as f\n"
+        "import signal, sys; from pathlib import Path; from vesal.workflow import fetch as f\n"
+        # A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from vesal.download.catalogue import Archive\n"
         f"f.ARCHIVES = {{'x': Archive('', {site.url!r}, {site.md5()!r}, 3, 'X', '', '')}}\n"
         "try: f.fetch('x', Path(sys.argv[1]))\n"
