@@ -37,14 +37,14 @@ def robustness(
         typer.Option("--limit", help="Fail above it: dice-drop=30 (percent, all), motion=30, motion:5=40."),
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option("--baseline", help="Another battery's robustness.json, to compare with.")
+        Path | None, typer.Option("--baseline", help="Another benchmark's robustness.json, to compare with.")
     ] = None,
     cases: Annotated[
         int | None, typer.Option("--cases", min=1, help="At most so many, evenly spread.")
     ] = None,
     fold: Annotated[int | None, typer.Option("--fold", min=0, help="Of a run; all when not given.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the battery in OUT.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the benchmark in OUT.")] = False,
     tta: Tta = False,
     device: Device = "auto",
     backend: Backend = "auto",

@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from vesal.evaluate.case_scores import ClassScore
+from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
+from vesal.evaluate.scores import MEAN
 from vesal.metrics.statistics import bootstrap_interval
 
 #: The condition, and the artefact, of a scan that nothing was done to.
 CLEAN = "clean"
 
-#: The name under which the mean over the classes stands.
-MEAN = "mean"
-
 #: The severity that the headline is about, in the middle of 1 to 5.
 HEADLINE = 3
 
-#: Within which a metric, and so the interval of its mean, lies; a drop has no lower end.
-_BOUNDS = {"dice": (0.0, 1.0), "hd95_mm": (0.0, np.inf), "boundary_dice": (0.0, 1.0)}
+#: What is kept of a `ClassScore` and averaged over the cases.
+_METRICS = ("dice", "hd95_mm", "boundary_dice")
+
+#: A drop has no lower end.
 _DROP_BOUNDS = (-np.inf, 100.0)
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -40,7 +40,7 @@ class ArtifactScore(BaseModel):
 
     Attributes:
         case: the case's id.
-        artefact: its name, or CLEAN.
+        artifact: its name, or CLEAN.
         severity: 1 to 5; None for a user's own setting and for the clean scan.
         condition: such as 'motion 3' or 'noise=0.03'; CLEAN for the clean scan.
         class_name: 'class' in files.
@@ -53,7 +53,7 @@ class ArtifactScore(BaseModel):
     model_config = _STRICT
 
     case: str
-    artefact: str
+    artifact: str
     severity: int | None
     condition: str
     class_name: str = Field(validation_alias="class", serialization_alias="class")
@@ -67,22 +67,13 @@ class ArtifactScore(BaseModel):
         cls,
         score: ClassScore,
         clean: ClassScore,
-        artefact: str = CLEAN,
+        artifact: str = CLEAN,
         severity: int | None = None,
         condition: str = CLEAN,
     ) -> ArtifactScore:
         """What the benchmark keeps of a score, and of the clean scan's on the same voxels."""
-        return cls(
-            case=score.case,
-            artefact=artefact,
-            severity=severity,
-            condition=condition,
-            class_name=score.class_name,
-            dice=score.dice,
-            hd95_mm=score.hd95_mm,
-            boundary_dice=score.boundary_dice,
-            clean_dice=clean.dice,
-        )
+        kept = {name: getattr(score, name) for name in ("case", "class_name", *_METRICS)}
+        return cls(**kept, artifact=artifact, severity=severity, condition=condition, clean_dice=clean.dice)
 
 
 class Estimate(BaseModel):
@@ -95,11 +86,11 @@ class Estimate(BaseModel):
     high: float | None = None
 
 
-class Level(BaseModel):
-    """One condition of one class, or of the mean over the classes, over all cases.
+class Condition(BaseModel):
+    """One class, or the mean over the classes, in one condition, over all cases.
 
     Attributes:
-        artefact, severity, condition: as in `ArtifactScore`.
+        artifact, severity, condition: as in `ArtifactScore`.
         class_name: 'class' in files; MEAN is, for each case, the mean over its defined classes.
         count: cases that define the Dice.
         dice, hd95_mm, boundary_dice: means over the cases.
@@ -109,7 +100,7 @@ class Level(BaseModel):
 
     model_config = _STRICT
 
-    artefact: str
+    artifact: str
     severity: int | None
     condition: str
     class_name: str = Field(validation_alias="class", serialization_alias="class")
@@ -125,14 +116,14 @@ class Headline(BaseModel):
 
     Attributes:
         severity: HEADLINE, or the tested one nearest to it; None where only own settings were tested.
-        artefacts: how many the mean is over.
+        artifacts: how many the mean is over.
         drop_percent: its interval draws cases.
     """
 
     model_config = _STRICT
 
     severity: int | None
-    artefacts: int
+    artifacts: int
     drop_percent: Estimate
 
 
@@ -140,19 +131,19 @@ class CorruptionError(BaseModel):
     """Errors beside a baseline's, in percent: below 100 is better (Hendrycks and Dietterich, ICLR 2019).
 
     Attributes:
-        artefact: CE and relative CE are of one artefact, over its severities.
+        artifact: CE and relative CE are of one artefact, over its severities.
         error: 100 * sum over severities of the mean 1 - Dice / the baseline's; None where that has none.
         relative: the same of what is lost against the clean scans; None where the baseline loses nothing.
     """
 
     model_config = _STRICT
 
-    artefact: str
+    artifact: str
     error: float | None
     relative: float | None
 
 
-class Comparison(BaseModel):
+class BaselineComparison(BaseModel):
     """Beside a baseline: mean corruption error (mCE) and relative mCE, the means over the artefacts.
 
     Attributes:
@@ -160,7 +151,7 @@ class Comparison(BaseModel):
         cases: that both were measured on; all else is left out.
         clean_dice, baseline_clean_dice: means over these cases.
         mce, relative_mce: in percent.
-        artefacts: each by itself.
+        artifacts: each by itself.
     """
 
     model_config = _STRICT
@@ -171,16 +162,16 @@ class Comparison(BaseModel):
     baseline_clean_dice: float
     mce: float | None
     relative_mce: float | None
-    artefacts: tuple[CorruptionError, ...]
+    artifacts: tuple[CorruptionError, ...]
 
 
-class Worst(BaseModel):
+class WorstCase(BaseModel):
     """A case in the condition that corrupted it most, by the mean Dice over its classes."""
 
     model_config = _STRICT
 
     case: str
-    artefact: str
+    artifact: str
     severity: int | None
     condition: str
     clean_dice: float
@@ -189,10 +180,10 @@ class Worst(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class _Condition:
+class _ConditionScores:
     """Scores of one condition by case: of each class, and the mean over the defined classes."""
 
-    artefact: str
+    artifact: str
     severity: int | None
     condition: str
     by_class: Mapping[str, Mapping[str, ArtifactScore]]
@@ -209,7 +200,7 @@ class _Condition:
                     every.setdefault(case, []).append(value)
         return {case: float(np.mean(values)) for case, values in every.items()}
 
-    def shares(self, class_name: str) -> dict[str, float]:
+    def drops(self, class_name: str) -> dict[str, float]:
         """Case -> its part in the relative drop (percent): their mean is 100 * sum(clean - corrupted) / sum(clean).
 
         A mean of each case's own ratio would hang on the cases whose clean Dice is near 0. This is the ratio of
@@ -229,7 +220,7 @@ class _Condition:
 
 def degradation_table(
     rows: Sequence[ArtifactScore], classes: Sequence[str], *, seed: int = 0
-) -> tuple[Level, ...]:
+) -> tuple[Condition, ...]:
     """Every condition in the order of the rows, CLEAN first: of each class, then of their mean.
 
     Args:
@@ -237,52 +228,54 @@ def degradation_table(
         classes: what was scored.
         seed: of the bootstrap over cases.
     """
-    conditions = _conditions(rows)
-    names = [*classes, MEAN]
-    return tuple(
-        Level(
-            artefact=one.artefact,
-            severity=one.severity,
-            condition=one.condition,
-            class_name=name,
-            count=len(one.values("dice", name)),
-            dice=_estimate(one.values("dice", name).values(), seed, _BOUNDS["dice"]),
-            hd95_mm=_estimate(one.values("hd95_mm", name).values(), seed, _BOUNDS["hd95_mm"]),
-            boundary_dice=_estimate(
-                one.values("boundary_dice", name).values(), seed, _BOUNDS["boundary_dice"]
-            ),
-            drop_percent=_estimate(one.shares(name).values(), seed, _DROP_BOUNDS),
-        )
-        for one in conditions
-        for name in names
-    )
+    table = []
+    for one in _conditions(rows):
+        for name in (*classes, MEAN):
+            values = {metric: one.values(metric, name) for metric in _METRICS}
+            means = {key: _estimate(found, seed, ALL_METRICS[key].bounds) for key, found in values.items()}
+            table.append(
+                Condition(
+                    artifact=one.artifact,
+                    severity=one.severity,
+                    condition=one.condition,
+                    class_name=name,
+                    count=len(values["dice"]),
+                    **means,
+                    drop_percent=_estimate(one.drops(name), seed, _DROP_BOUNDS),
+                )
+            )
+    return tuple(table)
+
+
+def corrupted_means(conditions: Sequence[Condition]) -> list[Condition]:
+    """The means over the classes, without those of the clean scans."""
+    return [one for one in conditions if one.class_name == MEAN and one.artifact != CLEAN]
 
 
 def headline(rows: Sequence[ArtifactScore], *, seed: int = 0) -> Headline | None:
     """The mean over the artefacts of their relative drop at HEADLINE; None where no artefact was tested.
 
-    The interval is of the mean over cases: a case that suffers under everything counts in every artefact.
+    The interval is of the mean over cases: a case that loses under everything counts in every artefact.
     """
-    conditions = _conditions(rows)
-    corrupted = [one for one in conditions if one.artefact != CLEAN]
+    corrupted = [one for one in _conditions(rows) if one.artifact != CLEAN]
     tested = sorted({one.severity for one in corrupted if one.severity is not None})
-    severity = min(tested, key=lambda level: (abs(level - HEADLINE), level)) if tested else None
-    chosen = [shares for one in corrupted if one.severity == severity and (shares := one.shares(MEAN))]
+    severity = min(tested, key=lambda one: (abs(one - HEADLINE), one)) if tested else None
+    chosen = [drops for one in corrupted if one.severity == severity and (drops := one.drops(MEAN))]
     if not chosen:
         return None
-    # A case lacks an artefact where that failed on it; it has its say in the others.
-    cases = dict.fromkeys(case for shares in chosen for case in shares)
-    per_case = [float(np.mean([shares[case] for shares in chosen if case in shares])) for case in cases]
-    mean = float(np.mean([np.mean(list(shares.values())) for shares in chosen]))
+    # A case lacks an artefact where that failed on it; it counts in the others.
+    cases = dict.fromkeys(case for drops in chosen for case in drops)
+    per_case = [float(np.mean([drops[case] for drops in chosen if case in drops])) for case in cases]
+    mean = float(np.mean([np.mean(list(drops.values())) for drops in chosen]))
     low, high = bootstrap_interval(per_case, seed=seed, bounds=_DROP_BOUNDS)
     return Headline(
-        severity=severity, artefacts=len(chosen), drop_percent=Estimate(mean=mean, low=low, high=high)
+        severity=severity, artifacts=len(chosen), drop_percent=Estimate(mean=mean, low=low, high=high)
     )
 
 
 def compare_with(
     rows: Sequence[ArtifactScore], baseline: Sequence[ArtifactScore], name: str
-) -> Comparison | None:
+) -> BaselineComparison | None:
     """Corruption errors beside a baseline, on the cases and conditions that both have; None where they share none."""
     ours, theirs = (
         {one.condition: one for one in _conditions(side)} if side else {} for side in (rows, baseline)
@@ -302,70 +295,70 @@ def compare_with(
         for key, pair in mean_dice.items()
     }
     clean = errors.pop(CLEAN)
-    by_artefact: dict[str, list[tuple[float, ...]]] = {}
+    by_artifact: dict[str, list[tuple[float, ...]]] = {}
     for key, pair in errors.items():
-        by_artefact.setdefault(ours[key].artefact, []).append(pair)
-    found = [_corruption_error(artefact, pairs, clean) for artefact, pairs in by_artefact.items()]
-    return Comparison(
+        by_artifact.setdefault(ours[key].artifact, []).append(pair)
+    found = [_corruption_error(artifact, pairs, clean) for artifact, pairs in by_artifact.items()]
+    return BaselineComparison(
         baseline=name,
         cases=len(cases),
         clean_dice=1 - clean[0],
         baseline_clean_dice=1 - clean[1],
         mce=_mean(one.error for one in found),
         relative_mce=_mean(one.relative for one in found),
-        artefacts=tuple(found),
+        artifacts=tuple(found),
     )
 
 
-def worst_cases(rows: Sequence[ArtifactScore], most: int = 10) -> tuple[Worst, ...]:
+def worst_cases(rows: Sequence[ArtifactScore], most: int = 10) -> tuple[WorstCase, ...]:
     """The cases that lost most, each artefact once: what the pictures show should not be one scan ten times."""
-    found: list[Worst] = []
+    found: list[WorstCase] = []
     for one in _conditions(rows):
         clean = one.values("clean_dice", MEAN)
         for case, dice in one.values("dice", MEAN).items():
-            if one.artefact != CLEAN and clean.get(case, 0.0) > _NOTHING:
+            if one.artifact != CLEAN and clean.get(case, 0.0) > _NOTHING:
                 drop = 100 * (clean[case] - dice) / clean[case]
                 found.append(
-                    Worst(
-                        case=case, artefact=one.artefact, severity=one.severity, condition=one.condition,
+                    WorstCase(
+                        case=case, artifact=one.artifact, severity=one.severity, condition=one.condition,
                         clean_dice=clean[case], dice=dice, drop_percent=drop,
                     )
                 )  # fmt: skip
     found.sort(key=lambda worst: (-worst.drop_percent, worst.condition, worst.case))
-    each: dict[str, Worst] = {}
+    each: dict[str, WorstCase] = {}
     for worst in found:
-        each.setdefault(worst.artefact, worst)
+        each.setdefault(worst.artifact, worst)
     return tuple(each.values())[:most]
 
 
 # --- the arithmetic --------------------------------------------------------------------------------------
 
 
-def _conditions(rows: Sequence[ArtifactScore]) -> list[_Condition]:
+def _conditions(rows: Sequence[ArtifactScore]) -> list[_ConditionScores]:
     """CLEAN first, then as they come."""
     named: dict[str, tuple[ArtifactScore, dict[str, dict[str, ArtifactScore]]]] = {}
     for row in rows:
         _first, by_class = named.setdefault(row.condition, (row, {}))
         by_class.setdefault(row.class_name, {})[row.case] = row
-    found = [_Condition(row.artefact, row.severity, name, by) for name, (row, by) in named.items()]
-    return sorted(found, key=lambda one: one.artefact != CLEAN)
+    found = [_ConditionScores(row.artifact, row.severity, name, by) for name, (row, by) in named.items()]
+    return sorted(found, key=lambda one: one.artifact != CLEAN)
 
 
-def _estimate(values: Iterable[float], seed: int, bounds: tuple[float, float]) -> Estimate:
-    defined = list(values)
-    if not defined:
+def _estimate(by_case: Mapping[str, float], seed: int, bounds: tuple[float, float]) -> Estimate:
+    values = list(by_case.values())
+    if not values:
         return Estimate()
-    low, high = bootstrap_interval(defined, seed=seed, bounds=bounds)
-    return Estimate(mean=float(np.mean(defined)), low=low, high=high)
+    low, high = bootstrap_interval(values, seed=seed, bounds=bounds)
+    return Estimate(mean=float(np.mean(values)), low=low, high=high)
 
 
 def _corruption_error(
-    artefact: str, pairs: Sequence[tuple[float, ...]], clean: tuple[float, ...]
+    artifact: str, pairs: Sequence[tuple[float, ...]], clean: tuple[float, ...]
 ) -> CorruptionError:
     ours, theirs = (sum(pair[side] for pair in pairs) for side in (0, 1))
     lost, base_lost = ours - len(pairs) * clean[0], theirs - len(pairs) * clean[1]
     return CorruptionError(
-        artefact=artefact,
+        artifact=artifact,
         error=100 * ours / theirs if theirs > _NOTHING else None,
         # Of less than a thousandth of Dice a severity there is no telling how many times more another loses.
         relative=100 * lost / base_lost if base_lost >= 1e-3 * len(pairs) else None,

@@ -10,7 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from vesal.errors import UsageError
-from vesal.evaluate.robustness.degradation import CLEAN, HEADLINE, MEAN, Level
+from vesal.evaluate.robustness.degradation import HEADLINE, Condition, corrupted_means
 
 #: The mean over all artefacts, among the names of artefacts.
 ALL = "dice-drop"
@@ -59,12 +59,11 @@ class Limit(BaseModel):
         )
 
 
-class Verdict(BaseModel):
+class LimitResult(BaseModel):
     """A limit and what was measured.
 
     Attributes:
-        limit: as it was written.
-        name, most_percent: of the limit.
+        limit: what was allowed.
         severity: at which it was judged; None for own settings.
         measured_percent: the relative drop; None where it could not be measured, which fails.
         passed: whether it is at most what is allowed.
@@ -72,24 +71,24 @@ class Verdict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: str
-    name: str
+    limit: Limit
     severity: int | None
-    most_percent: float
     measured_percent: float | None
     passed: bool
 
     def sentence(self) -> str:
         """What was found, in words without a full stop."""
-        what = "the mean over all artefacts" if self.name == ALL else self.name
-        where = f"{what} at severity {self.severity}" if self.severity is not None else what
+        where = "the mean over all artefacts" if self.limit.name == ALL else self.limit.name
+        if self.severity is not None:
+            where += f" at severity {self.severity}"
         if self.measured_percent is None:
             return f"{where} could not be measured"
         held = "within" if self.passed else "above"
-        return f"{where} costs {self.measured_percent:.1f} % of the Dice, {held} the {self.most_percent:g} % allowed"
+        allowed = f"{self.limit.most_percent:g} % allowed"
+        return f"{where} costs {self.measured_percent:.1f} % of the Dice, {held} the {allowed}"
 
 
-def check_names(limits: Sequence[Limit], tested: Sequence[tuple[str, int | None]]) -> None:
+def check_limit_names(limits: Sequence[Limit], tested: Sequence[tuple[str, int | None]]) -> None:
     """Refuse, before hours of work, limits on what will not be tested.
 
     Args:
@@ -103,40 +102,31 @@ def check_names(limits: Sequence[Limit], tested: Sequence[tuple[str, int | None]
         if limit.name != ALL and limit.name not in {name for name, _ in tested}:
             names = ", ".join(dict.fromkeys([ALL, *(name for name, _ in tested)]))
             raise UsageError(f"The limit '{limit.text}' names what is not tested; tested are {names}.")
-        severities = [level for name, level in tested if limit.name in (ALL, name)]
+        severities = [severity for name, severity in tested if limit.name in (ALL, name)]
         if _severity(limit, severities) not in severities:
-            known = ", ".join(str(level) for level in dict.fromkeys(severities) if level is not None)
+            known = ", ".join(str(severity) for severity in dict.fromkeys(severities) if severity is not None)
             raise UsageError(
                 f"The limit '{limit.text}' is about severity {_severity(limit, severities)}, which is not tested; "
                 f"tested are {known or 'own settings alone'}: write NAME:SEVERITY=PERCENT."
             )
 
 
-def judge(limits: Sequence[Limit], levels: Sequence[Level]) -> tuple[Verdict, ...]:
+def check_limits(limits: Sequence[Limit], conditions: Sequence[Condition]) -> tuple[LimitResult, ...]:
     """Hold each limit against the table of degradation; what counts is the mean over the classes."""
-    corrupted = [level for level in levels if level.class_name == MEAN and level.artefact != CLEAN]
-    verdicts = []
+    results = []
     for limit in limits:
-        own = [level for level in corrupted if limit.name in (ALL, level.artefact)]
-        severity = _severity(limit, [level.severity for level in own])
-        drops = [level.drop_percent.mean for level in own if level.severity == severity]
+        own = [one for one in corrupted_means(conditions) if limit.name in (ALL, one.artifact)]
+        severity = _severity(limit, [one.severity for one in own])
+        drops = [one.drop_percent.mean for one in own if one.severity == severity]
         defined = [drop for drop in drops if drop is not None]
         measured = sum(defined) / len(defined) if defined and len(defined) == len(drops) else None
-        verdicts.append(
-            Verdict(
-                limit=limit.text,
-                name=limit.name,
-                severity=severity,
-                most_percent=limit.most_percent,
-                measured_percent=measured,
-                passed=measured is not None and measured <= limit.most_percent,
-            )
-        )
-    return tuple(verdicts)
+        passed = measured is not None and measured <= limit.most_percent
+        results.append(LimitResult(limit=limit, severity=severity, measured_percent=measured, passed=passed))
+    return tuple(results)
 
 
 def _severity(limit: Limit, tested: Sequence[int | None]) -> int | None:
     """The one that is meant: HEADLINE where the limit does not say, unless only own settings are tested."""
     if limit.severity is not None:
         return limit.severity
-    return HEADLINE if any(level is not None for level in tested) else None
+    return HEADLINE if any(severity is not None for severity in tested) else None

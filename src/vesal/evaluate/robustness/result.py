@@ -16,17 +16,17 @@ from vesal.evaluate.robustness.degradation import (
     CLEAN,
     MEAN,
     ArtifactScore,
-    Comparison,
+    BaselineComparison,
+    Condition,
     Estimate,
     Headline,
-    Level,
-    Worst,
+    WorstCase,
     compare_with,
     degradation_table,
     headline,
     worst_cases,
 )
-from vesal.evaluate.robustness.limits import Limit, Verdict, judge
+from vesal.evaluate.robustness.limits import Limit, LimitResult, check_limits
 from vesal.files import read_json, write_json, write_text
 from vesal.text import UNDEFINED
 
@@ -52,7 +52,7 @@ class Cost(BaseModel):
 
     @property
     def seconds_each(self) -> float:
-        """For one prediction, reading, harming and scoring included."""
+        """For one prediction, reading, corrupting and scoring included."""
         return self.seconds / max(1, self.predictions)
 
 
@@ -66,7 +66,7 @@ class Robustness(BaseModel):
         classes: what was scored.
         cases: how many.
         headline: mean relative drop at one severity; None where nothing could be measured.
-        levels: the table of degradation, CLEAN first.
+        conditions: the table of degradation, CLEAN first.
         comparison: beside a baseline, if one was named.
         limits: each with what was measured.
         worst: the cases that lost most, each artefact once.
@@ -85,10 +85,10 @@ class Robustness(BaseModel):
     classes: tuple[str, ...]
     cases: int
     headline: Headline | None
-    levels: tuple[Level, ...]
-    comparison: Comparison | None = None
-    limits: tuple[Verdict, ...] = ()
-    worst: tuple[Worst, ...] = ()
+    conditions: tuple[Condition, ...]
+    comparison: BaselineComparison | None = None
+    limits: tuple[LimitResult, ...] = ()
+    worst: tuple[WorstCase, ...] = ()
     cost: Cost
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -97,24 +97,24 @@ class Robustness(BaseModel):
     @property
     def passed(self) -> bool:
         """Whether every limit was kept."""
-        return all(verdict.passed for verdict in self.limits)
+        return all(one.passed for one in self.limits)
 
-    def level(self, condition: str, class_name: str = MEAN) -> Level:
-        """One line of the table.
+    def of(self, condition: str, class_name: str = MEAN) -> Condition:
+        """One row of the table.
 
         Raises:
             KeyError: there is no such condition or class.
         """
-        for level in self.levels:
-            if level.condition == condition and level.class_name == class_name:
-                return level
+        for one in self.conditions:
+            if (one.condition, one.class_name) == (condition, class_name):
+                return one
         raise KeyError(f"no {condition} of {class_name}")
 
     def verdict(self) -> str:
         """What came of the limits, in one sentence; '' where there are none."""
         if not self.limits:
             return ""
-        failed = [verdict.sentence() for verdict in self.limits if not verdict.passed]
+        failed = [one.sentence() for one in self.limits if not one.passed]
         if not failed:
             return (
                 f"All {len(self.limits)} limits are kept." if len(self.limits) > 1 else "The limit is kept."
@@ -140,7 +140,7 @@ class Robustness(BaseModel):
 
     def to_text(self) -> str:
         """For the console: the first sentences, the drops by artefact and severity, what came of the limits."""
-        lines = [summary(self), "", *_columns(_drops(self.levels))]
+        lines = [summary(self), "", *_columns(_drops(self.conditions))]
         if self.comparison is not None:
             lines += ["", _beside(self.comparison)]
         if self.limits:
@@ -195,7 +195,7 @@ def conclude(
         baseline: to compare with.
         seed: of the bootstrap.
     """
-    levels = degradation_table(rows, classes, seed=seed)
+    conditions = degradation_table(rows, classes, seed=seed)
     remarks = list(about.pop("remarks", ()))
     comparison = None
     if baseline is not None:
@@ -215,9 +215,9 @@ def conclude(
         classes=tuple(classes),
         cases=len({row.case for row in rows}),
         headline=headline(rows, seed=seed),
-        levels=levels,
+        conditions=conditions,
         comparison=comparison,
-        limits=judge(limits, levels),
+        limits=check_limits(limits, conditions),
         worst=worst_cases(rows),
         remarks=tuple(remarks),
         rows=tuple(rows),
@@ -235,13 +235,13 @@ def _parts(found: Robustness) -> list[str]:
         "## Mean over the classes",
         "Means over the cases, in brackets the 95 % interval of the bootstrap over cases. The drop is of the mean "
         "Dice against the same cases' clean Dice, in percent of it.",
-        _degradation(found.levels, MEAN),
+        _degradation(found.conditions, MEAN),
     ]
     if found.comparison is not None:
         parts += ["## Beside the baseline", *_comparison(found.comparison)]
     if len(found.classes) > 1:
         for name in found.classes:
-            parts += [f"## {name}", _degradation(found.levels, name)]
+            parts += [f"## {name}", _degradation(found.conditions, name)]
     if found.worst:
         lines = [
             [
@@ -263,43 +263,43 @@ def _parts(found: Robustness) -> list[str]:
 
 def summary(found: Robustness) -> str:
     """The first sentences: how much is lost, on how many cases, in what time."""
-    clean = next((one for one in found.levels if one.artefact == CLEAN and one.class_name == MEAN), None)
+    clean = next((one for one in found.conditions if one.artifact == CLEAN and one.class_name == MEAN), None)
     dice = UNDEFINED if clean is None or clean.dice.mean is None else f"{clean.dice.mean:.3f}"
     cases = "1 case" if found.cases == 1 else f"{found.cases} cases"
     text = f"{cases}, clean mean Dice {dice}."
     if (top := found.headline) is not None:
         where = "with these settings" if top.severity is None else f"at severity {top.severity}"
-        artefacts = "1 artefact" if top.artefacts == 1 else f"{top.artefacts} artefacts"
+        artifacts = "1 artefact" if top.artifacts == 1 else f"{top.artifacts} artefacts"
         drop = estimate(top.drop_percent, 1)
-        text += f" The mean relative drop of Dice over {artefacts} {where}: {drop} %."
+        text += f" The mean relative drop of Dice over {artifacts} {where}: {drop} %."
     cost = found.cost
     memory = "" if cost.memory_mb is None else f", {cost.memory_mb / 1024:.1f} GiB of memory at most"
     return f"{text} {cost.predictions} predictions in {cost.seconds:.0f} s ({cost.seconds_each:.2f} s each){memory}."
 
 
-def _degradation(levels: Sequence[Level], name: str) -> str:
+def _degradation(conditions: Sequence[Condition], name: str) -> str:
     lines = [
         [
             one.condition,
             estimate(one.dice, 3),
-            "" if one.artefact == CLEAN else estimate(one.drop_percent, 1),
+            "" if one.artifact == CLEAN else estimate(one.drop_percent, 1),
             estimate(one.hd95_mm, 2),
             estimate(one.boundary_dice, 3),
             str(one.count),
         ]
-        for one in levels
+        for one in conditions
         if one.class_name == name
     ]
     return _table(["Condition", "Dice", "Drop (%)", "HD95 (mm)", "Boundary Dice", "Cases"], lines)
 
 
-def _drops(levels: Sequence[Level]) -> list[list[str]]:
+def _drops(levels: Sequence[Condition]) -> list[list[str]]:
     """A row an artefact, a column a severity: the relative drop in percent; own settings are rows by themselves."""
-    corrupted = [one for one in levels if one.artefact != CLEAN and one.class_name == MEAN]
+    corrupted = [one for one in levels if one.artifact != CLEAN and one.class_name == MEAN]
     severities = sorted({one.severity for one in corrupted if one.severity is not None})
     rows: dict[str, dict[int | None, str]] = {}
     for one in corrupted:
-        name = one.artefact if one.severity is not None else one.condition
+        name = one.artifact if one.severity is not None else one.condition
         rows.setdefault(name, {})[one.severity] = _number(one.drop_percent.mean)
     columns: list[int | None] = [*severities, *([None] if any(None in row for row in rows.values()) else [])]
     titles = ["own" if level is None else str(level) for level in columns]
@@ -321,7 +321,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _beside(found: Comparison) -> str:
+def _beside(found: BaselineComparison) -> str:
     return (
         f"Against {found.baseline} on {found.cases} cases: mean corruption error {_number(found.mce)} %, relative "
         f"{_number(found.relative_mce)} % (100 is the baseline, less is better); clean Dice {found.clean_dice:.3f} "
@@ -329,8 +329,8 @@ def _beside(found: Comparison) -> str:
     )
 
 
-def _comparison(found: Comparison) -> list[str]:
-    lines = [[one.artefact, _number(one.error), _number(one.relative)] for one in found.artefacts]
+def _comparison(found: BaselineComparison) -> list[str]:
+    lines = [[one.artifact, _number(one.error), _number(one.relative)] for one in found.artifacts]
     return [_beside(found), _table(["Artefact", "CE (%)", "Relative CE (%)"], lines)]
 
 

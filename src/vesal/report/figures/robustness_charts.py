@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import Worst
+from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.report.figures.charts import draw_key, new_chart
 from vesal.report.figures.colours import SCAN, THEMES, Theme
 from vesal.report.figures.panels import row
@@ -25,21 +25,21 @@ class Degradation:
     """Dice over severity of one artefact; severity 0 is the clean scan.
 
     Attributes:
-        artefact: its name.
+        artifact: its name.
         mean: severity -> mean, lower and upper end of its interval.
         classes: class -> severity -> mean.
         baseline: severity -> another model's mean; empty for none.
     """
 
-    artefact: str
+    artifact: str
     mean: Mapping[int, tuple[float, float, float]]
     classes: Mapping[str, Mapping[int, float]]
     baseline: Mapping[int, float]
 
 
 @dataclass(frozen=True, eq=False)
-class CorruptedPicture:
-    """A case before and after, for `corrupted_png`.
+class CorruptedScan:
+    """A case clean and in one condition, for `corrupted_png`.
 
     Attributes:
         worst: which case and condition, and what it cost.
@@ -47,7 +47,7 @@ class CorruptedPicture:
         truths, predictions: (*spatial) contiguous label maps on each of the two.
     """
 
-    worst: Worst
+    worst: WorstCase
     scans: tuple[Volume, Volume]
     truths: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     predictions: tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -64,7 +64,7 @@ def degradation_chart(
         lowest: where the axis of Dice begins, alike for all artefacts so that they can be compared by eye.
         theme: ink and paper.
     """
-    figure, axes = new_chart(degradation.artefact, theme, width=2.7, height=1.9, left=0.42)
+    figure, axes = new_chart(degradation.artifact, theme, width=2.7, height=1.9, left=0.42)
     severities = sorted(degradation.mean)
     mean, low, high = np.array([degradation.mean[level] for level in severities], dtype=float).T
     axes.fill_between(severities, low, high, color=theme.accent, alpha=0.16, linewidth=0)
@@ -86,7 +86,7 @@ def degradation_chart(
     return to_png(figure)
 
 
-def corrupted_png(shown: CorruptedPicture, labels: LabelSet, *, width: float = 9.0) -> bytes:
+def corrupted_png(shown: CorruptedScan, labels: LabelSet, *, width: float = 9.0) -> bytes:
     """The slice richest in truth, clean and corrupted side by side; truth solid, prediction dashed."""
     cut = []
     for scan, truth, prediction in zip(shown.scans, shown.truths, shown.predictions, strict=True):

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import CLEAN, MEAN, Estimate, Level
+from vesal.evaluate.robustness.degradation import CLEAN, MEAN, Condition, Estimate, corrupted_means
 from vesal.evaluate.robustness.result import Robustness
 from vesal.files import write_text
 from vesal.report.figures.colours import class_colours
 from vesal.report.figures.robustness_charts import (
-    CorruptedPicture,
+    CorruptedScan,
     Degradation,
     corrupted_png,
     degradation_chart,
@@ -32,7 +32,7 @@ def write_robustness_report(
     path: Path,
     found: Robustness,
     labels: LabelSet,
-    pictures: Sequence[CorruptedPicture] = (),
+    pictures: Sequence[CorruptedScan] = (),
     baseline: Robustness | None = None,
 ) -> Path:
     """Write one page that holds everything, pictures too.
@@ -52,7 +52,7 @@ def write_robustness_report(
 
 
 def _context(
-    found: Robustness, labels: LabelSet, pictures: Sequence[CorruptedPicture], baseline: Robustness | None
+    found: Robustness, labels: LabelSet, pictures: Sequence[CorruptedScan], baseline: Robustness | None
 ) -> dict[str, Any]:
     context: dict[str, Any] = {
         "title": f"Robustness of {_name(Path(found.model))}",
@@ -61,8 +61,8 @@ def _context(
         "facts": _facts(found),
         "tiles": _tiles(found),
         "limits": [
-            (verdict.limit, number(verdict.measured_percent, 1), verdict.passed, verdict.sentence())
-            for verdict in found.limits
+            (one.limit.text, number(one.measured_percent, 1), one.passed, one.sentence())
+            for one in found.limits
         ],
         "heat": _heat(found),
         "curves": _curves(found, labels, baseline),
@@ -79,7 +79,7 @@ def _context(
         ],
         "comparison": found.comparison,
         "comparison_rows": [
-            (one.artefact, number(one.error, 1), number(one.relative, 1)) for one in _errors(found)
+            (one.artifact, number(one.error, 1), number(one.relative, 1)) for one in _errors(found)
         ],
         "number": number,
         "table": _table(found),
@@ -127,7 +127,7 @@ def _verdict(found: Robustness) -> str:
         where = "" if top.severity is None else f" at severity {top.severity}"
         drop = top.drop_percent
         parts.append(
-            f"Over {plural(top.artefacts, 'artefact')}{where}, {number(drop.mean, 1)} % of the Dice is lost on average"
+            f"Over {plural(top.artifacts, 'artefact')}{where}, {number(drop.mean, 1)} % of the Dice is lost on average"
             + (f" (95 % interval {interval(drop.low, drop.high, 1)})" if found.cases > 1 else "")
             + "."
         )
@@ -146,7 +146,7 @@ def _facts(found: Robustness) -> list[str]:
 
 
 def _tiles(found: Robustness) -> list[dict[str, str]]:
-    clean = found.level(CLEAN).dice if any(one.artefact == CLEAN for one in found.levels) else Estimate()
+    clean = found.of(CLEAN).dice if any(one.artifact == CLEAN for one in found.conditions) else Estimate()
     tiles = [
         {"name": "clean mean Dice", "value": number(clean.mean), "small": interval(clean.low, clean.high)}
     ]
@@ -161,7 +161,7 @@ def _tiles(found: Robustness) -> list[dict[str, str]]:
         )
         here = [
             one
-            for one in _corrupted(found)
+            for one in corrupted_means(found.conditions)
             if one.severity == top.severity and one.drop_percent.mean is not None
         ]
         if here:
@@ -169,7 +169,7 @@ def _tiles(found: Robustness) -> list[dict[str, str]]:
             tiles.append(
                 {
                     "name": f"hardest{where}",
-                    "value": hardest.artefact,
+                    "value": hardest.artifact,
                     "small": f"{number(hardest.drop_percent.mean, 1)} % of the Dice",
                 }
             )
@@ -195,17 +195,13 @@ def _tiles(found: Robustness) -> list[dict[str, str]]:
 # --- artefacts -------------------------------------------------------------------------------------------
 
 
-def _corrupted(found: Robustness) -> list[Level]:
-    return [one for one in found.levels if one.artefact != CLEAN and one.class_name == MEAN]
-
-
 def _heat(found: Robustness) -> dict[str, Any]:
     """Artefacts down, severities across: the relative drop of the mean Dice, the harder the redder."""
-    corrupted = _corrupted(found)
+    corrupted = corrupted_means(found.conditions)
     severities = sorted({one.severity for one in corrupted if one.severity is not None})
-    rows: dict[str, dict[int | None, Level]] = {}
+    rows: dict[str, dict[int | None, Condition]] = {}
     for one in corrupted:
-        rows.setdefault(one.artefact if one.severity is not None else one.condition, {})[one.severity] = one
+        rows.setdefault(one.artifact if one.severity is not None else one.condition, {})[one.severity] = one
     columns: list[int | None] = [*severities]
     if any(one.severity is None for one in corrupted):
         columns.append(None)
@@ -218,7 +214,7 @@ def _heat(found: Robustness) -> dict[str, Any]:
     }
 
 
-def _heat_cell(level: Level | None) -> dict[str, Any]:
+def _heat_cell(level: Condition | None) -> dict[str, Any]:
     if level is None or level.drop_percent.mean is None:
         return {"text": "" if level is None else "–", "share": 0, "title": ""}
     drop = level.drop_percent
@@ -231,7 +227,7 @@ def _heat_cell(level: Level | None) -> dict[str, Any]:
 
 
 def _curves(found: Robustness, labels: LabelSet, baseline: Robustness | None) -> list[Picture]:
-    degradations = _decays(found, baseline)
+    degradations = _degradations(found, baseline)
     if not degradations:
         return []
     values = [low for degradation in degradations for _, low, _ in degradation.mean.values()]
@@ -246,28 +242,28 @@ def _curves(found: Robustness, labels: LabelSet, baseline: Robustness | None) ->
     return [
         chart(
             partial(degradation_chart, degradation, colours, lowest),
-            f"Dice over the severity of {degradation.artefact}",
+            f"Dice over the severity of {degradation.artifact}",
         )
         for degradation in degradations
     ]
 
 
-def _decays(found: Robustness, baseline: Robustness | None) -> list[Degradation]:
+def _degradations(found: Robustness, baseline: Robustness | None) -> list[Degradation]:
     severities: dict[str, list[int]] = {}
-    for one in _corrupted(found):
+    for one in corrupted_means(found.conditions):
         if one.severity is not None:
-            severities.setdefault(one.artefact, []).append(one.severity)
-    known = {(one.condition, one.class_name): one.dice for one in found.levels}
+            severities.setdefault(one.artifact, []).append(one.severity)
+    known = {(one.condition, one.class_name): one.dice for one in found.conditions}
     theirs = (
-        {} if baseline is None else {(one.condition, one.class_name): one.dice for one in baseline.levels}
+        {} if baseline is None else {(one.condition, one.class_name): one.dice for one in baseline.conditions}
     )
     degradations = []
-    for artefact, levels in severities.items():
-        titles = {0: CLEAN, **{level: f"{artefact} {level}" for level in sorted(levels)}}
+    for artifact, levels in severities.items():
+        titles = {0: CLEAN, **{level: f"{artifact} {level}" for level in sorted(levels)}}
         mean = {level: known.get((title, MEAN), Estimate()) for level, title in titles.items()}
         degradations.append(
             Degradation(
-                artefact=artefact,
+                artifact=artifact,
                 mean={
                     level: (one.mean, one.low or 0.0, one.high or 0.0)
                     for level, one in mean.items()
@@ -289,15 +285,15 @@ def _means(known: dict[tuple[str, str], Estimate], titles: dict[int, str], name:
 
 
 def _errors(found: Robustness) -> Sequence[Any]:
-    return () if found.comparison is None else found.comparison.artefacts
+    return () if found.comparison is None else found.comparison.artifacts
 
 
 def _table(found: Robustness) -> dict[str, Any]:
     columns = ["condition", "class", "Dice", "drop (%)", "HD95 (mm)", "boundary Dice", "cases"]
     rows = []
-    for one in found.levels:
+    for one in found.conditions:
         name = "mean of the classes" if one.class_name == MEAN else one.class_name
-        drop = Estimate() if one.artefact == CLEAN else one.drop_percent
+        drop = Estimate() if one.artifact == CLEAN else one.drop_percent
         rows.append(
             [
                 Cell(one.condition, one.condition),

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from vesal.augment.artifacts.benchmark import Artifact, Modality, applicable, benchmark, parse_artifact
-from vesal.data.dataset import Case
 from vesal.errors import UsageError, VesalError
-from vesal.evaluate.robustness.degradation import Worst
-from vesal.evaluate.robustness.limits import Limit, check_names
+from vesal.evaluate.robustness.degradation import WorstCase
+from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
 from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
-from vesal.report.figures.robustness_charts import CorruptedPicture
+from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
 from vesal.run.folder import Run
-from vesal.workflow.robustness.corrupted_cases import Cohort, Share, check_models, choose_cases
-from vesal.workflow.robustness.measure import Bench
+from vesal.workflow.robustness.benchmark_cases import RobustnessCases, choose_cases
+from vesal.workflow.robustness.measure import RobustnessRunner
 from vesal.workflow.robustness.robustness_journal import Journal, Measured
 
 #: Severities of a shorter benchmark.
@@ -92,24 +91,26 @@ def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str
     """
     limits = [Limit.parse(text) for text in request.limits]
     baseline = None if request.baseline is None else Robustness.load(request.baseline)
-    cohort = choose_cases(request.model, request.data, layout=request.layout, fold=request.fold)
-    cohort = cohort.first(request.cases)
-    check_models(cohort.shares)
-    first = load_model(cohort.shares[0].models, device=request.device, backend=request.backend)
+    chosen = choose_cases(request.model, request.data, layout=request.layout, fold=request.fold)
+    chosen = chosen.first(request.cases)
+    if not chosen.names:
+        raise VesalError("Not one case is left to measure; look at the folds, or name other data.")
+    first = load_model(chosen.groups[0].models, device=request.device, backend=request.backend)
     artifacts, remarks = _artifacts(request, first.plan)
-    check_names(limits, [(artifact.name, artifact.severity) for artifact in artifacts])
-    journal = Journal.open(request.folder, _head(request, cohort, artifacts), resume=request.resume)
-    waiting = [name for name in cohort.names if name not in journal.done]
+    check_limit_names(limits, [(artifact.name, artifact.severity) for artifact in artifacts])
+    journal = Journal.open(request.folder, _head(request, chosen, artifacts), resume=request.resume)
+    waiting = [name for name in chosen.names if name not in journal.done]
     tell(
-        f"{len(cohort.names)} cases, {1 + len(artifacts)} conditions"
-        + (f"; {len(cohort.names) - len(waiting)} cases are done already" if journal.done else "")
+        f"{len(chosen.names)} cases, {1 + len(artifacts)} conditions"
+        + (f"; {len(chosen.names) - len(waiting)} cases are done already" if journal.done else "")
     )
-    work = _Work(request, cohort, artifacts, first)
-    work.measure(journal, waiting, stage("Robustness"))
-    found = _concluded(work, journal, limits, baseline, remarks)
+    runners = _Runners(request, chosen, artifacts, first)
+    runners.measure(journal, waiting, stage("Robustness"))
+    measured = [journal.done[name] for name in chosen.names if name in journal.done]
+    found = _result(runners, measured, limits, baseline, remarks)
     found.save(request.folder)
-    pictures = work.pictures(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
-    write_robustness_report(request.folder / "robustness.html", found, first.labels, pictures, baseline)
+    scans = runners.scans(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
+    write_robustness_report(request.folder / "robustness.html", found, first.labels, scans, baseline)
     return found
 
 
@@ -140,37 +141,40 @@ def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, 
     return suffered, remarks
 
 
-def _head(request: RobustnessRequest, cohort: Cohort, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+def _head(
+    request: RobustnessRequest, chosen: RobustnessCases, artifacts: Sequence[Artifact]
+) -> dict[str, Any]:
     """All that the rows depend on."""
-    files = [file for share in cohort.shares for file in share.models]
+    files = [file for group in chosen.groups for file in group.models]
     return {
         "version": 1,
         "model": [content_hash(file.read_bytes()) for file in files],
-        "data": str(cohort.data.root),
-        "cases": cohort.names,
-        "artefacts": [[artifact.title, repr(sorted(artifact.settings.items()))] for artifact in artifacts],
+        "data": str(chosen.data.root),
+        "cases": chosen.names,
+        "artifacts": [[artifact.title, repr(sorted(artifact.settings.items()))] for artifact in artifacts],
         "seed": request.seed,
         "tta": request.mirror,
     }
 
 
 @dataclass(eq=False)
-class _Work:
-    """The shares of a cohort, one after the other, each with its own model in memory."""
+class _Runners:
+    """A runner for each group of cases; one group's models at a time are in memory."""
 
     request: RobustnessRequest
-    cohort: Cohort
+    chosen: RobustnessCases
     artifacts: tuple[Artifact, ...]
-    loaded: Model
-    at: int = 0
+    model: Model
+    group: int = 0
 
-    def bench(self, index: int) -> Bench:
-        if index != self.at:
-            share = self.cohort.shares[index]
-            self.loaded = load_model(share.models, device=self.request.device, backend=self.request.backend)
-            self.at = index
-        return Bench(
-            self.loaded, self.cohort.data.labels, self.artifacts, self.request.seed, self.request.mirror
+    def of(self, group: int) -> RobustnessRunner:
+        request = self.request
+        if group != self.group:
+            models = self.chosen.groups[group].models
+            self.model = load_model(models, device=request.device, backend=request.backend)
+            self.group = group
+        return RobustnessRunner(
+            self.model, self.chosen.data.labels, self.artifacts, request.seed, request.mirror
         )
 
     def measure(self, journal: Journal, waiting: Sequence[str], progress: Progress | None) -> None:
@@ -182,51 +186,35 @@ class _Work:
             if progress is not None:
                 progress(done, total)
 
-        for index, share in enumerate(self.cohort.shares):
-            if cases := [case for case in share.cases if case.id in waiting]:
-                for one in self.bench(index).measure(cases, tick):
+        for index, group in enumerate(self.chosen.groups):
+            if cases := [case for case in group.cases if case.id in waiting]:
+                for one in self.of(index).measure(cases, tick):
                     journal.add(one)
 
-    def pictures(self, worst: Sequence[Worst], progress: Progress | None) -> list[CorruptedPicture]:
-        """Made anew: the same seed harms a scan alike. What cannot be drawn is left out, its numbers are there."""
-        by_title = {artifact.title: artifact for artifact in self.artifacts}
-        drawn = []
+    def scans(self, worst: Sequence[WorstCase], progress: Progress | None) -> list[CorruptedScan]:
+        """To be drawn. One that cannot be made again is left out; its numbers are there."""
+        groups = enumerate(self.chosen.groups)
+        places = {case.id: (index, case) for index, group in groups for case in group.cases}
+        found = []
         for number, one in enumerate(worst, start=1):
-            index, case = self._place(one.case)
+            index, case = places[one.case]
             try:
-                shown = self.bench(index).show(case, by_title[one.condition])
+                found.append(self.of(index).scan(case, one))
             except (VesalError, MemoryError):
                 continue
-            drawn.append(
-                CorruptedPicture(
-                    worst=one,
-                    scans=(shown.clean, shown.corrupted),
-                    truths=(shown.truth, shown.corrupted_truth),
-                    predictions=(shown.clean_prediction, shown.corrupted_prediction),
-                )
-            )
             if progress is not None:
                 progress(number, len(worst))
-        return drawn
-
-    def _place(self, name: str) -> tuple[int, Case]:
-        return next(
-            (index, case)
-            for index, share in enumerate(self.cohort.shares)
-            for case in share.cases
-            if case.id == name
-        )
+        return found
 
 
-def _concluded(
-    work: _Work,
-    journal: Journal,
+def _result(
+    runners: _Runners,
+    measured: Sequence[Measured],
     limits: Sequence[Limit],
     baseline: Robustness | None,
     remarks: Sequence[str],
 ) -> Robustness:
-    request, cohort = work.request, work.cohort
-    measured: list[Measured] = [journal.done[name] for name in cohort.names if name in journal.done]
+    request, artifacts, model = runners.request, runners.artifacts, runners.model
     rows = [row for one in measured for row in one.rows]
     failures = [failure for one in measured for failure in one.failures]
     if not rows:
@@ -236,28 +224,23 @@ def _concluded(
     memory = [one.memory_mb for one in measured if one.memory_mb is not None]
     about = {
         "model": str(request.model),
-        "data": str(cohort.data.root),
+        "data": str(runners.chosen.data.root),
         "settings": {
-            "severities": sorted(
-                {artifact.severity for artifact in work.artifacts if artifact.severity is not None}
-            ),
-            "artefacts": list(dict.fromkeys(artifact.name for artifact in work.artifacts)),
-            "own_settings": [artifact.title for artifact in work.artifacts if artifact.severity is None],
-            "modality": modality(work.loaded.plan),
+            "severities": sorted({one.severity for one in artifacts if one.severity is not None}),
+            "artifacts": list(dict.fromkeys(one.name for one in artifacts)),
+            "own_settings": [one.title for one in artifacts if one.severity is None],
+            "modality": modality(model.plan),
             "seed": request.seed,
             "tta": request.mirror,
-            "overlap": work.loaded.windows().overlap,
+            "overlap": model.windows().overlap,
         },
         "cost": Cost(
             seconds=round(sum(one.seconds for one in measured), 1),
             predictions=sum(one.predictions for one in measured),
             memory_mb=max(memory, default=None),
-            backend=work.loaded.backend,
+            backend=model.backend,
         ),
         "failures": tuple(failures),
-        "remarks": [*cohort.remarks, *remarks],
+        "remarks": [*runners.chosen.remarks, *remarks],
     }
-    return conclude(rows, work.loaded.labels.classes, about=about, limits=limits, baseline=baseline)
-
-
-__all__ = ["QUICK", "RobustnessRequest", "Share", "robustness_run"]
+    return conclude(rows, model.labels.classes, about=about, limits=limits, baseline=baseline)

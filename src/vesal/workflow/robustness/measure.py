@@ -1,4 +1,4 @@
-"""The work of a robustness benchmark: read a scan once, damage it in every way, segment, score.
+"""A robustness benchmark case by case: read a scan once, corrupt it in every condition, segment, score.
 
 The network is the longest part of it. Beside one on a GPU, scans are corrupted and prepared by other threads before it
 asks for them; everywhere they are scored by another behind it.
@@ -23,38 +23,20 @@ from vesal.data.fingerprint import Failure
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, VesalError, out_of_memory
 from vesal.evaluate.case_scores import ClassScore, score_case
-from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore
+from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore, WorstCase
 from vesal.infer.predictor import Model
 from vesal.parallel import map_in_order, workers_within
 from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.train.log import memory_mb
-from vesal.volume.volume import Volume
-from vesal.workflow.robustness.corrupted_cases import translation, truth_of
+from vesal.workflow.robustness.benchmark_cases import translation, truth_of
 from vesal.workflow.robustness.robustness_journal import Measured
 
-#: Copies of a scan that harming one needs, in float32 and complex numbers.
+#: Copies of a scan that corrupting one needs, in float32 and complex numbers.
 _COPIES = 8
 
 #: Called after every prediction.
 Tick = Callable[[], None]
-
-
-@dataclass(frozen=True, eq=False)
-class CorruptedScan:
-    """A case clean and in one condition, with what is true and what was found, for a picture.
-
-    Attributes:
-        clean, corrupted: (C, *spatial).
-        truth, corrupted_truth: (*spatial) contiguous, where the tissue lies in each of the two.
-        clean_prediction, corrupted_prediction: likewise.
-    """
-
-    clean: Volume
-    corrupted: Volume
-    truth: NDArray[np.uint8]
-    corrupted_truth: NDArray[np.uint8]
-    clean_prediction: NDArray[np.uint8]
-    corrupted_prediction: NDArray[np.uint8]
 
 
 @dataclass(eq=False)
@@ -69,12 +51,12 @@ class _Subject:
     clean_prediction: NDArray[np.uint8] | None = None
     clean_scores: dict[str, ClassScore] = field(default_factory=dict)
 
-    def forget(self) -> None:
+    def release(self) -> None:
         self.raw = self.truth = self.clean_prediction = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Corrupted:
+class _Prepared:
     """A scan ready for the network, and how it was corrupted (None: not)."""
 
     prepared: Prepared
@@ -82,13 +64,13 @@ class _Corrupted:
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """A model and what is done to the scans that it segments.
+class RobustnessRunner:
+    """A model and the conditions in which it segments scans.
 
     Attributes:
         model: segments them.
         labels: of the data set's label maps.
-        artefacts: every condition but the clean one.
+        artifacts: every condition but the clean one.
         seed: of what is drawn.
         mirror: average over mirrored copies, as `vesal predict --tta`.
     """
@@ -121,7 +103,7 @@ class Bench:
         # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
         workers = 1 if self.model.device.type == "cpu" else _workers(cases)
-        corrupted = map_in_order(lambda job: self._harm(*job), jobs, workers=workers)
+        corrupted = map_in_order(lambda job: self._corrupt(*job), jobs, workers=workers)
         with ThreadPoolExecutor(1) as scorer:
             for subject in subjects:
                 began = time.monotonic()
@@ -132,33 +114,31 @@ class Bench:
                         tick()
                 yield self._finished(subject, conditions, results, began)
 
-    def show(self, case: Case, artifact: Artifact) -> CorruptedScan:
-        """A case and the same case corrupted, as `measure` saw them.
+    def scan(self, case: Case, worst: WorstCase) -> CorruptedScan:
+        """A case clean and in one condition, as `measure` saw them; the same seed corrupts a scan alike.
 
         Raises:
             VesalError: it cannot be read or segmented.
         """
+        artifact = next(one for one in self.artifacts if one.title == worst.condition)
         subject = _Subject(case)
-        clean, corrupted = (self._harm(subject, condition) for condition in (None, artifact))
+        clean, corrupted = (self._corrupt(subject, condition) for condition in (None, artifact))
         if isinstance(clean, str) or isinstance(corrupted, str):
             raise DataError(f"{case.id}: {clean if isinstance(clean, str) else corrupted}")
         assert subject.raw is not None
         assert subject.truth is not None
         assert corrupted.corruption is not None
-        before, after = (self._segment(scan.prepared) for scan in (clean, corrupted))
         return CorruptedScan(
-            clean=subject.raw.image,
-            corrupted=corrupted.corruption.volume,
-            truth=subject.truth,
+            worst=worst,
+            scans=(subject.raw.image, corrupted.corruption.volume),
             # What turns a label map back turns it there, too.
-            corrupted_truth=np.ascontiguousarray(corrupted.corruption.restore(subject.truth)),
-            clean_prediction=before,
-            corrupted_prediction=after,
+            truths=(subject.truth, np.ascontiguousarray(corrupted.corruption.restore(subject.truth))),
+            predictions=(self._segment(clean.prepared), self._segment(corrupted.prepared)),
         )
 
-    # --- the three parts ---------------------------------------------------------------------------------
+    # --- corrupt, segment, score -------------------------------------------------------------------------
 
-    def _harm(self, subject: _Subject, artifact: Artifact | None) -> _Corrupted | str:
+    def _corrupt(self, subject: _Subject, artifact: Artifact | None) -> _Prepared | str:
         """A scan ready for the network, or why there is none."""
         try:
             with subject.lock:
@@ -172,7 +152,7 @@ class Bench:
                     volume, artifact, artifact_seed(self.seed, subject.case.id, artifact.name)
                 )
                 volume = corruption.volume
-            return _Corrupted(prepare(volume, self.model.plan), corruption)
+            return _Prepared(prepare(volume, self.model.plan), corruption)
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
 
@@ -185,7 +165,7 @@ class Bench:
             subject.error = _reason(error)
 
     def _segmented(
-        self, subject: _Subject, artifact: Artifact | None, scan: _Corrupted | str, scorer: ThreadPoolExecutor
+        self, subject: _Subject, artifact: Artifact | None, scan: _Prepared | str, scorer: ThreadPoolExecutor
     ) -> Future[list[ArtifactScore]] | Failure:
         title = CLEAN if artifact is None else artifact.title
         if isinstance(scan, str):
@@ -213,7 +193,7 @@ class Bench:
             subject.clean_scores = self._scores(subject, prediction)
             return [ArtifactScore.of(score, score) for score in subject.clean_scores.values()]
         if subject.clean_prediction is None:
-            # Without the clean scan nothing can be compared; why it failed is told already.
+            # Without the clean scan nothing can be compared; why it failed is in the clean scan's failure.
             return []
         hidden, clean = corruption.hidden, subject.clean_scores
         prediction = np.ascontiguousarray(corruption.restore(prediction))
@@ -263,7 +243,7 @@ class Bench:
         if subject.error is not None:
             # Once, and not for every condition.
             failures = [Failure(id=subject.case.id, message=subject.error)]
-        subject.forget()
+        subject.release()
         return Measured(
             case=subject.case.id,
             rows=tuple(rows),

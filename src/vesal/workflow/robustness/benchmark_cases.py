@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vesal.data.case import RawCase
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import IGNORE, LabelSet
-from vesal.errors import DataError, UsageError, VesalError
+from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import model_files
 from vesal.layouts.registry import load_dataset
 from vesal.preprocessing.prepare import GRID_TOLERANCE_VOXELS
@@ -21,7 +21,7 @@ from vesal.volume.geometry import TOLERANCE_MM
 
 
 @dataclass(frozen=True)
-class Share:
+class ModelCases:
     """Model files that vote, and the cases that they segment."""
 
     models: tuple[Path, ...]
@@ -29,25 +29,25 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class RobustnessCases:
     """What is measured.
 
     Attributes:
         data: the data set.
-        shares: each case once.
+        groups: each case once.
         remarks: how they were chosen, a sentence each.
     """
 
     data: Dataset
-    shares: tuple[Share, ...]
+    groups: tuple[ModelCases, ...]
     remarks: tuple[str, ...]
 
     @property
     def names(self) -> list[str]:
-        """Ids of all cases in the order of the work."""
-        return [case.id for share in self.shares for case in share.cases]
+        """Ids of all cases in the order in which they are measured."""
+        return [case.id for group in self.groups for case in group.cases]
 
-    def first(self, most: int | None) -> Cohort:
+    def first(self, most: int | None) -> RobustnessCases:
         """At most so many cases, evenly spread over all of them.
 
         Raises:
@@ -59,14 +59,17 @@ class Cohort:
             raise UsageError(f"--cases is how many to take, at least 1, not {most}.")
         places = np.unique(np.linspace(0, len(self.names) - 1, most).round().astype(int))
         kept = {self.names[place] for place in places}
-        shares = [
-            Share(one.models, tuple(case for case in one.cases if case.id in kept)) for one in self.shares
+        groups = [
+            ModelCases(one.models, tuple(case for case in one.cases if case.id in kept))
+            for one in self.groups
         ]
         remark = f"{len(kept)} of {len(self.names)} cases were taken, evenly spread."
-        return Cohort(self.data, tuple(one for one in shares if one.cases), (*self.remarks, remark))
+        return RobustnessCases(self.data, tuple(one for one in groups if one.cases), (*self.remarks, remark))
 
 
-def choose_cases(model: Path, data: Path | None, *, layout: str = "auto", fold: int | None = None) -> Cohort:
+def choose_cases(
+    model: Path, data: Path | None, *, layout: str = "auto", fold: int | None = None
+) -> RobustnessCases:
     """The cases of a benchmark.
 
     Without `data`, or where it is the data that the model was trained on, the cases that were held out, each with
@@ -86,7 +89,7 @@ def choose_cases(model: Path, data: Path | None, *, layout: str = "auto", fold: 
     run, own = _run_of(model)
     if run is not None:
         trained_on = run.dataset()
-        if data is None or _same_folder(data, trained_on.root):
+        if data is None or data.expanduser().resolve() == trained_on.root.resolve():
             return _held_out(run, trained_on, own if fold is None else fold)
         if fold is not None:
             files = [_fold_model(run, fold)]
@@ -102,10 +105,10 @@ def choose_cases(model: Path, data: Path | None, *, layout: str = "auto", fold: 
         raise DataError(f"{data} holds no labelled case; without truth there is nothing to measure.")
     remark = f"All {len(dataset.cases)} labelled cases of {dataset.name} were measured"
     remark += f", {len(files)} models voting." if len(files) > 1 else "."
-    return Cohort(dataset, (Share(tuple(files), dataset.cases),), (remark,))
+    return RobustnessCases(dataset, (ModelCases(tuple(files), dataset.cases),), (remark,))
 
 
-def _held_out(run: Run, dataset: Dataset, fold: int | None) -> Cohort:
+def _held_out(run: Run, dataset: Dataset, fold: int | None) -> RobustnessCases:
     folds = run.folds()
     if folds is None:
         raise DataError(
@@ -113,16 +116,16 @@ def _held_out(run: Run, dataset: Dataset, fold: int | None) -> Cohort:
         )
     numbers = _folds_with_models(run) if fold is None else [fold]
     known = {case.id: case for case in dataset.cases}
-    shares = []
+    groups = []
     for number in numbers:
         if number >= folds.count:
             raise UsageError(f"{run.folder} has the folds 0 to {folds.count - 1}, and no {number}.")
         cases = tuple(known[name] for name in folds.validation(number) if name in known)
-        shares.append(Share((_fold_model(run, number),), cases))
-    count = sum(len(share.cases) for share in shares)
+        groups.append(ModelCases((_fold_model(run, number),), cases))
+    count = sum(len(group.cases) for group in groups)
     listed = ", ".join(map(str, numbers))
     remark = f"The {count} cases that fold {listed} held out were measured, each with the model that has not seen it."
-    return Cohort(dataset, tuple(shares), (remark,))
+    return RobustnessCases(dataset, tuple(groups), (remark,))
 
 
 def _run_of(model: Path) -> tuple[Run | None, int | None]:
@@ -149,10 +152,6 @@ def _fold_model(run: Run, fold: int) -> Path:
     return file
 
 
-def _same_folder(one: Path, other: Path) -> bool:
-    return one.expanduser().absolute().resolve() == other.resolve()
-
-
 # --- truth -----------------------------------------------------------------------------------------------
 
 
@@ -164,18 +163,15 @@ def translation(data: LabelSet, model: LabelSet) -> NDArray[np.uint8]:
     """
     table = np.zeros(256, dtype=np.uint8)
     table[IGNORE] = IGNORE
-    by_name = set(model.names) <= set(data.names)
-    theirs = {(label.name if by_name else label.value): i for i, label in enumerate(data.labels, start=1)}
-    ours = {(label.name if by_name else label.value): i for i, label in enumerate(model.labels, start=1)}
-    if missing := [
-        label.name for label in model.labels if (label.name if by_name else label.value) not in theirs
-    ]:
+    key = attrgetter("name" if set(model.names) <= set(data.names) else "value")
+    theirs = {key(label): index for index, label in enumerate(data.labels, start=1)}
+    if missing := [label.name for label in model.labels if key(label) not in theirs]:
         raise DataError(
             f"The model predicts {', '.join(missing)}, which the data ({', '.join(data.names)}) do not hold; "
             "name data with the model's labels."
         )
-    for key, index in ours.items():
-        table[theirs[key]] = index
+    for index, label in enumerate(model.labels, start=1):
+        table[theirs[key(label)]] = index
     return table
 
 
@@ -192,13 +188,3 @@ def truth_of(raw: RawCase, data: LabelSet, table: NDArray[np.uint8]) -> NDArray[
     if own.shape != grid.shape or grid.distance_mm(own) >= tolerance:
         raise DataError("the label lies on another grid than the scan; look at both with vesal inspect.")
     return table[data.encode(raw.label.array)]
-
-
-def check_models(shares: Sequence[Share]) -> None:
-    """Refuse shares without a case.
-
-    Raises:
-        VesalError: there is nothing to measure.
-    """
-    if not any(share.cases for share in shares):
-        raise VesalError("Not one case is left to measure; look at the folds, or name other data.")
