@@ -38,7 +38,7 @@ from vesal.train.objective import Objective
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
-from vesal.train.step import take_step
+from vesal.train.trainer import take_step
 from vesal.volume.geometry import Geometry
 
 #: nnU-Net 2's optimizer.

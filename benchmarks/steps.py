@@ -40,7 +40,7 @@ from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import State, TrainJob
-from vesal.train.step import take_step
+from vesal.train.trainer import take_step
 
 DATASET = "Dataset004_Hippocampus"
 

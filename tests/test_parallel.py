@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vesal import parallel
-from vesal.data.memory import VOXEL_BYTES, scan_workers
+from vesal.data.case import VOXEL_BYTES, scan_workers
 from vesal.parallel import workers_within
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import write_volume

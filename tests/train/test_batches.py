@@ -16,8 +16,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.patches import PatchSampler
 from vesal.preprocessing.prepare import prepare_dataset
-from vesal.train.batches import Batch, BatchMaker, prefetched
-from vesal.train.device_cache import DeviceCache, device_cache
+from vesal.train.batches import Batch, BatchMaker, DeviceCache, device_cache, prefetched
 
 CPU = torch.device("cpu")
 
@@ -134,9 +133,7 @@ def test_a_gpu_keeps_the_cases_where_its_free_memory_allows_it(
     cases: list[PreparedCase], plan: Plan, monkeypatch: pytest.MonkeyPatch, free: int, kept: bool
 ) -> None:
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (free, free))
-    monkeypatch.setattr(
-        "vesal.train.device_cache.DeviceCache", lambda sampler, _device: DeviceCache(sampler, CPU)
-    )
+    monkeypatch.setattr("vesal.train.batches.DeviceCache", lambda sampler, _device: DeviceCache(sampler, CPU))
     told: list[str] = []
     found = device_cache(PatchSampler(cases, plan), torch.device("cuda"), None, told.append)
     assert (found is not None) == kept
@@ -150,7 +147,7 @@ def test_a_gpu_without_the_memory_after_all_leaves_the_cases_on_the_cpu(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr("vesal.train.device_cache.DeviceCache", full)
+    monkeypatch.setattr("vesal.train.batches.DeviceCache", full)
     told: list[str] = []
     assert device_cache(PatchSampler(cases, plan), torch.device("cuda"), True, told.append) is None
     assert "not enough" in told[0]

@@ -25,7 +25,7 @@ from vesal.train.precision import Precision, kernels, memory_format, step_where
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import WeightAverage
 from vesal.train.state import State, TrainJob
-from vesal.train.step import take_step
+from vesal.train.trainer import take_step
 
 CPU = torch.device("cpu")
 

@@ -189,7 +189,7 @@ def plan(
     json_output: Json = False,
 ) -> None:
     """Tell what would be trained, and why."""
-    from vesal.nn.device import resolve_device
+    from vesal.nn.zoo import resolve_device
     from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
     from vesal.workflow.plan import plan_run, plan_text
 

@@ -16,10 +16,9 @@ from pydantic import ValidationError
 from vesal.convert.records import Job, Scan, Source, credits_of, is_picture
 from vesal.convert.relabel import Relabelling, unchanged
 from vesal.convert.slices import SIDECAR, SlicedVolume, SliceIndex, join_images, join_masks, uncut
-from vesal.data.case import read_image
+from vesal.data.case import VOXEL_BYTES, read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.data.memory import VOXEL_BYTES
 from vesal.errors import DataError
 from vesal.layouts.registry import no_file_name
 from vesal.layouts.scan_files import by_stem

@@ -1,7 +1,8 @@
-"""A case's files -> its image and label map, each file read once."""
+"""A case's files -> its image and label map, each file read once; and how many cases the memory is enough for."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from vesal.data.dataset import Case
 from vesal.errors import DataError
 from vesal.files import content_hash
+from vesal.parallel import workers_within
 from vesal.text import times
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
-from vesal.volume.io import data_files, read_label, read_volume
+from vesal.volume.io import data_files, read_geometry, read_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
 #: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
@@ -24,6 +26,13 @@ _CHANNEL_TOLERANCE_VOXELS = 0.01
 
 #: Of each file: what a compressed header may need before its bytes come out.
 _HEAD_BYTES = 1 << 14
+
+#: Peak bytes a voxel and channel, with the label's: 12 were measured in fingerprints, 22 in preparation (voxels
+#: of the finer grid), 17 in scoring.
+VOXEL_BYTES = 24
+
+#: So many of the largest files are looked into: files are packed more or less tightly.
+_LOOKED_INTO = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +107,28 @@ def files_of(case: Case) -> tuple[Path, ...]:
     return tuple(file for path in named for file in data_files(path))
 
 
+def scan_workers(
+    scans: Sequence[Path], *, channels: int = 1, spacing_mm: Sequence[float] | None = None
+) -> int:
+    """Threads for work on scans that the CPUs (at most 16) and the memory are enough for, at least 1.
+
+    What the largest scan takes is told by its header; files without a readable one count nothing.
+
+    Args:
+        scans: one file of each.
+        channels: of each scan.
+        spacing_mm: of the axes that are resampled, if they are.
+    """
+    voxels = 0.0
+    for path in sorted(scans, key=_size, reverse=True)[:_LOOKED_INTO]:
+        try:
+            grid = read_geometry(path)
+        except (DataError, OSError):
+            continue
+        voxels = max(voxels, math.prod(grid.shape) * _growth(grid, spacing_mm))
+    return workers_within(int(voxels * channels * VOXEL_BYTES))
+
+
 def _detached(path: Path, data: bytes) -> list[bytes]:
     # A header's voxels are read once more here: they are in the system's memory, and such files are rare.
     return [read_bytes(file) for file in data_files(path, data)[1:]]
@@ -145,3 +176,18 @@ def _bytes_of(case: Case, path: Path) -> bytes:
 
 def _in_case(case: Case, error: DataError) -> DataError:
     return DataError(f"Case {case.id}: {error}")
+
+
+def _growth(grid: Geometry, spacing_mm: Sequence[float] | None) -> float:
+    """How many times more voxels the finer of both grids has, at most: whatever axis the slices are along."""
+    if spacing_mm is None:
+        return 1.0
+    coarsest = sorted(grid.spacing_mm)[-len(spacing_mm) :]
+    return max(1.0, math.prod(coarsest) / math.prod(spacing_mm))
+
+
+def _size(path: Path) -> int:
+    try:
+        return sum(file.stat().st_size for file in data_files(path))
+    except (DataError, OSError):
+        return 0

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from vesal.data.case import read_case
+from vesal.data.case import read_case, scan_workers
 from vesal.data.case_features import CaseFeatures, case_features_of
 from vesal.data.crop import nonzero_box
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
-from vesal.data.memory import scan_workers
 from vesal.data.moments import moments
 from vesal.errors import VesalError
 from vesal.files import content_hash

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.data.case import scan_workers
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, values_in
-from vesal.data.memory import scan_workers
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case_scores import METRICS, ClassScore, lesion_classes, score_case
 from vesal.evaluate.scores import MEAN, Scores, Summary, summarise

@@ -27,8 +27,8 @@ from vesal.infer.quality.estimate import Doubt, Judgement, read_quality
 from vesal.infer.quality.features import look_at, scan_signals
 from vesal.infer.quality.network_features import Watch
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
-from vesal.nn.device import resolve_device
 from vesal.nn.model_file import Package, load_package
+from vesal.nn.zoo import resolve_device
 from vesal.planning.axes import lateral_axis, mirror_axes
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Crop, Prepared, prepare

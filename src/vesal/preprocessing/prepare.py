@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.case import read_case
+from vesal.data.case import read_case, scan_workers
 from vesal.data.crop import Crop, in_order, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, told
 from vesal.data.labels import IGNORE
-from vesal.data.memory import scan_workers
 from vesal.errors import DataError
 from vesal.parallel import Progress, map_in_order
 from vesal.planning.plan import Plan

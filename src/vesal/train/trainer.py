@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from vesal.augment.policy import default_policy
 from vesal.errors import unknown_name
@@ -20,9 +21,8 @@ from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
-from vesal.train.batches import Batch, BatchMaker, prefetched
+from vesal.train.batches import Batch, BatchMaker, device_cache, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
-from vesal.train.device_cache import device_cache
 from vesal.train.interrupt import StopRequest
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
 from vesal.train.loss_meter import LossMeter
@@ -30,9 +30,8 @@ from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import WeightAverage
+from vesal.train.schedule import WeightAverage, learning_rate
 from vesal.train.state import State, TrainJob
-from vesal.train.step import take_step
 from vesal.train.tensorboard import TensorBoard
 from vesal.train.validation import spread, validate
 
@@ -187,6 +186,34 @@ def _run(
     if not job.validation or not job.model_file.exists():
         _ship(state)
     state.save()
+
+
+def take_step(state: State, batches: Iterator[Batch], objective: Objective, precision: Precision) -> Tensor:
+    """Train on `accumulation` batches, without a look at a number that a GPU is still computing.
+
+    Returns:
+        The mean loss, () float32 on the device. It is not finite where loss or gradients were not; weights and
+        optimizer are then as they were.
+    """
+    position, trained, config = state.position, state.trained, state.job.config
+    rate = learning_rate(config, state.clock)
+    for group in trained.optimizer.param_groups:
+        group["lr"] = rate
+    trained.network.train()
+    trained.optimizer.zero_grad(set_to_none=True)
+    losses = []
+    for _ in range(config.accumulation):
+        value = objective(next(batches)) / config.accumulation
+        precision.backward(value)
+        losses.append(value.detach())
+    total = torch.stack(losses).sum()
+    position.step += 1
+    done = precision.update(trained.optimizer, trained.network, config.clip, total)
+    # On a GPU `done` is not known yet: after a step that was left out the average moves a little towards the
+    # weights that stayed.
+    if trained.average is not None and (done.is_cuda or bool(done)):
+        trained.average.update(trained.network, position.step)
+    return torch.where(done, total, math.nan)
 
 
 def _validate(state: State, teller: _Teller, loss: Loss) -> None:

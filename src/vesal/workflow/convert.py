@@ -18,11 +18,11 @@ from vesal.convert.relabel import Relabelling, remapped, unchanged
 from vesal.convert.slices import AXES
 from vesal.convert.sources import open_source
 from vesal.convert.targets import TARGETS, write_case
+from vesal.data.case import scan_workers
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, fingerprint
 from vesal.data.folds import make_folds, present_classes
 from vesal.data.labels import LabelSet
-from vesal.data.memory import scan_workers
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import content_hash, write_json
 from vesal.journal import Journal, file_stamps

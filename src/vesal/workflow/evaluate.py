@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vesal.data.case import read_case
+from vesal.data.case import read_case, scan_workers
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.data.memory import scan_workers
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
 from vesal.evaluate.score_folders import (

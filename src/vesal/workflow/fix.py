@@ -22,10 +22,9 @@ from vesal.audit.apply_fixes import (
 from vesal.audit.checks import Finding, check_dataset
 from vesal.audit.fixed_copy import Places, describe_fixed, plan_places, write_fixed
 from vesal.audit.reference_cases import Cohort
-from vesal.data.case import files_of
+from vesal.data.case import files_of, scan_workers
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
-from vesal.data.memory import scan_workers
 from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash, write_json, write_text
 from vesal.layouts.registry import load_dataset

@@ -13,7 +13,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint, fingerprint
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
-from vesal.nn.device import resolve_device
+from vesal.nn.zoo import resolve_device
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.folder import Run

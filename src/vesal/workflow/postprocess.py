@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vesal.data.case import scan_workers
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.data.memory import scan_workers
 from vesal.errors import DataError, VesalError
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.postprocessing.choose import choose, too_few

@@ -23,8 +23,8 @@ from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer import FINISHED
 from vesal.infer.predictor import load_model
 from vesal.layouts.registry import load_dataset
-from vesal.nn.device import resolve_device
 from vesal.nn.model_file import load_package, save_package
+from vesal.nn.zoo import resolve_device
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
