@@ -72,9 +72,9 @@ def test_a_benchmark_is_not_resumed_with_other_settings_nor_begun_over_another(
 ):
     out = tmp_path / "out"
     run(model, tiny_data, out, artifacts=["noise:3"], cases=1)
-    with pytest.raises(UsageError, match="begun with other seed"):
+    with pytest.raises(UsageError, match="begun with another seed"):
         run(model, tiny_data, out, artifacts=["noise:3"], cases=1, seed=1, resume=True)
-    with pytest.raises(UsageError, match="begun with other artifacts"):
+    with pytest.raises(UsageError, match="begun with another artifact_list"):
         run(model, tiny_data, out, artifacts=["noise:4"], cases=1, resume=True)
     with pytest.raises(UsageError, match="add --resume"):
         run(model, tiny_data, out, artifacts=["noise:3"], cases=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vesal.augment.artifacts.benchmark import Artifact, Modality, applicable, benchmark, parse_artifact
 from vesal.errors import UsageError, VesalError
@@ -14,14 +13,14 @@ from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
 from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
+from vesal.journal import Journal
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
 from vesal.run.folder import Run
 from vesal.workflow.robustness.benchmark_cases import RobustnessCases, choose_cases
-from vesal.workflow.robustness.measure import RobustnessRunner
-from vesal.workflow.robustness.robustness_journal import Journal, Measured
+from vesal.workflow.robustness.measure import Measured, RobustnessRunner
 
 #: Severities of a shorter benchmark.
 QUICK = (1, 3, 5)
@@ -98,15 +97,15 @@ def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str
     first = load_model(chosen.groups[0].models, device=request.device, backend=request.backend)
     artifacts, remarks = _artifacts(request, first.plan)
     check_limit_names(limits, [(artifact.name, artifact.severity) for artifact in artifacts])
-    journal = Journal.open(request.folder, _head(request, chosen, artifacts), resume=request.resume)
-    waiting = [name for name in chosen.names if name not in journal.done]
+    journal = _journal(request, chosen, artifacts)
+    waiting = [name for name in chosen.names if name not in journal.entries]
     tell(
         f"{len(chosen.names)} cases, {1 + len(artifacts)} conditions"
-        + (f"; {len(chosen.names) - len(waiting)} cases are done already" if journal.done else "")
+        + (f"; {len(chosen.names) - len(waiting)} cases are done already" if journal.entries else "")
     )
     runners = _Runners(request, chosen, artifacts, first)
     runners.measure(journal, waiting, stage("Robustness"))
-    measured = [journal.done[name] for name in chosen.names if name in journal.done]
+    measured = [journal.entries[name] for name in chosen.names if name in journal.entries]
     found = _result(runners, measured, limits, baseline, remarks)
     found.save(request.folder)
     scans = runners.scans(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
@@ -141,20 +140,27 @@ def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, 
     return suffered, remarks
 
 
-def _head(
+def _journal(
     request: RobustnessRequest, chosen: RobustnessCases, artifacts: Sequence[Artifact]
-) -> dict[str, Any]:
-    """All that the rows depend on."""
-    files = [file for group in chosen.groups for file in group.models]
-    return {
+) -> Journal[Measured]:
+    """Begun with all that the rows depend on; resumed without the cases in which something failed."""
+    head = {
         "version": 1,
-        "model": [content_hash(file.read_bytes()) for file in files],
+        "model": [content_hash(file.read_bytes()) for group in chosen.groups for file in group.models],
         "data": str(chosen.data.root),
-        "cases": chosen.names,
-        "artifacts": [[artifact.title, repr(sorted(artifact.settings.items()))] for artifact in artifacts],
+        "case_list": chosen.names,
+        "artifact_list": [
+            [artifact.title, repr(sorted(artifact.settings.items()))] for artifact in artifacts
+        ],
         "seed": request.seed,
         "tta": request.mirror,
     }
+    path = request.folder / "robustness.jsonl"
+    journal = Journal[Measured].open(path, Measured, head, resume=request.resume, work="benchmark")
+    # What failed is tried again: the file may have been fixed since.
+    for one in [one for one in journal.entries.values() if one.failures]:
+        journal.drop(one.id)
+    return journal
 
 
 @dataclass(eq=False)
@@ -177,7 +183,7 @@ class _Runners:
             self.model, self.chosen.data.labels, self.artifacts, request.seed, request.mirror
         )
 
-    def measure(self, journal: Journal, waiting: Sequence[str], progress: Progress | None) -> None:
+    def measure(self, journal: Journal[Measured], waiting: Sequence[str], progress: Progress | None) -> None:
         done, total = 0, len(waiting) * (1 + len(self.artifacts))
 
         def tick() -> None:

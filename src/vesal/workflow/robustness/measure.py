@@ -25,18 +25,36 @@ from vesal.errors import DataError, VesalError, out_of_memory
 from vesal.evaluate.case_scores import ClassScore, score_case
 from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore, WorstCase
 from vesal.infer.predictor import Model
+from vesal.journal import JournalEntry
 from vesal.parallel import map_in_order, workers_within
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.train.log import memory_mb
 from vesal.workflow.robustness.benchmark_cases import translation, truth_of
-from vesal.workflow.robustness.robustness_journal import Measured
 
 #: Copies of a scan that corrupting one needs, in float32 and complex numbers.
 _COPIES = 8
 
 #: Called after every prediction.
 Tick = Callable[[], None]
+
+
+class Measured(JournalEntry):
+    """One case through the whole benchmark.
+
+    Attributes:
+        rows: of every condition that could be measured.
+        failures: what could not.
+        predictions: scans that were segmented.
+        seconds: that it took.
+        memory_mb: peak of the process until then; None if unknown.
+    """
+
+    rows: tuple[ArtifactScore, ...]
+    failures: tuple[Failure, ...] = ()
+    predictions: int = 0
+    seconds: float = 0.0
+    memory_mb: float | None = None
 
 
 @dataclass(eq=False)
@@ -245,7 +263,7 @@ class RobustnessRunner:
             failures = [Failure(id=subject.case.id, message=subject.error)]
         subject.release()
         return Measured(
-            case=subject.case.id,
+            id=subject.case.id,
             rows=tuple(rows),
             failures=tuple(failures),
             predictions=sum(not isinstance(result, Failure) for result in results),
