@@ -17,7 +17,7 @@ from vesal.errors import DataError, VesalError
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.postprocessing.choose import choose, too_few
 from vesal.evaluate.postprocessing.component_table import CaseRows, case_rows
-from vesal.evaluate.postprocessing.simulate import Cohort, Redone, Steps
+from vesal.evaluate.postprocessing.simulate import ProcessedCase, Steps, ValidationCases
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
 from vesal.nn.model_file import load_package, save_package
@@ -120,16 +120,16 @@ def _choose(held: Sequence[_HeldOut], labels: LabelSet, progress: Progress | Non
             annotated=one.case.annotated,
         )
 
-    def redo(index: int, steps: Steps) -> Redone:
+    def process(index: int, steps: Steps) -> ProcessedCase:
         found = _read(held[index], labels)
         Postprocess(steps=steps).apply(found.prediction, labels, found.geometry.voxel_volume_mm3)
         return found
 
-    cohort = Cohort(labels, list(map_in_order(rows, held, workers=workers, progress=progress)), redo, workers)
-    return choose(cohort, [one.fold for one in held])
+    counted = list(map_in_order(rows, held, workers=workers, progress=progress))
+    return choose(ValidationCases(labels, counted, process, workers), [one.fold for one in held])
 
 
-def _read(one: _HeldOut, labels: LabelSet) -> Redone:
+def _read(one: _HeldOut, labels: LabelSet) -> ProcessedCase:
     """What the network said of a case, and its truth."""
     assert one.case.label is not None
     prediction, truth = read_label(one.said), read_label(one.case.label)
@@ -139,7 +139,7 @@ def _read(one: _HeldOut, labels: LabelSet) -> Redone:
             f"{truth.array.shape}; was the scan replaced since?"
         )
     try:
-        return Redone(labels.encode(prediction.array), labels.encode(truth.array), truth.geometry)
+        return ProcessedCase(labels.encode(prediction.array), labels.encode(truth.array), truth.geometry)
     except DataError as error:
         raise DataError(f"{one.case.id}: {error}.") from error
 

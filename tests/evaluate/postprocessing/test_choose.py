@@ -12,7 +12,7 @@ from vesal.evaluate.case_scores import score_case
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.postprocessing.choose import LEAST_PATIENTS, choose
 from vesal.evaluate.postprocessing.component_table import CaseRows, ClassRows, HoleRows, case_rows
-from vesal.evaluate.postprocessing.simulate import Cohort, Redone, Steps
+from vesal.evaluate.postprocessing.simulate import ProcessedCase, Steps, ValidationCases
 from vesal.infer.postprocess import Postprocess, Step, in_order
 from vesal.metrics.overlap import confusions
 from vesal.volume.geometry import Geometry
@@ -29,10 +29,10 @@ TUMOUR = LabelSet.from_values(
 Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
-def cohort_of(
+def validation_cases(
     pairs: Pairs, labels: LabelSet, spacing: tuple[float, ...], patients: int | None = None
-) -> Cohort:
-    """A cohort of (prediction, truth) that lie in memory."""
+) -> ValidationCases:
+    """Of (prediction, truth) in memory."""
     geometry = Geometry.from_spacing(pairs[0][0].shape, spacing)
     rows = [
         case_rows(
@@ -46,12 +46,12 @@ def cohort_of(
         for i, (prediction, truth) in enumerate(pairs)
     ]
 
-    def redo(case: int, steps: Steps) -> Redone:
+    def process(case: int, steps: Steps) -> ProcessedCase:
         prediction, truth = pairs[case][0].copy(), pairs[case][1]
         Postprocess(steps=steps).apply(prediction, labels, geometry.voxel_volume_mm3)
-        return Redone(prediction, truth, geometry)
+        return ProcessedCase(prediction, truth, geometry)
 
-    return Cohort(labels, rows, redo, workers=1)
+    return ValidationCases(labels, rows, process, workers=1)
 
 
 def speckled(generator: np.random.Generator, shape: tuple[int, ...], values: int, share: float) -> np.ndarray:
@@ -95,17 +95,17 @@ def test_the_tables_give_the_dice_of_the_volumes_after_any_steps(
         pairs.append((speckled(generator, shape, values, share), truth))
     pairs.append((np.zeros(shape, dtype=np.uint8), pairs[0][1]))
     pairs.append((pairs[0][0], np.zeros(shape, dtype=np.uint8)))
-    cohort = cohort_of(pairs, labels, spacing)
+    validation = validation_cases(pairs, labels, spacing)
     all_steps = every_step(labels)
     draws = [tuple(step for step in all_steps if generator.random() < 0.25) for _ in range(12)]
     filled = 0
     for steps in [(), *((step,) for step in all_steps), *draws]:
         ordered = in_order(steps, labels)
-        found = np.stack([cohort.dice(index, ordered) for index in range(len(labels.classes))], axis=1)
+        found = np.stack([validation.dice(index, ordered) for index in range(len(labels.classes))], axis=1)
         for case, (prediction, truth) in enumerate(pairs):
-            redone = cohort._redo(case, ordered)
-            filled += np.count_nonzero((redone.prediction > 0) & (prediction == 0))
-            counts = confusions(redone.prediction, truth, labels.class_table)
+            processed = validation._process(case, ordered)
+            filled += np.count_nonzero((processed.prediction > 0) & (prediction == 0))
+            counts = confusions(processed.prediction, truth, labels.class_table)
             wanted = [1.0 if one.dice is None else one.dice for one in counts]
             np.testing.assert_allclose(found[case], wanted, atol=1e-12, err_msg=str((ordered, case)))
     assert filled > 0
@@ -114,14 +114,14 @@ def test_the_tables_give_the_dice_of_the_volumes_after_any_steps(
 def test_the_distances_are_those_of_the_volumes_and_a_class_that_was_not_drawn_has_none() -> None:
     generator = np.random.default_rng(5)
     pairs = [(speckled(generator, (16, 16), 2, 0.3), speckled(generator, (16, 16), 2, 0.3)) for _ in range(3)]
-    cohort = cohort_of(pairs, TWO, (1.0, 2.0))
+    validation = validation_cases(pairs, TWO, (1.0, 2.0))
     steps = (Step(do="largest", of="a"),)
-    redone = cohort._redo(1, steps)
-    rows = score_case("", redone.prediction, redone.truth, redone.geometry, TWO)
-    assert cohort.hd95([1], 0, steps)[0] == rows[0].hd95_mm
-    assert cohort.hd95([1], None, steps)[0] == pytest.approx((rows[0].hd95_mm + rows[1].hd95_mm) / 2)
+    processed = validation._process(1, steps)
+    rows = score_case("", processed.prediction, processed.truth, processed.geometry, TWO)
+    assert validation.hd95([1], 0, steps)[0] == rows[0].hd95_mm
+    assert validation.hd95([1], None, steps)[0] == pytest.approx((rows[0].hd95_mm + rows[1].hd95_mm) / 2)
     undrawn = case_rows("c", "p", *pairs[0], TWO, voxel_mm3=2.0, annotated=("b",))
-    alone = Cohort(TWO, [undrawn], lambda case, steps: cohort._redo(0, steps), workers=1)
+    alone = ValidationCases(TWO, [undrawn], lambda case, steps: validation._process(0, steps), workers=1)
     assert np.isnan(alone.dice(0, ())[0])
     assert not np.isnan(alone.dice(1, ())[0])
     assert alone.dice(None, ())[0] == alone.dice(1, ())[0]
@@ -158,7 +158,7 @@ def hearts(count: int, islands: int, holes: int = 0) -> Pairs:
 
 
 def test_planted_islands_are_found_and_their_removal_helps_on_other_cases_too() -> None:
-    choice = choose(cohort_of(hearts(16, islands=8), TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
+    choice = choose(validation_cases(hearts(16, islands=8), TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
     assert choice.steps
     pairs = hearts(16, islands=8)
     for prediction, _ in pairs:
@@ -178,7 +178,7 @@ def test_planted_holes_are_filled() -> None:
     for prediction, _ in pairs:
         # Larger ones, so that they count.
         prediction[ball(prediction.shape, (14, 13, 7), 1.5) & (prediction == 2)] = 0
-    choice = choose(cohort_of(pairs, TWO, (1.0, 1.0, 1.0)), [0] * 12)
+    choice = choose(validation_cases(pairs, TWO, (1.0, 1.0, 1.0)), [0] * 12)
     assert Step(do="fill_holes", of="b") in choice.steps
     assert choice.parts == 5
     assert choice.crossfit_gain.mean > 0
@@ -199,7 +199,7 @@ def test_a_small_region_is_dropped_where_it_is_mostly_false() -> None:
         if not number % 2:
             prediction[spot[0], spot[1], 4:6] = 3
         pairs.append((prediction, truth))
-    choice = choose(cohort_of(pairs, TUMOUR, (1.0, 1.0, 2.0)), [i % 5 for i in range(30)])
+    choice = choose(validation_cases(pairs, TUMOUR, (1.0, 1.0, 2.0)), [i % 5 for i in range(30)])
     assert {step.of for step in choice.steps} == {"active"}
     assert choice.classes[2].before == pytest.approx(0.5)
     assert choice.classes[2].after == pytest.approx(1.0)
@@ -209,7 +209,7 @@ def test_a_small_region_is_dropped_where_it_is_mostly_false() -> None:
 
 
 def test_where_nothing_is_wrong_nothing_is_chosen() -> None:
-    choice = choose(cohort_of(hearts(12, islands=0), TWO, (1.0, 1.0, 1.0)), [0] * 12)
+    choice = choose(validation_cases(hearts(12, islands=0), TWO, (1.0, 1.0, 1.0)), [0] * 12)
     assert choice.steps == ()
     assert choice.gain is None
     assert choice.postprocess is None
@@ -218,7 +218,7 @@ def test_where_nothing_is_wrong_nothing_is_chosen() -> None:
 
 
 def test_one_island_in_many_cases_is_not_enough() -> None:
-    choice = choose(cohort_of(hearts(16, islands=1), TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
+    choice = choose(validation_cases(hearts(16, islands=1), TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
     assert choice.steps == ()
     assert any(trial.verdict == "within noise" and trial.gain > 0 for trial in choice.trials)
 
@@ -251,23 +251,27 @@ def noisy(generator: np.random.Generator, name: str) -> CaseRows:
 
 def test_noise_is_rarely_chosen_and_its_gain_shrinks_on_other_cases() -> None:
     empty = np.zeros((2, 2), dtype=np.uint8)
-    redone = Redone(empty, empty, Geometry.from_spacing((2, 2), (1.0, 1.0)))
+    processed = ProcessedCase(empty, empty, Geometry.from_spacing((2, 2), (1.0, 1.0)))
     chosen, optimism = 0, []
     for seed in range(24):
         generator = np.random.default_rng(seed)
         rows = [noisy(generator, str(number)) for number in range(20)]
-        choice = choose(Cohort(TWO, rows, lambda case, steps: redone, workers=1), [i % 5 for i in range(20)])
+        choice = choose(
+            ValidationCases(TWO, rows, lambda case, steps: processed, workers=1), [i % 5 for i in range(20)]
+        )
         chosen += bool(choice.steps)
         if choice.steps:
             optimism.append(choice.gain.mean - choice.crossfit_gain.mean)
-    # Of about 25 steps in each of the 24 cohorts.
+    # Of about 25 steps in each of the 24 simulations.
     assert chosen <= 4
     assert all(difference > -1e-9 for difference in optimism)
 
 
 def test_fewer_held_out_patients_than_needed_are_told_and_nothing_is_done() -> None:
     pairs = hearts(2 * (LEAST_PATIENTS - 1), islands=99)
-    choice = choose(cohort_of(pairs, TWO, (1.0, 1.0, 1.0), patients=LEAST_PATIENTS - 1), [0] * len(pairs))
+    choice = choose(
+        validation_cases(pairs, TWO, (1.0, 1.0, 1.0), patients=LEAST_PATIENTS - 1), [0] * len(pairs)
+    )
     assert choice.steps == ()
     assert str(LEAST_PATIENTS) in choice.sentence
     assert not choice.trials
@@ -277,14 +281,16 @@ def test_two_scans_of_a_patient_count_as_one() -> None:
     """Four patients with an island in each of two scans are four, not eight."""
     few = [pair for pair in hearts(8, islands=4) for _ in range(2)]
     pairs = [*few[::2], *few[1::2]]
-    by_patient = choose(cohort_of(pairs, TWO, (1.0, 1.0, 1.0), patients=8), [i % 8 % 4 for i in range(16)])
-    by_scan = choose(cohort_of(pairs, TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
+    by_patient = choose(
+        validation_cases(pairs, TWO, (1.0, 1.0, 1.0), patients=8), [i % 8 % 4 for i in range(16)]
+    )
+    by_scan = choose(validation_cases(pairs, TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
     assert by_scan.steps
     assert not by_patient.steps
 
 
 def test_the_record_comes_back_from_its_file_and_reads_as_tables(tmp_path) -> None:
-    choice = choose(cohort_of(hearts(16, islands=8), TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
+    choice = choose(validation_cases(hearts(16, islands=8), TWO, (1.0, 1.0, 1.0)), [i % 4 for i in range(16)])
     choice.save(tmp_path)
     assert PostprocessChoice.load(tmp_path) == choice
     text = (tmp_path / "postprocess.md").read_text()

@@ -1,8 +1,8 @@
-"""Which steps a cohort's held-out cases ask for: greedy, class by class, and kept only where they help beyond noise.
+"""Which steps the held-out cases support: greedy, class by class, and kept only where they help beyond noise.
 
 A step is chosen where, on top of those before it, the mean Dice of its class rises by at least `LEAST_GAIN`, the lower
 end of the paired bootstrap interval of that rise lies above 0, and the mean HD95 does not rise. Patients, not scans,
-are drawn: two scans of a patient fail alike. The whole choice is then made once more on all parts of the cohort but one
+are drawn: two scans of a patient fail alike. The whole choice is then made once more on all parts of the cases but one
 and measured on that one, part by part; the steps of a class which gain nothing there are dropped.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.evaluate.postprocessing.choice_record import ClassGain, Gain, PostprocessChoice, Trial
-from vesal.evaluate.postprocessing.simulate import Cohort, Steps
+from vesal.evaluate.postprocessing.simulate import Steps, ValidationCases
 from vesal.infer.postprocess import Kind, Step, in_order
 from vesal.metrics.statistics import bootstrap_interval
 
@@ -40,31 +40,32 @@ _SAME_VOXEL = 0.01
 Floats = NDArray[np.float64]
 
 
-def choose(cohort: Cohort, parts: Sequence[int]) -> PostprocessChoice:
-    """Choose the steps of a cohort.
+def choose(validation: ValidationCases, parts: Sequence[int]) -> PostprocessChoice:
+    """Choose the steps.
 
     Args:
-        cohort: its cases.
+        validation: the held-out cases.
         parts: the part of each case, such as its fold; a patient's cases are all in one part. Where there are
             fewer than four the patients are dealt out to `PARTS` parts: a choice on half of the cases finds little.
     """
-    everyone = list(range(len(cohort.rows)))
-    if (refused := too_few(len(everyone), len(set(cohort.patients)))) is not None:
+    everyone = list(range(len(validation.rows)))
+    if (refused := too_few(len(everyone), len(set(validation.patients)))) is not None:
         return refused
     if len(set(parts)) < _ENOUGH_PARTS:
-        parts = _dealt(cohort)
+        # About equal numbers of patients, in the order in which they come.
+        parts = (validation.patients % PARTS).tolist()
     banned: dict[str | None, list[Trial]] = {}
     while True:
-        search = _Search(cohort, everyone, frozenset(banned))
+        search = _Search(validation, everyone, frozenset(banned))
         steps = search.run()
-        honest = _elsewhere(cohort, parts, frozenset(banned)) if steps else []
-        dropped = _that_fail(cohort, steps, honest)
+        crossfit = _crossfit(validation, parts, frozenset(banned)) if steps else []
+        dropped = _failing(validation, steps, crossfit)
         if not dropped:
             break
         # Once more without them: where all foreground is left alone, its classes may ask for a step.
         banned |= {of: [_failed(trial) for trial in search.trials if trial.step.of == of] for of in dropped}
     trials = [*(trial for tried in banned.values() for trial in tried), *search.trials]
-    return _record(cohort, steps, honest, trials, len(set(parts)))
+    return _record(validation, steps, crossfit, trials, len(set(parts)))
 
 
 def too_few(cases: int, patients: int) -> PostprocessChoice | None:
@@ -79,18 +80,15 @@ def too_few(cases: int, patients: int) -> PostprocessChoice | None:
     )
 
 
-def _elsewhere(cohort: Cohort, parts: Sequence[int], banned: frozenset[str | None]) -> list[Steps]:
+def _crossfit(
+    validation: ValidationCases, parts: Sequence[int], banned: frozenset[str | None]
+) -> list[Steps]:
     """For each case the steps that are chosen on all parts but its own."""
     found = {
-        part: _Search(cohort, [case for case, own in enumerate(parts) if own != part], banned).run()
+        part: _Search(validation, [case for case, own in enumerate(parts) if own != part], banned).run()
         for part in sorted(set(parts))
     }
     return [found[part] for part in parts]
-
-
-def _dealt(cohort: Cohort) -> list[int]:
-    """Parts of about equal numbers of patients, in the order in which they come."""
-    return [int(patient) % PARTS for patient in cohort.patients]
 
 
 # --- the search --------------------------------------------------------------------------------------------
@@ -98,9 +96,9 @@ def _dealt(cohort: Cohort) -> list[int]:
 
 @dataclass
 class _Search:
-    """Greedy, on some cases of a cohort."""
+    """Greedy, on some of the cases."""
 
-    cohort: Cohort
+    validation: ValidationCases
     cases: Sequence[int]
     banned: frozenset[str | None] = frozenset()
     chosen: Steps = ()
@@ -108,7 +106,7 @@ class _Search:
 
     def run(self) -> Steps:
         """All foreground first, then each class, outer regions before inner ones; holes last."""
-        classes = range(len(self.cohort.names))
+        classes = range(len(self.validation.names))
         self._grow(None, ("largest",))
         for index in classes:
             self._grow(index, ("min_size", "largest", "min_volume"))
@@ -118,7 +116,11 @@ class _Search:
 
     def _grow(self, index: int | None, kinds: Sequence[Kind]) -> None:
         """Add the best step of a class until none helps; each kind once."""
-        left = list(kinds) if (None if index is None else self.cohort.names[index]) not in self.banned else []
+        left = (
+            list(kinds)
+            if (None if index is None else self.validation.names[index]) not in self.banned
+            else []
+        )
         while left:
             tried: dict[tuple[Kind, int, float], Trial] = {}
             for kind in left:
@@ -131,25 +133,25 @@ class _Search:
             self.trials += trials
             if best is None:
                 return
-            self.chosen = in_order((*self.chosen, best), self.cohort.labels)
+            self.chosen = in_order((*self.chosen, best), self.validation.labels)
             left.remove(best.do)
 
     def _candidates(self, kind: Kind, index: int | None) -> list[Step]:
         if index is None:
             return [Step(do=kind)]
-        name = self.cohort.names[index]
+        name = self.validation.names[index]
         if kind in ("largest", "fill_holes"):
             return [Step(do=kind, of=name)]
         sizes, voxels = [], []
         for case in self.cases:
-            rows = self.cohort.rows[case]
+            rows = self.validation.rows[case]
             own = rows.classes[index]
             true = own.truth_sizes if kind == "min_size" else own.truth_sizes.sum(keepdims=True)
             true = true[true > 0] if own.judged else true[:0]
             voxels.append(true)
             sizes.append(true * rows.voxel_mm3)
         steps = [Step(do=kind, of=name, mm3=limit) for limit in _limits(np.concatenate(sizes))]
-        volumes = [self.cohort.rows[case].voxel_mm3 for case in self.cases]
+        volumes = [self.validation.rows[case].voxel_mm3 for case in self.cases]
         if max(volumes) > min(volumes) * (1 + _SAME_VOXEL):
             counts = {int(limit) for limit in _limits(np.concatenate(voxels)) if limit >= 2}
             steps += [Step(do=kind, of=name, voxels=count) for count in sorted(counts)]
@@ -157,20 +159,19 @@ class _Search:
 
     def _try(self, step: Step, index: int | None) -> Trial:
         """The step on top of the chosen ones, before its HD95 is asked for."""
-        steps = in_order((*self.chosen, step), self.cohort.labels)
-        changed = int(self.cohort.changed(index, steps, self.chosen)[self.cases].sum())
-        difference = self.cohort.dice(index, steps) - self.cohort.dice(index, self.chosen)
-        gains = _of_patients(self.cohort, self.cases, difference)
-        trial = Trial(step=step, gain=float(gains.mean()) if len(gains) else 0.0, changed=changed, verdict="")
+        steps = in_order((*self.chosen, step), self.validation.labels)
+        changed = int(self.validation.changed(index, steps, self.chosen)[self.cases].sum())
+        difference = self.validation.dice(index, steps) - self.validation.dice(index, self.chosen)
+        gains = _of_patients(self.validation, self.cases, difference)
+        gain, low, high = float(gains.mean()) if len(gains) else 0.0, None, None
         if not changed:
             verdict = "changes nothing"
-        elif trial.gain < LEAST_GAIN:
-            verdict = f"gains less than {LEAST_GAIN:g}" if trial.gain > 0 else "no gain"
+        elif gain < LEAST_GAIN:
+            verdict = f"gains less than {LEAST_GAIN:g}" if gain > 0 else "no gain"
         else:
             low, high = bootstrap_interval(gains, confidence=CONFIDENCE)
-            trial = trial.model_copy(update={"low": low, "high": high})
             verdict = "" if low > 0 else "within noise"
-        return trial.model_copy(update={"verdict": verdict})
+        return Trial(step=step, gain=gain, low=low, high=high, changed=changed, verdict=verdict)
 
     def _best(self, trials: list[Trial], index: int | None) -> Step | None:
         """The step with the largest gain that passes; of equal ones that which comes first, the mildest."""
@@ -188,11 +189,11 @@ class _Search:
         return best
 
     def _hd95_change(self, step: Step, index: int | None) -> float:
-        steps = in_order((*self.chosen, step), self.cohort.labels)
-        where = self.cohort.changed(index, steps, self.chosen)
+        steps = in_order((*self.chosen, step), self.validation.labels)
+        where = self.validation.changed(index, steps, self.chosen)
         changed = [case for case in self.cases if where[case]]
-        after = self.cohort.hd95(changed, index, steps)
-        before = self.cohort.hd95(changed, index, self.chosen)
+        after = self.validation.hd95(changed, index, steps)
+        before = self.validation.hd95(changed, index, self.chosen)
         return float((after - before).sum() / len(self.cases))
 
 
@@ -206,32 +207,32 @@ def _limits(sizes: NDArray[np.float64] | NDArray[np.int64]) -> list[float]:
     )
 
 
-def _of_patients(cohort: Cohort, cases: Sequence[int], values: Floats) -> Floats:
+def _of_patients(validation: ValidationCases, cases: Sequence[int], values: Floats) -> Floats:
     """(patients,) the mean over each patient's cases of (all cases,) values; NaN ones are left out."""
     there = np.array([case for case in cases if not np.isnan(values[case])], dtype=np.int64)
     if not len(there):
         return np.zeros(0)
-    _, patient = np.unique(cohort.patients[there], return_inverse=True)
+    _, patient = np.unique(validation.patients[there], return_inverse=True)
     return np.asarray(np.bincount(patient, values[there]) / np.bincount(patient), dtype=np.float64)
 
 
-def _honest_gains(cohort: Cohort, honest: Sequence[Steps], index: int | None) -> Floats:
+def _crossfit_gains(validation: ValidationCases, crossfit: Sequence[Steps], index: int | None) -> Floats:
     """(patients,) gains of each case by its own steps."""
-    gains = np.full(len(honest), np.nan)
-    for steps in set(honest):
-        mine = np.array([one == steps for one in honest])
-        gains[mine] = (cohort.dice(index, steps) - cohort.dice(index, ()))[mine]
-    return _of_patients(cohort, range(len(honest)), gains)
+    gains = np.full(len(crossfit), np.nan)
+    for steps in set(crossfit):
+        mine = np.array([one == steps for one in crossfit])
+        gains[mine] = (validation.dice(index, steps) - validation.dice(index, ()))[mine]
+    return _of_patients(validation, range(len(crossfit)), gains)
 
 
-# --- the honest gain ---------------------------------------------------------------------------------------
+# --- the crossfit gain ---------------------------------------------------------------------------------------
 
 
-def _that_fail(cohort: Cohort, steps: Steps, honest: Sequence[Steps]) -> list[str | None]:
+def _failing(validation: ValidationCases, steps: Steps, crossfit: Sequence[Steps]) -> list[str | None]:
     """The classes (None: all foreground) whose steps gain nothing where they were chosen on other cases."""
     failing = []
     for of in dict.fromkeys(step.of for step in steps):
-        gains = _honest_gains(cohort, honest, None if of is None else cohort.names.index(of))
+        gains = _crossfit_gains(validation, crossfit, None if of is None else validation.names.index(of))
         if not len(gains) or gains.mean() <= 0:
             failing.append(of)
     return failing
@@ -244,14 +245,14 @@ def _failed(trial: Trial) -> Trial:
 
 
 def _record(
-    cohort: Cohort, steps: Steps, honest: Sequence[Steps], trials: Sequence[Trial], parts: int
+    validation: ValidationCases, steps: Steps, crossfit: Sequence[Steps], trials: Sequence[Trial], parts: int
 ) -> PostprocessChoice:
     """All of it."""
-    everyone = range(len(cohort.rows))
+    everyone = range(len(validation.rows))
     classes = []
-    for index, name in enumerate(cohort.names):
-        before = _of_patients(cohort, everyone, cohort.dice(index, ()))
-        after = _of_patients(cohort, everyone, cohort.dice(index, steps))
+    for index, name in enumerate(validation.names):
+        before = _of_patients(validation, everyone, validation.dice(index, ()))
+        after = _of_patients(validation, everyone, validation.dice(index, steps))
         if len(before):
             classes.append(
                 ClassGain(
@@ -259,16 +260,18 @@ def _record(
                     before=float(before.mean()),
                     after=float(after.mean()),
                     gain=float(after.mean() - before.mean()),
-                    crossfit_gain=float(_honest_gains(cohort, honest, index).mean()) if steps else None,
+                    crossfit_gain=float(_crossfit_gains(validation, crossfit, index).mean())
+                    if steps
+                    else None,
                 )
             )
-    final = [steps] * len(cohort.rows)
+    final = [steps] * len(validation.rows)
     return PostprocessChoice(
-        cases=len(cohort.rows),
-        patients=len(set(cohort.patients)),
+        cases=len(validation.rows),
+        patients=len(set(validation.patients)),
         steps=steps,
-        gain=_gain(_honest_gains(cohort, final, None)) if steps else None,
-        crossfit_gain=_gain(_honest_gains(cohort, honest, None)) if steps else None,
+        gain=_gain(_crossfit_gains(validation, final, None)) if steps else None,
+        crossfit_gain=_gain(_crossfit_gains(validation, crossfit, None)) if steps else None,
         parts=parts if steps else 0,
         classes=tuple(classes),
         trials=tuple(trials),

@@ -23,7 +23,7 @@ Steps = tuple[Step, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Redone:
+class ProcessedCase:
     """A case's label map (*spatial), contiguous, after some steps, with its truth and their grid."""
 
     prediction: NDArray[np.uint8]
@@ -89,22 +89,22 @@ class _Holes:
     of: Bools
 
 
-class Cohort:
-    """Cases whose steps are to be chosen.
+class ValidationCases:
+    """Held-out cases on which steps are to be chosen.
 
     Args:
         labels: their classes; regions are nested.
         rows: one a case.
-        redo: (index of a case, steps) -> its label map after these steps. Asked where the tables do not tell:
-            for holes that a removal leaves, and for distances.
-        workers: threads that redo cases; None for as many as there are CPUs.
+        process: (index of a case, steps) -> its label map after these steps. Called where the tables do not
+            suffice: for holes that a removal leaves, and for distances.
+        workers: threads that process cases; None for as many as there are CPUs.
     """
 
     def __init__(
         self,
         labels: LabelSet,
         rows: Sequence[CaseRows],
-        redo: Callable[[int, Steps], Redone],
+        process: Callable[[int, Steps], ProcessedCase],
         workers: int | None = None,
     ) -> None:
         self.labels, self.rows = labels, rows
@@ -112,7 +112,7 @@ class Cohort:
         names = list(dict.fromkeys(row.patient for row in rows))
         #: (cases,) numbers of the patients, in the order in which they come.
         self.patients = np.array([names.index(row.patient) for row in rows], dtype=np.int64)
-        self._redo, self._workers = redo, workers
+        self._process, self._workers = process, workers
         self._voxel_mm3 = np.array([row.voxel_mm3 for row in rows])
         self._foreground = _Pool.of([row.foreground for row in rows], [row.foreground_first for row in rows])
         self._classes: list[_Class] = []
@@ -289,8 +289,8 @@ class Cohort:
             return self.rows[case].holes
         key = (case, self._state(case, removals))
         if key not in self._case_holes:
-            redone = self._redo(case, removals)
-            self._case_holes[key] = hole_rows(redone.prediction, redone.truth, self.labels)
+            processed = self._process(case, removals)
+            self._case_holes[key] = hole_rows(processed.prediction, processed.truth, self.labels)
         return self._case_holes[key]
 
     # --- one case ------------------------------------------------------------------------------------------
@@ -308,12 +308,12 @@ class Cohort:
     def _measure(self, case: int, names: Sequence[str], steps: Steps) -> dict[str, float]:
         asked = [name for name in names if self._classes[self.names.index(name)].judged[case]]
         members = {region.name: region.members for region in self.labels.regions}
-        redone = self._redo(case, steps)
+        processed = self._process(case, steps)
         rows = score_case(
             self.rows[case].case,
-            redone.prediction,
-            redone.truth,
-            redone.geometry,
+            processed.prediction,
+            processed.truth,
+            processed.geometry,
             self.labels,
             annotated={member for name in asked for member in members.get(name, (name,))},
         )
