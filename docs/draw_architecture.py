@@ -1,0 +1,118 @@
+"""Draw docs/architecture.svg: the floors of the package, its rooms and who imports whom.
+
+    python docs/draw_architecture.py
+
+The floors are read from import-linter's contract in pyproject.toml, the imports from the source. An arrow is left out
+where a chain of other arrows implies it, and to the ground floors. tests/test_house.py asks for a new picture when the
+rooms or their imports have changed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+
+Graph = dict[str, set[str]]
+
+#: Where a room stands on its floor; one that is not named here stands at 0.
+COLUMNS = {
+    **{"report": 0.8, "run": 1.2, "train": -2.4, "evaluate": 0.0, "audit": 3.2, "infer": -1.2},
+    **{"augment": -3.2, "nn": -1.2, "preprocessing": -2.2, "convert": 3.2, "planning": -1.8, "layouts": 3.2},
+    **{"download": 4.4, "phantoms": 5.6, "metrics": 0.3, "data": 2.2, "volume": 3.2},
+    **{"files": 0.8, "parallel": -0.8, "errors": -1.2, "version": 0.0, "journal": 2.2, "text": 1.2},
+}
+#: Every room may use these, so that no arrow to them is drawn.
+GROUND = ("errors", "version", "text", "files", "parallel", "journal")
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Dotted name of every module of the package -> its file."""
+    found = {}
+    for path in sorted((root / "src").rglob("*.py")):
+        parts = path.relative_to(root / "src").with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(root: Path) -> Graph:
+    """Module -> modules of the package that it imports, within functions and for type checkers too."""
+    known = modules(root)
+    graph: Graph = {}
+    for module, path in known.items():
+        used = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = (f"{node.module}.{alias.name}" for alias in node.names)
+                used |= {name if name in known else node.module for name in names}
+            elif isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+        graph[module] = (used & set(known)) - {module}
+    return graph
+
+
+def rooms(root: Path) -> Graph:
+    """Room -> rooms that it imports; a room is a name below `vesal`, without the package itself."""
+    found: Graph = {}
+    for module, used in imports(root).items():
+        if "." in module:
+            room = module.split(".")[1]
+            below = {name.split(".")[1] for name in used if "." in name}
+            found[room] = found.get(room, set()) | below - {room}
+    return found
+
+
+def floors(root: Path) -> list[list[str]]:
+    """Names of the rooms of each floor, the highest first."""
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    return [[name.strip().removeprefix("vesal.") for name in layer.split("|")] for layer in layers]
+
+
+def digest(root: Path) -> str:
+    """What the picture was drawn from, in one word."""
+    drawn = [floors(root), sorted((room, sorted(used)) for room, used in rooms(root).items())]
+    return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:16]
+
+
+def direct(graph: Graph) -> Graph:
+    """Without imports that a way over other rooms implies."""
+
+    def reached(start: str) -> set[str]:
+        return graph[start].union(*(reached(room) for room in graph[start]))
+
+    return {room: used - set().union(*(reached(other) for other in used)) for room, used in graph.items()}
+
+
+def draw(root: Path, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams["svg.hashsalt"] = "vesal"
+    layers, graph = floors(root), rooms(root)
+    places = {name: (COLUMNS.get(name, 0.0), -floor) for floor, names in enumerate(layers) for name in names}
+    ground = max(floor for floor, names in enumerate(layers) if not set(names) & set(GROUND))
+    figure, axes = pyplot.subplots(figsize=(9, 0.62 * len(layers)), layout="constrained")
+    for floor in range(len(layers)):
+        axes.axhspan(
+            -floor - 0.36, -floor + 0.36, color="#f2f4f7" if floor <= ground else "#e3e8ef", zorder=0
+        )
+    for room, used in sorted(direct(graph).items()):
+        for below in sorted(used - set(GROUND)):
+            style = {"arrowstyle": "-|>", "color": "#7a869a", "lw": 0.9, "shrinkA": 10, "shrinkB": 11}
+            axes.annotate("", places[below], places[room], arrowprops=style, zorder=1)
+    for name, (x, y) in places.items():
+        box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": "#1f4e79", "lw": 1.1}
+        axes.text(x, y, name, ha="center", va="center", fontsize=10, bbox=box, zorder=2)
+    axes.set(xlim=(-4.2, 6.2), ylim=(0.5 - len(layers), 0.5))
+    axes.axis("off")
+    figure.savefig(path, metadata={"Date": None, "Description": f"rooms {digest(root)}"})
+
+
+if __name__ == "__main__":
+    here = Path(__file__).resolve().parents[1]
+    draw(here, here / "docs" / "architecture.svg")
