@@ -48,15 +48,15 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "all on": {"channels_last": True, "compile": True, "resident": True},
-    "all on, CUDA graphs": {"channels_last": True, "compile": "graphs", "resident": True},
-    "compiled, channels first": {"channels_last": False, "compile": True, "resident": True},
-    "compiled, loader": {"channels_last": True, "compile": True, "resident": False},
-    "not compiled": {"channels_last": True, "compile": False, "resident": True},
-    "not compiled, channels first": {"channels_last": False, "compile": False, "resident": True},
-    "all off": {"channels_last": False, "compile": False, "resident": False},
+    "all on": {"channels_last": True, "compile": True, "device_cache": True},
+    "all on, CUDA graphs": {"channels_last": True, "compile": "graphs", "device_cache": True},
+    "compiled, channels first": {"channels_last": False, "compile": True, "device_cache": True},
+    "compiled, loader": {"channels_last": True, "compile": True, "device_cache": False},
+    "not compiled": {"channels_last": True, "compile": False, "device_cache": True},
+    "not compiled, channels first": {"channels_last": False, "compile": False, "device_cache": True},
+    "all off": {"channels_last": False, "compile": False, "device_cache": False},
     "all off, no augmentation": {
-        "channels_last": False, "compile": False, "resident": False, "augment": {"enabled": False},
+        "channels_last": False, "compile": False, "device_cache": False, "augment": {"enabled": False},
     },
 }  # fmt: skip
 
@@ -114,7 +114,7 @@ def made_up_case(folder: Path, number: int, shape: tuple[int, int, int], classes
     return PreparedCase(
         id=f"case_{number}", patient=f"case_{number}", annotated=None,
         image=folder / f"{number}.image.npy", label=folder / f"{number}.label.npy",
-        placement=Crop(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
+        crop=Crop(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
         foreground=places, nbytes=image.nbytes + label.nbytes,
     )  # fmt: skip
 

@@ -1,10 +1,10 @@
-"""What goes wrong for a user, told in one sentence: what, where, and the fix."""
+"""What goes wrong for a user, in one sentence: what, where, and the fix."""
 
 from __future__ import annotations
 
 
 class VesalError(Exception):
-    """A failure that is told and not traced: the message names what is wrong, where, and the fix.
+    """A failure shown without a traceback: the message names what is wrong, where, and the fix.
 
     The command line prints the message and ends with `exit_code`.
     """

@@ -259,7 +259,8 @@ def test_a_traced_network_is_the_network_at_another_batch_size_too(case: tuple[s
         traced = torch.jit.trace(network, x, check_trace=False)
         scale = 2 if name in OURS else 1
         other = torch.randn(3, plan.inputs, *(scale * size for size in plan.patch))
-        torch.testing.assert_close(traced(other), network(other), rtol=1e-4, atol=1e-5)
+        expected = network(other)
+        assert (traced(other) - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_networks_run_in_bfloat16(name: str) -> None:

@@ -59,7 +59,7 @@ def make_case(
         annotated=None,
         image=folder / f"{name}.image.npy",
         label=folder / f"{name}.label.npy",
-        placement=Crop(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
+        crop=Crop(grid, grid.turn_to_ras(), (0, 0, 0), shape, None, shape),
         foreground=foreground,
         nbytes=3 * int(np.prod(shape)),
     )
@@ -104,12 +104,12 @@ def test_an_epoch_shows_every_case_once_in_an_order_of_its_own(cases: list[Prepa
     assert len({tuple(epoch) for epoch in epochs}) > 10
 
 
-def test_memory_mapped_and_resident_cases_give_the_same(cases: list[PreparedCase]) -> None:
+def test_memory_mapped_cases_and_those_kept_in_memory_give_the_same(cases: list[PreparedCase]) -> None:
     plan = make_plan((8, 16, 8), channels=2)
-    resident, mapped = PatchSampler(cases, plan), PatchSampler(cases, plan, memory_bytes=1000)
-    assert (resident.resident, mapped.resident) == (True, False)
+    kept, mapped = PatchSampler(cases, plan), PatchSampler(cases, plan, memory_bytes=1000)
+    assert (kept.in_memory, mapped.in_memory) == (True, False)
     for step in range(8):
-        for one, other in zip(resident.batch(step), mapped.batch(step), strict=True):
+        for one, other in zip(kept.batch(step), mapped.batch(step), strict=True):
             assert np.array_equal(one, other)
 
 

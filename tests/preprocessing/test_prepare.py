@@ -76,11 +76,11 @@ def test_pasting_gives_the_label_back_bit_for_bit_in_all_48_orientations(slice_a
         spacing = tuple(value for axis, value in enumerate((1.0, 2.0, 3.0)) if axis != slice_axis)
         plan = make_plan(len(spacing), slice_axis=slice_axis, spacing_mm=spacing)
         prepared = prepare(image, plan, label)
-        assert prepared.placement.shape == prepared.placement.crop_shape
-        back = LABELS.decode(prepared.placement.paste(prepared.label))
+        assert prepared.crop.shape == prepared.crop.crop_shape
+        back = LABELS.decode(prepared.crop.paste(prepared.label))
         assert np.array_equal(back, label.array)
         # Channels and other leading axes go along.
-        pasted = prepared.placement.paste(prepared.image)
+        pasted = prepared.crop.paste(prepared.image)
         assert pasted.shape == image.array.shape
         assert np.corrcoef(pasted.ravel(), image.array.ravel())[0, 1] > 0.999
 
@@ -100,12 +100,12 @@ def test_a_cropped_and_resampled_scan_keeps_its_place() -> None:
     image, label = make_scan(grid)
     image.array[:, :5], image.array[:, :, -12:] = 0, 0
     prepared = prepare(image, make_plan(), label)
-    placement = prepared.placement
-    assert placement.crop_shape == (28, 30, 15)
-    assert placement.shape == prepared.image.shape[1:] == prepared.label.shape == (14, 15, 8)
-    inside = placement.paste(np.ones(placement.crop_shape, np.uint8), fill=0)
+    crop = prepared.crop
+    assert crop.crop_shape == (28, 30, 15)
+    assert crop.shape == prepared.image.shape[1:] == prepared.label.shape == (14, 15, 8)
+    inside = crop.paste(np.ones(crop.crop_shape, np.uint8), fill=0)
     assert np.array_equal(inside == 1, image.array[0] != 0)
-    assert np.array_equal(placement.cut(inside), np.ones(placement.crop_shape))
+    assert np.array_equal(crop.cut(inside), np.ones(crop.crop_shape))
     labelled = np.isin(label.array, (1, 7))
     assert prepared.outside == np.count_nonzero(labelled & (image.array[0] == 0)) > 0
 
@@ -123,23 +123,23 @@ def test_a_2d_image_is_a_stack_of_one() -> None:
     image, label = make_scan(grid, channels=3)
     prepared = prepare(image, make_plan(2, channels=3, spacing_mm=(1.0, 1.0)), label)
     assert prepared.image.shape == (3, 1, 12, 16)
-    assert np.array_equal(LABELS.decode(prepared.placement.paste(prepared.label)), label.array)
+    assert np.array_equal(LABELS.decode(prepared.crop.paste(prepared.label)), label.array)
 
 
 def test_a_placement_survives_json() -> None:
     image, _ = make_scan(oriented((1, 2, 0), (1, -1, 1)))
-    placement = prepare(image, make_plan(2, slice_axis=1, spacing_mm=(1.0, 3.0))).placement
-    again = Crop.from_dict(json.loads(json.dumps(placement.to_dict())))
-    assert again.to_dict() == placement.to_dict()
-    part = np.arange(np.prod(placement.crop_shape)).reshape(placement.crop_shape)
-    assert np.array_equal(again.paste(part, fill=-1), placement.paste(part, fill=-1))
+    crop = prepare(image, make_plan(2, slice_axis=1, spacing_mm=(1.0, 3.0))).crop
+    again = Crop.from_dict(json.loads(json.dumps(crop.to_dict())))
+    assert again.to_dict() == crop.to_dict()
+    part = np.arange(np.prod(crop.crop_shape)).reshape(crop.crop_shape)
+    assert np.array_equal(again.paste(part, fill=-1), crop.paste(part, fill=-1))
     with pytest.raises(ValueError, match="cropped shape"):
-        placement.paste(np.zeros((2, 2, 2)))
+        crop.paste(np.zeros((2, 2, 2)))
 
 
 def test_spacings_that_differ_by_rounding_are_not_resampled() -> None:
     image, _ = make_scan(oriented((0, 1, 2), (1, 1, 1), spacing=(1.0009, 2.0, 3.0), shape=(900, 4, 4)))
-    assert prepare(image, make_plan()).placement.shape == (900, 4, 4)
+    assert prepare(image, make_plan()).crop.shape == (900, 4, 4)
 
 
 def test_the_box_of_nonzero_voxels_is_that_of_all_channels() -> None:
@@ -280,7 +280,7 @@ def test_the_cache_holds_to_the_bit_what_prediction_sees(cases: list[Case], tmp_
         assert isinstance(mapped, np.memmap)
         assert mapped.dtype == np.float16
         assert np.array_equal(mapped.astype(np.float32), image)
-        assert one.placement.to_dict() == direct.placement.to_dict()
+        assert one.crop.to_dict() == direct.crop.to_dict()
         assert one.nbytes == one.image.stat().st_size + one.label.stat().st_size
 
 
@@ -490,11 +490,11 @@ def test_real_scans_of_every_layout_are_planned_prepared_and_put_back(
         assert np.isfinite(image).all()
         assert abs(float(image.mean())) < 1
         assert one.outside == 0
-        placement = one.placement
+        crop = one.crop
         truth = dataset.labels.encode(raw.label.array)
-        assert np.array_equal(placement.paste(placement.cut(truth)), truth)
+        assert np.array_equal(crop.paste(crop.cut(truth)), truth)
         # Classes keep their size through resampling, to a few percent.
-        share = placement.crop_shape[0] * placement.crop_shape[1] * placement.crop_shape[2] / label.size
+        share = crop.crop_shape[0] * crop.crop_shape[1] * crop.crop_shape[2] / label.size
         assert np.count_nonzero(label) * share == pytest.approx(np.count_nonzero(truth), rel=0.05)
 
 

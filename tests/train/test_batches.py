@@ -16,7 +16,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.patches import PatchSampler
 from vesal.preprocessing.prepare import prepare_dataset
-from vesal.train.batches import Batch, BatchMaker, DeviceCache, device_cache, prefetched
+from vesal.train.batches import Batch, BatchMaker, DeviceCache, cases_on_device, prefetched
 
 CPU = torch.device("cpu")
 
@@ -32,11 +32,13 @@ def cases(tiny_data: Path, plan: Plan, tmp_path_factory: pytest.TempPathFactory)
     return list(prepared)
 
 
-def maker(cases: list[PreparedCase], plan: Plan, *, resident: bool = False, **settings: object) -> BatchMaker:
+def maker(
+    cases: list[PreparedCase], plan: Plan, *, device_cache: bool = False, **settings: object
+) -> BatchMaker:
     sampler = PatchSampler(cases, plan, seed=3)
     policy = default_policy(plan, AugmentConfig(strength=3))
-    kept = DeviceCache(sampler, CPU) if resident else None
-    return BatchMaker(sampler, policy, CPU, seed=3, resident=kept, **settings)  # type: ignore[arg-type]
+    kept = DeviceCache(sampler, CPU) if device_cache else None
+    return BatchMaker(sampler, policy, CPU, seed=3, device_cache=kept, **settings)  # type: ignore[arg-type]
 
 
 def some(of: BatchMaker, first: int, count: int) -> list[Batch]:
@@ -52,35 +54,35 @@ def same(one: Batch, other: Batch) -> bool:
 @pytest.mark.parametrize(
     "patch", [(8, 8, 8), (16, 16, 16), (32, 8, 32)], ids=["inside", "edges", "larger than the case"]
 )
-def test_patches_of_resident_cases_are_those_of_the_sampler_bit_for_bit(
+def test_patches_of_cases_on_the_device_are_those_of_the_sampler_bit_for_bit(
     cases: list[PreparedCase], plan: Plan, patch: tuple[int, ...]
 ) -> None:
     sampler = PatchSampler(cases, plan, patch=patch, batch=3)
-    resident = DeviceCache(sampler, CPU)
+    cached = DeviceCache(sampler, CPU)
     for step in range(12):
-        image, label = resident.batch(step)
+        image, label = cached.batch(step)
         expected_image, expected_label = map(torch.from_numpy, sampler.batch(step))
         assert (image.dtype, label.dtype) == (torch.float32, torch.uint8)
         assert torch.equal(image, expected_image)
         assert torch.equal(label, expected_label)
 
 
-def test_resident_slices_are_those_of_the_sampler(cases: list[PreparedCase], plan: Plan) -> None:
+def test_slices_cut_on_the_device_are_those_of_the_sampler(cases: list[PreparedCase], plan: Plan) -> None:
     flat = plan.model_copy(
         update={"dimension": 2, "slice_axis": 2, "patch": (16, 24), "spacing_mm": (1.0, 1.0)}
     )
     sampler = PatchSampler(cases, flat)
-    resident = DeviceCache(sampler, CPU)
+    cached = DeviceCache(sampler, CPU)
     for step in range(6):
-        for found, expected in zip(resident.batch(step), sampler.batch(step), strict=True):
+        for found, expected in zip(cached.batch(step), sampler.batch(step), strict=True):
             assert torch.equal(found, torch.from_numpy(expected))
 
 
-def test_resident_cases_train_on_the_very_batches_of_the_loader(
+def test_cases_on_the_device_train_on_the_very_batches_of_the_loader(
     cases: list[PreparedCase], plan: Plan
 ) -> None:
     loaded = some(maker(cases, plan), 0, 6)
-    kept = some(maker(cases, plan, resident=True), 0, 6)
+    kept = some(maker(cases, plan, device_cache=True), 0, 6)
     assert all(map(same, loaded, kept))
 
 
@@ -105,8 +107,8 @@ def test_every_part_of_an_accumulated_step_is_varied_in_its_own_way(
 
 def test_classes_that_were_not_looked_for_come_along(cases: list[PreparedCase], plan: Plan) -> None:
     partial = [replace(case, annotated=("core",)) for case in cases]
-    for resident in (False, True):
-        (batch,) = some(maker(partial, plan, resident=resident), 0, 1)
+    for device_cache in (False, True):
+        (batch,) = some(maker(partial, plan, device_cache=device_cache), 0, 1)
         assert batch.annotated is not None
         assert batch.annotated.tolist() == [[False, True]] * plan.batch
 
@@ -122,9 +124,9 @@ def test_what_a_thread_could_not_cut_is_told_where_the_batch_is_wanted(
 def test_a_cpu_leaves_the_cases_to_the_sampler_unless_asked(cases: list[PreparedCase], plan: Plan) -> None:
     sampler = PatchSampler(cases, plan)
     told: list[str] = []
-    assert device_cache(sampler, CPU, None, told.append) is None
-    assert device_cache(sampler, CPU, False, told.append) is None
-    assert device_cache(sampler, CPU, True, told.append) is not None
+    assert cases_on_device(sampler, CPU, None, told.append) is None
+    assert cases_on_device(sampler, CPU, False, told.append) is None
+    assert cases_on_device(sampler, CPU, True, told.append) is not None
     assert not told
 
 
@@ -135,7 +137,7 @@ def test_a_gpu_keeps_the_cases_where_its_free_memory_allows_it(
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (free, free))
     monkeypatch.setattr("vesal.train.batches.DeviceCache", lambda sampler, _device: DeviceCache(sampler, CPU))
     told: list[str] = []
-    found = device_cache(PatchSampler(cases, plan), torch.device("cuda"), None, told.append)
+    found = cases_on_device(PatchSampler(cases, plan), torch.device("cuda"), None, told.append)
     assert (found is not None) == kept
     assert len(told) == 1
     assert ("are kept in the GPU's memory" if kept else "stay on the CPU") in told[0]
@@ -149,5 +151,5 @@ def test_a_gpu_without_the_memory_after_all_leaves_the_cases_on_the_cpu(
 
     monkeypatch.setattr("vesal.train.batches.DeviceCache", full)
     told: list[str] = []
-    assert device_cache(PatchSampler(cases, plan), torch.device("cuda"), True, told.append) is None
+    assert cases_on_device(PatchSampler(cases, plan), torch.device("cuda"), True, told.append) is None
     assert "not enough" in told[0]

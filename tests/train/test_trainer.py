@@ -43,9 +43,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_resident_cases_train_the_same_network_bit_for_bit(weights: Any) -> None:
+def test_cases_on_the_device_train_the_same_network_bit_for_bit(weights: Any) -> None:
     plain = weights("plain")
-    assert same(plain, weights("resident", resident=True))
+    assert same(plain, weights("device_cache", device_cache=True))
     assert not same(plain, weights("another seed", seed=1))
 
 

@@ -112,7 +112,7 @@ def scan_workers(
 ) -> int:
     """Threads for work on scans that the CPUs (at most 16) and the memory are enough for, at least 1.
 
-    What the largest scan takes is told by its header; files without a readable one count nothing.
+    The header of the largest scan says what it takes; files without a readable one count nothing.
 
     Args:
         scans: one file of each.

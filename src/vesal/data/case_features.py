@@ -67,7 +67,7 @@ class CaseFeatures(BaseModel):
 
     Attributes:
         picture: packed, (channels, blocks...): the whole image.
-        sketch: marks of local patterns, packed; two scans share them where one is cut from the other.
+        minhash: marks of local patterns, packed; two scans share them where one is cut from the other.
         blank_slices: slices of one intensity between others, over the channels.
         saturated: of each channel, the share of voxels at the highest intensity.
         label: of the labelled voxels; None without any, or on a grid of another shape.
@@ -177,9 +177,9 @@ def _blank_slices(channel: NDArray[Any], spacing: Sequence[float]) -> int:
         ends = np.flatnonzero(filled)
         if not ends.size:
             continue
-        doubtful = np.flatnonzero(~filled[ends[0] : ends[-1]]) + ends[0]
+        candidates = np.flatnonzero(~filled[ends[0] : ends[-1]]) + ends[0]
         # What is seen of it is of one intensity: now all of it.
-        blank = [np.ptp(np.take(channel, k, axis=axis)) == 0 for k in doubtful.tolist()]
+        blank = [np.ptp(np.take(channel, k, axis=axis)) == 0 for k in candidates.tolist()]
         most = max(most, sum(blank))
     return most
 

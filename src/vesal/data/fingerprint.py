@@ -66,7 +66,7 @@ class CaseRecord(BaseModel):
         voxel_volume_mm3: of the image.
         channels: statistics of each channel.
         image_header, label_header: of the first image file and the label file, where they are NIfTI.
-        traits: what checks compare between cases; None in a fingerprint of an earlier version.
+        case_features: what checks compare between cases.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -162,7 +162,7 @@ def fingerprint(
     )
 
 
-def told(case: Case, error: Exception) -> Failure:
+def failure_of(case: Case, error: Exception) -> Failure:
     """The failure of a case, in a sentence that names it."""
     prefix = f"Case {case.id}: "
     message = (
@@ -175,7 +175,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
     try:
         raw = read_case(case)
     except (VesalError, OSError, MemoryError) as error:
-        return told(case, error).model_copy(update={"kind": _kind(case)})
+        return failure_of(case, error).model_copy(update={"kind": _kind(case)})
     image, grid = raw.image, raw.image.geometry
     start, stop = nonzero_box(image.array)
     turn = grid.turn_to_ras()

@@ -193,7 +193,7 @@ class LabelSet(BaseModel):
     def one_sided(self) -> bool:
         """Does a label name a side, such as a lone 'kidney_left', without a partner: its mirror image has no label.
 
-        The heart's chambers are no such labels: a mirrored left ventricle is still told by its shape.
+        The heart's chambers are no such labels: a mirrored left ventricle is still recognised by its shape.
 
         >>> LabelSet.from_values({"kidney_left": 1}).one_sided, LabelSet.from_values({"left atrium": 1}).one_sided
         (True, False)

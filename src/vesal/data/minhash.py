@@ -33,7 +33,7 @@ def minhash(image: NDArray[Any]) -> str:
 
 
 def marks(text: str) -> NDArray[np.uint64]:
-    """The marks in a sketch."""
+    """The marks in such a text."""
     return np.frombuffer(base64.b64decode(text), np.uint64)
 
 

@@ -144,11 +144,9 @@ class Model:
             seen: gets all rows (K, *S) as the networks gave them, the doubt behind them where `watch` was asked for
                 it, and the number of the first; they are not to be kept.
         """
-        placement, axis = prepared.placement, windows.stream_axis(prepared.placement.shape)
-        contiguous = np.zeros(placement.source.shape, dtype=np.uint8)
-        writer = LabelWriter(
-            placement.cut(contiguous), placement.shape, self.labels, axis=axis, threshold=threshold
-        )
+        crop, axis = prepared.crop, windows.stream_axis(prepared.crop.shape)
+        contiguous = np.zeros(crop.source.shape, dtype=np.uint8)
+        writer = LabelWriter(crop.cut(contiguous), crop.shape, self.labels, axis=axis, threshold=threshold)
         outputs = self.labels.outputs
         first = 0
         for rows in stream_logits(
@@ -164,7 +162,7 @@ class Model:
             logits = rows[:outputs]
             # At one half the temperature changes no label.
             writer.add(logits if threshold == 0.5 else logits / self.temperature)
-        return self._label_map(contiguous, placement.source)
+        return self._label_map(contiguous, crop.source)
 
     def _label_map(self, contiguous: NDArray[np.uint8], grid: Geometry) -> LabelMap:
         if self.postprocess is not None:
@@ -238,10 +236,10 @@ class Model:
         self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5, probabilities: bool = False
     ) -> Prediction:
         """Logits (K, *S) on the prepared grid -> labels (and probabilities) on the scan's own grid."""
-        placement = prepared.placement
-        contiguous = labels_from_logits(logits, placement.crop_shape, self.labels, threshold=threshold)
-        label = self._label_map(placement.paste(contiguous), placement.source)
-        found = _pasted_probabilities(logits, placement, self.labels) if probabilities else None
+        crop = prepared.crop
+        contiguous = labels_from_logits(logits, crop.crop_shape, self.labels, threshold=threshold)
+        label = self._label_map(crop.paste(contiguous), crop.source)
+        found = _pasted_probabilities(logits, crop, self.labels) if probabilities else None
         return Prediction(label, found)
 
     def class_probabilities(
@@ -251,9 +249,9 @@ class Model:
 
         For scans whose maps would not fit into memory together. Outside the crop they are 0.
         """
-        maps = class_probabilities(logits, prepared.placement.crop_shape, self.labels)
+        maps = class_probabilities(logits, prepared.crop.crop_shape, self.labels)
         for name in self.labels.classes:
-            yield name, prepared.placement.paste(next(maps))
+            yield name, prepared.crop.paste(next(maps))
 
 
 def _tensor(image: NDArray[np.float32]) -> Tensor:
@@ -272,12 +270,12 @@ def _test_time_axes(plan: Plan) -> tuple[int, ...]:
     return tuple(axis for axis in axes if not (plan.labels.swaps and axis == lateral_axis(plan)))
 
 
-def _pasted_probabilities(logits: Tensor, placement: Crop, labels: LabelSet) -> NDArray[np.float32]:
-    cropped = probabilities_from_logits(logits, placement.crop_shape, labels)
-    pasted = placement.paste(cropped)
+def _pasted_probabilities(logits: Tensor, crop: Crop, labels: LabelSet) -> NDArray[np.float32]:
+    cropped = probabilities_from_logits(logits, crop.crop_shape, labels)
+    pasted = crop.paste(cropped)
     if not labels.regions:
         # Outside the crop there is nothing but background.
-        outside = placement.paste(np.ones(cropped.shape[1:], dtype=np.uint8)) == 0
+        outside = crop.paste(np.ones(cropped.shape[1:], dtype=np.uint8)) == 0
         pasted[0][outside] = 1.0
     return pasted
 

@@ -78,7 +78,7 @@ class Package:
         provenance: versions, data fingerprint, dates and the like, as JSON values.
         weights: the network's state dict, on the CPU.
         scores: what it reached, as JSON values; None if not measured.
-        quality: how its doubt is to be read (`vesal.infer.quality.estimate`), as JSON values; None if not measured.
+        quality: the quality model (`vesal.infer.quality.estimate`), as JSON values; None if not measured.
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
     """
 
@@ -286,8 +286,8 @@ def _plan(values: dict[str, Any]) -> Plan:
         plan = Plan.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        said = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
-        raise _RefusedError(f"its plan is not valid ({_brief(said)})") from error
+        reason = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
+        raise _RefusedError(f"its plan is not valid ({_brief(reason)})") from error
     except (ArithmeticError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise _RefusedError(f"its plan is not valid ({_brief(error)})") from error
     sizes = [plan.batch, *plan.patch, *plan.median_shape, *(step for s in plan.stages for step in s.stride)]

@@ -162,7 +162,7 @@ class UNet(nn.Module):
         needed = self.checkpointing and self.training and torch.is_grad_enabled()
         if not needed or torch.jit.is_tracing():
             return step(*arguments)
-        # No layer draws at random: there is no state of chance to bring back.
+        # No layer draws at random: there is no random state to restore.
         result = checkpoint(
             step,
             *arguments,

@@ -51,7 +51,7 @@ _COARSER = 1.03
 #: Coarsening ends before the smallest class would have fewer voxels than this in the median case: 4 x 4 x 4.
 CLASS_VOXELS = {2: 16, 3: 64}
 
-#: Of voxels in a first patch, of the same extent in mm along each axis (nnU-Net).
+#: Of voxels in a first patch, of the same length in mm along each axis (nnU-Net).
 _FIRST_VOXELS = {2: 2048**2, 3: 256**3}
 
 #: No axis of a patch is cut below this.
@@ -188,31 +188,31 @@ class Fit:
 
 
 def fit(
-    extent: CaseSizes, spacing_mm: Sequence[float], shape: NetworkSpec, limits: Limits, *, slack: float
+    sizes: CaseSizes, spacing_mm: Sequence[float], spec: NetworkSpec, limits: Limits, *, slack: float
 ) -> Fit:
     """The largest patch that the limits allow at this spacing.
 
     It begins with the median shape and a margin, in the nearest multiple of the strides that holds the median.
-    Where that is too large it begins with a patch of equal extent in mm; then it cuts the axis that is largest
+    Where that is too large it begins with a patch of equal sides in mm; then it cuts the axis that is largest
     relative to the median case until the step fits (nnU-Net).
 
     Args:
         slack: times the allowed operations that a whole volume may cost.
     """
-    median = extent.median(spacing_mm)
+    median = sizes.median(spacing_mm)
     dimension = len(median)
     size = [math.ceil(WHOLE_MARGIN * length) for length in median]
     equal = (_FIRST_VOXELS[dimension] * math.prod(spacing_mm)) ** (1 / dimension)
     first = [min(length, max(1, round(equal / step))) for length, step in zip(size, spacing_mm, strict=True)]
     whole = first == size
     if whole:
-        total = _total(make_stages(size, spacing_mm, wide=shape.wide), dimension)
+        total = _total(make_stages(size, spacing_mm, wide=spec.wide), dimension)
         first = [
             max(math.ceil(length / step - 0.5), -(-least // step)) * step
             for length, least, step in zip(size, median, total, strict=True)
         ]
     while True:
-        network = shape.network(first, spacing_mm)
+        network = spec.network(first, spacing_mm)
         allowed = limits.operations * (slack if whole else 1.0)
         fits = network.step_operations(BATCH) <= allowed
         if fits and network.step_bytes(BATCH, limits.bytes_per_number) <= limits.memory_bytes:
@@ -222,24 +222,24 @@ def fit(
             break
         first, whole = smaller, False
     held = [min(1.0, size / length) for size, length in zip(network.patch, median, strict=True)]
-    return Fit(tuple(spacing_mm), network, shape.wide, whole, math.prod(held))
+    return Fit(tuple(spacing_mm), network, spec.wide, whole, math.prod(held))
 
 
 def best_fit(
-    extent: CaseSizes, spacing_mm: Sequence[float], shape: NetworkSpec, limits: Limits, *, coarsen: bool
+    sizes: CaseSizes, spacing_mm: Sequence[float], spec: NetworkSpec, limits: Limits, *, coarsen: bool
 ) -> Fit:
     """The wide network if time does not cut its patch; else the narrow one.
 
     With `coarsen`, the narrow one at the finest spacing, from the wanted one on, at which its patch covers
     `COVERAGE` of the median case, as long as the smallest class keeps its voxels.
     """
-    wide = NetworkSpec(shape.channels, shape.outputs, wide=True)
-    found = fit(extent, spacing_mm, wide, limits, slack=1.0)
+    wide = NetworkSpec(spec.channels, spec.outputs, wide=True)
+    found = fit(sizes, spacing_mm, wide, limits, slack=1.0)
     timeless = replace(limits, operations=math.inf)
-    if found.network.patch == fit(extent, spacing_mm, wide, timeless, slack=1.0).network.patch:
+    if found.network.patch == fit(sizes, spacing_mm, wide, timeless, slack=1.0).network.patch:
         return found
-    narrow = NetworkSpec(shape.channels, shape.outputs)
-    found = fit(extent, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
+    narrow = NetworkSpec(spec.channels, spec.outputs)
+    found = fit(sizes, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
     spacing = list(spacing_mm)
     while coarsen and found.coverage < COVERAGE:
         # Fine axes first, until they are within twice the coarsest; then all (nnU-Net).
@@ -248,11 +248,11 @@ def best_fit(
             value * _COARSER if chosen or not any(fine) else value
             for value, chosen in zip(spacing, fine, strict=True)
         ]
-        if extent.smallest_class is not None:
-            voxels = extent.smallest_class / math.prod(spacing)
+        if sizes.smallest_class is not None:
+            voxels = sizes.smallest_class / math.prod(spacing)
             if voxels < CLASS_VOXELS[len(spacing)]:
                 break
-        found = fit(extent, spacing, narrow, limits, slack=_WHOLE_SLACK)
+        found = fit(sizes, spacing, narrow, limits, slack=_WHOLE_SLACK)
     return found
 
 

@@ -73,33 +73,20 @@ def make_plan(
         DataError: no readable case, or cases that differ in channels or dimension.
         UsageError: a setting that makes no sense.
     """
-    asked = settings or PlanSettings()
+    asked, reasons = settings or PlanSettings(), list[str]()
     cases = _check_cases(fingerprint)
-    reasons: list[str] = []
-    frame = _choose_frame(cases, asked.dimension, reasons)
-    _check_axes(frame, asked)
+    frame = _choose_frame(cases, asked, reasons)
+    labels = labels.as_regions() if asked.sigmoid else labels
+    wanted = asked.spacing_mm or _choose_spacing(frame, cases, reasons)
     budget_s = asked.budget_s or budget_s
     limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb or memory_gb, asked.rate or rate)
-    if asked.sigmoid:
-        labels = labels.as_regions()
-    extent = frame.extent(cases)
-    wanted = _choose_spacing(frame, cases, reasons) if asked.spacing_mm is None else asked.spacing_mm
-    reasons.append(
-        _told_limits(limits, budget_s, asked, measured=rate is not None, found=memory_gb is not None)
-    )
-    shape = NetworkSpec(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
-    # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
-    free = asked.spacing_mm is None and asked.patch is None and asked.features is None
-    found = best_fit(extent, wanted, shape, limits, coarsen=free)
-    reasons += _told_fit(found, wanted, extent)
-    network = _as_asked(found, shape, asked, reasons)
-    batch = asked.batch
-    if batch is None:
-        batch = batch_size(network, extent.voxels(found.spacing_mm), limits)
-        reasons.append(_told_batch(batch, network, limits))
-    native = np.median(frame.spacings(cases), axis=0)
-    coarsening = max(new / old for new, old in zip(found.spacing_mm, native, strict=True))
-    reasons.append(_told_topology(network, "as asked" if asked.features else _WIDTHS[found.wide]))
+    reasons.append(_limits_reason(limits, asked, budget_s, rate, memory_gb))
+    sizes = frame.sizes(cases)
+    spec = NetworkSpec(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
+    found = _choose_fit(sizes, wanted, spec, limits, asked, reasons)
+    network = _as_asked(found, spec, asked, reasons)
+    batch = asked.batch or _choose_batch(network, sizes.voxels(found.spacing_mm), limits, reasons)
+    reasons.append(_topology_reason(network, "as asked" if asked.features else _WIDTHS[found.wide]))
     return Plan(
         dimension=frame.dimension,
         slice_axis=frame.slice_axis,
@@ -113,17 +100,44 @@ def make_plan(
         pooling=asked.pooling,
         bias=asked.bias,
         normalisation=_choose_normalisation(fingerprint, asked.normalisation, reasons),
-        image_order=1 if coarsening > _LINEAR_FROM else 3,
+        image_order=_image_order(found.spacing_mm, frame.spacings(cases)),
         mirror_axes=tuple(range(frame.dimension)),
         channels=fingerprint.channels,
         foreground_channel=asked.foreground_channel,
         labels=labels,
-        median_shape=extent.median(found.spacing_mm),
-        reasons=(*reasons, _told_mirror(labels)),
+        median_shape=sizes.median(found.spacing_mm),
+        reasons=(*reasons, _mirror_reason(labels)),
     )
 
 
-def _as_asked(found: Fit, shape: NetworkSpec, asked: PlanSettings, reasons: list[str]) -> Network:
+def _choose_fit(
+    sizes: CaseSizes,
+    wanted: Sequence[float],
+    spec: NetworkSpec,
+    limits: Limits,
+    asked: PlanSettings,
+    reasons: list[str],
+) -> Fit:
+    # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
+    free = asked.spacing_mm is None and asked.patch is None and asked.features is None
+    found = best_fit(sizes, wanted, spec, limits, coarsen=free)
+    reasons += _fit_reasons(found, wanted, sizes)
+    return found
+
+
+def _choose_batch(network: Network, voxels: float, limits: Limits, reasons: list[str]) -> int:
+    batch = batch_size(network, voxels, limits)
+    reasons.append(_batch_reason(batch, network, limits))
+    return batch
+
+
+def _image_order(spacing_mm: Sequence[float], spacings: NDArray[np.float64]) -> Literal[1, 3]:
+    """Spline order of resampling from the cases' spacings (cases, axes)."""
+    native = np.median(spacings, axis=0)
+    return 1 if max(new / old for new, old in zip(spacing_mm, native, strict=True)) > _LINEAR_FROM else 3
+
+
+def _as_asked(found: Fit, spec: NetworkSpec, asked: PlanSettings, reasons: list[str]) -> Network:
     """The fitted network, or the one whose patch and features were asked for."""
     patch = found.network.patch if asked.patch is None else asked.patch
     network = found.network
@@ -132,7 +146,7 @@ def _as_asked(found: Fit, shape: NetworkSpec, asked: PlanSettings, reasons: list
         heads = asked.heads or min(max(1, len(stages) - 2), NARROW_HEADS)
         network = replace(network, stages=stages, heads=heads, patch=rounded_up(patch, stages))
     elif asked.patch is not None:
-        network = replace(shape, wide=found.wide).network(patch, found.spacing_mm)
+        network = replace(spec, wide=found.wide).network(patch, found.spacing_mm)
     if asked.patch is not None:
         reasons.append(
             f"Patch {times(network.patch)}: as asked ({times(patch)}), in multiples of the strides."
@@ -155,24 +169,20 @@ def _as_asked(found: Fit, shape: NetworkSpec, asked: PlanSettings, reasons: list
     return replace(network, stages=stages, heads=asked.heads or network.heads)
 
 
+def network_of(plan: Plan, name: str = "unet") -> Network:
+    """The network of that name for a plan, as far as its costs depend on it; its counts are those of the real one."""
+    sizes = (plan.stages, plan.inputs, plan.labels.outputs, plan.heads, plan.patch)
+    return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
+
+
 def count_parameters(plan: Plan, network: str = "unet") -> int:
     """Trainable parameters of the plan's network; exactly those of the real one."""
-    return _network(plan, network).parameters
-
-
-def count_activations(plan: Plan, network: str = "unet") -> int:
-    """Outputs of all convolutions for one patch, all heads included; exactly those of the real network."""
-    return _network(plan, network).activations
+    return network_of(plan, network).parameters
 
 
 def count_operations(plan: Plan, network: str = "unet") -> float:
     """Floating-point operations of a training step: two a multiplication, backward pass included."""
-    return _network(plan, network).step_operations(plan.batch)
-
-
-def _network(plan: Plan, name: str) -> Network:
-    sizes = (plan.stages, plan.inputs, plan.labels.outputs, plan.heads, plan.patch)
-    return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
+    return network_of(plan, network).step_operations(plan.batch)
 
 
 _AXES: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
@@ -191,7 +201,7 @@ class _Frame:
         """(cases, dimension)."""
         return np.array([self._network_axes(case.ras_spacing_mm) for case in cases], dtype=np.float64)
 
-    def extent(self, cases: Sequence[CaseRecord]) -> CaseSizes:
+    def sizes(self, cases: Sequence[CaseRecord]) -> CaseSizes:
         """The cropped cases, in millimetres."""
         voxels = np.array([self._network_axes(case.crop_shape) for case in cases], dtype=np.float64)
         slices = np.ones(len(cases))
@@ -215,7 +225,17 @@ class _Frame:
         return min((float(np.median(values)) for values in sizes.values()), default=None)
 
 
-def _choose_frame(cases: Sequence[CaseRecord], asked: int | None, reasons: list[str]) -> _Frame:
+def _choose_frame(cases: Sequence[CaseRecord], asked: PlanSettings, reasons: list[str]) -> _Frame:
+    frame = _frame_of(cases, asked.dimension, reasons)
+    for name, values in (("spacing", asked.spacing_mm), ("patch", asked.patch)):
+        if values is not None and len(values) != frame.dimension:
+            raise UsageError(
+                f"The {name} {tuple(values)} needs {frame.dimension} positive numbers, one an axis."
+            )
+    return frame
+
+
+def _frame_of(cases: Sequence[CaseRecord], asked: int | None, reasons: list[str]) -> _Frame:
     if asked not in (None, 2, 3):
         raise UsageError(f"A plan has 2 or 3 dimensions, not {asked}.")
     if len(cases[0].ras_shape) == 2:
@@ -331,43 +351,35 @@ def _check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
     return cases
 
 
-def _check_axes(frame: _Frame, asked: PlanSettings) -> None:
-    for name, values in (("spacing", asked.spacing_mm), ("patch", asked.patch)):
-        if values is not None and len(values) != frame.dimension:
-            raise UsageError(
-                f"The {name} {tuple(values)} needs {frame.dimension} positive numbers, one an axis."
-            )
-
-
 # --- reasons ---------------------------------------------------------------------------------------------
 
 
-def _told_limits(
-    limits: Limits, given_s: float | None, asked: PlanSettings, *, measured: bool, found: bool
+def _limits_reason(
+    limits: Limits, asked: PlanSettings, given_s: float | None, measured: float | None, free_gb: float | None
 ) -> str:
     memory = f"{limits.memory_bytes / 1e9:.3g} GB of memory"
-    if found and asked.memory_gb is None:
+    if free_gb is not None and asked.memory_gb is None:
         memory += " (of what is free)"
     if limits.budget_s is None:
         return f"Planned for {limits.device} with {memory} and no limit of time."
     time = budget_text(limits.budget_s)
     if given_s is None:
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
-    how = "as asked" if asked.rate else "measured" if measured else "not measured"
+    how = "as asked" if asked.rate else "measured" if measured is not None else "not measured"
     return (
         f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
         f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}, {how}); {memory}."
     )
 
 
-def _told_fit(found: Fit, wanted: Sequence[float], extent: CaseSizes) -> list[str]:
+def _fit_reasons(found: Fit, wanted: Sequence[float], sizes: CaseSizes) -> list[str]:
     reasons = []
-    median = extent.median(found.spacing_mm)
+    median = sizes.median(found.spacing_mm)
     if tuple(wanted) != found.spacing_mm:
         reasons.append(
             f"Spacing coarsened from {times(wanted, 3)} to {times(found.spacing_mm, 3)} mm: at full resolution the "
             f"time allows patches that hold less than {COVERAGE:.0%} of the median case "
-            f"({times(extent.median(wanted))} voxels); now it has {times(median)}."
+            f"({times(sizes.median(wanted))} voxels); now it has {times(median)}."
         )
         if found.coverage < COVERAGE:
             reasons.append(
@@ -381,7 +393,7 @@ def _told_fit(found: Fit, wanted: Sequence[float], extent: CaseSizes) -> list[st
     return reasons
 
 
-def _told_batch(batch: int, network: Network, limits: Limits) -> str:
+def _batch_reason(batch: int, network: Network, limits: Limits) -> str:
     memory = network.step_bytes(batch, limits.bytes_per_number) / 1e9
     why = "at least 2, at most what memory, time and 5 % of the data set's voxels allow"
     if limits.device == "cpu" and len(network.patch) == 3:
@@ -392,7 +404,7 @@ def _told_batch(batch: int, network: Network, limits: Limits) -> str:
 _WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and loses little"}
 
 
-def _told_topology(network: Network, why: str) -> str:
+def _topology_reason(network: Network, why: str) -> str:
     features = " ".join(str(stage.features) for stage in network.stages)
     return (
         f"{len(network.stages)} stages of {features} features ({why}), "
@@ -401,7 +413,7 @@ def _told_topology(network: Network, why: str) -> str:
     )
 
 
-def _told_mirror(labels: LabelSet) -> str:
+def _mirror_reason(labels: LabelSet) -> str:
     if labels.one_sided:
         return "The left/right axis is not mirrored: a label names one side, and the other has no label."
     if labels.pairs:

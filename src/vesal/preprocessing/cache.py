@@ -43,9 +43,9 @@ class PreparedCase:
 
     Attributes:
         id, patient, annotated: of the case.
-        image: .npy of (C, *placement.shape), float16 or float32.
-        label: .npy of *placement.shape, contiguous uint8, or None.
-        placement: where it lies in the source.
+        image: .npy of (C, *crop.shape), float16 or float32.
+        label: .npy of *crop.shape, contiguous uint8, or None.
+        crop: where it lies in the source.
         foreground: contiguous class value -> (n, 3) places of up to PLACES of its voxels, in prepared axes.
         nbytes: of both arrays.
         outside: labelled voxels that the crop left out.
@@ -56,7 +56,7 @@ class PreparedCase:
     annotated: tuple[str, ...] | None
     image: Path
     label: Path | None
-    placement: Crop
+    crop: Crop
     foreground: dict[int, NDArray[np.int64]] = field(repr=False)
     nbytes: int
     outside: int = 0
@@ -113,8 +113,8 @@ class Cache:
             DataError: a header is absent or damaged.
         """
         states = [(path.stat(), str(path.absolute())) for path in files_of(case)]
-        told = json.dumps([(name, state.st_size, state.st_mtime_ns) for state, name in states])
-        return content_hash(told.encode())
+        text = json.dumps([(name, state.st_size, state.st_mtime_ns) for state, name in states])
+        return content_hash(text.encode())
 
     def remember(self, signature: str, digest: str) -> None:
         """Note that files in this state have this content."""
@@ -144,7 +144,7 @@ class Cache:
         self,
         case: Case,
         digest: str,
-        placement: Crop,
+        crop: Crop,
         image: NDArray[Any],
         label: NDArray[np.uint8] | None,
         outside: int,
@@ -160,7 +160,7 @@ class Cache:
         if label is not None:
             sizes["label"] = _save(self._path(key, "label.npy"), label)
             places = _places(label, seed=int(key[:16], 16))
-        entry = {"placement": placement.to_dict(), "sizes": sizes, "outside": outside, "foreground": places}
+        entry = {"crop": crop.to_dict(), "sizes": sizes, "outside": outside, "foreground": places}
         write_text(self._path(key, "json"), json.dumps(entry))
         return self._read(case, key)
 
@@ -170,16 +170,16 @@ class Cache:
         for name, path in arrays.items():
             if path.stat().st_size != entry["sizes"][name]:
                 raise ValueError(f"{path} is not whole")
-        placement = Crop.from_dict(entry["placement"])
+        crop = Crop.from_dict(entry["crop"])
         return PreparedCase(
             id=case.id,
             patient=case.patient,
             annotated=case.annotated,
             image=arrays["image"],
             label=arrays.get("label"),
-            placement=placement,
+            crop=crop,
             foreground={
-                int(value): np.stack(np.unravel_index(np.asarray(flat), placement.shape), axis=1)
+                int(value): np.stack(np.unravel_index(np.asarray(flat), crop.shape), axis=1)
                 for value, flat in entry["foreground"].items()
             },
             nbytes=sum(entry["sizes"].values()),
@@ -200,10 +200,10 @@ def _plan_key(plan: Plan) -> bytes:
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
         "foreground_channel",
     }  # fmt: skip
-    told = plan.model_dump(mode="json", include=fields)
-    told["values"] = [label.value for label in plan.labels.labels]
-    told["background"], told["ignore"] = plan.labels.background, plan.labels.ignore
-    return json.dumps([PREPARE_VERSION, told], sort_keys=True).encode()
+    values = plan.model_dump(mode="json", include=fields)
+    values["values"] = [label.value for label in plan.labels.labels]
+    values["background"], values["ignore"] = plan.labels.background, plan.labels.ignore
+    return json.dumps([PREPARE_VERSION, values], sort_keys=True).encode()
 
 
 def _places(label: NDArray[np.uint8], seed: int) -> dict[str, list[int]]:

@@ -54,7 +54,7 @@ class PatchSampler:
         cases: the prepared cases.
         window: voxels of a patch along the prepared axes; in a 2D plan one slice.
         flat: whether the plan is 2D, so that patches have no first axis.
-        resident: whether the arrays are kept in memory.
+        in_memory: whether the arrays are kept in memory.
 
     Args:
         cases: prepared, with labels.
@@ -98,12 +98,12 @@ class PatchSampler:
         self.window = (1, *patch)[-3:]
         self.flat = plan.dimension == 2
         self._labels = plan.labels
-        self._epoch = sum(case.placement.shape[0] for case in cases) if self.flat else len(cases)
+        self._epoch = sum(case.crop.shape[0] for case in cases) if self.flat else len(cases)
         self._batch = batch
         self._foreground_share = foreground_share
         self._seed = seed
         limit = int(_MEMORY_SHARE * available_memory()) if memory_bytes is None else memory_bytes
-        self.resident = sum(case.nbytes for case in self.cases) <= limit
+        self.in_memory = sum(case.nbytes for case in self.cases) <= limit
         self._arrays: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = {}
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
@@ -158,14 +158,14 @@ class PatchSampler:
         found = self._arrays.get(index)
         if found is None:
             image, label = self.cases[index].load(mmap=True)
-            if self.resident:
+            if self.in_memory:
                 image, label = np.array(image), np.array(label)
                 self._arrays[index] = (image, label)
             found = (image, label)
         return found
 
     def _start(self, case: PreparedCase, generator: np.random.Generator) -> tuple[int, ...]:
-        shape = case.placement.shape
+        shape = case.crop.shape
         # All numbers are drawn whether they are used or not: what one case holds moves no other's place.
         wanted, kind, which = generator.random(3)
         chance = generator.random(len(shape))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vesal.data.case import read_case, scan_workers
 from vesal.data.crop import Crop, in_order, nonzero_box
 from vesal.data.dataset import Case
-from vesal.data.fingerprint import Failure, told
+from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
 from vesal.errors import DataError
 from vesal.parallel import Progress, map_in_order
@@ -35,15 +35,15 @@ class Prepared:
     """Network input and the way back.
 
     Attributes:
-        image: (plan.inputs, *placement.shape) float32; a foreground channel comes last.
-        label: *placement.shape uint8, contiguous; None where none was given.
-        placement: where it lies in the source.
+        image: (plan.inputs, *crop.shape) float32; a foreground channel comes last.
+        label: *crop.shape uint8, contiguous; None where none was given.
+        crop: where it lies in the source.
         outside: labelled voxels of the source that the crop left out: they cannot be learned or predicted.
     """
 
     image: NDArray[np.float32]
     label: NDArray[np.uint8] | None
-    placement: Crop
+    crop: Crop
     outside: int = 0
 
 
@@ -59,27 +59,27 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepar
             grid or holds values that were not declared.
     """
     _check_image(volume, plan)
-    placement = _place(volume, plan)
-    image = np.array(placement.cut(volume.array), dtype=np.float32, order="C")
+    crop = _place(volume, plan)
+    image = np.array(crop.cut(volume.array), dtype=np.float32, order="C")
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     for channel, how in zip(image, plan.normalisation, strict=True):
         _check_finite(channel)
         normalise(channel, how)
-    if placement.shape != placement.crop_shape:
-        image = resize(image, placement.shape, plan.image_order)
+    if crop.shape != crop.crop_shape:
+        image = resize(image, crop.shape, plan.image_order)
     if foreground is not None:
-        resized = resize_label(foreground, placement.shape, 0)
+        resized = resize_label(foreground, crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
     image = np.ascontiguousarray(image.astype(stored_type(plan)), dtype=np.float32)
     if label is None:
-        return Prepared(image, None, placement)
+        return Prepared(image, None, crop)
     _check_label_grid(volume.geometry, label.geometry)
     contiguous = plan.labels.encode(label.array)
-    inside = np.ascontiguousarray(placement.cut(contiguous))
+    inside = np.ascontiguousarray(crop.cut(contiguous))
     outside = _foreground(contiguous) - _foreground(inside) if inside.size < contiguous.size else 0
-    if placement.shape != placement.crop_shape:
-        inside = resize_label(inside, placement.shape, plan.label_order)
-    return Prepared(image, inside, placement, outside)
+    if crop.shape != crop.crop_shape:
+        inside = resize_label(inside, crop.shape, plan.label_order)
+    return Prepared(image, inside, crop, outside)
 
 
 def prepare_dataset(
@@ -134,10 +134,10 @@ def _prepare_case(case: Case, plan: Plan, cache: Cache) -> PreparedCase | Failur
         if (ready := cache.find(case, raw.digest)) is None:
             prepared = prepare(raw.image, plan, raw.label)
     except (DataError, OSError, MemoryError) as error:
-        return told(case, error)
+        return failure_of(case, error)
     if ready is None:
         image = prepared.image.astype(stored_type(plan), copy=False)
-        ready = cache.store(case, raw.digest, prepared.placement, image, prepared.label, prepared.outside)
+        ready = cache.store(case, raw.digest, prepared.crop, image, prepared.label, prepared.outside)
     cache.remember(signature, raw.digest)
     return ready
 

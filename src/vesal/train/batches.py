@@ -81,7 +81,7 @@ class DeviceCache:
         return (image[:, :, 0], label[:, 0]) if self._sampler.flat else (image, label)
 
 
-def device_cache(
+def cases_on_device(
     sampler: PatchSampler, device: torch.device, wanted: bool | None, tell: Callable[[str], None]
 ) -> DeviceCache | None:
     """The cases on the device, or None where they are to be cut by the CPU.
@@ -122,7 +122,7 @@ class BatchMaker:
         device: that trains.
         seed: of the augmentation.
         accumulation: batches of one optimizer step.
-        resident: the cases on the device, if they are there.
+        device_cache: the cases on the device, if they are there.
         memory_format: of the images; None leaves it.
     """
 
@@ -131,15 +131,15 @@ class BatchMaker:
     device: torch.device
     seed: int = 0
     accumulation: int = 1
-    resident: DeviceCache | None = None
+    device_cache: DeviceCache | None = None
     memory_format: torch.memory_format | None = None
 
     def cut(self, number: int) -> Batch:
         """The patches as they are: on the device if the cases are, else on the CPU."""
         annotated = self.sampler.annotated(number)
         known = None if annotated is None else torch.from_numpy(annotated)
-        if self.resident is not None:
-            return Batch(*self.resident.batch(number), known)
+        if self.device_cache is not None:
+            return Batch(*self.device_cache.batch(number), known)
         image, label = (torch.from_numpy(array) for array in self.sampler.batch(number))
         if self.device.type == "cuda":
             # Only from pinned memory a copy runs beside the computation.

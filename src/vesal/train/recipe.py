@@ -116,7 +116,7 @@ class TrainConfig(BaseModel):
     compile: bool | Literal["auto", "graphs"] = "auto"
     """Compile network and loss, after a comparison with plain torch on one batch; auto does on CUDA GPUs in runs of
     at least 5 minutes or 2000 steps that need not be deterministic. graphs records CUDA graphs too."""
-    resident: bool | None = None
+    device_cache: bool | None = None
     """Keep the prepared cases in the memory of the device that trains; None does on a CUDA GPU where they fit."""
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
-from vesal.train.batches import Batch, BatchMaker, device_cache, prefetched
+from vesal.train.batches import Batch, BatchMaker, cases_on_device, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.interrupt import StopRequest
 from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
@@ -74,8 +74,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         if position.step == 0:
             patch = torch.zeros(1, job.plan.inputs, *job.plan.patch, device=job.device)
             board.graph(state.trained.network, patch)
-        teller = _Teller((lines, board, console), board, console)
-        _run(state, batches, teller, stop, precision)
+        logger = _Logger((lines, board, console), board, console)
+        _run(state, batches, logger, stop, precision)
         return position
 
 
@@ -87,14 +87,14 @@ def _batch_maker(job: TrainJob, sampler: PatchSampler, console: Console) -> Batc
         job.device,
         seed=config.seed,
         accumulation=config.accumulation,
-        resident=device_cache(sampler, job.device, config.resident, console.say),
+        device_cache=cases_on_device(sampler, job.device, config.device_cache, console.say),
         memory_format=memory_format(config, job.plan.dimension, job.device),
     )
 
 
 @dataclass(frozen=True)
-class _Teller:
-    """Everything that hears of the training."""
+class _Logger:
+    """Everything that a training reports to."""
 
     listeners: tuple[Listener, ...]
     board: TensorBoard
@@ -117,7 +117,7 @@ def check_names(config: TrainConfig) -> None:
 
 
 def check_plan(config: TrainConfig, plan: Plan) -> None:
-    """Find out before the preparation whether network, loss and watched quantity go with the plan.
+    """Find out before the preparation whether network, loss and monitored quantity go with the plan.
 
     Raises:
         UsageError: one of them does not.
@@ -152,7 +152,7 @@ def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resum
 
 
 def _run(
-    state: State, batches: Iterator[Batch], teller: _Teller, stop: StopRequest, precision: Precision
+    state: State, batches: Iterator[Batch], logger: _Logger, stop: StopRequest, precision: Precision
 ) -> None:
     """Steps until the run's length, a signal, early stopping or a target ends it."""
     job, position = state.job, state.position
@@ -162,16 +162,16 @@ def _run(
         first = next(batches)
         batches = itertools.chain([first], batches)
         graphs = job.config.compile == "graphs" and job.config.accumulation == 1
-        teller.console.say(objective.compile(first, graphs=graphs))
+        logger.console.say(objective.compile(first, graphs=graphs))
     loss_meter = LossMeter.on(job.device, position, job.config.lr)
     while state.progress < 1.0 and not stop.requested:
         loss_meter.add(take_step(state, batches, objective, precision))
         if position.step % _LOG_STEPS == 0 or state.progress >= 1.0:
-            teller.row(_training_row(state, loss_meter))
-        teller.console.progress(state.progress)
+            logger.row(_training_row(state, loss_meter))
+        logger.console.progress(state.progress)
         if job.validation and state.validation_due:
             loss_meter.read()
-            _validate(state, teller, loss)
+            _validate(state, logger, loss)
             if state.ended_early:
                 break
         if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
@@ -181,7 +181,7 @@ def _run(
     loss_meter.read()
     if job.validation and state.progress >= 1.0 and position.validated_at < 1.0:
         # The last step's own saving took the run past its budget.
-        _validate(state, teller, loss)
+        _validate(state, logger, loss)
     position.finished = not stop.requested
     if not job.validation or not job.model_file.exists():
         _ship(state)
@@ -216,7 +216,7 @@ def take_step(state: State, batches: Iterator[Batch], objective: Objective, prec
     return torch.where(done, total, math.nan)
 
 
-def _validate(state: State, teller: _Teller, loss: Loss) -> None:
+def _validate(state: State, logger: _Logger, loss: Loss) -> None:
     """Validate, remember, and ship the weights when they are the best so far."""
     job, position, config = state.job, state.position, state.job.config
     allowed_s = None
@@ -234,7 +234,7 @@ def _validate(state: State, teller: _Teller, loss: Loss) -> None:
     position.validation_s = (position.validation_s[0] + took_s, took_s)
     position.validation_cases = result.cases
     position.validated_at, position.validated_epoch = state.progress, state.epoch
-    teller.row(
+    logger.row(
         {
             "step": position.step,
             "time_s": round(state.elapsed_s, 3),
@@ -247,7 +247,7 @@ def _validate(state: State, teller: _Teller, loss: Loss) -> None:
     )
     if result.example is not None:
         colours = [label.colour for label in job.plan.labels.labels]
-        teller.board.example(result.example, colours, position.step)
+        logger.board.example(result.example, colours, position.step)
     if state.judge(result) or not job.model_file.exists():
         _ship(state)
     state.save()

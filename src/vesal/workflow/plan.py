@@ -117,8 +117,8 @@ class _Wanted:
             return plan
         reasons = plan.reasons
         if not axes or config.augment.mirror_only_axes is not None:
-            told = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
-            reasons = (*reasons[:-1], f"{told}: {why}.")
+            what = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
+            reasons = (*reasons[:-1], f"{what}: {why}.")
         return plan.model_copy(update={"mirror_axes": axes, "reasons": reasons})
 
     def _passes(self, plan: Plan, rate: float | None) -> float:
@@ -192,21 +192,23 @@ def _measured(wanted: _Wanted, budget_s: float, progress: Progress | None) -> Pl
     if first is None:
         tell(2, 2)
         return _with_reason(rough, "No step could be timed on this device, so it is planned by constants.")
-    told = []
+    reasons = []
     rate = _believed(first, assumed)
     if first.rate < _SLOWEST * assumed:
-        told.append(
+        reasons.append(
             f"Only {first.rate / 1e9:.2g} GFLOP/s were measured, as if other work held this device; planned for "
             f"{rate / 1e9:.2g}. If it is always so slow, ask for --set plan.rate={first.rate:.2g}."
         )
-    plan = _fitted(wanted, rate, memory_gb, limit_s, told)
+    plan = _fitted(wanted, rate, memory_gb, limit_s, reasons)
     tell(2, 2)
     return plan
 
 
-def _fitted(wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, told: list[str]) -> Plan:
+def _fitted(
+    wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, reasons: list[str]
+) -> Plan:
     """The plan for this rate, made anew where its own pass turns out to take far longer, or shorter."""
-    plan, timing = _timed(wanted, rate, memory_gb, limit_s, told)
+    plan, timing = _timed(wanted, rate, memory_gb, limit_s, reasons)
     if timing is not None and not 1 / _FAR_OFF <= timing.rate / rate <= _FAR_OFF:
         slower = rate / timing.rate
         rate = _believed(timing, wanted.assumed_rate(plan))
@@ -214,16 +216,16 @@ def _fitted(wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: floa
         if (anew.patch, anew.batch, anew.stages) == (plan.patch, plan.batch, plan.stages):
             plan = anew  # for its reasons
         else:
-            told.append(
+            reasons.append(
                 f"Planned anew: a step of the plan before took {slower:.2g} times as long as a small one had promised."
             )
-            plan, timing = _timed(wanted, rate, memory_gb, limit_s, told)
+            plan, timing = _timed(wanted, rate, memory_gb, limit_s, reasons)
     pass_s = _planned_s(plan, rate) if timing is None else timing.pass_s
-    return _with_reason(plan, *told, _told_steps(wanted, plan, pass_s, measured=timing is not None))
+    return _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=timing is not None))
 
 
 def _timed(
-    wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, told: list[str]
+    wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, reasons: list[str]
 ) -> tuple[Plan, Timing | None]:
     """The plan, for less memory where a pass does not fit it, and the pass timed; None if it would take too long."""
     plan = wanted.plan(rate, memory_gb)
@@ -237,7 +239,7 @@ def _timed(
             if wanted.config.plan.memory_gb is not None:
                 break
             memory_gb = _LESS * (memory_gb or MEMORY_GB)
-            told.append(
+            reasons.append(
                 f"Planned anew for {memory_gb:.2g} GB: a step of the plan before needed more than there is."
             )
             plan = wanted.plan(rate, memory_gb)
@@ -254,7 +256,7 @@ def _believed(timing: Timing, assumed: float) -> float:
     return float(f"{max(timing.rate, _SLOWEST * assumed):.2g}")
 
 
-def _told_steps(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
+def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
     budget_s, step_s = wanted.config.budget_s, pass_s * wanted.config.accumulation
     assert budget_s is not None
     steps = wanted.steps(pass_s)

@@ -302,7 +302,7 @@ def _predict(
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
     looked = result.quality is not None or target.doubt is not None
     watch = model.watch(windows, doubt=target.doubt is not None) if looked else None
-    doubt = None if target.doubt is None else np.zeros(scan.prepared.placement.shape, dtype=np.float32)
+    doubt = None if target.doubt is None else np.zeros(scan.prepared.crop.shape, dtype=np.float32)
     if target.probabilities:
         # The maps are written one by one and read the logits each: those of the whole volume are kept.
         logits = model.logits(scan.prepared.image, windows, watch=watch)
@@ -334,8 +334,8 @@ def _predict(
         result.probabilities[case.id] = target.probabilities
     if target.doubt is not None and doubt is not None:
         # Outside the crop there is nothing, and no doubt of it.
-        cropped = resize(doubt[None], scan.prepared.placement.crop_shape, 1)[0]
-        values = scan.prepared.placement.paste(cropped.astype(np.float32).clip(0, 1))
+        cropped = resize(doubt[None], scan.prepared.crop.crop_shape, 1)[0]
+        values = scan.prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
         write_volume(target.doubt, Volume(_stored(values, target.doubt)[None], label.geometry))
         result.doubts[case.id] = target.doubt
 

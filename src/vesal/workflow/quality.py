@@ -334,7 +334,7 @@ class _Sample:
 
     def __init__(self, prepared: Prepared, model: Model, windows: Windows, seed: str) -> None:
         assert prepared.label is not None
-        self._axis = windows.stream_axis(prepared.placement.shape)
+        self._axis = windows.stream_axis(prepared.crop.shape)
         self._truth = np.moveaxis(prepared.label, self._axis, 0)
         self._labels = model.labels
         self._share = min(1.0, _VOXELS / 2 / prepared.label.size)

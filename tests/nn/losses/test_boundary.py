@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vesal.nn.losses.boundary import boundary, signed_distances
-from vesal.nn.losses.soft_counts import SoftmaxComparison
+from vesal.nn.losses.soft_counts import Head, SoftmaxCounts
 
 
 def test_distances_are_the_nearest_of_all_pairs_in_millimetres() -> None:
@@ -40,8 +40,8 @@ def test_a_mistake_costs_the_more_the_farther_it_lies_from_the_boundary() -> Non
         prediction = target.clone()
         prediction[..., wrong] = 1 - prediction[..., wrong]
         logits = 40 * torch.stack([1 - 2.0 * prediction, 2.0 * prediction - 1], dim=1)
-        comparison = SoftmaxComparison(logits, target, None, None, (1.0, 2.0))
-        costs.append(boundary(comparison, background=False).item())
+        counts = SoftmaxCounts(Head(logits, target, None, None, (1.0, 2.0)))
+        costs.append(boundary(counts, background=False).item())
     assert costs == pytest.approx([mm / 8 for mm in (6, 4, 2, 2, 4, 6, 8, 10)])
 
 
@@ -51,7 +51,7 @@ def test_its_gradient_is_that_of_the_published_loss() -> None:
     target = torch.zeros(1, 6, 6, dtype=torch.uint8)
     target[:, 2:4, 1:4] = 1
     distances = torch.from_numpy(signed_distances(target[0].numpy() == 1, target[0].numpy() == 0, [1.0, 1.0]))
-    ours = boundary(SoftmaxComparison(logits, target, None, None, (1.0, 1.0)), background=False)
+    ours = boundary(SoftmaxCounts(Head(logits, target, None, None, (1.0, 1.0))), background=False)
     published = (logits.softmax(1)[:, 1] * distances).mean()
     gradients = [torch.autograd.grad(value, logits)[0] for value in (ours, published)]
     torch.testing.assert_close(*gradients)

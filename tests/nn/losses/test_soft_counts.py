@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vesal.nn.losses.soft_counts import SigmoidComparison, SoftmaxComparison, ratio
+from vesal.nn.losses.soft_counts import Head, SigmoidCounts, SoftmaxCounts, ratio
 
 WEIGHTS = torch.tensor([0.2, 1.0, 4.0, 2.0])
 #: Regions {1, 2, 3}, {2, 3}, {3} of contiguous labels.
@@ -24,8 +24,8 @@ def softmax(
     target: torch.Tensor,
     annotated: torch.Tensor | None = None,
     weights: torch.Tensor | None = None,
-) -> SoftmaxComparison:
-    return SoftmaxComparison(logits, target, annotated, weights, (1.0, 1.0))
+) -> SoftmaxCounts:
+    return SoftmaxCounts(Head(logits, target, annotated, weights, (1.0, 1.0)))
 
 
 def sigmoid(
@@ -33,8 +33,8 @@ def sigmoid(
     target: torch.Tensor,
     annotated: torch.Tensor | None = None,
     weights: torch.Tensor | None = None,
-) -> SigmoidComparison:
-    return SigmoidComparison(logits, target, annotated, weights, (1.0, 1.0), TABLE)
+) -> SigmoidCounts:
+    return SigmoidCounts(Head(logits, target, annotated, weights, (1.0, 1.0)), TABLE)
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])

@@ -62,12 +62,12 @@ def _prefixed(into: dict[str, float], prefix: str, values: dict[str, float]) -> 
 
 def _geometry(prepared: Prepared) -> dict[str, float]:
     """Voxel and scan sizes along the axes of the prepared array."""
-    placement = prepared.placement
-    spacing = [placement.source.spacing_mm[axis] for axis in placement.turn.order]
+    crop = prepared.crop
+    spacing = [crop.source.spacing_mm[axis] for axis in crop.turn.order]
     found = {}
-    for axis, (size, step) in enumerate(zip(placement.turn.order, spacing, strict=True)):
+    for axis, (size, step) in enumerate(zip(crop.turn.order, spacing, strict=True)):
         found[f"spacing {axis}"] = float(np.log(step))
-        found[f"extent {axis}"] = float(np.log(placement.source.shape[size] * step))
+        found[f"extent {axis}"] = float(np.log(crop.source.shape[size] * step))
     return found
 
 

@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vesal.nn.losses.soft_counts import Comparison, Maps, ratio
+from vesal.nn.losses.soft_counts import Maps, SoftCounts, ratio
 
 
-def boundary(comparison: Comparison, *, background: bool) -> Tensor:
+def boundary(counts: SoftCounts, *, background: bool) -> Tensor:
     """Mean over voxels and classes of distance (p - g), in mm, never negative (Kervadec et al., MIDL 2019, MedIA 2021).
 
     p is the probability, g the truth, the distance that of `signed_distances`. The published loss is the mean of
     distance p, which differs by a constant; with it the right answer costs 0. A class without a boundary in the
     patch (absent, or everywhere) costs nothing, as published: a term such as Dice has to see to it.
     """
-    maps = comparison.maps(background=background)
-    distances = _distances(maps, comparison.size, comparison.spacing_mm).to(maps.probability.device)
+    maps = counts.maps(background=background)
+    size, spacing_mm = tuple(counts.head.logits.shape[2:]), counts.head.spacing_mm
+    distances = _distances(maps, size, spacing_mm).to(maps.probability.device)
     costs = (distances * (maps.probability - maps.truth.float())).sum(2)
     voxels = maps.valid.sum(1, keepdim=True) * maps.weights
     return ratio((costs * maps.weights).sum(), voxels.sum())

@@ -1,7 +1,7 @@
 """Losses for softmax classes and for overlapping regions, masked and deeply supervised.
 
 Shapes: N patches, K outputs, *spatial voxels, V of them, M measured classes (the foreground labels, or the
-regions). What is left out (ignored voxels, classes that were not annotated in a case), and how, is told in
+regions). What is left out (ignored voxels, classes that were not annotated in a case), and how, is described in
 `vesal.nn.losses.soft_counts`; it holds for every loss.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import UsageError, unknown_name
 from vesal.nn.losses.boundary import boundary
-from vesal.nn.losses.soft_counts import Comparison, Overlap, SigmoidComparison, SoftmaxComparison
+from vesal.nn.losses.soft_counts import Head, Overlap, SigmoidCounts, SoftCounts, SoftmaxCounts
 from vesal.planning.plan import Plan
 
 #: 1 - Tversky index is never smaller under focal Tversky's root, whose slope has no bound at 0.
@@ -83,67 +83,67 @@ class LossOptions:
 _DEFAULTS = LossOptions()
 
 
-def soft_dice(comparison: Comparison, options: LossOptions) -> Tensor:
+def soft_dice(counts: SoftCounts, options: LossOptions) -> Tensor:
     """1 - mean of (2 both + s) / (prediction + truth + s) (Drozdzal et al., 2016; nnU-Net).
 
     The mean is over cases and foreground classes; with `batch_dice` the counts of a batch are summed first.
     """
-    of = _overlap(comparison, options)
+    of = _overlap(counts, options)
     dice = (2 * of.both + options.smooth) / (of.prediction + of.truth + options.smooth)
     return of.mean(1 - dice)
 
 
-def cross_entropy(comparison: Comparison, options: LossOptions) -> Tensor:
+def cross_entropy(counts: SoftCounts, options: LossOptions) -> Tensor:
     """The mean over voxels of the cross-entropy; for regions the binary one."""
-    return comparison.cross_entropy(smoothing=options.label_smoothing)
+    return counts.cross_entropy(smoothing=options.label_smoothing)
 
 
-def balanced_cross_entropy(comparison: Comparison, options: LossOptions) -> Tensor:
+def balanced_cross_entropy(counts: SoftCounts, options: LossOptions) -> Tensor:
     """The cross-entropy with voxels weighted by 1 / (P n_c): n_c of the batch's voxels are of class c, P are present.
 
     So every class that is present has the same say, however small it is (weights inverse to the frequency,
     King and Zeng, Political Analysis 2001; scikit-learn's class_weight="balanced"). For regions it is the mean
     over the regions of half the mean inside and half the mean outside (Xie and Tu, ICCV 2015).
     """
-    return comparison.cross_entropy(smoothing=options.label_smoothing, balanced=True)
+    return counts.cross_entropy(smoothing=options.label_smoothing, balanced=True)
 
 
-def focal(comparison: Comparison, options: LossOptions) -> Tensor:
+def focal(counts: SoftCounts, options: LossOptions) -> Tensor:
     """The mean over voxels of -(1 - p)^gamma log p of the target (Lin et al., ICCV 2017); regions: the binary one."""
-    return comparison.cross_entropy(smoothing=options.label_smoothing, gamma=options.focal_gamma)
+    return counts.cross_entropy(smoothing=options.label_smoothing, gamma=options.focal_gamma)
 
 
-def tversky(comparison: Comparison, options: LossOptions) -> Tensor:
+def tversky(counts: SoftCounts, options: LossOptions) -> Tensor:
     """1 - mean of the Tversky index (both + s) / (both + alpha FP + beta FN + s) (Salehi et al., MLMI 2017).
 
     FP and FN are the soft counts of false positives and false negatives; the mean is Dice's.
     """
-    of = _overlap(comparison, options)
+    of = _overlap(counts, options)
     return of.mean(1 - _tversky_index(of, options))
 
 
-def focal_tversky(comparison: Comparison, options: LossOptions) -> Tensor:
+def focal_tversky(counts: SoftCounts, options: LossOptions) -> Tensor:
     """Mean of (1 - Tversky index)^(1 / gamma): poorly found classes weigh more (Abraham and Khan, ISBI 2019).
 
     The paper sums over the classes; the mean keeps the size of the loss from growing with their number.
     """
-    of = _overlap(comparison, options)
+    of = _overlap(counts, options)
     cost = (1 - _tversky_index(of, options)).clamp(min=_LEAST_COST)
     return of.mean(cost ** (1 / options.focal_tversky_gamma))
 
 
-def boundary_alone(comparison: Comparison, options: LossOptions) -> Tensor:
+def boundary_alone(counts: SoftCounts, options: LossOptions) -> Tensor:
     """The boundary loss in mm. Alone it collapses to the background when trained from scratch: use it beside Dice."""
-    return boundary(comparison, background=options.background)
+    return boundary(counts, background=options.background)
 
 
-def boundary_beside(comparison: Comparison, options: LossOptions) -> Tensor:
+def boundary_beside(counts: SoftCounts, options: LossOptions) -> Tensor:
     """The boundary loss at its weight beside another one (alpha of Kervadec et al., who begin at 0.01)."""
-    return options.boundary_weight * boundary(comparison, background=options.background)
+    return options.boundary_weight * boundary(counts, background=options.background)
 
 
 #: The losses by name, each the sum of its terms.
-LOSSES: dict[str, tuple[Callable[[Comparison, LossOptions], Tensor], ...]] = {
+LOSSES: dict[str, tuple[Callable[[SoftCounts, LossOptions], Tensor], ...]] = {
     "dice": (soft_dice,),
     "ce": (cross_entropy,),
     "balanced_ce": (balanced_cross_entropy,),
@@ -170,7 +170,7 @@ class Loss:
 
     def __init__(
         self,
-        terms: Sequence[Callable[[Comparison, LossOptions], Tensor]],
+        terms: Sequence[Callable[[SoftCounts, LossOptions], Tensor]],
         options: LossOptions,
         spacing_mm: Sequence[float],
         *,
@@ -214,13 +214,9 @@ class Loss:
             spacing * old / new
             for spacing, old, new in zip(self.spacing_mm, target.shape[1:], size, strict=True)
         ]
-        target = shrink_target(target, size)
-        comparison: Comparison
-        if self.table is None:
-            comparison = SoftmaxComparison(logits, target, annotated, self.weights, spacing_mm)
-        else:
-            comparison = SigmoidComparison(logits, target, annotated, self.weights, spacing_mm, self.table)
-        return torch.stack([term(comparison, self.options) for term in self.terms]).sum()
+        head = Head(logits, shrink_target(target, size), annotated, self.weights, spacing_mm)
+        counts: SoftCounts = SoftmaxCounts(head) if self.table is None else SigmoidCounts(head, self.table)
+        return torch.stack([term(counts, self.options) for term in self.terms]).sum()
 
 
 def build_loss(name: str, plan: Plan, options: LossOptions = _DEFAULTS) -> Loss:
@@ -267,8 +263,8 @@ def _weights(labels: LabelSet, chosen: Mapping[str, float] | None) -> Tensor | N
     return None if set(weights) == {1.0} else torch.tensor(weights)
 
 
-def _overlap(comparison: Comparison, options: LossOptions) -> Overlap:
-    overlap = comparison.overlap(background=options.background)
+def _overlap(counts: SoftCounts, options: LossOptions) -> Overlap:
+    overlap = counts.overlap(background=options.background)
     return overlap.pooled() if options.batch_dice else overlap
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from vesal.data.labels import IGNORE
 
 #: 1 - p is never smaller in a focal term: below lies float32's rounding, and the slope of a small power.
-_LEAST_DOUBT = 1e-7
+_LEAST_ERROR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,32 @@ class Maps:
     weights: Tensor
 
 
-class Comparison(Protocol):
-    """What all terms of a loss share, computed once a head.
+@dataclass(frozen=True)
+class Head:
+    """One head's logits, and what they are compared with.
 
-    `size` is the head's spatial shape, `spacing_mm` its voxels'. `background` asks for the background as one
-    more class, the first; regions have none.
+    Attributes:
+        logits: (N, K, *spatial).
+        target: (N, *spatial), contiguous labels, 255 where voxels do not count.
+        annotated: (N, M) bool, which classes were looked for in which case; None if all.
+        weights: (K,) float32 of the outputs, under a softmax the background first; None if all count alike.
+        spacing_mm: of the logits' grid.
     """
 
-    size: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
+    logits: Tensor
+    target: Tensor
+    annotated: Tensor | None
+    weights: Tensor | None
+    spacing_mm: Sequence[float]
+
+
+class SoftCounts(Protocol):
+    """What all terms of a loss share, computed once a head.
+
+    `background` asks for the background as one more class, the first; regions have none.
+    """
+
+    head: Head
 
     def overlap(self, *, background: bool) -> Overlap: ...
 
@@ -93,29 +110,13 @@ class Comparison(Protocol):
     def maps(self, *, background: bool) -> Maps: ...
 
 
-class SoftmaxComparison:
-    """Exclusive classes.
+class SoftmaxCounts:
+    """Exclusive classes."""
 
-    Args:
-        logits: (N, K, *spatial).
-        target: (N, *spatial), contiguous labels.
-        annotated: (N, K - 1) bool or None.
-        weights: (K,) float32 of the classes, the background first; None if all count alike.
-        spacing_mm: of the logits' grid.
-    """
-
-    def __init__(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        annotated: Tensor | None,
-        weights: Tensor | None,
-        spacing_mm: Sequence[float],
-    ) -> None:
-        self.size, self.spacing_mm = tuple(logits.shape[2:]), tuple(spacing_mm)
-        self.weights = weights
-        log_p = F.log_softmax(logits.float().flatten(2), dim=1)  # (N, K, V)
-        target = target.flatten(1)
+    def __init__(self, head: Head) -> None:
+        self.head, self.weights, annotated = head, head.weights, head.annotated
+        log_p = F.log_softmax(head.logits.float().flatten(2), dim=1)  # (N, K, V)
+        target = head.target.flatten(1)
         self.valid = target != IGNORE  # (N, V)
         self.target = torch.where(self.valid, target, 0).long()
         self.known: Tensor | None = None  # (N, K), the background first
@@ -196,35 +197,21 @@ class SoftmaxComparison:
         return values.new_zeros(n * k).index_add(0, slot, values.flatten()).view(n, k)
 
 
-class SigmoidComparison:
-    """Regions, each by itself.
+class SigmoidCounts:
+    """Regions, each by itself: the outputs are the measured classes, K is M.
 
     Args:
-        logits: (N, M, *spatial).
-        target: (N, *spatial), contiguous labels.
-        annotated: (N, M) bool or None.
-        weights: (M,) float32 of the regions; None if all count alike.
-        spacing_mm: of the logits' grid.
+        head: what is compared.
         table: (M, 256) float32: does this region hold that contiguous value.
     """
 
-    def __init__(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        annotated: Tensor | None,
-        weights: Tensor | None,
-        spacing_mm: Sequence[float],
-        table: Tensor,
-    ) -> None:
-        self.size, self.spacing_mm = tuple(logits.shape[2:]), tuple(spacing_mm)
-        self.weights = weights
-        self.logits = logits.float().flatten(2)  # (N, M, V)
-        target = target.flatten(1)
+    def __init__(self, head: Head, table: Tensor) -> None:
+        self.head, self.weights, self.annotated = head, head.weights, head.annotated
+        self.logits = head.logits.float().flatten(2)  # (N, M, V)
+        target = head.target.flatten(1)
         self.valid = target != IGNORE  # (N, V)
         index = target.long()
         self.truth = torch.stack([row[index] for row in table], dim=1)  # (N, M, V), 0 or 1
-        self.annotated = annotated
 
     def overlap(self, *, background: bool) -> Overlap:
         p = self.logits.sigmoid() * self.valid[:, None]
@@ -294,4 +281,4 @@ def _focal(log_p: Tensor, gamma: float) -> Tensor:
     """-(1 - p)^gamma log p (Lin et al., ICCV 2017); gamma 0 is the cross-entropy."""
     if not gamma:
         return -log_p
-    return -log_p * (-torch.expm1(log_p)).clamp(min=_LEAST_DOUBT) ** gamma
+    return -log_p * (-torch.expm1(log_p)).clamp(min=_LEAST_ERROR) ** gamma
