@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from vesal.volume.io import write_label as write_label
     from vesal.workflow.evaluate import evaluate_run as evaluate_run
     from vesal.workflow.predict import predict_cases as predict_cases
-    from vesal.workflow.train import TrainRequest as TrainRequest
+    from vesal.workflow.requests.train_request import TrainRequest as TrainRequest
     from vesal.workflow.train import train_run as train_run
 
 _PUBLIC = {
-    "TrainRequest": ("vesal.workflow.train", "TrainRequest"),
+    "TrainRequest": ("vesal.workflow.requests.train_request", "TrainRequest"),
     "evaluate_run": ("vesal.workflow.evaluate", "evaluate_run"),
     "fingerprint": ("vesal.data.fingerprint", "fingerprint"),
     "load_dataset": ("vesal.layouts.registry", "load_dataset"),

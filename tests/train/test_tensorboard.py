@@ -9,7 +9,8 @@ import pytest
 
 from vesal.train.tensorboard import example_panels
 from vesal.train.validation import Example
-from vesal.workflow.train import TrainRequest, train_run
+from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.train import train_run
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vesal.cli.app import app
-from vesal.convert.records import Pictures
 from vesal.convert.targets import TARGETS
 from vesal.data.case import read_case
 from vesal.data.dataset import Case, Dataset
@@ -26,7 +25,8 @@ from vesal.layouts.registry import LAYOUTS, load_dataset
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_label, read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
-from vesal.workflow.convert import ConvertRequest, ConvertResult, convert_run
+from vesal.workflow.convert import ConvertResult, convert_run
+from vesal.workflow.requests.convert_request import ConvertRequest
 
 SHAPE = (6, 7, 4)
 
@@ -230,8 +230,7 @@ def test_slices_keep_the_cases_and_come_back_as_the_volumes_that_they_were(
     layout: str, tmp_path: Path
 ) -> None:
     source = load_dataset(made(layout, tmp_path / "data"))
-    pictures = Pictures(window="full", bits=16, axis="y")
-    convert(tmp_path / "data", tmp_path / "png", "png", pictures=pictures)
+    convert(tmp_path / "data", tmp_path / "png", "png", window="full", bits=16, axis="y")
     slices = load_dataset(tmp_path / "png")
     assert described(slices) == described(source)
     assert {case.patient for case in slices.cases} == {case.patient for case in source.cases}
@@ -263,7 +262,7 @@ def test_a_conversion_of_a_conversion_loses_nothing(target: str, tmp_path: Path)
     source = load_dataset(made("nnunet", tmp_path / "data"))
     for step, to in enumerate(("msd", target, "png", "nnunet")):
         before = tmp_path / ("data" if step == 0 else str(step - 1))
-        convert(before, tmp_path / str(step), to, pictures=Pictures(window="full", bits=16))
+        convert(before, tmp_path / str(step), to, window="full", bits=16)
     result = load_dataset(tmp_path / "3")
     assert described(result) == described(source)
     for first, second in zip(source.cases, result.cases, strict=True):
@@ -392,7 +391,7 @@ def test_labels_off_their_image_are_refused_for_slices_and_copied_with_a_remark_
 
 def test_slices_have_the_volume_in_their_names_and_white_masks(tmp_path: Path) -> None:
     made("manifest", tmp_path / "data")
-    convert(tmp_path / "data", tmp_path / "png", "png", pictures=Pictures(window=(0.0, 400.0)))
+    convert(tmp_path / "data", tmp_path / "png", "png", window=(0.0, 400.0))
     names = sorted(path.name for path in (tmp_path / "png" / "labels").iterdir())
     assert names[0] == "x_slice_0000.png"
     masks = [np.array(Image.open(path)) for path in (tmp_path / "png" / "labels").iterdir()]
@@ -407,7 +406,7 @@ def test_slices_have_the_volume_in_their_names_and_white_masks(tmp_path: Path) -
 def test_empty_slices_may_be_left_out_and_come_back_empty(tmp_path: Path) -> None:
     made("pairs", tmp_path / "data")
     convert(tmp_path / "data", tmp_path / "all", "png")
-    result = convert(tmp_path / "data", tmp_path / "png", "png", pictures=Pictures(keep_empty=False))
+    result = convert(tmp_path / "data", tmp_path / "png", "png", keep_empty=False)
     assert result.cases == ("volume-1", "volume-2")
     count = len(list((tmp_path / "png" / "images").iterdir()))
     assert 0 < count < len(list((tmp_path / "all" / "images").iterdir()))
@@ -423,7 +422,7 @@ def test_empty_slices_may_be_left_out_and_come_back_empty(tmp_path: Path) -> Non
 
 def test_images_come_back_to_the_quantisation_of_their_window(tmp_path: Path) -> None:
     made("pairs", tmp_path / "data")
-    convert(tmp_path / "data", tmp_path / "png", "png", pictures=Pictures(window=(-1000.0, -200.0)))
+    convert(tmp_path / "data", tmp_path / "png", "png", window=(-1000.0, -200.0))
     convert(tmp_path / "png", tmp_path / "back", "nifti")
     for number in (1, 2):
         before = read_volume(tmp_path / "data" / "CT" / f"volume-{number}.nii")
@@ -434,7 +433,7 @@ def test_images_come_back_to_the_quantisation_of_their_window(tmp_path: Path) ->
 
 def test_predicted_masks_come_back_as_label_maps_of_their_volumes(tmp_path: Path) -> None:
     made("brats", tmp_path / "data")
-    convert(tmp_path / "data", tmp_path / "png", "png", pictures=Pictures(keep_empty=False))
+    convert(tmp_path / "data", tmp_path / "png", "png", keep_empty=False)
     shutil.copytree(tmp_path / "png" / "labels", tmp_path / "predicted")
     index = tmp_path / "png" / "slices.json"
     result = convert(tmp_path / "predicted", tmp_path / "back", "nifti", slices=index)
@@ -645,7 +644,7 @@ def test_a_resumed_conversion_of_other_options_is_refused(tmp_path: Path) -> Non
     data = made("pairs", tmp_path / "data")
     convert(data, tmp_path / "out", "png")
     with pytest.raises(UsageError, match="begun with another bits"):
-        convert(data, tmp_path / "out", "png", resume=True, pictures=Pictures(bits=16))
+        convert(data, tmp_path / "out", "png", resume=True, bits=16)
     with pytest.raises(UsageError, match="begun with another to"):
         convert(data, tmp_path / "out", "msd", resume=True)
     (tmp_path / "other").mkdir()
@@ -698,8 +697,8 @@ def test_the_verb_tells_what_it_did_and_ends_with_1_for_a_bad_case(tmp_path: Pat
     ("options", "words"),
     [
         ({"to": "dicom"}, "no layout to convert to 'dicom'; choose one of: msd, nifti, nnunet, png"),
-        ({"pictures": Pictures(bits=12)}, "8 or 16 bits"),
-        ({"pictures": Pictures(axis="w")}, "no axis 'w'"),
+        ({"bits": 12}, "8 or 16 bits"),
+        ({"axis": "w"}, "no axis 'w'"),
         ({"spacing_mm": (1.0, 1.0)}, "--spacing takes three"),
         ({"spacing_mm": (1.0, 1.0, 1.0)}, "no pictures of volumes"),
         ({"data": Path("/nowhere")}, "no folder /nowhere"),
@@ -747,8 +746,7 @@ def test_real_scans_to_nnunet_and_to_slices_and_back(
 ) -> None:
     source = load_dataset(data_dir / name)
     convert(data_dir / name, tmp_path / "nnunet", "nnunet", cases=cases)
-    pictures = Pictures(window="full", bits=16, axis=axis, keep_empty=False)
-    convert(tmp_path / "nnunet", tmp_path / "png", "png", pictures=pictures)
+    convert(tmp_path / "nnunet", tmp_path / "png", "png", window="full", bits=16, axis=axis, keep_empty=False)
     convert(tmp_path / "png", tmp_path / "back", "nifti")
     result = load_dataset(tmp_path / "back")
     assert described(result) == described(source)

@@ -31,8 +31,9 @@ from vesal.preprocessing.prepare import prepare
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_label, read_volume, write_volume
 from vesal.volume.volume import Volume
-from vesal.workflow.predict import PredictOptions, class_folders, predict_cases
+from vesal.workflow.predict import class_folders, predict_cases
 from vesal.workflow.predict_inputs import cases_to_predict
+from vesal.workflow.requests.predict_options import PredictOptions
 
 MASK = LabelSet.from_values({"tumour": 255})
 TWO = LabelSet.from_values({"dim": 3, "bright": 9})

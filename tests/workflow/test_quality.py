@@ -33,8 +33,9 @@ from vesal.run.folder import Run
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
-from vesal.workflow.predict import PredictOptions, predict_cases
+from vesal.workflow.predict import predict_cases
 from vesal.workflow.quality import QUALITY_FILE, learn_doubt, observe_run
+from vesal.workflow.requests.predict_options import PredictOptions
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import load_model
 from vesal.train.log import read_rows
 from vesal.volume.io import read_volume
-from vesal.workflow.train import Interrupted, TrainRequest, train_run
+from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.train import Interrupted, train_run
 
 #: The plan of all runs here, once the fixture has made it.
 PLAN: list[Path] = []

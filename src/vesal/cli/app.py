@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vesal.cli import data_commands, evaluate_commands, predict_commands, train_commands
+from vesal.cli.options import command
 from vesal.errors import VesalError, out_of_memory
 from vesal.version import __version__
 
@@ -58,7 +59,7 @@ for _verb in (
     predict_commands.report,
     predict_commands.export,
 ):
-    app.command()(_verb)
+    app.command()(command(_verb))
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import typer
 
 
-def finish(as_json: bool, value: dict[str, Any], text: str) -> None:
+def print_result(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """For machines or for people."""
     typer.echo(json.dumps(value, indent=2) if as_json else text)
 
 
@@ -24,12 +25,13 @@ def report_failures(failures: Any, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def teller(as_json: bool) -> Callable[[str], None]:
+def logger(as_json: bool) -> Callable[[str], None]:
+    """Prints messages on standard error; none where JSON is wanted."""
     return lambda text: typer.echo(text, err=True) if not as_json else None
 
 
 @contextmanager
-def stages(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
+def progress(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
     """Progress bars on standard error, one a stage; none where nobody looks or JSON is wanted."""
     if quiet or not sys.stderr.isatty():
         yield lambda _title: None

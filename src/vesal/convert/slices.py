@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, UsageError, VesalError, unknown_name
+from vesal.errors import DataError, VesalError, unknown_name
 from vesal.files import read_json, write_text
 from vesal.layouts.scan_files import visible
 from vesal.volume.geometry import Array, Geometry
@@ -232,26 +232,6 @@ def picture_geometry(geometry: Geometry, axis: str | None) -> Geometry:
 # --- which intensities -------------------------------------------------------------------------------------
 
 
-def parse_window(text: str) -> str | Window:
-    """'auto', 'full', or 'LOW,HIGH' in the scan's own units.
-
-    Raises:
-        UsageError: it is none of them.
-
-    >>> parse_window("-1000,400"), parse_window("auto")
-    ((-1000.0, 400.0), 'auto')
-    """
-    if text in ("auto", "full"):
-        return text
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        low, high = 0.0, 0.0
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise UsageError(f"--window takes auto, full, or two numbers such as -1000,400, not '{text}'.")
-    return low, high
-
-
 def choose_window(channel: Array, wanted: str | Window, *, bits: int, name: str) -> Window:
     """The intensities that become black and white.
 
@@ -262,7 +242,7 @@ def choose_window(channel: Array, wanted: str | Window, *, bits: int, name: str)
 
     Args:
         channel: (*spatial).
-        wanted: as `parse_window` gives it.
+        wanted: 'auto', 'full' or (low, high) in the scan's own units.
         bits: 8 or 16.
         name: of the channel.
     """

@@ -121,7 +121,7 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> TrainConfig:
-        lengths = [name for name in ("budget_s", "steps", "epochs") if getattr(self, name) is not None]
+        lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise ValueError(f"{' and '.join(lengths)} both set the length of the run; choose one")
         if self.deterministic and self.budget_s is not None:
@@ -149,6 +149,9 @@ class TrainConfig(BaseModel):
         """
         return _validated(_read_yaml(Path(path)), str(path))
 
+
+#: Fields that set the length of a run; one of them is not None.
+LENGTHS = ("budget_s", "steps", "epochs")
 
 #: Length of a run for which nothing was chosen.
 DEFAULT_BUDGET_S = 20 * 60.0
@@ -182,11 +185,11 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
     else:
         raise unknown_name("recipe", name, recipe_names())
     overrides = dict(overrides or {})
-    if any(field in overrides for field in _LENGTHS):
-        values = {field: value for field, value in values.items() if field not in _LENGTHS}
+    if any(field in overrides for field in LENGTHS):
+        values = {field: value for field, value in values.items() if field not in LENGTHS}
     for field, value in overrides.items():
         _set(values, re.sub(r"^augmentation(?=\.|$)", "augment", field).split("."), value)
-    if all(values.get(field) is None for field in _LENGTHS):
+    if all(values.get(field) is None for field in LENGTHS):
         values["budget_s"] = DEFAULT_BUDGET_S
     return _validated(values, f"recipe '{name}'")
 
@@ -197,14 +200,36 @@ def resumed(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     Raises:
         UsageError: another field is named, or the length contradicts the rest.
     """
-    if other := set(changes) - {*_LENGTHS, "fold"}:
+    if other := set(changes) - {*LENGTHS, "fold"}:
         raise UsageError(
             f"A resumed run keeps its settings; leave out {', '.join(sorted(other))}, or begin another run."
         )
     values = config.model_dump(mode="json")
-    if any(name in changes for name in _LENGTHS):
-        values = {name: value for name, value in values.items() if name not in _LENGTHS}
+    if any(name in changes for name in LENGTHS):
+        values = {name: value for name, value in values.items() if name not in LENGTHS}
     return _validated(values | dict(changes), "the resumed run")
+
+
+def recipe_overrides(
+    settings: Sequence[str], *, budget: str | None = None, dimension: int | None = None, **chosen: Any
+) -> dict[str, Any]:
+    """What the options of a verb replace in a recipe.
+
+    Args:
+        settings: `--set` pairs.
+        budget: such as '20m'.
+        dimension: of the plan, 2 or 3.
+        chosen: more fields; None leaves what `settings` and the recipe say.
+
+    >>> recipe_overrides(["lr=0.1", "seed=1"], budget="1m", dimension=None, seed=2)
+    {'lr': 0.1, 'seed': 2, 'budget_s': 60.0}
+
+    Raises:
+        UsageError: a pair or the budget cannot be read.
+    """
+    chosen["budget_s"] = None if budget is None else parse_duration(budget)
+    chosen["plan.dimension"] = dimension
+    return parse_overrides(settings) | {name: value for name, value in chosen.items() if value is not None}
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -243,9 +268,6 @@ def parse_duration(text: str) -> float:
     if not seconds or not math.isfinite(seconds):
         raise UsageError(f"'{text}' is not a length of time; write for example 90s, 20m or 1h30m.")
     return seconds
-
-
-_LENGTHS = ("budget_s", "steps", "epochs")
 
 
 def _set(values: dict[str, Any], path: list[str], value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from vesal.layouts.registry import no_file_name
 from vesal.parallel import Progress, map_in_order, workers_within
 from vesal.version import __version__
 from vesal.volume.volume import Volume
+from vesal.workflow.requests.convert_request import SPACING_ERROR, ConvertRequest
 
 Stage = Callable[[str], Progress | None]
 
@@ -37,44 +38,6 @@ Stage = Callable[[str], Progress | None]
 _FINEST_SHARE = 20
 #: In the new data set's folder.
 _JOURNAL = "conversion.jsonl"
-_SPACING = "--spacing takes three distances in mm: of columns, rows and slices, such as 1,1,3."
-
-
-@dataclass(frozen=True)
-class ConvertRequest:
-    """What to convert, and how.
-
-    Attributes:
-        data: a data set, pictures of volumes, masks, or plain scans (`vesal.convert.sources`).
-        out: a new folder, not inside `data`.
-        to: a key of TARGETS.
-        layout: of the data; a key of LAYOUTS, or 'auto'.
-        pictures: how volumes become pictures.
-        mapping: label values to change, such as '4=3' or 'oedema=5'.
-        merge: labels may become one by the mapping.
-        cases: ids of those to convert; all if there are none.
-        split: share of the annotated cases that become test scans, with their labels in labelsTs; by patient.
-        seed: of the split.
-        spacing_mm: of columns, rows and slices, for pictures without a sidecar.
-        stack: False keeps pictures of a volume as 2D images.
-        slices: a slices.json elsewhere.
-        resume: go on with a conversion in `out`.
-    """
-
-    data: Path
-    out: Path
-    to: str
-    layout: str = "auto"
-    pictures: Pictures = field(default_factory=Pictures)
-    mapping: tuple[str, ...] = ()
-    merge: bool = False
-    cases: tuple[str, ...] = ()
-    split: float | None = None
-    seed: int = 0
-    spacing_mm: tuple[float, ...] | None = None
-    stack: bool = True
-    slices: Path | None = None
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,21 +85,6 @@ class ConvertResult:
         return "\n".join([*self.remarks, count])
 
 
-def parse_spacing(text: str) -> tuple[float, ...]:
-    """'1,1,3' -> millimetres between columns, rows and slices.
-
-    Raises:
-        UsageError: it is something else.
-
-    >>> parse_spacing("0.8,0.8,3")
-    (0.8, 0.8, 3.0)
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(_SPACING) from error
-
-
 def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> ConvertResult:
     """Read every case once and write it in the layout that is wanted; the description comes last.
 
@@ -160,7 +108,8 @@ def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> Conve
     mapped, final = _relabelled(request, source.labels)
     jobs = _chosen(source, request.cases)
     journal = _journal(request, source, jobs, stage)
-    task = Task(request.out, source.channels, final, request.pictures)
+    pictures = Pictures(request.window, request.bits, request.keep_empty, request.axis)
+    task = Task(request.out, source.channels, final, pictures)
     failures = [one for one in source.failures if not request.cases or one.id in request.cases]
     done, failed = _work(request, source, jobs, journal, task, stage("Converting"))
     written = tuple(sorted(journal.entries.values(), key=lambda one: one.id))
@@ -193,15 +142,15 @@ def _check(request: ConvertRequest) -> None:
     data, out = request.data.expanduser().resolve(), request.out.expanduser().resolve()
     if out == data or (data.is_dir() and data in out.parents):
         raise UsageError(f"{request.out} is the data set or inside it; choose a folder elsewhere.")
-    if request.pictures.bits not in (8, 16):
-        raise UsageError(f"A pixel has 8 or 16 bits, not {request.pictures.bits}.")
+    if request.bits not in (8, 16):
+        raise UsageError(f"A pixel has 8 or 16 bits, not {request.bits}.")
     if request.split is not None and not 0 < request.split < 1:
         raise UsageError(f"--split is a share between 0 and 1, such as 0.2, not {request.split:g}.")
     spacing = request.spacing_mm
     if spacing is not None and (len(spacing) != 3 or not all(0 < value < 1e3 for value in spacing)):
-        raise UsageError(_SPACING)
-    if request.pictures.axis not in AXES:
-        raise unknown_name("axis", request.pictures.axis, AXES)
+        raise UsageError(SPACING_ERROR)
+    if request.axis not in AXES:
+        raise unknown_name("axis", request.axis, AXES)
     if spacing is not None and not request.stack:
         raise UsageError("--spacing puts pictures together and --no-stack does not; keep one of them.")
 
@@ -260,10 +209,10 @@ def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
         "read_as": source.read_as,
         "channels": list(source.channels),
         "labels": source.labels.model_dump(mode="json"),
-        "window": request.pictures.window,
-        "bits": request.pictures.bits,
-        "keep_empty": request.pictures.keep_empty,
-        "axis": request.pictures.axis,
+        "window": request.window,
+        "bits": request.bits,
+        "keep_empty": request.keep_empty,
+        "axis": request.axis,
         "map": list(request.mapping),
         "merge": request.merge,
         "spacing_mm": request.spacing_mm,

@@ -20,8 +20,10 @@ from vesal.workflow.evaluate import evaluate_run
 from vesal.workflow.inspect import inspect_run
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.predict_inputs import cases_to_predict
-from vesal.workflow.robustness.benchmark_run import QUICK, RobustnessRequest, modality, robustness_run
-from vesal.workflow.train import Stage, TrainRequest, train_run
+from vesal.workflow.requests.robustness_request import RobustnessRequest
+from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.robustness.benchmark_run import modality, robustness_run
+from vesal.workflow.train import Stage, train_run
 
 CASES = 20
 
@@ -106,7 +108,7 @@ def _robustness(out: Path, model: Model, stage: Stage, resume: bool) -> Robustne
         data=listed,
         out=out / "robustness",
         artifacts=_ARTEFACTS[modality(model.plan)],
-        severities=QUICK,
+        quick=True,
         device="cpu",
         resume=resume,
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,18 @@ from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.folder import Run
 from vesal.text import number, times
 from vesal.train.log import read_rows
-from vesal.train.recipe import load_recipe
+from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.plan import plan_for
+from vesal.workflow.requests.train_request import OverfitRequest
 from vesal.workflow.train import Interrupted, Stage
 
-#: What a memorised case reaches.
+#: Dice that an overfitted case reaches.
 TARGET = 0.95
+
+#: Length for which nothing was chosen.
+BUDGET_S = 5 * 60.0
 
 #: Learning by heart wants every patch as it is, much foreground, and no rule that ends it early.
 _BY_HEART: dict[str, Any] = {
@@ -44,29 +47,6 @@ _LOOKED_AT = 4
 #: A loss that has lost less than this share of its first value has not been learned from.
 _FALLEN = 0.05
 _FEW_STEPS = 200
-
-
-@dataclass(frozen=True)
-class OverfitRequest:
-    """What `vesal overfit` was asked for.
-
-    Attributes:
-        data: the folder of scans.
-        out: takes plan, configuration, curves and the memorised model.
-        cases: how many to learn by heart.
-        layout, recipe, device: as in training.
-        overrides: fields of the recipe to replace; augmentation is off and the target 0.95 unless they are here.
-        quiet: no live display.
-    """
-
-    data: Path
-    out: Path
-    cases: int = 4
-    layout: str = "auto"
-    recipe: str = "auto"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    quiet: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,11 +107,15 @@ def overfit_run(
         DataError: no case can be trained on.
         Interrupted: after Ctrl-C or SIGTERM.
     """
+    overrides = recipe_overrides(request.settings, budget=request.budget, steps=request.steps)
+    overrides |= request.overrides
+    if not any(name in overrides for name in LENGTHS):
+        overrides["budget_s"] = BUDGET_S
     run = Run(request.out)
     run.begin(resume=False)
     stage = stage or (lambda _title: None)
     device = resolve_device(request.device)
-    config = load_recipe(request.recipe, _BY_HEART | {"target": TARGET} | request.overrides)
+    config = load_recipe(request.recipe, _BY_HEART | {"target": TARGET} | overrides)
     check_names(config)
     dataset = load_dataset(request.data, request.layout)
     record, cases = _choose(dataset, request.cases, stage)

@@ -35,8 +35,7 @@ from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
 from vesal.workflow.predict_inputs import default_ending
 from vesal.workflow.quality_files import QualityFiles
-
-FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
+from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
 
 OVERLAYS, PROBABILITIES, DOUBT = "overlays", "probabilities", "doubt"
 
@@ -45,42 +44,6 @@ CLASSES_FILE = "classes.json"
 
 #: A probability of 1 in a PNG of probabilities.
 _PNG_ONE = (1 << 16) - 1
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How to predict.
-
-    Attributes:
-        mirror: test-time mirroring.
-        overlap: of neighbouring windows.
-        threshold: probability from which foreground holds: for regions each one's own; for plain classes that of
-            the likeliest one against the background alone, so that 0.5 is the argmax.
-        to: a key of FORMATS; None writes a result in the format of its scan.
-        skip_existing: leave results that are already there, as a resumed run does, with all that is asked for.
-        overlay: also write a PNG of each scan with the contours of its result.
-        probabilities: also write a map of each class's probability.
-        quality: say of each scan how far to trust its result, where the model knows its doubt.
-        doubt: also write a map of the doubt at each voxel, 0 to 1.
-    """
-
-    mirror: bool = False
-    overlap: float = 0.5
-    threshold: float = 0.5
-    to: str | None = None
-    skip_existing: bool = False
-    overlay: bool = False
-    probabilities: bool = False
-    quality: bool = True
-    doubt: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.threshold < 1.0:
-            raise UsageError(f"The threshold is a probability between 0 and 1, not {self.threshold:g}.")
-        if not 0.0 <= self.overlap < 1.0:
-            raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
-        if self.to is not None and self.to not in FORMATS:
-            raise UsageError(f"--to takes {', '.join(FORMATS)}, not '{self.to}'.")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,16 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import ALL, Run
-from vesal.train.recipe import TrainConfig, load_recipe, resumed
+from vesal.train.recipe import TrainConfig, load_recipe, recipe_overrides, resumed
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
 from vesal.workflow.postprocess import RAW, choose_postprocess
-from vesal.workflow.predict import PredictOptions, predict_cases
+from vesal.workflow.predict import predict_cases
 from vesal.workflow.quality import allowance_s, learn_doubt
+from vesal.workflow.requests.predict_options import PredictOptions
+from vesal.workflow.requests.train_request import TrainRequest
 
 #: Makes a progress callback for a named stage of the work.
 Stage = Callable[[str], Progress | None]
@@ -45,37 +47,6 @@ Stage = Callable[[str], Progress | None]
 
 class Interrupted(VesalError):
     """A signal stopped the run; everything is saved."""
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What `vesal train` was asked for.
-
-    Attributes:
-        data: the folder of scans.
-        out: the run folder.
-        layout: of the data; 'auto' recognises it.
-        recipe: name or YAML file.
-        overrides: fields of the recipe to replace, fold and length among them.
-        plan_file: a plan that vesal plan wrote, and perhaps a person changed, in place of planning.
-        folds_file: a split of one's own.
-        device: 'auto', 'cpu', 'cuda', ...
-        cache: where prepared cases are kept; the run folder's prepared/ by default.
-        resume: go on with the run in `out`.
-        quiet: no live display.
-    """
-
-    data: Path
-    out: Path
-    layout: str = "auto"
-    recipe: str = "auto"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    plan_file: Path | None = None
-    folds_file: Path | None = None
-    device: str = "auto"
-    cache: Path | None = None
-    resume: bool = False
-    quiet: bool = False
 
 
 @dataclass
@@ -118,9 +89,10 @@ def train_run(
         DataError: no case can be trained on, or a split leaks.
         Interrupted: after Ctrl-C or SIGTERM.
     """
+    overrides = _overrides(request)
     run = Run(request.out)
     run.begin(resume=request.resume)
-    config = _config(request, run)
+    config = _config(request, overrides, run)
     check_names(config)
     device = resolve_device(request.device)
     stage = stage or (lambda _title: None)
@@ -199,12 +171,27 @@ def _some(cases: Sequence[Case] | Sequence[PreparedCase], request: TrainRequest)
         )
 
 
-def _config(request: TrainRequest, run: Run) -> TrainConfig:
+def _overrides(request: TrainRequest) -> dict[str, Any]:
+    chosen = recipe_overrides(
+        request.settings,
+        budget=request.budget,
+        dimension=request.dimension,
+        steps=request.steps,
+        epochs=request.epochs,
+        seed=request.seed,
+        deterministic=request.deterministic or None,
+        fold=request.fold,
+        tta=request.mirror or None,
+    )
+    return chosen | request.overrides
+
+
+def _config(request: TrainRequest, overrides: dict[str, Any], run: Run) -> TrainConfig:
     if request.resume and run.config_file.exists():
         if run.plan_file.exists() and request.plan_file:
             raise UsageError(f"{run.folder} has its plan; leave out --plan, or begin another run.")
-        return resumed(TrainConfig.load(run.config_file), request.overrides)
-    return load_recipe(request.recipe, request.overrides)
+        return resumed(TrainConfig.load(run.config_file), overrides)
+    return load_recipe(request.recipe, overrides)
 
 
 def _fingerprint(run: Run, dataset: Dataset, stage: Stage, tell: Callable[[str], None]) -> Fingerprint:

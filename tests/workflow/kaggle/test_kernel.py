@@ -20,11 +20,11 @@ import yaml
 
 from vesal.errors import DataError, UsageError
 from vesal.train.recipe import TrainConfig
-from vesal.workflow.export import TARGETS, ExportRequest, export
 from vesal.workflow.kaggle import kernel as kaggle
 from vesal.workflow.kaggle import session as platform_run
-from vesal.workflow.kaggle.kernel import METADATA, SCRIPT, KernelOptions, export_kernel, slug
+from vesal.workflow.kaggle.kernel import METADATA, SCRIPT, TARGETS, export, export_kernel, slug
 from vesal.workflow.kaggle.session import PlatformRun, find_data, is_run, run_on_platform
+from vesal.workflow.requests.kernel_options import KernelOptions
 
 #: Quick to write, as it carries no Vesal.
 HEART = KernelOptions(user="me", datasets=("someone/heart-mri",), budget="30m", install="vesal==1.0")
@@ -177,7 +177,6 @@ def test_a_recipe_of_ones_own_travels_in_the_script(tmp_path: Path) -> None:
         ({"settings": ("lrr=1",)}, "lrr"),
         ({"budget": "soon"}, "not a length of time"),
         ({"budget": "13h"}, "after 12 hours"),
-        ({"fold": "x"}, "--fold takes"),
         ({"title": "abc"}, "5 to 50 characters"),
         ({"title": "心臓心臓心臓"}, "5 to 50 characters"),
         ({"accelerator": "T4 x2"}, "--accelerator takes"),
@@ -204,7 +203,7 @@ def test_slugs_are_kaggles() -> None:
 
 def test_an_unknown_target_lists_the_choices(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no target 'onix'; choose one of: .*kaggle"):
-        export("onix", ExportRequest(tmp_path))
+        export("onix", tmp_path, HEART)
     assert "kaggle" in TARGETS
 
 
@@ -212,13 +211,13 @@ def test_a_run_folder_gives_its_settings(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(UsageError, match=r"not a run folder"):
-        export("kaggle", ExportRequest(tmp_path / "kernel", run, HEART))
+        export("kaggle", tmp_path / "kernel", HEART, run)
     TrainConfig(lr=0.004, steps=7).save(run / "config.yaml")
-    export("kaggle", ExportRequest(tmp_path / "kernel", run, HEART))
+    export("kaggle", tmp_path / "kernel", HEART, run)
     settings = _settings(tmp_path / "kernel" / SCRIPT)
     assert yaml.safe_load(settings["recipe_yaml"])["lr"] == 0.004
     with pytest.raises(UsageError, match=r"both say what to train"):
-        export("kaggle", ExportRequest(tmp_path / "k", run, KernelOptions(user="me", recipe="mine")))
+        export("kaggle", tmp_path / "k", KernelOptions(user="me", recipe="mine"), run)
 
 
 # --- what it does ------------------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import torch
 from vesal.evaluate.robustness.result import Robustness
 from vesal.infer.predictor import Model
 from vesal.planning.plan import Plan
+from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness import benchmark_run
-from vesal.workflow.robustness.benchmark_run import RobustnessRequest, robustness_run
+from vesal.workflow.robustness.benchmark_run import robustness_run
 
 
 class ByBrightness:

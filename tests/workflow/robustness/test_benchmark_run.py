@@ -14,7 +14,8 @@ from vesal.cli.app import app
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.planning.plan import Plan
-from vesal.workflow.robustness.benchmark_run import RobustnessRequest, modality, robustness_run
+from vesal.workflow.requests.robustness_request import RobustnessRequest
+from vesal.workflow.robustness.benchmark_run import modality, robustness_run
 
 
 def test_the_results_are_written_for_people_and_for_machines(run, network, model, tiny_data, tmp_path):

@@ -9,8 +9,8 @@ import pprint
 import re
 import shlex
 import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 from vesal.download.catalogue import ARCHIVES
 from vesal.errors import UsageError, unknown_name
 from vesal.files import write_json, write_text
+from vesal.run.folder import Run
 from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
+from vesal.workflow.requests.kernel_options import KernelOptions
 
 SCRIPT = "vesal_train.py"
 METADATA = "kernel-metadata.json"
@@ -38,43 +40,6 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
 @dataclass(frozen=True)
-class KernelOptions:
-    """What shall run on Kaggle.
-
-    Attributes:
-        user: the Kaggle user who pushes it.
-        recipe: name or YAML file.
-        settings: `key=value` fields of the recipe to replace.
-        budget: time to train, such as '30m'; the recipe's own length when not given.
-        fold: the fold that is held out and scored, 'all', or None for no fold.
-        datasets: OWNER/NAME of each data set to attach.
-        competitions: names of competitions whose data are attached.
-        earlier: OWNER/NAME of a kernel whose output is attached, so that its run goes on.
-        data: which data set is meant, by the end of its path, where several are attached.
-        fetch: an official data set that is downloaded there, in place of an attached one.
-        title: of the kernel; 'Vesal RECIPE' when not given.
-        install: what pip installs there ('vesal==1.0', a URL); by default the script carries this very Vesal.
-        accelerator: Kaggle's name of the GPU, or 'none'.
-        short: train a minute only, to see that all works.
-    """
-
-    user: str | None = None
-    recipe: str = "auto"
-    settings: Sequence[str] = ()
-    budget: str | None = None
-    fold: str | None = "0"
-    datasets: Sequence[str] = ()
-    competitions: Sequence[str] = ()
-    earlier: str | None = None
-    data: str | None = None
-    fetch: str | None = None
-    title: str | None = None
-    install: str | None = None
-    accelerator: str = "NvidiaTeslaT4"
-    short: bool = False
-
-
-@dataclass(frozen=True)
 class Exported:
     """What an export wrote, and what to do with it."""
 
@@ -89,6 +54,32 @@ class Exported:
     def text(self) -> str:
         """The files, and what to do with them."""
         return "\n".join([*(f"Wrote {path}" for path in self.files), self.advice])
+
+
+def export(target: str, folder: Path, options: KernelOptions, run: Path | None = None) -> Exported:
+    """Export for that target.
+
+    Args:
+        target: a key of TARGETS.
+        folder: that is written.
+        options: what shall run there.
+        run: a run folder whose settings are trained with, in place of a recipe.
+
+    Raises:
+        UsageError: there is no such target, or it cannot be made of what was asked for.
+    """
+    if target not in TARGETS:
+        raise unknown_name("target", target, TARGETS)
+    if run is not None:
+        config = Run(run).config_file
+        if not config.exists():
+            raise UsageError(
+                f"{run} is not a run folder (no config.yaml); name one that vesal train wrote, or --recipe."
+            )
+        if options.recipe != "auto":
+            raise UsageError("A run folder and --recipe both say what to train; give one of them.")
+        options = replace(options, recipe=str(config))
+    return TARGETS[target](folder, options)
 
 
 def export_kernel(folder: Path, options: KernelOptions) -> Exported:
@@ -159,15 +150,8 @@ def slug(title: str) -> str:
 
 def _training(options: KernelOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     """Fields of the recipe to replace, and the length; the length apart, for there is a short one, too."""
-    overrides = parse_overrides(options.settings)
-    fold = options.fold
-    if fold is not None and fold != "all" and not fold.isdigit():
-        raise UsageError(f"--fold takes a number or all, not '{fold}'.")
-    overrides["fold"] = int(fold) if fold is not None and fold.isdigit() else fold
-    length: dict[str, Any] = {}
-    if options.budget is not None:
-        length["budget_s"] = parse_duration(options.budget)
-    return overrides, length
+    overrides = parse_overrides(options.settings) | {"fold": options.fold}
+    return overrides, {} if options.budget is None else {"budget_s": parse_duration(options.budget)}
 
 
 def _user(user: str | None) -> str:
@@ -288,3 +272,7 @@ def _requirements(network: str, install: str | None) -> list[str]:
     monai = [text.split(";")[0].strip() for text in declared if re.match(r"monai\b", text)]
     extra = monai[:1] or ["monai"] if network.startswith("monai") else []
     return ([] if install else plain) + extra
+
+
+#: What `vesal export --to` takes.
+TARGETS: dict[str, Callable[[Path, KernelOptions], Exported]] = {"kaggle": export_kernel}

@@ -15,13 +15,13 @@ from vesal.infer import FINISHED
 from vesal.layouts.discover import choose, find_datasets
 from vesal.layouts.scan_files import folders_below, visible
 from vesal.run.folder import ALL, Run
-from vesal.train.recipe import TrainConfig
+from vesal.train.recipe import LENGTHS, TrainConfig
 from vesal.workflow.fetch import fetch
-from vesal.workflow.train import TrainRequest, TrainResult, train_run
+from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.train import TrainResult, train_run
 
 _DEPTH = 6
 _PREPARED = shutil.ignore_patterns("prepared")
-_LENGTHS = ("budget_s", "steps", "epochs")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _prolonged(run: Run, overrides: dict[str, Any], tell: Callable[[str], None])
         names = [ALL]
     if not all((run.fold(name) / FINISHED).exists() for name in names):
         return {}
-    for name in _LENGTHS:
+    for name in LENGTHS:
         before, more = getattr(config, name), overrides.get(name)
         if before is not None and more is not None:
             tell(f"The earlier run had come to its end ({name} {before:g}); it is prolonged by {more:g}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from vesal.augment.artifacts.benchmark import Artifact, Modality, applicable, benchmark, parse_artifact
 from vesal.errors import UsageError, VesalError
@@ -18,64 +17,14 @@ from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
-from vesal.run.folder import Run
+from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness.benchmark_cases import RobustnessCases, choose_cases
 from vesal.workflow.robustness.measure import Measured, RobustnessRunner
-
-#: Severities of a shorter benchmark.
-QUICK = (1, 3, 5)
 
 #: Worst cases that the page shows as pictures.
 PICTURES = 4
 
 Stage = Callable[[str], Progress | None]
-
-
-@dataclass(frozen=True)
-class RobustnessRequest:
-    """What a user asks for.
-
-    Attributes:
-        model: a model file, a run folder, or a fold's.
-        data: None for the cases that the run held out.
-        out: None for a folder 'robustness' in the run, or here where the model lies in none.
-        artifacts: as `vesal.augment.artifacts.benchmark.parse_artifact` reads them; none means all.
-        severities: from 1 to 5.
-        limits: as `Limit.parse` reads them.
-        baseline: a robustness.json, or the folder of one.
-        cases: at most so many, evenly spread.
-        fold: of a run, if not all.
-        mirror: average over mirrored copies.
-        seed: of what is drawn.
-        resume: go on with the benchmark in `out`.
-        layout, device, backend: as elsewhere.
-        pictures: whether the worst cases are drawn.
-    """
-
-    model: Path
-    data: Path | None = None
-    out: Path | None = None
-    artifacts: Sequence[str] = ()
-    severities: Sequence[int] = (1, 2, 3, 4, 5)
-    limits: Sequence[str] = ()
-    baseline: Path | None = None
-    cases: int | None = None
-    fold: int | None = None
-    mirror: bool = False
-    seed: int = 0
-    resume: bool = False
-    layout: str = "auto"
-    device: str = "auto"
-    backend: str = "auto"
-    pictures: bool = True
-
-    @property
-    def folder(self) -> Path:
-        """Where the results go."""
-        if self.out is not None:
-            return self.out
-        in_run = Run(self.model).dataset_file.exists()
-        return self.model / "robustness" if in_run else Path("robustness")
 
 
 def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str], None]) -> Robustness:
@@ -121,9 +70,9 @@ def modality(plan: Plan) -> Modality:
 def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, ...], list[str]]:
     """Every condition but the clean one, each once, and what is to be said about them."""
     kind = modality(plan)
-    severities = sorted(set(request.severities))
+    severities = sorted(set(request.chosen_severities))
     if not severities or any(level not in range(1, 6) for level in severities):
-        raise UsageError(f"Severities are whole numbers from 1 to 5, not {list(request.severities)}.")
+        raise UsageError(f"Severities are whole numbers from 1 to 5, not {list(request.chosen_severities)}.")
     if request.artifacts:
         named = [
             artifact for text in request.artifacts for artifact in parse_artifact(text, severities, kind)

@@ -1,0 +1,76 @@
+"""How the fields of a request are given on the command line; those that several verbs share stand here once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from vesal.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field (or a verb's parameter) that is an option of the command line; its default stands in the class.
+
+    Attributes:
+        help: one sentence.
+        flags: such as '--out'; those of the field's name when not given.
+        min: least value of a whole number.
+        metavar: what stands for the value in the help.
+        many: the option may be repeated, and the field is a tuple.
+        parse: makes the field's value of the text (of all texts where there may be `many`).
+        inverted: the flag sets the field to False.
+    """
+
+    help: str | None = None
+    flags: tuple[str, ...] = ()
+    min: int | None = None
+    metavar: str | None = None
+    many: bool = False
+    parse: Callable[[Any], Any] | None = None
+    inverted: bool = False
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A field (or a verb's parameter) that has its place on the command line.
+
+    Attributes:
+        help: one sentence.
+        metavar: what stands for the value in the help.
+    """
+
+    help: str
+    metavar: str | None = None
+
+
+def parse_fold(text: str) -> int | str:
+    """'all', or a fold's number.
+
+    >>> parse_fold("all"), parse_fold("2")
+    ('all', 2)
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text == "all":
+        return text
+    if not text.isdigit():
+        raise UsageError(f"--fold takes a number or all, not '{text}'.")
+    return int(text)
+
+
+Data = Annotated[Path, Argument("Folder of scans; its layout is recognised.")]
+Out = Annotated[Path, Option("Folder for the results.", ("-o", "--out"))]
+Layout = Annotated[str, Option("Layout of the data: auto, msd, nnunet, acdc, brats, png, ...")]
+Device = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.")]
+Backend = Annotated[str, Option("Computes the network: auto, torch, openvino (CPU).")]
+Mirror = Annotated[bool, Option("Average over mirrored copies: slower, a little better.", ("--tta",))]
+Recipe = Annotated[str, Option("Recipe by name, or a YAML file; vesal networks lists them.")]
+Settings = Annotated[
+    tuple[str, ...], Option("Replace a field of the recipe: key=value.", ("--set",), many=True)
+]
+Json = Annotated[bool, Option("Print one JSON object for machines instead of text.", ("--json",))]
+PhantomKind = Annotated[str, Option("heart, short-axis, brain-tumour or lung-tumour.", ("--kind",))]

@@ -1,0 +1,61 @@
+"""What `vesal predict` takes, beside the model and the scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from vesal.errors import UsageError
+from vesal.workflow.requests.fields import Mirror, Option
+
+#: What --to takes -> the ending of the files.
+FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to predict.
+
+    Attributes:
+        to: a key of FORMATS; None writes a result in the format of its scan.
+        threshold: for regions each one's own; for plain classes that of the likeliest one against the background
+            alone, so that 0.5 is the argmax.
+        skip_existing: leave results that are already there with all that is asked for.
+        quality: estimate the quality of each result, where the model holds a quality model.
+        doubt: also write a map of the uncertainty at each voxel, 0 to 1.
+    """
+
+    to: Annotated[str | None, Option("nifti, nrrd, mha, png or tiff; as the scan came when not given.")] = (
+        None
+    )
+    threshold: Annotated[
+        float,
+        Option(
+            "Probability from which foreground holds: each region's own; of several classes that of the "
+            "likeliest against the background (0.5 takes the likeliest of all)."
+        ),
+    ] = 0.5
+    overlay: Annotated[bool, Option("Also draw the contours on each scan: OUT/overlays.")] = False
+    probabilities: Annotated[bool, Option("Also write a map for each class: OUT/probabilities/CLASS.")] = (
+        False
+    )
+    overlap: Annotated[float, Option("Share of a window that the next one covers.")] = 0.5
+    skip_existing: Annotated[bool, Option("Leave results that are already there.", ("--resume",))] = False
+    quality: Annotated[
+        bool,
+        Option(
+            "Do not say how far to trust each result (quality.json): faster.",
+            ("--no-quality",),
+            inverted=True,
+        ),
+    ] = True
+    doubt: Annotated[bool, Option("Also write a map of the doubt at each voxel: OUT/doubt.")] = False
+    mirror: Mirror = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.threshold < 1.0:
+            raise UsageError(f"The threshold is a probability between 0 and 1, not {self.threshold:g}.")
+        if not 0.0 <= self.overlap < 1.0:
+            raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
+        if self.to is not None and self.to not in FORMATS:
+            raise UsageError(f"--to takes {', '.join(FORMATS)}, not '{self.to}'.")

@@ -1,0 +1,88 @@
+"""What `vesal train` and `vesal overfit` take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from vesal.errors import UsageError
+from vesal.workflow.requests.fields import (
+    Data,
+    Device,
+    Layout,
+    Mirror,
+    Option,
+    Out,
+    Recipe,
+    Settings,
+    parse_fold,
+)
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What to train on, and how.
+
+    Attributes:
+        out: the run folder.
+        fold: None where no case is held out.
+        budget: time to train, such as '20m'.
+        seed, deterministic, mirror, dimension: None and False leave what the recipe says.
+        cache: the run folder's prepared/ by default.
+        settings: `key=value`, as on the command line.
+        overrides: fields of the recipe to replace, by their dotted names; they count more than the options above.
+        quiet: no live display.
+    """
+
+    data: Data
+    out: Out
+    recipe: Recipe = "auto"
+    fold: Annotated[
+        int | str | None,
+        Option("A fold's number, or all; without it, no case is held out.", parse=parse_fold),
+    ] = None
+    budget: Annotated[str | None, Option("Time to train, such as 20m.")] = None
+    steps: Annotated[int | None, Option("Optimizer steps instead of a budget.", min=1)] = None
+    epochs: Annotated[int | None, Option("Epochs instead of a budget.", min=1)] = None
+    resume: Annotated[bool, Option("Go on with the run in OUT.")] = False
+    seed: Annotated[int | None, Option(min=0)] = None
+    deterministic: Annotated[bool, Option("Bitwise repeatable; needs steps or epochs.")] = False
+    folds_file: Annotated[Path | None, Option("A split of your own (JSON).", ("--folds",))] = None
+    dimension: Annotated[int | None, Option("2 or 3; planned when not given.")] = None
+    plan_file: Annotated[Path | None, Option("A plan that vesal plan -o wrote.", ("--plan",))] = None
+    cache: Annotated[Path | None, Option("Where prepared scans are kept.")] = None
+    device: Device = "auto"
+    layout: Layout = "auto"
+    mirror: Mirror = False
+    settings: Settings = ()
+    overrides: dict[str, Any] = field(default_factory=dict)
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class OverfitRequest:
+    """Which cases to overfit, and how.
+
+    Attributes:
+        out: takes plan, configuration, curves and the overfitted model.
+        budget: '5m' where no steps are given either.
+        settings, overrides, quiet: as in `TrainRequest`; augmentation is off and the target 0.95 unless they are
+            named here.
+    """
+
+    data: Data
+    out: Out = Path("overfit")
+    cases: Annotated[int, Option("How many cases to overfit.", min=1)] = 4
+    recipe: Recipe = "auto"
+    budget: Annotated[str | None, Option("Time to try.")] = None
+    steps: Annotated[int | None, Option("Steps instead of a budget.", min=1)] = None
+    device: Device = "auto"
+    layout: Layout = "auto"
+    settings: Settings = ()
+    overrides: dict[str, Any] = field(default_factory=dict)
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.budget is not None and self.steps is not None:
+            raise UsageError("--budget and --steps both set the length; choose one.")
