@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -19,6 +20,16 @@ def number(value: float | None, decimals: int = 3) -> str:
         return UNDEFINED
     text = f"{value:.{decimals}f}"
     return text.replace("-", "", 1) if float(text) == 0 else text
+
+
+def signed(value: float | None, decimals: int = 3) -> str:
+    """A difference with its sign.
+
+    >>> signed(0.00312, 4), signed(-0.00001, 4), signed(None)
+    ('+0.0031', '0.0000', '–')
+    """
+    text = number(value, decimals)
+    return f"+{text}" if value is not None and value > 0 and float(text) else text
 
 
 def significant(value: float | None) -> str:
@@ -82,6 +93,15 @@ def listed(names: Sequence[str], most: int = 8, last: str = ", ") -> str:
     return last.join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def shortened(text: str, most: int) -> str:
+    """At most so many characters, the last one an ellipsis where any are left out.
+
+    >>> shortened("prostate", 20), shortened("prostate", 5)
+    ('prostate', 'pros…')
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds, the two largest that count.
 
@@ -116,3 +136,18 @@ def moment(text: str) -> str:
     except ValueError:
         return text
     return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".strip()
+
+
+def bullets(sentences: Iterable[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def markdown_text(text: object) -> str:
+    """Text that Markdown shows as it is: names of data sets, cases and classes may hold anything.
+
+    >>> print(markdown_text("la_003 <b> *x*"))
+    la_003 \\<b\\> \\*x\\*
+    """
+    text = re.sub(r"([\\`*<>\[\]|#]|(?<!\w)_|_(?!\w))", r"\\\1", str(text))
+    return " ".join(text.split())

@@ -24,6 +24,7 @@ from vesal.evaluate.score_folders import (
     score_folders,
     summarise,
 )
+from vesal.evaluate.tables import save_scores, scores_csv, scores_markdown
 from vesal.metrics.overlap import confusion
 from vesal.metrics.surface import surface_distances
 from vesal.volume.geometry import Geometry
@@ -274,13 +275,13 @@ def scores():
 
 
 def test_scores_come_back_from_their_folder_as_they_were(scores, tmp_path):
-    scores.save(tmp_path)
+    save_scores(tmp_path, scores)
     assert Scores.load(tmp_path) == scores
     assert Scores.load(tmp_path / "scores.json") == scores
 
 
 def test_the_json_holds_no_nan_and_the_agreed_keys(scores, tmp_path):
-    scores.save(tmp_path)
+    save_scores(tmp_path, scores)
 
     def refuse(name):
         raise AssertionError(f"{name} in JSON")
@@ -307,7 +308,7 @@ def test_the_json_holds_no_nan_and_the_agreed_keys(scores, tmp_path):
 
 
 def test_the_csv_has_a_line_a_case_and_class_and_leaves_undefined_values_empty(scores):
-    lines = list(csv.DictReader(io.StringIO(scores.to_csv())))
+    lines = list(csv.DictReader(io.StringIO(scores_csv(scores))))
     assert [(line["case"], line["class"]) for line in lines[:2]] == [
         ("good", "anterior"),
         ("good", "posterior"),
@@ -317,7 +318,7 @@ def test_the_csv_has_a_line_a_case_and_class_and_leaves_undefined_values_empty(s
 
 
 def test_the_markdown_tells_means_intervals_exclusions_and_remarks(scores):
-    text = scores.to_markdown()
+    text = scores_markdown(scores)
     summary = scores.of("dice", "anterior")
     assert f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]" in text
     assert "posterior: empty in prediction and truth in 1 (excluded from the means): neither." in text
@@ -405,7 +406,7 @@ def test_predictions_without_truth_are_remarked(folders):
     scores = score_folders(predictions, truth)
     assert {row.case for row in scores.cases} == {"a", "c"}
     assert scores.remarks == (f"Predictions without truth in {truth} were not scored: b.",)
-    assert "b" in scores.to_markdown()
+    assert "b" in scores_markdown(scores)
 
 
 def test_a_prediction_on_another_grid_is_a_failure_that_names_both_files_and_the_fix(folders):
@@ -432,7 +433,7 @@ def test_a_value_in_a_prediction_that_was_not_declared_is_a_failure_of_its_case_
     assert [failure.id for failure in scores.failures] == ["b"]
     assert "values [3] are not declared" in scores.failures[0].message
     assert str(predictions / "b.nii.gz") in scores.failures[0].message
-    assert "## Cases that could not be scored" in scores.to_markdown()
+    assert "## Cases that could not be scored" in scores_markdown(scores)
     assert scores.to_dict()["failures"][0]["id"] == "b"
 
 
@@ -556,11 +557,11 @@ def test_lesions_are_averaged_and_shown_where_they_were_counted():
     assert scores.of("false_positives").mean == 0.5
     with pytest.raises(KeyError):
         scores.of("lesion_f1", "liver")
-    assert "| liver tumour |       2 |     1 |" in scores.to_markdown()
-    assert "lesion_f1" in scores.to_csv().splitlines()[0]
+    assert "| liver tumour |       2 |     1 |" in scores_markdown(scores)
+    assert "lesion_f1" in scores_csv(scores).splitlines()[0]
     none = summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0)
-    assert "## Lesions" not in none.to_markdown()
-    assert "lesion" not in none.to_csv()
+    assert "## Lesions" not in scores_markdown(none)
+    assert "lesion" not in scores_csv(none)
 
 
 def test_volumes_have_their_bias_and_limits_of_agreement():
@@ -574,22 +575,4 @@ def test_volumes_have_their_bias_and_limits_of_agreement():
     assert (agreement.class_name, agreement.count, agreement.bias_ml) == ("anterior", 3, 0.5)
     assert (agreement.lower_ml, agreement.upper_ml) == pytest.approx((0.5 - 0.98, 0.5 + 0.98), abs=0.001)
     assert agreement.lower_low_ml < agreement.lower_ml < agreement.lower_high_ml
-    assert "| anterior | 0.50 [" in scores.to_markdown()
-
-
-def test_scores_of_an_older_version_still_load_and_are_shown(tmp_path):
-    older = {
-        "version": 1, "classes": ["x"], "tolerance_mm": 1.0, "confidence": 0.95,
-        "cases": [{"case": "a", "class": "x", "dice": 0.5, "iou": 0.3, "precision": 0.5, "recall": 0.5, "nsd": 0.5,
-                   "boundary_dice": 0.1, "hd95_mm": 2.0, "assd_mm": 1.0, "volume_ml": 1.0, "truth_volume_ml": 1.0,
-                   "volume_error_ml": 0.0, "volume_error_relative": 0.0, "empty": None}],
-        "summary": [{"class": name, "metric": metric, "mean": 0.5, "median": 0.5, "low": 0.4, "high": 0.6, "count": 2,
-                     "excluded": 0} for name in ("x", "mean") for metric in METRICS],
-        "failures": [], "remarks": [],
-    }  # fmt: skip
-    (tmp_path / "scores.json").write_text(json.dumps(older))
-    scores = Scores.load(tmp_path)
-    assert (scores.interval, scores.lesions, scores.agreement) == ("percentile", (), ())
-    text = scores.to_markdown()
-    assert "interval of the bootstrap" in text
-    assert "0.500 [0.400, 0.600]" in text
+    assert "| anterior | 0.50 [" in scores_markdown(scores)

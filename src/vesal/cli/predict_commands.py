@@ -50,6 +50,7 @@ def evaluate(
     json_output: Json = False,
 ) -> None:
     """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
+    from vesal.evaluate.tables import scores_markdown
     from vesal.workflow.evaluate import evaluate_run
 
     with progress(json_output) as stage:
@@ -62,7 +63,7 @@ def evaluate(
             lesions=lesions or None,
             progress=stage("Scoring"),
         )
-    print_result(json_output, scores.to_dict(), scores.to_markdown())
+    print_result(json_output, scores.to_dict(), scores_markdown(scores))
     report_failures(scores.failures, json_output)
 
 

@@ -87,7 +87,7 @@ class ClassScore(BaseModel):
         case: the case's id.
         class_name: a label's or a region's name; 'class' in files.
         dice, iou, precision, recall: in [0, 1].
-        accuracy: share of voxels told right, in [0, 1]; None in scores that an older version wrote.
+        accuracy: share of voxels that are right, in [0, 1].
         nsd: normalised surface Dice at the scores' tolerance, in [0, 1].
         boundary_dice: NSD at tolerance 0.
         hd95_mm, assd_mm: 95th percentile Hausdorff and average symmetric surface distance.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.paired_comparison import ComparedClass, Comparison
 from vesal.evaluate.scores import MEAN
-from vesal.evaluate.tables import markdown_table, shown_number
+from vesal.evaluate.tables import metric_cell
+from vesal.table import Cell, Table
+from vesal.text import bullets, listed, plural, signed
 
 #: More names than this are counted and not listed.
 _MOST_NAMES = 12
@@ -45,25 +47,25 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
     if row.verdict == "same":
         return f"{over} {comparison.a} and {comparison.b} have the same {title(comparison)}{of_class} in every case."
     if row.low is None:
-        gap = _signed(row.difference, comparison)
-        told = f"{over} {comparison.b}'s {what} differs from {comparison.a}'s by {gap}"
-        return f"{told}: one case cannot tell them apart."
+        gap = signed(row.difference, ALL_METRICS[comparison.metric].decimals)
+        text = f"{over} {comparison.b}'s {what} differs from {comparison.a}'s by {gap}"
+        return f"{text}: one case cannot tell them apart."
     better = {"b": " (better)", "a": " (worse)"}.get(row.verdict, "")
     way = "higher" if row.difference > 0 else "lower"
-    gap = _number(abs(row.difference), comparison, unit=True)
-    told = f"{over} {comparison.b}'s {what} is {way}{better} than {comparison.a}'s by {gap}"
-    told += f" ({_evidence(comparison, row)})"
+    gap = _quantity(abs(row.difference), comparison)
+    text = f"{over} {comparison.b}'s {what} is {way}{better} than {comparison.a}'s by {gap}"
+    text += f" ({_evidence(comparison, row)})"
     if row.verdict in ("a", "b"):
-        return f"{told}: the difference is unlikely to be chance."
+        return f"{text}: the difference is unlikely to be chance."
     if row.verdict == "unclear":
-        return f"{told}: interval and rank test disagree, so this is no clear difference."
-    could = _number(row.detectable, comparison, unit=True)
+        return f"{text}: interval and rank test disagree, so this is no clear difference."
+    could = _quantity(row.detectable, comparison)
     found = f"a true difference of {could} would have been found four times in five"
-    return f"{told}: the two cannot be told apart; {found}."
+    return f"{text}: the two cannot be told apart; {found}."
 
 
 def _over(comparison: Comparison, row: ComparedClass) -> str:
-    cases = "1 case" if row.cases == 1 else f"{row.cases} cases"
+    cases = plural(row.cases, "case")
     if comparison.runs_a + comparison.runs_b > 2:
         runs = f"{comparison.runs_a} and {comparison.runs_b} trainings"
         return f"Over {cases} and {runs}"
@@ -73,7 +75,7 @@ def _over(comparison: Comparison, row: ComparedClass) -> str:
 
 
 def _evidence(comparison: Comparison, row: ComparedClass) -> str:
-    # The interval of the difference as it is told, "lower by", not of B - A.
+    # The interval of the difference as it is worded, "lower by", not of B - A.
     sign = 1 if (row.difference or 0) > 0 else -1
     bounds = sorted(sign * value for value in (row.low or 0.0, row.high or 0.0))
     span = f"{_number(bounds[0], comparison)} to {_number(bounds[1], comparison)}"
@@ -105,15 +107,15 @@ def _p(value: float | None) -> str:
     return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
-def _number(value: float | None, comparison: Comparison, *, unit: bool = False) -> str:
-    text = shown_number(value, comparison.metric)
-    of = ALL_METRICS[comparison.metric].unit
-    return f"{text} {of}" if unit and of and value is not None else text
+def _number(value: float | None, comparison: Comparison) -> str:
+    return metric_cell(value, comparison.metric).shown
 
 
-def _signed(value: float | None, comparison: Comparison) -> str:
+def _quantity(value: float | None, comparison: Comparison) -> str:
+    """With its unit."""
+    unit = ALL_METRICS[comparison.metric].unit
     text = _number(value, comparison)
-    return f"+{text}" if value is not None and value > 0 and not text.startswith("-") else text
+    return f"{text} {unit}" if unit and value is not None else text
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------
@@ -121,11 +123,15 @@ def _signed(value: float | None, comparison: Comparison) -> str:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """The sentence, the table, a sentence a class, what is to be known, and every case."""
-    parts = [f"# {comparison.b} against {comparison.a}", sentence(comparison), _table(comparison)]
+    parts = [
+        f"# {comparison.b} against {comparison.a}",
+        sentence(comparison),
+        class_table(comparison).markdown(),
+    ]
     if len(comparison.classes) > 1:
-        parts.append(_bullets([sentence(comparison, row) for row in comparison.rows]))
-    parts += ["## Notes", _bullets(notes(comparison))]
-    parts += ["## Cases", _cases(comparison)]
+        parts.append(bullets([sentence(comparison, row) for row in comparison.rows]))
+    parts += ["## Notes", bullets(notes(comparison))]
+    parts += ["## Cases", case_table(comparison).markdown()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -150,20 +156,14 @@ def notes(comparison: Comparison) -> list[str]:
         (comparison.b, comparison.a, comparison.only_b),
     ):
         if cases:
-            found.append(f"In {name} and not in all of {other}, so left out: {_names(cases)}.")
+            found.append(f"In {name} and not in all of {other}, so left out: {listed(cases, _MOST_NAMES)}.")
     found += [
         f"{row.class_name}: defined in one and not in the other, so left out (often the class is in no truth, and one "
-        f"of the two finds it): {_names(row.undefined)}."
+        f"of the two finds it): {listed(row.undefined, _MOST_NAMES)}."
         for row in comparison.rows
         if row.undefined
     ]
     return [*found, *comparison.remarks]
-
-
-def _names(cases: tuple[str, ...]) -> str:
-    if len(cases) <= _MOST_NAMES:
-        return ", ".join(cases)
-    return f"{', '.join(cases[:_MOST_NAMES])} and {len(cases) - _MOST_NAMES} more"
 
 
 def compared_rows(comparison: Comparison) -> list[ComparedClass]:
@@ -171,53 +171,47 @@ def compared_rows(comparison: Comparison) -> list[ComparedClass]:
     return [*comparison.rows, *([comparison.overall] if len(comparison.classes) > 1 else [])]
 
 
-def headings(comparison: Comparison) -> list[str]:
-    """Of the table of classes."""
-    unit = ALL_METRICS[comparison.metric].unit
-    name = f"{title(comparison)} ({unit})" if unit else title(comparison)
-    return ["Class", f"{name} of {comparison.a}", f"of {comparison.b}", "Difference", "Wilcoxon p", "Holm p",
-            "Bootstrap p", "Rank-biserial", "d_z", "Larger / smaller / equal", "Verdict"]  # fmt: skip
+def class_table(comparison: Comparison) -> Table:
+    """A row a class, and one of the mean over the classes where there are several."""
+    name, unit = title(comparison), ALL_METRICS[comparison.metric].unit
+    columns = ["Class", f"{name} ({unit}) of {comparison.a}" if unit else f"{name} of {comparison.a}",
+               f"of {comparison.b}", "Difference", "Wilcoxon p", "Holm p", "Bootstrap p", "Rank-biserial", "d_z",
+               "Larger / smaller / equal", "Verdict"]  # fmt: skip
 
+    def mean(row: ComparedClass, value: float | None, low: float | None, high: float | None) -> Cell:
+        return metric_cell(value, comparison.metric, *((low, high) if row.cases > 1 else ()))
 
-def cells(comparison: Comparison, row: ComparedClass) -> list[str]:
-    """One row of that table."""
+    def p(value: float | None) -> Cell:
+        return Cell() if value is None else Cell(value, text=_p(value).removeprefix("p ").removeprefix("= "))
 
-    def mean(value: float | None, low: float | None, high: float | None) -> str:
-        text = _number(value, comparison)
-        if value is None or row.cases < 2 or low is None or high is None:
-            return text
-        return f"{text} [{_number(low, comparison)}, {_number(high, comparison)}]"
-
-    def plain(value: float | None, decimals: int = 2) -> str:
-        return "–" if value is None else f"{value:.{decimals}f}"
-
-    def p(value: float | None) -> str:
-        return "–" if value is None else _p(value).removeprefix("p ").removeprefix("= ")
-
-    return [row.class_name, mean(row.a, row.a_low, row.a_high), mean(row.b, row.b_low, row.b_high),
-            mean(row.difference, row.low, row.high), p(row.wilcoxon_p), p(row.holm_p), p(row.bootstrap_p),
-            plain(row.rank_biserial), plain(row.cohens_dz), f"{row.larger} / {row.smaller} / {row.equal}",
-            verdict(comparison, row)]  # fmt: skip
-
-
-def _table(comparison: Comparison) -> str:
-    return markdown_table(
-        headings(comparison),
-        [cells(comparison, row) for row in compared_rows(comparison)],
-        ("Class", "Verdict"),
-    )
-
-
-def _cases(comparison: Comparison) -> str:
     rows = [
-        [pair.case, pair.class_name, _number(pair.a, comparison), _number(pair.b, comparison),
-         _signed(pair.b - pair.a, comparison)]
+        (
+            row.class_name,
+            mean(row, row.a, row.a_low, row.a_high),
+            mean(row, row.b, row.b_low, row.b_high),
+            mean(row, row.difference, row.low, row.high),
+            *map(p, (row.wilcoxon_p, row.holm_p, row.bootstrap_p)),
+            Cell(row.rank_biserial, decimals=2),
+            Cell(row.cohens_dz, decimals=2),
+            Cell(row.larger - row.smaller, text=f"{row.larger} / {row.smaller} / {row.equal}"),
+            verdict(comparison, row),
+        )
+        for row in compared_rows(comparison)
+    ]
+    return Table.of(columns, rows)
+
+
+def case_table(comparison: Comparison) -> Table:
+    """Every case and class."""
+    decimals = ALL_METRICS[comparison.metric].decimals
+    rows = [
+        (
+            pair.case,
+            pair.class_name,
+            metric_cell(pair.a, comparison.metric),
+            metric_cell(pair.b, comparison.metric),
+            Cell(pair.b - pair.a, text=signed(pair.b - pair.a, decimals)),
+        )
         for pair in comparison.cases
-    ]  # fmt: skip
-    return markdown_table(
-        ["Case", "Class", comparison.a, comparison.b, "Difference"], rows, ("Case", "Class")
-    )
-
-
-def _bullets(sentences: list[str]) -> str:
-    return "\n".join(f"- {text}" for text in sentences)
+    ]
+    return Table.of(["Case", "Class", comparison.a, comparison.b, "Difference"], rows)

@@ -14,8 +14,7 @@ from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
-from vesal.evaluate.tables import to_csv, to_markdown
-from vesal.files import read_json, write_json, write_text
+from vesal.files import read_json
 from vesal.metrics.agreement import bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 
@@ -31,7 +30,7 @@ class Summary(BaseModel):
         metric: a key of METRICS, or of LESION_METRICS for classes whose lesions are counted.
         mean, median: over the cases that define it.
         low, high: the bootstrap interval of the mean.
-        median_low, median_high: that of the median; None in scores that an older version wrote.
+        median_low, median_high: that of the median.
         count: cases that define it.
         excluded: cases in which it is undefined, such as those where prediction and truth are both empty.
     """
@@ -44,8 +43,8 @@ class Summary(BaseModel):
     median: float | None
     low: float | None
     high: float | None
-    median_low: float | None = None
-    median_high: float | None = None
+    median_low: float | None
+    median_high: float | None
     count: int
     excluded: int
 
@@ -85,11 +84,11 @@ class Scores(BaseModel):
         classes: what was scored, regions or labels.
         tolerance_mm: of the NSD.
         confidence: of the intervals.
-        interval: how those of means were made; older versions wrote percentile intervals.
+        interval: the kind of bootstrap that those of means are from.
         cases: one row a case and class, in the cases' order; classes that were not annotated have no row.
         summary: one row a class and metric, then those of the mean over the classes.
         lesions: classes whose lesions were counted.
-        agreement: of the volumes of each class; empty in scores that an older version wrote.
+        agreement: of the volumes of each class that any case holds.
         failures: cases that could not be scored; they are in no mean.
         remarks: what else is to be known, one sentence each.
     """
@@ -100,7 +99,7 @@ class Scores(BaseModel):
     classes: tuple[str, ...]
     tolerance_mm: float
     confidence: float = 0.95
-    interval: Literal["percentile", "studentised"] = "percentile"
+    interval: Literal["studentised"] = "studentised"
     cases: tuple[ClassScore, ...]
     summary: tuple[Summary, ...]
     lesions: tuple[str, ...] = ()
@@ -122,21 +121,6 @@ class Scores(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return self.model_dump(mode="json", by_alias=True)
-
-    def to_csv(self) -> str:
-        """One line a case and class; undefined values are empty."""
-        return to_csv(self)
-
-    def to_markdown(self) -> str:
-        """The means with their intervals, the cases, and what is to be known about them."""
-        return to_markdown(self)
-
-    def save(self, folder: str | Path) -> None:
-        """Write scores.json, scores.csv and scores.md into `folder`."""
-        folder = Path(folder)
-        write_json(folder / "scores.json", self.to_dict())
-        write_text(folder / "scores.csv", self.to_csv())
-        write_text(folder / "scores.md", self.to_markdown())
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
@@ -204,17 +188,16 @@ def summarise(
     return Scores(
         classes=labels.classes,
         tolerance_mm=tolerance_mm,
-        interval="studentised",
         cases=tuple(rows),
         summary=tuple(summary),
         lesions=lesions,
-        agreement=volume_agreement(labels.classes, rows, seed),
+        agreement=_volume_agreement(labels.classes, rows, seed),
         failures=tuple(failures),
         remarks=tuple(remarks),
     )
 
 
-def volume_agreement(
+def _volume_agreement(
     classes: Sequence[str], rows: Sequence[ClassScore], seed: int = 0
 ) -> tuple[VolumeAgreement, ...]:
     """Of each class that any case holds; a case where both volumes are 0 would only make them agree."""

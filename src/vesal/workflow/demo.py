@@ -9,7 +9,8 @@ from typing import Any
 
 from vesal.errors import UsageError
 from vesal.evaluate.robustness.result import Robustness
-from vesal.evaluate.score_folders import Scores
+from vesal.evaluate.scores import Scores
+from vesal.evaluate.tables import scores_markdown
 from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model, load_model
 from vesal.layouts.registry import load_dataset
@@ -81,7 +82,7 @@ def demo_run(
         progress=stage("Scoring"),
     )
     tell("\nHeld-out phantoms that no step of the training has seen:\n")
-    tell(scores.to_markdown())
+    tell(scores_markdown(scores))
     _picture(out, data, scores)
     tell("\nThe same phantoms under a few artefacts:\n")
     robustness = _robustness(out, model, stage, resume)

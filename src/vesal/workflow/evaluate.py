@@ -18,6 +18,7 @@ from vesal.evaluate.score_folders import (
     score_folders,
     summarise,
 )
+from vesal.evaluate.tables import save_scores
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
@@ -53,7 +54,7 @@ def evaluate_run(
             first, truth, known, tolerance_mm=tolerance_mm, lesions=lesions, progress=progress
         )
     if out is not None:
-        scores.save(out)
+        save_scores(out, scores)
     return scores
 
 
@@ -116,5 +117,5 @@ def score_run(
     rows = [row for found in map_in_order(one, pairs, workers=workers, progress=progress) for row in found]
     remarks = postprocess_remarks(run.folder)
     scores = summarise(rows, dataset.labels, tolerance_mm=tolerance_mm, remarks=remarks)
-    scores.save(run.folder)
+    save_scores(run.folder, scores)
     return scores

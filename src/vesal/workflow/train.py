@@ -18,7 +18,8 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
 from vesal.data.folds import Folds, check_split, make_folds, present_classes
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.score_folders import Scores
+from vesal.evaluate.scores import Scores
+from vesal.evaluate.tables import scores_markdown
 from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer import FINISHED
 from vesal.infer.predictor import load_model
@@ -74,7 +75,7 @@ class TrainResult:
         table = (
             "Trained on all cases; nothing was held out."
             if self.scores is None
-            else self.scores.to_markdown()
+            else scores_markdown(self.scores)
         )
         return f"{table}\nReport: {self.report}"
 

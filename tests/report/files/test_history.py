@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from vesal.report.files.history import history_csv, write_history
+from vesal.run.contents import run_contents
 
 ROWS = [
     {
@@ -73,6 +74,6 @@ def test_each_fold_gets_its_own_file(tmp_path: Path):
         (tmp_path / fold).mkdir()
     for fold in ("fold_0", "fold_1"):
         (tmp_path / fold / "metrics.jsonl").write_text("\n".join(map(json.dumps, ROWS)) + '\n{"step": 3')
-    written = write_history(tmp_path)
+    written = write_history(run_contents(tmp_path))
     assert written == [tmp_path / "fold_0" / "history.csv", tmp_path / "fold_1" / "history.csv"]
     assert table(written[0].read_text())[1]["val_dice_a, b"] == "0.7"

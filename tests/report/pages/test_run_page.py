@@ -22,6 +22,7 @@ from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Failure, Finge
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.evaluate.score_folders import score_case, summarise
+from vesal.evaluate.tables import save_scores
 from vesal.files import write_json
 from vesal.planning.plan import Normalisation, Plan, Stage
 from vesal.report.figures.validation_grid import write_training_pictures
@@ -29,6 +30,7 @@ from vesal.report.files.summary import write_summary
 from vesal.report.pages.data_tables import inspection_text
 from vesal.report.pages.inspect_page import inspection_summary, write_inspect_report
 from vesal.report.pages.run_page import write_run_report
+from vesal.run.contents import run_contents
 from vesal.volume.geometry import Geometry
 
 EVIL = "<script>alert(1)</script>"
@@ -171,7 +173,7 @@ def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4) -> Path:
         text = "\n".join(map(json.dumps, metrics)) + '\n{"step": 41, "trai'
         (run / f"fold_{fold}" / "metrics.jsonl").write_text(text)
     if folds != ("all",):
-        summarise(rows, LABELS, tolerance_mm=1.0).save(run)
+        save_scores(run, summarise(rows, LABELS, tolerance_mm=1.0))
     return run
 
 
@@ -372,7 +374,8 @@ def test_empty_truth_and_prediction_give_a_report(tmp_path):
         for case in ("scan_0", "scan_1")
         for row in score_case(case, empty, empty, geometry, LABELS, tolerance_mm=1.0)
     ]
-    summarise(rows, LABELS, tolerance_mm=1.0, failures=[Failure(id="x", message=f"Bad {EVIL}.")]).save(run)
+    failures = [Failure(id="x", message=f"Bad {EVIL}.")]
+    save_scores(run, summarise(rows, LABELS, tolerance_mm=1.0, failures=failures))
     page = Page(write_run_report(run))
     assert "No case defines a Dice" in page.text
     assert f"x: Bad {EVIL}." in page.text
@@ -418,7 +421,7 @@ def test_the_summary_holds_recipe_network_data_training_scores_and_commands(run,
 def test_the_summary_reads_as_markdown_that_shows_no_name_as_markup(run, report):
     text = (run / "summary.md").read_text()
     assert "Recipe: auto" in text
-    assert "| 0 | 40 | 3.9 | 1 min 30 s |" in text
+    assert "| 0    |    40 |    3.9 | 1 min 30 s |" in text
     assert f"vesal predict {run}" in text
     assert "<script>" not in text
 
@@ -437,18 +440,18 @@ def test_the_step_that_the_training_chose_and_the_parameters_of_its_model_are_in
     }
     with zipfile.ZipFile(run / "fold_0" / "model.vesal", "w") as archive:
         archive.writestr("weights.safetensors", save(weights))
-    found, text = write_summary(run)
+    found, text = write_summary(run_contents(run))
     summary = json.loads(found.read_text())
     assert summary["network"]["parameters"] == 8 * 27 + 8
     assert summary["training"]["folds"][0]["best_step"] == 25
     assert "224 parameters" in text.read_text()
     (run / "fold_0" / "model.vesal").write_bytes(b"PK no model")
-    assert json.loads(write_summary(run)[0].read_text())["network"]["parameters"] is None
+    assert json.loads(write_summary(run_contents(run))[0].read_text())["network"]["parameters"] is None
 
 
 def test_held_out_cases_are_shown_with_truth_and_prediction_from_the_best_to_the_worst(tmp_path):
     run = make_run(tmp_path, cases=6)
-    curves, predictions = write_training_pictures(run)
+    curves, predictions = write_training_pictures(run_contents(run))
     assert (curves.name, predictions.name) == ("training_curves.png", "val_predictions.png")
     picture = np.asarray(Image.open(predictions).convert("RGB")).astype(int)
     orange = (picture[..., 0] - picture[..., 1] > 60)[:-60]
@@ -462,9 +465,11 @@ def test_held_out_cases_are_shown_with_truth_and_prediction_from_the_best_to_the
 def test_a_run_on_all_cases_and_one_of_images_have_the_pictures_that_they_can_have(tmp_path):
     everything = make_run(tmp_path / "all", folds=("all",), cases=1)
     shutil.rmtree(everything / "fold_all" / "predictions")
-    assert [path.name for path in write_training_pictures(everything)] == ["training_curves.png"]
+    assert [path.name for path in write_training_pictures(run_contents(everything))] == [
+        "training_curves.png"
+    ]
     flat = make_run(tmp_path / "flat", shape=(40, 30), cases=1)
-    assert [path.name for path in write_training_pictures(flat)] == [
+    assert [path.name for path in write_training_pictures(run_contents(flat))] == [
         "training_curves.png",
         "val_predictions.png",
     ]

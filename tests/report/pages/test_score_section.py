@@ -6,8 +6,8 @@ import numpy as np
 
 from vesal.data.labels import LabelSet
 from vesal.evaluate.score_folders import METRICS, ClassScore, summarise
-from vesal.report.figures.agreement_chart import bland_altman_chart
-from vesal.report.pages.score_section import agreement_of, colours_of, score_charts, score_note, score_table
+from vesal.report.figures import charts
+from vesal.report.pages.score_section import colours_of, further_tables, score_charts
 
 LABELS = LabelSet.from_values({"liver": 1, "liver tumour": 2})
 
@@ -33,23 +33,16 @@ def scores(cases=6):
 
 
 def test_lesions_and_volumes_have_tables_of_their_own():
-    lesions, volumes = score_table(scores(), ["#aa0000", "#00aa00"])["further"]
-    assert [row["name"] for row in lesions["rows"]] == ["liver tumour"]
-    assert lesions["rows"][0]["cells"][0].text == "12 of 18"
-    assert len(lesions["rows"][0]["cells"]) == len(lesions["columns"])
-    assert [row["name"] for row in volumes["rows"]] == ["liver", "liver tumour"]
-    assert volumes["rows"][0]["cells"][0].text == "1.00"
-
-
-def test_scores_of_an_older_version_have_their_agreement_computed():
-    older = scores().model_copy(update={"agreement": (), "interval": "percentile"})
-    assert agreement_of(older) == scores().agreement
-    assert "studentised" not in score_note(older)
-    assert "studentised bootstrap" in score_note(scores())
+    (_, _, lesions), (_, _, volumes) = further_tables(scores())
+    assert [row[0].value for row in lesions.rows] == ["liver tumour"]
+    assert [cell.value for cell in lesions.rows[0][1:3]] == [18, 12]
+    assert [row[0].value for row in volumes.rows] == ["liver", "liver tumour"]
+    assert volumes.rows[0][1].shown == "1.00"
+    assert all(len(row) == len(table.columns) for table in (lesions, volumes) for row in table.rows)
 
 
 def test_every_class_has_its_chart_of_agreement_also_for_a_single_case():
     several, one = scores(), scores(cases=1)
     assert len(score_charts(several, colours_of(several, LABELS))) == 4
     assert one.agreement[0].lower_ml is None
-    assert bland_altman_chart("$x$_", [4.0], [5.0], one.agreement[0], "#336699").startswith(b"\x89PNG")
+    assert charts.bland_altman_chart("$x$_", [4.0], [5.0], one.agreement[0], "#336699").startswith(b"\x89PNG")

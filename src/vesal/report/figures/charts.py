@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vesal.evaluate.scores import VolumeAgreement
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import new_figure, to_png
+from vesal.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,16 +47,7 @@ def dice_distribution(
             [middle, middle], [row - 0.28, row + 0.28], color=colour, linewidth=2.4, solid_capstyle="butt"
         )
         spread = rng.uniform(-0.18, 0.18, data.size) if data.size > 1 else np.zeros(1)
-        axes.plot(
-            data,
-            row + spread,
-            linestyle="none",
-            marker="o",
-            markersize=3.6,
-            color=colour,
-            alpha=0.75,
-            markeredgewidth=0,
-        )
+        draw_dots(axes, data, row + spread, colour)
     name_rows(axes, list(values), theme)
     axes.set_xlim(max(0.0, np.floor(lowest * 20 - 0.6) / 20), 1.005)
     return to_png(figure)
@@ -84,16 +77,45 @@ def volume_agreement(
         limits = (positive.min() / 1.3, positive.max() * 1.3)
     else:
         limits = (0.0, 1.06 * float(everything.max(initial=1e-3)))
-    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    draw_equality(axes, limits, theme)
     for (name, (true, predicted)), colour in zip(pairs.items(), colours, strict=True):
-        handles += axes.plot(
-            true, predicted, linestyle="none", marker="o", markersize=4, color=colour, alpha=0.8, markeredgewidth=0,
-            label=name,
-        )  # fmt: skip
-    axes.set_xlim(limits)
-    axes.set_ylim(limits)
+        handles += draw_dots(axes, true, predicted, colour, size=4, alpha=0.8, label=name)
     axes.set_xlabel(f"true volume ({unit})", color=theme.faint, fontsize=8)
     draw_key(axes, handles if len(handles) <= MANY_CLASSES else [], theme, place="upper left")
+    return to_png(figure)
+
+
+def bland_altman_chart(
+    name: str,
+    true_ml: Sequence[float],
+    predicted_ml: Sequence[float],
+    agreement: VolumeAgreement,
+    colour: str,
+    theme: Theme = THEMES["light"],
+) -> bytes:
+    """Predicted minus true volume of every case over the mean of the two, with bias, limits and their intervals.
+
+    Args:
+        name: of the class.
+        true_ml, predicted_ml: of the cases (ml).
+        agreement: of these; its bands are drawn where it has them.
+        colour: of the dots.
+        theme: ink and paper.
+    """
+    figure, axes = new_chart(f"{name}: predicted minus true volume (ml)", theme, height=2.7)
+    true, predicted = np.asarray(true_ml, dtype=float), np.asarray(predicted_ml, dtype=float)
+    axes.axhline(0.0, color=theme.faint, linewidth=0.8, linestyle=(0, (1, 2)))
+    for value, low, high, dashes in (
+        (agreement.bias_ml, agreement.bias_low_ml, agreement.bias_high_ml, (0, ())),
+        (agreement.lower_ml, agreement.lower_low_ml, agreement.lower_high_ml, (0, (4, 3))),
+        (agreement.upper_ml, agreement.upper_low_ml, agreement.upper_high_ml, (0, (4, 3))),
+    ):
+        if low is not None and high is not None:
+            axes.axhspan(low, high, color=theme.faint, alpha=0.14, linewidth=0)
+        if value is not None:
+            axes.axhline(value, color=theme.ink, linewidth=1.1, linestyle=dashes)
+    draw_dots(axes, (true + predicted) / 2, predicted - true, colour, size=3.8, alpha=0.8)
+    axes.set_xlabel("mean of predicted and true volume (ml)", color=theme.faint, fontsize=8)
     return to_png(figure)
 
 
@@ -141,7 +163,7 @@ def intensity_ranges(
     axes.vlines(
         order, low, high, color=colour, alpha=0.45, linewidth=float(np.clip(170 / len(order), 0.4, 5))
     )
-    axes.plot(order, middle, linestyle="none", marker="o", markersize=2.6, color=theme.ink, markeredgewidth=0)
+    draw_dots(axes, order, middle, theme.ink, size=2.6, alpha=1.0)
     axes.set_xticks([])
     axes.set_xlabel("scans, by their median", color=theme.faint, fontsize=8)
     return to_png(figure)
@@ -156,11 +178,10 @@ def new_chart(
     """A figure with one frameless axes; sizes in inches."""
     figure = new_figure(width, height, theme.paper)
     axes = figure.add_axes((left / width, 0.45 / height, 1 - (left + 0.18) / width, 1 - 0.83 / height))
-    title = title if len(title) < 60 else title[:59] + "…"
     figure.text(
         0.14 / width,
         1 - 0.12 / height,
-        title,
+        shortened(title, 60),
         color=theme.ink,
         fontsize=9,
         fontweight="bold",
@@ -182,6 +203,32 @@ def style_axes(axes: Axes, theme: Theme) -> None:
     axes.set_axisbelow(True)
 
 
+def draw_dots(
+    axes: Axes,
+    x: Any,
+    y: Any,
+    colour: str,
+    *,
+    size: float = 3.6,
+    alpha: float = 0.75,
+    label: str | None = None,
+) -> list[Any]:
+    """A dot a case; matplotlib's handles of them."""
+    return list(
+        axes.plot(
+            x, y, linestyle="none", marker="o", markersize=size, color=colour, alpha=alpha, markeredgewidth=0,
+            label=label,
+        )
+    )  # fmt: skip
+
+
+def draw_equality(axes: Axes, limits: tuple[float, float], theme: Theme) -> None:
+    """The line on which both axes are equal, and these limits for both."""
+    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.set_xlim(limits)
+    axes.set_ylim(limits)
+
+
 def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "best") -> None:
     """A legend that reads names as they are; matplotlib would drop those that start with an underscore."""
     if not handles:
@@ -193,7 +240,7 @@ def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "bes
     )  # fmt: skip
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(_short(name))
+        text.set_text(shortened(name, 20))
 
 
 def name_rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
@@ -203,10 +250,6 @@ def name_rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
         text.set_parse_math(False)
         text.set_color(theme.ink)
     # Fixed here and not above: the formatter would read the names as mathematics.
-    axes.set_yticklabels([_short(name) for name in names], parse_math=False)
+    axes.set_yticklabels([shortened(name, 20) for name in names], parse_math=False)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else name[:19] + "…"

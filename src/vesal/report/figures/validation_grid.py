@@ -27,7 +27,8 @@ from vesal.report.figures.scan_figures import (
     to_png,
 )
 from vesal.report.pages.score_section import mean_dice
-from vesal.run.contents import RunContents, ShownCase, load_case, run_contents
+from vesal.run.contents import RunContents, ShownCase, load_case
+from vesal.text import shortened
 
 #: Held-out cases in the picture of a fold, spread from the best to the worst.
 _CASES = 4
@@ -36,7 +37,7 @@ _WIDTH = 10.0
 _COLUMNS = ("", "truth", "prediction", "both")
 
 
-def write_training_pictures(run: Path) -> list[Path]:
+def write_training_pictures(pieces: RunContents) -> list[Path]:
     """Write fold_K/training_curves.png and fold_K/val_predictions.png for every fold of a run.
 
     The curves are those of loss, validation Dice and learning rate. The predictions are of up to four held-out
@@ -47,14 +48,8 @@ def write_training_pictures(run: Path) -> list[Path]:
         The files.
 
     Raises:
-        UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    return training_pictures_of(run_contents(Path(run)))
-
-
-def training_pictures_of(pieces: RunContents) -> list[Path]:
-    """As `write_training_pictures`, of a run that was read already."""
     written = []
     for name, rows in pieces.curves.items():
         folder = pieces.folder / f"fold_{name}"
@@ -77,8 +72,7 @@ def run_history(pieces: RunContents, folds: Mapping[str, Rows]) -> History:
 
 def _title(pieces: RunContents, fold: str) -> str:
     data = pieces.dataset.name if pieces.dataset is not None else pieces.folder.resolve().name
-    data = data if len(data) <= 60 else data[:59] + "…"
-    return f"{data}, {'all cases' if fold == 'all' else f'fold {fold}'}"
+    return f"{shortened(data, 60)}, {'all cases' if fold == 'all' else f'fold {fold}'}"
 
 
 # --- held-out cases ------------------------------------------------------------------------------------
@@ -96,7 +90,7 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
     for name in _spread(held_out, dice):
         if (shown := _loaded(cases[name], labels, pieces.predictions[name])) is not None:
             score = dice.get(name)
-            title = name if len(name) <= 24 else name[:23] + "…"
+            title = shortened(name, 24)
             rows.append((title if score is None else f"{title}   Dice {score:.3f}", _plane(shown)))
     return _grid(rows, labels) if rows else None
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vesal.files import write_text
 from vesal.report.figures.curves import is_number
-from vesal.run.contents import RunContents, run_contents
+from vesal.run.contents import RunContents
+from vesal.table import Table
 
 _FIRST = ("step", "epoch", "time_s", "train_loss", "val_loss", "val_dice")
 _LAST = ("lr", "memory_mb")
 
 
-def write_history(run: Path) -> list[Path]:
+def write_history(pieces: RunContents) -> list[Path]:
     """Write fold_K/history.csv for every fold of a run that has metrics.
 
     One line a step of metrics.jsonl, with the columns step, epoch, time_s, train_loss, val_loss, val_dice,
@@ -27,14 +26,8 @@ def write_history(run: Path) -> list[Path]:
         The files.
 
     Raises:
-        UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    return history_of(run_contents(Path(run)))
-
-
-def history_of(pieces: RunContents) -> list[Path]:
-    """As `write_history`, of a run that was read already."""
     written = []
     classes = pieces.labels.classes if pieces.labels is not None else ()
     for name, rows in pieces.curves.items():
@@ -60,12 +53,8 @@ def history_csv(rows: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()) 
     found = [key for line in lines.values() for key in line]
     each = list(dict.fromkeys([*(f"val_dice_{name}" for name in classes), *filter(_of_class, found)]))
     known = (*_FIRST, *each, *_LAST)
-    others = [key for key in dict.fromkeys(found) if key not in known]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*known, *others], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines[step] for step in sorted(lines))
-    return text.getvalue()
+    columns = [*known, *(key for key in dict.fromkeys(found) if key not in known)]
+    return Table.of(columns, ([lines[step].get(key) for key in columns] for step in sorted(lines))).csv()
 
 
 def _of_class(key: str) -> bool:

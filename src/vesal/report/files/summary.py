@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 import struct
 import zipfile
@@ -15,15 +14,13 @@ from typing import Any
 import yaml
 
 from vesal.errors import VesalError
-from vesal.evaluate.score_folders import Scores
+from vesal.evaluate.scores import Scores
+from vesal.evaluate.tables import HEADLINE, summary_table
 from vesal.files import read_json, write_json, write_text
 from vesal.report.figures.curves import is_number, series
-from vesal.run.contents import RunContents, run_contents
-from vesal.text import duration, interval, listed, moment, number, plural, times
-
-#: Metrics of the summary; scores.json has all.
-_METRICS = ("dice", "nsd", "hd95_mm", "assd_mm")
-_TITLES = {"dice": "Dice", "nsd": "NSD", "hd95_mm": "HD95 (mm)", "assd_mm": "ASSD (mm)"}
+from vesal.run.contents import RunContents
+from vesal.table import Cell, Table
+from vesal.text import bullets, duration, listed, markdown_text, moment, plural, times
 
 #: What lies in a run, in the order in which it is listed; '*' stands for the fold.
 _FILES = {
@@ -55,7 +52,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _MOST_HEADER_BYTES = 1 << 26
 
 
-def write_summary(run: Path) -> tuple[Path, Path]:
+def write_summary(pieces: RunContents) -> tuple[Path, Path]:
     """Write summary.json and summary.md into a run folder.
 
     They hold recipe, network with its parameters, data set, device, time, steps, epochs, the best step of every fold
@@ -66,18 +63,12 @@ def write_summary(run: Path) -> tuple[Path, Path]:
         Both paths.
 
     Raises:
-        UsageError: the folder holds no run.
         VesalError: a file cannot be written.
     """
-    return summary_of(run_contents(Path(run)))
-
-
-def summary_of(pieces: RunContents) -> tuple[Path, Path]:
-    """As `write_summary`, of a run that was read already."""
     paths = pieces.folder / "summary.json", pieces.folder / "summary.md"
     summary = run_summary(pieces)
     write_json(paths[0], summary)
-    write_text(paths[1], summary_text(summary))
+    write_text(paths[1], _markdown(summary, pieces.scores))
     return paths
 
 
@@ -203,7 +194,7 @@ def _scores(scores: Scores) -> dict[str, Any]:
 
     def of(name: str) -> dict[str, Any]:
         found = {}
-        for metric in _METRICS:
+        for metric in HEADLINE:
             row = scores.of(metric, name)
             found[metric] = {"mean": row.mean, "low": row.low, "high": row.high, "cases": row.count}
         return found
@@ -242,25 +233,24 @@ def _commands(pieces: RunContents) -> dict[str, str]:
 # --- the text ------------------------------------------------------------------------------------------
 
 
-def summary_text(summary: dict[str, Any]) -> str:
-    """The summary as Markdown."""
+def _markdown(summary: dict[str, Any], scores: Scores | None) -> str:
     dataset = summary["dataset"]
-    parts = [f"# {_plain(dataset['name']) if dataset else 'Training'}", _bullets(_facts(summary))]
+    parts = [f"# {markdown_text(dataset['name']) if dataset else 'Training'}", bullets(_facts(summary))]
     if folds := summary["training"]["folds"]:
-        parts += ["## Training", _folds_table(folds)]
-    if (scores := summary["scores"]) is not None:
-        cases = plural(scores["cases"], "held-out case")
-        note = f"Means over {cases}; in brackets the {scores['confidence']:.0%} interval."
-        parts += ["## Scores", note, _score_table(scores)]
-    parts += ["## Files", _bullets([f"`{name}`: {what}" for name, what in summary["files"].items()])]
-    told = {
+        parts += ["## Training", _folds_table(folds).markdown()]
+    if scores is not None:
+        cases = plural(len({row.case for row in scores.cases}), "held-out case")
+        note = f"Means over {cases}; in brackets the {scores.confidence:.0%} interval."
+        parts += ["## Scores", note, summary_table(scores, HEADLINE, counted=True).markdown()]
+    parts += ["## Files", bullets([f"`{name}`: {what}" for name, what in summary["files"].items()])]
+    aims = {
         "predict": "Segment other scans", "resume": "Go on, also after more --steps, --epochs or --budget",
         "evaluate": "Score again", "report": "Draw the report again",
     }  # fmt: skip
-    commands = [f"# {told[name]}\n{command}" for name, command in summary["commands"].items()]
+    commands = [f"# {aims[name]}\n{command}" for name, command in summary["commands"].items()]
     parts += ["## How to go on", "```sh\n" + "\n".join(commands) + "\n```"]
     if summary["missing"]:
-        parts += ["## What is missing", _bullets([_plain(text) for text in summary["missing"]])]
+        parts += ["## What is missing", bullets([markdown_text(text) for text in summary["missing"]])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -269,8 +259,8 @@ def _facts(summary: dict[str, Any]) -> list[str]:
     training = summary["training"]
     facts = []
     if summary["recipe"]:
-        facts.append(f"Recipe: {_plain(summary['recipe'])}")
-    about = [_plain(network["name"])] if network["name"] else []
+        facts.append(f"Recipe: {markdown_text(summary['recipe'])}")
+    about = [markdown_text(network["name"])] if network["name"] else []
     about += [f"{network['dimension']}D"] if network["dimension"] else []
     about += [f"{network['parameters']:,} parameters"] if network["parameters"] else []
     about += [f"patch {times(network['patch'])}, batch {network['batch']}"] if network["patch"] else []
@@ -279,25 +269,26 @@ def _facts(summary: dict[str, Any]) -> list[str]:
     if dataset is not None:
         facts.append(
             f"Data: {plural(dataset['cases'], 'case')} of {plural(dataset['patients'], 'patient')} in "
-            f"{_plain(dataset['folder'])} (layout {dataset['layout']}); "
-            f"channels {_plain(listed(dataset['channels']))}; classes {_plain(listed(dataset['classes']))}"
+            f"{markdown_text(dataset['folder'])} (layout {dataset['layout']}); "
+            f"channels {markdown_text(listed(dataset['channels']))}; "
+            f"classes {markdown_text(listed(dataset['classes']))}"
         )
     where = [str(summary[key]) for key in ("platform", "device") if summary[key]]
     where += [str(environment["system"])] if environment.get("system") else []
     where += [f"{environment['cpus']} CPUs"] if environment.get("cpus") else []
     if where:
-        facts.append(f"Machine: {_plain(', '.join(where))}")
+        facts.append(f"Machine: {markdown_text(', '.join(where))}")
     if training["time_s"]:
         facts.append(f"Time: {duration(training['time_s'])} of training, {plural(training['steps'], 'step')}")
     if isinstance(versions := environment.get("versions"), dict):
-        facts.append(f"Versions: {_plain(', '.join(f'{name} {of}' for name, of in versions.items()))}")
+        facts.append(f"Versions: {markdown_text(', '.join(f'{name} {of}' for name, of in versions.items()))}")
     if environment.get("date"):
-        facts.append(f"Date: {_plain(moment(str(environment['date'])))}")
+        facts.append(f"Date: {markdown_text(moment(str(environment['date'])))}")
     return facts
 
 
-def _folds_table(folds: Sequence[dict[str, Any]]) -> str:
-    head = (
+def _folds_table(folds: Sequence[dict[str, Any]]) -> Table:
+    columns = [
         "Fold",
         "Steps",
         "Epochs",
@@ -306,58 +297,22 @@ def _folds_table(folds: Sequence[dict[str, Any]]) -> str:
         "Best step",
         "Its validation Dice",
         "Held out",
-    )
+    ]
     rows = [
         (
             fold["fold"],
             _whole(fold["steps"]),
-            number(fold["epochs"], 1),
-            duration(fold["time_s"]) if fold["time_s"] is not None else number(None),
-            number(fold["train_loss"]),
+            Cell(fold["epochs"], decimals=1),
+            Cell(fold["time_s"], text=None if fold["time_s"] is None else duration(fold["time_s"])),
+            fold["train_loss"],
             _whole(fold["best_step"]),
-            number(fold["best_val_dice"]),
-            str(fold["held_out"]),
+            fold["best_val_dice"],
+            fold["held_out"],
         )
         for fold in folds
     ]
-    return _table(head, rows)
+    return Table.of(columns, rows)
 
 
-def _score_table(scores: dict[str, Any]) -> str:
-    every = dict(scores["classes"])
-    if len(every) > 1:
-        every["mean"] = scores["mean"]
-    rows = []
-    for name, found in every.items():
-        cells = []
-        for metric in _METRICS:
-            value = found[metric]
-            decimals = 1 if metric.endswith("_mm") else 3
-            # One case has no interval.
-            span = interval(value["low"], value["high"], decimals) if value["cases"] > 1 else ""
-            cells.append(number(value["mean"], decimals) + (f" [{span}]" if span else ""))
-        rows.append((_plain(name), *cells, str(found["dice"]["cases"])))
-    return _table(("Class", *(_TITLES[metric] for metric in _METRICS), "Cases"), rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
-
-
-def _whole(value: float | None) -> str:
-    return number(None) if value is None else f"{value:,.0f}"
-
-
-def _bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
-
-
-def _plain(text: object) -> str:
-    """Text that Markdown shows as it is: names of data sets and classes may hold anything.
-
-    >>> print(_plain("la_003 <b> *x*"))
-    la_003 \\<b\\> \\*x\\*
-    """
-    text = re.sub(r"([\\`*<>\[\]|#]|(?<!\w)_|_(?!\w))", r"\\\1", str(text))
-    return " ".join(text.split())
+def _whole(value: float | None) -> Cell:
+    return Cell(value, text=None if value is None else f"{value:,.0f}")

@@ -11,21 +11,14 @@ import numpy as np
 
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ALL_METRICS
-from vesal.evaluate.compare_text import (
-    cells,
-    compared_rows,
-    headings,
-    notes,
-    sentence,
-    title,
-)
+from vesal.evaluate.compare_text import case_table, class_table, compared_rows, notes, sentence, title
 from vesal.evaluate.paired_comparison import ComparedClass, Comparison
 from vesal.files import write_text
-from vesal.report.figures.charts import draw_key, name_rows, new_chart
+from vesal.report.figures.charts import draw_dots, draw_equality, draw_key, name_rows, new_chart
 from vesal.report.figures.colours import THEMES, Theme, class_colours
 from vesal.report.figures.scan_figures import to_png
-from vesal.report.pages.html import Cell, chart, render_page
-from vesal.text import number, plural
+from vesal.report.pages.html import chart, render_page
+from vesal.text import plural
 from vesal.version import __version__
 
 _MEAN_COLOUR = "#8a94a3"
@@ -59,28 +52,13 @@ def _context(comparison: Comparison) -> dict[str, Any]:
             *([plural(comparison.groups, "fold")] if comparison.groups else []),
             *([f"{comparison.runs_a} and {comparison.runs_b} trainings"] if several else []),
         ],
-        "headings": headings(comparison),
-        "rows": [cells(comparison, row) for row in compared_rows(comparison)],
+        "class_table": class_table(comparison),
         "sentences": [sentence(comparison, row) for row in comparison.rows] if len(comparison.classes) > 1 else [],
         "charts": pictures,
         "notes": notes(comparison),
         "case_table": case_table(comparison),
         "version": __version__,
     }  # fmt: skip
-
-
-def case_table(comparison: Comparison) -> dict[str, Any]:
-    """Every case and class, for a sortable table."""
-    decimals = ALL_METRICS[comparison.metric].decimals
-    rows = [
-        [
-            Cell(pair.case, pair.case),
-            Cell(pair.class_name, pair.class_name),
-            *(Cell(repr(value), number(value, decimals)) for value in (pair.a, pair.b, pair.b - pair.a)),
-        ]
-        for pair in comparison.cases
-    ]
-    return {"columns": ["case", "class", comparison.a, comparison.b, "difference"], "rows": rows}
 
 
 def _colours(comparison: Comparison, names: Sequence[str]) -> list[str]:
@@ -107,10 +85,7 @@ def difference_chart(
     for place, (row, colour) in enumerate(zip(rows, _colours(comparison, names), strict=True)):
         gaps = np.array([pair.b - pair.a for pair in comparison.cases if pair.class_name == row.class_name])
         spread = generator.uniform(-0.16, 0.16, gaps.size) if gaps.size > 1 else np.zeros(gaps.size)
-        axes.plot(
-            gaps, place + spread, linestyle="none", marker="o", markersize=3.4, color=colour, alpha=0.55,
-            markeredgewidth=0,
-        )  # fmt: skip
+        draw_dots(axes, gaps, place + spread, colour, size=3.4, alpha=0.55)
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [place, place], color=theme.ink, linewidth=2.2)
         if row.difference is not None:
@@ -129,18 +104,12 @@ def scatter_chart(comparison: Comparison, theme: Theme = THEMES["light"]) -> byt
     values = np.array([[pair.a, pair.b] for pair in comparison.cases])
     low, high = float(values.min()), float(values.max())
     margin = 0.04 * (high - low) or 0.01
-    limits = (low - margin, high + margin)
-    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
+    draw_equality(axes, (low - margin, high + margin), theme)
     for name, colour in zip(comparison.classes, _colours(comparison, comparison.classes), strict=True):
         of_a, of_b = (
             [getattr(pair, side) for pair in comparison.cases if pair.class_name == name] for side in "ab"
         )
-        handles += axes.plot(
-            of_a, of_b, linestyle="none", marker="o", markersize=3.8, color=colour, alpha=0.75, markeredgewidth=0,
-            label=name,
-        )  # fmt: skip
-    axes.set_xlim(limits)
-    axes.set_ylim(limits)
+        handles += draw_dots(axes, of_a, of_b, colour, size=3.8, label=name)
     axes.set_xlabel(comparison.a, color=theme.faint, fontsize=8, parse_math=False)
     draw_key(axes, handles if 1 < len(handles) <= 8 else [], theme, place="upper left")
     return to_png(figure)

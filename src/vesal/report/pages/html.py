@@ -21,15 +21,6 @@ class Picture:
     kind: str = ""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a sortable table: what it is sorted by ('' comes last), its text, and a smaller second line."""
-
-    value: str
-    text: str
-    small: str = ""
-
-
 @cache
 def _environment() -> Any:
     import jinja2

@@ -19,7 +19,8 @@ from vesal.report.figures import charts
 from vesal.report.figures.colours import class_colours
 from vesal.report.pages.case_section import case_pictures
 from vesal.report.pages.fixes_section import change_rows, said
-from vesal.report.pages.html import Cell, Picture, chart, render_page
+from vesal.report.pages.html import Picture, chart, render_page
+from vesal.table import Cell, Table
 from vesal.text import listed, number, plural, significant, times
 from vesal.version import __version__
 
@@ -248,7 +249,8 @@ def _context(
         "failures": summary["failures"],
         "remarks": dataset.remarks,
         "overview": _overview(dataset, summary),
-        "volume_table": _volume_table(dataset, summary),
+        "colours": dict(zip(dataset.labels.classes, class_colours(dataset.labels), strict=True)),
+        "volume_table": _volume_table(summary),
         "volume_charts": _volume_charts(dataset, summary),
         "intensity_table": _intensity_table(summary),
         "intensity_charts": _intensity_charts(record),
@@ -260,12 +262,10 @@ def _context(
     }
 
 
-def _change_table(fixed: dict[str, Any]) -> dict[str, Any]:
-    rows = []
-    for change in change_rows(fixed):
-        texts = (change["outcome"], change["case"], change["kind"], change["wrong"], change["done"])
-        rows.append([Cell(text, text) for text in texts])
-    return {"columns": ["outcome", "case", "kind", "what was wrong", "what was done"], "rows": rows}
+def _change_table(fixed: dict[str, Any]) -> Table:
+    keys = ("outcome", "case", "kind", "wrong", "done")
+    rows = [[change[key] for key in keys] for change in change_rows(fixed)]
+    return Table.of(["outcome", "case", "kind", "what was wrong", "what was done"], rows)
 
 
 def _verdict(summary: dict[str, Any]) -> str:
@@ -311,18 +311,17 @@ def _shown_unit(unit: str) -> str:
     return "mm²" if unit == "mm2" else unit
 
 
-def _volume_table(dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
+def _volume_table(summary: dict[str, Any]) -> Table:
     unit = summary["unit"]
-    colours = class_colours(dataset.labels)
     heads = [f"{what} ({name})" for name in ("voxels", _shown_unit(unit)) for what in ("mean", "min", "max")]
     rows = []
-    for (name, volume), colour in zip(summary["volumes"].items(), colours, strict=True):
-        cells = [f"{volume['cases']} of {summary['counts']['labels']}"]
+    for name, volume in summary["volumes"].items():
+        cells = [name, f"{volume['cases']} of {summary['counts']['labels']}"]
         cells += [
             significant(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")
         ]
-        rows.append({"name": name, "colour": colour, "cells": cells})
-    return {"columns": ["in cases", *heads], "rows": rows}
+        rows.append(cells)
+    return Table.of(["class", "in cases", *heads], rows)
 
 
 def _volume_charts(dataset: Dataset, summary: dict[str, Any]) -> list[Picture]:
@@ -336,7 +335,7 @@ def _volume_charts(dataset: Dataset, summary: dict[str, Any]) -> list[Picture]:
     return drawn
 
 
-def _intensity_table(summary: dict[str, Any]) -> dict[str, Any]:
+def _intensity_table(summary: dict[str, Any]) -> Table:
     heads = {
         "minimum": "minimum",
         "percentile_0.5": "0.5 %",
@@ -351,7 +350,7 @@ def _intensity_table(summary: dict[str, Any]) -> dict[str, Any]:
     rows = [
         [name, *(significant(found[key]) for key in heads)] for name, found in summary["intensities"].items()
     ]
-    return {"columns": ["channel", *heads.values()], "rows": rows}
+    return Table.of(["channel", *heads.values()], rows)
 
 
 def _intensity_charts(record: Fingerprint) -> list[Picture]:
@@ -399,22 +398,22 @@ def _examples(
     return list(map_in_order(draw, chosen, workers=2, progress=progress))
 
 
-def _case_table(dataset: Dataset, summary: dict[str, Any]) -> dict[str, Any]:
+def _case_table(dataset: Dataset, summary: dict[str, Any]) -> Table:
     unit = summary["unit"]
     classes = dataset.labels.classes
     volumes = [f"{name} (voxels, {_shown_unit(unit)})" for name in classes]
     rows = []
     for case in summary["cases"]:
         cells = [
-            Cell(case["id"], case["id"], "" if case["labelled"] else "no label"),
-            Cell(repr(float(np.prod(case["shape"]))), times(case["shape"])),
-            Cell(repr(float(np.prod(case["spacing_mm"]))), times(case["spacing_mm"])),
+            Cell(case["id"], remark="" if case["labelled"] else "no label"),
+            Cell(float(np.prod(case["shape"])), text=times(case["shape"])),
+            Cell(float(np.prod(case["spacing_mm"])), text=times(case["spacing_mm"])),
         ]
         for name in classes:
             count = case["voxels"].get(name)
             if count is None:
-                cells.append(Cell("", ""))
+                cells.append(Cell(""))
             else:
-                cells.append(Cell(str(count), f"{count:,}", number(case[unit][name], 2)))
+                cells.append(Cell(count, text=f"{count:,}", remark=number(case[unit][name], 2)))
         rows.append(cells)
-    return {"columns": ["case", "shape", "spacing (mm)", *volumes], "rows": rows}
+    return Table(["case", "shape", "spacing (mm)", *volumes], rows)

@@ -7,7 +7,8 @@ from typing import Any
 
 from vesal.errors import VesalError
 from vesal.evaluate.postprocessing.choice_record import NAME, PostprocessChoice
-from vesal.text import interval, number
+from vesal.table import Cell, Table
+from vesal.text import interval, signed
 
 
 def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:
@@ -32,46 +33,32 @@ def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:
     }
 
 
-def _classes(choice: PostprocessChoice) -> dict[str, Any]:
+def _classes(choice: PostprocessChoice) -> Table:
     rows = [
         [
             row.class_name,
-            number(row.before, 4),
-            number(row.after, 4),
-            signed(row.gain),
-            signed(row.crossfit_gain),
+            Cell(row.before, decimals=4),
+            Cell(row.after, decimals=4),
+            signed(row.gain, 4),
+            signed(row.crossfit_gain, 4),
         ]
         for row in choice.classes
     ]
-    return {
-        "columns": ["class", "Dice before", "Dice after", "gain", "gain, steps chosen on other cases"],
-        "rows": rows,
-    }
+    columns = ["class", "Dice before", "Dice after", "gain", "gain, steps chosen on other cases"]
+    return Table.of(columns, rows)
 
 
-def _trials(choice: PostprocessChoice) -> dict[str, Any]:
+def _trials(choice: PostprocessChoice) -> Table:
     rows = [
         [
             trial.step.title,
-            signed(trial.gain),
+            signed(trial.gain, 4),
             interval(trial.low, trial.high, 4),
             signed(trial.hd95_change_mm, 2),
-            str(trial.changed),
+            trial.changed,
             trial.verdict,
         ]
         for trial in choice.trials
     ]
-    return {
-        "columns": ["step", "Dice gain", "99% interval", "HD95 change (mm)", "cases changed", "verdict"],
-        "rows": rows,
-    }
-
-
-def signed(value: float | None, decimals: int = 4) -> str:
-    """A difference with its sign; a dash for what is undefined.
-
-    >>> signed(0.00312), signed(-0.00001), signed(None)
-    ('+0.0031', '0.0000', '–')
-    """
-    text = number(value, decimals)
-    return f"+{text}" if value is not None and value > 0 and float(text) else text
+    columns = ["step", "Dice gain", "99% interval", "HD95 change (mm)", "cases changed", "verdict"]
+    return Table.of(columns, rows)

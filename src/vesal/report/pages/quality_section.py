@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vesal.errors import VesalError
 from vesal.files import read_json
-from vesal.report.figures.charts import MANY_CLASSES, draw_key, new_chart
+from vesal.report.figures.charts import MANY_CLASSES, draw_dots, draw_equality, draw_key, new_chart
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import to_png
 from vesal.report.pages.html import Picture, chart
-from vesal.text import number
+from vesal.table import Cell, Table
 
 #: In a run folder, written by `vesal.workflow.quality`.
 QUALITY_FILE = "quality.json"
@@ -107,14 +107,14 @@ def quality_section(record: QualityRecord, colours: Sequence[str]) -> dict[str, 
     return {
         "note": _note(record),
         "charts": drawn,
-        "dice": {
-            "columns": ("class", "scans", "mean error of the predicted Dice", "of the mean Dice", "Spearman"),
-            "rows": [
-                (name, str(of.cases), number(of.mae), number(of.mae_of_mean), number(of.spearman, 2))
+        "dice": Table.of(
+            ["class", "scans", "mean error of the predicted Dice", "of the mean Dice", "Spearman"],
+            [
+                (name, of.cases, of.mae, of.mae_of_mean, Cell(of.spearman, decimals=2))
                 for name, of in record.dice.items()
             ],
-        },
-        "flag": {"columns": ("held-out scans", "number", "review"), "rows": _flag_rows(record.flag)},
+        ),
+        "flag": Table.of(["held-out scans", "number", "review"], _flag_rows(record.flag)),
     }
 
 
@@ -158,14 +158,9 @@ def dice_scatter(record: QualityRecord, colours: Sequence[str], theme: Theme = T
             continue
         true, predicted = np.array(pairs).T
         lowest = min(lowest, float(true.min()), float(predicted.min()))
-        handles += axes.plot(
-            true, predicted, linestyle="none", marker="o", markersize=3.6, color=colour, alpha=0.75,
-            markeredgewidth=0, label=name,
-        )  # fmt: skip
+        handles += draw_dots(axes, true, predicted, colour, label=name)
     limits = (max(0.0, np.floor(lowest * 20 - 0.6) / 20), 1.005)
-    axes.plot(limits, limits, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.set_xlim(limits)
-    axes.set_ylim(limits)
+    draw_equality(axes, limits, theme)
     axes.set_xlabel("true Dice", color=theme.faint, fontsize=8)
     draw_key(axes, handles if 1 < len(handles) <= MANY_CLASSES else [], theme, place="upper left")
     return to_png(figure)

@@ -18,7 +18,8 @@ from vesal.report.figures.robustness_charts import (
     corrupted_png,
     degradation_chart,
 )
-from vesal.report.pages.html import Cell, Picture, chart, render_page, scan
+from vesal.report.pages.html import Picture, chart, render_page, scan
+from vesal.table import Cell, Table
 from vesal.text import duration, interval, listed, number, plural
 from vesal.version import __version__
 
@@ -288,7 +289,7 @@ def _errors(found: Robustness) -> Sequence[Any]:
     return () if found.comparison is None else found.comparison.artifacts
 
 
-def _table(found: Robustness) -> dict[str, Any]:
+def _table(found: Robustness) -> Table:
     columns = ["condition", "class", "Dice", "drop (%)", "HD95 (mm)", "boundary Dice", "cases"]
     rows = []
     for one in found.conditions:
@@ -296,36 +297,28 @@ def _table(found: Robustness) -> dict[str, Any]:
         drop = Estimate() if one.artifact == CLEAN else one.drop_percent
         rows.append(
             [
-                Cell(one.condition, one.condition),
-                Cell(name, name),
+                one.condition,
+                name,
                 _estimate(one.dice, 3),
                 _estimate(drop, 1),
                 _estimate(one.hd95_mm, 2),
                 _estimate(one.boundary_dice, 3),
-                Cell(str(one.count), str(one.count)),
+                one.count,
             ]
         )
-    return {"columns": columns, "rows": rows}
+    return Table.of(columns, rows)
 
 
 def _estimate(value: Estimate, decimals: int) -> Cell:
-    if value.mean is None:
-        return Cell("", "")
-    return Cell(repr(value.mean), number(value.mean, decimals), interval(value.low, value.high, decimals))
+    return Cell("") if value.mean is None else Cell(value.mean, value.low, value.high, decimals)
 
 
-def _worst(found: Robustness) -> dict[str, Any]:
+def _worst(found: Robustness) -> Table:
     rows = [
-        [
-            Cell(one.condition, one.condition),
-            Cell(one.case, one.case),
-            Cell(repr(one.clean_dice), number(one.clean_dice)),
-            Cell(repr(one.dice), number(one.dice)),
-            Cell(repr(one.drop_percent), number(one.drop_percent, 1)),
-        ]
+        (one.condition, one.case, one.clean_dice, one.dice, Cell(one.drop_percent, decimals=1))
         for one in found.worst
     ]
-    return {"columns": ["condition", "case", "clean Dice", "Dice", "drop (%)"], "rows": rows}
+    return Table.of(["condition", "case", "clean Dice", "Dice", "drop (%)"], rows)
 
 
 def _overview(found: Robustness) -> list[tuple[str, str]]:

@@ -10,30 +10,33 @@ from urllib.parse import quote
 import numpy as np
 
 from vesal.errors import VesalError
-from vesal.evaluate.score_folders import Scores
+from vesal.evaluate.scores import Scores
+from vesal.evaluate.tables import summary_table
 from vesal.files import write_text
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
 from vesal.report.figures.colours import class_colours
 from vesal.report.figures.glb import write_glb
-from vesal.report.figures.validation_grid import run_history, training_pictures_of
-from vesal.report.files.history import history_of
-from vesal.report.files.summary import summary_of
+from vesal.report.figures.validation_grid import run_history, write_training_pictures
+from vesal.report.files.history import write_history
+from vesal.report.files.summary import write_summary
 from vesal.report.pages.case_section import CasePictures, case_pictures
 from vesal.report.pages.html import Picture, chart, render_page
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section, read_quality_record
 from vesal.report.pages.score_section import (
+    SHOWN,
     case_table,
     colours_of,
+    further_tables,
     mean_dice,
     score_charts,
     score_note,
-    score_table,
     tiles,
 )
 from vesal.run.contents import RunContents, run_contents
+from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
 
 #: Folder of a run that holds the surfaces of the cases on the page.
@@ -67,9 +70,9 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
         # Of an earlier state of the run, in which other cases were the best and the worst.
         old.unlink(missing_ok=True)
     write_text(path, render_page("run.html.j2", _context(pieces, progress)))
-    history_of(pieces)
-    training_pictures_of(pieces)
-    summary_of(pieces)
+    write_history(pieces)
+    write_training_pictures(pieces)
+    write_summary(pieces)
     return path
 
 
@@ -82,6 +85,8 @@ def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
         "missing": pieces.missing,
         "tiles": [],
         "score_table": None,
+        "further_scores": [],
+        "colours": {},
         "score_note": "",
         "score_remarks": [],
         "score_charts": [],
@@ -106,7 +111,9 @@ def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
         colours = colours_of(scores, labels)
         context |= {
             "tiles": tiles(scores, colours),
-            "score_table": score_table(scores, colours),
+            "score_table": summary_table(scores, SHOWN, counted=True),
+            "further_scores": further_tables(scores),
+            "colours": dict(zip(scores.classes, colours, strict=True)),
             "score_note": score_note(scores),
             "score_remarks": [
                 *scores.remarks,
@@ -333,12 +340,12 @@ def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _stages(plan: Plan) -> dict[str, Any]:
+def _stages(plan: Plan) -> Table:
     rows = [
-        (str(index), str(stage.features), times(stage.kernel), times(stage.stride), str(stage.convolutions))
+        (index, stage.features, times(stage.kernel), times(stage.stride), stage.convolutions)
         for index, stage in enumerate(plan.stages)
     ]
-    return {"columns": ("stage", "features", "kernel", "stride", "convolutions"), "rows": rows}
+    return Table.of(["stage", "features", "kernel", "stride", "convolutions"], rows)
 
 
 def _environment_facts(pieces: RunContents) -> list[tuple[str, str]]:
