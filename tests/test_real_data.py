@@ -90,10 +90,17 @@ def test_each_kind_of_data_trains_a_few_steps_and_predicts(
     data_dir: Path,
     tmp_path: Path,
 ) -> None:
+    data = data_dir / name
+    if name == "ACDC":
+        # Eight of the forty patients say the same in a fifth of the time.
+        data = tmp_path / name
+        data.mkdir()
+        for patient in sorted((data_dir / name / "training").iterdir())[:8]:
+            (data / patient.name).symlink_to(patient)
     request = TrainRequest(
-        data=data_dir / name,
+        data=data,
         out=tmp_path / "run",
-        overrides={"steps": 20, "fold": 0, "folds": 4, "plan.budget_s": 60.0},
+        overrides={"steps": 20, "fold": 0, "folds": 4, "plan.budget_s": 20.0, "validate_every": 0.5},
         device="cpu",
         quiet=True,
     )
@@ -104,7 +111,7 @@ def test_each_kind_of_data_trains_a_few_steps_and_predicts(
     assert model.labels.classes == classes
     assert result.scores is not None
     assert {row.class_name for row in result.scores.cases} == set(classes)
-    dataset = load_dataset(data_dir / name)
+    dataset = load_dataset(data)
     case = dataset.cases[0]
     predicted = predict_cases(model, [case], tmp_path / "out")
     mask, scan = nib.load(predicted.files[case.id]), nib.load(case.images[0])
