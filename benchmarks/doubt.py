@@ -30,7 +30,8 @@ from vesal.layouts.registry import load_dataset
 from vesal.metrics.overlap import confusions
 from vesal.preprocessing.prepare import prepare
 from vesal.run.folder import Run
-from vesal.workflow.quality import QUALITY_FILE, learn_doubt
+from vesal.run_files import QUALITY
+from vesal.workflow.quality import learn_doubt
 
 #: Other artefacts than those that the flag was measured with while it was learned (seed 0).
 _SEED = 7
@@ -156,7 +157,7 @@ def mixed(clean: Sequence[Row], corrupted: Sequence[Row]) -> list[str]:
 
 def cross_fitted(run: Run) -> str:
     """What the run says of itself."""
-    record = read_json(run.folder / QUALITY_FILE)
+    record = read_json(run.folder / QUALITY)
     flag = record["flag"]
     lines = [
         f"## Cross-fitted on the {flag['clean']} held-out scans of the run ({record['of']})",

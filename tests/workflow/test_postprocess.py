@@ -13,7 +13,6 @@ from vesal.data.folds import Folds
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
 from vesal.files import write_json
-from vesal.infer import FINISHED
 from vesal.infer.postprocess import Postprocess
 from vesal.infer.predictor import load_model
 from vesal.nn.model_file import Package, load_package, save_package
@@ -22,6 +21,7 @@ from vesal.planning.plan import Plan
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.run_page import write_run_report
 from vesal.run.folder import Run
+from vesal.run_files import FINISHED
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.postprocess import RAW, choose_postprocess
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from vesal.data.fingerprint import fingerprint
 from vesal.data.folds import Folds
 from vesal.errors import VesalError
-from vesal.infer import FINISHED
 from vesal.infer.predictor import Model, load_model
 from vesal.infer.quality.calibrate import FEWEST
 from vesal.infer.quality.image_features import image_signals
@@ -30,11 +29,12 @@ from vesal.planning.settings import PlanSettings
 from vesal.preprocessing.prepare import prepare
 from vesal.report.pages.quality_section import quality_section, read_quality_record
 from vesal.run.folder import Run
+from vesal.run_files import FINISHED, QUALITY
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow.predict import predict_cases
-from vesal.workflow.quality import QUALITY_FILE, learn_doubt, observe_run
+from vesal.workflow.quality import learn_doubt, observe_run
 from vesal.workflow.requests.predict_options import PredictOptions
 
 
@@ -86,9 +86,9 @@ def test_the_model_file_and_the_run_know_it(run: Run) -> None:
 
 
 def test_it_is_not_learned_again_from_the_same_models(run: Run) -> None:
-    before = (run.folder / QUALITY_FILE).stat().st_mtime_ns
+    before = (run.folder / QUALITY).stat().st_mtime_ns
     assert learn_doubt(run, device="cpu")
-    assert (run.folder / QUALITY_FILE).stat().st_mtime_ns == before
+    assert (run.folder / QUALITY).stat().st_mtime_ns == before
 
 
 def test_too_few_held_out_scans_are_told(run: Run, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, Cla
 from vesal.files import read_json
 from vesal.metrics.agreement import bland_altman
 from vesal.metrics.statistics import bootstrap_interval
+from vesal.run_files import SCORES
 
 #: The name under which the mean over the classes stands in a summary.
 MEAN = "mean"
@@ -130,7 +131,7 @@ class Scores(BaseModel):
             VesalError: it is absent, damaged, or of another version.
         """
         path = Path(path)
-        path = path / "scores.json" if path.is_dir() else path
+        path = path / SCORES if path.is_dir() else path
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
 from vesal.evaluate.scores import MEAN, Scores
 from vesal.files import write_json, write_text
+from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT
 from vesal.table import Cell, Table
 from vesal.text import bullets, plural
 
@@ -39,9 +40,9 @@ _EFFECTS = {
 def save_scores(folder: str | Path, scores: Scores) -> None:
     """Write scores.json, scores.csv and scores.md into `folder`."""
     folder = Path(folder)
-    write_json(folder / "scores.json", scores.to_dict())
-    write_text(folder / "scores.csv", scores_csv(scores))
-    write_text(folder / "scores.md", scores_markdown(scores))
+    write_json(folder / SCORES, scores.to_dict())
+    write_text(folder / SCORES_CSV, scores_csv(scores))
+    write_text(folder / SCORES_TEXT, scores_markdown(scores))
 
 
 def scores_csv(scores: Scores) -> str:

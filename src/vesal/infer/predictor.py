@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
-from vesal.infer import FINISHED
 from vesal.infer.backends.registry import backend_name, backend_networks
 from vesal.infer.logits_to_labels import (
     LabelWriter,
@@ -32,6 +31,7 @@ from vesal.nn.zoo import resolve_device
 from vesal.planning.axes import lateral_axis, mirror_axes
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Crop, Prepared, prepare
+from vesal.run_files import FINISHED, MODELS
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
 
@@ -356,7 +356,7 @@ def model_files(path: Path) -> list[Path]:
         raise UsageError(f"There is no {path}; name a .vesal file or a run folder.")
     if path.is_file():
         return [path]
-    files = sorted(path.glob("fold_*/model.vesal")) or sorted(path.glob("*.vesal"))
+    files = sorted(path.glob(MODELS)) or sorted(path.glob("*.vesal"))
     files = [file for file in files if (file.parent / FINISHED).exists()] or files
     if not files:
         raise UsageError(f"{path} holds no model.vesal; train first, or name the model file.")

@@ -21,6 +21,20 @@ from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.score_folders import Scores
 from vesal.files import read_json
 from vesal.planning.plan import Plan
+from vesal.run_files import (
+    ALL,
+    CONFIG,
+    DATASET,
+    ENVIRONMENT,
+    FINDINGS,
+    FINGERPRINT,
+    METRICS,
+    PLAN,
+    PREDICTIONS,
+    SCORES,
+    fold_folders,
+    fold_name,
+)
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import SUFFIXES, read_label
 from vesal.volume.resample import resample_label
@@ -64,7 +78,7 @@ class RunContents:
     @property
     def trained_on_all(self) -> bool:
         """Whether nothing was held out."""
-        return set(self.curves) == {"all"}
+        return set(self.curves) == {ALL}
 
 
 def run_contents(folder: Path) -> RunContents:
@@ -75,33 +89,31 @@ def run_contents(folder: Path) -> RunContents:
     """
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; name a run folder that vesal train wrote.")
-    folds = sorted((path for path in folder.glob("fold_*") if path.is_dir()), key=_fold_order)
-    if not folds and not any(
-        (folder / name).exists() for name in ("dataset.json", "plan.json", "scores.json")
-    ):
+    folds = fold_folders(folder)
+    if not folds and not any((folder / name).exists() for name in (DATASET, PLAN, SCORES)):
         raise UsageError(f"{folder} is not a run folder; name one that vesal train wrote.")
     missing: list[str] = []
     predictions: dict[str, Path] = {}
     fold_of: dict[str, str] = {}
     for fold in folds:
-        for path in sorted((fold / "predictions").glob("*")):
+        for path in sorted((fold / PREDICTIONS).glob("*")):
             case = _case_name(path)
             if case is not None:
                 predictions[case] = path
-                fold_of[case] = fold.name.removeprefix("fold_")
-    curves = {fold.name.removeprefix("fold_"): _read_rows(fold / "metrics.jsonl") for fold in folds}
-    config = folder / "config.yaml"
+                fold_of[case] = str(fold_name(fold))
+    curves = {str(fold_name(fold)): _read_rows(fold / METRICS) for fold in folds}
+    config = folder / CONFIG
 
     def piece(name: str, what: str, make: Callable[[Any], Piece]) -> Piece | None:
         return _piece(folder / name, what, make, missing)
 
     return RunContents(
         folder=folder,
-        dataset=piece("dataset.json", "The data set", Dataset.model_validate),
-        fingerprint=piece("fingerprint.json", "The fingerprint", Fingerprint.model_validate),
-        plan=piece("plan.json", "The plan", Plan.model_validate),
-        findings=_piece(folder / "findings.json", "", _findings, []),
-        environment=piece("environment.json", "The environment", dict) or {},
+        dataset=piece(DATASET, "The data set", Dataset.model_validate),
+        fingerprint=piece(FINGERPRINT, "The fingerprint", Fingerprint.model_validate),
+        plan=piece(PLAN, "The plan", Plan.model_validate),
+        findings=_piece(folder / FINDINGS, "", _findings, []),
+        environment=piece(ENVIRONMENT, "The environment", dict) or {},
         configuration=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         scores=_scores(folder, curves, missing),
         curves=curves,
@@ -113,9 +125,9 @@ def run_contents(folder: Path) -> RunContents:
 
 def _scores(folder: Path, curves: dict[str, Any], missing: list[str]) -> Scores | None:
     """Scores; a run that held nothing out is not expected to have any."""
-    path = folder / "scores.json"
+    path = folder / SCORES
     if not path.exists():
-        if set(curves) != {"all"}:
+        if set(curves) != {ALL}:
             missing.append(
                 f"There are no scores yet (no scores.json); make them with vesal evaluate {folder}."
             )
@@ -157,11 +169,6 @@ def _case_name(path: Path) -> str | None:
         if path.name.lower().endswith(suffix) and not path.name.startswith("."):
             return path.name[: -len(suffix)]
     return None
-
-
-def _fold_order(path: Path) -> tuple[int, str]:
-    name = path.name.removeprefix("fold_")
-    return (int(name), "") if name.isdigit() else (10**9, name)
 
 
 # --- one case ------------------------------------------------------------------------------------------

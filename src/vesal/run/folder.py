@@ -9,10 +9,20 @@ from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
 from vesal.files import is_temporary, sweep
-from vesal.infer import FINISHED
-
-#: The folder name of a training on all cases.
-ALL = "all"
+from vesal.run_files import (
+    CONFIG,
+    DATASET,
+    ENVIRONMENT,
+    FINDINGS,
+    FINGERPRINT,
+    FINISHED,
+    FOLDS,
+    PLAN,
+    SOURCES,
+    fold_folder,
+    fold_folders,
+    fold_name,
+)
 
 _STALE_S = 600.0
 
@@ -25,44 +35,44 @@ class Run:
 
     @property
     def dataset_file(self) -> Path:
-        return self.folder / "dataset.json"
+        return self.folder / DATASET
 
     @property
     def fingerprint_file(self) -> Path:
-        return self.folder / "fingerprint.json"
+        return self.folder / FINGERPRINT
 
     @property
     def findings_file(self) -> Path:
-        return self.folder / "findings.json"
+        return self.folder / FINDINGS
 
     @property
     def plan_file(self) -> Path:
-        return self.folder / "plan.json"
+        return self.folder / PLAN
 
     @property
     def sources_file(self) -> Path:
-        return self.folder / "sources.json"
+        return self.folder / SOURCES
 
     @property
     def config_file(self) -> Path:
-        return self.folder / "config.yaml"
+        return self.folder / CONFIG
 
     @property
     def folds_file(self) -> Path:
-        return self.folder / "folds.json"
+        return self.folder / FOLDS
 
     @property
     def environment_file(self) -> Path:
-        return self.folder / "environment.json"
+        return self.folder / ENVIRONMENT
 
     def fold(self, name: int | str) -> Path:
         """Folder of one fold, or of ALL."""
-        return self.folder / f"fold_{name}"
+        return fold_folder(self.folder, name)
 
     def trained_folds(self) -> list[int]:
         """Numbers of the folds that came to their end, predictions included."""
-        names = [path.parent.name.removeprefix("fold_") for path in self.folder.glob(f"fold_*/{FINISHED}")]
-        return sorted(int(name) for name in names if name.isdigit())
+        names = [fold_name(path) or "" for path in fold_folders(self.folder) if (path / FINISHED).exists()]
+        return [int(name) for name in names if name.isdigit()]
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on.

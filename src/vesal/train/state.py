@@ -12,6 +12,7 @@ from torch import nn
 
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import PreparedCase
+from vesal.run_files import CHECKPOINT, MODEL
 from vesal.train.checkpoint import Position, Trained, save_checkpoint
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import Clock, WeightAverage
@@ -43,12 +44,12 @@ class TrainJob:
     @property
     def checkpoint(self) -> Path:
         """The file that a resumed run starts from."""
-        return self.folder / "last.ckpt"
+        return self.folder / CHECKPOINT
 
     @property
     def model_file(self) -> Path:
         """The best model so far."""
-        return self.folder / "model.vesal"
+        return self.folder / MODEL
 
 
 @dataclass

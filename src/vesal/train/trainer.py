@@ -21,6 +21,7 @@ from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
+from vesal.run_files import METRICS, TENSORBOARD
 from vesal.train.batches import Batch, BatchMaker, cases_on_device, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.interrupt import StopRequest
@@ -63,8 +64,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         position = state.position
         if position.finished and (state.progress >= 1.0 or state.ended_early):
             return position
-        lines = JsonLines(job.folder / "metrics.jsonl", resume_step=position.step)
-        board = TensorBoard(job.folder / "tensorboard", resume_step=position.step)
+        lines = JsonLines(job.folder / METRICS, resume_step=position.step)
+        board = TensorBoard(job.folder / TENSORBOARD, resume_step=position.step)
         for listener in (lines, board):
             stack.callback(listener.close)
         console = stack.enter_context(Console(job.title, quiet=quiet))

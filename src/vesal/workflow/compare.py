@@ -12,8 +12,7 @@ from vesal.evaluate.scores import Scores
 from vesal.files import write_json, write_text
 from vesal.report.pages.compare_page import write_comparison_page
 from vesal.run.folder import Run
-
-SCORES = "scores.json"
+from vesal.run_files import SCORES
 
 
 def compare_runs(

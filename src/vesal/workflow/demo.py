@@ -16,6 +16,7 @@ from vesal.infer.predictor import Model, load_model
 from vesal.layouts.registry import load_dataset
 from vesal.phantoms.registry import write_phantoms
 from vesal.run.folder import Run
+from vesal.run_files import REPORT, fold_folder
 from vesal.volume.io import read_label, read_volume
 from vesal.workflow.evaluate import evaluate_run
 from vesal.workflow.inspect import inspect_run
@@ -71,7 +72,7 @@ def demo_run(
     overrides = {} if begun else {"budget_s": budget_s, "fold": 0}
     request = TrainRequest(data=data, out=run, overrides=overrides, resume=resume, device="cpu")
     train_run(request, stage, tell)
-    model = load_model(run / "fold_0", device="cpu")
+    model = load_model(fold_folder(run, 0), device="cpu")
     scans = cases_to_predict([data / "imagesTs"], len(model.plan.channels))
     predict_cases(model, scans, out / "predictions", progress=stage("Predicting"))
     scores = evaluate_run(
@@ -87,7 +88,7 @@ def demo_run(
     tell("\nThe same phantoms under a few artefacts:\n")
     robustness = _robustness(out, model, stage, resume)
     tell(robustness.to_text())
-    return DemoResult(scores, run / "report.html", robustness, out / "robustness" / "robustness.html")
+    return DemoResult(scores, run / REPORT, robustness, out / "robustness" / "robustness.html")
 
 
 def _robustness(out: Path, model: Model, stage: Stage, resume: bool) -> Robustness:
@@ -105,7 +106,7 @@ def _robustness(out: Path, model: Model, stage: Stage, resume: bool) -> Robustne
     regions = {region.name: list(region.members) for region in model.labels.regions}
     write_json(listed, {"name": "held-out phantoms", "labels": labels, "regions": regions, "cases": cases})
     request = RobustnessRequest(
-        model=out / "run" / "fold_0",
+        model=fold_folder(out / "run", 0),
         data=listed,
         out=out / "robustness",
         artifacts=_ARTEFACTS[modality(model.plan)],

@@ -22,6 +22,7 @@ from vesal.evaluate.tables import save_scores
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
+from vesal.run_files import PREDICTIONS
 from vesal.volume.io import read_label
 from vesal.workflow.predict_inputs import default_ending
 
@@ -86,7 +87,7 @@ def score_run(
     missing = []
     for number in run.trained_folds():
         for name in folds.validation(number):
-            path = run.fold(number) / "predictions" / f"{name}{default_ending(cases[name])}"
+            path = run.fold(number) / PREDICTIONS / f"{name}{default_ending(cases[name])}"
             if path.exists():
                 pairs.append((cases[name], path))
             else:

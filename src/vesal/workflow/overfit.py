@@ -16,6 +16,7 @@ from vesal.nn.zoo import resolve_device
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.folder import Run
+from vesal.run_files import METRICS, PREPARED
 from vesal.text import number, times
 from vesal.train.log import read_rows
 from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
@@ -125,7 +126,7 @@ def overfit_run(
     plan.save(run.plan_file)
     for reason in plan.reasons:
         tell(f"  {reason}")
-    prepared, failed = prepare_dataset(cases, plan, run.folder / "prepared", progress=stage("Preparing"))
+    prepared, failed = prepare_dataset(cases, plan, run.folder / PREPARED, progress=stage("Preparing"))
     for failure in failed:
         tell(f"Left out {failure.id}: {failure.message}")
     if not prepared:
@@ -136,7 +137,7 @@ def overfit_run(
     position = train(job, quiet=request.quiet)
     if not position.finished:
         raise Interrupted(f"Stopped after step {position.step}; begin again with another folder.")
-    rows = read_rows(job.folder / "metrics.jsonl")
+    rows = read_rows(job.folder / METRICS)
     best = max((row for row in rows if row.get("val_dice") is not None), key=_dice, default={})
     dice = best.get("val_dice")
     target = config.target or TARGET

@@ -23,6 +23,7 @@ from vesal.infer.postprocess import Postprocess, nested
 from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
+from vesal.run_files import MODEL, PREDICTIONS
 from vesal.volume.io import read_label, write_label
 from vesal.volume.volume import LabelMap
 from vesal.workflow.predict_inputs import default_ending
@@ -78,7 +79,7 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
     ):
         pass
     for number in run.trained_folds():
-        file = run.fold(number) / "model.vesal"
+        file = run.fold(number) / MODEL
         package = load_package(file)
         wanted = None if steps is None else steps.to_dict()
         if package.postprocess != wanted:
@@ -97,7 +98,7 @@ def _held_out(run: Run) -> list[_HeldOut]:
         folder = run.fold(number)
         for name in folds.validation(number):
             file = f"{name}{default_ending(cases[name])}"
-            found.append(_HeldOut(cases[name], number, folder / "predictions" / file, folder / RAW / file))
+            found.append(_HeldOut(cases[name], number, folder / PREDICTIONS / file, folder / RAW / file))
     if missing := [one.case.id for one in found if not one.shipped.exists()]:
         raise VesalError(
             f"No prediction of {', '.join(missing)}; vesal train --resume makes the missing ones."

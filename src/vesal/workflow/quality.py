@@ -38,10 +38,10 @@ from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, read_ahead
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.run.folder import Run
+from vesal.run_files import METRICS, MODEL, QUALITY
 from vesal.volume.volume import Volume
 
 #: In the run folder: what was learned, scan by scan.
-QUALITY_FILE = "quality.json"
 
 #: What learning may take, of the time that training took, and seconds that it may take at any rate.
 SHARE, _ALWAYS_S = 0.25, 60.0
@@ -109,13 +109,13 @@ def learn_doubt(
             f"{'is' if count == 1 else 'are'} {count}; train more folds (--fold all)."
         )
         return False
-    models = {str(number): _digest(run.fold(number) / "model.vesal") for number in held_out}
+    models = {str(number): _digest(run.fold(number) / MODEL) for number in held_out}
     if _known(run, models):
         return True
     observed, voxels = observe_run(
         run, mirror=mirror, overlap=overlap, device=device, allowed_s=allowed_s, progress=progress
     )
-    labels = load_package(run.fold(next(iter(held_out))) / "model.vesal").labels
+    labels = load_package(run.fold(next(iter(held_out))) / MODEL).labels
     temperature = fit_temperature(
         np.concatenate([of.logits for of in voxels]),
         np.concatenate([of.truth for of in voxels]),
@@ -124,9 +124,9 @@ def learn_doubt(
     )
     learned = learn(observed, labels.classes, temperature)
     for number, quality in learned.qualities.items():
-        file = run.fold(number) / "model.vesal"
+        file = run.fold(number) / MODEL
         save_package(file, replace(load_package(file), quality=quality.model_dump(mode="json")))
-    write_json(run.folder / QUALITY_FILE, {**learned.to_dict(), "models": models})
+    write_json(run.folder / QUALITY, {**learned.to_dict(), "models": models})
     return True
 
 
@@ -155,9 +155,9 @@ def observe_run(
     corrupts = True
     for place, number in enumerate(numbers):
         began, first = time.monotonic(), len(voxels)
-        model = load_model(run.fold(number) / "model.vesal", device=device, quality=False)
+        model = load_model(run.fold(number) / MODEL, device=device, quality=False)
         others = (numbers[place + 1 :] + numbers[:place])[:_WITNESSES] if len(numbers) > _WITNESSES else []
-        files = [run.fold(other) / "model.vesal" for other in others]
+        files = [run.fold(other) / MODEL for other in others]
         witnesses = (
             load_model(files, device=device, quality=False, postprocess=False).networks if files else ()
         )
@@ -185,7 +185,7 @@ def allowance_s(run: Run) -> float:
     spent_s = 0.0
     for number in run.trained_folds():
         with contextlib.suppress(OSError, ValueError, KeyError, IndexError, TypeError):
-            lines = (run.fold(number) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = (run.fold(number) / METRICS).read_text(encoding="utf-8").splitlines()
             spent_s += float(json.loads(lines[-1])["time_s"])
     return max(_ALWAYS_S, SHARE * spent_s)
 
@@ -201,10 +201,10 @@ def _digest(file: Path) -> str:
 def _known(run: Run, models: dict[str, str]) -> bool:
     """Whether it was learned from these models, and they hold it."""
     try:
-        same = read_json(run.folder / QUALITY_FILE)["models"] == models
+        same = read_json(run.folder / QUALITY)["models"] == models
     except (VesalError, KeyError, TypeError):
         return False
-    files = [run.fold(number) / "model.vesal" for number in models]
+    files = [run.fold(number) / MODEL for number in models]
     return same and all(load_package(file).quality is not None for file in files)
 
 

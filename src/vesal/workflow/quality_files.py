@@ -12,8 +12,7 @@ from typing import Any
 from vesal.errors import VesalError
 from vesal.files import read_json, write_json, write_text
 from vesal.infer.quality.estimate import Judgement
-
-JSON_FILE, CSV_FILE = "quality.json", "quality.csv"
+from vesal.run_files import QUALITY, QUALITY_CSV
 
 #: Seconds between two writes while scans are predicted: what a kill may lose.
 _EVERY_S = 10.0
@@ -32,7 +31,7 @@ class QualityFiles:
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], *, earlier: bool) -> None:
-        self.rows: dict[str, dict[str, Any]] = _earlier(folder / JSON_FILE) if earlier else {}
+        self.rows: dict[str, dict[str, Any]] = _earlier(folder / QUALITY) if earlier else {}
         self._folder, self._classes = folder, tuple(classes)
         self._written_s = time.monotonic()
 
@@ -46,8 +45,8 @@ class QualityFiles:
         """Write, if it is the last time or the last is some seconds ago."""
         if not last and time.monotonic() - self._written_s < _EVERY_S:
             return
-        write_json(self._folder / JSON_FILE, {"version": 1, "cases": self.rows})
-        write_text(self._folder / CSV_FILE, self._table())
+        write_json(self._folder / QUALITY, {"version": 1, "cases": self.rows})
+        write_text(self._folder / QUALITY_CSV, self._table())
         self._written_s = time.monotonic()
 
     def _table(self) -> str:
@@ -73,7 +72,9 @@ class QualityFiles:
         if not review:
             return f"Quality: all {len(self.rows)} ok"
         named = ", ".join(review[:5]) + (f" and {len(review) - 5} more" if len(review) > 5 else "")
-        return f"Quality: review {len(review)} of {len(self.rows)} ({named}); why: {self._folder / CSV_FILE}"
+        return (
+            f"Quality: review {len(review)} of {len(self.rows)} ({named}); why: {self._folder / QUALITY_CSV}"
+        )
 
 
 def _earlier(path: Path) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,6 @@ from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_markdown
 from vesal.files import content_hash, read_json, write_json, write_text
-from vesal.infer import FINISHED
 from vesal.infer.predictor import load_model
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import load_package, save_package
@@ -30,7 +29,8 @@ from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
 from vesal.run.environment import environment, environment_line, versions
-from vesal.run.folder import ALL, Run
+from vesal.run.folder import Run
+from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED
 from vesal.train.recipe import TrainConfig, load_recipe, recipe_overrides, resumed
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
@@ -113,7 +113,7 @@ def train_run(
     for reason in plan.reasons:
         tell(f"  {reason}")
     prepared, failed = prepare_dataset(
-        cases, plan, request.cache or run.folder / "prepared", progress=stage("Preparing")
+        cases, plan, request.cache or run.folder / PREPARED, progress=stage("Preparing")
     )
     left_out += failed
     for failure in failed:
@@ -325,8 +325,8 @@ def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: Stage) -> N
     held_out = {case.id for case in job.validation}
     # As the network says: what is done to its label maps is chosen on these.
     model = load_model(job.model_file, device=str(job.device), postprocess=False)
-    folder = job.folder / "predictions"
-    made_by = job.folder / "predictions.json"
+    folder = job.folder / PREDICTIONS
+    made_by = job.folder / PREDICTED_BY
     digest = model.packages[0].weights_digest
     if folder.exists() and not (made_by.exists() and read_json(made_by) == digest):
         # Of an earlier state of a run that was since prolonged.

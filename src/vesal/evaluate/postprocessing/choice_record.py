@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vesal.errors import VesalError
 from vesal.files import read_json, write_json, write_text
 from vesal.infer.postprocess import Postprocess, Step
+from vesal.run_files import POSTPROCESS, POSTPROCESS_TEXT
 
 #: Name of the files in a run.
-NAME = "postprocess"
 
 
 class Gain(BaseModel):
@@ -165,8 +165,8 @@ class PostprocessChoice(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write postprocess.json and postprocess.md."""
-        write_json(folder / f"{NAME}.json", self.model_dump(mode="json", by_alias=True))
-        write_text(folder / f"{NAME}.md", self.to_markdown())
+        write_json(folder / POSTPROCESS, self.model_dump(mode="json", by_alias=True))
+        write_text(folder / POSTPROCESS_TEXT, self.to_markdown())
 
     @classmethod
     def load(cls, folder: Path) -> PostprocessChoice:
@@ -175,7 +175,7 @@ class PostprocessChoice(BaseModel):
         Raises:
             VesalError: it is absent, damaged, or of another version.
         """
-        path = folder / f"{NAME}.json"
+        path = folder / POSTPROCESS
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:
@@ -188,7 +188,7 @@ def postprocess_remarks(folder: Path) -> list[str]:
     Raises:
         VesalError: postprocess.json is damaged.
     """
-    if not (folder / f"{NAME}.json").exists():
+    if not (folder / POSTPROCESS).exists():
         return []
     choice = PostprocessChoice.load(folder)
     if not choice.steps:

@@ -28,6 +28,7 @@ from vesal.report.figures.scan_figures import (
 )
 from vesal.report.pages.score_section import mean_dice
 from vesal.run.contents import RunContents, ShownCase, load_case
+from vesal.run_files import CURVES, VALIDATION_GRID, fold_folder
 from vesal.text import shortened
 
 #: Held-out cases in the picture of a fold, spread from the best to the worst.
@@ -52,14 +53,14 @@ def write_training_pictures(pieces: RunContents) -> list[Path]:
     """
     written = []
     for name, rows in pieces.curves.items():
-        folder = pieces.folder / f"fold_{name}"
+        folder = fold_folder(pieces.folder, name)
         if rows:
-            path = folder / "training_curves.png"
+            path = folder / CURVES
             write_bytes(path, training_curves(run_history(pieces, {name: rows}), _title(pieces, name)))
             written.append(path)
         if (picture := _predictions(pieces, name)) is not None:
-            write_bytes(folder / "val_predictions.png", picture)
-            written.append(folder / "val_predictions.png")
+            write_bytes(folder / VALIDATION_GRID, picture)
+            written.append(folder / VALIDATION_GRID)
     return written
 
 

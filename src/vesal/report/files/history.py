@@ -9,6 +9,7 @@ from typing import Any
 from vesal.files import write_text
 from vesal.report.figures.curves import is_number
 from vesal.run.contents import RunContents
+from vesal.run_files import HISTORY, fold_folder
 from vesal.table import Table
 
 _FIRST = ("step", "epoch", "time_s", "train_loss", "val_loss", "val_dice")
@@ -32,7 +33,7 @@ def write_history(pieces: RunContents) -> list[Path]:
     classes = pieces.labels.classes if pieces.labels is not None else ()
     for name, rows in pieces.curves.items():
         if rows:
-            path = pieces.folder / f"fold_{name}" / "history.csv"
+            path = fold_folder(pieces.folder, name) / HISTORY
             write_text(path, history_csv(rows, classes))
             written.append(path)
     return written

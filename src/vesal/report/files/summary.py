@@ -19,34 +19,10 @@ from vesal.evaluate.tables import HEADLINE, summary_table
 from vesal.files import read_json, write_json, write_text
 from vesal.report.figures.curves import is_number, series
 from vesal.run.contents import RunContents
+from vesal.run_files import DESCRIPTIONS, FINISHED, MODELS, SUMMARY, SUMMARY_TEXT, fold_folder
 from vesal.table import Cell, Table
 from vesal.text import bullets, duration, listed, markdown_text, moment, plural, times
 
-#: What lies in a run, in the order in which it is listed; '*' stands for the fold.
-_FILES = {
-    "report.html": "everything on one page, with pictures",
-    "summary.json": "this summary for programs",
-    "summary.md": "this summary",
-    "fold_*/model.vesal": "the best model, all that prediction needs",
-    "fold_*/last.ckpt": "the last state, from which --resume goes on",
-    "fold_*/metrics.jsonl": "every number that was logged",
-    "fold_*/history.csv": "losses, metrics and learning rate as a table",
-    "fold_*/training_curves.png": "the same as curves",
-    "fold_*/val_predictions.png": "held-out cases beside their predictions",
-    "fold_*/predictions": "segmentations of the held-out cases",
-    "fold_*/tensorboard": "for tensorboard --logdir",
-    "surfaces": "surfaces of the cases on the page, for 3D viewers",
-    "scores.json": "scores of every case and class",
-    "scores.csv": "the same as a table",
-    "scores.md": "the same to read",
-    "plan.json": "spacing, patch, network",
-    "config.yaml": "every setting",
-    "folds.json": "which case was held out when",
-    "dataset.json": "files, labels and channels of the data set",
-    "fingerprint.json": "what was measured in the data",
-    "findings.json": "what was found in the data",
-    "environment.json": "machine and versions",
-}
 #: Of a batch norm: they are counted on, not trained.
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _MOST_HEADER_BYTES = 1 << 26
@@ -65,7 +41,7 @@ def write_summary(pieces: RunContents) -> tuple[Path, Path]:
     Raises:
         VesalError: a file cannot be written.
     """
-    paths = pieces.folder / "summary.json", pieces.folder / "summary.md"
+    paths = pieces.folder / SUMMARY, pieces.folder / SUMMARY_TEXT
     summary = run_summary(pieces)
     write_json(paths[0], summary)
     write_text(paths[1], _markdown(summary, pieces.scores))
@@ -111,7 +87,7 @@ def _configuration(pieces: RunContents) -> dict[str, Any]:
 
 def _network(pieces: RunContents, configuration: dict[str, Any]) -> dict[str, Any]:
     plan = pieces.plan
-    models = sorted(pieces.folder.glob("fold_*/model.vesal"))
+    models = sorted(pieces.folder.glob(MODELS))
     return {
         "name": configuration.get("network"),
         "dimension": None if plan is None else plan.dimension,
@@ -174,7 +150,7 @@ def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
         "time_s": most("time_s"),
         "memory_mb": most("memory_mb"),
         "train_loss": float(losses[-1]) if len(losses) else None,
-        "best_step": _best_step(pieces.folder / f"fold_{name}", None if best is None else int(steps[best])),
+        "best_step": _best_step(fold_folder(pieces.folder, name), None if best is None else int(steps[best])),
         "best_val_dice": None if best is None else float(dice[best]),
         "held_out": sum(of == name for of in pieces.fold_of.values()),
     }
@@ -183,7 +159,7 @@ def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
 def _best_step(folder: Path, otherwise: int | None) -> int | None:
     """As the training noted it; a run that goes on has not yet."""
     try:
-        found = read_json(folder / "finished.json")["best_step"]
+        found = read_json(folder / FINISHED)["best_step"]
     except (VesalError, KeyError, TypeError):
         return otherwise
     return int(found) if is_number(found) else otherwise
@@ -211,8 +187,8 @@ def _scores(scores: Scores) -> dict[str, Any]:
 def _files(folder: Path) -> dict[str, str]:
     """What is there, relative to the run -> what it is; this summary is about to be."""
     found = {}
-    for pattern, what in _FILES.items():
-        if pattern.startswith("summary."):
+    for pattern, what in DESCRIPTIONS.items():
+        if pattern in (SUMMARY, SUMMARY_TEXT):
             found[pattern] = what
         for path in sorted(folder.glob(pattern)):
             found[path.relative_to(folder).as_posix()] = what

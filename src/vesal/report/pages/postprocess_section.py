@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vesal.errors import VesalError
-from vesal.evaluate.postprocessing.choice_record import NAME, PostprocessChoice
+from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
+from vesal.run_files import POSTPROCESS
 from vesal.table import Cell, Table
 from vesal.text import interval, signed
 
@@ -18,7 +19,7 @@ def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:
         run: the run's folder.
         missing: gets a sentence where the record is damaged.
     """
-    if not (run / f"{NAME}.json").exists():
+    if not (run / POSTPROCESS).exists():
         return None
     try:
         choice = PostprocessChoice.load(run)

@@ -16,10 +16,8 @@ from vesal.report.figures.charts import MANY_CLASSES, draw_dots, draw_equality, 
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import to_png
 from vesal.report.pages.html import Picture, chart
+from vesal.run_files import QUALITY
 from vesal.table import Cell, Table
-
-#: In a run folder, written by `vesal.workflow.quality`.
-QUALITY_FILE = "quality.json"
 
 
 class _Record(BaseModel):
@@ -74,7 +72,7 @@ def read_quality_record(folder: Path) -> QualityRecord | None:
     Raises:
         VesalError: it is damaged.
     """
-    path = folder / QUALITY_FILE
+    path = folder / QUALITY
     if not path.exists():
         return None
     try:

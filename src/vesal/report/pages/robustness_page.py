@@ -19,6 +19,7 @@ from vesal.report.figures.robustness_charts import (
     degradation_chart,
 )
 from vesal.report.pages.html import Picture, chart, render_page, scan
+from vesal.run_files import MODEL, fold_name
 from vesal.table import Cell, Table
 from vesal.text import duration, interval, listed, number, plural
 from vesal.version import __version__
@@ -116,9 +117,9 @@ def _name(model: Path) -> str:
     >>> _name(Path("runs/heart/fold_0/model.vesal")), _name(Path("heart.vesal"))
     ('heart, fold 0', 'heart.vesal')
     """
-    folder = model.parent if model.name == "model.vesal" else model
-    if folder.name.startswith("fold_"):
-        return f"{folder.parent.name}, fold {folder.name.removeprefix('fold_')}".removeprefix(", ")
+    folder = model.parent if model.name == MODEL else model
+    if (fold := fold_name(folder)) is not None:
+        return f"{folder.parent.name}, fold {fold}".removeprefix(", ")
     return model.name or str(model)
 
 

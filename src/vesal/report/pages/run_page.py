@@ -36,11 +36,9 @@ from vesal.report.pages.score_section import (
     tiles,
 )
 from vesal.run.contents import RunContents, run_contents
+from vesal.run_files import REPORT, SURFACES
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
-
-#: Folder of a run that holds the surfaces of the cases on the page.
-SURFACES = "surfaces"
 
 
 def write_run_report(run: Path, progress: Progress | None = None) -> Path:
@@ -65,7 +63,7 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
         VesalError: a file cannot be written.
     """
     pieces = run_contents(Path(run))
-    path = pieces.folder / "report.html"
+    path = pieces.folder / REPORT
     for old in (pieces.folder / SURFACES).glob("*.glb"):
         # Of an earlier state of the run, in which other cases were the best and the worst.
         old.unlink(missing_ok=True)

@@ -11,17 +11,17 @@ from typing import Any
 from vesal.download.archives import extract, is_archive
 from vesal.errors import DataError, VesalError
 from vesal.files import content_hash, read_json
-from vesal.infer import FINISHED
 from vesal.layouts.discover import choose, find_datasets
 from vesal.layouts.scan_files import folders_below, visible
-from vesal.run.folder import ALL, Run
+from vesal.run.folder import Run
+from vesal.run_files import ALL, CONFIG, FINISHED, PLAN, PREPARED
 from vesal.train.recipe import LENGTHS, TrainConfig
 from vesal.workflow.fetch import fetch
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.train import TrainResult, train_run
 
 _DEPTH = 6
-_PREPARED = shutil.ignore_patterns("prepared")
+_PREPARED = shutil.ignore_patterns(PREPARED)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def run_on_platform(request: PlatformRun, tell: Callable[[str], None] = print) -
             overrides=overrides,
             device=request.device,
             # Elsewhere than in the run, so that what the platform collects stays small, also of a run that is killed.
-            cache=request.scratch / "prepared",
+            cache=request.scratch / PREPARED,
             resume=resume,
         ),
         tell=tell,
@@ -112,7 +112,7 @@ def find_data(request: PlatformRun, tell: Callable[[str], None] = print) -> Path
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run of Vesal, which is no data set though it has a dataset.json."""
-    return (folder / "config.yaml").is_file() and (folder / "plan.json").is_file()
+    return (folder / CONFIG).is_file() and (folder / PLAN).is_file()
 
 
 def _attached(folder: Path) -> list[Path]:

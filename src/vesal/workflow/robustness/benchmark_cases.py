@@ -17,6 +17,7 @@ from vesal.infer.predictor import model_files
 from vesal.layouts.registry import load_dataset
 from vesal.preprocessing.prepare import GRID_TOLERANCE_VOXELS
 from vesal.run.folder import Run
+from vesal.run_files import MODEL, fold_name
 from vesal.volume.geometry import TOLERANCE_MM
 
 
@@ -133,7 +134,7 @@ def _run_of(model: Path) -> tuple[Run | None, int | None]:
     if Run(model).dataset_file.exists():
         return Run(model), None
     folder = model if model.is_dir() else model.parent
-    number = folder.name.removeprefix("fold_")
+    number = fold_name(folder) or folder.name
     if Run(folder.parent).dataset_file.exists() and number.isdigit():
         return Run(folder.parent), int(number)
     return None, None
@@ -141,12 +142,12 @@ def _run_of(model: Path) -> tuple[Run | None, int | None]:
 
 def _folds_with_models(run: Run) -> list[int]:
     finished = run.trained_folds()
-    names = [file.parent.name.removeprefix("fold_") for file in model_files(run.folder)]
+    names = [(fold_name(file.parent) or file.parent.name) for file in model_files(run.folder)]
     return finished or sorted(int(name) for name in names if name.isdigit())
 
 
 def _fold_model(run: Run, fold: int) -> Path:
-    file = run.fold(fold) / "model.vesal"
+    file = run.fold(fold) / MODEL
     if not file.exists():
         raise UsageError(f"{run.folder} holds no model of fold {fold}; train it, or choose another --fold.")
     return file

@@ -1,0 +1,96 @@
+"""The names of the files and folders in a run folder, once.
+
+They stand on the ground floor because training, evaluation and prediction write and look for them, below `vesal.run`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: Of the run.
+DATASET = "dataset.json"
+FINGERPRINT = "fingerprint.json"
+FINDINGS = "findings.json"
+PLAN = "plan.json"
+#: The digest of the data set's files when the fingerprint was taken.
+SOURCES = "sources.json"
+CONFIG = "config.yaml"
+FOLDS = "folds.json"
+ENVIRONMENT = "environment.json"
+SCORES, SCORES_CSV, SCORES_TEXT = "scores.json", "scores.csv", "scores.md"
+SUMMARY, SUMMARY_TEXT = "summary.json", "summary.md"
+POSTPROCESS, POSTPROCESS_TEXT = "postprocess.json", "postprocess.md"
+#: How the quality of predictions was calibrated; beside predictions, a file of this name holds their quality.
+QUALITY, QUALITY_CSV = "quality.json", "quality.csv"
+REPORT = "report.html"
+#: Folders.
+PREPARED, SURFACES = "prepared", "surfaces"
+
+#: Of the folder of a fold.
+MODEL = "model.vesal"
+CHECKPOINT = "last.ckpt"
+METRICS = "metrics.jsonl"
+HISTORY = "history.csv"
+CURVES, VALIDATION_GRID = "training_curves.png", "val_predictions.png"
+#: The training came to its end, and what the fold held out is predicted.
+FINISHED = "finished.json"
+#: The digest of the model that made the predictions.
+PREDICTED_BY = "predictions.json"
+#: Folders.
+PREDICTIONS, TENSORBOARD = "predictions", "tensorboard"
+
+#: The name of a training on all cases, in place of a fold's number.
+ALL = "all"
+_FOLD = "fold_"
+#: The models of all folds, as a pattern in the run folder.
+MODELS = f"{_FOLD}*/{MODEL}"
+
+#: What lies in a run, in the order in which a summary lists it; '*' stands for the fold.
+DESCRIPTIONS = {
+    REPORT: "everything on one page, with pictures",
+    SUMMARY: "this summary for programs",
+    SUMMARY_TEXT: "this summary",
+    MODELS: "the best model, all that prediction needs",
+    f"{_FOLD}*/{CHECKPOINT}": "the last state, from which --resume goes on",
+    f"{_FOLD}*/{METRICS}": "every number that was logged",
+    f"{_FOLD}*/{HISTORY}": "losses, metrics and learning rate as a table",
+    f"{_FOLD}*/{CURVES}": "the same as curves",
+    f"{_FOLD}*/{VALIDATION_GRID}": "held-out cases beside their predictions",
+    f"{_FOLD}*/{PREDICTIONS}": "segmentations of the held-out cases",
+    f"{_FOLD}*/{TENSORBOARD}": "for tensorboard --logdir",
+    SURFACES: "surfaces of the cases on the page, for 3D viewers",
+    SCORES: "scores of every case and class",
+    SCORES_CSV: "the same as a table",
+    SCORES_TEXT: "the same to read",
+    PLAN: "spacing, patch, network",
+    CONFIG: "every setting",
+    FOLDS: "which case was held out when",
+    DATASET: "files, labels and channels of the data set",
+    FINGERPRINT: "what was measured in the data",
+    FINDINGS: "what was found in the data",
+    ENVIRONMENT: "machine and versions",
+}
+
+
+def fold_folder(run: Path, name: int | str) -> Path:
+    """The folder of one fold, or of ALL."""
+    return run / f"{_FOLD}{name}"
+
+
+def fold_name(folder: Path) -> str | None:
+    """The name of the fold whose folder this is, or None.
+
+    >>> fold_name(Path("heart/fold_0")), fold_name(Path("heart"))
+    ('0', None)
+    """
+    return folder.name.removeprefix(_FOLD) if folder.name.startswith(_FOLD) else None
+
+
+def fold_folders(run: Path) -> list[Path]:
+    """The folders of all folds of a run, by number."""
+
+    def order(path: Path) -> tuple[int, str]:
+        name = fold_name(path) or ""
+        return (int(name), "") if name.isdigit() else (10**9, name)
+
+    return sorted((path for path in run.glob(f"{_FOLD}*") if path.is_dir()), key=order)
