@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vesal.errors import VesalError
+from vesal.errors import DataError, VesalError
 
 
 @contextlib.contextmanager
@@ -71,14 +71,14 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        VesalError: the file is absent or is not JSON.
+        DataError: the file is absent or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise VesalError(f"Cannot read {path}: {error.strerror or error}.") from error
+        raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise VesalError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
+        raise DataError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
 
 
 def is_temporary(path: Path) -> bool:

@@ -277,7 +277,8 @@ def test_ctrl_c_leaves_a_part_that_the_next_call_resumes(site: Site, tmp_path: P
         # A shell starts what it runs in the background with Ctrl-C ignored, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from vesal.download.catalogue import Archive\n"
-        f"f.ARCHIVES = {{'x': Archive('', {site.url!r}, {site.md5()!r}, 3, 'X', '', '')}}\n"
+        f"f.DATASETS['x'] = Archive(url={site.url!r}, md5={site.md5()!r}, megabytes=3, folder='X',\n"
+        "    about='', licence='', citation='')\n"
         "try: f.fetch('x', Path(sys.argv[1]))\n"
         "except Exception as error: print(error); sys.exit(7)\n"
     )
@@ -310,8 +311,16 @@ def heart(site: Site, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
         tar.add(tiny_data, "Task02_Heart")
         _add(tar, "Task02_Heart/imagesTr/._tiny_00.nii.gz", b"resource fork")
     site.content = buffer.getvalue()
-    known = Archive("", site.url, site.md5(), 1, "Task02_Heart", "CC BY-SA 4.0", "Antonelli")
-    monkeypatch.setattr(fetching, "ARCHIVES", {"msd-heart": known})
+    known = Archive(
+        about="",
+        url=site.url,
+        md5=site.md5(),
+        megabytes=1,
+        folder="Task02_Heart",
+        licence="CC BY-SA 4.0",
+        citation="Antonelli",
+    )
+    monkeypatch.setattr(fetching, "DATASETS", {"msd-heart": known, **REGISTERED})
     return site
 
 

@@ -21,6 +21,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.evaluate.score_folders import score_folders
 from vesal.infer.predictor import Model
+from vesal.layouts.input_scans import cases_to_predict
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network
@@ -32,7 +33,6 @@ from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_label, read_volume, write_volume
 from vesal.volume.volume import Volume
 from vesal.workflow.predict import class_folders, predict_cases
-from vesal.workflow.predict_inputs import cases_to_predict
 from vesal.workflow.requests.predict_options import PredictOptions
 
 MASK = LabelSet.from_values({"tumour": 255})

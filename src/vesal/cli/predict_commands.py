@@ -23,8 +23,8 @@ def predict(
 ) -> None:
     """Segment scans; each result lies on its scan's own grid."""
     from vesal.infer.predictor import load_model
+    from vesal.layouts.input_scans import cases_to_predict
     from vesal.workflow.predict import predict_cases
-    from vesal.workflow.predict_inputs import cases_to_predict
 
     loaded = load_model(model, device=device, backend=backend, postprocess=not no_postprocess)
     cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels)

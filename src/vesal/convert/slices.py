@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError, unknown_name
+from vesal.errors import DataError, unknown_name
 from vesal.files import read_json, write_text
 from vesal.layouts.scan_files import visible
 from vesal.volume.geometry import Array, Geometry
@@ -160,10 +160,6 @@ class SliceIndex(BaseModel):
             raise DataError(
                 f"{path} does not say how pictures lie in their volumes ({reason}); convert the volumes again."
             ) from error
-        except DataError:
-            raise
-        except VesalError as error:
-            raise DataError(str(error)) from error
 
 
 def slice_id(name: str, number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,14 +13,13 @@ from vesal.data.case import files_of, read_image
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, UsageError, VesalError
+from vesal.errors import DataError, UsageError
 from vesal.layouts.registry import LAYOUTS, load_dataset
-from vesal.layouts.scan_files import by_stem, image_files, volume_id
+from vesal.layouts.scan_files import by_stem, channel_files, found_channels, image_files, volume_id
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.io import read_label, read_volume, strip_suffix
 from vesal.volume.volume import LabelMap, Volume
 
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 _BRATS = ("FLAIR", "T1", "T1ce", "T2")
 
 
@@ -205,16 +203,9 @@ def _scans(root: Path) -> Source:
         Case(id=name, images=tuple(images), patient=volume_id(name) if is_picture(images[0]) else name)
         for name, images in groups
     ]
-    count = 1
-    for case in cases[:5]:
-        try:
-            count = read_image(case).channels
-        except VesalError:
-            continue
-        break
     return Source(
         name=strip_suffix(root),
-        channels=("image",) if count == 1 else tuple(f"channel_{i}" for i in range(count)),
+        channels=found_channels(cases),
         labels=LabelSet.from_values({"foreground": 1}),
         jobs=tuple(_case_job(case, test=True) for case in cases),
         read_as="plain scans",
@@ -224,11 +215,7 @@ def _scans(root: Path) -> Source:
 
 def _by_channel(files: Sequence[Path]) -> list[tuple[str, list[Path]]]:
     """CASE_0000, CASE_0001, ... are one scan where all volumes are named so with the same numbers."""
-    groups: dict[str, dict[int, Path]] = {}
-    matches = [_CHANNEL.fullmatch(strip_suffix(file)) for file in files]
-    for file, match in zip(files, matches, strict=True):
-        if match is not None and not is_picture(file):
-            groups.setdefault(match["case"], {})[int(match["channel"])] = file
+    groups = channel_files(file for file in files if not is_picture(file))
     counts = {tuple(sorted(members)) for members in groups.values()}
     whole = sum(len(members) for members in groups.values()) == len(files) and len(counts) == 1
     if whole and (numbers := counts.pop()) == tuple(range(len(numbers))):

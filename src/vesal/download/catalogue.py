@@ -22,62 +22,67 @@ from vesal.parallel import Progress
 from vesal.version import __version__
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A data set that anyone may download.
+@dataclass(frozen=True, kw_only=True)
+class OfficialDataset:
+    """A data set that is known by name.
 
     Attributes:
         about: what it holds, for people.
-        url: of the archive.
-        md5: of the archive, as published.
-        megabytes: about its size; the server tells it exactly.
         folder: name of the folder that it becomes.
         licence: under which it may be used.
         citation: what to cite.
     """
 
     about: str
-    url: str
-    md5: str
-    megabytes: int
     folder: str
     licence: str
     citation: str
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A data set whose terms each user accepts on its own page; the file is then handed to us.
+@dataclass(frozen=True, kw_only=True)
+class Archive(OfficialDataset):
+    """One that anyone may download.
 
     Attributes:
-        about: what it holds, for people.
+        url: of the archive.
+        md5: of the archive, as published.
+        megabytes: about its size; the server tells it exactly.
+    """
+
+    url: str
+    md5: str
+    megabytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered(OfficialDataset):
+    """One whose terms each user accepts on its own page; the file is then handed to us.
+
+    Attributes:
         page: where to register.
         file: which file to download there.
-        folder: name of the folder that it becomes.
-        licence: under which it may be used.
-        citation: what to cite.
         layout: in which it comes (a key of LAYOUTS).
         cases: how many labelled scans the whole one has.
     """
 
-    about: str
     page: str
     file: str
-    folder: str
-    licence: str
-    citation: str
     layout: str
     cases: int
 
 
 _DECATHLON = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
-_DECATHLON_LICENCE = "CC BY-SA 4.0"
-_DECATHLON_CITATION = "Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022"
 
 
 def _decathlon(task: str, md5: str, megabytes: int, about: str) -> Archive:
     return Archive(
-        about, f"{_DECATHLON}/{task}.tar", md5, megabytes, task, _DECATHLON_LICENCE, _DECATHLON_CITATION
+        about=about,
+        url=f"{_DECATHLON}/{task}.tar",
+        md5=md5,
+        megabytes=megabytes,
+        folder=task,
+        licence="CC BY-SA 4.0",
+        citation="Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022",
     )
 
 

@@ -9,12 +9,22 @@ from typing import Any
 
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError
+from vesal.errors import DataError
 from vesal.files import read_json
-from vesal.layouts.scan_files import by_stem, declared_labels, declared_pairs, found_labels, volume_id
+from vesal.layouts.scan_files import (
+    alone,
+    annotated_names,
+    by_stem,
+    channel_files,
+    check_annotated,
+    declared_labels,
+    declared_pairs,
+    found_labels,
+    volume_id,
+)
+from vesal.text import listed
 from vesal.volume.io import strip_suffix
 
-_CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 _ACDC_CASE = re.compile(r"(patient\d+)_frame\d+")
 
 
@@ -46,12 +56,12 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
             raise DataError(
                 f"{root / 'dataset.json'} has a training entry without image and label: {entry!r}."
             )
-        case = _told(_msd_case(root, entry["image"], entry["label"]), json, root)
+        case = _with_own_entries(_msd_case(root, entry["image"], entry["label"]), json, root)
         remarks += _entered(cases, case, root)
     tests: dict[str, Case] = {}
     for entry in _listed(json, "test", root):
         scan = _msd_case(root, entry["image"] if isinstance(entry, Mapping) else entry, None)
-        case = _told(scan, json, root)
+        case = _with_own_entries(scan, json, root)
         if case.images[0].exists():
             remarks += _entered(tests, case, root)
         else:
@@ -60,14 +70,14 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
     if promised != len(cases):
         remarks.append(f"dataset.json speaks of {promised} training cases and lists {len(cases)}.")
     if foreign := [name for name in tests if name in cases and tests[name].images != cases[name].images]:
-        remarks.append(f"Left out are test images with the names of training images: {_some(foreign)}.")
-    orphans, unlisted = _unlisted(root, cases)
+        remarks.append(f"Left out are test images with the names of training images: {listed(foreign, 5)}.")
+    lone, unlisted = _unlisted(root, cases)
     if unlisted:
         remarks.append(
-            f"{len(unlisted)} scans with labels are not listed in dataset.json and left out: {_some(unlisted)}."
+            f"{len(unlisted)} scans with labels are not listed in dataset.json and left out: {listed(unlisted, 5)}."
         )
     remarks += [] if "patients" in json else _maybe_one_patient(cases.values())
-    _known_names(cases.values(), labels, root)
+    check_annotated(cases.values(), labels, root / "dataset.json")
     return Dataset(
         name=str(json.get("name") or root.name),
         root=root,
@@ -76,9 +86,9 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
         labels=labels,
         cases=tuple(cases.values()),
         unlabelled=tuple(case for name, case in tests.items() if name not in cases),
-        orphans=orphans,
+        orphans=lone,
         remarks=tuple(remarks),
-    )  # fmt: skip
+    )
 
 
 def _msd_case(root: Path, image: object, label: object) -> Case:
@@ -108,13 +118,8 @@ def _unlisted(root: Path, cases: Mapping[str, Case]) -> tuple[tuple[Orphan, ...]
     """Files without a partner, and whole cases, that dataset.json does not list."""
     taken = {path for case in cases.values() for path in (*case.images, case.label)}
     images, labels = by_stem(root / "imagesTr"), by_stem(root / "labelsTr")
-    lone = [
-        Orphan(id=name, path=path, missing="label") for name, path in images.items() if name not in labels
-    ]
-    lone += [
-        Orphan(id=name, path=path, missing="image") for name, path in labels.items() if name not in images
-    ]
     both = [name for name, path in images.items() if name in labels and path not in taken]
+    lone = alone(images, labels, "label") + alone(labels, images, "image")
     return tuple(orphan for orphan in lone if orphan.path not in taken), both
 
 
@@ -124,12 +129,12 @@ def _unlisted(root: Path, cases: Mapping[str, Case]) -> tuple[tuple[Orphan, ...]
 def detect_nnunet(root: Path) -> str | None:
     """imagesTr/CASE_0000 beside labelsTr/CASE, or a dataset.json that says how nnU-Net's files end."""
     images, labels = by_stem(root / "imagesTr"), by_stem(root / "labelsTr")
-    named = {match["case"] for match in map(_CHANNEL_FILE.fullmatch, images) if match}
+    named = set(channel_files(images.values()))
     if named & set(labels):
         return "imagesTr/CASE_0000 beside labelsTr/CASE"
     if (root / "dataset.json").is_file():
         json = _description(root)
-        named |= set(_channel_files(root / "imagesTs"))
+        named |= set(_channels_in(root / "imagesTs"))
         if isinstance(json.get("dataset"), Mapping) or (named and "file_ending" in json):
             return "a dataset.json as nnU-Net writes it"
     return None
@@ -142,12 +147,12 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
     """
     described = (root / "dataset.json").is_file()
     json = _description(root) if described else {}
-    images, truths = _channel_files(root / "imagesTr"), by_stem(root / "labelsTr")
+    images, truths = _channels_in(root / "imagesTr"), by_stem(root / "labelsTr")
     if isinstance(json.get("dataset"), Mapping):
-        cases, orphans = _nnunet_listed(root, json["dataset"]), list[Orphan]()
+        cases, lone = _nnunet_listed(root, json["dataset"]), list[Orphan]()
     else:
-        cases, orphans = _nnunet_found(images, truths)
-    tests = [_scan(name, files) for name, files in _channel_files(root / "imagesTs").items()]
+        cases, lone = _nnunet_found(images, truths)
+    tests = [_scan(name, files) for name, files in _channels_in(root / "imagesTs").items()]
     remarks = []
     if not described:
         remarks.append("There is no dataset.json, so channels have numbers for names.")
@@ -160,8 +165,8 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         channels = _json_channels(json, root)
     else:
         channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
-    cases, tests = ([_told(case, json, root) for case in part] for part in (cases, tests))
-    _known_names(cases, labels, root)
+    cases, tests = ([_with_own_entries(case, json, root) for case in part] for part in (cases, tests))
+    check_annotated(cases, labels, root / "dataset.json")
     remarks += [] if "patients" in json else _maybe_one_patient(cases)
     known = {case.id for case in cases}
     return Dataset(
@@ -172,7 +177,7 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         labels=labels,
         cases=tuple(cases),
         unlabelled=tuple(case for case in tests if case.id not in known),
-        orphans=tuple(orphans),
+        orphans=tuple(lone),
         remarks=tuple(remarks),
     )
 
@@ -180,21 +185,15 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
 def _nnunet_found(
     images: Mapping[str, dict[int, Path]], truths: Mapping[str, Path]
 ) -> tuple[list[Case], list[Orphan]]:
-    cases, orphans = [], []
+    cases, lone = [], []
     expected = sorted({channel for files in images.values() for channel in files})
     for name, files in images.items():
-        absent = [channel for channel in expected if channel not in files]
-        if name not in truths:
-            orphans.append(Orphan(id=name, path=next(iter(files.values())), missing="label"))
-        elif absent:
-            missing = f"channel {absent[0]:04d}"
-            orphans.append(Orphan(id=name, path=next(iter(files.values())), missing=missing))
+        absent = [f"channel {channel:04d}" for channel in expected if channel not in files]
+        if missing := "label" if name not in truths else next(iter(absent), None):
+            lone.append(Orphan(id=name, path=next(iter(files.values())), missing=missing))
         else:
             cases.append(_scan(name, files, truths[name]))
-    orphans += [
-        Orphan(id=name, path=path, missing="image") for name, path in truths.items() if name not in images
-    ]
-    return cases, orphans
+    return cases, lone + alone(truths, images, "image")
 
 
 def _nnunet_listed(root: Path, listed: Mapping[str, Any]) -> list[Case]:
@@ -208,13 +207,8 @@ def _nnunet_listed(root: Path, listed: Mapping[str, Any]) -> list[Case]:
     return cases
 
 
-def _channel_files(folder: Path) -> dict[str, dict[int, Path]]:
-    """CASE_0000, CASE_0001, ... -> {CASE: {0: path, 1: path}}."""
-    found: dict[str, dict[int, Path]] = {}
-    for stem, path in by_stem(folder).items():
-        if match := _CHANNEL_FILE.fullmatch(stem):
-            found.setdefault(match["case"], {})[int(match["channel"])] = path
-    return found
+def _channels_in(folder: Path) -> dict[str, dict[int, Path]]:
+    return channel_files(by_stem(folder).values())
 
 
 def _scan(name: str, files: Mapping[int, Path], label: Path | None = None) -> Case:
@@ -235,7 +229,7 @@ def _patient(name: str) -> str:
     return match[1] if match else name
 
 
-def _told(case: Case, json: Mapping[str, Any], root: Path) -> Case:
+def _with_own_entries(case: Case, json: Mapping[str, Any], root: Path) -> Case:
     """The case with what Vesal's own entries say of it: "patients": {case: patient}, "annotated": {case: [names]}."""
     patients, annotated = json.get("patients", {}), json.get("annotated", {})
     if not isinstance(patients, Mapping) or not isinstance(annotated, Mapping):
@@ -243,28 +237,13 @@ def _told(case: Case, json: Mapping[str, Any], root: Path) -> Case:
             f'{root / "dataset.json"}: "patients" gives cases their patients and "annotated" their lists of '
             "label names; correct or remove them."
         )
-    drawn = annotated.get(case.id)
-    if drawn is not None and (
-        not isinstance(drawn, list) or not all(isinstance(name, str) for name in drawn)
-    ):
-        raise DataError(
-            f"{root / 'dataset.json'} has {drawn!r} as what was annotated in {case.id}; a list of names is wanted."
-        )
+    drawn = annotated_names(annotated.get(case.id), f"Case {case.id} of {root / 'dataset.json'}")
     return case.model_copy(
         update={
             "patient": str(patients.get(case.id, case.patient)),
-            "annotated": None if drawn is None else tuple(drawn),
+            "annotated": drawn,
         }
     )
-
-
-def _known_names(cases: Iterable[Case], labels: LabelSet, root: Path) -> None:
-    for case in cases:
-        if unknown := sorted(set(case.annotated or ()) - set(labels.names)):
-            raise DataError(
-                f"{root / 'dataset.json'} has '{unknown[0]}' as a label annotated in {case.id}; "
-                f"there are: {', '.join(labels.names)}."
-            )
 
 
 def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
@@ -288,10 +267,7 @@ def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
 
 def _description(root: Path) -> dict[str, Any]:
     path = root / "dataset.json"
-    try:
-        json = read_json(path)
-    except VesalError as error:
-        raise DataError(str(error)) from error
+    json = read_json(path)
     if not isinstance(json, dict):
         raise DataError(
             f"{path} is not a description of a data set: it needs 'training', 'labels' and 'modality'."
@@ -429,7 +405,3 @@ def _integer(value: object, path: Path) -> int:
     if isinstance(value, bool) or not _is_integer(value):
         raise DataError(f"{path} gives {value!r} as a label value; a whole number is wanted.")
     return int(float(str(value)))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -6,11 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vesal.data.dataset import Case, Dataset, Orphan
+from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError
-from vesal.layouts.scan_files import by_stem, folders_below, found_labels, image_files, visible, volume_id
-from vesal.volume.io import read_volume
+from vesal.errors import DataError
+from vesal.layouts.scan_files import (
+    alone,
+    by_stem,
+    folders_below,
+    found_channels,
+    found_labels,
+    image_files,
+    visible,
+    volume_id,
+)
 
 _SLICE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _IMAGE_WORDS = {
@@ -104,13 +112,7 @@ def _matched(
         for name in images
         if name in partner
     ]
-    matched = set(partner.values())
-    orphans = [
-        Orphan(id=name, path=path, missing="label") for name, path in images.items() if name not in partner
-    ]
-    orphans += [
-        Orphan(id=name, path=path, missing="image") for name, path in truths.items() if name not in matched
-    ]
+    orphans = alone(images, partner, "label") + alone(truths, set(partner.values()), "image")
     remarks = []
     if cases and labels is None:
         labels, remark = found_labels([case.label for case in cases if case.label is not None], label_folder)
@@ -130,7 +132,7 @@ def _matched(
         name=root.name,
         root=root,
         layout=layout,
-        channels=_channels(cases),
+        channels=found_channels(cases, colour_endings=_SLICE_ENDINGS),
         labels=labels,
         cases=tuple(cases),
         orphans=tuple(orphans),
@@ -194,18 +196,3 @@ def _patients(images: Mapping[str, Path]) -> dict[str, str]:
             parts = parts[:-2]
         found[name] = volume_id("".join(parts)) if path.name.lower().endswith(_SLICE_ENDINGS) else name
     return found
-
-
-def _channels(cases: Sequence[Case]) -> tuple[str, ...]:
-    """Names of the channels by their number in the first image that can be read."""
-    for case in cases[:5]:
-        try:
-            count = read_volume(case.images[0]).channels
-        except (VesalError, OSError):
-            continue
-        named = {1: ("image",), 3: ("red", "green", "blue")}
-        slices = case.images[0].name.lower().endswith(_SLICE_ENDINGS)
-        if count == 1 or (count == 3 and slices):
-            return named[count]
-        return tuple(f"channel_{i}" for i in range(count))
-    return ("image",)

@@ -10,10 +10,17 @@ from typing import Any
 
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError
+from vesal.errors import DataError
 from vesal.files import read_json
-from vesal.layouts.scan_files import declared_labels, declared_pairs, found_labels
-from vesal.volume.io import read_volume, strip_suffix
+from vesal.layouts.scan_files import (
+    annotated_names,
+    check_annotated,
+    declared_labels,
+    declared_pairs,
+    found_channels,
+    found_labels,
+)
+from vesal.volume.io import strip_suffix
 
 _NAMES = ("manifest.csv", "manifest.json")
 _KNOWN = {"id", "image", "label", "patient", "annotated"}
@@ -54,12 +61,12 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
         remarks.append(remark)
     if labels is None:
         raise DataError(f"{path} names no label file; fill the column 'label' for the annotated cases.")
-    _known_labels(cases, labels, path)
+    check_annotated(cases, labels, path)
     return Dataset(
         name=str(head.get("name") or (path.parent.name if path.name in _NAMES else path.stem)),
         root=path.parent,
         layout="manifest",
-        channels=_named_channels(head, path) or channels or _channels_of(cases),
+        channels=_named_channels(head, path) or channels or found_channels(cases),
         labels=labels,
         cases=tuple(labelled),
         unlabelled=tuple(case for case in cases if case.label is None),
@@ -70,7 +77,7 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
 def _rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The cases by column, and what else a JSON manifest says."""
     if path.suffix.lower() == ".json":
-        json = _json(path)
+        json = read_json(path)
         head = json if isinstance(json, dict) else {"cases": json}
         rows = head.get("cases")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -98,13 +105,6 @@ def _column(name: object) -> str:
     """Columns in any case; a channel's name keeps its own, because CT is not ct."""
     text = str(name).strip()
     return "image_" + text[6:] if text.lower().startswith("image_") else text.lower()
-
-
-def _json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except VesalError as error:
-        raise DataError(str(error)) from error
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[tuple[str, ...], list[str]]:
@@ -135,18 +135,12 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
     annotated = row.get("annotated")
     if isinstance(annotated, str):
         annotated = [part.strip() for part in annotated.split("|") if part.strip()] or None
-    if annotated is not None and (
-        not isinstance(annotated, list) or not all(isinstance(part, str) for part in annotated)
-    ):
-        raise DataError(
-            f'Case {number} of {path} has {annotated!r} as "annotated"; a list of names such as ["tumour"] is wanted.'
-        )
     return Case(
         id=name,
         images=images,
         label=_path(str(label), path) if label else None,
         patient=str(row.get("patient") or name),
-        annotated=None if annotated is None else tuple(annotated),
+        annotated=annotated_names(annotated, f"Case {number} of {path}"),
     )
 
 
@@ -172,23 +166,3 @@ def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:
             '"ignore" a whole number.'
         )
     return declared_labels(values, path, regions=regions, ignore=ignore, pairs=declared_pairs(head, path))
-
-
-def _known_labels(cases: Sequence[Case], labels: LabelSet, path: Path) -> None:
-    for case in cases:
-        if unknown := set(case.annotated or ()) - set(labels.names):
-            raise DataError(
-                f"Case {case.id} of {path} has '{sorted(unknown)[0]}' as an annotated label; "
-                f"there are: {', '.join(labels.names)}."
-            )
-
-
-def _channels_of(cases: Sequence[Case]) -> tuple[str, ...]:
-    """Numbered names for files without a channel's name, by the first case that can be read."""
-    for case in cases[:5]:
-        try:
-            count = sum(read_volume(path).channels for path in case.images)
-        except (VesalError, OSError):
-            continue
-        return ("image",) if count == 1 else tuple(f"channel_{i}" for i in range(count))
-    return ("image",)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from vesal.data.dataset import Case, Orphan
 from vesal.data.labels import LabelSet, values_in
-from vesal.errors import DataError
+from vesal.errors import DataError, VesalError
 from vesal.parallel import map_in_order
-from vesal.volume.io import is_image, read_label, strip_suffix
+from vesal.volume.io import is_image, read_label, read_volume, strip_suffix
 
 #: A label map with more values than this is an image, or a mask that was compressed with loss.
 _MOST_VALUES = 254
+
+_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+#: Cases that are tried to find out how many channels a scan has.
+_TRIED = 5
 
 
 def visible(folder: Path) -> list[Path]:
@@ -60,6 +65,64 @@ def folders_below(root: Path, depth: int, *, readable: bool = False) -> Iterator
             level = [folder for folder in level if os.access(folder, os.R_OK | os.X_OK)]
         yield from level
         level = [path for folder in level for path in visible(folder) if path.is_dir()]
+
+
+def channel_files(paths: Iterable[Path]) -> dict[str, dict[int, Path]]:
+    """CASE_0000, CASE_0001, ... -> {CASE: {0: path, 1: path}}; files that are not named so are left out."""
+    found: dict[str, dict[int, Path]] = {}
+    for path in paths:
+        if match := _CHANNEL.fullmatch(strip_suffix(path)):
+            found.setdefault(match["case"], {})[int(match["channel"])] = path
+    return found
+
+
+def found_channels(cases: Sequence[Case], *, colour_endings: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """'image', or numbered names, by the first case that can be read; three of files with these endings are colours."""
+    for case in cases[:_TRIED]:
+        try:
+            count = sum(read_volume(path).channels for path in case.images)
+        except (VesalError, OSError):
+            continue
+        if count == 3 and case.images[0].name.lower().endswith(colour_endings):
+            return ("red", "green", "blue")
+        return ("image",) if count == 1 else tuple(f"channel_{i}" for i in range(count))
+    return ("image",)
+
+
+def alone(files: Mapping[str, Path], partners: Container[str], missing: str) -> list[Orphan]:
+    """Files (by case) whose case is not among `partners`, and what is missing."""
+    return [
+        Orphan(id=name, path=path, missing=missing) for name, path in files.items() if name not in partners
+    ]
+
+
+def annotated_names(value: object, where: str) -> tuple[str, ...] | None:
+    """Labels that were drawn in a case, as a description lists them; None where it says nothing.
+
+    Raises:
+        DataError: it is no list of names; the message names the place `where`.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise DataError(
+            f'{where} has {value!r} as "annotated"; a list of names such as ["tumour"] is wanted.'
+        )
+    return tuple(value)
+
+
+def check_annotated(cases: Iterable[Case], labels: LabelSet, where: Path) -> None:
+    """Refuse a case that lists a label as annotated which is not declared.
+
+    Raises:
+        DataError: there is one.
+    """
+    for case in cases:
+        if unknown := sorted(set(case.annotated or ()) - set(labels.names)):
+            raise DataError(
+                f"Case {case.id} of {where} has '{unknown[0]}' as an annotated label; "
+                f"there are: {', '.join(labels.names)}."
+            )
 
 
 def declared_labels(

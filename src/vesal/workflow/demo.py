@@ -13,6 +13,7 @@ from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_markdown
 from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model, load_model
+from vesal.layouts.input_scans import cases_to_predict
 from vesal.layouts.registry import load_dataset
 from vesal.phantoms.registry import write_phantoms
 from vesal.run.folder import Run
@@ -21,7 +22,6 @@ from vesal.volume.io import read_label, read_volume
 from vesal.workflow.evaluate import evaluate_run
 from vesal.workflow.inspect import inspect_run
 from vesal.workflow.predict import predict_cases
-from vesal.workflow.predict_inputs import cases_to_predict
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.robustness.benchmark_run import modality, robustness_run

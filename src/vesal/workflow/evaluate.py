@@ -19,12 +19,12 @@ from vesal.evaluate.score_folders import (
     summarise,
 )
 from vesal.evaluate.tables import save_scores
+from vesal.layouts.input_scans import default_ending
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
 from vesal.run_files import PREDICTIONS
 from vesal.volume.io import read_label
-from vesal.workflow.predict_inputs import default_ending
 
 
 def evaluate_run(

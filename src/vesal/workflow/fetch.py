@@ -15,6 +15,7 @@ from vesal.download.catalogue import (
     REGISTERED,
     WAITS_S,
     Archive,
+    OfficialDataset,
     Options,
     Registered,
     download,
@@ -25,6 +26,9 @@ from vesal.layouts.discover import the_dataset
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress
 
+#: All that can be fetched, by name.
+DATASETS: dict[str, OfficialDataset] = {**ARCHIVES, **REGISTERED}
+
 #: Makes a progress callback for a named stage of the work.
 Stage = Callable[[str], Progress | None]
 
@@ -34,7 +38,7 @@ class Fetched:
     """A data set on the disk.
 
     Attributes:
-        name: a key of ARCHIVES or REGISTERED.
+        name: a key of DATASETS.
         folder: the data set's own folder, for `vesal train`.
         cases: how many labelled scans it has.
         fresh: whether it was fetched now; False where it was there already.
@@ -76,7 +80,7 @@ def fetch(
     What is there already and whole is not fetched again. An interrupted download goes on where it broke off.
 
     Args:
-        name: a key of ARCHIVES or REGISTERED.
+        name: a key of DATASETS.
         out: where its folder comes to lie.
         source: an archive at hand, in place of a download; it stays.
         keep: keep the downloaded archive beside the folder.
@@ -87,9 +91,9 @@ def fetch(
         DataError: the archive is not what was published, is unsafe, or holds no complete data set.
         VesalError: the download failed or was stopped; what has arrived is kept.
     """
-    known: Archive | Registered | None = ARCHIVES.get(name) or REGISTERED.get(name)
-    if known is None:
-        raise unknown_name("data set", name, (*ARCHIVES, *REGISTERED))
+    if name not in DATASETS:
+        raise unknown_name("data set", name, DATASETS)
+    known = DATASETS[name]
     stage = stage or (lambda _: None)
     folder = out / known.folder
     if folder.exists():
@@ -109,25 +113,15 @@ def fetch(
 
 def listing() -> list[dict[str, Any]]:
     """Every data set: name, what it holds, size, licence, and where to register if one must."""
-    open_ones = [
+    return [
         {
             "name": name,
-            "about": archive.about,
-            "megabytes": archive.megabytes,
-            "licence": archive.licence,
-            "register": None,
+            "about": known.about,
+            "megabytes": known.megabytes if isinstance(known, Archive) else None,
+            "licence": known.licence,
+            "register": known.page if isinstance(known, Registered) else None,
         }
-        for name, archive in ARCHIVES.items()
-    ]
-    return open_ones + [
-        {
-            "name": name,
-            "about": entry.about,
-            "megabytes": None,
-            "licence": entry.licence,
-            "register": entry.page,
-        }
-        for name, entry in REGISTERED.items()
+        for name, known in DATASETS.items()
     ]
 
 
@@ -171,7 +165,7 @@ def _compare(known: Archive, source: Path, tell: Callable[[str], None]) -> None:
 
 
 def _unpack(
-    archive: Path, folder: Path, known: Archive | Registered, stage: Stage, tell: Callable[[str], None]
+    archive: Path, folder: Path, known: OfficialDataset, stage: Stage, tell: Callable[[str], None]
 ) -> Dataset:
     """Unpack and look before the folder gets its name, so that a folder of that name is a data set."""
     waiting = folder.with_name(f".checking-{folder.name}")
@@ -217,7 +211,7 @@ def _verify(known: Registered, dataset: Dataset, tell: Callable[[str], None]) ->
         tell(f"It holds {len(dataset.cases)} labelled scans where the whole one has {known.cases}.")
 
 
-def _fetched(name: str, known: Archive | Registered, dataset: Dataset, *, fresh: bool) -> Fetched:
+def _fetched(name: str, known: OfficialDataset, dataset: Dataset, *, fresh: bool) -> Fetched:
     return Fetched(name, dataset.root, len(dataset.cases), fresh, known.licence, known.citation)
 
 

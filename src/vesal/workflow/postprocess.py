@@ -20,13 +20,13 @@ from vesal.evaluate.postprocessing.component_table import CaseRows, case_rows
 from vesal.evaluate.postprocessing.simulate import ProcessedCase, Steps, ValidationCases
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
+from vesal.layouts.input_scans import default_ending
 from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
 from vesal.run_files import MODEL, PREDICTIONS
 from vesal.volume.io import read_label, write_label
 from vesal.volume.volume import LabelMap
-from vesal.workflow.predict_inputs import default_ending
 
 #: In a fold's folder: what the network said of the cases that the steps change.
 RAW = "predictions_raw"

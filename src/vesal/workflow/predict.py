@@ -27,13 +27,13 @@ from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import atomic_path, write_bytes, write_json
 from vesal.infer.predictor import Model
 from vesal.infer.quality.features import look_at
+from vesal.layouts.input_scans import default_ending
 from vesal.parallel import Progress, read_ahead
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
-from vesal.workflow.predict_inputs import default_ending
 from vesal.workflow.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
 

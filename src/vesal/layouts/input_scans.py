@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,8 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.layouts.registry import load_dataset
-from vesal.layouts.scan_files import image_files
+from vesal.layouts.scan_files import channel_files, image_files
 from vesal.volume.io import SUFFIXES, strip_suffix
-
-#: CASE_0000; a number after the word is a slice's, also where a folder has but the first.
-_CHANNEL = re.compile(r"^(?P<case>.+)(?<!slice)_(?P<channel>\d{4})$", re.IGNORECASE)
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
 _RESULTS = {
@@ -88,10 +84,10 @@ def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Ca
 
 def _grouped(files: Sequence[Path], channels: int) -> list[Case]:
     """CASE_0000 to CASE_<channels - 1> are one case; a file whose name only ends in such digits is its own."""
-    groups: dict[str, dict[int, Path]] = {}
-    for file in files:
-        if match := _CHANNEL.match(strip_suffix(file)):
-            groups.setdefault(match["case"], {})[int(match["channel"])] = file
+    # A number after the word is a slice's, also where a folder has but the first.
+    groups = {
+        name: members for name, members in channel_files(files).items() if not name.lower().endswith("slice")
+    }
     wanted = set(range(channels))
     if channels == 1 and any(set(members) != wanted for members in groups.values()):
         groups = {}  # numbers of slices or patients, also where one of them has but its first

@@ -8,7 +8,7 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
-from vesal.workflow.predict_inputs import cases_to_predict
+from vesal.layouts.input_scans import cases_to_predict
 
 
 def touch(folder: Path, *names: str, ending: str = ".nii.gz") -> Path:
