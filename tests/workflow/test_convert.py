@@ -717,8 +717,8 @@ def test_wrong_use_is_told_before_anything_is_written(
     ("entry", "words"),
     [
         ({"patients": ["a"]}, "gives cases their patients"),
-        ({"annotated": {"a_1": "left lobe"}}, "a list of names is wanted"),
-        ({"annotated": {"a_1": ["nose"]}}, "'nose' as a label annotated in a_1"),
+        ({"annotated": {"a_1": "left lobe"}}, "a list of names such as .* is wanted"),
+        ({"annotated": {"a_1": ["nose"]}}, "Case a_1 of .* has 'nose' as an annotated label"),
         ({"labels": {"background": 0, "all": [1, 7]}, "label_names": ["x"]}, "gives each label its value"),
     ],
 )
