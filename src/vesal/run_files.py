@@ -20,7 +20,9 @@ ENVIRONMENT = "environment.json"
 SCORES, SCORES_CSV, SCORES_TEXT = "scores.json", "scores.csv", "scores.md"
 SUMMARY, SUMMARY_TEXT = "summary.json", "summary.md"
 POSTPROCESS, POSTPROCESS_TEXT = "postprocess.json", "postprocess.md"
-#: How the quality of predictions was calibrated; beside predictions, a file of this name holds their quality.
+#: What the quality model was fitted to, scan by scan.
+CALIBRATION = "quality_calibration.json"
+#: Beside predictions: their quality estimates.
 QUALITY, QUALITY_CSV = "quality.json", "quality.csv"
 REPORT = "report.html"
 #: Folders.

@@ -313,5 +313,5 @@ def test_a_model_does_its_steps_in_the_stream_and_in_whole_logits_on_the_scan_s_
     expected[18, 20, 15] = expected[18, 2, 2] = 0
     np.testing.assert_array_equal(found, expected)
     prepared = prepare(volume, plan)
-    whole = model.restore(model.logits(prepared.image, model.windows()), prepared)
+    whole = model.from_logits(model.logits(prepared.image, model.windows()), prepared)
     np.testing.assert_array_equal(whole.label.array, expected)

@@ -116,7 +116,7 @@ def test_labels_made_row_by_row_are_those_of_the_whole_volumes_logits(
     prepared = prepare(volume, made.plan)
     windows = made.windows(mirror=True)
     streamed = made.segment(prepared, windows, threshold=0.4)
-    whole = made.restore(made.logits(prepared.image, windows), prepared, threshold=0.4).label
+    whole = made.from_logits(made.logits(prepared.image, windows), prepared, threshold=0.4).label
     np.testing.assert_array_equal(streamed.array, whole.array)
     assert streamed.geometry.close_to(volume.geometry)
     assert len(np.unique(streamed.array)) == 3

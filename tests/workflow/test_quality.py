@@ -1,4 +1,4 @@
-"""A run learns its doubt from what it held out, and predictions tell it."""
+"""A run fits its quality model to what it held out, and predictions come with estimates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from vesal.data.folds import Folds
 from vesal.errors import VesalError
 from vesal.infer.predictor import Model, load_model
 from vesal.infer.quality.calibrate import FEWEST
-from vesal.infer.quality.image_features import image_signals
-from vesal.infer.quality.mask_features import label_signals
-from vesal.infer.quality.network_features import Watch
+from vesal.infer.quality.network_features import FeatureRecorder
+from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.nn.zoo import build_network
@@ -27,15 +26,17 @@ from vesal.planning.plan import Plan, Stage
 from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
 from vesal.preprocessing.prepare import prepare
-from vesal.report.pages.quality_section import quality_section, read_quality_record
+from vesal.report.pages.quality_section import quality_section
 from vesal.run.folder import Run
-from vesal.run_files import FINISHED, QUALITY
+from vesal.run_files import FINISHED
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow.predict import predict_cases
-from vesal.workflow.quality import learn_doubt, observe_run
+from vesal.workflow.quality import CalibrationOptions, calibrate_run, predict_held_out
 from vesal.workflow.requests.predict_options import PredictOptions
+
+CPU = CalibrationOptions(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -68,64 +69,63 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     weights = build_network("unet", plan).state_dict()
     save_package(run.fold(0) / "model.vesal", Package(plan, "unet", {}, {}, weights))
     (run.fold(0) / FINISHED).write_text("{}")
-    assert learn_doubt(run, device="cpu")
+    assert calibrate_run(run, CPU)
     return run
 
 
-def test_the_model_file_and_the_run_know_it(run: Run) -> None:
+def test_the_model_file_and_the_run_hold_the_quality_model(run: Run) -> None:
     package = load_package(run.fold(0) / "model.vesal")
     assert package.quality is not None
     assert package.quality["cases"] == 10
     assert len(json.dumps(package.quality)) < 200_000
-    record = read_quality_record(run.folder)
-    assert record is not None
+    record = CalibrationRecord.load(run.calibration_file)
     assert len(record.cases) == 20
     section = quality_section(record, ["#123456"])
     assert section["charts"]
-    assert section["flag"]["rows"][0][1] == "10"
+    assert section["flag"].rows[0][1].shown == "10"
 
 
-def test_it_is_not_learned_again_from_the_same_models(run: Run) -> None:
-    before = (run.folder / QUALITY).stat().st_mtime_ns
-    assert learn_doubt(run, device="cpu")
-    assert (run.folder / QUALITY).stat().st_mtime_ns == before
+def test_a_model_is_not_calibrated_twice(run: Run) -> None:
+    before = run.calibration_file.stat().st_mtime_ns
+    assert calibrate_run(run, CPU)
+    assert run.calibration_file.stat().st_mtime_ns == before
 
 
-def test_too_few_held_out_scans_are_told(run: Run, tmp_path: Path) -> None:
+def test_too_few_held_out_scans_are_reported(run: Run, tmp_path: Path) -> None:
     few = Run(tmp_path / "few")
     few.folder.mkdir()
     few.dataset_file.write_text(run.dataset_file.read_text())
     Folds.model_validate({"seed": 0, "parts": [["c0"], ["c1"]]}).save(few.folds_file)
     few.fold(0).mkdir()
     (few.fold(0) / FINISHED).write_text("{}")
-    told: list[str] = []
-    assert not learn_doubt(few, tell=told.append)
-    assert told == [
-        "The model does not know its doubt: that takes 8 held-out scans at least, and there is 1; train more folds "
+    messages: list[str] = []
+    assert not calibrate_run(few, tell=messages.append)
+    assert messages == [
+        "The model gets no quality model: that takes 8 held-out scans at least, and there is 1; train more folds "
         "(--fold all)."
     ]
 
 
-def test_predictions_say_how_far_to_trust_them(run: Run, tmp_path: Path) -> None:
+def test_predictions_come_with_quality_estimates(run: Run, tmp_path: Path) -> None:
     model = load_model(run.folder, device="cpu", backend="torch")
     cases = run.dataset().cases[:3]
-    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(doubt=True))
-    told = json.loads((tmp_path / "out" / "quality.json").read_text())["cases"]
-    assert list(told) == [case.id for case in cases]
-    for row in told.values():
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(uncertainty=True))
+    rows = json.loads((tmp_path / "out" / "quality.json").read_text())["cases"]
+    assert list(rows) == [case.id for case in cases]
+    for row in rows.values():
         assert row["verdict"] in ("review", "ok")
-        assert "10 held-out scans" in row["measured_error"]
+        assert "10 clean held-out scans" in row["measured_error"]
         assert 0 <= row["predicted_dice"]["box"]["value"] <= 1
     with (tmp_path / "out" / "quality.csv").open() as file:
-        assert [row["case"] for row in csv.DictReader(file)] == list(told)
+        assert [row["case"] for row in csv.DictReader(file)] == list(rows)
     assert result.quality is not None
     assert result.quality.text().startswith("Quality: ")
-    doubt = read_volume(tmp_path / "out" / "doubt" / f"{cases[0].id}.nii.gz")
-    assert doubt.geometry.shape == (20, 18, 16)
-    assert 0 <= doubt.array.min() < doubt.array.max() <= 1
+    uncertainty = read_volume(tmp_path / "out" / "uncertainty" / f"{cases[0].id}.nii.gz")
+    assert uncertainty.geometry.shape == (20, 18, 16)
+    assert 0 <= uncertainty.array.min() < uncertainty.array.max() <= 1
 
 
-def test_a_resumed_prediction_keeps_what_was_said(run: Run, tmp_path: Path) -> None:
+def test_a_resumed_prediction_keeps_its_estimates(run: Run, tmp_path: Path) -> None:
     model = load_model(run.folder, device="cpu", backend="torch")
     cases = run.dataset().cases[:3]
     predict_cases(model, cases[:2], tmp_path)
@@ -148,7 +148,7 @@ def test_it_can_be_left_out_and_changes_no_label(run: Run, tmp_path: Path) -> No
     assert np.array_equal(found[0], found[2])
 
 
-def test_probabilities_are_softened_by_the_temperature(run: Run) -> None:
+def test_logits_are_divided_by_the_temperature(run: Run) -> None:
     file = run.fold(0) / "model.vesal"
     package = load_package(file)
     assert package.quality is not None
@@ -164,32 +164,32 @@ def test_probabilities_are_softened_by_the_temperature(run: Run) -> None:
     assert odds == pytest.approx(np.log(hard[1] / hard[0]), abs=1e-3)
 
 
-def test_a_damaged_record_in_a_model_file_is_told_with_its_name(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_quality_model_is_reported_with_the_files_name(run: Run, tmp_path: Path) -> None:
     package = load_package(run.fold(0) / "model.vesal")
     save_package(tmp_path / "bad.vesal", replace(package, quality={"version": 1, "temperature": -1}))
     with pytest.raises(VesalError, match=r"bad\.vesal is not a usable Vesal model"):
         load_model(tmp_path / "bad.vesal")
 
 
-# --- what looks on ---------------------------------------------------------------------------------------------
+# --- the feature recorder ---------------------------------------------------------------------------------------------
 
 
-def _watched(run: Run, volume: Volume, **options: bool) -> tuple[Model, Watch, Tensor]:
+def _recorded(run: Run, volume: Volume, **options: bool) -> tuple[Model, FeatureRecorder, Tensor]:
     model = load_model(run.folder, device="cpu", backend="torch", quality=False)
     prepared, windows = prepare(volume, model.plan), model.windows()
-    watch = model.watch(windows, **options)
-    return model, watch, model.logits(prepared.image, windows, watch=watch)
+    recorder = model.feature_recorder(windows, **options)
+    return model, recorder, model.logits(prepared.image, windows, recorder=recorder)
 
 
-def test_who_looks_on_changes_no_logit(run: Run) -> None:
+def test_recording_changes_no_logit(run: Run) -> None:
     volume = read_volume(run.dataset().cases[0].images[0])
-    model, watch, logits = _watched(run, volume, doubt=True)
+    model, recorder, logits = _recorded(run, volume, uncertainty=True)
     plain = model.logits(prepare(volume, model.plan).image, model.windows())
     assert torch.equal(logits[:2], plain)
     assert 0 <= float(logits[2].min()) < float(logits[2].max()) <= 1 + 1e-5
-    (values,) = watch.signals()
-    assert 0 <= values["box steady"] <= 1
-    assert np.isfinite(watch.insides()[0]).all()
+    (values,) = recorder.network_features()
+    assert 0 <= values["box perturbation_consistency"] <= 1
+    assert np.isfinite(recorder.encoder_features()[0]).all()
 
 
 def test_mirrored_copies_do_not_count_twice(run: Run) -> None:
@@ -199,75 +199,27 @@ def test_mirrored_copies_do_not_count_twice(run: Run) -> None:
     found = []
     for axes in ((), (0, 1)):
         windows = replace(model.windows(), mirror_axes=axes)
-        watch = model.watch(windows, doubt=True)
-        doubt = model.logits(prepared.image, windows, watch=watch)[2]
-        found.append((watch.signals(), doubt))
+        recorder = model.feature_recorder(windows, uncertainty=True)
+        uncertainty = model.logits(prepared.image, windows, recorder=recorder)[2]
+        found.append((recorder.network_features(), uncertainty))
     assert found[0][0] == found[1][0]
     assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
 
 
-@pytest.mark.parametrize("change", ["constant", "plain", "one slice"])
-def test_the_looks_of_any_scan_are_finite_numbers_of_the_same_names(run: Run, change: str) -> None:
-    volume = read_volume(run.dataset().cases[0].images[0])
-    model = load_model(run.folder, device="cpu", backend="torch", quality=False)
-    array = {
-        "constant": np.full_like(volume.array, 7),
-        "plain": volume.array,
-        "one slice": volume.array[..., :1],
-    }[change]
-    grid = Geometry.from_spacing(array.shape[1:], (1.0, 1.0, 1.5))
-    other = Volume(np.ascontiguousarray(array), grid)
-    found = image_signals(other, prepare(other, model.plan))
-    usual = image_signals(volume, prepare(volume, model.plan))
-    for group, values in found.items():
-        assert np.isfinite(list(values.values())).all(), group
-        assert change == "one slice" or list(values) == list(usual[group])
+def test_where_time_is_short_fewer_scans_are_used_and_none_is_corrupted(run: Run) -> None:
+    scans, voxels = predict_held_out(run, CalibrationOptions(device="cpu", allowed_s=1e-6))
+    assert len(scans) == len(voxels) == FEWEST
+    assert all(one.artifact is None for one in scans)
+    scans, _ = predict_held_out(run, CalibrationOptions(device="cpu", allowed_s=1e6))
+    assert [one.artifact is None for one in scans] == [True, False] * 10
 
 
-def test_noise_and_blur_are_seen_for_what_they_are(run: Run) -> None:
-    from scipy.ndimage import gaussian_filter
-
-    volume = read_volume(run.dataset().cases[0].images[0])
-    model = load_model(run.folder, device="cpu", backend="torch", quality=False)
-
-    def noise(array: np.ndarray) -> float:
-        other = Volume(array.astype(np.float32), volume.geometry)
-        return image_signals(other, prepare(other, model.plan))["texture"]["channel 1 noise"]
-
-    clean = noise(volume.array)
-    assert noise(volume.array + np.random.default_rng(0).normal(0, 60, volume.array.shape)) > clean + 0.2
-    assert noise(gaussian_filter(volume.array, (0, 1.5, 1.5, 1.5))) < clean - 1
-
-
-def test_a_label_map_in_pieces_says_so(run: Run) -> None:
-    labels = run.dataset().labels
-    label = np.zeros((20, 20, 20), dtype=np.uint8)
-    empty = label_signals(label, Geometry.from_spacing(label.shape, (1.0, 1.0, 1.0)), labels)
-    label[2:8, 2:8, 2:8] = 1
-    grid = Geometry.from_spacing(label.shape, (1.0, 1.0, 1.0))
-    whole = label_signals(label, grid, labels)
-    label[15:17, 15:17, 15:17] = 1
-    pieces = label_signals(label, grid, labels)
-    assert (whole["box pieces"], pieces["box pieces"]) == (0.0, pytest.approx(np.log(2)))
-    assert pieces["box largest"] == pytest.approx(216 / 224)
-    assert empty["box volume"] < whole["box volume"] < pieces["box volume"]
-    assert list(empty) == list(whole)
-
-
-def test_where_time_is_short_fewer_scans_are_looked_at_and_none_is_harmed(run: Run) -> None:
-    observed, voxels = observe_run(run, device="cpu", allowed_s=1e-6)
-    assert len(observed) == len(voxels) == FEWEST
-    assert all(one.artifact is None for one in observed)
-    observed, _ = observe_run(run, device="cpu", allowed_s=1e6)
-    assert [one.artifact is None for one in observed] == [True, False] * 10
-
-
-def test_one_scan_in_python_is_judged_as_on_the_command_line(run: Run, tmp_path: Path) -> None:
+def test_the_estimate_in_python_is_that_of_the_command_line(run: Run, tmp_path: Path) -> None:
     model = load_model(run.folder, device="cpu", backend="torch")
     case = run.dataset().cases[0]
     predict_cases(model, [case], tmp_path)
     volume = read_volume(case.images[0])
-    found = model.predict(volume, quality=True, probabilities=True).judgement
+    found = model.predict(volume, quality=True, probabilities=True).quality
     assert found is not None
     assert found.to_dict() == json.loads((tmp_path / "quality.json").read_text())["cases"][case.id]
-    assert model.predict(volume).judgement is None
+    assert model.predict(volume).quality is None

@@ -22,9 +22,11 @@ from vesal.infer.logits_to_labels import (
     probabilities_from_logits,
 )
 from vesal.infer.postprocess import Postprocess, read_postprocess
-from vesal.infer.quality.estimate import Doubt, Judgement, read_quality
-from vesal.infer.quality.features import look_at, scan_signals
-from vesal.infer.quality.network_features import Watch
+from vesal.infer.quality.estimate import QualityEstimate, QualityEstimator
+from vesal.infer.quality.features import scan_features
+from vesal.infer.quality.image_features import image_features
+from vesal.infer.quality.network_features import FeatureRecorder
+from vesal.infer.quality.quality_model import read_calibration
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.model_file import Package, load_package
 from vesal.nn.zoo import resolve_device
@@ -41,17 +43,17 @@ _BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one scan.
+    """What a model predicts for one scan.
 
     Attributes:
         label: on the scan's own grid, with the values of the training files.
         probabilities: (K, *scan shape) float32 when asked for: one a region, or background and labels.
-        judgement: how far to trust it, when asked for and where the model knows its doubt.
+        quality: how far to trust it, when asked for and where the model can estimate it.
     """
 
     label: LabelMap
     probabilities: NDArray[np.float32] | None = None
-    judgement: Judgement | None = None
+    quality: QualityEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Model:
         networks: callables in eval mode on `device`.
         packages: where they came from; empty for networks that are being trained.
         postprocess: what is done to label maps on the scan's own grid; None for nothing.
-        doubt: what the model knows of its own doubt; None if that was not learned.
+        quality_estimator: how far to trust its results; None if that was not learned.
     """
 
     plan: Plan
@@ -71,12 +73,12 @@ class Model:
     device: torch.device
     packages: tuple[Package, ...] = ()
     postprocess: Postprocess | None = None
-    doubt: Doubt | None = None
+    quality_estimator: QualityEstimator | None = None
 
     @property
     def temperature(self) -> float:
         """Logits are divided by it before they become probabilities; 1 where none was learned."""
-        return 1.0 if self.doubt is None else self.doubt.temperature
+        return 1.0 if self.quality_estimator is None else self.quality_estimator.temperature
 
     @property
     def labels(self) -> LabelSet:
@@ -98,25 +100,29 @@ class Model:
             mirror_axes=_test_time_axes(self.plan) if mirror else (),
         )
 
-    def watch(self, windows: Windows, *, doubt: bool = False, witnesses: Sequence[Network] = ()) -> Watch:
-        """What looks on while one scan is predicted (`vesal.infer.quality.network_features`)."""
-        return Watch(
+    def feature_recorder(
+        self, windows: Windows, *, uncertainty: bool = False, reference_networks: Sequence[Network] = ()
+    ) -> FeatureRecorder:
+        """Records features of the networks while one scan is predicted (`vesal.infer.quality.network_features`)."""
+        return FeatureRecorder(
             [(network, _module_of(network)) for network in self.networks],
             self.labels,
             windows,
-            doubt=doubt,
+            uncertainty=uncertainty,
             temperature=self.temperature,
-            witnesses=witnesses,
+            reference_networks=reference_networks,
         )
 
-    def logits(self, image: NDArray[np.float32], windows: Windows, *, watch: Watch | None = None) -> Tensor:
+    def logits(
+        self, image: NDArray[np.float32], windows: Windows, *, recorder: FeatureRecorder | None = None
+    ) -> Tensor:
         """Mean logits (K, *S) of a prepared image (C, *S), over the temperature where one was learned.
 
-        Behind them comes the doubt of each voxel, 0 to 1, where `watch` was asked for it.
+        Behind them comes the uncertainty of each voxel, 0 to 1, where `recorder` was asked for it.
         """
-        outputs = self.labels.outputs if watch is None else watch.outputs
+        outputs = self.labels.outputs if recorder is None else recorder.outputs
         found = predict_logits(
-            watch or self._vote, _tensor(image), windows, outputs=outputs, device=self.device
+            recorder or self._vote, _tensor(image), windows, outputs=outputs, device=self.device
         )
         if self.temperature != 1.0:
             with torch.inference_mode():
@@ -129,20 +135,20 @@ class Model:
         windows: Windows,
         *,
         threshold: float = 0.5,
-        watch: Watch | None = None,
-        seen: Callable[[Tensor, int], None] | None = None,
+        recorder: FeatureRecorder | None = None,
+        on_rows: Callable[[Tensor, int], None] | None = None,
     ) -> LabelMap:
         """Labels on the scan's own grid, made row by row while windows are predicted.
 
-        What `restore` makes of the whole volume's `logits`, with those of one window's depth in memory.
+        What `from_logits` makes of the whole volume's `logits`, with those of one window's depth in memory.
 
         Args:
             prepared: the scan.
             windows: how it is cut.
             threshold: as of `predict`.
-            watch: looks on.
-            seen: gets all rows (K, *S) as the networks gave them, the doubt behind them where `watch` was asked for
-                it, and the number of the first; they are not to be kept.
+            recorder: takes the place of the vote.
+            on_rows: gets all rows (K, *S) as the networks gave them, the uncertainty behind them where `recorder` was
+                asked for it, and the number of the first; they are not to be kept.
         """
         crop, axis = prepared.crop, windows.stream_axis(prepared.crop.shape)
         contiguous = np.zeros(crop.source.shape, dtype=np.uint8)
@@ -150,14 +156,14 @@ class Model:
         outputs = self.labels.outputs
         first = 0
         for rows in stream_logits(
-            watch or self._vote,
+            recorder or self._vote,
             _tensor(prepared.image),
             windows,
-            outputs=outputs if watch is None else watch.outputs,
+            outputs=outputs if recorder is None else recorder.outputs,
             device=self.device,
         ):
-            if seen is not None:
-                seen(rows, first)
+            if on_rows is not None:
+                on_rows(rows, first)
             first += rows.shape[axis + 1]
             logits = rows[:outputs]
             # At one half the temperature changes no label.
@@ -197,7 +203,7 @@ class Model:
                 that of the likeliest one against the background alone, so that 0.5 is the argmax
                 (`vesal.infer.logits_to_labels.LabelWriter`).
             probabilities: also return them.
-            quality: also say how far to trust the result; about twice the time.
+            quality: also estimate how far to trust the result; about twice the time.
 
         Raises:
             DataError: the scan does not fit the model (channels, dimension, NaN).
@@ -211,28 +217,32 @@ class Model:
             volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
         prepared = prepare(volume, self.plan)
         windows = self.windows(mirror=mirror, overlap=overlap)
-        watch = self.watch(windows) if quality and self.doubt is not None else None
+        recorder = self.feature_recorder(windows) if quality and self.quality_estimator is not None else None
         if probabilities:
-            logits = self.logits(prepared.image, windows, watch=watch)
-            found = self.restore(logits, prepared, threshold=threshold, probabilities=True)
+            logits = self.logits(prepared.image, windows, recorder=recorder)
+            found = self.from_logits(logits, prepared, threshold=threshold, probabilities=True)
         else:
-            found = Prediction(self.segment(prepared, windows, threshold=threshold, watch=watch))
-        if watch is None:
+            found = Prediction(self.segment(prepared, windows, threshold=threshold, recorder=recorder))
+        if recorder is None:
             return found
-        return replace(found, judgement=self.judge(look_at(volume, prepared), watch, found.label))
+        estimate = self.estimate_quality(image_features(volume, prepared), recorder, found.label)
+        return replace(found, quality=estimate)
 
-    def judge(self, looks: dict[str, dict[str, float]], watch: Watch, label: LabelMap) -> Judgement:
-        """How far to trust a result, by `look_at` of its scan, what `watch` saw, and the final label map.
+    def estimate_quality(
+        self, image: dict[str, dict[str, float]], recorder: FeatureRecorder, label: LabelMap
+    ) -> QualityEstimate:
+        """How far to trust a result, by `image_features` of its scan, `recorder`, and the final label map.
 
         Raises:
-            UsageError: the model does not know its doubt.
+            UsageError: the model has no quality model.
         """
-        if self.doubt is None:
-            raise UsageError("This model does not know its doubt; train it with held-out scans (--fold all).")
+        if self.quality_estimator is None:
+            raise UsageError("This model has no quality model; train it with held-out scans (--fold all).")
         contiguous = self.labels.encode(label.array)
-        return self.doubt.judge(scan_signals(looks, watch, contiguous, label.geometry, self.labels))
+        features = scan_features(image, recorder, contiguous, label.geometry, self.labels)
+        return self.quality_estimator.estimate(features)
 
-    def restore(
+    def from_logits(
         self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5, probabilities: bool = False
     ) -> Prediction:
         """Logits (K, *S) on the prepared grid -> labels (and probabilities) on the scan's own grid."""
@@ -295,7 +305,7 @@ def load_model(
         device: auto, cpu, cuda, cuda:N or mps.
         backend: what computes the networks, one of `vesal.infer.backends.registry.BACKENDS`.
         postprocess: do the steps to label maps that the files hold; else they stay as the networks say.
-        quality: take over what the files know of their doubt, the temperature of probabilities included.
+        quality: take over the quality models of the files, the temperature of probabilities included.
 
     Raises:
         UsageError: the path, the device or the backend is not there.
@@ -315,18 +325,18 @@ def load_model(
             )
     steps = _agreed_steps(packages, files) if postprocess else None
     target = resolve_device(device)
-    doubt = _joint_doubt(packages, files) if quality else None
-    return Model(first, backend_networks(packages, target, backend), target, packages, steps, doubt)
+    estimator = _joint_estimator(packages, files) if quality else None
+    return Model(first, backend_networks(packages, target, backend), target, packages, steps, estimator)
 
 
-def _joint_doubt(packages: Sequence[Package], files: Sequence[Path]) -> Doubt | None:
-    """None unless every file knows its own."""
+def _joint_estimator(packages: Sequence[Package], files: Sequence[Path]) -> QualityEstimator | None:
+    """None unless every file has a quality model."""
     found = [
-        read_quality(package.quality, package.labels, file)
+        read_calibration(package.quality, package.labels, file)
         for package, file in zip(packages, files, strict=True)
     ]
-    known = [quality for quality in found if quality is not None]
-    return Doubt(known) if len(known) == len(found) else None
+    calibrations = [calibration for calibration in found if calibration is not None]
+    return QualityEstimator(calibrations) if len(calibrations) == len(found) else None
 
 
 def _agreed_steps(packages: Sequence[Package], files: Sequence[Path]) -> Postprocess | None:

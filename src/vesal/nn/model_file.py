@@ -78,7 +78,7 @@ class Package:
         provenance: versions, data fingerprint, dates and the like, as JSON values.
         weights: the network's state dict, on the CPU.
         scores: what it reached, as JSON values; None if not measured.
-        quality: the quality model (`vesal.infer.quality.estimate`), as JSON values; None if not measured.
+        quality: its quality model (`vesal.infer.quality.quality_model`), as JSON values; None if not fitted.
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
     """
 

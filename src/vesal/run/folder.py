@@ -10,6 +10,7 @@ from vesal.data.folds import Folds
 from vesal.errors import UsageError
 from vesal.files import is_temporary, sweep
 from vesal.run_files import (
+    CALIBRATION,
     CONFIG,
     DATASET,
     ENVIRONMENT,
@@ -64,6 +65,11 @@ class Run:
     @property
     def environment_file(self) -> Path:
         return self.folder / ENVIRONMENT
+
+    @property
+    def calibration_file(self) -> Path:
+        """What its quality model was learned from, scan by scan."""
+        return self.folder / CALIBRATION
 
     def fold(self, name: int | str) -> Path:
         """Folder of one fold, or of ALL."""

@@ -1,8 +1,8 @@
 """Predict many scans: read ahead, segment, write on each scan's own grid; one bad scan stops nothing.
 
-What lies in the output folder: CASE.nii.gz (or the scan's own format), where the model knows its doubt quality.json and
-quality.csv, and where they were asked for overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
-doubt/CASE.nii.gz. Those who read the folder again, to score it or as
+What lies in the output folder: CASE.nii.gz (or the scan's own format), where the model has a quality model quality.json
+and quality.csv, and where they were asked for overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
+uncertainty/CASE.nii.gz. Those who read the folder again, to score it or as
 scans, look at its files alone and so see nothing but label maps.
 """
 
@@ -26,7 +26,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import atomic_path, write_bytes, write_json
 from vesal.infer.predictor import Model
-from vesal.infer.quality.features import look_at
+from vesal.infer.quality.image_features import image_features
 from vesal.layouts.input_scans import default_ending
 from vesal.parallel import Progress, read_ahead
 from vesal.planning.plan import Plan
@@ -34,10 +34,10 @@ from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
-from vesal.workflow.quality_files import QualityFiles
+from vesal.workflow.quality import QualityFiles
 from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
 
-OVERLAYS, PROBABILITIES, DOUBT = "overlays", "probabilities", "doubt"
+OVERLAYS, PROBABILITIES, UNCERTAINTY = "overlays", "probabilities", "uncertainty"
 
 #: In the folder of the probabilities: which class lies where.
 CLASSES_FILE = "classes.json"
@@ -53,21 +53,21 @@ class _Target:
     label: Path
     overlay: Path | None
     probabilities: dict[str, Path]
-    doubt: Path | None = None
+    uncertainty: Path | None = None
 
     def files(self) -> Iterator[Path]:
         yield self.label
         if self.overlay is not None:
             yield self.overlay
         yield from self.probabilities.values()
-        if self.doubt is not None:
-            yield self.doubt
+        if self.uncertainty is not None:
+            yield self.uncertainty
 
 
 @dataclass
 class PredictResult:
-    """What came of it: files, overlays, probability maps by class, maps of doubt, what is said of each scan (None where
-    the model does not know its doubt), seconds by case, cases that failed, backend."""
+    """What came of it: files, overlays, probability maps by class, maps of uncertainty, quality estimates (None
+    where the model has no quality model), seconds by case, cases that failed, backend."""
 
     files: dict[str, Path] = field(default_factory=dict)
     overlays: dict[str, Path] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class PredictResult:
     seconds: dict[str, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     backend: str = "torch"
-    doubts: dict[str, Path] = field(default_factory=dict)
+    uncertainty: dict[str, Path] = field(default_factory=dict)
     quality: QualityFiles | None = None
 
     def note(self, case: str, target: _Target) -> None:
@@ -85,8 +85,8 @@ class PredictResult:
             self.overlays[case] = target.overlay
         if target.probabilities:
             self.probabilities[case] = target.probabilities
-        if target.doubt is not None:
-            self.doubts[case] = target.doubt
+        if target.uncertainty is not None:
+            self.uncertainty[case] = target.uncertainty
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -100,18 +100,18 @@ class PredictResult:
             "seconds": {case: round(value, 3) for case, value in self.seconds.items()},
             "failures": [failure.model_dump() for failure in self.failures],
             "backend": self.backend,
-            "doubt": {case: str(path) for case, path in self.doubts.items()},
+            "uncertainty": {case: str(path) for case, path in self.uncertainty.items()},
             "quality": None if self.quality is None else self.quality.rows,
         }
 
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A case ready for the network; the scan itself where a picture of it is wanted, its looks where it is judged."""
+    """A case ready for the network; the scan itself where a picture of it is wanted, and its features."""
 
     prepared: Prepared
     volume: Volume | None
-    looks: dict[str, dict[str, float]] | None = None
+    features: dict[str, dict[str, float]] | None = None
 
 
 def predict_cases(
@@ -133,8 +133,8 @@ def predict_cases(
     folders = class_folders(model.labels.classes) if options.probabilities else {}
     targets = [_target(case, out, options, folders) for case in cases]
     _spare_inputs(cases, targets)
-    judged = options.quality and model.doubt is not None
-    if judged:
+    estimates = options.quality and model.quality_estimator is not None
+    if estimates:
         result.quality = QualityFiles(out, model.labels.classes, earlier=options.skip_existing)
     waiting = []
     for case, target in zip(cases, targets, strict=True):
@@ -149,7 +149,7 @@ def predict_cases(
 
     def read(entry: tuple[Case, _Target]) -> _Scan | DataError:
         try:
-            return _read(entry[0], entry[1], model.plan, judged=judged)
+            return _read(entry[0], entry[1], model.plan, features=estimates)
         except (VesalError, MemoryError) as error:
             return DataError(str(error) or "the memory of this machine is used up; close other programs.")
 
@@ -197,20 +197,20 @@ def _target(case: Case, out: Path, options: PredictOptions, folders: dict[str, s
         probabilities={
             name: out / PROBABILITIES / folder / f"{case.id}{ending}" for name, folder in folders.items()
         },
-        doubt=out / DOUBT / f"{case.id}{ending}" if options.doubt else None,
+        uncertainty=out / UNCERTAINTY / f"{case.id}{ending}" if options.uncertainty else None,
     )
 
 
 # --- one scan --------------------------------------------------------------------------------------------
 
 
-def _read(case: Case, target: _Target, plan: Plan, *, judged: bool = False) -> _Scan:
+def _read(case: Case, target: _Target, plan: Plan, *, features: bool = False) -> _Scan:
     volume = _with_channels(read_image(case), plan)
     if target.label.suffix == ".png":
         _check_png(volume, plan.labels)
     prepared = prepare(volume, plan)
-    looks = look_at(volume, prepared) if judged else None
-    return _Scan(prepared, None if target.overlay is None else volume, looks)
+    found = image_features(volume, prepared) if features else None
+    return _Scan(prepared, None if target.overlay is None else volume, found)
 
 
 def _with_channels(volume: Volume, plan: Plan) -> Volume:
@@ -263,26 +263,29 @@ def _predict(
 ) -> None:
     case, target = entry
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
-    looked = result.quality is not None or target.doubt is not None
-    watch = model.watch(windows, doubt=target.doubt is not None) if looked else None
-    doubt = None if target.doubt is None else np.zeros(scan.prepared.crop.shape, dtype=np.float32)
+    maps = target.uncertainty is not None
+    records = result.quality is not None or maps
+    recorder = model.feature_recorder(windows, uncertainty=maps) if records else None
+    uncertainty = np.zeros(scan.prepared.crop.shape, dtype=np.float32) if maps else None
     if target.probabilities:
         # The maps are written one by one and read the logits each: those of the whole volume are kept.
-        logits = model.logits(scan.prepared.image, windows, watch=watch)
-        if doubt is not None:
-            doubt, logits = logits[-1].numpy(), logits[:-1]
-        label = model.restore(logits, scan.prepared, threshold=options.threshold).label
+        logits = model.logits(scan.prepared.image, windows, recorder=recorder)
+        if uncertainty is not None:
+            uncertainty, logits = logits[-1].numpy(), logits[:-1]
+        label = model.from_logits(logits, scan.prepared, threshold=options.threshold).label
     else:
 
-        def seen(rows: Tensor, first: int) -> None:
-            if doubt is not None:
-                axis = windows.stream_axis(doubt.shape)
+        def on_rows(rows: Tensor, first: int) -> None:
+            if uncertainty is not None:
+                axis = windows.stream_axis(uncertainty.shape)
                 part = rows[-1].movedim(axis, 0).cpu().numpy()
-                np.moveaxis(doubt, axis, 0)[first : first + len(part)] = part
+                np.moveaxis(uncertainty, axis, 0)[first : first + len(part)] = part
 
-        label = model.segment(scan.prepared, windows, threshold=options.threshold, watch=watch, seen=seen)
-    if watch is not None and result.quality is not None and scan.looks is not None:
-        result.quality.note(case.id, model.judge(scan.looks, watch, label))
+        label = model.segment(
+            scan.prepared, windows, threshold=options.threshold, recorder=recorder, on_rows=on_rows
+        )
+    if recorder is not None and result.quality is not None and scan.features is not None:
+        result.quality.add(case.id, model.estimate_quality(scan.features, recorder, label))
     write_label(target.label, label)
     result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:
@@ -295,12 +298,12 @@ def _predict(
             path = target.probabilities[name]
             write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
         result.probabilities[case.id] = target.probabilities
-    if target.doubt is not None and doubt is not None:
-        # Outside the crop there is nothing, and no doubt of it.
-        cropped = resize(doubt[None], scan.prepared.crop.crop_shape, 1)[0]
+    if target.uncertainty is not None and uncertainty is not None:
+        # Outside the crop there is nothing, and no uncertainty of it.
+        cropped = resize(uncertainty[None], scan.prepared.crop.crop_shape, 1)[0]
         values = scan.prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
-        write_volume(target.doubt, Volume(_stored(values, target.doubt)[None], label.geometry))
-        result.doubts[case.id] = target.doubt
+        write_volume(target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry))
+        result.uncertainty[case.id] = target.uncertainty
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:

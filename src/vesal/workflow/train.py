@@ -38,7 +38,7 @@ from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
 from vesal.workflow.postprocess import RAW, choose_postprocess
 from vesal.workflow.predict import predict_cases
-from vesal.workflow.quality import allowance_s, learn_doubt
+from vesal.workflow.quality import CalibrationOptions, calibrate_run, time_limit_s
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.train_request import TrainRequest
 
@@ -149,16 +149,10 @@ def train_run(
     scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
     if scores is not None:
         _put_scores(models, scores)
-        learn_doubt(
-            run,
-            mirror=config.tta,
-            overlap=config.overlap,
-            device=str(device),
-            # Time differs from run to run, and what is learned in it.
-            allowed_s=None if config.deterministic else allowance_s(run),
-            progress=stage("Learning its doubt"),
-            tell=tell,
-        )
+        # Time differs from run to run, and what is learned in it.
+        allowed_s = None if config.deterministic else time_limit_s(run)
+        options = CalibrationOptions(config.tta, config.overlap, str(device), allowed_s)
+        calibrate_run(run, options, progress=stage("Calibrating its quality model"), tell=tell)
     # Imported here: drawing libraries are not needed before.
     from vesal.report.pages.run_page import write_run_report
 

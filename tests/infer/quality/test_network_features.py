@@ -1,4 +1,4 @@
-"""What is noted of networks while they predict: by hand-made networks whose doubt is known."""
+"""Features of networks while they predict, of hand-made networks whose uncertainty is known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vesal.data.labels import LabelSet
-from vesal.infer.quality.network_features import Watch
+from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.windows import Windows, predict_logits
 
 ONE = LabelSet.from_values({"organ": 1})
@@ -33,33 +33,36 @@ def box(size: int = 24, value: float = 1.0) -> Tensor:
     return image
 
 
-def watched(
+def recorded(
     network: object, image: Tensor, labels: LabelSet = ONE, **options: object
-) -> tuple[Watch, Tensor]:
+) -> tuple[FeatureRecorder, Tensor]:
     windows = Windows((16, 16, 16), batch=2)
-    watch = Watch([(network, None)], labels, windows, **options)  # type: ignore[arg-type, list-item]
-    return watch, predict_logits(watch, image, windows, outputs=watch.outputs)
+    recorder = FeatureRecorder([(network, None)], labels, windows, **options)  # type: ignore[arg-type, list-item]
+    return recorder, predict_logits(recorder, image, windows, outputs=recorder.outputs)
 
 
-def test_a_sure_network_promises_a_dice_of_one_and_a_soft_one_less() -> None:
-    sure, _ = watched(brighter_than(0.5), box())
-    soft, _ = watched(brighter_than(0.5, sharp=1.0), box())
-    assert sure.signals()[0]["organ soft"] == pytest.approx(1.0, abs=0.01)
-    assert soft.signals()[0]["organ soft"] < 0.8
-    assert soft.signals()[0]["entropy"] > sure.signals()[0]["entropy"] + 0.5
+def test_a_confident_network_expects_a_dice_of_one_and_a_soft_one_less() -> None:
+    confident, _ = recorded(brighter_than(0.5), box())
+    blurred, _ = recorded(brighter_than(0.5, sharp=1.0), box())
+    assert confident.network_features()[0]["organ expected_dice"] == pytest.approx(1.0, abs=0.01)
+    assert blurred.network_features()[0]["organ expected_dice"] < 0.8
+    assert blurred.network_features()[0]["entropy"] > confident.network_features()[0]["entropy"] + 0.5
 
 
-def test_what_hangs_on_noise_is_not_steady() -> None:
-    steady, _ = watched(brighter_than(0.5), box())
-    shaky, _ = watched(brighter_than(0.02), box())
-    assert steady.signals()[0]["organ steady"] > shaky.signals()[0]["organ steady"] + 0.2
+def test_a_mask_that_depends_on_noise_is_not_consistent() -> None:
+    stable, _ = recorded(brighter_than(0.5), box())
+    shaky, _ = recorded(brighter_than(0.02), box())
+    assert (
+        stable.network_features()[0]["organ perturbation_consistency"]
+        > shaky.network_features()[0]["organ perturbation_consistency"] + 0.2
+    )
 
 
-def test_nothing_found_twice_is_agreement() -> None:
-    watch, _ = watched(brighter_than(9.0), box(), witnesses=[brighter_than(8.0)])
-    values = watch.signals()[0]
-    assert values["organ steady"] == pytest.approx(1.0)
-    assert values["organ agree"] == pytest.approx(1.0)
+def test_two_empty_masks_agree() -> None:
+    recorder, _ = recorded(brighter_than(9.0), box(), reference_networks=[brighter_than(8.0)])
+    values = recorder.network_features()[0]
+    assert values["organ perturbation_consistency"] == pytest.approx(1.0)
+    assert values["organ ensemble_agreement"] == pytest.approx(1.0)
     assert np.isfinite(list(values.values())).all()
 
 
@@ -67,18 +70,18 @@ def test_agreement_is_the_dice_of_the_masks() -> None:
     image = box()
     image[:, 6:12] *= 0.4
     whole, half = brighter_than(0.3), brighter_than(0.7)
-    watch, logits = watched(whole, image, witnesses=[half])
+    recorder, logits = recorded(whole, image, reference_networks=[half])
     # Half of the box in one window or another: 2 * 1/2 / (1 + 1/2), but for the windows' weights.
-    assert watch.signals()[0]["organ agree"] == pytest.approx(2 / 3, abs=0.08)
+    assert recorder.network_features()[0]["organ ensemble_agreement"] == pytest.approx(2 / 3, abs=0.08)
     plain = predict_logits(whole, image, Windows((16, 16, 16), batch=2), outputs=2)  # type: ignore[arg-type]
     assert torch.equal(logits, plain)
 
 
-def test_regions_are_judged_each_by_itself() -> None:
+def test_each_region_has_its_own_features() -> None:
     image = box()
     image[:, 10:14, 10:14, 10:14] = 2.0
-    watch, logits = watched(nested, image, NESTED, doubt=True)
-    values = watch.signals()[0]
+    recorder, logits = recorded(nested, image, NESTED, uncertainty=True)
+    values = recorder.network_features()[0]
     assert values["whole inside"] > 0.99
     assert values["core inside"] > 0.99
     assert logits.shape[0] == 3
@@ -87,16 +90,16 @@ def test_regions_are_judged_each_by_itself() -> None:
 
 def test_slices_of_a_stack_are_windows_too() -> None:
     windows = Windows((24, 24), batch=4)
-    watch = Watch([(brighter_than(0.5), None)], ONE, windows)  # type: ignore[list-item]
-    predict_logits(watch, box(), windows, outputs=2)
-    assert watch.signals()[0]["organ soft"] == pytest.approx(1.0, abs=0.01)
-    assert [len(of) for of in watch.insides()] == [0]
+    recorder = FeatureRecorder([(brighter_than(0.5), None)], ONE, windows)  # type: ignore[list-item]
+    predict_logits(recorder, box(), windows, outputs=2)
+    assert recorder.network_features()[0]["organ expected_dice"] == pytest.approx(1.0, abs=0.01)
+    assert [len(of) for of in recorder.encoder_features()] == [0]
 
 
-def test_doubt_lies_on_the_border_and_not_where_all_is_clear() -> None:
+def test_uncertainty_lies_on_the_border_and_not_where_all_is_clear() -> None:
     image = box()
     image[:, 6] *= 0.5
-    _, logits = watched(brighter_than(0.5, sharp=6.0), image, doubt=True)
-    doubt = logits[2]
-    assert doubt[12, 12, 12] < 0.2
-    assert doubt[6, 12, 12] > 0.3
+    _, logits = recorded(brighter_than(0.5, sharp=6.0), image, uncertainty=True)
+    uncertainty = logits[2]
+    assert uncertainty[12, 12, 12] < 0.2
+    assert uncertainty[6, 12, 12] > 0.3

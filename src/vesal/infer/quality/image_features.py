@@ -1,8 +1,8 @@
-"""What a scan itself shows, without any network: size, intensities, sharpness, noise, evenness, coarse look.
+"""Features of a scan itself, without any network: size, intensities, sharpness, noise, evenness, coarse appearance.
 
 Numbers by name, float, always the same names for the same plan. They are made to be compared with those of other
-scans of the same kind (`vesal.infer.quality.fit.Usual`), not to be read one by one. Nearly all are ratios or
-logarithms of them: what a unit or a gain changes by a factor they change by a shift.
+scans of the same kind (`vesal.infer.quality.reference_distribution`), not to be read one by one. Nearly all are ratios
+or logarithms of them: what a unit or a gain changes by a factor they change by a shift.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vesal.volume.volume import Volume
 #: Voxels along each axis from whose middle part texture is taken, so that a large scan costs no more than a second.
 _MIDDLE = 128
 
-#: Cells along each axis of the coarse look.
+#: Cells along each axis of the coarse appearance.
 _CELLS = 4
 
 #: Bands of spatial frequency along each axis, as shares of the highest.
@@ -30,8 +30,8 @@ _TINY = 1e-6
 Array = NDArray[Any]
 
 
-def image_signals(volume: Volume, prepared: Prepared) -> dict[str, dict[str, float]]:
-    """Groups of numbers about one scan: 'geometry', 'intensity', 'texture' and 'look'.
+def image_features(volume: Volume, prepared: Prepared) -> dict[str, dict[str, float]]:
+    """Groups of numbers about one scan: 'geometry', 'intensity', 'texture' and 'appearance'.
 
     Args:
         volume: as it was read.
@@ -43,7 +43,7 @@ def image_signals(volume: Volume, prepared: Prepared) -> dict[str, dict[str, flo
     geometry = _geometry(prepared)
     intensity: dict[str, float] = {}
     texture: dict[str, float] = {}
-    look: dict[str, float] = {}
+    appearance: dict[str, float] = {}
     for number in range(volume.channels):
         name = f"channel {number + 1}"
         _prefixed(intensity, name, _raw_intensity(volume.array[number]))
@@ -52,8 +52,8 @@ def image_signals(volume: Volume, prepared: Prepared) -> dict[str, dict[str, flo
         middle = _standard(_middle(image))
         _prefixed(texture, name, _texture(middle))
         _prefixed(texture, name, _spectrum(middle))
-        _prefixed(look, name, _coarse(_standard(image)))
-    return {"geometry": geometry, "intensity": intensity, "texture": texture, "look": look}
+        _prefixed(appearance, name, _coarse(_standard(image)))
+    return {"geometry": geometry, "intensity": intensity, "texture": texture, "appearance": appearance}
 
 
 def _prefixed(into: dict[str, float], prefix: str, values: dict[str, float]) -> None:
@@ -101,7 +101,7 @@ def _intensity(image: Array) -> dict[str, float]:
 
 
 def _texture(x: Array) -> dict[str, float]:
-    """Noise, sharpness, uneven slices and uneven brightness of a picture of spread 1."""
+    """Noise, sharpness, uneven slices and uneven brightness of an image of spread 1."""
     found: dict[str, float] = {}
     curved = x
     for axis in range(x.ndim):

@@ -1,4 +1,4 @@
-"""What a label map shows by itself: how large each class is, in how many pieces, how ragged, and where it lies."""
+"""Features of a label map by itself: size, components, surface and position of each class."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from vesal.data.labels import LabelSet
 from vesal.volume.geometry import Geometry
 
 
-def label_signals(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> dict[str, float]:
+def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> dict[str, float]:
     """Numbers by name, for each class, of a label map (*S) on `geometry`.
 
     - volume: log of 0.01 + millilitres;
-    - pieces: log of the number of components (26 neighbours), 0 for none or one;
+    - components: log of their number (26 neighbours), 0 for none or one;
     - largest: share of the class in its largest component, 1 for none;
-    - ragged: log of surface voxels over volume to the power of 2/3 (of 1/2 in 2D), in voxels;
-    - place: where the centre lies in the scan, along each RAS axis, -1 to 1; 0 for none;
-    - from: how far the centre of the first class lies along each RAS axis, in cube roots of both volumes.
+    - surface: log of surface voxels over volume to the power of 2/3 (of 1/2 in 2D), in voxels;
+    - centre: where it lies in the scan, along each RAS axis, -1 to 1; 0 for none;
+    - offset: from the centre of the first class along each RAS axis, in cube roots of both volumes.
     """
-    # Imported here: a prediction without doubt does not need it.
+    # Imported here: a prediction without a quality estimate does not need it.
     from scipy import ndimage
 
     found: dict[str, float] = {}
@@ -33,24 +33,24 @@ def label_signals(contiguous: NDArray[np.uint8], geometry: Geometry, labels: Lab
         volume_ml = voxels * geometry.voxel_volume_mm3 / 1000
         found[f"{name} volume"] = float(np.log(0.01 + volume_ml))
         centre = np.zeros(mask.ndim)
-        pieces, largest, ragged = 0.0, 1.0, 0.0
+        components, largest, surface = 0.0, 1.0, 0.0
         if voxels:
             box = ndimage.find_objects(mask.astype(np.uint8))[0]
             small = np.pad(mask[box], 1)
             numbered, count = ndimage.label(small, np.ones((3,) * mask.ndim))
-            pieces = float(np.log(count))
+            components = float(np.log(count))
             largest = float(np.bincount(numbered.ravel())[1:].max() / voxels)
-            surface = voxels - int(ndimage.binary_erosion(small).sum())
-            ragged = float(np.log(max(surface, 1) / voxels ** ((mask.ndim - 1) / mask.ndim)))
+            border = voxels - int(ndimage.binary_erosion(small).sum())
+            surface = float(np.log(max(border, 1) / voxels ** ((mask.ndim - 1) / mask.ndim)))
             centre = np.array(ndimage.center_of_mass(small)) + [part.start - 1 for part in box]
-        found |= {f"{name} pieces": pieces, f"{name} largest": largest, f"{name} ragged": ragged}
+        found |= {f"{name} components": components, f"{name} largest": largest, f"{name} surface": surface}
         for axis in range(mask.ndim):
             share = (2 * centre[axis] + 1) / mask.shape[axis] - 1 if voxels else 0.0
-            found[f"{name} place {axis}"] = float(share)
+            found[f"{name} centre {axis}"] = float(share)
         if first is None:
             first = centre, voxels
             continue
         size_mm = (first[1] + voxels) ** (1 / mask.ndim) * float(np.prod(spacing)) ** (1 / mask.ndim)
         away = (centre - first[0]) * spacing / max(size_mm, 1e-6) * bool(first[1] and voxels)
-        found |= {f"{name} from {axis}": float(value) for axis, value in enumerate(away)}
+        found |= {f"{name} offset {axis}": float(value) for axis, value in enumerate(away)}
     return found

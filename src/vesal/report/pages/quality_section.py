@@ -1,89 +1,22 @@
-"""The doubt on the page: predicted over true Dice, what leaving doubtful scans out gains, the flag's errors."""
+"""The quality model on the page: predicted over true Dice, the risk-coverage curve, the errors of the flag."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vesal.errors import VesalError
-from vesal.files import read_json
+from vesal.infer.quality.quality_model import CalibrationRecord, FlagModel, RiskCoverage
 from vesal.report.figures.charts import MANY_CLASSES, draw_dots, draw_equality, draw_key, new_chart
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import to_png
 from vesal.report.pages.html import Picture, chart
-from vesal.run_files import QUALITY
 from vesal.table import Cell, Table
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
-
-
-class _Dice(_Record):
-    mae: float
-    spearman: float | None
-    mae_of_mean: float
-    cases: int
-
-
-class _Flag(_Record):
-    clean: int
-    flagged: int
-    worst: int
-    worst_found: int
-    corrupted: int
-    corrupted_found: int
-    by_artifact: dict[str, tuple[int, int]]
-
-
-class _Curve(_Record):
-    points: list[tuple[float, float]] = Field(min_length=1)
-    area: float
-    area_of_best_order: float
-    area_of_no_order: float
-
-
-class _Case(_Record):
-    case: str
-    artifact: str | None
-    dice: dict[str, float]
-    predicted: dict[str, float]
-    verdict: str
-
-
-class QualityRecord(_Record):
-    """What a run's quality.json holds, as far as the page shows it."""
-
-    temperature: float
-    dice: dict[str, _Dice]
-    flag: _Flag
-    risk_coverage: _Curve | None
-    cases: list[_Case]
-
-
-def read_quality_record(folder: Path) -> QualityRecord | None:
-    """Of a run; None where it has none.
-
-    Raises:
-        VesalError: it is damaged.
-    """
-    path = folder / QUALITY
-    if not path.exists():
-        return None
-    try:
-        return QualityRecord.model_validate(read_json(path))
-    except ValidationError as error:
-        raise VesalError(
-            f"{path} is damaged or of another version; delete it, and vesal train --resume learns it anew."
-        ) from error
-
-
-def quality_section(record: QualityRecord, colours: Sequence[str]) -> dict[str, Any]:
+def quality_section(record: CalibrationRecord, colours: Sequence[str]) -> dict[str, Any]:
     """What the page's template takes.
 
     Args:
@@ -106,7 +39,7 @@ def quality_section(record: QualityRecord, colours: Sequence[str]) -> dict[str, 
         "note": _note(record),
         "charts": drawn,
         "dice": Table.of(
-            ["class", "scans", "mean error of the predicted Dice", "of the mean Dice", "Spearman"],
+            ["class", "scans", "mean error of the predicted Dice", "of the median Dice", "Spearman"],
             [
                 (name, of.cases, of.mae, of.mae_of_mean, Cell(of.spearman, decimals=2))
                 for name, of in record.dice.items()
@@ -116,23 +49,23 @@ def quality_section(record: QualityRecord, colours: Sequence[str]) -> dict[str, 
     }
 
 
-def _note(record: QualityRecord) -> str:
+def _note(record: CalibrationRecord) -> str:
     note = (
-        "For each new scan vesal predict tells the Dice to be expected, and says review or ok. All numbers here are of "
-        "held-out scans, each judged by what the other scans taught. "
+        "For each new scan vesal predict estimates the Dice and says review or ok. All numbers here are cross-fitted: "
+        "each held-out scan was scored by models that were fitted to the others. "
     )
     if (curve := record.risk_coverage) is not None:
         note += (
-            f"Leaving out the scans of the lowest predicted Dice first, the mean error averages {curve.area:.4f} over "
-            f"all shares that are kept; in the best order it would be {curve.area_of_best_order:.4f}, in none "
-            f"{curve.area_of_no_order:.4f}. "
+            f"If the scans of the lowest predicted Dice are left out first, the mean error averages {curve.area:.4f} "
+            f"over all shares that are kept; in the best order it would be {curve.area_of_best_order:.4f}, in random "
+            f"order {curve.area_of_no_order:.4f}. "
         )
-    return note + f"Probabilities are softened by a temperature of {record.temperature:.2f}."
+    return note + f"Logits are divided by a temperature of {record.temperature:.2f}."
 
 
-def _flag_rows(flag: _Flag) -> list[tuple[str, str, str]]:
+def _flag_rows(flag: FlagModel) -> list[tuple[str, str, str]]:
     rows = [
-        ("as they are", flag.clean, flag.flagged),
+        ("clean", flag.clean, flag.flagged),
         ("of these the tenth with the lowest Dice", flag.worst, flag.worst_found),
     ]
     if flag.corrupted:
@@ -141,8 +74,8 @@ def _flag_rows(flag: _Flag) -> list[tuple[str, str, str]]:
     return [(name, str(all_of), f"{found} ({found / max(all_of, 1):.0%})") for name, all_of, found in rows]
 
 
-def dice_scatter(record: QualityRecord, colours: Sequence[str], theme: Theme = THEMES["light"]) -> bytes:
-    """Predicted over true Dice of every held-out scan as it is, with the line of equality."""
+def dice_scatter(record: CalibrationRecord, colours: Sequence[str], theme: Theme = THEMES["light"]) -> bytes:
+    """Predicted over true Dice of every clean held-out scan, with the line of equality."""
     figure, axes = new_chart("predicted Dice over true Dice", theme, height=2.7)
     handles: list[Any] = []
     lowest = 1.0
@@ -164,7 +97,7 @@ def dice_scatter(record: QualityRecord, colours: Sequence[str], theme: Theme = T
     return to_png(figure)
 
 
-def coverage_curve(curve: _Curve, theme: Theme = THEMES["light"]) -> bytes:
+def coverage_curve(curve: RiskCoverage, theme: Theme = THEMES["light"]) -> bytes:
     """Mean 1 - Dice of the scans that are kept, over their share; the mean of all as a line."""
     figure, axes = new_chart("1 - Dice of the scans that are kept", theme, height=2.7)
     share, risk = np.array(curve.points).T
@@ -172,5 +105,7 @@ def coverage_curve(curve: _Curve, theme: Theme = THEMES["light"]) -> bytes:
     axes.axhline(curve.area_of_no_order, color=theme.faint, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlim(0, 1.005)
     axes.set_ylim(0, 1.1 * float(max(risk.max(), curve.area_of_no_order)))
-    axes.set_xlabel("share of the scans that are kept, the surest first", color=theme.faint, fontsize=8)
+    axes.set_xlabel(
+        "share of the scans that are kept, the highest predicted Dice first", color=theme.faint, fontsize=8
+    )
     return to_png(figure)

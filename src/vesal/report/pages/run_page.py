@@ -13,6 +13,7 @@ from vesal.errors import VesalError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import summary_table
 from vesal.files import write_text
+from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
@@ -24,7 +25,7 @@ from vesal.report.files.summary import write_summary
 from vesal.report.pages.case_section import CasePictures, case_pictures
 from vesal.report.pages.html import Picture, chart, render_page
 from vesal.report.pages.postprocess_section import postprocess_section
-from vesal.report.pages.quality_section import quality_section, read_quality_record
+from vesal.report.pages.quality_section import quality_section
 from vesal.report.pages.score_section import (
     SHOWN,
     case_table,
@@ -36,6 +37,7 @@ from vesal.report.pages.score_section import (
     tiles,
 )
 from vesal.run.contents import RunContents, run_contents
+from vesal.run.folder import Run
 from vesal.run_files import REPORT, SURFACES
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
@@ -128,7 +130,7 @@ def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     every = [
         ("scores", "Scores", context["score_table"]),
-        ("quality", "Doubt", context["quality"]),
+        ("quality", "Quality estimate", context["quality"]),
         ("postprocess", "Post-processing", context["postprocess"]),
         ("examples", "Pictures", context["examples"]),
         ("training", "Training", True),
@@ -190,13 +192,14 @@ def _seconds(pieces: RunContents) -> float:
 
 
 def _quality(pieces: RunContents) -> dict[str, Any] | None:
-    """What the run knows of its doubt; a damaged record is said on the page."""
+    """How well the quality model estimates; a damaged record is reported on the page."""
+    path = Run(pieces.folder).calibration_file
+    if not path.exists():
+        return None
     try:
-        record = read_quality_record(pieces.folder)
+        record = CalibrationRecord.load(path)
     except VesalError as error:
         pieces.missing.append(str(error))
-        return None
-    if record is None:
         return None
     known = (
         dict(zip(pieces.labels.classes, class_colours(pieces.labels), strict=True)) if pieces.labels else {}

@@ -22,7 +22,7 @@ class PredictOptions:
             alone, so that 0.5 is the argmax.
         skip_existing: leave results that are already there with all that is asked for.
         quality: estimate the quality of each result, where the model holds a quality model.
-        doubt: also write a map of the uncertainty at each voxel, 0 to 1.
+        uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
     """
 
     to: Annotated[str | None, Option("nifti, nrrd, mha, png or tiff; as the scan came when not given.")] = (
@@ -44,12 +44,14 @@ class PredictOptions:
     quality: Annotated[
         bool,
         Option(
-            "Do not say how far to trust each result (quality.json): faster.",
+            "Do not estimate the quality of each result (quality.json): faster.",
             ("--no-quality",),
             inverted=True,
         ),
     ] = True
-    doubt: Annotated[bool, Option("Also write a map of the doubt at each voxel: OUT/doubt.")] = False
+    uncertainty: Annotated[
+        bool, Option("Also write a map of the uncertainty at each voxel: OUT/uncertainty.")
+    ] = False
     mirror: Mirror = False
 
     def __post_init__(self) -> None:

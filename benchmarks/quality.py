@@ -1,10 +1,10 @@
-"""How well a run's doubt holds on scans that no fold of it has seen: predicted against true Dice, and the flag.
+"""How well a run's quality model holds on scans that no fold of it has seen: predicted against true Dice, and the flag.
 
-python -m benchmarks.doubt RUN DATA [--device cpu] [--limit N]
+python -m benchmarks.quality RUN DATA [--device cpu] [--limit N]
 
-RUN is a run of several folds, DATA a folder of labelled scans that were left out of it. Each scan is predicted as it
-is and with one artefact of severity 5, all kinds about equally often; once by the model of the first fold alone, once
-by the vote of all. The run learns its doubt first, if it has not. What is printed is Markdown.
+RUN is a run of several folds, DATA a folder of labelled scans that were left out of it. Each scan is predicted
+clean and with one artefact of severity 5, all kinds about equally often; once by the model of the first fold alone,
+once by the vote of all. The run is calibrated first, if it is not. What is printed is Markdown.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from vesal.augment.artifacts.benchmark import Corruption, artifact_seed, benchma
 from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
-from vesal.files import read_json
 from vesal.infer.predictor import Model, load_model
-from vesal.infer.quality.estimate import Judgement
-from vesal.infer.quality.features import look_at, scan_signals
-from vesal.infer.quality.fit import rank_correlation
+from vesal.infer.quality.calibrate import rank_correlation
+from vesal.infer.quality.estimate import QualityEstimate
+from vesal.infer.quality.image_features import image_features
+from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.layouts.registry import load_dataset
 from vesal.metrics.overlap import confusions
 from vesal.preprocessing.prepare import prepare
 from vesal.run.folder import Run
-from vesal.run_files import QUALITY
-from vesal.workflow.quality import learn_doubt
+from vesal.workflow.quality import CalibrationOptions, calibrate_run
 
-#: Other artefacts than those that the flag was measured with while it was learned (seed 0).
+#: Other artefacts than those that the flag was measured with in the run's calibration (seed 0).
 _SEED = 7
 
 #: Draws of one corrupted scan in ten.
@@ -42,19 +41,18 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class Row:
-    """One scan: artefact or None, true Dice by class, what was said, and seconds of plain prediction and of doubt."""
+    """One scan: artefact or None, true Dice by class, the estimate, and seconds of both."""
 
     case: str
     artifact: str | None
     dice: dict[str, float]
-    said: Judgement
+    estimate: QualityEstimate
     plain_s: float
-    doubt_s: float
+    estimate_s: float
 
 
-def judged(model: Model, case: Case, artifact: str | None) -> Row:
-    """Predict and judge one scan."""
-    assert model.doubt is not None
+def estimated(model: Model, case: Case, artifact: str | None) -> Row:
+    """Predict one scan and estimate its quality."""
     raw = read_case(case)
     assert raw.label is not None
     volume, truth = raw.image, model.labels.encode(raw.label.array)
@@ -68,13 +66,11 @@ def judged(model: Model, case: Case, artifact: str | None) -> Row:
     model.segment(prepared, windows)
     plain_s = time.process_time() - began
     began = time.process_time()
-    watch = model.watch(windows)
-    label = model.segment(prepared, windows, watch=watch)
+    recorder = model.feature_recorder(windows)
+    label = model.segment(prepared, windows, recorder=recorder)
+    estimate = model.estimate_quality(image_features(volume, prepared), recorder, label)
+    estimate_s = time.process_time() - began - plain_s
     found = model.labels.encode(label.array)
-    said = model.doubt.judge(
-        scan_signals(look_at(volume, prepared), watch, found, label.geometry, model.labels)
-    )
-    doubt_s = time.process_time() - began - plain_s
     if corruption is not None:
         found = np.ascontiguousarray(corruption.restore(found))
         truth = truth if corruption.hidden is None else np.where(corruption.hidden, np.uint8(IGNORE), truth)
@@ -84,7 +80,7 @@ def judged(model: Model, case: Case, artifact: str | None) -> Row:
         for name, of in zip(model.labels.classes, counted, strict=True)
         if of.dice is not None
     }
-    return Row(case.id, artifact, dice, said, plain_s, doubt_s)
+    return Row(case.id, artifact, dice, estimate, plain_s, estimate_s)
 
 
 def pairs(rows: Sequence[Row], name: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -92,11 +88,11 @@ def pairs(rows: Sequence[Row], name: str | None) -> tuple[np.ndarray, np.ndarray
     if name is not None:
         chosen = [row for row in rows if name in row.dice]
         return (
-            np.array([row.said.dice[name].value for row in chosen]),
+            np.array([row.estimate.dice[name].value for row in chosen]),
             np.array([row.dice[name] for row in chosen]),
         )
     return (
-        np.array([np.mean([row.said.dice[of].value for of in row.dice]) for row in rows]),
+        np.array([np.mean([row.estimate.dice[of].value for of in row.dice]) for row in rows]),
         np.array([np.mean(list(row.dice.values())) for row in rows]),
     )
 
@@ -105,32 +101,36 @@ def table(title: str, rows: Sequence[Row], classes: Sequence[str]) -> str:
     """The report of one model."""
     clean, corrupted = [r for r in rows if r.artifact is None], [r for r in rows if r.artifact is not None]
     lines = [f"## {title}", "", "| scans | class | Spearman | MAE |", "|---|---|---:|---:|"]
-    for what, chosen in (("as they are", clean), ("as they are and corrupted", rows)):
+    for what, chosen in (("clean", clean), ("clean and corrupted", rows)):
         for name in (*classes, None):
             predicted, true = pairs(chosen, name)
             rho = rank_correlation(predicted, true)
             error = np.abs(predicted - true).mean()
             lines.append(f"| {len(chosen)} {what} | {name or 'mean'} | {rho:.2f} | {error:.4f} |")
     lines += mixed(clean, corrupted)
-    alarms = np.mean([r.said.verdict == "review" for r in clean])
-    found = np.mean([r.said.verdict == "review" for r in corrupted])
-    lines += ["", f"The flag: {alarms:.1%} false alarms of {len(clean)} scans as they are, "]
+    alarms = np.mean([r.estimate.verdict == "review" for r in clean])
+    found = np.mean([r.estimate.verdict == "review" for r in corrupted])
+    lines += ["", f"The flag: {alarms:.1%} false alarms of {len(clean)} clean scans, "]
     lines[-1] += f"{found:.1%} of {len(corrupted)} corrupted scans found."
     inside = [
         of.low <= row.dice[name] <= of.high
         for row in clean
-        for name, of in row.said.dice.items()
+        for name, of in row.estimate.dice.items()
         if name in row.dice
     ]
     lines += [f"Intervals hold {np.mean(inside):.1%} of the true Dice.", ""]
     lines += ["| artefact | scans | found | true Dice |", "|---|---:|---:|---:|"]
     for name in sorted({r.artifact for r in corrupted if r.artifact}):
         of_it = [r for r in corrupted if r.artifact == name]
-        caught = sum(r.said.verdict == "review" for r in of_it)
+        caught = sum(r.estimate.verdict == "review" for r in of_it)
         dice = np.mean([np.mean(list(r.dice.values())) for r in of_it])
         lines.append(f"| {name} | {len(of_it)} | {caught} | {dice:.3f} |")
-    plain, doubt = np.median([r.plain_s for r in rows]), np.median([r.doubt_s for r in rows])
-    lines += ["", f"Processor seconds a scan: {plain:.2f} to predict, {doubt:.2f} more for the doubt.", ""]
+    plain, estimate = np.median([r.plain_s for r in rows]), np.median([r.estimate_s for r in rows])
+    lines += [
+        "",
+        f"Processor seconds a scan: {plain:.2f} to predict, {estimate:.2f} more for the estimate.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -144,7 +144,7 @@ def mixed(clean: Sequence[Row], corrupted: Sequence[Row]) -> list[str]:
         chosen = set(generator.choice(len(clean), count, replace=False).tolist())
         rows = [by_case[row.case] if place in chosen else row for place, row in enumerate(clean)]
         predicted, true = pairs(rows, None)
-        caught = np.mean([r.said.verdict == "review" for r in rows if r.artifact])
+        caught = np.mean([r.estimate.verdict == "review" for r in rows if r.artifact])
         found.append((rank_correlation(predicted, true) or 0.0, np.abs(predicted - true).mean(), caught))
     rho, error, caught = np.percentile(np.array(found), (5, 50, 95), axis=0).T
     return [
@@ -156,26 +156,30 @@ def mixed(clean: Sequence[Row], corrupted: Sequence[Row]) -> list[str]:
 
 
 def cross_fitted(run: Run) -> str:
-    """What the run says of itself."""
-    record = read_json(run.folder / QUALITY)
-    flag = record["flag"]
+    """What the run's own calibration measured."""
+    record = CalibrationRecord.load(run.calibration_file)
+    flag, curve = record.flag, record.risk_coverage
     lines = [
-        f"## Cross-fitted on the {flag['clean']} held-out scans of the run ({record['of']})",
+        f"## Cross-fitted on the {flag.clean} held-out scans of the run ({record.source})",
         "",
-        "| class | scans | Spearman | MAE | MAE of saying the median |",
-        "|---|---:|---:|---:|---:|",
+        "| class | scans | Spearman | MAE | MAE of the median |",
+        "|---|---|---:|---:|---:|",
     ]
-    for name, of in record["dice"].items():
-        rho = "-" if of["spearman"] is None else f"{of['spearman']:.2f}"
-        lines.append(f"| {name} | {of['cases']} | {rho} | {of['mae']:.4f} | {of['mae_of_mean']:.4f} |")
-    curve = record["risk_coverage"]
+    for name, of in record.dice.items():
+        rho = "-" if of.spearman is None else f"{of.spearman:.2f}"
+        lines.append(f"| {name} | {of.cases} | {rho} | {of.mae:.4f} | {of.mae_of_mean:.4f} |")
+    area = (
+        ""
+        if curve is None
+        else (
+            f"AURC {curve.area:.4f} (best order {curve.area_of_best_order:.4f}, none {curve.area_of_no_order:.4f}). "
+        )
+    )
     lines += [
         "",
-        f"The flag: {flag['flagged'] / flag['clean']:.1%} false alarms; {flag['corrupted_found']} of "
-        f"{flag['corrupted']} corrupted scans found; {flag['worst_found']} of the "
-        f"{flag['worst']} with the lowest Dice. AURC "
-        f"{curve['area']:.4f} (best order {curve['area_of_best_order']:.4f}, none {curve['area_of_no_order']:.4f}). "
-        f"Temperature {record['temperature']:.2f}.",
+        f"The flag: {flag.flagged / flag.clean:.1%} false alarms; {flag.corrupted_found} of {flag.corrupted} "
+        f"corrupted scans found; {flag.worst_found} of the {flag.worst} with the lowest Dice. {area}"
+        f"Temperature {record.temperature:.2f}.",
         "",
     ]
     return "\n".join(lines)
@@ -193,10 +197,10 @@ def main() -> None:
     chosen = parser.parse_args()
     run = Run(chosen.run)
     began = time.process_time()
-    learn_doubt(run, device=chosen.device)
-    learnt_s = time.process_time() - began
+    calibrate_run(run, CalibrationOptions(device=chosen.device))
+    calibration_s = time.process_time() - began
     print(cross_fitted(run))
-    print(f"Learning took {learnt_s:.0f} processor seconds (0: it was known).\n")
+    print(f"Calibration took {calibration_s:.0f} processor seconds (0: it was there).\n")
     cases = load_dataset(chosen.data).cases[: chosen.limit]
     names = [artifact.name for artifact in benchmark("MR", (5,))]
     generator = np.random.default_rng(_SEED)
@@ -207,7 +211,7 @@ def main() -> None:
     for title, path in (("One network", first), ("The vote of all folds", run.folder)):
         model = load_model(path, device=chosen.device)
         rows = [
-            judged(model, case, artifact)
+            estimated(model, case, artifact)
             for case, number in zip(cases, order, strict=False)
             for artifact in (None, names[number])
         ]
