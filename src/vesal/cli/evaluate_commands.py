@@ -14,14 +14,15 @@ from vesal.workflow.requests.robustness_request import RobustnessRequest
 
 def robustness(request: RobustnessRequest, json_output: Json = False) -> None:
     """Measure what artefacts cost: Dice by artefact and severity."""
+    from vesal.evaluate.robustness.result_text import limits_sentence, robustness_text
     from vesal.workflow.robustness.benchmark_run import robustness_run
 
     with progress(json_output) as stage:
         found = robustness_run(request, stage, logger(json_output))
     page = request.folder / "robustness.html"
-    print_result(json_output, found.to_dict(), f"{found.to_text()}\nReport: {page}")
+    print_result(json_output, found.to_dict(), f"{robustness_text(found)}\nReport: {page}")
     if not found.passed and not json_output:
-        typer.echo(f"vesal: {found.verdict()}", err=True)
+        typer.echo(f"vesal: {limits_sentence(found)}", err=True)
     report_failures(found.failures, json_output)
     if not found.passed:
         raise typer.Exit(1)

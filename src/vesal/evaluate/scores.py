@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
-from vesal.errors import VesalError
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
-from vesal.files import read_json
+from vesal.files import read_record
 from vesal.metrics.agreement import bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.run_files import SCORES
@@ -132,14 +131,7 @@ class Scores(BaseModel):
         """
         path = Path(path)
         path = path / SCORES if path.is_dir() else path
-        try:
-            return cls.model_validate(read_json(path))
-        except ValidationError as error:
-            what = error.errors()[0]
-            where = ".".join(str(part) for part in what["loc"])
-            raise VesalError(
-                f"{path} does not hold scores ({where}: {what['msg']}); make them anew with vesal evaluate."
-            ) from error
+        return read_record(path, cls, "scores", "make them anew with vesal evaluate")
 
 
 def summarise(

@@ -9,6 +9,7 @@ from typing import Any
 
 from vesal.errors import UsageError
 from vesal.evaluate.robustness.result import Robustness
+from vesal.evaluate.robustness.result_text import robustness_text
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_markdown
 from vesal.files import write_bytes, write_json
@@ -29,7 +30,7 @@ from vesal.workflow.train import Stage, train_run
 
 CASES = 20
 
-#: Enough to see how a battery reads, in some twenty seconds; vesal robustness has them all.
+#: Enough to see how a benchmark reads, in some twenty seconds; vesal robustness has them all.
 _ARTEFACTS = {"MR": ("noise", "motion", "bias"), "CT": ("noise", "streaks", "hu_shift")}
 
 
@@ -59,7 +60,7 @@ class DemoResult:
 def demo_run(
     out: Path, kind: str, budget_s: float, *, stage: Stage, tell: Callable[[str], None], resume: bool = False
 ) -> DemoResult:
-    """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them, also harmed -> reports."""
+    """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them, also corrupted -> reports."""
     data, run = out / "data", out / "run"
     if out.exists() and any(out.iterdir()) and not resume:
         raise UsageError(
@@ -87,7 +88,7 @@ def demo_run(
     _picture(out, data, scores)
     tell("\nThe same phantoms under a few artefacts:\n")
     robustness = _robustness(out, model, stage, resume)
-    tell(robustness.to_text())
+    tell(robustness_text(robustness))
     return DemoResult(scores, run / REPORT, robustness, out / "robustness" / "robustness.html")
 
 

@@ -1,7 +1,7 @@
 """Choose a run's post-processing on its held-out predictions, and ship it: in predictions and model files.
 
-`fold_N/predictions` hold what the model ships. Where the chosen steps change a prediction, what the network said is
-kept in `fold_N/predictions_raw`; a choice always starts from there, so choosing again gives the same.
+`fold_N/predictions` hold what the model ships. Where the chosen steps change a prediction, the network's own is kept in
+`fold_N/predictions_raw`; a choice always starts from there, so choosing again gives the same.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from vesal.run_files import MODEL, PREDICTIONS
 from vesal.volume.io import read_label, write_label
 from vesal.volume.volume import LabelMap
 
-#: In a fold's folder: what the network said of the cases that the steps change.
+#: In a fold's folder: the network's own predictions of the cases that the steps change.
 RAW = "predictions_raw"
 
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """A held-out case: its fold, what is shipped as its prediction, and what the network said."""
+    """A held-out case: its fold, the prediction that is shipped, and the network's own where that differs."""
 
     case: Case
     fold: int
@@ -42,8 +42,8 @@ class _HeldOut:
     raw: Path
 
     @property
-    def said(self) -> Path:
-        """The file that holds what the network said."""
+    def unprocessed(self) -> Path:
+        """The file of the network's own prediction."""
         return self.raw if self.raw.exists() else self.shipped
 
 
@@ -51,7 +51,7 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
     """Choose the steps on all held-out predictions of a run, pooled over its finished folds, and ship them.
 
     The choice, with all that was tried, is written as postprocess.json and postprocess.md; the steps go into every
-    finished fold's model file, and the folds' predictions are made to be what these models say.
+    finished fold's model file, and the folds' predictions are made to be what these models give.
 
     Args:
         run: with at least one finished fold.
@@ -74,10 +74,8 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
     if choice is None:
         choice = _choose(held, labels, progress)
     steps = choice.postprocess
-    for _ in map_in_order(
-        lambda one: _ship(one, steps, labels), held, workers=scan_workers([one.said for one in held])
-    ):
-        pass
+    workers = scan_workers([one.unprocessed for one in held])
+    list(map_in_order(lambda one: _ship(one, steps, labels), held, workers=workers))
     for number in run.trained_folds():
         file = run.fold(number) / MODEL
         package = load_package(file)
@@ -107,7 +105,7 @@ def _held_out(run: Run) -> list[_HeldOut]:
 
 
 def _choose(held: Sequence[_HeldOut], labels: LabelSet, progress: Progress | None) -> PostprocessChoice:
-    workers = scan_workers([one.said for one in held])
+    workers = scan_workers([one.unprocessed for one in held])
 
     def rows(one: _HeldOut) -> CaseRows:
         found = _read(one, labels)
@@ -131,12 +129,12 @@ def _choose(held: Sequence[_HeldOut], labels: LabelSet, progress: Progress | Non
 
 
 def _read(one: _HeldOut, labels: LabelSet) -> ProcessedCase:
-    """What the network said of a case, and its truth."""
+    """The network's own prediction of a case, and its truth."""
     assert one.case.label is not None
-    prediction, truth = read_label(one.said), read_label(one.case.label)
+    prediction, truth = read_label(one.unprocessed), read_label(one.case.label)
     if prediction.array.shape != truth.array.shape:
         raise DataError(
-            f"The prediction {one.said} has the shape {prediction.array.shape}, but the truth of {one.case.id} "
+            f"The prediction {one.unprocessed} has the shape {prediction.array.shape}, but the truth of {one.case.id} "
             f"{truth.array.shape}; was the scan replaced since?"
         )
     try:
@@ -146,16 +144,16 @@ def _read(one: _HeldOut, labels: LabelSet) -> ProcessedCase:
 
 
 def _ship(one: _HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:
-    """Make the prediction what the model says with these steps; what the network said stays or comes back."""
+    """Make the prediction what the model gives with these steps; the network's own is kept, or comes back."""
     changed = 0
     if steps is not None:
-        said = read_label(one.said)
-        contiguous = labels.encode(said.array)
-        changed = steps.apply(contiguous, labels, said.geometry.voxel_volume_mm3)
+        own = read_label(one.unprocessed)
+        contiguous = labels.encode(own.array)
+        changed = steps.apply(contiguous, labels, own.geometry.voxel_volume_mm3)
     if changed:
         if not one.raw.exists():
             write_bytes(one.raw, one.shipped.read_bytes())
-        write_label(one.shipped, LabelMap(labels.decode(contiguous), said.geometry))
+        write_label(one.shipped, LabelMap(labels.decode(contiguous), own.geometry))
     elif one.raw.exists():
         write_bytes(one.shipped, one.raw.read_bytes())
         one.raw.unlink()

@@ -38,7 +38,7 @@ def test_the_record_comes_back_from_its_file_and_reads_as_tables(tmp_path) -> No
     text = (tmp_path / "postprocess.md").read_text()
     for trial in CHOICE.trials:
         assert trial.step.title in text
-    assert "+0.0010 to +0.0300" in text
+    assert "+0.0123 [0.0010, 0.0300]" in text
     assert "chosen on other cases" in text
 
 

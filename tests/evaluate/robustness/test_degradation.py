@@ -6,7 +6,6 @@ import pytest
 
 from vesal.evaluate.robustness.degradation import (
     CLEAN,
-    ArtifactScore,
     compare_with,
     degradation_table,
     headline,
@@ -15,35 +14,12 @@ from vesal.evaluate.robustness.degradation import (
 from vesal.evaluate.scores import MEAN
 
 
-def rows(values: dict[str, dict[str, float | None]], class_name: str = "a") -> list[ArtifactScore]:
-    """Condition -> case -> Dice, of one class; the clean Dice is that of the condition 'clean'."""
-    made = []
-    for condition, by_case in values.items():
-        artifact, _, severity = condition.partition(" ")
-        for case, dice in by_case.items():
-            made.append(
-                ArtifactScore(
-                    case=case, artifact=artifact, severity=int(severity) if severity else None, condition=condition,
-                    class_name=class_name, dice=dice, hd95_mm=2.0, boundary_dice=0.5, clean_dice=values[CLEAN][case],
-                )
-            )  # fmt: skip
-    return made
-
-
-TWO = {
-    CLEAN: {"x": 0.8, "y": 0.6},
-    "noise 1": {"x": 0.8, "y": 0.6},
-    "noise 3": {"x": 0.4, "y": 0.6},
-    "blur 3": {"x": 0.8, "y": 0.3},
-}
-
-
 def of(levels, condition, class_name=MEAN):
     return next(one for one in levels if (one.condition, one.class_name) == (condition, class_name))
 
 
-def test_the_drop_is_what_the_same_cases_lose_in_percent_of_their_clean_dice():
-    levels = degradation_table(rows(TWO), ["a"])
+def test_the_drop_is_what_the_same_cases_lose_in_percent_of_their_clean_dice(rows, two):
+    levels = degradation_table(rows(two), ["a"])
     assert of(levels, "noise 1").drop_percent.mean == pytest.approx(0.0)
     assert of(levels, "noise 3").drop_percent.mean == pytest.approx(100 * 0.4 / 1.4)
     assert of(levels, "noise 3").dice.mean == pytest.approx(0.5)
@@ -51,7 +27,7 @@ def test_the_drop_is_what_the_same_cases_lose_in_percent_of_their_clean_dice():
     assert of(levels, "blur 3", "a").drop_percent.mean == pytest.approx(100 * 0.3 / 1.4)
 
 
-def test_the_interval_of_the_drop_is_that_of_the_ratio():
+def test_the_interval_of_the_drop_is_that_of_the_ratio(rows):
     """All lose a tenth of their own Dice: there is nothing to be unsure of, though the Dice differ widely."""
     clean = {str(case): 0.3 + 0.06 * case for case in range(10)}
     corrupted = {case: 0.9 * dice for case, dice in clean.items()}
@@ -59,12 +35,12 @@ def test_the_interval_of_the_drop_is_that_of_the_ratio():
     assert (drop.low, drop.mean, drop.high) == pytest.approx((10, 10, 10))
 
 
-def test_a_case_whose_clean_dice_is_almost_nothing_does_not_decide_the_drop():
+def test_a_case_whose_clean_dice_is_almost_nothing_does_not_decide_the_drop(rows):
     some = {CLEAN: {"x": 0.9, "y": 0.9, "z": 0.001}, "noise 3": {"x": 0.9, "y": 0.9, "z": 0.01}}
     assert abs(of(degradation_table(rows(some), ["a"]), "noise 3").drop_percent.mean) < 1.0
 
 
-def test_what_is_found_of_a_class_that_the_case_lacks_counts_in_the_mean_over_the_classes():
+def test_what_is_found_of_a_class_that_the_case_lacks_counts_in_the_mean_over_the_classes(rows):
     one = rows({CLEAN: {"x": 0.8}, "noise 3": {"x": 0.8}}, "a")
     other = rows({CLEAN: {"x": None}, "noise 3": {"x": 0.0}}, "b")
     levels = degradation_table([*one, *other], ["a", "b"])
@@ -72,8 +48,8 @@ def test_what_is_found_of_a_class_that_the_case_lacks_counts_in_the_mean_over_th
     assert of(levels, "noise 3", "b").drop_percent.mean is None
 
 
-def test_the_headline_is_the_mean_over_artefacts_at_severity_three_or_the_nearest():
-    top = headline(rows(TWO))
+def test_the_headline_is_the_mean_over_artefacts_at_severity_three_or_the_nearest(rows, two):
+    top = headline(rows(two))
     assert (top.severity, top.artifacts) == (3, 2)
     assert top.drop_percent.mean == pytest.approx(100 * (0.4 + 0.3) / 2 / 1.4)
     nearest = headline(rows({CLEAN: {"x": 0.8}, "noise 1": {"x": 0.4}, "noise 5": {"x": 0.2}}))
@@ -81,7 +57,7 @@ def test_the_headline_is_the_mean_over_artefacts_at_severity_three_or_the_neares
     assert headline(rows({CLEAN: {"x": 0.8}})) is None
 
 
-def test_corruption_errors_are_those_of_the_paper_by_hand():
+def test_corruption_errors_are_those_of_the_paper_by_hand(rows):
     ours = rows({CLEAN: {"x": 0.9}, "noise 1": {"x": 0.8}, "noise 2": {"x": 0.6}, "blur 1": {"x": 0.9}})
     base = rows({CLEAN: {"x": 0.8}, "noise 1": {"x": 0.6}, "noise 2": {"x": 0.4}, "blur 1": {"x": 0.7}})
     found = compare_with(ours, base, "plain")
@@ -94,23 +70,23 @@ def test_corruption_errors_are_those_of_the_paper_by_hand():
     assert (found.clean_dice, found.baseline_clean_dice) == pytest.approx((0.9, 0.8))
 
 
-def test_a_baseline_is_compared_on_shared_cases_and_conditions_alone():
+def test_a_baseline_is_compared_on_shared_cases_and_conditions_alone(rows, two):
     base = rows(
         {CLEAN: {"x": 0.8, "z": 0.1}, "noise 3": {"x": 0.4, "z": 0.1}, "gamma 3": {"x": 0.1, "z": 0.1}}
     )
-    found = compare_with(rows(TWO), base, "other")
+    found = compare_with(rows(two), base, "other")
     assert (found.cases, [one.artifact for one in found.artifacts]) == (1, ["noise"])
     assert found.mce == pytest.approx(100.0)
-    assert compare_with(rows(TWO), rows({CLEAN: {"z": 0.5}, "noise 3": {"z": 0.5}}), "none shared") is None
-    assert compare_with(rows(TWO), [], "empty") is None
+    assert compare_with(rows(two), rows({CLEAN: {"z": 0.5}, "noise 3": {"z": 0.5}}), "none shared") is None
+    assert compare_with(rows(two), [], "empty") is None
 
 
-def test_a_baseline_that_loses_nothing_has_no_relative_error():
+def test_a_baseline_that_loses_nothing_has_no_relative_error(rows, two):
     base = rows({CLEAN: {"x": 0.8, "y": 0.6}, "noise 3": {"x": 0.8, "y": 0.6}})
-    assert compare_with(rows(TWO), base, "steady").artifacts[0].relative is None
+    assert compare_with(rows(two), base, "steady").artifacts[0].relative is None
 
 
-def test_the_worst_case_of_each_artefact_is_named_once_and_the_hardest_first():
-    worst = worst_cases(rows(TWO | {"noise 3": {"x": 0.2, "y": 0.6}}))
+def test_the_worst_case_of_each_artefact_is_named_once_and_the_hardest_first(rows, two):
+    worst = worst_cases(rows(two | {"noise 3": {"x": 0.2, "y": 0.6}}))
     assert [(one.condition, one.case) for one in worst] == [("noise 3", "x"), ("blur 3", "y")]
     assert [one.drop_percent for one in worst] == pytest.approx([75.0, 50.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vesal.errors import UsageError
-from vesal.evaluate.robustness.degradation import ArtifactScore, degradation_table
+from vesal.evaluate.robustness.degradation import degradation_table
 from vesal.evaluate.robustness.limits import Limit, check_limit_names, check_limits
 
 
@@ -28,25 +28,11 @@ def test_a_limit_that_is_none_is_refused_with_an_example(text):
         Limit.parse(text)
 
 
-def test_limits_are_judged_by_the_mean_drop_at_their_severity():
-    clean = {"x": 0.8, "y": 0.6}
-    rows = [
-        ArtifactScore(
-            case=case, artifact=artifact, severity=severity, condition=f"{artifact} {severity}", class_name="a",
-            dice=dice, hd95_mm=2.0, boundary_dice=0.5, clean_dice=clean[case],
-        )
-        for artifact, severity, by_case in (
-            ("clean", None, clean),
-            ("noise", 1, clean),
-            ("noise", 3, {"x": 0.4, "y": 0.6}),
-            ("blur", 3, {"x": 0.8, "y": 0.3}),
-        )
-        for case, dice in by_case.items()
-    ]  # fmt: skip
+def test_limits_are_judged_by_the_mean_drop_at_their_severity(rows, two):
     limits = [
         Limit.parse(text) for text in ("noise=30", "noise:1=1", "blur=21", "dice-drop=25", "dice-drop=26")
     ]
-    results = check_limits(limits, degradation_table(rows, ["a"]))
+    results = check_limits(limits, degradation_table(rows(two), ["a"]))
     assert [one.passed for one in results] == [True, True, False, True, True]
     assert "blur at severity 3 costs 21.4 % of the Dice, above the 21 % allowed" in results[2].sentence()
 

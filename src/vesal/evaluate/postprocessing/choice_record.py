@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from vesal.errors import VesalError
-from vesal.files import read_json, write_json, write_text
+from vesal.files import read_record, write_json, write_text
 from vesal.infer.postprocess import Postprocess, Step
 from vesal.run_files import POSTPROCESS, POSTPROCESS_TEXT
-
-#: Name of the files in a run.
+from vesal.table import Cell, Table
+from vesal.text import signed
 
 
 class Gain(BaseModel):
@@ -131,37 +130,40 @@ class PostprocessChoice(BaseModel):
             text += f", {self.crossfit_gain.mean:+.4f} where they were chosen on other cases"
         return text + "."
 
+    def class_table(self) -> Table:
+        """A row a class, before and after all chosen steps."""
+        rows = [
+            [
+                Cell(row.class_name),
+                Cell(row.before, decimals=4),
+                Cell(row.after, decimals=4),
+                Cell(row.gain, text=signed(row.gain, 4)),
+                Cell(row.crossfit_gain, text=signed(row.crossfit_gain, 4)),
+            ]
+            for row in self.classes
+        ]
+        return Table(["Class", "Dice before", "Dice after", "Gain", "Gain, chosen on other cases"], rows)
+
+    def trial_table(self) -> Table:
+        """A row a step that was tried."""
+        rows = [
+            [
+                Cell(trial.step.title),
+                Cell(trial.gain, trial.low, trial.high, decimals=4, text=signed(trial.gain, 4)),
+                Cell(trial.hd95_change_mm, text=signed(trial.hd95_change_mm, 2)),
+                Cell(trial.changed),
+                Cell(trial.verdict),
+            ]
+            for trial in self.trials
+        ]
+        columns = ["Step tried", "Dice gain, 99 % interval", "HD95 change (mm)", "Cases changed", "Verdict"]
+        return Table(columns, rows)
+
     def to_markdown(self) -> str:
-        """Classes and trials as tables."""
-        lines = ["# Post-processing", "", self.sentence, ""]
-        if self.classes:
-            lines += [
-                "| class | Dice before | after | gain | gain, chosen on other cases |",
-                "|---|--:|--:|--:|--:|",
-            ]
-            for row in self.classes:
-                other = "" if row.crossfit_gain is None else f"{row.crossfit_gain:+.4f}"
-                lines.append(
-                    f"| {row.class_name} | {row.before:.4f} | {row.after:.4f} | {row.gain:+.4f} | {other} |"
-                )
-            lines.append("")
-        if self.trials:
-            lines += [
-                "| step tried | Dice gain | 99 % interval | HD95 change (mm) | cases changed | verdict |",
-                "|---|--:|--:|--:|--:|---|",
-            ]
-            for trial in self.trials:
-                bounds = (
-                    ""
-                    if trial.low is None or trial.high is None
-                    else f"{trial.low:+.4f} to {trial.high:+.4f}"
-                )
-                distance = "" if trial.hd95_change_mm is None else f"{trial.hd95_change_mm:+.2f}"
-                lines.append(
-                    f"| {trial.step.title} | {trial.gain:+.4f} | {bounds} | {distance} | {trial.changed} | "
-                    f"{trial.verdict} |"
-                )
-        return "\n".join(lines).rstrip() + "\n"
+        """The choice in a sentence, classes and trials as tables."""
+        parts = ["# Post-processing", self.sentence]
+        parts += [table.markdown() for table in (self.class_table(), self.trial_table()) if table.rows]
+        return "\n\n".join(parts) + "\n"
 
     def save(self, folder: Path) -> None:
         """Write postprocess.json and postprocess.md."""
@@ -175,11 +177,7 @@ class PostprocessChoice(BaseModel):
         Raises:
             VesalError: it is absent, damaged, or of another version.
         """
-        path = folder / POSTPROCESS
-        try:
-            return cls.model_validate(read_json(path))
-        except ValidationError as error:
-            raise VesalError(f"{path} holds no choice of post-processing; delete it.") from error
+        return read_record(folder / POSTPROCESS, cls, "a choice of post-processing", "delete it")
 
 
 def postprocess_remarks(folder: Path) -> list[str]:

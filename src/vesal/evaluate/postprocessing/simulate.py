@@ -80,13 +80,10 @@ class _Class:
 
 
 @dataclass(frozen=True, eq=False)
-class _Holes:
-    """All holes of all cases."""
+class _Holes(HoleRows):
+    """All holes of all cases, and the case of each."""
 
     case: Ints
-    counted: Ints
-    tp: Ints
-    of: Bools
 
 
 class ValidationCases:

@@ -218,21 +218,18 @@ class _ConditionScores:
         return dict(zip(cases, parts.tolist(), strict=True))
 
 
-def degradation_table(
-    rows: Sequence[ArtifactScore], classes: Sequence[str], *, seed: int = 0
-) -> tuple[Condition, ...]:
+def degradation_table(rows: Sequence[ArtifactScore], classes: Sequence[str]) -> tuple[Condition, ...]:
     """Every condition in the order of the rows, CLEAN first: of each class, then of their mean.
 
     Args:
         rows: of all cases and conditions.
         classes: what was scored.
-        seed: of the bootstrap over cases.
     """
     table = []
     for one in _conditions(rows):
         for name in (*classes, MEAN):
             values = {metric: one.values(metric, name) for metric in _METRICS}
-            means = {key: _estimate(found, seed, ALL_METRICS[key].bounds) for key, found in values.items()}
+            means = {key: _estimate(found, ALL_METRICS[key].bounds) for key, found in values.items()}
             table.append(
                 Condition(
                     artifact=one.artifact,
@@ -241,7 +238,7 @@ def degradation_table(
                     class_name=name,
                     count=len(values["dice"]),
                     **means,
-                    drop_percent=_estimate(one.drops(name), seed, _DROP_BOUNDS),
+                    drop_percent=_estimate(one.drops(name), _DROP_BOUNDS),
                 )
             )
     return tuple(table)
@@ -252,7 +249,7 @@ def corrupted_means(conditions: Sequence[Condition]) -> list[Condition]:
     return [one for one in conditions if one.class_name == MEAN and one.artifact != CLEAN]
 
 
-def headline(rows: Sequence[ArtifactScore], *, seed: int = 0) -> Headline | None:
+def headline(rows: Sequence[ArtifactScore]) -> Headline | None:
     """The mean over the artefacts of their relative drop at HEADLINE; None where no artefact was tested.
 
     The interval is of the mean over cases: a case that loses under everything counts in every artefact.
@@ -267,7 +264,7 @@ def headline(rows: Sequence[ArtifactScore], *, seed: int = 0) -> Headline | None
     cases = dict.fromkeys(case for drops in chosen for case in drops)
     per_case = [float(np.mean([drops[case] for drops in chosen if case in drops])) for case in cases]
     mean = float(np.mean([np.mean(list(drops.values())) for drops in chosen]))
-    low, high = bootstrap_interval(per_case, seed=seed, bounds=_DROP_BOUNDS)
+    low, high = bootstrap_interval(per_case, bounds=_DROP_BOUNDS)
     return Headline(
         severity=severity, artifacts=len(chosen), drop_percent=Estimate(mean=mean, low=low, high=high)
     )
@@ -277,18 +274,13 @@ def compare_with(
     rows: Sequence[ArtifactScore], baseline: Sequence[ArtifactScore], name: str
 ) -> BaselineComparison | None:
     """Corruption errors beside a baseline, on the cases and conditions that both have; None where they share none."""
-    ours, theirs = (
-        {one.condition: one for one in _conditions(side)} if side else {} for side in (rows, baseline)
-    )
-    if CLEAN not in ours or CLEAN not in theirs:
+    ours, theirs = ({one.condition: one for one in _conditions(side)} for side in (rows, baseline))
+    shared = [key for key in ours if key in theirs]
+    if CLEAN not in shared or len(shared) < 2:
         return None
-    mean_dice = {
-        key: (ours[key].values("dice", MEAN), theirs[key].values("dice", MEAN))
-        for key in ours
-        if key in theirs
-    }
+    mean_dice = {key: [side[key].values("dice", MEAN) for side in (ours, theirs)] for key in shared}
     cases = set.intersection(*(set(side) for pair in mean_dice.values() for side in pair))
-    if not cases or len(mean_dice) < 2:
+    if not cases:
         return None
     errors = {
         key: tuple(float(np.mean([1 - side[case] for case in sorted(cases)])) for side in pair)
@@ -344,11 +336,11 @@ def _conditions(rows: Sequence[ArtifactScore]) -> list[_ConditionScores]:
     return sorted(found, key=lambda one: one.artifact != CLEAN)
 
 
-def _estimate(by_case: Mapping[str, float], seed: int, bounds: tuple[float, float]) -> Estimate:
+def _estimate(by_case: Mapping[str, float], bounds: tuple[float, float]) -> Estimate:
     values = list(by_case.values())
     if not values:
         return Estimate()
-    low, high = bootstrap_interval(values, seed=seed, bounds=bounds)
+    low, high = bootstrap_interval(values, bounds=bounds)
     return Estimate(mean=float(np.mean(values)), low=low, high=high)
 
 

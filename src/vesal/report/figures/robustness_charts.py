@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import WorstCase
+from vesal.evaluate.robustness.degradation import Estimate, WorstCase
 from vesal.report.figures.charts import draw_key, new_chart
 from vesal.report.figures.colours import SCAN, THEMES, Theme
 from vesal.report.figures.panels import row
@@ -26,15 +26,15 @@ class Degradation:
 
     Attributes:
         artifact: its name.
-        mean: severity -> mean, lower and upper end of its interval.
-        classes: class -> severity -> mean.
-        baseline: severity -> another model's mean; empty for none.
+        mean: severity -> the mean over the classes.
+        classes: class -> severity -> its mean.
+        baseline: severity -> another model's mean over the classes; empty for none.
     """
 
     artifact: str
-    mean: Mapping[int, tuple[float, float, float]]
-    classes: Mapping[str, Mapping[int, float]]
-    baseline: Mapping[int, float]
+    mean: Mapping[int, Estimate]
+    classes: Mapping[str, Mapping[int, Estimate]]
+    baseline: Mapping[int, Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,25 +65,31 @@ def degradation_chart(
         theme: ink and paper.
     """
     figure, axes = new_chart(degradation.artifact, theme, width=2.7, height=1.9, left=0.42)
-    severities = sorted(degradation.mean)
-    mean, low, high = np.array([degradation.mean[level] for level in severities], dtype=float).T
+    severities = list(degradation.mean)
+    mean, low, high = np.array(
+        [(one.mean, one.low, one.high) for one in degradation.mean.values()], dtype=float
+    ).T
     axes.fill_between(severities, low, high, color=theme.accent, alpha=0.16, linewidth=0)
     if len(degradation.classes) > 1:
         for values, colour in zip(degradation.classes.values(), colours, strict=True):
-            axes.plot(list(values), list(values.values()), color=colour, linewidth=_CLASS_WIDTH)
+            axes.plot(list(values), _means(values), color=colour, linewidth=_CLASS_WIDTH)
     handles = axes.plot(
         severities, mean, color=theme.accent, linewidth=_MEAN_WIDTH, marker="o", markersize=3, label="mean"
     )
     if degradation.baseline:
         handles += axes.plot(
-            list(degradation.baseline), list(degradation.baseline.values()), color=theme.faint, linewidth=1.4,
-            linestyle=(0, (3, 2)), label="baseline",
+            list(degradation.baseline), _means(degradation.baseline), color=theme.faint,
+            linewidth=1.4, linestyle=(0, (3, 2)), label="baseline",
         )  # fmt: skip
         draw_key(axes, handles, theme, place="lower left")
     axes.set_ylim(lowest, 1.0)
     axes.set_xlim(-0.2, max(severities) + 0.2)
-    axes.set_xticks(severities, ["clean" if level == 0 else str(level) for level in severities])
+    axes.set_xticks(severities, ["clean" if one == 0 else str(one) for one in severities])
     return to_png(figure)
+
+
+def _means(by_severity: Mapping[int, Estimate]) -> NDArray[np.float64]:
+    return np.array([one.mean for one in by_severity.values()], dtype=float)
 
 
 def corrupted_png(shown: CorruptedScan, labels: LabelSet, *, width: float = 9.0) -> bytes:

@@ -8,8 +8,6 @@ from typing import Any
 from vesal.errors import VesalError
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.run_files import POSTPROCESS
-from vesal.table import Cell, Table
-from vesal.text import interval, signed
 
 
 def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:
@@ -29,37 +27,6 @@ def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:
     return {
         "note": choice.sentence,
         "steps": [step.title for step in choice.steps],
-        "classes": _classes(choice) if choice.steps else None,
-        "trials": _trials(choice) if choice.trials else None,
+        "classes": choice.class_table() if choice.steps else None,
+        "trials": choice.trial_table() if choice.trials else None,
     }
-
-
-def _classes(choice: PostprocessChoice) -> Table:
-    rows = [
-        [
-            row.class_name,
-            Cell(row.before, decimals=4),
-            Cell(row.after, decimals=4),
-            signed(row.gain, 4),
-            signed(row.crossfit_gain, 4),
-        ]
-        for row in choice.classes
-    ]
-    columns = ["class", "Dice before", "Dice after", "gain", "gain, steps chosen on other cases"]
-    return Table.of(columns, rows)
-
-
-def _trials(choice: PostprocessChoice) -> Table:
-    rows = [
-        [
-            trial.step.title,
-            signed(trial.gain, 4),
-            interval(trial.low, trial.high, 4),
-            signed(trial.hd95_change_mm, 2),
-            trial.changed,
-            trial.verdict,
-        ]
-        for trial in choice.trials
-    ]
-    columns = ["step", "Dice gain", "99% interval", "HD95 change (mm)", "cases changed", "verdict"]
-    return Table.of(columns, rows)

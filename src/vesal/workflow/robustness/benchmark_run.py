@@ -10,6 +10,7 @@ from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
+from vesal.evaluate.robustness.result_text import save_robustness
 from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.journal import Journal
@@ -56,7 +57,7 @@ def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str
     runners.measure(journal, waiting, stage("Robustness"))
     measured = [journal.entries[name] for name in chosen.names if name in journal.entries]
     found = _result(runners, measured, limits, baseline, remarks)
-    found.save(request.folder)
+    save_robustness(request.folder, found)
     scans = runners.scans(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
     write_robustness_report(request.folder / "robustness.html", found, first.labels, scans, baseline)
     return found

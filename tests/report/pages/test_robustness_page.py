@@ -1,0 +1,63 @@
+"""The page of a robustness benchmark holds everything in one file."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from vesal.data.labels import LabelSet
+from vesal.evaluate.robustness.degradation import ArtifactScore
+from vesal.evaluate.robustness.limits import Limit
+from vesal.evaluate.robustness.result import Cost, Robustness, conclude
+from vesal.report.pages.robustness_page import write_robustness_report
+
+LABELS = LabelSet.from_values({"a": 1, "b": 2})
+
+
+def found(drops: dict[tuple[str, int | None, str], float], **wanted) -> Robustness:
+    """Of two cases whose clean Dice is 0.8; (artefact, severity, condition) -> what is lost."""
+    rows = [
+        ArtifactScore(
+            case=case, artifact=artifact, severity=severity, condition=condition, class_name=name, dice=0.8 - drop,
+            hd95_mm=2.0, boundary_dice=0.5, clean_dice=0.8,
+        )
+        for (artifact, severity, condition), drop in {("clean", None, "clean"): 0.0, **drops}.items()
+        for case in ("x", "y")
+        for name in ("a", "b")
+    ]  # fmt: skip
+    cost = Cost(seconds=90.0, predictions=6, memory_mb=2048.0)
+    about = {"model": "runs/heart/fold_0/model.vesal", "data": "d", "settings": {"seed": 0}, "cost": cost}
+    return conclude(rows, ["a", "b"], about=about, **wanted)
+
+
+NOISE = {("noise", 1, "noise 1"): 0.08, ("noise", 3, "noise 3"): 0.4, ("blur", None, "blur=2"): 0.2}
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_page_shows_drops_curves_limits_and_the_baseline(tmp_path):
+    one = found(NOISE, limits=[Limit.parse("noise=10")], baseline=found(NOISE))
+    page = write_robustness_report(tmp_path / "page.html", one, LABELS, baseline=found(NOISE)).read_text()
+    assert "Robustness of heart, fold 0" in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    assert page.count("<figure>") == 1
+    assert "Dice over the severity of noise" in page
+    for text in (
+        "noise=10",
+        ">failed<",
+        "50.0 %",
+        "own setting",
+        "blur=2",
+        "2.0 GiB",
+        "Compared with the baseline",
+    ):
+        assert text in page
+    assert re.search(r"color-mix\(in srgb, var\(--bad\) 58%, transparent\)", page)
+
+
+def test_the_page_of_settings_of_ones_own_has_no_curves(tmp_path):
+    page = write_robustness_report(
+        tmp_path / "page.html", found({("blur", None, "blur=2"): 0.2}), LABELS
+    ).read_text()
+    assert 'id="curves"' not in page
+    assert 'id="heat"' in page
