@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
 from vesal.evaluate.scores import MEAN
 from vesal.metrics.statistics import bootstrap_interval
+
+if TYPE_CHECKING:
+    from vesal.augment.artifacts.benchmark import Artifact
 
 #: The condition, and the artefact, of a scan that nothing was done to.
 CLEAN = "clean"
@@ -53,9 +57,9 @@ class ArtifactScore(BaseModel):
     model_config = _STRICT
 
     case: str
-    artifact: str
-    severity: int | None
-    condition: str
+    artifact: str = CLEAN
+    severity: int | None = None
+    condition: str = CLEAN
     class_name: str = Field(validation_alias="class", serialization_alias="class")
     dice: float | None
     hd95_mm: float | None
@@ -63,17 +67,12 @@ class ArtifactScore(BaseModel):
     clean_dice: float | None
 
     @classmethod
-    def of(
-        cls,
-        score: ClassScore,
-        clean: ClassScore,
-        artifact: str = CLEAN,
-        severity: int | None = None,
-        condition: str = CLEAN,
-    ) -> ArtifactScore:
+    def of(cls, score: ClassScore, clean: ClassScore, artifact: Artifact | None = None) -> ArtifactScore:
         """What the benchmark keeps of a score, and of the clean scan's on the same voxels."""
         kept = {name: getattr(score, name) for name in ("case", "class_name", *_METRICS)}
-        return cls(**kept, artifact=artifact, severity=severity, condition=condition, clean_dice=clean.dice)
+        if artifact is not None:
+            kept |= {"artifact": artifact.name, "severity": artifact.severity, "condition": artifact.title}
+        return cls(**kept, clean_dice=clean.dice)
 
 
 class Estimate(BaseModel):

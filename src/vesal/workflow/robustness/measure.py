@@ -125,7 +125,7 @@ class RobustnessRunner:
         with ThreadPoolExecutor(1) as scorer:
             for subject in subjects:
                 began = time.monotonic()
-                results: list[Future[list[ArtifactScore]] | Failure] = []
+                results: list[Future[list[ArtifactScore]] | str] = []
                 for artifact in conditions:
                     results.append(self._segmented(subject, artifact, next(corrupted), scorer))
                     if tick is not None:
@@ -184,14 +184,14 @@ class RobustnessRunner:
 
     def _segmented(
         self, subject: _Subject, artifact: Artifact | None, scan: _Prepared | str, scorer: ThreadPoolExecutor
-    ) -> Future[list[ArtifactScore]] | Failure:
-        title = CLEAN if artifact is None else artifact.title
+    ) -> Future[list[ArtifactScore]] | str:
+        """The scores to come, or why there are none."""
         if isinstance(scan, str):
-            return Failure(id=f"{subject.case.id}, {title}", message=scan)
+            return scan
         try:
             prediction = self._segment(scan.prepared)
         except (VesalError, MemoryError, RuntimeError) as error:
-            return Failure(id=f"{subject.case.id}, {title}", message=_reason(error))
+            return _reason(error)
         return scorer.submit(self._score, subject, artifact, scan.corruption, prediction)
 
     def _segment(self, prepared: Prepared) -> NDArray[np.uint8]:
@@ -219,10 +219,7 @@ class RobustnessRunner:
             # What the corrupted scan does not show is judged in neither.
             clean = self._scores(subject, subject.clean_prediction, hidden)
         scores = self._scores(subject, prediction, hidden)
-        return [
-            ArtifactScore.of(score, clean[name], artifact.name, artifact.severity, artifact.title)
-            for name, score in scores.items()
-        ]
+        return [ArtifactScore.of(score, clean[name], artifact) for name, score in scores.items()]
 
     def _scores(
         self, subject: _Subject, prediction: NDArray[np.uint8], hidden: NDArray[np.bool_] | None = None
@@ -244,20 +241,21 @@ class RobustnessRunner:
         self,
         subject: _Subject,
         conditions: Sequence[Artifact | None],
-        results: Sequence[Future[list[ArtifactScore]] | Failure],
+        results: Sequence[Future[list[ArtifactScore]] | str],
         began: float,
     ) -> Measured:
         rows: list[ArtifactScore] = []
         failures: list[Failure] = []
         for artifact, result in zip(conditions, results, strict=True):
-            if isinstance(result, Failure):
-                failures.append(result)
-                continue
             try:
-                rows += result.result()
+                if not isinstance(result, str):
+                    rows += result.result()
+                    continue
+                reason = result
             except (VesalError, MemoryError) as error:
-                title = CLEAN if artifact is None else artifact.title
-                failures.append(Failure(id=f"{subject.case.id}, {title}", message=_reason(error)))
+                reason = _reason(error)
+            title = CLEAN if artifact is None else artifact.title
+            failures.append(Failure(id=f"{subject.case.id}, {title}", message=reason))
         if subject.error is not None:
             # Once, and not for every condition.
             failures = [Failure(id=subject.case.id, message=subject.error)]
@@ -266,7 +264,7 @@ class RobustnessRunner:
             id=subject.case.id,
             rows=tuple(rows),
             failures=tuple(failures),
-            predictions=sum(not isinstance(result, Failure) for result in results),
+            predictions=sum(not isinstance(result, str) for result in results),
             seconds=round(time.monotonic() - began, 3),
             memory_mb=memory_mb(self.model.device).get("memory_mb"),
         )
