@@ -133,31 +133,31 @@ class PostprocessChoice(BaseModel):
     def class_table(self) -> Table:
         """A row a class, before and after all chosen steps."""
         rows = [
-            [
-                Cell(row.class_name),
+            (
+                row.class_name,
                 Cell(row.before, decimals=4),
                 Cell(row.after, decimals=4),
-                Cell(row.gain, text=signed(row.gain, 4)),
-                Cell(row.crossfit_gain, text=signed(row.crossfit_gain, 4)),
-            ]
+                signed(row.gain, 4),
+                signed(row.crossfit_gain, 4),
+            )
             for row in self.classes
         ]
-        return Table(["Class", "Dice before", "Dice after", "Gain", "Gain, chosen on other cases"], rows)
+        return Table.of(["Class", "Dice before", "Dice after", "Gain", "Gain, chosen on other cases"], rows)
 
     def trial_table(self) -> Table:
         """A row a step that was tried."""
         rows = [
-            [
-                Cell(trial.step.title),
+            (
+                trial.step.title,
                 Cell(trial.gain, trial.low, trial.high, decimals=4, text=signed(trial.gain, 4)),
-                Cell(trial.hd95_change_mm, text=signed(trial.hd95_change_mm, 2)),
-                Cell(trial.changed),
-                Cell(trial.verdict),
-            ]
+                signed(trial.hd95_change_mm, 2),
+                trial.changed,
+                trial.verdict,
+            )
             for trial in self.trials
         ]
         columns = ["Step tried", "Dice gain, 99 % interval", "HD95 change (mm)", "Cases changed", "Verdict"]
-        return Table(columns, rows)
+        return Table.of(columns, rows)
 
     def to_markdown(self) -> str:
         """The choice in a sentence, classes and trials as tables."""

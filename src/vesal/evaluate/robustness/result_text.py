@@ -124,31 +124,25 @@ def condition_table(conditions: Sequence[Condition], class_name: str | None = No
         if class_name in (None, one.class_name):
             name = "mean of the classes" if one.class_name == MEAN else one.class_name
             drop = Cell(text="") if one.artifact == CLEAN else _cell(one.drop_percent, 1)
-            means = [_cell(one.dice, 3), drop, _cell(one.hd95_mm, 2), _cell(one.boundary_dice, 3)]
-            rows.append([Cell(one.condition), *(Cell(name) for _ in of_class), *means, Cell(one.count)])
+            means = (_cell(one.dice, 3), drop, _cell(one.hd95_mm, 2), _cell(one.boundary_dice, 3))
+            rows.append((one.condition, *(name for _ in of_class), *means, one.count))
     columns = ["Condition", *of_class, "Dice", "Drop (%)", "HD95 (mm)", "Boundary Dice", "Cases"]
-    return Table(columns, rows)
+    return Table.of(columns, rows)
 
 
 def worst_table(found: Robustness) -> Table:
     """A row an artefact."""
     rows = [
-        [
-            Cell(one.case),
-            Cell(one.condition),
-            Cell(one.clean_dice),
-            Cell(one.dice),
-            Cell(one.drop_percent, decimals=1),
-        ]
+        (one.case, one.condition, one.clean_dice, one.dice, Cell(one.drop_percent, decimals=1))
         for one in found.worst
     ]
-    return Table(["Case", "Condition", "Clean Dice", "Dice", "Drop (%)"], rows)
+    return Table.of(["Case", "Condition", "Clean Dice", "Dice", "Drop (%)"], rows)
 
 
 def comparison_table(found: BaselineComparison) -> Table:
     """A row an artefact, and their mean."""
-    errors = [*((one.artifact, one.error, one.relative) for one in found.artifacts),
-              ("mean", found.mce, found.relative_mce)]  # fmt: skip
+    errors = [(one.artifact, one.error, one.relative) for one in found.artifacts]
+    errors.append(("mean", found.mce, found.relative_mce))
     rows = [
         [Cell(name), Cell(error, decimals=1), Cell(relative, decimals=1)] for name, error, relative in errors
     ]
