@@ -25,7 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "auto": {},
     "adamw": {"optimizer": "adamw"},
     "muon 6e-3": {"lr": 6e-3},
-    "mirrored": {"augment.mirror_chance": 0.5, "augment.mirror_from_passes": 0},
+    "mirrored": {"augment.mirror_probability": 0.5, "augment.mirror_from_passes": 0},
     "no augmentation": {"augment.enabled": False},
     "dice of each patch": {"loss_options.batch_dice": False},
     "one head": {"plan.heads": 1},

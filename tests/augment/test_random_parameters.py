@@ -1,58 +1,17 @@
-"""Drawing, and records that survive JSON."""
+"""Drawing of random parameters."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-
 import pytest
 import torch
-from torch import Tensor
 
 from vesal.augment.random_parameters import (
     directions,
     happens,
     log_uniform,
-    record_from_dict,
-    record_to_dict,
     uniform,
     whole,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Thing:
-    strength: Tensor
-    seeds: Tensor
-    chosen: Tensor
-    axes: tuple[int, ...]
-    pairs: tuple[tuple[int, int], ...] = ()
-    field: Tensor | None = None
-
-
-def test_a_record_comes_back_from_json_to_the_bit_and_with_its_types() -> None:
-    generator = torch.Generator().manual_seed(0)
-    thing = Thing(
-        strength=torch.rand((3, 2), generator=generator),
-        seeds=torch.randint(0, 2**31, (3,), generator=generator),
-        chosen=torch.tensor([True, False]),
-        axes=(0, 2),
-        pairs=((1, 2),),
-        field=torch.tensor([[1.0, 2.0]]),
-    )
-    again = record_from_dict(Thing, json.loads(json.dumps(record_to_dict(thing))))
-    for name in ("strength", "seeds", "chosen", "field"):
-        before, after = getattr(thing, name), getattr(again, name)
-        assert torch.equal(before, after), name
-        assert before.dtype == after.dtype, name
-    assert again.axes == (0, 2)
-    assert again.pairs == ((1, 2),)
-    assert record_from_dict(Thing, record_to_dict(Thing(*[thing.strength] * 3, axes=()))).field is None
-
-
-def test_another_kind_of_record_is_refused() -> None:
-    with pytest.raises(TypeError):
-        record_from_dict(Thing, {"sigma": [1.0]})
 
 
 def test_factors_are_as_often_halved_as_doubled() -> None:
@@ -62,7 +21,7 @@ def test_factors_are_as_often_halved_as_doubled() -> None:
     assert (drawn < 1).float().mean().item() == pytest.approx(0.5, abs=0.015)
 
 
-def test_chance_zero_never_happens_and_chance_one_always() -> None:
+def test_probability_zero_never_happens_and_probability_one_always() -> None:
     generator = torch.Generator().manual_seed(0)
     assert not happens((1000,), 0.0, generator).any()
     assert happens((1000,), 1.0, generator).all()

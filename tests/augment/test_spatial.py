@@ -154,7 +154,7 @@ def test_thick_slices_are_warped_alike_and_each_for_itself(coarse: int) -> None:
 def test_a_cube_and_its_label_stay_together(
     shape: tuple[int, ...], spacing_mm: tuple[float, ...], warped: tuple[int, ...], elastic: float
 ) -> None:
-    config = AugmentConfig(rotation_chance=1, scale_chance=1, elastic_chance=elastic)
+    config = AugmentConfig(rotation_probability=1, scale_probability=1, elastic_probability=elastic)
     policy = make_policy(spacing_mm, warped, config)
     label = torch.zeros(1, *shape, dtype=torch.uint8)
     label[(0, *(slice(n // 2 - n // 5, n // 2 + n // 8) for n in shape))] = 1
@@ -183,7 +183,9 @@ def test_the_ignored_value_is_moved_like_any_other() -> None:
 
 
 def test_an_elastic_deformation_moves_by_millimetres_and_does_not_fold() -> None:
-    config = AugmentConfig(elastic_chance=1, elastic_range=(0.39, 0.39), rotation_chance=0, scale_chance=0)
+    config = AugmentConfig(
+        elastic_probability=1, elastic_range=(0.39, 0.39), rotation_probability=0, scale_probability=0
+    )
     shape, spacing_mm = (48, 40, 24), (1.0, 1.0, 2.0)
     policy = make_policy(spacing_mm, (0, 1, 2), config)
     size = torch.tensor([48.0, 40.0, 24.0])
@@ -254,9 +256,9 @@ def test_grid_distortion_stretches_each_interval_by_its_own_factor() -> None:
 def test_grid_distortion_shift_and_shear_keep_image_and_label_together(
     shape: tuple[int, ...], warped: tuple[int, ...]
 ) -> None:
-    chances = {name: 0.0 for name in AugmentConfig.model_fields if name.endswith("_chance")}
+    probabilities = {name: 0.0 for name in AugmentConfig.model_fields if name.endswith("_probability")}
     for name in ("grid", "translate", "shear"):
-        config = AugmentConfig(**(chances | {f"{name}_chance": 1.0}))
+        config = AugmentConfig(**(probabilities | {f"{name}_probability": 1.0}))
         policy = make_policy((1.0, 1.3, 2.0)[: len(shape)], warped, config)
         label = torch.zeros(4, *shape, dtype=torch.uint8)
         label[(slice(None), *(slice(n // 4, n // 4 + n // 2) for n in shape))] = 1

@@ -25,7 +25,7 @@ class Intensity(Protocol):
         ...
 
 
-def _changed(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+def change_channels(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
     """`image` with change(image[n, c], n, c) where `chosen` (N, C) says so."""
     if not chosen.any():
         return image
@@ -77,7 +77,7 @@ class Blur:
                     array = along_axis(array, gaussian_matrix(array.shape[axis], sigma), axis)
             return array
 
-        return _changed(image, (self.sigma > 0).any(dim=2), blurred)
+        return change_channels(image, (self.sigma > 0).any(dim=2), blurred)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class Brightness:
 
     def apply(self, image: Tensor) -> Tensor:
         """x * factor."""
-        return _changed(image, self.factor != 1, lambda x, n, c: x * float(self.factor[n, c]))
+        return change_channels(image, self.factor != 1, lambda x, n, c: x * float(self.factor[n, c]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class Contrast:
             mean = x.mean()
             return ((x - mean) * float(self.factor[sample, channel]) + mean).clamp(low, high)
 
-        return _changed(image, self.factor != 1, stretched)
+        return change_channels(image, self.factor != 1, stretched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ class LowResolution:
                     array = along_axis(array, coarse_matrix(size, kept), axis)
             return array
 
-        return _changed(image, self.share < 1, coarse)
+        return change_channels(image, self.share < 1, coarse)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ class Gamma:
             ratio = torch.linalg.vector_norm(x - mean) / torch.linalg.vector_norm(y).clamp_min(1e-7)
             return y.mul_(-ratio if self.inverted else ratio).add_(mean)
 
-        return _changed(image, self.exponent != 1, bent)
+        return change_channels(image, self.exponent != 1, bent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ class Shift:
 
     def apply(self, image: Tensor) -> Tensor:
         """x + offset * std(x)."""
-        return _changed(
+        return change_channels(
             image, self.offset != 0, lambda x, n, c: x + float(self.offset[n, c]) * x.std(correction=0)
         )
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vesal.augment.artifacts.draw import Frame, draw_artifacts
-from vesal.augment.artifacts.signal import ARTIFACTS
+from vesal.augment.artifacts.artifact_settings import Frame
+from vesal.augment.artifacts.draw import apply_artifacts, draw_artifacts
 from vesal.augment.config import AugmentConfig
 from vesal.augment.intensity import (
     Blur,
@@ -30,8 +29,6 @@ from vesal.augment.intensity import (
 from vesal.augment.random_parameters import (
     happens,
     log_uniform,
-    record_from_dict,
-    record_to_dict,
     uniform,
     whole,
 )
@@ -40,38 +37,24 @@ from vesal.errors import UsageError
 from vesal.planning.axes import lateral_axis, mirror_axes, warped_axes
 from vesal.planning.plan import Plan
 
-#: Intensity transforms by name, in the order in which they act (nnU-Net's, and two that it does not have).
-INTENSITY: dict[str, type[Intensity]] = {
-    "noise": Noise,
-    "blur": Blur,
-    "brightness": Brightness,
-    "contrast": Contrast,
-    "low_resolution": LowResolution,
-    "gamma_of_inverse": Gamma,
-    "gamma": Gamma,
-    "shift": Shift,
-    "dropout": Dropout,
-}
-
 #: Transforms that came after the first seven, in the order of their generators' seeds; add new ones at the end.
 _LATER = ("translate", "shear", "grid", "rotate90", "shift", "dropout", "artifacts")
 
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
-    """All that was drawn for one batch; small, and enough to do it again.
+    """All that was drawn for one batch: enough to do it again.
 
     Attributes:
         warp: rotation, scaling, deformation; None for none.
-        intensity: records by name, in the order in which they act; the names are those of `INTENSITY`.
+        intensity: records by name, in the order in which they act (nnU-Net's, and two that it does not have).
         mirror: flips; None for none.
         outside_zero: channels in which exactly 0 means outside the body: it stays 0 whatever happens inside.
         turn: quarter turns; None for none.
-        artifacts: faults of the acquisition by name, in the order in which they act, before `intensity`; the names
-            are those of `ARTIFACTS`.
+        artifacts: artefacts of acquisition by name, in the order in which they act, before `intensity`.
         channels: of the scan; those after them, such as a mask, move with it but keep their values. None for all.
         restandardise: after an artefact a channel gets its old mean and standard deviation, as where each scan is
-            z-scored after it was harmed; not for faults of a slice's signal, which no z-score undoes.
+            z-scored after the acquisition; not for a loss of a slice's signal, which no z-score undoes.
     """
 
     warp: Warp | None = None
@@ -82,33 +65,6 @@ class Parameters:
     artifacts: Mapping[str, Intensity] = field(default_factory=dict)
     channels: int | None = None
     restandardise: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists and numbers, for JSON."""
-        return {
-            "warp": record_to_dict(self.warp) if self.warp else None,
-            "intensity": {name: record_to_dict(record) for name, record in self.intensity.items()},
-            "mirror": record_to_dict(self.mirror) if self.mirror else None,
-            "outside_zero": list(self.outside_zero),
-            "turn": record_to_dict(self.turn) if self.turn else None,
-            "artifacts": {name: record_to_dict(record) for name, record in self.artifacts.items()},
-            "channels": self.channels,
-            "restandardise": self.restandardise,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Parameters:
-        """What `to_dict` wrote; applied to the same batch it gives the same result."""
-        return cls(
-            warp=record_from_dict(Warp, data["warp"]) if data["warp"] else None,
-            intensity={name: record_from_dict(INTENSITY[name], of) for name, of in data["intensity"].items()},
-            mirror=record_from_dict(Mirror, data["mirror"]) if data["mirror"] else None,
-            outside_zero=tuple(data["outside_zero"]),
-            turn=record_from_dict(QuarterTurn, data["turn"]) if data["turn"] else None,
-            artifacts={name: record_from_dict(ARTIFACTS[name], of) for name, of in data["artifacts"].items()},
-            channels=data["channels"],
-            restandardise=data["restandardise"],
-        )
 
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Image (N, C, *S) float32 and label (N, *S) uint8 -> the same shapes; the inputs are not written to."""
@@ -130,29 +86,11 @@ class Parameters:
 
     def _change(self, scan: Tensor) -> Tensor:
         """Intensities (N, C, *S) -> the same shape; the very same tensor where nothing was drawn."""
-        image = self._with_artifacts(scan)
+        image = apply_artifacts(self.artifacts, scan, self.outside_zero, self.restandardise)
+        image = self._outside_restored(image, scan)
         for record in self.intensity.values():
             image = record.apply(image)
         return self._outside_restored(image, scan)
-
-    def _with_artifacts(self, scan: Tensor) -> Tensor:
-        if not self.artifacts:
-            return scan
-        # Outside the body there is no signal: as dark as anything inside, not the 0 of a picture around its mean.
-        dark = scan.clone() if self.outside_zero else scan
-        for channel in self.outside_zero:
-            least = scan[:, channel].flatten(1).amin(dim=1).reshape(-1, *[1] * (scan.ndim - 2))
-            dark[:, channel] = torch.where(scan[:, channel] == 0, least, scan[:, channel])
-        image = dark
-        for name, record in self.artifacts.items():
-            if name not in _LOST_SIGNAL:
-                image = record.apply(image)
-        if self.restandardise and image is not dark:
-            image = _restandardised(image, dark)
-        for name in _LOST_SIGNAL:
-            if name in self.artifacts:
-                image = self.artifacts[name].apply(image)
-        return scan if image is dark else self._outside_restored(image, scan)
 
     def _outside_restored(self, image: Tensor, before: Tensor) -> Tensor:
         if image is not before:
@@ -161,28 +99,12 @@ class Parameters:
         return image
 
 
-#: Faults that leave a slice with another signal than the rest of its scan; they act last.
-_LOST_SIGNAL = ("slice", "scale")
-
-
-def _restandardised(harmed: Tensor, before: Tensor) -> Tensor:
-    """`harmed` (N, C, *S) with the mean and standard deviation of `before` in each channel that has changed."""
-    now, then = harmed.flatten(2), before.flatten(2)
-    mean, wanted = now.mean(dim=2, keepdim=True), then.mean(dim=2, keepdim=True)
-    # Norms, because torch's std takes three times as long on a CPU; the counts cancel.
-    spread, old = (torch.linalg.vector_norm(x, dim=2, keepdim=True) for x in (now - mean, then - wanted))
-    scaled = (now - mean) * (old / spread.clamp_min(1e-7)) + wanted
-    # A choice on the device: to look at it would be to wait for it.
-    changed = (now != then).any(dim=2, keepdim=True)
-    return torch.where(changed, scaled, now).view_as(harmed)
-
-
 @dataclass(frozen=True)
 class Policy:
     """A configuration, fitted to a plan; see `default_policy`.
 
     Attributes:
-        config: chances and ranges.
+        config: probabilities and ranges.
         channels: of the scan; an image may have more after them, whose values only spatial transforms move.
         spacing_mm: along the network's axes.
         warped: network axes that rotation, scaling and deformation act on.
@@ -245,7 +167,7 @@ class Policy:
                 shape,
                 later["artifacts"],
                 strength=self.config.strength,
-                channel_chance=self.config.channel_chance,
+                channel_probability=self.config.channel_probability,
             ),
             channels=self.channels,
             restandardise=self.zscored and self.config.artifacts.share > 0,
@@ -259,16 +181,16 @@ class Policy:
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             return parameters.apply(image, label)
 
-    def _chance(self, chance: float) -> float:
-        return min(1.0, chance * self.config.strength)
+    def _probability(self, probability: float) -> float:
+        return min(1.0, probability * self.config.strength)
 
     def _draw_warp(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Warp:
         config = self.config
         turns = 1 if len(self.warped) == 2 else 3
         angles = uniform((n, turns), (-config.rotation_degrees, config.rotation_degrees), generator)
-        turned = happens((n, 1), self._chance(config.rotation_chance), generator)
+        turned = happens((n, 1), self._probability(config.rotation_probability), generator)
         scale = log_uniform((n,), config.scale_range, generator)
-        scaled = happens((n,), self._chance(config.scale_chance), generator)
+        scaled = happens((n,), self._probability(config.scale_probability), generator)
         spacing_mm = tuple(self.spacing_mm[axis] for axis in self.warped)
         extent_mm = tuple(self.spacing_mm[axis] * shape[axis] for axis in self.warped)
         return Warp(
@@ -284,12 +206,12 @@ class Policy:
     ) -> Tensor | None:
         # How many numbers this takes depends on the configuration, so it has a generator to itself.
         own = torch.Generator().manual_seed(int(torch.randint(0, 2**31, (), generator=generator)))
-        if self.config.elastic_chance == 0:
+        if self.config.elastic_probability == 0:
             return None
         distance = max(extent_mm) / self.config.elastic_intervals
         intervals = [max(1, round(extent / distance)) for extent in extent_mm]
         share = uniform((n,), self.config.elastic_range, own)
-        share = share * happens((n,), self._chance(self.config.elastic_chance), own)
+        share = share * happens((n,), self._probability(self.config.elastic_probability), own)
         displacement = uniform((n, len(extent_mm), *(count + 3 for count in intervals)), (-1.0, 1.0), own)
         ones = (1,) * len(extent_mm)
         distance_mm = torch.tensor(
@@ -303,32 +225,34 @@ class Policy:
 
     def _draw_mirror(self, n: int, generator: torch.Generator) -> Mirror:
         allowed = torch.tensor([axis in self.mirrored for axis in range(len(self.spacing_mm))])
-        flips = happens((n, len(self.spacing_mm)), self.config.mirror_chance, generator) & allowed
+        flips = happens((n, len(self.spacing_mm)), self.config.mirror_probability, generator) & allowed
         return Mirror(flips, self.lateral, self.swaps)
 
     def _draw_intensity(self, n: int, generator: torch.Generator) -> dict[str, Intensity]:
         config = self.config
 
-        def factors(drawn: Tensor, chance: float) -> Tensor:
-            chosen = happens((n, 1), self._chance(chance), generator)
+        def factors(drawn: Tensor, probability: float) -> Tensor:
+            chosen = happens((n, 1), self._probability(probability), generator)
             return torch.where(chosen, drawn, torch.ones(()))
 
-        def chosen_channels(chance: float) -> Tensor:
-            within = 1.0 if self.channels == 1 else config.channel_chance
-            chosen = happens((n, 1), self._chance(chance), generator)
+        def chosen_channels(probability: float) -> Tensor:
+            within = 1.0 if self.channels == 1 else config.channel_probability
+            chosen = happens((n, 1), self._probability(probability), generator)
             return chosen & happens((n, self.channels), within, generator)
 
         each = (n, self.channels)
         noise = uniform((n,), config.noise_range, generator)
-        noise = noise * happens((n,), self._chance(config.noise_chance), generator)
+        noise = noise * happens((n,), self._probability(config.noise_probability), generator)
         sigma = uniform((*each, len(self.spacing_mm)), config.blur_range, generator)
-        sigma = sigma * chosen_channels(config.blur_chance)[..., None]
+        sigma = sigma * chosen_channels(config.blur_probability)[..., None]
         share = uniform(each, config.low_resolution_range, generator)
-        share = torch.where(chosen_channels(config.low_resolution_chance), share, torch.ones(()))
-        brightness = factors(uniform(each, config.brightness_range, generator), config.brightness_chance)
-        contrast = factors(uniform(each, config.contrast_range, generator), config.contrast_chance)
-        inverse = factors(log_uniform(each, config.gamma_range, generator), config.gamma_of_inverse_chance)
-        gamma = factors(log_uniform(each, config.gamma_range, generator), config.gamma_chance)
+        share = torch.where(chosen_channels(config.low_resolution_probability), share, torch.ones(()))
+        brightness = factors(uniform(each, config.brightness_range, generator), config.brightness_probability)
+        contrast = factors(uniform(each, config.contrast_range, generator), config.contrast_probability)
+        inverse = factors(
+            log_uniform(each, config.gamma_range, generator), config.gamma_of_inverse_probability
+        )
+        gamma = factors(log_uniform(each, config.gamma_range, generator), config.gamma_probability)
         return {
             "noise": Noise(noise, torch.randint(0, 2**31, (n,), generator=generator)),
             "blur": Blur(sigma),
@@ -350,34 +274,34 @@ class Policy:
         return {name: torch.Generator().manual_seed(seed) for name, seed in zip(_LATER, seeds, strict=True)}
 
     def _draw_shift_mm(self, n: int, shape: tuple[int, ...], own: torch.Generator) -> Tensor | None:
-        if not (chance := self._chance(self.config.translate_chance)):
+        if not (probability := self._probability(self.config.translate_probability)):
             return None
         each = (n, len(self.warped))
         extent_mm = torch.tensor([self.spacing_mm[axis] * shape[axis] for axis in self.warped])
         share = uniform(each, self.config.translate_range, own)
         share = torch.where(happens(each, 0.5, own), share, -share)
-        return share * extent_mm * happens((n, 1), chance, own)
+        return share * extent_mm * happens((n, 1), probability, own)
 
     def _draw_shear(self, n: int, own: torch.Generator) -> Tensor | None:
-        if not (chance := self._chance(self.config.shear_chance)):
+        if not (probability := self._probability(self.config.shear_probability)):
             return None
         most, width = self.config.shear_degrees, len(self.warped)
         # Triangular, so that no shear folds the picture or changes its area.
         upper = torch.deg2rad(uniform((n, width, width), (-most, most), own)).tan().triu(1)
         shear = torch.where(happens((n, 1, 1), 0.5, own), upper, upper.transpose(1, 2))
-        return shear * happens((n, 1, 1), chance, own)
+        return shear * happens((n, 1, 1), probability, own)
 
     def _draw_widths(self, n: int, own: torch.Generator) -> Tensor | None:
-        if not (chance := self._chance(self.config.grid_chance)):
+        if not (probability := self._probability(self.config.grid_probability)):
             return None
-        most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), chance, own)
+        most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), probability, own)
         return 1 + most * uniform((n, len(self.warped), self.config.grid_intervals), (-1.0, 1.0), own)
 
     def _draw_turn(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> QuarterTurn | None:
-        if not (chance := self._chance(self.config.rotate90_chance)):
+        if not (probability := self._probability(self.config.rotate90_probability)):
             return None
         first, second = self.warped[:2]
-        turns = whole((n,), (1, 3), generator) * happens((n,), chance, generator)
+        turns = whole((n,), (1, 3), generator) * happens((n,), probability, generator)
         ratio = self.spacing_mm[first] / self.spacing_mm[second]
         if shape[first] != shape[second] or abs(ratio - 1) > 1e-3:
             turns = torch.where(turns > 0, torch.full((), 2), turns)
@@ -388,11 +312,11 @@ class Policy:
     ) -> dict[str, Intensity]:
         config = self.config
         drawn: dict[str, Intensity] = {}
-        if chance := self._chance(config.shift_chance):
+        if probability := self._probability(config.shift_probability):
             own = later["shift"]
             offset = uniform((n, self.channels), config.shift_range, own)
-            drawn["shift"] = Shift(offset * happens((n, 1), chance, own))
-        if chance := self._chance(config.dropout_chance):
+            drawn["shift"] = Shift(offset * happens((n, 1), probability, own))
+        if probability := self._probability(config.dropout_probability):
             own, most = later["dropout"], config.dropout_holes[1]
             sides = torch.tensor(shape)
             share = uniform((n, most, len(shape)), config.dropout_size, own)
@@ -400,7 +324,7 @@ class Policy:
             place = uniform((n, most, len(shape)), (0.0, 1.0), own)
             start = (place * (sides - size + 1)).long().clamp_min(0)
             there = torch.arange(most)[None] < whole((n, 1), config.dropout_holes, own)
-            there &= happens((n, 1), chance, own)
+            there &= happens((n, 1), probability, own)
             drawn["dropout"] = Dropout(start, start + size * there[..., None], config.dropout_fill)
         return drawn
 
@@ -433,7 +357,7 @@ def _hounsfield(plan: Plan) -> float | None:
 
 
 def mirrored_axes(plan: Plan, config: AugmentConfig) -> tuple[int, ...]:
-    """Network axes that training mirrors with some chance.
+    """Network axes that training mirrors with some probability.
 
     Raises:
         UsageError: mirror_only_axes names an axis that patches do not have.
@@ -444,6 +368,6 @@ def mirrored_axes(plan: Plan, config: AugmentConfig) -> tuple[int, ...]:
             f"augment.mirror_only_axes names axis {max(only)}, and patches have axes 0 to {plan.dimension - 1}; "
             "leave it out."
         )
-    if not config.enabled or config.mirror_chance == 0:
+    if not config.enabled or config.mirror_probability == 0:
         return ()
     return tuple(axis for axis in mirror_axes(plan) if axis in only)

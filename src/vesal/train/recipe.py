@@ -170,7 +170,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
 
     Args:
         name: of a shipped recipe, or a path that ends in .yaml.
-        overrides: field -> value; nested fields by dots, such as "augment.noise_chance" ("augmentation" will do).
+        overrides: field -> value; nested fields by dots, such as "augment.noise_probability" ("augmentation" will do).
             Setting one of budget_s, steps and epochs replaces whichever the recipe had.
 
     Raises:

@@ -14,8 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vesal.augment.artifacts.kspace import Ghosting, Motion, Spikes
-from vesal.augment.artifacts.signal import BiasField, LogGamma, ScannerNoise, spread
+from vesal.augment.artifacts.bias_field import BiasField
+from vesal.augment.artifacts.contrast import LogGamma
+from vesal.augment.artifacts.kspace import Ghosting, Spikes
+from vesal.augment.artifacts.motion import Motion
+from vesal.augment.artifacts.noise import ScannerNoise
+from vesal.augment.artifacts.signal import spread
 from vesal.augment.intensity import Blur, LowResolution
 
 torchio: Any = pytest.importorskip("torchio", reason="TorchIO is not installed (pip install torchio)")

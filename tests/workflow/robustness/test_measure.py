@@ -40,7 +40,7 @@ def test_what_a_cropped_scan_does_not_show_is_judged_in_neither(
     def hide_half(volume, _artifact, _seed):
         hidden = np.zeros(volume.geometry.shape, dtype=bool)
         hidden[:, : hidden.shape[1] // 2] = True
-        return Corruption(volume, {}, hidden)
+        return Corruption(volume, hidden)
 
     monkeypatch.setattr(measure, "corrupt", hide_half)
     network.centres[1] = 1.2  # some of the background is taken for the shell

@@ -1,30 +1,26 @@
 """The robustness benchmark: a scan as it was read, and the same scan with one artefact of a chosen severity.
 
-An artefact strikes the scan itself, on its own grid and in its own intensities, before anything is prepared: what a
-scanner would have delivered. All its channels suffer it. The numbers behind a severity are in
-vesal.augment.artifacts.severity, what an artefact does in vesal.augment.artifacts.signal.
+The artefact is applied to the scan itself, on its own grid and in its own intensities, before anything is prepared:
+what a scanner would have delivered. All channels have it.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vesal.augment.artifacts.artifact_text import own_settings
-from vesal.augment.artifacts.draw import Frame, draw_artifacts
+from vesal.augment.artifacts.artifact_settings import SEVERITIES, ArtifactSettings, Frame, Modality
+from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.field_of_view import Cropped, Flipped
-from vesal.augment.artifacts.severity import BATTERIES, LEVELS, SEVERITIES, directed, fitted
-from vesal.augment.random_parameters import record_to_dict
+from vesal.augment.artifacts.registry import ARTIFACTS, ArtifactConfig, artifact_names
 from vesal.errors import UsageError, unknown_name
 from vesal.volume.volume import Volume
-
-Modality = Literal["MR", "CT"]
 
 #: Slices so many times as thick as their voxels are wide were measured slice by slice.
 _THICK = 2.0
@@ -32,19 +28,19 @@ _THICK = 2.0
 
 @dataclass(frozen=True)
 class Artifact:
-    """One artefact, how hard it strikes, and the kind of scan that it strikes.
+    """One artefact, how strong it is, and the kind of scan that it belongs to.
 
     Attributes:
-        name: a key of vesal.augment.artifacts.severity.LEVELS.
+        name: a key of vesal.augment.artifacts.registry.ARTIFACTS.
         severity: 1 to 5, or None for settings of one's own.
-        settings: fields of ArtifactConfig, or those of LEVELS in millimetres and shares.
+        settings: ranges of its parameters.
         modality: MR or CT.
-        text: what a user wrote, where settings are his own.
+        text: what a user wrote, for settings of one's own.
     """
 
     name: str
     severity: int | None
-    settings: Mapping[str, Any]
+    settings: ArtifactSettings
     modality: Modality = "MR"
     text: str = ""
 
@@ -60,14 +56,12 @@ class Corruption:
 
     Attributes:
         volume: float32, on the same grid as before.
-        parameters: the record of what was done, as JSON values.
-        hidden: (*spatial) bool, voxels that the field of view no longer covers: no prediction of them is judged;
+        hidden: (*spatial) bool, voxels that the field of view no longer covers: no prediction of them is scored;
             None for none.
         flipped: the axes along which the patient was turned.
     """
 
     volume: Volume
-    parameters: dict[str, Any]
     hidden: NDArray[np.bool_] | None = None
     flipped: tuple[int, ...] = ()
 
@@ -82,7 +76,7 @@ def benchmark(modality: Modality, severities: Sequence[int] = SEVERITIES) -> tup
     >>> [artefact.title for artefact in benchmark("CT", (3,))][:3]
     ['noise 3', 'hu_shift 3', 'streaks 3']
     """
-    return tuple(at(name, severity, modality) for name in BATTERIES[modality] for severity in severities)
+    return tuple(at(name, severity, modality) for name in artifact_names(modality) for severity in severities)
 
 
 def at(name: str, severity: int, modality: Modality = "MR") -> Artifact:
@@ -91,11 +85,11 @@ def at(name: str, severity: int, modality: Modality = "MR") -> Artifact:
     Raises:
         UsageError: there is no such artefact or severity.
     """
-    if name not in BATTERIES[modality]:
-        raise unknown_name("artefact", name, BATTERIES[modality])
+    if name not in artifact_names(modality):
+        raise unknown_name("artefact", name, artifact_names(modality))
     if severity not in SEVERITIES:
         raise UsageError(f"A severity is a whole number from 1 to 5, not {severity}.")
-    return Artifact(name, severity, LEVELS[name][severity - 1], modality)
+    return Artifact(name, severity, ARTIFACTS[name].at(severity), modality)
 
 
 def parse_artifact(
@@ -104,7 +98,7 @@ def parse_artifact(
     """What a user writes for an artefact.
 
     `motion` is all of `severities`, `motion:3` one, `noise=0.03`, `motion=10deg,5px`, `bias=0.3` and
-    `spike=5,0.8..1.2` are settings of one's own (vesal.augment.artifacts.artifact_text).
+    `spike=5,0.8..1.2` are settings of one's own (`ArtifactSettings.parse`).
 
     Raises:
         UsageError: no such artefact, or its numbers are not understood.
@@ -114,19 +108,19 @@ def parse_artifact(
     """
     name, equals, values = text.partition("=")
     name, colon, severity = name.partition(":")
-    if name not in BATTERIES[modality]:
-        raise unknown_name("artefact", name, BATTERIES[modality])
+    if name not in artifact_names(modality):
+        raise unknown_name("artefact", name, artifact_names(modality))
     if colon:
         if equals or severity not in map(str, SEVERITIES):
             raise UsageError(f"'{text}': a severity is a whole number from 1 to 5, as in {name}:3.")
         return (at(name, int(severity), modality),)
     if not equals:
         return tuple(at(name, severity, modality) for severity in severities)
-    return (Artifact(name, None, own_settings(name, values), modality, text),)
+    return (Artifact(name, None, ARTIFACTS[name].parse(name, values), modality, text),)
 
 
 def artifact_seed(seed: int, case: str, name: str) -> int:
-    """The same for all severities of an artefact in a case: the damage grows, its pattern stays.
+    """The same for all severities of an artefact in a case: it becomes stronger, its pattern stays.
 
     >>> artifact_seed(0, "la_003", "noise") == artifact_seed(0, "la_003", "noise") != artifact_seed(0, "la_003", "blur")
     True
@@ -135,25 +129,23 @@ def artifact_seed(seed: int, case: str, name: str) -> int:
 
 
 def applicable(artifacts: Iterable[Artifact], ndim: int) -> tuple[Artifact, ...]:
-    """Without those that a picture of `ndim` axes cannot suffer: in a single slice, no other slice fails."""
-    return tuple(artifact for artifact in artifacts if not (artifact.name == "slice" and ndim == 2))
+    """Without those that an image of `ndim` axes cannot have: in a single slice, no other slice fails."""
+    return tuple(artifact for artifact in artifacts if artifact.settings.min_dimension <= ndim)
 
 
 def corrupt(volume: Volume, artifact: Artifact, seed: int) -> Corruption:
-    """The scan as it would be with this artefact; the same seed gives the same damage.
+    """The scan as it would be with this artefact; the same seed gives the same result.
 
     Raises:
-        UsageError: an artefact that this scan cannot suffer.
+        UsageError: an artefact that this scan cannot have.
     """
     frame, shape = _frame(volume, artifact.modality), volume.geometry.shape
     if not applicable((artifact,), len(shape)):
-        raise UsageError(f"{artifact.title}: a picture of one slice has no other slices; leave it out.")
+        raise UsageError(f"{artifact.title}: an image of one slice has no other slices; leave it out.")
     generator = torch.Generator().manual_seed(seed)
-    slices = 1 if frame.through is None else shape[frame.through]
-    settings = directed({**artifact.settings, f"{artifact.name}_chance": 1.0}, generator)
-    if "flip_axes" in settings:
-        settings["flip_axes"] = tuple(axis for axis in settings["flip_axes"] if axis < len(shape))
-    config = fitted(settings, frame.step_mm, slices)
+    reverse = bool(torch.rand((), generator=generator) < 0.5)
+    settings = artifact.settings.opposite() if reverse else artifact.settings
+    config = ArtifactConfig.model_validate({artifact.name: settings})
     record = draw_artifacts(config, frame, 1, shape, generator)[artifact.name]
     image = torch.from_numpy(np.ascontiguousarray(volume.array, dtype=np.float32))[None]
     with torch.no_grad():
@@ -164,7 +156,7 @@ def corrupt(volume: Volume, artifact: Artifact, seed: int) -> Corruption:
         hidden[record.limits(shape, 0)] = False
     if isinstance(record, Flipped):
         flipped = tuple(record.flips[0].nonzero().flatten().tolist())
-    return Corruption(Volume(corrupted, volume.geometry), record_to_dict(record), hidden, flipped)
+    return Corruption(Volume(corrupted, volume.geometry), hidden, flipped)
 
 
 def _frame(volume: Volume, modality: Modality) -> Frame:

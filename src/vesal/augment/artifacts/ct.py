@@ -1,17 +1,21 @@
 """Artefacts of computed tomography: a scale of Hounsfield units that is off, and the streaks of metal.
 
-Shapes as in vesal.augment.artifacts.signal. `unit` is the number of Hounsfield units (HU) of one unit of the image's
-intensity: 1 for a scan as it was read, the standard deviation for a normalised one.
+`unit` is the number of Hounsfield units (HU) of one unit of the image's intensity: 1 for a scan as it was read, the
+standard deviation for a normalised one.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from vesal.augment.random_parameters import to_device
+from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
+from vesal.augment.random_parameters import happens, to_device, uniform
+from vesal.augment.ranges import Counts, Limits, SignedLimits
 
 #: Of the streaks' profile: they fade to half their strength so far from the metal, as a share of the side.
 _FADE = 0.15
@@ -32,6 +36,25 @@ class HuShift:
             return image
         ones = [1] * (image.ndim - 2)
         return image + to_device(self.offset / self.unit, image.device).reshape(*self.offset.shape, *ones)
+
+
+class HuShiftSettings(ArtifactSettings):
+    """A scale of Hounsfield units that is off; in CT only."""
+
+    acts = 52
+    severities: ClassVar = {"hu": (10.0, 25.0, 50.0, 100.0, 200.0)}
+    modalities = ("CT",)
+
+    hu: SignedLimits = (-50.0, 50.0)
+    """Range of the number of HU that is added."""
+
+    def opposite(self) -> Self:
+        """The other sign."""
+        low, high = self.hu
+        return self.model_copy(update={"hu": (-high, -low)})
+
+    def draw(self, patches: Patches, generator: torch.Generator) -> HuShift:
+        return HuShift(patches.amount(self.hu, generator), patches.frame.hu or 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,3 +126,35 @@ class Streaks:
             beside = x * float(angle.sin()) - y * float(angle.cos())
             star += height * torch.exp(-0.5 * (beside / width) ** 2)
         return star / (1 + distance / (_FADE * short)), distance < width
+
+
+class StreaksSettings(ArtifactSettings):
+    """Metal-like streaks; in CT only."""
+
+    acts = 51
+    severities: ClassVar = {"count": (4, 6, 8, 10, 14), "height": (50.0, 100.0, 200.0, 400.0, 800.0)}
+    modalities = ("CT",)
+
+    count: Counts = (4, 12)
+    """Range of the number of rays."""
+    height: Limits = (100.0, 400.0)
+    """Range of a ray's height next to the metal, in HU."""
+
+    def draw(self, patches: Patches, generator: torch.Generator) -> Streaks:
+        """Where the metal lies, and angle and height of each ray; all channels have the same."""
+        frame, dimension = patches.frame, len(patches.shape)
+        chosen = patches.chosen_samples(generator)
+        there = patches.first(self.count, generator)
+        sign = torch.where(happens(tuple(there.shape), 0.5, generator), 1.0, -1.0)
+        height = uniform(tuple(there.shape), self.height, generator) * sign
+        flat = dimension == 2 or len(frame.plane) == 2
+        first, second = frame.plane if flat else (axis for axis in range(dimension) if axis != frame.through)
+        return Streaks(
+            axes=(first, second),
+            centre=uniform((patches.n, dimension), (0.3, 0.7), generator),
+            reach=uniform((patches.n,), (0.03, 0.15), generator),
+            angles=uniform(tuple(there.shape), (0.0, math.pi), generator),
+            height=height * there * chosen[:, None],
+            radius=uniform((patches.n,), (0.005, 0.02), generator),
+            unit=frame.hu or 1.0,
+        )

@@ -1,97 +1,32 @@
-"""Artefacts that happen while k-space, the picture's Fourier transform, is measured line by line.
+"""Ghosts and spikes: values of k-space, the image's Fourier transform, that were measured wrongly.
 
-Shapes as in vesal.augment.artifacts.signal. A line is what is measured at once: all of k-space at one place along
-the axis of phase encoding, so an artefact that differs from line to line needs a transform along this axis alone.
-Lines are measured in order, from the most negative frequency to the highest. The picture is the magnitude of the
-transform back, as scanners show it.
+A line is what is measured at once: all of k-space at one place along the axis of phase encoding, so an artefact that
+differs from line to line needs a transform along this axis alone. Lines are measured in order, from the most negative
+frequency to the highest. The image is the magnitude of the transform back, as scanners show it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from vesal.augment.random_parameters import to_device
-from vesal.augment.spatial import Warp
+from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
+from vesal.augment.artifacts.signal import change_signal, minimum
+from vesal.augment.random_parameters import directions, to_device, uniform, whole
+from vesal.augment.ranges import Counts, Limits, Periods
+
+#: Frequencies of spikes, in cycles a voxel: below, stripes are so wide that they are a bias.
+_SPIKE_FREQUENCY = (0.05, 0.5)
 
 
 def _frequencies(lines: int) -> Tensor:
     """(lines,) int64: the frequency of each entry of torch.fft.fft, in cycles a side."""
     index = torch.arange(lines)
     return (index + lines // 2) % lines - lines // 2
-
-
-def _lowest(scan: Tensor) -> Tensor:
-    """(C, 1, ...): the minimum of each channel of (C, *S)."""
-    return scan.flatten(1).amin(dim=1).reshape(-1, *[1] * (scan.ndim - 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Motion:
-    """The patient moves while lines are measured: each part of k-space comes from the body in another pose.
-
-    As in Shaw et al., "MRI k-space motion artefact augmentation" (MIDL 2019) and TorchIO's RandomMotion: the pose
-    in which the middle of k-space is measured, which is the one that the picture shows, is the patch as it is, so
-    that the label stays true.
-
-    Attributes:
-        axes: the W axes of the body's movement (2 within thick slices, or all), also those of k-space.
-        spacing_mm: along these axes.
-        angles: (N, M, 3), or (N, M, 1) within a plane: rotation of each of M other poses, in degrees.
-        shift: (N, M, W) of each pose, in voxels.
-        moments: (N, M) ascending, 0 to 1: the share of the lines after which the pose changes; 1 is never.
-        phase: (N,) int64, the axis of phase encoding, one of `axes`.
-        channels: (N, C) bool, which channels of each sample were being measured.
-    """
-
-    axes: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    angles: Tensor
-    shift: Tensor
-    moments: Tensor
-    phase: Tensor
-    channels: Tensor
-
-    def apply(self, image: Tensor) -> Tensor:
-        """A movement by nothing gives the image back but for rounding; what moves in from outside has no signal."""
-        moves = (self.angles != 0).any(dim=2) | (self.shift != 0).any(dim=2)
-        rows = (self.channels.any(dim=1) & moves.any(dim=1)).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
-            chosen = to_device(self.channels[row].nonzero().flatten(), image.device)
-            image[row, chosen] = self._measured(image[row, chosen], row)
-        return image
-
-    def _measured(self, scan: Tensor, row: int) -> Tensor:
-        axis = 1 + int(self.phase[row])
-        lines = scan.shape[axis]
-        ends = [0, *(round(moment * lines) for moment in self.moments[row].tolist()), lines]
-        middle = sum(end <= lines // 2 for end in ends[1:-1])
-        spacing = torch.tensor(self.spacing_mm)
-        poses = Warp(
-            self.axes,
-            self.spacing_mm,
-            self.angles[row],
-            torch.ones(len(ends) - 2),
-            None,
-            self.shift[row] * spacing,
-        )
-        low = _lowest(scan)
-        signal = scan - low
-        spectrum = torch.fft.fft(signal, dim=axis)
-        for part, (start, stop) in enumerate(pairwise(ends)):
-            if part == middle or start >= stop:
-                continue
-            moved = torch.fft.fft(poses.moved(signal, part - (part > middle)), dim=axis)
-            measured = to_device((torch.arange(start, stop) - lines // 2) % lines, scan.device)
-            spectrum.index_copy_(axis, measured, moved.index_select(axis, measured))
-        return torch.fft.ifft(spectrum, dim=axis).abs() + low
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +64,32 @@ class Ghosting:
             gain = to_device((1 + self.strength[row, chosen].double()[:, None] * wave).float(), image.device)
             ones = [1] * (scan.ndim - 1)
             ones[axis - 1] = scan.shape[axis]
-            low = _lowest(scan)
+            low = minimum(scan)
             spectrum = torch.fft.fft(scan - low, dim=axis) * gain.reshape(-1, *ones)
             image[row, there] = torch.fft.ifft(spectrum, dim=axis).abs() + low
         return image
+
+
+class GhostingSettings(ArtifactSettings):
+    """Ghosts: faint copies of the body, moved along the direction of phase encoding."""
+
+    acts = 31
+    severities: ClassVar = {"strength": (0.1, 0.2, 0.35, 0.55, 0.8)}
+    written = ("strength", "period")
+    modalities = ("MR",)
+
+    strength: Limits = (0.2, 0.8)
+    """Range of the modulation's strength; each of the two copies has half of it."""
+    period: Periods = (2, 10)
+    """Range of the number n of lines after which the modulation recurs: the copies lie 1/n of the side away."""
+
+    def draw(self, patches: Patches, generator: torch.Generator) -> Ghosting:
+        return Ghosting(
+            strength=patches.amount(self.strength, generator),
+            period=whole((patches.n,), self.period, generator),
+            phase=uniform((patches.n,), (0.0, 2 * math.pi), generator),
+            axis=patches.axis(generator),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,21 +115,15 @@ class Spikes:
 
     def apply(self, image: Tensor) -> Tensor:
         """|signal + sum of waves|."""
-        rows = (self.height != 0).flatten(1).any(dim=1).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        size = tuple(image.shape[2 + axis] for axis in self.axes)
-        for row in rows:
-            for channel in (self.height[row] != 0).any(dim=1).nonzero().flatten().tolist():
-                scan = image[row, channel]
-                low = scan.min()
-                signal = scan - low
-                wave = self._wave(row, channel, size, image.device)
-                wave = wave.reshape([n if axis in self.axes else 1 for axis, n in enumerate(scan.shape)])
-                level = signal.mean(dim=self.axes, keepdim=True)
-                image[row, channel] = (signal + level * wave).abs() + low
-        return image
+
+        def striped(signal: Tensor, sample: int, channel: int) -> Tensor:
+            size = tuple(signal.shape[axis] for axis in self.axes)
+            wave = self._wave(sample, channel, size, signal.device)
+            wave = wave.reshape([n if axis in self.axes else 1 for axis, n in enumerate(signal.shape)])
+            level = signal.mean(dim=self.axes, keepdim=True)
+            return (signal + level * wave).abs()
+
+        return change_signal(image, (self.height != 0).any(dim=2), striped)
 
     def _wave(self, row: int, channel: int, size: tuple[int, ...], device: torch.device) -> Tensor:
         """(*size) complex: the sum of height times wave; a wave is a product of one table an axis."""
@@ -186,3 +137,31 @@ class Spikes:
             if position < len(size) - 1:
                 waves = (waves[:, :, None] * table[:, None, :]).flatten(1)
         return (waves.T @ table).reshape(size)
+
+
+class SpikeSettings(ArtifactSettings):
+    """Spikes in k-space, which make stripes (herringbone)."""
+
+    acts = 40
+    severities: ClassVar = {"count": (1, 2, 3, 4, 6), "height": (0.1, 0.15, 0.25, 0.4, 0.6)}
+    modalities = ("MR",)
+    together = True
+
+    count: Counts = (2, 8)
+    """Range of the number of spikes."""
+    height: Limits = (0.1, 0.5)
+    """Range of a spike's height, as a share of the spectrum's maximum."""
+
+    def draw(self, patches: Patches, generator: torch.Generator) -> Spikes:
+        """Frequency, phase and height of each spike, the same in all channels that have the artefact."""
+        axes = patches.frame.plane
+        chosen = patches.chosen(generator)
+        there = patches.first(self.count, generator)
+        radius = uniform((*there.shape, 1), _SPIKE_FREQUENCY, generator)
+        height = uniform(tuple(there.shape), self.height, generator) * there
+        return Spikes(
+            axes=axes,
+            frequency=radius * directions((*there.shape, len(axes)), generator),
+            phase=uniform(tuple(there.shape), (0.0, 2 * math.pi), generator),
+            height=height[:, None] * chosen[..., None],
+        )

@@ -99,9 +99,7 @@ def _journal(
         "model": [content_hash(file.read_bytes()) for group in chosen.groups for file in group.models],
         "data": str(chosen.data.root),
         "case_list": chosen.names,
-        "artifact_list": [
-            [artifact.title, repr(sorted(artifact.settings.items()))] for artifact in artifacts
-        ],
+        "artifact_list": [[artifact.title, repr(artifact.settings)] for artifact in artifacts],
         "seed": request.seed,
         "tta": request.mirror,
     }

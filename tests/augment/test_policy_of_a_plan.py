@@ -1,0 +1,196 @@
+"""What the policy leaves alone, and what follows from the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from augment_examples import OFF, PLANS, SHAPES, make_batch, make_plan, only, seeded
+
+from vesal.augment.artifacts.registry import ArtifactConfig
+from vesal.augment.config import AugmentConfig
+from vesal.augment.policy import Parameters, Policy, default_policy
+from vesal.data.labels import LabelSet
+from vesal.errors import UsageError
+from vesal.planning.plan import Normalisation, Plan
+
+
+def test_without_augmentation_the_very_same_tensors_come_back() -> None:
+    image, label = make_batch(3)
+    policy = default_policy(PLANS["3D"], AugmentConfig.none())
+    out = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
+    assert out[0] is image
+    assert out[1] is label
+
+
+def test_strength_zero_leaves_only_mirroring() -> None:
+    drawn = default_policy(PLANS["3D"], AugmentConfig(strength=0, elastic_probability=1)).draw(
+        50, SHAPES[3], seeded()
+    )
+    assert drawn.warp is not None
+    assert drawn.mirror is not None
+    assert drawn.warp.changed == []
+    image, _ = make_batch(3, n=50)
+    assert all(record.apply(image) is image for record in drawn.intensity.values())
+    assert drawn.mirror.flips.any()
+
+
+def test_samples_for_which_nothing_was_drawn_are_identical_to_the_bit() -> None:
+    policy = default_policy(
+        PLANS["3D"], AugmentConfig(rotation_probability=0.5, mirror_probability=0, strength=0.3)
+    )
+    image, label = make_batch(3, n=24)
+    drawn = policy.draw(24, SHAPES[3], seeded())
+    assert drawn.warp is not None
+    touched = set(drawn.warp.changed)
+    for record in drawn.intensity.values():
+        out = record.apply(image)
+        touched |= {row for row in range(24) if not torch.equal(out[row], image[row])}
+    assert 0 < len(touched) < 24
+    out_image, out_label = policy.apply(image, label, drawn)
+    for row in set(range(24)) - touched:
+        assert torch.equal(out_image[row], image[row])
+        assert torch.equal(out_label[row], label[row])
+
+
+# --- what follows from the plan -------------------------------------------------------------------------
+
+
+def test_zeros_outside_the_body_stay_zero_where_the_plan_normalises_within_it() -> None:
+    policy = default_policy(make_plan(3, schemes=("zscore_nonzero", "zscore")), only("contrast"))
+    image, label = make_batch(3)
+    image = image + 3
+    image[:, :, :4] = 0
+    out, _ = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
+    assert (out[:, 0, :4] == 0).all()
+    assert (out[:, 0, 4:] != image[:, 0, 4:]).any()
+    assert (out[:, 1, :4] != 0).any()
+
+
+def test_artifacts_see_the_outside_as_dark_and_leave_it_zero() -> None:
+    """A scan normalised within the body has its 0 in the middle of its range; no ghost may come of it."""
+    plan = make_plan(2, schemes=("zscore_nonzero",))
+    config = AugmentConfig(
+        **OFF,
+        artifacts=ArtifactConfig(ghosting={"probability": 1, "strength": (0.5, 0.5), "period": (4, 4)}),
+    )
+    policy = default_policy(plan, config)
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 8:24, 8:24] = torch.randn(16, 16, generator=seeded(3))
+    label = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    drawn = policy.draw(1, (32, 32), seeded())
+    out, _ = policy.apply(image, label, drawn)
+    outside = image == 0
+    assert (out[outside] == 0).all()
+    dark = torch.where(outside, image.min(), image)
+    expected = drawn.artifacts["ghosting"].apply(dark)
+    assert torch.equal(out[~outside], expected[~outside])
+    assert not torch.allclose(
+        drawn.artifacts["ghosting"].apply(image)[~outside], expected[~outside], atol=0.01
+    )
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_samples_without_an_artefact_are_identical_to_the_bit_beside_others_that_have_one(kind: str) -> None:
+    """Also in what the transforms after the artefacts make of them."""
+    plan = PLANS[kind].model_copy(update={"normalisation": (Normalisation(scheme="zscore_nonzero"),) * 2})
+    config = AugmentConfig(**(OFF | {"contrast_probability": 0.8}), artifacts=ArtifactConfig(probability=0.1))
+    policy = default_policy(plan, config)
+    image, label = make_batch(plan.dimension, n=24)
+    image[:, :, :6] = 0
+    drawn = policy.draw(24, SHAPES[plan.dimension], seeded())
+    out, out_label = policy.apply(image, label, drawn)
+    without, _ = policy.apply(image, label, replace(drawn, artifacts={}))
+    changed = torch.zeros(24, dtype=torch.bool)
+    for record in drawn.artifacts.values():
+        changed |= (record.apply(image) != image).flatten(1).any(dim=1)
+    same = [torch.equal(out[row], without[row]) for row in range(24)]
+    assert same == (~changed).tolist()
+    assert 2 < sum(same) < 24
+    assert torch.equal(out_label, label)
+    assert (out[:, :, :6] == 0).all()
+
+
+def lateral_case(policy: Policy) -> set[tuple[bool, ...]]:
+    drawn = policy.draw(200, (8,) * len(policy.spacing_mm), seeded())
+    assert drawn.mirror is not None
+    return {tuple(row) for row in drawn.mirror.flips.tolist()}
+
+
+def test_two_dimensional_images_with_left_and_right_are_not_mirrored() -> None:
+    assert lateral_case(default_policy(make_plan(2))) == {(False, False)}
+    plain = LabelSet.from_values({"background": 0, "tumour": 1})
+    assert len(lateral_case(default_policy(make_plan(2, labels=plain)))) == 4
+    assert len(lateral_case(default_policy(make_plan(2, slice_axis=0)))) == 4
+
+
+def test_mirroring_can_be_confined_to_one_axis() -> None:
+    plain = LabelSet.from_values({"background": 0, "tumour": 1})
+    only_first = AugmentConfig(mirror_only_axes=(0,))
+    assert lateral_case(default_policy(make_plan(2, labels=plain), only_first)) == {
+        (False, False),
+        (True, False),
+    }
+    never = AugmentConfig(mirror_only_axes=())
+    assert lateral_case(default_policy(make_plan(2, labels=plain), never)) == {(False, False)}
+    # What the plan forbids stays forbidden.
+    assert lateral_case(default_policy(make_plan(2), only_first)) == {(False, False)}
+    with pytest.raises(UsageError, match="mirror_only_axes"):
+        default_policy(make_plan(2, labels=plain), AugmentConfig(mirror_only_axes=(2,)))
+
+
+def test_a_lone_left_organ_is_never_mirrored_to_the_right() -> None:
+    lone = LabelSet.from_values({"kidney_left": 1, "liver": 2})
+    in_3d = lateral_case(default_policy(make_plan(3, labels=lone)))
+    assert {flips[0] for flips in in_3d} == {False}
+    assert len(in_3d) == 4
+    assert lateral_case(default_policy(make_plan(2, labels=lone))) == {(False, False)}
+    assert len(lateral_case(default_policy(make_plan(2, labels=lone, slice_axis=0)))) == 4
+
+
+@pytest.mark.parametrize(
+    "names", [("RV", "Myo", "LV"), ("right ventricle", "myocardium", "left ventricle")], ids=str
+)
+def test_the_heart_is_mirrored_on_all_axes_and_its_ventricles_keep_their_names(
+    names: tuple[str, ...],
+) -> None:
+    heart = LabelSet.from_values({name: i for i, name in enumerate(names, start=1)})
+    policy = default_policy(make_plan(3, labels=heart))
+    assert len(lateral_case(policy)) == 8
+    assert policy.swaps == ()
+
+
+@pytest.mark.parametrize(
+    ("plan", "lateral"),
+    [
+        (make_plan(3), 0),
+        (make_plan(2, slice_axis=2), 0),
+        (make_plan(2, slice_axis=1), 0),
+        (make_plan(2, slice_axis=0), None),
+    ],
+    ids=["3D", "axial", "coronal", "sagittal"],
+)
+def test_a_left_right_mirror_swaps_left_and_right_and_no_other_mirror_does(
+    plan: Plan, lateral: int | None
+) -> None:
+    shape = SHAPES[plan.dimension]
+    policy = default_policy(plan, only("mirror"))
+    image, label = torch.zeros(40, 2, *shape), torch.zeros(40, *shape, dtype=torch.uint8)
+    # The left organ lies at low indices of the first axis, as it does along R.
+    label[:, : shape[0] // 2], label[:, shape[0] // 2 :] = 1, 2
+    image[:, 0] = label
+    drawn = default_policy(plan).draw(40, shape, seeded())
+    assert drawn.mirror is not None
+    _, out = policy.apply(image, label, Parameters(mirror=drawn.mirror))
+    for row, flips in enumerate(drawn.mirror.flips.tolist()):
+        if lateral is not None:
+            assert torch.equal(out[row], label[row]), "left has to stay at the patient's left"
+        else:
+            expected = (
+                label[row].flip([axis for axis, flip in enumerate(flips) if flip])
+                if any(flips)
+                else label[row]
+            )
+            assert torch.equal(out[row], expected)
+    assert drawn.mirror.flips[:, 0].any()
