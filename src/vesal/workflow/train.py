@@ -34,9 +34,9 @@ from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED
 from vesal.train.recipe import TrainConfig, load_recipe, recipe_overrides, resumed
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
+from vesal.workflow.choose_postprocess import RAW, choose_postprocess
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.plan import plan_for
-from vesal.workflow.postprocess import RAW, choose_postprocess
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.quality import CalibrationOptions, calibrate_run, time_limit_s
 from vesal.workflow.requests.predict_options import PredictOptions

@@ -22,8 +22,8 @@ from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.run_page import write_run_report
 from vesal.run.folder import Run
 from vesal.run_files import FINISHED
+from vesal.workflow.choose_postprocess import RAW, choose_postprocess
 from vesal.workflow.evaluate import score_run
-from vesal.workflow.postprocess import RAW, choose_postprocess
 
 LABELS = LabelSet.from_values({"shell": 1, "core": 7})
 AFFINE = np.diag([1.0, 1.5, 2.0, 1.0])
@@ -91,7 +91,7 @@ def test_the_steps_are_chosen_and_shipped_in_predictions_and_in_every_model_file
     tmp_path: Path, tiny_plan: Path
 ) -> None:
     run = make_run(tmp_path, tiny_plan, cases=16, islands=8)
-    said = label_maps(run)
+    own = label_maps(run)
     before = score_run(run).of("dice").mean
     choice = choose_postprocess(run)
     assert choice.steps
@@ -102,7 +102,7 @@ def test_the_steps_are_chosen_and_shipped_in_predictions_and_in_every_model_file
     assert load_model(run.folder, device="cpu", backend="torch").postprocess == choice.postprocess
     shipped, raw = label_maps(run), label_maps(run, RAW)
     assert len(raw) == 8
-    for name, array in said.items():
+    for name, array in own.items():
         np.testing.assert_array_equal(raw.get(name, shipped[name]), array)
         contiguous = LABELS.encode(array)
         choice.postprocess.apply(contiguous, LABELS, 3.0)
@@ -120,7 +120,7 @@ def test_the_steps_are_chosen_and_shipped_in_predictions_and_in_every_model_file
     assert "steps that were tried" in page
 
 
-def test_choosing_again_starts_from_what_the_network_said_and_gives_the_same(
+def test_choosing_again_starts_from_the_networks_own_predictions_and_gives_the_same(
     tmp_path: Path, tiny_plan: Path
 ) -> None:
     run = make_run(tmp_path, tiny_plan, cases=16, islands=8)
@@ -148,12 +148,12 @@ def test_where_the_network_got_better_the_steps_are_taken_back(tmp_path: Path, t
 
 def test_too_few_held_out_cases_are_told_and_left_as_they_are(tmp_path: Path, tiny_plan: Path) -> None:
     run = make_run(tmp_path, tiny_plan, cases=6, islands=6)
-    said = label_maps(run)
+    own = label_maps(run)
     choice = choose_postprocess(run)
     assert choice.steps == ()
     assert "8 held-out patients" in choice.sentence
     for name, array in label_maps(run).items():
-        np.testing.assert_array_equal(array, said[name])
+        np.testing.assert_array_equal(array, own[name])
     section = postprocess_section(run.folder, [])
     assert section is not None
     assert section["note"] == choice.sentence
