@@ -109,6 +109,16 @@ def read_record(path: str | Path, model: type[Record], what: str, cure: str) -> 
         raise VesalError(f"{path} does not hold {what} ({where}: {first['msg']}); {cure}.") from error
 
 
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """The objects of a file that holds one a line; none where it is absent, and no line that a kill cut off."""
+    rows = []
+    if Path(path).is_file():
+        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
+
+
 def is_temporary(path: Path) -> bool:
     """Whether `path` is being written, or was when its process was killed."""
     return path.name.startswith(_TEMPORARY)

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from vesal.errors import DataError, UsageError
+from vesal.files import read_json_lines
 from vesal.infer.predictor import load_model
-from vesal.train.log import read_rows
 from vesal.volume.io import read_volume
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.train import Interrupted, train_run
@@ -69,7 +69,7 @@ def test_a_run_folder_holds_what_the_design_promises(trained: Path) -> None:
 
 
 def test_training_learns_and_its_history_says_so(trained: Path) -> None:
-    rows = read_rows(trained / "fold_0" / "metrics.jsonl")
+    rows = read_json_lines(trained / "fold_0" / "metrics.jsonl")
     losses = [row["train_loss"] for row in rows if "train_loss" in row]
     dice = [row["val_dice"] for row in rows if "val_dice" in row]
     assert losses[-1] < losses[0]
@@ -196,7 +196,7 @@ def test_a_prolonged_run_trains_on_and_predicts_anew(tiny_data: Path, tmp_path: 
         data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"steps": 40}
     )
     train_run(longer, tell=silent)
-    rows = read_rows(folder / "metrics.jsonl")
+    rows = read_json_lines(folder / "metrics.jsonl")
     assert rows[-1]["step"] == 40
     assert len([row for row in rows if "val_dice" in row and row["step"] > 3]) > 1
     assert (folder / "predictions.json").read_text() != before
@@ -306,7 +306,7 @@ def start(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
 def wait_for_steps(out: Path, steps: int, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        rows = read_rows(out / "fold_0" / "metrics.jsonl")
+        rows = read_json_lines(out / "fold_0" / "metrics.jsonl")
         if rows and rows[-1]["step"] >= steps:
             return
         time.sleep(0.05)
@@ -326,11 +326,11 @@ def test_a_signal_leaves_a_valid_model_and_resume_goes_on(
     assert "--resume" in errors
     assert "Traceback" not in errors
     assert load_model(out).networks
-    stopped_at = read_rows(out / "fold_0" / "metrics.jsonl")[-1]["step"]
+    stopped_at = read_json_lines(out / "fold_0" / "metrics.jsonl")[-1]["step"]
     resumed = start(tiny_data, out, "--resume", "--steps", str(stopped_at + 30))
     _, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors
-    steps = [row["step"] for row in read_rows(out / "fold_0" / "metrics.jsonl")]
+    steps = [row["step"] for row in read_json_lines(out / "fold_0" / "metrics.jsonl")]
     assert steps == sorted(steps)
     assert steps[-1] == stopped_at + 30
 

@@ -191,28 +191,25 @@ def score_case(
     ignore = truth == IGNORE
     unknown = ignore if ignore.any() else None
     rows = []
-    in_lesions = lesion_classes(labels, lesions)
+    with_lesions = lesion_classes(labels, lesions)
     counted = confusions(prediction, truth, labels.class_table, IGNORE)
     boxes = zip(labels.boxes(prediction), labels.boxes(truth), strict=True)
     for index, (name, counts, sides) in enumerate(zip(labels.classes, counted, boxes, strict=True)):
         if name not in scored:
             continue
-        distances = counted_lesions = None
-        own = joint_box(sides)
-        if own is None:
-            own = (slice(0, 0),) * truth.ndim
-        # Each class in its own box, which small ones among many leave soon. The layer around it shows where a mask ends
+        # Each class in its own box, which is far smaller than that of all. The layer around it shows where a mask ends
         # at voxels to ignore.
+        own = joint_box(sides) or (slice(0, 0),) * truth.ndim
         own = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in own)
-        if (counts.predicted and counts.actual) or name in in_lesions:
-            masks = labels.mask(index, prediction[own]), labels.mask(index, truth[own])
-            left_out = None if unknown is None else unknown[own]
-            if counts.predicted and counts.actual:
-                distances = surface_distances(*masks, geometry.spacing_mm, left_out)
-            if name in in_lesions:
-                counted_lesions = find_lesions(*masks, left_out)
+        masks = labels.mask(index, prediction[own]), labels.mask(index, truth[own])
+        left_out = None if unknown is None else unknown[own]
+        distances = None
+        if counts.predicted and counts.actual:
+            distances = surface_distances(*masks, geometry.spacing_mm, left_out)
         row = _class_score(case, name, counts, distances, geometry, tolerance_mm)
-        rows.append(row if counted_lesions is None else _with_lesions(row, counted_lesions, geometry))
+        if name in with_lesions:
+            row = _with_lesions(row, find_lesions(*masks, left_out), geometry)
+        rows.append(row)
     return rows
 
 

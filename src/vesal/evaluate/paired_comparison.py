@@ -44,7 +44,7 @@ class ComparedClass(BaseModel):
         class_name: 'class' in files; 'mean' is the mean over the classes of each case.
         cases: that are defined in A and in B.
         a, b: means over the cases, with intervals over cases.
-        difference, low, high: b - a and its interval; None where there is nothing to tell it from.
+        difference, low, high: b - a and its interval; None where no case is defined in both.
         bootstrap_p: two-sided, of that interval.
         wilcoxon_p: of the signed rank test over cases.
         holm_p: that p value corrected over the classes; the mean's is not.
@@ -161,7 +161,8 @@ def compare(a: Side, b: Side, metric: str = "dice", *, seed: int = 0) -> Compari
         raise UsageError(
             "A comparison needs scores of A and of B; name a run folder or a scores.json of each."
         )
-    classes = _common_classes(a, b, metric)
+    classes = _common_classes(a, b)
+    tolerance_remarks = _tolerance_remarks(a, b, metric)
     runs_a, folds_a = _runs(a)
     runs_b, folds_b = _runs(b)
     common = _common_cases(a, b, runs_a, runs_b)
@@ -191,7 +192,7 @@ def compare(a: Side, b: Side, metric: str = "dice", *, seed: int = 0) -> Compari
         cases=table.pairs(),
         only_a=_others(runs_a, common),
         only_b=_others(runs_b, common),
-        remarks=(*remarks, *_tolerances(a, b, metric)),
+        remarks=(*remarks, *tolerance_remarks),
     )
 
 
@@ -201,7 +202,7 @@ def compare(a: Side, b: Side, metric: str = "dice", *, seed: int = 0) -> Compari
 Cases = dict[str, dict[str, ClassScore]]
 
 
-def _common_classes(a: Side, b: Side, metric: str) -> tuple[str, ...]:
+def _common_classes(a: Side, b: Side) -> tuple[str, ...]:
     first = a.scores[0].classes
     for side in (a, b):
         for index, scores in enumerate(side.scores):
@@ -210,22 +211,20 @@ def _common_classes(a: Side, b: Side, metric: str) -> tuple[str, ...]:
                     f"{_where(side, index)} has the classes {', '.join(scores.classes)}, but {_where(a, 0)} "
                     f"{', '.join(first)}; score both with the same labels (vesal evaluate --labels)."
                 )
-    tolerances = {scores.tolerance_mm for side in (a, b) for scores in side.scores}
-    if metric == "nsd" and len(tolerances) > 1:
-        told = " and ".join(f"{value:g} mm" for value in sorted(tolerances))
-        raise DataError(
-            f"The NSD of A and of B have other tolerances ({told}); score both with the same --tolerance-mm."
-        )
     return first
 
 
-def _tolerances(a: Side, b: Side, metric: str) -> list[str]:
-    tolerances = {scores.tolerance_mm for side in (a, b) for scores in side.scores}
+def _tolerance_remarks(a: Side, b: Side, metric: str) -> list[str]:
+    tolerances = sorted({scores.tolerance_mm for side in (a, b) for scores in side.scores})
     if len(tolerances) == 1:
         return []
-    told = " and ".join(f"{value:g} mm" for value in sorted(tolerances))
+    unequal = " and ".join(f"{value:g} mm" for value in tolerances)
+    if metric == "nsd":
+        raise DataError(
+            f"The NSD of A and of B have other tolerances ({unequal}); score both with the same --tolerance-mm."
+        )
     return [
-        f"The scores have other tolerances of the NSD ({told}), which {ALL_METRICS[metric].title} does not use."
+        f"The scores have other tolerances of the NSD ({unequal}), which {ALL_METRICS[metric].title} does not use."
     ]
 
 
@@ -289,7 +288,7 @@ def _groups(
     common: Mapping[str, None],
     runs: int,
 ) -> tuple[dict[str, str] | None, list[str]]:
-    """case -> fold where both have the same folds, and what is to be said about the spread of training."""
+    """case -> fold where both have the same folds, and a remark about the spread of training."""
     if runs > 2:
         return None, []
     alone = (

@@ -183,7 +183,7 @@ def _encode(label: LabelMap, path: Path, labels: LabelSet) -> NDArray[np.uint8]:
 def _labels_in(
     files: Mapping[str, Path], folder: Path, workers: int | None, progress: Progress | None
 ) -> LabelSet:
-    """A label for every value but 0 in the files; one that cannot be read is left for its case to tell."""
+    """A label for every value but 0 in the files; one that cannot be read fails later, with its case."""
 
     def values(path: Path) -> list[int]:
         try:

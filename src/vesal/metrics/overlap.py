@@ -64,7 +64,7 @@ class Confusion:
 
     @property
     def accuracy(self) -> float | None:
-        """(TP + TN) / all, in [0, 1]: the share of voxels that are told right; of small classes it says little."""
+        """(TP + TN) / all, in [0, 1]: the share of voxels that are right; of small classes it says little."""
         return _ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
 

@@ -1,8 +1,7 @@
-"""What a run folder holds, read piece by piece; what is absent or damaged is told and left out."""
+"""What a run folder holds, read piece by piece; what is absent or damaged is named and left out."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from vesal.data.fingerprint import Fingerprint
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.score_folders import Scores
-from vesal.files import read_json
+from vesal.files import read_json, read_json_lines
 from vesal.planning.plan import Plan
 from vesal.run_files import (
     ALL,
@@ -36,7 +35,7 @@ from vesal.run_files import (
     fold_name,
 )
 from vesal.volume.geometry import Geometry
-from vesal.volume.io import SUFFIXES, read_label
+from vesal.volume.io import is_image, read_label, strip_suffix
 from vesal.volume.resample import resample_label
 from vesal.volume.volume import LabelMap, Volume
 
@@ -97,11 +96,11 @@ def run_contents(folder: Path) -> RunContents:
     fold_of: dict[str, str] = {}
     for fold in folds:
         for path in sorted((fold / PREDICTIONS).glob("*")):
-            case = _case_name(path)
-            if case is not None:
+            if is_image(path) and not path.name.startswith("."):
+                case = strip_suffix(path)
                 predictions[case] = path
                 fold_of[case] = str(fold_name(fold))
-    curves = {str(fold_name(fold)): _read_rows(fold / METRICS) for fold in folds}
+    curves = {str(fold_name(fold)): read_json_lines(fold / METRICS) for fold in folds}
     config = folder / CONFIG
 
     def piece(name: str, what: str, make: Callable[[Any], Piece]) -> Piece | None:
@@ -148,27 +147,6 @@ def _piece(path: Path, what: str, make: Callable[[Any], Piece], missing: list[st
 
 def _findings(value: Any) -> tuple[Finding, ...]:
     return tuple(Finding.model_validate(item) for item in value)
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.jsonl; a last line that a kill cut off is left out."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict):
-                rows.append(row)
-    return rows
-
-
-def _case_name(path: Path) -> str | None:
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix) and not path.name.startswith("."):
-            return path.name[: -len(suffix)]
-    return None
 
 
 # --- one case ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import torch
 
-from vesal.files import write_text
+from vesal.files import read_json_lines, write_text
 
 #: One row: numbers (None where undefined) and dictionaries of numbers a class.
 Row = dict[str, Any]
@@ -32,7 +32,9 @@ class JsonLines:
     """metrics.jsonl: one row a line. On resume, rows after the checkpoint's step are dropped."""
 
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
-        kept = [row for row in read_rows(path) if row.get("step", 0) <= resume_step] if resume_step else []
+        kept = (
+            [row for row in read_json_lines(path) if row.get("step", 0) <= resume_step] if resume_step else []
+        )
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a", encoding="utf-8")
 
@@ -44,18 +46,6 @@ class JsonLines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a metrics.jsonl; a last line that a kill cut off is left out."""
-    rows = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-    return rows
 
 
 class Console:

@@ -11,6 +11,7 @@ import numpy as np
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint, fingerprint
 from vesal.errors import DataError
+from vesal.files import read_json_lines
 from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import resolve_device
 from vesal.planning.plan import Plan
@@ -18,7 +19,6 @@ from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, PREPARED
 from vesal.text import number, times
-from vesal.train.log import read_rows
 from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
@@ -137,7 +137,7 @@ def overfit_run(
     position = train(job, quiet=request.quiet)
     if not position.finished:
         raise Interrupted(f"Stopped after step {position.step}; begin again with another folder.")
-    rows = read_rows(job.folder / METRICS)
+    rows = read_json_lines(job.folder / METRICS)
     best = max((row for row in rows if row.get("val_dice") is not None), key=_dice, default={})
     dice = best.get("val_dice")
     target = config.target or TARGET

@@ -346,7 +346,7 @@ def test_a_piece_that_is_absent_or_damaged_is_told_and_not_crashed_on(tmp_path, 
     if name not in ("findings.json", "config.yaml", "environment.json"):
         assert name in page.text
     if name == "findings.json":
-        assert "was not kept in this run" in page.text
+        assert "were not kept in this run" in page.text
 
 
 def test_a_run_that_has_only_just_begun_has_a_report(tmp_path):

@@ -25,7 +25,7 @@ _VALIDATION = "#f2711c"
 
 @dataclass(frozen=True)
 class History:
-    """What a training told.
+    """What a training logged.
 
     Attributes:
         folds: name of each fold -> its rows of metrics.jsonl; keys that a run does not have are left out.

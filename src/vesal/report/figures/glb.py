@@ -3,7 +3,7 @@
 Coordinates: the stored positions are the patient's, in millimetres, RAS+ (x to the right, y to the front, z to the
 head), as everywhere in Vesal. glTF's scenes are in metres with Y up and the front towards +Z; each group's node
 carries the matrix between the two: a turn and a scale of 1/1000, no mirroring, so the patient stands upright, faces
-+Z and has the left hand at +X. The same is said in the file, in asset.extras.
++Z and has the left hand at +X. The file states this too, in asset.extras.
 
 Format: Khronos glTF 2.0, https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html (also ISO/IEC 12113:2022).
 """

@@ -23,7 +23,7 @@ _SUPERSAMPLING = 2
 _HIDING = 0.6
 _TRANSLUCENT = 0.26
 #: Pixels of the rough picture in which that is found out.
-_MINHASH = 120
+_ROUGH = 120
 #: Candidate pixels that are tested at once, which bounds memory.
 _CHUNK = 2_000_000
 
@@ -231,14 +231,14 @@ def _opacities(meshes: Sequence[Mesh | None], view: _View) -> Floats:
         return opacity
     walls = []
     for mesh in meshes:
-        front = back = np.full((_MINHASH, _MINHASH), -np.inf)
+        front = back = np.full((_ROUGH, _ROUGH), -np.inf)
         if mesh is not None:
-            points = view.seen(mesh, _MINHASH)
-            front = _rasterise(points, mesh.faces, _MINHASH)[0]
+            points = view.seen(mesh, _ROUGH)
+            front = _rasterise(points, mesh.faces, _ROUGH)[0]
             # The farthest wall is the nearest one of the mesh turned inside out.
-            back = -_rasterise(
-                points * np.array([1, 1, -1], dtype=np.float32), mesh.faces[:, ::-1], _MINHASH
-            )[0]
+            back = -_rasterise(points * np.array([1, 1, -1], dtype=np.float32), mesh.faces[:, ::-1], _ROUGH)[
+                0
+            ]
         walls.append((front, back))
     for outer, (front, back) in enumerate(walls):
         for inner, (wall, _) in enumerate(walls):

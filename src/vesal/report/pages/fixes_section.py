@@ -10,7 +10,7 @@ from vesal.audit.apply_fixes import Change
 from vesal.audit.checks import Finding
 from vesal.text import plural
 
-_TITLES = {"fixed": "FixedCase", "left out": "Left out", "kept": "Kept as it is"}
+_TITLES = {"fixed": "Fixed", "left out": "Left out", "kept": "Kept as it is"}
 
 
 def changes_summary(

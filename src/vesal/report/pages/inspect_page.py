@@ -96,7 +96,7 @@ def write_inspect_report(
     path = out / "inspect.html"
     context = _context(dataset, record, summary, pictures, progress)
     if fixed is not None:
-        context["contents"].insert(1, ("fixed", "FixedCase"))
+        context["contents"].insert(1, ("fixed", "Fixed"))
         context["fixed"] = {
             "said": said(fixed),
             "rows": _change_table(fixed),

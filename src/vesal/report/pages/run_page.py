@@ -44,13 +44,13 @@ from vesal.text import duration, interval, listed, moment, number, plural, times
 
 
 def write_run_report(run: Path, progress: Progress | None = None) -> Path:
-    """Write all that a run tells of itself into its folder.
+    """Write the report of a run and its further files into its folder.
 
     report.html: one page that holds everything, pictures too. surfaces/CASE.glb: the surfaces of the cases that it
     shows. summary.json and summary.md: what was done and reached, and how to go on. In the folder of each fold:
     history.csv, training_curves.png and val_predictions.png.
 
-    Whatever the run lacks (scores, scans that were moved, a damaged file) is said on the page. The same run
+    Whatever the run lacks (scores, scans that were moved, a damaged file) is named on the page. The same run
     gives the same files.
 
     Args:
