@@ -1,4 +1,4 @@
-"""A few cases are learned by heart, or the command says what is wrong."""
+"""A few cases are overfitted, or the command says what is wrong."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from vesal.phantoms.registry import write_phantoms
 from vesal.run.folder import Run
 from vesal.train.checkpoint import Position, read_position
 from vesal.train.recipe import load_recipe, recipe_names
-from vesal.workflow.networks import HOMES, list_networks
+from vesal.workflow.networks import TYPICAL_DATA, list_networks
 
 #: Recipe -> its phantom, and what makes it small.
 SMALL: dict[str, tuple[str, list[str]]] = {
@@ -52,7 +52,7 @@ def position(run: Path) -> Position:
 
 
 def test_every_recipe_has_a_phantom_here_and_a_home() -> None:
-    assert set(SMALL) == set(recipe_names()) == set(HOMES)
+    assert set(SMALL) == set(recipe_names()) == set(TYPICAL_DATA)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))

@@ -33,7 +33,6 @@ def sliced(root: Path, index: SliceIndex) -> Source:
     """Volumes out of the pictures that a conversion made of them."""
     jobs = []
     for name, record in index.volumes.items():
-        _check_name(name, root)
         images = [
             _inside(root, record.images, f"{picture}.png")
             for number in record.written
@@ -44,24 +43,15 @@ def sliced(root: Path, index: SliceIndex) -> Source:
             for number in record.written
             if record.labels is not None
         ]
-        case = Case(id=name, images=(), patient=record.patient, annotated=record.annotated)
-        read = partial(_read_sliced, case, record, index, images, masks)
-        jobs.append(Job(case, record.test, read, (*images, *masks), _memory(record)))
-    lost = sum(len(record.written) < record.depth for record in index.volumes.values())
+        jobs.append(_job(root, index, name, images, masks))
     remarks = [f"Pictures are put together as {SIDECAR} says; volumes: {len(jobs)}."]
-    if lost:
+    if lost := sum(len(record.written) < record.depth for record in index.volumes.values()):
         remarks.append(
             f"Empty slices were left out (volumes: {lost}): they come back without label, and without what "
             "the image showed there."
         )
-    return Source(
-        name=index.name,
-        channels=index.channels,
-        labels=_back(index).target,
-        jobs=tuple(jobs),
-        read_as=f"pictures with {SIDECAR}",
-        remarks=tuple(remarks),
-        credits=credits_of(root),
+    return replace(
+        _source(index, jobs, f"pictures with {SIDECAR}"), remarks=tuple(remarks), credits=credits_of(root)
     )
 
 
@@ -83,28 +73,35 @@ def masks(root: Path, index: SliceIndex, sidecar: Path) -> Source:
     files = by_stem(root) if root.is_dir() else {}
     jobs = []
     for name, record in index.volumes.items():
-        _check_name(name, root)
         wanted = [record.slice_id(name, number) for number in record.written]
-        if not any(stem in files for stem in wanted):
-            continue
-        masks = [files.get(stem, root / f"{stem}.png") for stem in wanted]
-        case = Case(id=name, images=(), patient=record.patient)
-        read = partial(_read_sliced, case, record, index, None, masks)
-        jobs.append(Job(case, False, read, tuple(masks), _memory(record)))
+        if any(stem in files for stem in wanted):
+            planes = [files.get(stem, root / f"{stem}.png") for stem in wanted]
+            jobs.append(_job(root, index, name, None, planes))
     if not jobs:
         raise DataError(
             f"No file of {root} is named as a slice in {sidecar}; give the folder of the masks, or the whole "
             "folder that was converted."
         )
-    return Source(
-        name=index.name,
-        channels=index.channels,
-        labels=_back(index).target,
-        jobs=tuple(jobs),
-        read_as=f"masks with {SIDECAR}",
-        masks_only=True,
-        remarks=(f"Masks are put together as {sidecar} says; label maps: {len(jobs)}.",),
-    )
+    remark = f"Masks are put together as {sidecar} says; label maps: {len(jobs)}."
+    return replace(_source(index, jobs, f"masks with {SIDECAR}"), masks_only=True, remarks=(remark,))
+
+
+def _job(
+    root: Path, index: SliceIndex, name: str, images: Sequence[Path] | None, masks: Sequence[Path]
+) -> Job:
+    """A volume out of its pictures and masks; without images it is none but a label map, annotated or not."""
+    if no_file_name(name):
+        raise DataError(f"{root / SIDECAR} calls a volume {name!r}, which cannot name a file; correct it.")
+    record = index.volumes[name]
+    annotated = None if images is None else record.annotated
+    case = Case(id=name, images=(), patient=record.patient, annotated=annotated)
+    read = partial(_read_sliced, case, record, index, images, masks)
+    needed = math.prod(record.shape) * max(1, len(record.windows)) * VOXEL_BYTES
+    return Job(case, images is not None and record.test, read, (*(images or ()), *masks), needed)
+
+
+def _source(index: SliceIndex, jobs: Sequence[Job], read_as: str) -> Source:
+    return Source(index.name, index.channels, _back(index).target, tuple(jobs), read_as)
 
 
 def _read_sliced(
@@ -163,19 +160,10 @@ def _back(index: SliceIndex) -> Relabelling:
     return back
 
 
-def _check_name(name: str, root: Path) -> None:
-    if no_file_name(name):
-        raise DataError(f"{root / SIDECAR} calls a volume {name!r}, which cannot name a file; correct it.")
-
-
 def _inside(root: Path, folder: str, name: str) -> Path:
     if Path(folder).name != folder or folder in ("", ".", ".."):
         raise DataError(f"{root / SIDECAR} names the folder '{folder}', which is not in its own; correct it.")
     return root / folder / name
-
-
-def _memory(record: SlicedVolume) -> int:
-    return math.prod(record.shape) * max(1, len(record.windows)) * VOXEL_BYTES
 
 
 # --- pictures without a sidecar ----------------------------------------------------------------------------

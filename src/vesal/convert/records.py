@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vesal.convert.relabel import Relabelling
 from vesal.convert.slices import SlicedVolume, Window
@@ -42,7 +43,7 @@ class Scan:
 
 
 class Written(JournalEntry):
-    """What became of a case.
+    """A case as it was written.
 
     Attributes:
         patient, test: as in `Scan`.
@@ -62,6 +63,29 @@ class Written(JournalEntry):
     digest: str = ""
     volume: SlicedVolume | None = None
     remark: str = ""
+
+    @classmethod
+    def of(cls, scan: Scan, task: Task, files: dict[str, int], *, ndim: int, **more: Any) -> Written:
+        """What became of a scan: its files, and `more` fields."""
+        return cls(
+            id=scan.id,
+            patient=scan.patient,
+            annotated=task.relabelling.annotated(scan.annotated),
+            test=scan.test,
+            labelled=scan.label is not None,
+            ndim=ndim,
+            files=files,
+            **more,
+        )
+
+    def manifest_entry(self, name: str, image: str | list[str], label: str) -> dict[str, Any]:
+        """The case, or a slice of it, in a manifest; a test scan is listed without its label."""
+        entry: dict[str, Any] = {"id": name, "image": image, "patient": self.patient}
+        if not self.test:
+            entry["label"] = label
+            if self.annotated is not None:
+                entry["annotated"] = list(self.annotated)
+        return entry
 
 
 @dataclass(frozen=True)
@@ -109,6 +133,7 @@ class Described:
         original: values that they had in the source, by those that they have.
         written: the cases, by id.
         credits: description, reference, licence and the like, as the source gives them.
+        seed: of splits that are drawn.
     """
 
     name: str
@@ -117,6 +142,12 @@ class Described:
     original: Mapping[int, int]
     written: tuple[Written, ...]
     credits: Mapping[str, str]
+    seed: int = 0
+
+    @property
+    def training(self) -> list[Written]:
+        """The cases that are no test scans."""
+        return [one for one in self.written if not one.test]
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Relabelling:
         target = _with_values(self.target, values)
         return Relabelling(self.source, target, {old: values[new] for old, new in self.into.items()})
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The changes for people, such as 'enhancing tumour 4 -> 3'."""
         named = {label.value: label.name for label in self.source.labels}
         named |= {self.source.background: "background"}
@@ -140,29 +140,29 @@ def remapped(labels: LabelSet, changes: Mapping[int, int], *, merge: bool = Fals
 def consecutive(before: Relabelling) -> Relabelling:
     """0 for the background, 1 to K in the order of the values, K + 1 for ignore: what nnU-Net asks for.
 
-    >>> consecutive(unchanged(LabelSet.from_values({"core": 1, "oedema": 2, "enhancing": 4}))).said()
+    >>> consecutive(unchanged(LabelSet.from_values({"core": 1, "oedema": 2, "enhancing": 4}))).text()
     'enhancing 4 -> 3'
     """
-    labels = before.target
-    values = {labels.background: 0} | {label.value: i for i, label in enumerate(labels.labels, start=1)}
-    if labels.ignore is not None:
-        values[labels.ignore] = len(labels.labels) + 1
-    return before.renumbered(values)
+    return _numbered(before, ignore=len(before.target.labels) + 1)
 
 
 def for_pictures(before: Relabelling) -> Relabelling:
     """0 and 255 for one class; 0 to K for several, and 255 for ignore.
 
-    >>> for_pictures(unchanged(LabelSet.from_values({"tumour": 1}))).said()
+    >>> for_pictures(unchanged(LabelSet.from_values({"tumour": 1}))).text()
     'tumour 1 -> 255'
     """
     labels = before.target
     if len(labels.labels) == 1 and labels.ignore is None:
         return before.renumbered({labels.background: 0, labels.labels[0].value: _WHITE})
+    return _numbered(before, ignore=IGNORE)
+
+
+def _numbered(before: Relabelling, *, ignore: int) -> Relabelling:
+    """0 for the background, then 1 to K."""
+    labels = before.target
     values = {labels.background: 0} | {label.value: i for i, label in enumerate(labels.labels, start=1)}
-    if labels.ignore is not None:
-        values[labels.ignore] = IGNORE
-    return before.renumbered(values)
+    return before.renumbered(values if labels.ignore is None else values | {labels.ignore: ignore})
 
 
 def _with_values(labels: LabelSet, values: Mapping[int, int]) -> LabelSet:

@@ -31,7 +31,7 @@ class Target:
         about: one line for people.
         folders: 'images', 'labels', 'test_images', 'test_labels' -> folder.
         write: one case -> its files.
-        describe: (folder, what is in it, folders, seed) -> remarks; writes the description.
+        describe: (folder, what is in it, folders) -> remarks; writes the description.
         relabel: the values that the layout asks for, or None where any will do.
         takes_masks: also label maps without images.
     """
@@ -39,7 +39,7 @@ class Target:
     about: str
     folders: Folders
     write: Callable[[Scan, Task, Folders], Written]
-    describe: Callable[[Path, Described, Folders, int], list[str]]
+    describe: Callable[[Path, Described, Folders], list[str]]
     relabel: Callable[[Relabelling], Relabelling] | None = None
     takes_masks: bool = False
 
@@ -47,22 +47,19 @@ class Target:
 TARGETS: dict[str, Target] = {
     "msd": Target(
         "dataset.json, imagesTr, labelsTr, imagesTs; channels in one 4D file",
-        _TASK, write_whole, lambda out, said, folders, _: describe_msd(out, said, folders),
+        _TASK, write_whole, describe_msd,
     ),
     "nnunet": Target(
         "nnU-Net 2: dataset.json, CASE_0000.nii.gz and so on, labels from 0 to K",
-        _TASK, write_channels, lambda out, said, folders, seed: describe_nnunet(out, said, folders, seed=seed),
-        consecutive,
+        _TASK, write_channels, describe_nnunet, consecutive,
     ),
     "nifti": Target(
         "images and labels as .nii.gz, with manifest.json",
-        _PLAIN, write_whole, lambda out, said, folders, _: describe_nifti(out, said, folders),
-        takes_masks=True,
+        _PLAIN, write_whole, describe_nifti, takes_masks=True,
     ),
     "png": Target(
         "images and labels as slices, with slices.json for the way back and manifest.json",
-        _PLAIN, write_pictures, lambda out, said, folders, _: describe_pictures(out, said, folders),
-        for_pictures,
+        _PLAIN, write_pictures, describe_pictures, for_pictures,
     ),
 }  # fmt: skip
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -64,48 +63,37 @@ def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
     )
     files = _save(scan, record, mask, task)
     nothing = mask is not None and not record.written
-    return Written(
-        id=scan.id,
-        patient=scan.patient,
-        annotated=task.relabelling.annotated(scan.annotated),
-        test=scan.test,
-        labelled=scan.label is not None,
+    return Written.of(
+        scan,
+        task,
+        files,
         ndim=image.geometry.ndim,
-        files=files,
         volume=record,
         remark=f"Case {scan.id} has no foreground, so none of its slices was written." if nothing else "",
     )
 
 
-def describe_pictures(out: Path, said: Described, folders: Mapping[str, str]) -> list[str]:
+def describe_pictures(out: Path, described: Described, folders: Mapping[str, str]) -> list[str]:
     """slices.json for the way back, and manifest.json with every slice as a case of its volume's patient."""
     index = SliceIndex(
-        name=said.name,
-        channels=said.channels,
-        labels=said.labels,
-        original=dict(said.original),
-        volumes={one.id: one.volume for one in said.written if one.volume is not None},
+        name=described.name,
+        channels=described.channels,
+        labels=described.labels,
+        original=dict(described.original),
+        volumes={one.id: one.volume for one in described.written if one.volume is not None},
     )
     index.save(out)
     entries = []
-    for one in said.written:
+    for one in described.written:
         if one.volume is None:
             continue
         for number in one.volume.written:
             names = one.volume.picture_names(one.id, number)
             images = [f"{one.volume.images}/{name}{_ENDING}" for name in names]
             name = one.volume.slice_id(one.id, number)
-            entry: dict[str, Any] = {
-                "id": name,
-                "image": images[0] if len(images) == 1 else images,
-                "patient": one.patient,
-            }
-            if not one.test:
-                entry["label"] = f"{one.volume.labels}/{name}{_ENDING}"
-            if one.annotated is not None and not one.test:
-                entry["annotated"] = list(one.annotated)
-            entries.append(entry)
-    return describe_manifest(out, said, entries)
+            image = images[0] if len(images) == 1 else images
+            entries.append(one.manifest_entry(name, image, f"{one.volume.labels}/{name}{_ENDING}"))
+    return describe_manifest(out, described, entries)
 
 
 def _mask(scan: Scan, task: Task, axis: str | None) -> Array:

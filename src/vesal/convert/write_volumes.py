@@ -77,14 +77,11 @@ def _with_label(scan: Scan, task: Task, folders: Mapping[str, str], files: list[
         _write_label(path, scan.label, task, scan.label_file)
         files.append(path)
     grid = scan.image or scan.label
-    return Written(
-        id=scan.id,
-        patient=scan.patient,
-        annotated=task.relabelling.annotated(scan.annotated),
-        test=scan.test,
-        labelled=scan.label is not None,
+    return Written.of(
+        scan,
+        task,
+        {file.relative_to(task.out).as_posix(): file.stat().st_size for file in files},
         ndim=3 if grid is None else grid.geometry.ndim,
-        files={file.relative_to(task.out).as_posix(): file.stat().st_size for file in files},
         remark=f"Case {scan.id}: {remark}, and were copied so." if remark else "",
     )
 
@@ -116,23 +113,23 @@ def _copied(source: Path | None, path: Path) -> bool:
 # --- descriptions ------------------------------------------------------------------------------------------
 
 
-def describe_msd(out: Path, said: Described, folders: Mapping[str, str]) -> list[str]:
+def describe_msd(out: Path, described: Described, folders: Mapping[str, str]) -> list[str]:
     """dataset.json of the Decathlon; regions, pairs, patients and annotated lists are Vesal's own entries."""
-    training = [one for one in said.written if not one.test]
-    tests = [one for one in said.written if one.test]
-    values = _values(said.labels)
+    training = described.training
+    tests = [one for one in described.written if one.test]
+    values = _values(described.labels)
     # {"0": "background"} is theirs; a label that is called by a number can only be told the other way round.
     numbered = any(name.lstrip("+-").isdigit() for name in values)
     write_json(
         out / "dataset.json",
         {
-            "name": said.name,
-            **said.credits,
-            "tensorImageSize": f"{said.written[0].ndim + (len(said.channels) > 1)}D",
-            "modality": {str(i): name for i, name in enumerate(said.channels)},
+            "name": described.name,
+            **described.credits,
+            "tensorImageSize": f"{described.written[0].ndim + (len(described.channels) > 1)}D",
+            "modality": {str(i): name for i, name in enumerate(described.channels)},
             "labels": values if numbered else {str(value): name for name, value in values.items()},
-            **_regions(said.labels),
-            **_own_entries(said),
+            **_regions(described.labels),
+            **_own_entries(described),
             "numTraining": len(training),
             "numTest": len(tests),
             "training": [
@@ -145,58 +142,55 @@ def describe_msd(out: Path, said: Described, folders: Mapping[str, str]) -> list
             "test": [f"./{folders['test_images']}/{one.id}{_ENDING}" for one in tests],
         },
     )
-    return _partly_annotated(said, "the Decathlon's layout")
+    return _partly_annotated(described, "the Decathlon's layout")
 
 
-def describe_nnunet(out: Path, said: Described, folders: Mapping[str, str], *, seed: int) -> list[str]:
+def describe_nnunet(out: Path, described: Described, folders: Mapping[str, str]) -> list[str]:
     """dataset.json of nnU-Net 2, and splits_final.json where its own split, by case, would leak."""
-    training = [one for one in said.written if not one.test]
-    remarks = _partly_annotated(said, "nnU-Net")
-    described: dict[str, Any] = {
-        "name": said.name,
-        **said.credits,
-        "channel_names": {str(i): name for i, name in enumerate(said.channels)},
+    training = described.training
+    remarks = _partly_annotated(described, "nnU-Net")
+    json: dict[str, Any] = {
+        "name": described.name,
+        **described.credits,
+        "channel_names": {str(i): name for i, name in enumerate(described.channels)},
         "numTraining": len(training),
         "file_ending": _ENDING,
     }
-    write_json(out / "dataset.json", described | _nnunet_labels(said.labels) | _own_entries(said))
-    lone = set(said.labels.names) - {name for region in said.labels.regions for name in region.members}
-    if said.labels.regions and lone:
+    write_json(out / "dataset.json", json | _nnunet_labels(described.labels) | _own_entries(described))
+    lone = set(described.labels.names) - {
+        name for region in described.labels.regions for name in region.members
+    }
+    if described.labels.regions and lone:
         remarks.append(
             f"{', '.join(sorted(lone))} is in no region, so nnU-Net takes it for background; Vesal does not."
         )
-    return remarks + _split_for_nnunet(out, training, seed)
+    return remarks + _split_for_nnunet(out, training, described.seed)
 
 
-def describe_manifest(out: Path, said: Described, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+def describe_manifest(out: Path, described: Described, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """manifest.json, which Vesal reads before anything else; `entries` are its cases."""
     manifest = {
-        "name": said.name,
-        **said.credits,
-        "channels": list(said.channels),
-        "labels": _values(said.labels),
-        "regions": {region.name: list(region.members) for region in said.labels.regions},
-        "pairs": [list(pair) for pair in said.labels.pairs],
+        "name": described.name,
+        **described.credits,
+        "channels": list(described.channels),
+        "labels": _values(described.labels),
+        "regions": {region.name: list(region.members) for region in described.labels.regions},
+        "pairs": [list(pair) for pair in described.labels.pairs],
         "cases": list(entries),
     }
     write_json(out / "manifest.json", manifest)
     return []
 
 
-def describe_nifti(out: Path, said: Described, folders: Mapping[str, str]) -> list[str]:
+def describe_nifti(out: Path, described: Described, folders: Mapping[str, str]) -> list[str]:
     """manifest.json beside images/ and labels/; nothing where there are only masks."""
     entries = []
-    for one in said.written:
+    for one in described.written:
         image = f"{folders['test_images' if one.test else 'images']}/{one.id}{_ENDING}"
         if image not in one.files:
             continue
-        entry: dict[str, Any] = {"id": one.id, "image": image, "patient": one.patient}
-        if not one.test:
-            entry["label"] = f"{folders['labels']}/{one.id}{_ENDING}"
-        if one.annotated is not None and not one.test:
-            entry["annotated"] = list(one.annotated)
-        entries.append(entry)
-    return describe_manifest(out, said, entries) if entries else []
+        entries.append(one.manifest_entry(one.id, image, f"{folders['labels']}/{one.id}{_ENDING}"))
+    return describe_manifest(out, described, entries) if entries else []
 
 
 def _values(labels: LabelSet) -> dict[str, int]:
@@ -210,21 +204,21 @@ def _regions(labels: LabelSet) -> dict[str, Any]:
     return {"regions": regions} if regions else {}
 
 
-def _own_entries(said: Described) -> dict[str, Any]:
+def _own_entries(described: Described) -> dict[str, Any]:
     """Vesal's own: what the layouts have no place for, and other readers pass over."""
     own: dict[str, Any] = {}
-    if said.labels.pairs != left_right_pairs(said.labels.names):
-        own["pairs"] = [list(pair) for pair in said.labels.pairs]
-    if any(one.patient != one.id for one in said.written):
-        own["patients"] = {one.id: one.patient for one in said.written}
-    annotated = {one.id: list(one.annotated) for one in said.written if one.annotated is not None}
+    if described.labels.pairs != left_right_pairs(described.labels.names):
+        own["pairs"] = [list(pair) for pair in described.labels.pairs]
+    if any(one.patient != one.id for one in described.written):
+        own["patients"] = {one.id: one.patient for one in described.written}
+    annotated = {one.id: list(one.annotated) for one in described.written if one.annotated is not None}
     if annotated:
         own["annotated"] = annotated
     return own
 
 
-def _partly_annotated(said: Described, reader: str) -> list[str]:
-    partly = sum(one.annotated is not None and not one.test for one in said.written)
+def _partly_annotated(described: Described, reader: str) -> list[str]:
+    partly = sum(one.annotated is not None for one in described.training)
     if not partly:
         return []
     return [
@@ -259,13 +253,13 @@ def _split_for_nnunet(out: Path, training: Sequence[Written], seed: int) -> list
     scans: dict[str, list[str]] = {}
     for one in training:
         scans.setdefault(one.digest, []).append(one.id)
-    twins = [group for digest, group in scans.items() if digest and len(group) > 1]
-    if not twins and len({one.patient for one in training}) == len(training):
+    duplicates = [group for digest, group in scans.items() if digest and len(group) > 1]
+    if not duplicates and len({one.patient for one in training}) == len(training):
         return []
     cases = [Case(id=one.id, images=(), patient=one.patient) for one in training]
     for count in range(_FOLDS, 1, -1):
         try:
-            folds = make_folds(cases, folds=count, seed=seed, together=twins)
+            folds = make_folds(cases, folds=count, seed=seed, together=duplicates)
         except UsageError:  # fewer groups than folds
             continue
         write_json(

@@ -28,6 +28,7 @@ from vesal.files import content_hash, write_json
 from vesal.journal import Journal, file_stamps
 from vesal.layouts.registry import no_file_name
 from vesal.parallel import Progress, map_in_order, workers_within
+from vesal.text import listed, plural
 from vesal.version import __version__
 from vesal.volume.volume import Volume
 from vesal.workflow.requests.convert_request import SPACING_ERROR, ConvertRequest
@@ -78,10 +79,10 @@ class ConvertResult:
 
     def text(self) -> str:
         """The remarks, then how many cases are where."""
-        tests = f" and {_counted(len(self.test_cases), 'test scan')}" if self.test_cases else ""
+        tests = f" and {plural(len(self.test_cases), 'test scan')}" if self.test_cases else ""
         there = f" ({self.skipped} were there already)" if self.skipped else ""
         failed = f"; {len(self.failures)} failed" if self.failures else ""
-        count = f"{_counted(len(self.cases), 'case')}{tests} in {self.folder}{there}{failed}"
+        count = f"{plural(len(self.cases), 'case')}{tests} in {self.folder}{there}{failed}"
         return "\n".join([*self.remarks, count])
 
 
@@ -116,9 +117,11 @@ def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> Conve
     remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
     if written:
         original = _original(mapped, final)
-        said = Described(source.name, source.channels, final.target, original, written, source.credits)
+        described = Described(
+            source.name, source.channels, final.target, original, written, source.credits, request.seed
+        )
         chosen = TARGETS[request.to]
-        remarks += chosen.describe(request.out, said, chosen.folders, request.seed)
+        remarks += chosen.describe(request.out, described, chosen.folders)
     result = ConvertResult(
         folder=request.out,
         to=request.to,
@@ -196,8 +199,7 @@ def _chosen(source: Source, wanted: Sequence[str]) -> tuple[Job, ...]:
         if no_file_name(name):
             raise DataError(f"A case is called {name!r}, which cannot name a file; choose another name.")
     if unknown := [name for name in wanted if name not in known]:
-        some = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
-        raise UsageError(f"There is no case '{unknown[0]}'; there are: {some}.")
+        raise UsageError(f"There is no case '{unknown[0]}'; there are: {listed(known, 6)}.")
     return tuple(job for job in source.jobs if not wanted or job.case.id in wanted)
 
 
@@ -352,7 +354,7 @@ def _remarks(
 ) -> list[str]:
     remarks = [one.remark for one in written if one.remark]
     if mapped.changes:
-        remarks.append(f"Label values were changed as asked: {mapped.said()}.")
+        remarks.append(f"Label values were changed as asked: {mapped.text()}.")
     kept = {region.name for region in mapped.target.regions}
     if lost := [region.name for region in mapped.source.regions if region.name not in kept]:
         remarks.append(
@@ -362,7 +364,7 @@ def _remarks(
         {old: new for new, old in _original(mapped, final).items()}
     )
     if layout_own.changes:
-        remarks.append(f"Label values were changed as '{request.to}' wants them: {layout_own.said()}.")
+        remarks.append(f"Label values were changed as '{request.to}' wants them: {layout_own.text()}.")
     out_name = request.out.expanduser().resolve().name
     if request.to == "nnunet" and not re.fullmatch(r"Dataset\d{3}_.+", out_name):
         remarks.append(
@@ -402,7 +404,3 @@ def _record(
             "remarks": list(result.remarks),
         },
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

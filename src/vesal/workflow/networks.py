@@ -15,22 +15,23 @@ from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
 from vesal.planning.planner import make_plan
+from vesal.table import Cell, Table
 from vesal.train.recipe import load_recipe, recipe_names
 
 
 @dataclass(frozen=True)
-class Home:
+class TypicalData:
     """The data that a recipe was written for, as far as its network depends on them.
 
     Attributes:
-        data: for people.
+        name: for people.
         channels: of a scan.
         labels: names and values.
         shape, spacing_mm: of a typical scan, in RAS axes.
         regions: overlapping classes.
     """
 
-    data: str
+    name: str
     channels: tuple[str, ...]
     labels: Mapping[str, int]
     shape: tuple[int, int, int]
@@ -38,8 +39,8 @@ class Home:
     regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-_HEART = Home("MSD Task02_Heart", ("MRI",), {"left atrium": 1}, (320, 320, 110), (1.25, 1.25, 1.37))
-_BRATS = Home(
+_HEART = TypicalData("MSD Task02_Heart", ("MRI",), {"left atrium": 1}, (320, 320, 110), (1.25, 1.25, 1.37))
+_BRATS = TypicalData(
     "BraTS 2021",
     ("FLAIR", "T1", "T1ce", "T2"),
     {"necrotic core": 1, "oedema": 2, "enhancing tumour": 4},
@@ -53,14 +54,16 @@ _BRATS = Home(
 )
 
 #: Recipe -> the data of its origin.
-HOMES: dict[str, Home] = {
-    "auto": Home(
+TYPICAL_DATA: dict[str, TypicalData] = {
+    "auto": TypicalData(
         "MSD Task04_Hippocampus", ("MRI",), {"anterior": 1, "posterior": 2}, (35, 50, 36), (1.0, 1.0, 1.0)
     ),
     "heart-monai": _HEART,
     "heart-unet3d": _HEART,
-    "lung-attention-2d": Home("MSD Task06_Lung", ("CT",), {"cancer": 1}, (512, 512, 252), (0.79, 0.79, 1.24)),
-    "acdc-robust": Home(
+    "lung-attention-2d": TypicalData(
+        "MSD Task06_Lung", ("CT",), {"cancer": 1}, (512, 512, 252), (0.79, 0.79, 1.24)
+    ),
+    "acdc-robust": TypicalData(
         "ACDC", ("MRI",), {"RV": 1, "Myo": 2, "LV": 3}, (216, 256, 9), (1.5625, 1.5625, 10.0)
     ),
     "brats-nvidia": _BRATS,
@@ -98,13 +101,19 @@ def list_networks(data: Path | None = None, *, progress: Progress | None = None)
 
 def networks_text(rows: list[NetworkRow]) -> str:
     """A table of the rows."""
-    head = ("recipe", "network", "dimension", "parameters", "data")
-    table = [head] + [(row.recipe, row.network, f"{row.dimension}D", _counted(row), row.data) for row in rows]
-    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    )
+    return Table.of(
+        ("recipe", "network", "dimension", "parameters", "data"),
+        [
+            (
+                row.recipe,
+                row.network,
+                f"{row.dimension}D",
+                Cell(row.parameters, text=row.remark or None),
+                row.data,
+            )
+            for row in rows
+        ],
+    ).plain()
 
 
 def networks_json(rows: list[NetworkRow]) -> dict[str, Any]:
@@ -112,13 +121,9 @@ def networks_json(rows: list[NetworkRow]) -> dict[str, Any]:
     return {"networks": [asdict(row) for row in rows]}
 
 
-def _counted(row: NetworkRow) -> str:
-    return row.remark if row.parameters is None else str(row.parameters)
-
-
 def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
     config = load_recipe(name)
-    record, labels = given or _home(HOMES[name])
+    record, labels = given or _typical(TYPICAL_DATA[name])
     plan = make_plan(record, labels, config.plan, budget_s=config.budget_s)
     try:
         parameters, remark = count_trainable(config.network, plan), ""
@@ -128,8 +133,8 @@ def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
     return NetworkRow(name, config.network, plan.dimension, parameters, record.dataset, remark)
 
 
-def _home(home: Home) -> tuple[Fingerprint, LabelSet]:
-    labels = LabelSet.from_values({"background": 0, **home.labels}, regions=home.regions)
+def _typical(data: TypicalData) -> tuple[Fingerprint, LabelSet]:
+    labels = LabelSet.from_values({"background": 0, **data.labels}, regions=data.regions)
     statistics = ChannelStatistics(
         minimum=0.0,
         maximum=1.0,
@@ -139,27 +144,27 @@ def _home(home: Home) -> tuple[Fingerprint, LabelSet]:
         foreground_samples=(0.0, 1.0),
     )
     affine = tuple(
-        tuple((*home.spacing_mm, 1.0)[row] if row == column else 0.0 for column in range(4))
+        tuple((*data.spacing_mm, 1.0)[row] if row == column else 0.0 for column in range(4))
         for row in range(4)
     )
-    voxels = math.prod(home.shape)
+    voxels = math.prod(data.shape)
     record = CaseRecord(
         id="typical",
         patient="typical",
-        shape=home.shape,
-        spacing_mm=home.spacing_mm,
+        shape=data.shape,
+        spacing_mm=data.spacing_mm,
         axis_codes="RAS",
         affine=affine,
-        ras_shape=home.shape,
-        ras_spacing_mm=home.spacing_mm,
-        crop_shape=home.shape,
-        label_shape=home.shape,
+        ras_shape=data.shape,
+        ras_spacing_mm=data.spacing_mm,
+        crop_shape=data.shape,
+        label_shape=data.shape,
         label_distance_mm=0.0,
         voxels=dict.fromkeys(labels.names, voxels // 20),
         undeclared=(),
         nan_voxels=0,
         image_digest="",
-        voxel_volume_mm3=math.prod(home.spacing_mm),
-        channels=(statistics,) * len(home.channels),
+        voxel_volume_mm3=math.prod(data.spacing_mm),
+        channels=(statistics,) * len(data.channels),
     )
-    return Fingerprint(dataset=home.data, channels=home.channels, cases=(record,)), labels
+    return Fingerprint(dataset=data.name, channels=data.channels, cases=(record,)), labels

@@ -1,4 +1,4 @@
-"""Overfit: can this data, this plan and this recipe be learned at all? A few cases, learned by heart."""
+"""Overfit: can this data, this plan and this recipe be learned at all? A few cases, trained and validated on."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ TARGET = 0.95
 #: Length for which nothing was chosen.
 BUDGET_S = 5 * 60.0
 
-#: Learning by heart wants every patch as it is, much foreground, and no rule that ends it early.
-_BY_HEART: dict[str, Any] = {
+#: To overfit, every patch stays as it is, with much foreground, and no rule ends the training early.
+_SETTINGS: dict[str, Any] = {
     "augment.enabled": False,
     "foreground_share": 0.67,
     "early_stopping": None,
@@ -116,7 +116,7 @@ def overfit_run(
     run.begin(resume=False)
     stage = stage or (lambda _title: None)
     device = resolve_device(request.device)
-    config = load_recipe(request.recipe, _BY_HEART | {"target": TARGET} | overrides)
+    config = load_recipe(request.recipe, _SETTINGS | {"target": TARGET} | overrides)
     check_names(config)
     dataset = load_dataset(request.data, request.layout)
     record, cases = _choose(dataset, request.cases, stage)
