@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vesal.data.labels import LabelSet, joint_box
-from vesal.errors import VesalError
 from vesal.infer.components import component_sizes, holes, label_components, largest_component
+from vesal.infer.model_record import read_model_record, unusable
 
 Kind = Literal["min_size", "largest", "min_volume", "fill_holes"]
 
@@ -138,32 +138,12 @@ def read_postprocess(value: object, labels: LabelSet, path: str | Path) -> Postp
     Raises:
         VesalError: they are not valid, of a newer version, or name a class that the model does not have.
     """
-    if value is None:
-        return None
-    if isinstance(value, dict) and type(value.get("version")) is int and value["version"] > 1:
-        raise VesalError(
-            f"{path} is not a usable Vesal model: its post-processing has version {str(value['version'])[:20]} "
-            "and this Vesal reads 1; update Vesal."
-        )
-    try:
-        found = Postprocess.model_validate(value)
-    except (ValidationError, ValueError, ArithmeticError, RecursionError) as error:
-        what = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        raise _refused(path, what) from error
-    if unknown := sorted({step.of for step in found.steps if step.of is not None} - set(labels.classes)):
-        raise _refused(path, f"it names {unknown[0]}, which is no class of the model")
+    what = "post-processing"
+    found = read_model_record(Postprocess, value, what, path)
+    steps = () if found is None else found.steps
+    if unknown := sorted({step.of for step in steps if step.of is not None} - set(labels.classes)):
+        raise unusable(path, what, f"it names {unknown[0]}, which is no class of the model")
     return found
-
-
-def _refused(path: str | Path, what: str) -> VesalError:
-    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(what.split())[:160])
-    return VesalError(
-        f"{path} is not a usable Vesal model: its post-processing is not valid ({line}); "
-        "get it again from where it was made."
-    )
 
 
 def under(sizes: NDArray[np.int64], step: Step, voxel_mm3: float | NDArray[np.float64]) -> NDArray[np.bool_]:

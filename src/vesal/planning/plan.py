@@ -6,11 +6,10 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from vesal.data.labels import LabelSet
-from vesal.errors import VesalError
-from vesal.files import read_json, write_text
+from vesal.files import read_record, write_text
 
 PLAN_VERSION = 1
 
@@ -158,9 +157,4 @@ class Plan(BaseModel):
         Raises:
             VesalError: the file is absent, damaged, or of another version.
         """
-        try:
-            return cls.model_validate(read_json(path))
-        except ValidationError as error:
-            raise VesalError(
-                f"{path} is not a plan ({error.errors()[0]['msg']}); make it anew with vesal plan."
-            ) from error
+        return read_record(path, cls, "a plan", "make it anew with vesal plan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,26 @@ from vesal.augment.artifacts.benchmark import (
 )
 from vesal.data.case import read_case
 from vesal.data.dataset import Case
-from vesal.data.labels import IGNORE
+from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import VesalError
 from vesal.files import content_hash, read_json, write_json, write_text
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.predictor import load_model
 from vesal.infer.quality.calibrate import FEWEST, HeldOutScan, calibrate
 from vesal.infer.quality.estimate import QualityEstimate
 from vesal.infer.quality.features import scan_features
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.infer.quality.temperature import Voxels, VoxelSampler, concatenated, fit_temperature
-from vesal.infer.windows import Network, Windows
+from vesal.infer.windows import Network
 from vesal.metrics.overlap import confusions
 from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, read_ahead
+from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, MODEL, QUALITY, QUALITY_CSV
 from vesal.table import Table
 from vesal.text import listed
-from vesal.volume.volume import Volume
 
 #: Time that calibration may take, as a share of the training's, and seconds that it may take at any rate.
 _SHARE, _ALWAYS_S = 0.25, 60.0
@@ -141,8 +141,8 @@ def predict_held_out(
     corrupts = True
     for number in numbers:
         began, first = time.monotonic(), len(voxels)
-        predictor = _predictor(run, number, options)
-        for scan, sample in predictor.predict([cases[name] for name in names[number]], number):
+        predictor = _FoldPredictor(run, number, options)
+        for scan, sample in predictor.predict([cases[name] for name in names[number]]):
             scans.append(scan)
             voxels += [] if sample is None else [sample]
             # A clean scan, and then the same one corrupted.
@@ -197,18 +197,13 @@ def _chosen(names: Sequence[str]) -> list[str]:
 # --- one held-out scan -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A held-out scan, clean or corrupted."""
-
-    case: Case
-    fold: int
-    artifact: Artifact | None
+#: A held-out scan; the artefact it is corrupted by, or None for the clean one.
+_Task = tuple[Case, Artifact | None]
 
 
 @dataclass(frozen=True, eq=False)
-class _HeldOut:
-    """A prepared scan, its contiguous truth on its own grid, its features, and the damage that was done to it."""
+class _Scan:
+    """A prepared scan, its contiguous truth on its own grid, its features, and what was done to it."""
 
     prepared: Prepared
     truth: NDArray[np.uint8]
@@ -216,103 +211,107 @@ class _HeldOut:
     corruption: Corruption | None
 
 
-@dataclass(eq=False)
-class _Predictor:
-    """Predicts held-out scans with a network that was not trained on them, beside the reference networks.
+class _FoldPredictor:
+    """Predicts what a fold held out by its network, where there are three or more beside the networks of the next two.
 
     Attributes:
         corrupts: each scan comes once more, with an artefact. May be changed on the way.
     """
 
-    model: Model
-    windows: Windows
-    reference_networks: Sequence[Network]
-    corrupts: bool = True
+    def __init__(self, run: Run, fold: int, options: CalibrationOptions) -> None:
+        self.corrupts = True
+        self._fold = fold
+        self._model = load_model(run.fold(fold) / MODEL, device=options.device, quality=False)
+        self._windows = self._model.windows(mirror=options.mirror, overlap=options.overlap)
+        self._references: Sequence[Network] = ()
+        numbers = run.trained_folds()
+        place = numbers.index(fold)
+        others = [*numbers[place + 1 :], *numbers[:place]][:_REFERENCE_NETWORKS]
+        if len(others) == _REFERENCE_NETWORKS:
+            files = [run.fold(other) / MODEL for other in others]
+            references = load_model(files, device=options.device, quality=False, postprocess=False)
+            self._references = references.networks
 
-    def predict(self, cases: Sequence[Case], fold: int) -> Iterator[tuple[HeldOutScan, Voxels | None]]:
+    def predict(self, cases: Sequence[Case]) -> Iterator[tuple[HeldOutScan, Voxels | None]]:
         """Yield each scan with voxels for the temperature, and then the same scan corrupted."""
-        tasks = self._tasks(cases, fold)
-        for task, scan in zip(tasks, read_ahead(self._read, tasks), strict=True):
-            if self.corrupts or task.artifact is None:
-                yield self._predict(task, scan)
+        tasks = self._tasks(cases)
+        for (case, artifact), scan in zip(tasks, read_ahead(self._read, tasks), strict=True):
+            if self.corrupts or artifact is None:
+                yield self._predict(case, artifact, scan)
 
-    def _tasks(self, cases: Sequence[Case], fold: int) -> list[_Task]:
+    def _tasks(self, cases: Sequence[Case]) -> list[_Task]:
         """Each scan clean, and with one artefact: all kinds about equally often, which one by chance."""
-        plan = self.model.plan
+        plan = self._model.plan
         slices = plan.dimension == 2 and plan.slice_axis is None
-        artifacts = applicable(benchmark(_modality(self.model), (_SEVERITY,)), 2 if slices else 3)
-        generator = np.random.default_rng([_SEED, fold])
+        artifacts = applicable(benchmark(_modality(plan), (_SEVERITY,)), 2 if slices else 3)
+        generator = np.random.default_rng([_SEED, self._fold])
         order: list[int] = []
         while len(order) < len(cases):
             order += generator.permutation(len(artifacts)).tolist()
-        return [
-            task
-            for case, number in zip(cases, order, strict=False)
-            for task in (_Task(case, fold, None), _Task(case, fold, artifacts[number]))
-        ]
+        pairs = zip(cases, order, strict=False)
+        return [task for case, number in pairs for task in ((case, None), (case, artifacts[number]))]
 
-    def _read(self, task: _Task) -> _HeldOut:
-        raw = read_case(task.case)
+    def _read(self, task: _Task) -> _Scan:
+        case, artifact = task
+        raw = read_case(case)
         if raw.label is None:
-            raise VesalError(f"Case {task.case.id} has lost its label; put it back to where it was.")
-        volume: Volume = raw.image
+            raise VesalError(f"Case {case.id} has lost its label; put it back to where it was.")
         corruption = None
-        if task.artifact is not None:
-            seed = artifact_seed(_SEED, task.case.id, task.artifact.name)
-            corruption = corrupt(volume, task.artifact, seed)
-            volume = corruption.volume
-        truth = self.model.labels.encode(raw.label.array)
+        if artifact is not None:
+            corruption = corrupt(raw.image, artifact, artifact_seed(_SEED, case.id, artifact.name))
+        volume = raw.image if corruption is None else corruption.volume
+        truth = self._model.labels.encode(raw.label.array)
         # The truth of a clean scan is prepared too: the temperature is fitted on the prepared grid.
-        prepared = prepare(volume, self.model.plan, raw.label if corruption is None else None)
-        return _HeldOut(prepared, truth, image_features(volume, prepared), corruption)
+        prepared = prepare(volume, self._model.plan, raw.label if corruption is None else None)
+        return _Scan(prepared, truth, image_features(volume, prepared), corruption)
 
-    def _predict(self, task: _Task, scan: _HeldOut) -> tuple[HeldOutScan, Voxels | None]:
-        labels, prepared = self.model.labels, scan.prepared
-        recorder = self.model.feature_recorder(self.windows, reference_networks=self.reference_networks)
+    def _predict(
+        self, case: Case, artifact: Artifact | None, scan: _Scan
+    ) -> tuple[HeldOutScan, Voxels | None]:
+        labels, prepared, windows = self._model.labels, scan.prepared, self._windows
+        recorder = self._model.feature_recorder(windows, reference_networks=self._references)
         sampler = None
         if prepared.label is not None:
-            axis = self.windows.stream_axis(prepared.crop.shape)
-            sampler = VoxelSampler(prepared.label, labels, axis, task.case.id)
-        label = self.model.segment(prepared, self.windows, recorder=recorder, on_rows=sampler)
+            sampler = VoxelSampler(prepared.label, labels, windows.stream_axis(prepared.crop.shape), case.id)
+        label = self._model.segment(prepared, windows, recorder=recorder, on_rows=sampler)
         found = labels.encode(label.array)
-        features = scan_features(scan.features, recorder, found, label.geometry, labels)
-        truth = scan.truth
-        if scan.corruption is not None:
-            found = scan.corruption.restore(found)
-            if scan.corruption.hidden is not None:
-                truth = np.where(scan.corruption.hidden, np.uint8(IGNORE), truth)
-        counted = confusions(np.ascontiguousarray(found), truth, labels.class_table, IGNORE)
-        scored = labels.judged(task.case.annotated)
-        dice = {
-            name: float(counts.dice)
-            for name, counts in zip(labels.classes, counted, strict=True)
-            if name in scored and counts.dice is not None
-        }
         gap = None
-        if len(self.reference_networks) == _REFERENCE_NETWORKS:
+        if self._references:
             agreement = recorder.agreement().mean(axis=2)
             gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
-        artifact = None if task.artifact is None else task.artifact.name
-        held_out = HeldOutScan(task.case.id, task.fold, artifact, features, dice, gap, task.case.patient)
+        held_out = HeldOutScan(
+            case=case.id,
+            fold=self._fold,
+            artifact=None if artifact is None else artifact.name,
+            features=scan_features(scan.features, recorder, found, label.geometry, labels),
+            dice=_dice(found, scan, labels, case.annotated),
+            training_gap=gap,
+            patient=case.patient,
+        )
         return held_out, None if sampler is None else sampler.voxels()
 
 
-def _predictor(run: Run, number: int, options: CalibrationOptions) -> _Predictor:
-    """Of one fold; where there are three folds or more, beside the networks of the next two."""
-    numbers = run.trained_folds()
-    model = load_model(run.fold(number) / MODEL, device=options.device, quality=False)
-    place = numbers.index(number)
-    others = [*numbers[place + 1 :], *numbers[:place]]
-    references: Sequence[Network] = ()
-    if len(others) >= _REFERENCE_NETWORKS:
-        files = [run.fold(other) / MODEL for other in others[:_REFERENCE_NETWORKS]]
-        references = load_model(files, device=options.device, quality=False, postprocess=False).networks
-    return _Predictor(model, model.windows(mirror=options.mirror, overlap=options.overlap), references)
+def _dice(
+    found: NDArray[np.uint8], scan: _Scan, labels: LabelSet, annotated: Collection[str] | None
+) -> dict[str, float]:
+    """Class -> Dice, of the annotated classes that the truth or `found` holds, where the scan shows them."""
+    truth = scan.truth
+    if scan.corruption is not None:
+        found = scan.corruption.restore(found)
+        if scan.corruption.hidden is not None:
+            truth = np.where(scan.corruption.hidden, np.uint8(IGNORE), truth)
+    counted = confusions(np.ascontiguousarray(found), truth, labels.class_table, IGNORE)
+    scored = labels.judged(annotated)
+    return {
+        name: float(counts.dice)
+        for name, counts in zip(labels.classes, counted, strict=True)
+        if name in scored and counts.dice is not None
+    }
 
 
-def _modality(model: Model) -> Modality:
+def _modality(plan: Plan) -> Modality:
     """CT where intensities mean the same in every scan."""
-    return "CT" if any(how.scheme in ("ct", "window") for how in model.plan.normalisation) else "MR"
+    return "CT" if any(how.scheme in ("ct", "window") for how in plan.normalisation) else "MR"
 
 
 # --- a folder of predictions -----------------------------------------------------------------------------------

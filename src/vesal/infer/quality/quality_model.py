@@ -9,17 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vesal.data.labels import LabelSet
-from vesal.errors import VesalError
-from vesal.files import read_json
+from vesal.files import read_record
+from vesal.infer.model_record import read_model_record, unusable
 from vesal.infer.quality.reference_distribution import ReferenceDistribution
 from vesal.infer.quality.ridge_regression import RidgeRegression
 from vesal.infer.quality.stored import MOST_CLASSES, Count, Fraction, Number, Positive, Stored, Text
-
-#: Of what is kept in a model file.
-QUALITY_VERSION = 1
 
 #: Groups of features that are compared with those of the known scans, and what a reader is told of each.
 GROUPS = {
@@ -142,7 +139,7 @@ class Calibration(Stored):
         folds: networks that predicted them.
     """
 
-    version: Literal[1] = QUALITY_VERSION  # type: ignore[assignment]
+    version: Literal[1] = 1
     classes: Annotated[tuple[Text, ...], Field(max_length=MOST_CLASSES)]
     temperature: Annotated[float, Field(ge=0.05, le=20)]
     references: Annotated[dict[Text, ReferenceDistribution], Field(max_length=len(GROUPS) - 1)]
@@ -166,29 +163,11 @@ def read_calibration(value: dict[str, Any] | None, labels: LabelSet, file: str |
     Raises:
         VesalError: it is damaged, of a newer Vesal, or not of this model's classes.
     """
-    if value is None:
-        return None
-    version = value.get("version")
-    if isinstance(version, int) and version > QUALITY_VERSION:
-        raise VesalError(
-            f"The quality model of {file} has version {min(version, 10**6)} and this Vesal reads {QUALITY_VERSION}; "
-            "update Vesal."
-        )
-    try:
-        calibration = Calibration.model_validate(value)
-    except (ValidationError, RecursionError, ValueError, TypeError, ArithmeticError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        line = " ".join(what.split())[:120]
-        raise VesalError(
-            f"{file} is not a usable Vesal model: its quality model is not valid ({line}); get it again from "
-            "where it was made."
-        ) from error
-    if calibration.classes != tuple(labels.classes):
-        raise VesalError(
-            f"{file} is not a usable Vesal model: its quality model has other classes than its labels; get it again "
-            "from where it was made."
-        )
-    return calibration
+    what = "quality model"
+    found = read_model_record(Calibration, value, what, file)
+    if found is not None and found.classes != tuple(labels.classes):
+        raise unusable(file, what, "it has other classes than the labels")
+    return found
 
 
 # --- what a run folder keeps ---------------------------------------------------------------------------------
@@ -237,7 +216,7 @@ class CalibrationRecord(_Row):
         models: fold -> digest of the model file that this was learned from.
     """
 
-    version: Literal[1] = QUALITY_VERSION  # type: ignore[assignment]
+    version: Literal[1] = 1
     temperature: float
     dice: dict[str, DiceAccuracy]
     flag: FlagModel
@@ -253,12 +232,7 @@ class CalibrationRecord(_Row):
         Raises:
             VesalError: it is absent, damaged or of another version.
         """
-        try:
-            return cls.model_validate(read_json(path))
-        except ValidationError as error:
-            raise VesalError(
-                f"{path} is damaged or of another version; delete it, and vesal train --resume learns it anew."
-            ) from error
+        return read_record(path, cls, "a calibration", "delete it, and vesal train --resume calibrates anew")
 
 
 def _percent(part: int, whole: int) -> str:
