@@ -18,7 +18,7 @@ import yaml
 from vesal.files import read_json
 from vesal.run.folder import Run
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.train import train_run
+from vesal.workflow.training.train import train_run
 
 #: Settings that were compared on the hippocampus; the first is what the others are held to.
 VARIANTS: dict[str, dict[str, Any]] = {

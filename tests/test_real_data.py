@@ -18,7 +18,7 @@ from vesal.infer.predictor import load_model
 from vesal.layouts.registry import load_dataset
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.train import train_run
+from vesal.workflow.training.train import train_run
 
 
 def silent(_text: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vesal.workflow.evaluate import evaluate_run as evaluate_run
     from vesal.workflow.predict import predict_cases as predict_cases
     from vesal.workflow.requests.train_request import TrainRequest as TrainRequest
-    from vesal.workflow.train import train_run as train_run
+    from vesal.workflow.training.train import train_run as train_run
 
 _PUBLIC = {
     "TrainRequest": ("vesal.workflow.requests.train_request", "TrainRequest"),
@@ -33,7 +33,7 @@ _PUBLIC = {
     "predict_cases": ("vesal.workflow.predict", "predict_cases"),
     "read_label": ("vesal.volume.io", "read_label"),
     "read_volume": ("vesal.volume.io", "read_volume"),
-    "train_run": ("vesal.workflow.train", "train_run"),
+    "train_run": ("vesal.workflow.training.train", "train_run"),
     "write_label": ("vesal.volume.io", "write_label"),
 }
 

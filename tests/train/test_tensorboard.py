@@ -10,7 +10,7 @@ import pytest
 from vesal.train.tensorboard import example_panels
 from vesal.train.validation import Example
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.train import train_run
+from vesal.workflow.training.train import train_run
 
 
 @pytest.fixture(scope="module")

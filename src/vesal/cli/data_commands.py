@@ -132,7 +132,7 @@ def plan(
     """Tell what would be trained, and why."""
     from vesal.nn.zoo import resolve_device
     from vesal.train.recipe import load_recipe, recipe_overrides
-    from vesal.workflow.plan import plan_run, plan_text
+    from vesal.workflow.training.training_plan import plan_run, plan_text
 
     config = load_recipe(recipe, recipe_overrides(settings, budget=budget, dimension=dimension))
     with progress(json_output) as stage:

@@ -33,7 +33,7 @@ def demo(
 
 def train(request: TrainRequest, json_output: Json = False) -> None:
     """Plan, train, predict what was held out, score, report."""
-    from vesal.workflow.train import train_run
+    from vesal.workflow.training.train import train_run
 
     with progress(json_output) as stage:
         result = train_run(replace(request, quiet=json_output), stage, logger(json_output))

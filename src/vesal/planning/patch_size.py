@@ -18,7 +18,7 @@ from vesal.planning.topology import make_stages, rounded_up
 #: Operations a second that training of 2D and 3D networks sustains. CPU: of one core; measured on two cores of a
 #: virtual machine with the narrow networks, 49e9 in 2D and 25e9 in 3D, less what augmentation and validation take.
 #: CUDA: nnU-Net's 128³ patches, 5.4e12 a step, take about a quarter of a second on an A100. MPS: a guess between.
-#: They stand in where nothing was measured (`vesal.workflow.speed`).
+#: They stand in where nothing was measured (`vesal.workflow.training.speed`).
 RATES = {"cpu": {2: 40e9, 3: 20e9}, "cuda": {2: 20e12, 3: 20e12}, "mps": {2: 1e12, 3: 1e12}}
 _MOST_CORES = 16
 

@@ -26,7 +26,7 @@ from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.robustness.benchmark_run import modality, robustness_run
-from vesal.workflow.train import Stage, train_run
+from vesal.workflow.training.train import Stage, train_run
 
 CASES = 20
 

@@ -22,9 +22,9 @@ from vesal.text import number, times
 from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
-from vesal.workflow.plan import plan_for
 from vesal.workflow.requests.train_request import OverfitRequest
-from vesal.workflow.train import Interrupted, Stage
+from vesal.workflow.training.train import Interrupted, Stage
+from vesal.workflow.training.training_plan import plan_for
 
 #: Dice that an overfitted case reaches.
 TARGET = 0.95

@@ -18,7 +18,7 @@ from vesal.run_files import ALL, CONFIG, FINISHED, PLAN, PREPARED
 from vesal.train.recipe import LENGTHS, TrainConfig
 from vesal.workflow.fetch import fetch
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.train import TrainResult, train_run
+from vesal.workflow.training.train import TrainResult, train_run
 
 _DEPTH = 6
 _PREPARED = shutil.ignore_patterns(PREPARED)

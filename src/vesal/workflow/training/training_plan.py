@@ -20,7 +20,7 @@ from vesal.planning.plan import Plan
 from vesal.planning.planner import count_operations, make_plan
 from vesal.text import budget_text, times
 from vesal.train.recipe import TrainConfig
-from vesal.workflow.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
+from vesal.workflow.training.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
 
 #: Budgets from this on are planned by measuring; of shorter ones it would take too much.
 MEASURED_FROM_S = 240.0

@@ -1,4 +1,4 @@
-"""Planning with a few timed steps: what is measured, when, and what becomes of it."""
+"""Planning with a few timed steps: when they are timed, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -7,53 +7,18 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from fingerprints import HEART, HIPPOCAMPUS, LABELS, SHORT_AXIS
 
 from vesal.augment.config import AugmentConfig
-from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint
-from vesal.data.labels import LabelSet
-from vesal.planning import patch_size as fitting
+from vesal.data.fingerprint import Fingerprint
+from vesal.planning import patch_size
 from vesal.planning.plan import Plan
 from vesal.planning.planner import count_operations, make_plan
 from vesal.planning.settings import PlanSettings
 from vesal.train.recipe import TrainConfig
-from vesal.workflow import plan as planning
-from vesal.workflow import speed
-from vesal.workflow.plan import plan_for
-from vesal.workflow.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
-
-LABELS = LabelSet.from_values({"background": 0, "organ": 1, "tumour": 2})
-CPU = torch.device("cpu")
-
-
-def prints(shape: tuple[int, ...], spacing: tuple[float, ...], cases: int = 10) -> Fingerprint:
-    channel = ChannelStatistics(
-        minimum=0, maximum=9, mean=4, std=2, percentiles=(0, 4, 9), foreground_samples=()
-    )
-    record = CaseRecord(
-        id="a",
-        patient="a",
-        shape=shape,
-        spacing_mm=spacing,
-        axis_codes="RAS",
-        affine=((1.0, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
-        ras_shape=shape,
-        ras_spacing_mm=spacing,
-        crop_shape=shape,
-        label_shape=shape,
-        label_distance_mm=0.0,
-        voxels={"organ": math.prod(shape) // 4, "tumour": math.prod(shape) // 8},
-        undeclared=(),
-        nan_voxels=0,
-        image_digest="",
-        voxel_volume_mm3=math.prod(spacing),
-        channels=(channel,),
-    )
-    return Fingerprint(dataset="set", channels=("MRI",), cases=(record,) * cases)
-
-
-HEART = prints((320, 320, 120), (1.25, 1.25, 1.37), cases=12)
-HIPPOCAMPUS = prints((35, 50, 36), (1.0, 1.0, 1.0), cases=200)
-SHORT_AXIS = prints((223, 255, 10), (1.5625, 1.5625, 10.0), cases=80)
+from vesal.workflow.training import training_plan
+from vesal.workflow.training.speed import IN_STEPS, Timing
+from vesal.workflow.training.training_plan import plan_for
 
 
 @dataclass
@@ -75,20 +40,17 @@ class Device:
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "cpu_count", lambda: 2)
-    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: None)
+    monkeypatch.setattr(patch_size, "cpu_count", lambda: 2)
+    monkeypatch.setattr(training_plan, "usable_memory_gb", lambda device: None)
 
 
 def put(monkeypatch: pytest.MonkeyPatch, device: Device) -> Device:
-    monkeypatch.setattr(planning, "time_pass", device.time_pass)
+    monkeypatch.setattr(training_plan, "time_pass", device.time_pass)
     return device
 
 
 def reason(plan: Plan, words: str) -> str:
     return next(sentence for sentence in plan.reasons if words in sentence)
-
-
-# --- planning by measurement -----------------------------------------------------------------------------
 
 
 def test_a_budget_is_planned_with_what_the_device_sustains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +157,7 @@ def test_a_step_that_does_not_fit_the_memory_is_planned_smaller(monkeypatch: pyt
     too_large = make_plan(HEART, LABELS, device="cuda").patch
     put(monkeypatch, Device(20e12, memory_bytes=2 * math.prod(too_large) - 1))
     plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cuda")
-    assert plan.patch == make_plan(HEART, LABELS, device="cuda", memory_gb=fitting.MEMORY_GB * 2 / 3).patch
+    assert plan.patch == make_plan(HEART, LABELS, device="cuda", memory_gb=patch_size.MEMORY_GB * 2 / 3).patch
     assert "for 5.3 GB" in reason(plan, "Planned anew")
     asked = TrainConfig(budget_s=1200, plan=PlanSettings(memory_gb=8))
     assert plan_for(HEART, LABELS, asked, "cuda").patch == too_large
@@ -217,7 +179,7 @@ def test_the_memory_of_a_large_gpu_is_used_where_there_is_time(
     length: dict, planned_gb: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, Device(100e12))
-    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: 24.0)
+    monkeypatch.setattr(training_plan, "usable_memory_gb", lambda device: 24.0)
     plan = plan_for(HEART, LABELS, TrainConfig(**length), "cuda")
     assert f"{planned_gb} GB of memory" in reason(plan, "of memory")
     assert ("of what is free" in reason(plan, "of memory")) == (planned_gb == 24)
@@ -228,7 +190,7 @@ def test_the_memory_of_a_large_gpu_is_used_where_there_is_time(
 @pytest.mark.parametrize("length", [{"budget_s": 600}, {"steps": 1000}])
 def test_a_small_gpu_is_not_planned_beyond_its_memory(length: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Device(5e12))
-    monkeypatch.setattr(planning, "usable_memory_gb", lambda device: 4.5)
+    monkeypatch.setattr(training_plan, "usable_memory_gb", lambda device: 4.5)
     plan = plan_for(HEART, LABELS, TrainConfig(**length), "cuda")
     assert "4.5 GB of memory (of what is free)" in reason(plan, "of memory")
     constant = plan_for(HEART, LABELS, TrainConfig(steps=9, deterministic=True), "cuda")
@@ -239,97 +201,13 @@ def test_what_cannot_be_timed_is_planned_by_constants_and_told(monkeypatch: pyte
     def fails(*_: object) -> Timing:
         raise ValueError("Expected more than 1 value per channel when training")
 
-    monkeypatch.setattr(planning, "time_pass", fails)
+    monkeypatch.setattr(training_plan, "time_pass", fails)
     plan = plan_for(HEART, LABELS, TrainConfig(budget_s=1200), "cpu")
     assert plan.patch == make_plan(HEART, LABELS, budget_s=1200).patch
     assert "No step could be timed" in plan.reasons[-1]
 
 
-# --- the measurement -------------------------------------------------------------------------------------
-
-
-def small(**changes: object) -> Plan:
-    asked = PlanSettings(features=(4, 8), patch=(16, 16, 16), batch=2)
-    return make_plan(HIPPOCAMPUS, LABELS, asked).model_copy(update=changes)
-
-
-def test_a_timed_pass_tells_its_rate_and_leaves_chance_as_it_was() -> None:
-    torch.manual_seed(7)
-    before = torch.get_rng_state()
-    timing = time_pass(small(), TrainConfig(), CPU, 1.0)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert 0 < timing.pass_s < 10
-    assert timing.rate == pytest.approx(IN_STEPS * count_operations(small()) / timing.pass_s)
-
-
-def test_only_the_warm_passes_count_and_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
-    took = iter([9.0, 1.0, 5.0, 2.0, 3.0, 4.0])
-    monkeypatch.setattr(speed._Trial, "run", lambda trial, number: next(took))
-    assert time_pass(small(), TrainConfig(), CPU, 100.0).pass_s == 3.0
-
-
-@pytest.mark.parametrize(("each_s", "runs"), [(9.0, 1), (0.9, 2), (0.3, 3), (0.1, 6)])
-def test_no_pass_is_begun_that_would_end_too_late(
-    each_s: float, runs: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-
-    def run(trial: object, number: int) -> float:
-        now.append(now[-1] + each_s)
-        return each_s
-
-    monkeypatch.setattr(speed._Trial, "run", run)
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[-1])
-    assert time_pass(small(), TrainConfig(), CPU, 1.0).pass_s == each_s
-    assert len(now) - 1 == runs
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"optimizer": "sgd", "ema": None, "clip": None},
-        {"optimizer": "muon"},
-        {"network": "residual-unet", "gradient_checkpointing": True},
-        {"loss": "boundary"},
-    ],
-)
-def test_every_kind_of_training_can_be_timed(changes: dict) -> None:
-    assert time_pass(small(), TrainConfig(**changes), CPU, 0.01).rate > 0
-
-
-def test_regions_and_slices_can_be_timed() -> None:
-    regions = make_plan(SHORT_AXIS, LABELS, PlanSettings(sigmoid=True, features=(4, 8), patch=(32, 32)))
-    assert time_pass(regions, TrainConfig(), CPU, 0.01).rate > 0
-
-
-@pytest.mark.parametrize("data", [HEART, HIPPOCAMPUS, SHORT_AXIS])
-@pytest.mark.parametrize("operations", [1e9, 8e9, 1e15])
-def test_a_plan_is_cut_to_what_a_short_pass_may_cost(data: Fingerprint, operations: float) -> None:
-    plan = make_plan(data, LABELS, budget_s=3600)
-    cut = cut_to(plan, operations)
-    assert (count_operations(cut) <= operations) or cut.patch == tuple(2 * step for step in plan.total_stride)
-    Plan.model_validate(cut.model_dump())
-    assert (cut == plan) == (count_operations(plan) <= operations)
-
-
-@pytest.mark.parametrize(
-    ("free_gb", "kind", "usable"),
-    [
-        (79.0, "cuda", 24.0),
-        (15.3, "cuda", 11.0),
-        (6.0, "cuda", 4.5),
-        (0.1, "cuda", 0.5),
-        (64.0, "cpu", None),
-        (4.0, "cpu", 3.0),
-        (64.0, "mps", None),
-    ],
-)
-def test_three_quarters_of_the_free_memory_are_planned_for(
-    free_gb: float, kind: str, usable: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free_gb * 1e9), 1 << 40))
-    monkeypatch.setattr(speed, "available_memory", lambda: int(free_gb * 1e9))
-    assert usable_memory_gb(torch.device(kind)) == usable
+# --- mirroring -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,11 @@ from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.choose_postprocess import RAW, choose_postprocess
 from vesal.workflow.evaluate import score_run
-from vesal.workflow.plan import plan_for
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.quality import CalibrationOptions, calibrate_run, time_limit_s
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.training.training_plan import plan_for
 
 #: Makes a progress callback for a named stage of the work.
 Stage = Callable[[str], Progress | None]
@@ -80,6 +80,18 @@ class TrainResult:
         return f"{table}\nReport: {self.report}"
 
 
+@dataclass(frozen=True)
+class _Session:
+    """What every step of a training run needs."""
+
+    request: TrainRequest
+    run: Run
+    config: TrainConfig
+    device: torch.device
+    stage: Stage
+    tell: Callable[[str], None]
+
+
 def train_run(
     request: TrainRequest, stage: Stage | None = None, tell: Callable[[str], None] = print
 ) -> TrainResult:
@@ -96,67 +108,84 @@ def train_run(
     config = _config(request, overrides, run)
     check_names(config)
     device = resolve_device(request.device)
-    stage = stage or (lambda _title: None)
+    session = _Session(request, run, config, device, stage or (lambda _title: None), tell)
     dataset = load_dataset(request.data, request.layout)
     config.save(run.config_file)
     write_json(run.environment_file, environment(str(device)))
     tell(environment_line(str(device)))
-    record = _fingerprint(run, dataset, stage, tell)
+    record = _fingerprint(session, dataset)
     findings = check_dataset(dataset, record)
     write_json(run.findings_file, [finding.model_dump() for finding in findings])
-    cases, left_out = _usable(dataset, record, findings, tell)
-    _some(cases, request)
-    usable = {case.id for case in cases}
-    sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
-    plan = _plan(request, run, sound, dataset, config, device, stage)
-    check_plan(config, plan)
-    for reason in plan.reasons:
-        tell(f"  {reason}")
-    prepared, failed = prepare_dataset(
-        cases, plan, request.cache or run.folder / PREPARED, progress=stage("Preparing")
-    )
-    left_out += failed
-    for failure in failed:
-        tell(f"Left out {failure.id}: {failure.message}")
-    if outside := [case.id for case in prepared if case.outside]:
-        tell(
-            f"Labelled voxels lie where {', '.join(outside)} are zero in every channel; they cannot be learned."
-        )
-    _some(prepared, request)
+    cases, left_out = _usable(session, dataset, findings)
+    plan = _plan(session, dataset, record, cases)
+    prepared, failed = _prepare(session, cases, plan)
     # After the preparation, so that every case of the split can be trained on and predicted.
     ready = {case.id for case in prepared}
-    folds = _folds(request, run, [case for case in cases if case.id in ready], record, config, tell)
+    folds = _folds(session, [case for case in cases if case.id in ready], record)
     provenance = _provenance(dataset, record, config)
     models = []
     for name, training, validation in _splits(config.fold, folds, prepared):
         job = TrainJob(
             plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance)
         )
-        finished = job.folder / FINISHED
-        # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
-        finished.unlink(missing_ok=True)
-        position = train(job, resume=request.resume, quiet=request.quiet)
-        if not position.finished:
-            raise Interrupted(
-                f"Stopped after step {position.step} of fold {name}; everything is saved, "
-                f"vesal train {request.data} -o {request.out} --resume goes on."
-            )
+        _train_fold(session, job, cases)
         models.append(job.model_file)
-        _predict_validation(job, cases, stage)
-        write_json(finished, {"step": position.step, "best_step": position.best_step})
-    if run.trained_folds():
-        tell(choose_postprocess(run, progress=stage("Post-processing")).sentence)
-    scores = score_run(run, progress=stage("Scoring")) if run.trained_folds() else None
-    if scores is not None:
-        _put_scores(models, scores)
-        # Time differs from run to run, and what is learned in it.
-        allowed_s = None if config.deterministic else time_limit_s(run)
-        options = CalibrationOptions(config.tta, config.overlap, str(device), allowed_s)
-        calibrate_run(run, options, progress=stage("Calibrating its quality model"), tell=tell)
+    scores = _score(session, models)
     # Imported here: drawing libraries are not needed before.
     from vesal.report.pages.run_page import write_run_report
 
-    return TrainResult(run.folder, models, scores, left_out, write_run_report(run.folder))
+    return TrainResult(run.folder, models, scores, [*left_out, *failed], write_run_report(run.folder))
+
+
+def _prepare(
+    session: _Session, cases: Sequence[Case], plan: Plan
+) -> tuple[list[PreparedCase], list[Failure]]:
+    folder = session.request.cache or session.run.folder / PREPARED
+    prepared, failed = prepare_dataset(cases, plan, folder, progress=session.stage("Preparing"))
+    for failure in failed:
+        session.tell(f"Left out {failure.id}: {failure.message}")
+    if outside := [case.id for case in prepared if case.outside]:
+        session.tell(
+            f"Labelled voxels lie where {', '.join(outside)} are zero in every channel; they cannot be learned."
+        )
+    _some(prepared, session.request)
+    return prepared, failed
+
+
+def _train_fold(session: _Session, job: TrainJob, cases: Sequence[Case]) -> None:
+    """Train a fold and predict its held-out scans.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    request = session.request
+    finished = job.folder / FINISHED
+    # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
+    finished.unlink(missing_ok=True)
+    position = train(job, resume=request.resume, quiet=request.quiet)
+    if not position.finished:
+        raise Interrupted(
+            f"Stopped after step {position.step} of {job.title}; everything is saved, "
+            f"vesal train {request.data} -o {request.out} --resume goes on."
+        )
+    _predict_validation(job, cases, session.stage)
+    write_json(finished, {"step": position.step, "best_step": position.best_step})
+
+
+def _score(session: _Session, models: Sequence[Path]) -> Scores | None:
+    """Choose the post-processing, score, and calibrate the quality estimate; None where no case was held out."""
+    run, config = session.run, session.config
+    if not run.trained_folds():
+        return None
+    session.tell(choose_postprocess(run, progress=session.stage("Post-processing")).sentence)
+    scores = score_run(run, progress=session.stage("Scoring"))
+    _put_scores(models, scores)
+    # Time differs from run to run, and what is learned in it.
+    allowed_s = None if config.deterministic else time_limit_s(run)
+    options = CalibrationOptions(config.tta, config.overlap, str(session.device), allowed_s)
+    progress = session.stage("Calibrating its quality model")
+    calibrate_run(run, options, progress=progress, tell=session.tell)
+    return scores
 
 
 def _some(cases: Sequence[Case] | Sequence[PreparedCase], request: TrainRequest) -> None:
@@ -189,17 +218,18 @@ def _config(request: TrainRequest, overrides: dict[str, Any], run: Run) -> Train
     return load_recipe(request.recipe, overrides)
 
 
-def _fingerprint(run: Run, dataset: Dataset, stage: Stage, tell: Callable[[str], None]) -> Fingerprint:
+def _fingerprint(session: _Session, dataset: Dataset) -> Fingerprint:
     """The fingerprint, from the run folder when the same data set was read before."""
+    run = session.run
     text = dataset.model_dump_json(indent=2) + "\n"
     for remark in dataset.remarks:
-        tell(remark)
+        session.tell(remark)
     sources = _sources(dataset)
-    # A damaged fingerprint, or one of another version, is taken anew.
+    # A damaged fingerprint is taken anew.
     with contextlib.suppress(ValidationError, VesalError):
         if run.sources_file.exists() and read_json(run.sources_file) == sources:
             return Fingerprint.model_validate(read_json(run.fingerprint_file))
-    record = fingerprint(dataset, progress=stage("Reading"))
+    record = fingerprint(dataset, progress=session.stage("Reading"))
     # The digest of what was read comes last: without it, or with another, all is read again.
     run.sources_file.unlink(missing_ok=True)
     write_text(run.dataset_file, text)
@@ -223,7 +253,7 @@ def _sources(dataset: Dataset) -> str:
 
 
 def _usable(
-    dataset: Dataset, record: Fingerprint, findings: Sequence[Finding], tell: Callable[[str], None]
+    session: _Session, dataset: Dataset, findings: Sequence[Finding]
 ) -> tuple[list[Case], list[Failure]]:
     """Cases that can be trained on; each other one is named with its reason and its fix."""
     reasons: dict[str, str] = {}
@@ -233,18 +263,14 @@ def _usable(
                 reasons.setdefault(case, f"{finding.message} {finding.fix}")
     left_out = [Failure(id=case, message=reason) for case, reason in reasons.items()]
     for failure in left_out:
-        tell(f"Left out {failure.id}: {failure.message}")
-    return [case for case in dataset.cases if case.id not in reasons], left_out
+        session.tell(f"Left out {failure.id}: {failure.message}")
+    cases = [case for case in dataset.cases if case.id not in reasons]
+    _some(cases, session.request)
+    return cases, left_out
 
 
-def _folds(
-    request: TrainRequest,
-    run: Run,
-    cases: Sequence[Case],
-    record: Fingerprint,
-    config: TrainConfig,
-    tell: Callable[[str], None],
-) -> Folds | None:
+def _folds(session: _Session, cases: Sequence[Case], record: Fingerprint) -> Folds | None:
+    request, run, config = session.request, session.run, session.config
     if config.fold is None:
         return None
     together = duplicate_groups(record)
@@ -260,7 +286,7 @@ def _folds(
         )
     known = {name for part in folds.parts for name in part}
     if new := [case.id for case in cases if case.id not in known]:
-        tell(
+        session.tell(
             f"In no fold, so neither trained nor validated: {', '.join(new)}; begin another run to use them."
         )
     for number in range(folds.count):
@@ -269,29 +295,38 @@ def _folds(
     return folds
 
 
-def _plan(
-    request: TrainRequest,
-    run: Run,
-    record: Fingerprint,
-    dataset: Dataset,
-    config: TrainConfig,
-    device: torch.device,
-    stage: Stage,
-) -> Plan:
+def _plan(session: _Session, dataset: Dataset, record: Fingerprint, cases: Sequence[Case]) -> Plan:
+    """The plan: the run's, a person's, or one for the cases that can be trained on."""
+    run, config = session.run, session.config
     if run.plan_file.exists():
-        return Plan.load(run.plan_file)
-    if request.plan_file is not None:
-        plan = Plan.load(request.plan_file)
-        same = plan.labels in (dataset.labels, dataset.labels.as_regions())
-        if not same or plan.channels != dataset.channels:
-            raise UsageError(
-                f"{request.plan_file} was made for other labels or channels than {dataset.name} has; "
-                "make one for it with vesal plan."
-            )
+        plan = Plan.load(run.plan_file)
+    elif session.request.plan_file is not None:
+        plan = _given_plan(session.request.plan_file, dataset)
+    else:
+        usable = {case.id for case in cases}
+        sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
+        progress = session.stage("Measuring")
+        plan = plan_for(sound, dataset.labels, config, session.device, progress=progress)
+    if not run.plan_file.exists():
         plan.save(run.plan_file)
-        return plan
-    plan = plan_for(record, dataset.labels, config, device, progress=stage("Measuring"))
-    plan.save(run.plan_file)
+    check_plan(config, plan)
+    for reason in plan.reasons:
+        session.tell(f"  {reason}")
+    return plan
+
+
+def _given_plan(file: Path, dataset: Dataset) -> Plan:
+    """A plan that a person gives.
+
+    Raises:
+        UsageError: it was made for other labels or channels.
+    """
+    plan = Plan.load(file)
+    if plan.labels not in (dataset.labels, dataset.labels.as_regions()) or plan.channels != dataset.channels:
+        raise UsageError(
+            f"{file} was made for other labels or channels than {dataset.name} has; "
+            "make one for it with vesal plan."
+        )
     return plan
 
 

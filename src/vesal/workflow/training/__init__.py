@@ -1,0 +1,1 @@
+"""Planning and training, as the verbs do it."""
