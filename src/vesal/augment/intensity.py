@@ -25,12 +25,19 @@ class Intensity(Protocol):
         ...
 
 
+def copy_where(image: Tensor, chosen: Tensor) -> tuple[Tensor, list[list[int]]]:
+    """A copy of `image` and the places where `chosen` is true: samples for (N,), samples and channels for (N, C).
+
+    The image itself where there is none.
+    """
+    places = chosen.nonzero().tolist()
+    return (image.clone() if places else image), places
+
+
 def change_channels(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int, int], Tensor]) -> Tensor:
     """`image` with change(image[n, c], n, c) where `chosen` (N, C) says so."""
-    if not chosen.any():
-        return image
-    image = image.clone()
-    for sample, channel in chosen.nonzero().tolist():
+    image, places = copy_where(image, chosen)
+    for sample, channel in places:
         image[sample, channel] = change(image[sample, channel], sample, channel)
     return image
 
@@ -50,11 +57,8 @@ class Noise:
 
     def apply(self, image: Tensor) -> Tensor:
         """The same seed gives the same noise on one kind of device; a GPU's generator differs from the CPU's."""
-        rows = (self.std > 0).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
+        image, places = copy_where(image, self.std > 0)
+        for (row,) in places:
             generator = torch.Generator(image.device).manual_seed(int(self.seed[row]))
             noise = torch.randn(image[row].shape, generator=generator, device=image.device, dtype=image.dtype)
             spread = image[row].flatten(1).std(dim=1, correction=0).reshape(-1, *[1] * (image.ndim - 2))
@@ -177,7 +181,7 @@ class Shift:
 
 @dataclass(frozen=True, eq=False)
 class Dropout:
-    """Boxes without a picture (coarse dropout, cutout): the network has to conclude from what surrounds them.
+    """Blanked boxes (coarse dropout, cutout): the network has to conclude from what surrounds them.
 
     Attributes:
         start, stop: (N, K, D) int64, voxels [start, stop) of each of K boxes along each axis; a box that is not
@@ -192,10 +196,8 @@ class Dropout:
     def apply(self, image: Tensor) -> Tensor:
         """All channels of a sample lose the same boxes (DeVries and Taylor 2017, arXiv:1708.04552)."""
         there = (self.stop > self.start).all(dim=2)
-        if not there.any():
-            return image
-        image = image.clone()
-        for row in there.any(dim=1).nonzero().flatten().tolist():
+        image, places = copy_where(image, there.any(dim=1))
+        for (row,) in places:
             sample = image[row]
             levels = sample.flatten(1).mean(dim=1) * (self.fill == "mean")
             for box in there[row].nonzero().flatten().tolist():

@@ -1,7 +1,7 @@
 """The augmentation of training patches: how likely, how strong, in which order.
 
-`Policy.draw` makes all random parameters on the CPU, `Policy.apply` is arithmetic on any device. A policy knows
-from the plan which axes lie within a slice, which runs from left to right and which intensities mean "outside".
+`Policy.draw` makes all random parameters on the CPU, `Policy.apply` is arithmetic on any device. The plan
+says which axes lie within a slice, which runs from left to right and which intensities mean "outside".
 """
 
 from __future__ import annotations
@@ -26,12 +26,7 @@ from vesal.augment.intensity import (
     Noise,
     Shift,
 )
-from vesal.augment.random_parameters import (
-    happens,
-    log_uniform,
-    uniform,
-    whole,
-)
+from vesal.augment.random_parameters import happens, log_uniform, uniform, whole
 from vesal.augment.spatial import Mirror, QuarterTurn, Warp
 from vesal.errors import UsageError
 from vesal.planning.axes import lateral_axis, mirror_axes, warped_axes
@@ -181,16 +176,17 @@ class Policy:
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             return parameters.apply(image, label)
 
-    def _probability(self, probability: float) -> float:
-        return min(1.0, probability * self.config.strength)
+    def _probability(self, name: str) -> float:
+        """Of one transform, times the strength."""
+        return min(1.0, float(getattr(self.config, f"{name}_probability")) * self.config.strength)
 
     def _draw_warp(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Warp:
         config = self.config
         turns = 1 if len(self.warped) == 2 else 3
         angles = uniform((n, turns), (-config.rotation_degrees, config.rotation_degrees), generator)
-        turned = happens((n, 1), self._probability(config.rotation_probability), generator)
+        turned = happens((n, 1), self._probability("rotation"), generator)
         scale = log_uniform((n,), config.scale_range, generator)
-        scaled = happens((n,), self._probability(config.scale_probability), generator)
+        scaled = happens((n,), self._probability("scale"), generator)
         spacing_mm = tuple(self.spacing_mm[axis] for axis in self.warped)
         extent_mm = tuple(self.spacing_mm[axis] * shape[axis] for axis in self.warped)
         return Warp(
@@ -211,7 +207,7 @@ class Policy:
         distance = max(extent_mm) / self.config.elastic_intervals
         intervals = [max(1, round(extent / distance)) for extent in extent_mm]
         share = uniform((n,), self.config.elastic_range, own)
-        share = share * happens((n,), self._probability(self.config.elastic_probability), own)
+        share = share * happens((n,), self._probability("elastic"), own)
         displacement = uniform((n, len(extent_mm), *(count + 3 for count in intervals)), (-1.0, 1.0), own)
         ones = (1,) * len(extent_mm)
         distance_mm = torch.tensor(
@@ -231,28 +227,26 @@ class Policy:
     def _draw_intensity(self, n: int, generator: torch.Generator) -> dict[str, Intensity]:
         config = self.config
 
-        def factors(drawn: Tensor, probability: float) -> Tensor:
-            chosen = happens((n, 1), self._probability(probability), generator)
+        def factors(drawn: Tensor, name: str) -> Tensor:
+            chosen = happens((n, 1), self._probability(name), generator)
             return torch.where(chosen, drawn, torch.ones(()))
 
-        def chosen_channels(probability: float) -> Tensor:
+        def chosen_channels(name: str) -> Tensor:
             within = 1.0 if self.channels == 1 else config.channel_probability
-            chosen = happens((n, 1), self._probability(probability), generator)
+            chosen = happens((n, 1), self._probability(name), generator)
             return chosen & happens((n, self.channels), within, generator)
 
         each = (n, self.channels)
         noise = uniform((n,), config.noise_range, generator)
-        noise = noise * happens((n,), self._probability(config.noise_probability), generator)
+        noise = noise * happens((n,), self._probability("noise"), generator)
         sigma = uniform((*each, len(self.spacing_mm)), config.blur_range, generator)
-        sigma = sigma * chosen_channels(config.blur_probability)[..., None]
+        sigma = sigma * chosen_channels("blur")[..., None]
         share = uniform(each, config.low_resolution_range, generator)
-        share = torch.where(chosen_channels(config.low_resolution_probability), share, torch.ones(()))
-        brightness = factors(uniform(each, config.brightness_range, generator), config.brightness_probability)
-        contrast = factors(uniform(each, config.contrast_range, generator), config.contrast_probability)
-        inverse = factors(
-            log_uniform(each, config.gamma_range, generator), config.gamma_of_inverse_probability
-        )
-        gamma = factors(log_uniform(each, config.gamma_range, generator), config.gamma_probability)
+        share = torch.where(chosen_channels("low_resolution"), share, torch.ones(()))
+        brightness = factors(uniform(each, config.brightness_range, generator), "brightness")
+        contrast = factors(uniform(each, config.contrast_range, generator), "contrast")
+        inverse = factors(log_uniform(each, config.gamma_range, generator), "gamma_of_inverse")
+        gamma = factors(log_uniform(each, config.gamma_range, generator), "gamma")
         return {
             "noise": Noise(noise, torch.randint(0, 2**31, (n,), generator=generator)),
             "blur": Blur(sigma),
@@ -274,7 +268,7 @@ class Policy:
         return {name: torch.Generator().manual_seed(seed) for name, seed in zip(_LATER, seeds, strict=True)}
 
     def _draw_shift_mm(self, n: int, shape: tuple[int, ...], own: torch.Generator) -> Tensor | None:
-        if not (probability := self._probability(self.config.translate_probability)):
+        if not (probability := self._probability("translate")):
             return None
         each = (n, len(self.warped))
         extent_mm = torch.tensor([self.spacing_mm[axis] * shape[axis] for axis in self.warped])
@@ -283,22 +277,22 @@ class Policy:
         return share * extent_mm * happens((n, 1), probability, own)
 
     def _draw_shear(self, n: int, own: torch.Generator) -> Tensor | None:
-        if not (probability := self._probability(self.config.shear_probability)):
+        if not (probability := self._probability("shear")):
             return None
         most, width = self.config.shear_degrees, len(self.warped)
-        # Triangular, so that no shear folds the picture or changes its area.
+        # Triangular, so that no shear folds the image or changes its area.
         upper = torch.deg2rad(uniform((n, width, width), (-most, most), own)).tan().triu(1)
         shear = torch.where(happens((n, 1, 1), 0.5, own), upper, upper.transpose(1, 2))
         return shear * happens((n, 1, 1), probability, own)
 
     def _draw_widths(self, n: int, own: torch.Generator) -> Tensor | None:
-        if not (probability := self._probability(self.config.grid_probability)):
+        if not (probability := self._probability("grid")):
             return None
         most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), probability, own)
         return 1 + most * uniform((n, len(self.warped), self.config.grid_intervals), (-1.0, 1.0), own)
 
     def _draw_turn(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> QuarterTurn | None:
-        if not (probability := self._probability(self.config.rotate90_probability)):
+        if not (probability := self._probability("rotate90")):
             return None
         first, second = self.warped[:2]
         turns = whole((n,), (1, 3), generator) * happens((n,), probability, generator)
@@ -312,11 +306,11 @@ class Policy:
     ) -> dict[str, Intensity]:
         config = self.config
         drawn: dict[str, Intensity] = {}
-        if probability := self._probability(config.shift_probability):
+        if probability := self._probability("shift"):
             own = later["shift"]
             offset = uniform((n, self.channels), config.shift_range, own)
             drawn["shift"] = Shift(offset * happens((n, 1), probability, own))
-        if probability := self._probability(config.dropout_probability):
+        if probability := self._probability("dropout"):
             own, most = later["dropout"], config.dropout_holes[1]
             sides = torch.tensor(shape)
             share = uniform((n, most, len(shape)), config.dropout_size, own)

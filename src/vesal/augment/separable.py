@@ -1,4 +1,4 @@
-"""Linear maps of a picture along one axis at a time, as small matrices: blurring, coarser grids, splines.
+"""Linear maps of an image along one axis at a time, as small matrices: blurring, coarser grids, splines.
 
 A matrix product along an axis costs less than a convolution on a CPU (0.1 ms against 1 ms for 40x56x40 voxels)
 and takes any sigma or size without a new kernel.

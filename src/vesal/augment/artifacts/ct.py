@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
+from vesal.augment.intensity import change_channels, copy_where
 from vesal.augment.random_parameters import happens, to_device, uniform
 from vesal.augment.ranges import Counts, Limits, SignedLimits
 
@@ -32,10 +33,8 @@ class HuShift:
 
     def apply(self, image: Tensor) -> Tensor:
         """x + offset / unit."""
-        if not (self.offset != 0).any():
-            return image
-        ones = [1] * (image.ndim - 2)
-        return image + to_device(self.offset / self.unit, image.device).reshape(*self.offset.shape, *ones)
+        offset = self.offset / self.unit
+        return change_channels(image, self.offset != 0, lambda x, n, c: x + float(offset[n, c]))
 
 
 class HuShiftSettings(ArtifactSettings):
@@ -85,20 +84,15 @@ class Streaks:
 
     def apply(self, image: Tensor) -> Tensor:
         """x + rays, and metal in their middle; all channels get the same."""
-        rows = (self.height != 0).any(dim=1).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
-            shape = tuple(image.shape[2:])
+        image, places = copy_where(image, (self.height != 0).any(dim=1))
+        shape = tuple(image.shape[2:])
+        through = [axis for axis in range(len(shape)) if axis not in self.axes]
+        for (row,) in places:
             star, metal = self._slice(shape, row)
-            for axis in range(len(shape)):
-                if axis not in self.axes:
-                    first, last = self._slices(shape[axis], axis, row)
-                    part = image[row].narrow(1 + axis, first, last - first)
-                    break
-            else:
-                part = image[row]
+            part = image[row]
+            for axis in through:
+                first, last = self._slices(shape[axis], axis, row)
+                part = part.narrow(1 + axis, first, last - first)
             sides = [shape[axis] if axis in self.axes else 1 for axis in range(len(shape))]
             star, metal = (to_device(each, image.device).reshape(sides) for each in (star, metal))
             part.add_(star / self.unit)

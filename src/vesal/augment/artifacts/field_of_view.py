@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Number, Patches
 from vesal.augment.artifacts.signal import minimum
+from vesal.augment.intensity import copy_where
 from vesal.augment.random_parameters import happens, uniform
 from vesal.augment.ranges import Shares
 
@@ -31,11 +32,8 @@ class WrapAround:
 
     def apply(self, image: Tensor) -> Tensor:
         """Signal plus, at each end, the signal from beyond the other end."""
-        chosen = self.share > 0
-        if not chosen.any():
-            return image
-        image = image.clone()
-        for sample, channel in chosen.nonzero().tolist():
+        image, places = copy_where(image, self.share > 0)
+        for sample, channel in places:
             scan, axis = image[sample, channel], int(self.axis[sample])
             signal = scan - scan.min()
             size = signal.shape[axis]
@@ -85,11 +83,8 @@ class Cropped:
 
     def apply(self, image: Tensor) -> Tensor:
         """The minimum of the channel in place of what is cut off."""
-        rows = ((self.low > 0) | (self.high > 0)).any(dim=1).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
+        image, places = copy_where(image, ((self.low > 0) | (self.high > 0)).any(dim=1))
+        for (row,) in places:
             scan = image[row]
             dark = minimum(scan).expand_as(scan).clone()
             inside = (slice(None), *self.limits(tuple(scan.shape[1:]), row))
@@ -128,11 +123,8 @@ class Flipped:
 
     def apply(self, image: Tensor) -> Tensor:
         """The mirror image; its own inverse."""
-        rows = self.flips.any(dim=1).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
+        image, places = copy_where(image, self.flips.any(dim=1))
+        for (row,) in places:
             image[row] = image[row].flip([1 + axis for axis in self.flips[row].nonzero().flatten().tolist()])
         return image
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
 from vesal.augment.artifacts.signal import change_signal, minimum
+from vesal.augment.intensity import copy_where
 from vesal.augment.random_parameters import directions, to_device, uniform, whole
 from vesal.augment.ranges import Counts, Limits, Periods
 
@@ -50,11 +51,8 @@ class Ghosting:
 
     def apply(self, image: Tensor) -> Tensor:
         """Copies wrap around at the border of the patch, as they do at that of the field of view."""
-        rows = (self.strength != 0).any(dim=1).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
+        image, places = copy_where(image, (self.strength != 0).any(dim=1))
+        for (row,) in places:
             chosen = (self.strength[row] != 0).nonzero().flatten()
             there = to_device(chosen, image.device)
             scan = image[row, there]
@@ -94,9 +92,9 @@ class GhostingSettings(ArtifactSettings):
 
 @dataclass(frozen=True, eq=False)
 class Spikes:
-    """Single values of k-space that are far too high: stripes across the picture (herringbone, corduroy).
+    """Single values of k-space that are far too high: stripes across the image (herringbone, corduroy).
 
-    A spike is a plane wave in the picture, so none is transformed: signal and waves are added, and the magnitude
+    A spike is a plane wave in the image, so none is transformed: signal and waves are added, and the magnitude
     is taken. The maximum of the spectrum of a signal that is nowhere negative is its value at frequency 0, the
     sum of the voxels, so a spike of height h (a share of that maximum) is a wave of h times the mean signal.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Number, Patches, range_text
 from vesal.augment.artifacts.signal import minimum
+from vesal.augment.intensity import copy_where
 from vesal.augment.random_parameters import directions, to_device, uniform
 from vesal.augment.ranges import Counts, Limits
 from vesal.augment.spatial import Warp
@@ -29,7 +30,7 @@ class Motion:
     """The patient moves while lines are measured: each part of k-space comes from the body in another pose.
 
     As in Shaw et al., "MRI k-space motion artefact augmentation" (MIDL 2019) and TorchIO's RandomMotion: the pose
-    in which the middle of k-space is measured, which is the one that the picture shows, is the patch as it is, so
+    in which the middle of k-space is measured, which is the one that the image shows, is the patch as it is, so
     that the label stays true.
 
     Attributes:
@@ -53,11 +54,8 @@ class Motion:
     def apply(self, image: Tensor) -> Tensor:
         """A movement by nothing gives the image back but for rounding; what moves in from outside has no signal."""
         moves = (self.angles != 0).any(dim=2) | (self.shift != 0).any(dim=2)
-        rows = (self.channels.any(dim=1) & moves.any(dim=1)).nonzero().flatten().tolist()
-        if not rows:
-            return image
-        image = image.clone()
-        for row in rows:
+        image, places = copy_where(image, self.channels.any(dim=1) & moves.any(dim=1))
+        for (row,) in places:
             chosen = to_device(self.channels[row].nonzero().flatten(), image.device)
             image[row, chosen] = self._measured(image[row, chosen], row)
         return image

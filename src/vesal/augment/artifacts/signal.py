@@ -4,7 +4,7 @@ Shapes, here and in all artefacts: N samples, C channels, S voxels along each of
 float32. A record is plain arithmetic: the same record and image give the same result, and where nothing was drawn the
 image stays the same to the bit.
 
-A scanner knows no negative signal, but a normalised image has negative values: every artefact acts on the signal
+A scanner measures no negative signal, but a normalised image has negative values: every artefact acts on the signal
 x - min(x) of the channel and adds the minimum again, so that it means the same after z-scoring as before. Each channel
 is an acquisition of its own.
 """

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
 from vesal.augment.artifacts.signal import change_signal
+from vesal.augment.intensity import copy_where
 from vesal.augment.random_parameters import uniform
 from vesal.augment.ranges import Counts, Factors, Limits, Shares
 
@@ -30,11 +31,8 @@ class SliceDropout:
 
     def apply(self, image: Tensor) -> Tensor:
         """Signal times factor in the named slices; all others stay as they are, bit for bit."""
-        chosen = (self.factor != 1).any(dim=2)
-        if not chosen.any():
-            return image
-        image = image.clone()
-        for sample, channel in chosen.nonzero().tolist():
+        image, places = copy_where(image, (self.factor != 1).any(dim=2))
+        for sample, channel in places:
             scan = image[sample, channel]
             low = scan.min()
             for place, factor in zip(
