@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from vesal.data.fingerprint import fingerprint
 from vesal.layouts.registry import load_dataset
@@ -37,10 +41,25 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that one worker makes and all of them use; nobody changes it."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    done = base / f"{name}.done"
+    with FileLock(base / f"{name}.lock"):
+        if not done.exists():
+            make(base / name)
+            done.touch()
+    return base / name
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven small scans in MSD's layout, of a bright ellipsoid with a brighter core; the last two are one scan."""
-    folder = tmp_path_factory.mktemp("tiny") / "Task99_Tiny"
+    return made_once(tmp_path_factory, "Task99_Tiny", _write_tiny_data)
+
+
+def _write_tiny_data(folder: Path) -> None:
     for name in ("imagesTr", "labelsTr", "imagesTs"):
         (folder / name).mkdir(parents=True)
     training = []
@@ -61,7 +80,6 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test": ["./imagesTs/tiny_50.nii.gz"],
     }
     (folder / "dataset.json").write_text(json.dumps(description))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +94,23 @@ def tiny_plan(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("plan") / "plan.json"
     Plan.model_validate(plan.model_dump() | {"stages": stages, "heads": 2}).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def trained_run(tiny_data: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a run on fold 0 of these scans, of 120 steps and four validations; a file of tests may change it."""
+
+    def train(folder: Path) -> None:
+        import vesal
+
+        overrides = {"steps": 120, "lr": 0.02, "validate_every": 0.25, "fold": 0}
+        request = vesal.TrainRequest(
+            data=tiny_data, out=folder, overrides=overrides, plan_file=tiny_plan, device="cpu", quiet=True
+        )
+        vesal.train_run(request)
+
+    run = made_once(tmp_path_factory, "trained", train)
+    return Path(shutil.copytree(run, tmp_path_factory.mktemp("trained") / "run"))
 
 
 def _ellipsoid(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -49,11 +49,8 @@ def data(tiny_data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bad") / "run"
-    done = vesal("train", tiny_data, "-o", out, "--steps", "2", "--device", "cpu")
-    assert done.returncode == 0, done.stderr
-    return out / "fold_all" / "model.vesal"
+def model(trained_run: Path) -> Path:
+    return trained_run / "fold_0" / "model.vesal"
 
 
 def change(path: Path, array: np.ndarray | None = None, affine: np.ndarray | None = None) -> None:

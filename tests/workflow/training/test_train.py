@@ -45,10 +45,9 @@ def request(data: Path, out: Path, **changes: object) -> TrainRequest:
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "run"
-    train_run(request(tiny_data, out, fold=0), tell=silent)
-    return out
+def trained(trained_run: Path) -> Path:
+    """What `request` on fold 0 trains."""
+    return trained_run
 
 
 def test_a_run_folder_holds_what_the_design_promises(trained: Path) -> None:
