@@ -1,0 +1,91 @@
+"""Two folders whose files match by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from layout_examples import (
+    make_png,
+    scan,
+    slice_of,
+    truth,
+)
+
+from vesal.data.case import read_case
+from vesal.errors import DataError
+from vesal.layouts.registry import load_dataset
+
+
+def test_slices_of_a_volume_are_one_patient_and_masks_keep_255(tmp_path: Path) -> None:
+    make_png(tmp_path)
+    dataset = load_dataset(tmp_path)
+    assert [case.patient for case in dataset.cases] == ["lung_001", "lung_001", "lung_002"]
+    assert [(label.name, label.value) for label in dataset.labels.labels] == [("foreground", 255)]
+    assert read_case(dataset.cases[0]).image.geometry.ndim == 2
+
+
+def test_a_single_number_in_a_slice_name_is_the_volume(tmp_path: Path) -> None:
+    for number in (1, 2):
+        slice_of(tmp_path / "images" / f"vol_{number}.png", 5)
+        slice_of(tmp_path / "masks" / f"vol_{number}.png", 1, 2)
+    dataset = load_dataset(tmp_path)
+    assert [case.patient for case in dataset.cases] == ["vol_1", "vol_2"]
+    assert dataset.labels.names == ("label_1", "label_2")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "patient"),
+    [
+        ("lung_001_0042_image", "lung_001_0043_image", "lung_001"),
+        ("Lung_001_0042_0000", "Lung_001_0043_0000", "Lung_001"),
+        ("lung_001_slice_0000", "lung_001_slice_0001", "lung_001"),
+        ("lung_001_0000", "lung_001_0001", "lung_001"),
+        ("p_1_2_0000", "p_1_2_0001", "p_1_2"),
+    ],
+)
+def test_slices_are_of_one_patient_whatever_their_names_end_in(
+    first: str, second: str, patient: str, tmp_path: Path
+) -> None:
+    for name in (first, second):
+        bare = name.removesuffix("_image")
+        bare = bare.removesuffix("_0000") if first[-5:] == second[-5:] else bare
+        slice_of(tmp_path / "images" / f"{name}.png", 5)
+        slice_of(tmp_path / "masks" / f"{bare}_mask.png", 255)
+    dataset = load_dataset(tmp_path)
+    assert {case.patient for case in dataset.cases} == {patient}
+
+
+def test_slices_without_a_partner_are_orphans(tmp_path: Path) -> None:
+    make_png(tmp_path)
+    slice_of(tmp_path / "images/lone_1.png", 3)
+    slice_of(tmp_path / "labels/lost_1.png", 255)
+    assert [(orphan.id, orphan.missing) for orphan in load_dataset(tmp_path).orphans] == [
+        ("lone_1", "label"),
+        ("lost_1", "image"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("images/p1.nii.gz", "labels/p1.nii.gz"),
+        ("img/p1.nii.gz", "gt/p1_gt.nii"),
+        ("train/images/p1_0000.nii.gz", "train/segmentations/p1_seg.nii.gz"),
+        ("a/images/p1_img.nii", "a/ground_truth/p1_mask.nii"),
+        ("imagesTr/p1_image.nii.gz", "labelsTr/p1_label.nii.gz"),
+    ],
+)
+def test_pairs_match_names_but_for_what_they_say_of_the_file(image: str, label: str, tmp_path: Path) -> None:
+    scan(tmp_path / image)
+    truth(tmp_path / label, 1)
+    case = load_dataset(tmp_path, "pairs").cases[0]
+    assert (case.images, case.label) == ((tmp_path / image,), tmp_path / label)
+
+
+def test_pairs_that_could_match_twice_are_refused(tmp_path: Path) -> None:
+    scan(tmp_path / "images/p1.nii.gz")
+    truth(tmp_path / "labels/p1_seg.nii.gz", 1)
+    truth(tmp_path / "labels/p1_mask.nii.gz", 1)
+    with pytest.raises(DataError, match="several labels"):
+        load_dataset(tmp_path, "pairs")

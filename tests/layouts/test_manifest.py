@@ -1,0 +1,95 @@
+"""Manifests in CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from layout_examples import (
+    make_manifest,
+    scan,
+    truth,
+)
+
+from vesal.errors import DataError
+from vesal.layouts.registry import load_dataset
+
+
+def test_a_manifest_names_cases_patients_and_test_scans(tmp_path: Path) -> None:
+    make_manifest(tmp_path)
+    dataset = load_dataset(tmp_path)
+    assert [(case.id, case.patient) for case in dataset.cases] == [("x", "p1")]
+    assert [case.id for case in dataset.unlabelled] == ["y"]
+    assert dataset.labels.values == (0, 7)
+    assert load_dataset(tmp_path / "manifest.csv").cases == dataset.cases
+
+
+def test_a_manifest_may_have_columns_for_channels_semicolons_and_partial_annotation(tmp_path: Path) -> None:
+    for name in ("t2", "adc"):
+        scan(tmp_path / f"{name}.nii.gz")
+    truth(tmp_path / "seg.nii.gz", 1, 2)
+    (tmp_path / "list.csv").write_text(
+        "\ufeffID;Image_T2;Image_ADC;Label;Annotated;age\nc;t2.nii.gz;adc.nii.gz;seg.nii.gz;label_1|label_2;61\n",
+        encoding="utf-8",
+    )
+    dataset = load_dataset(tmp_path / "list.csv")
+    assert dataset.channels == ("T2", "ADC")
+    assert dataset.cases[0].annotated == ("label_1", "label_2")
+    assert dataset.cases[0].patient == "c"
+    assert any("age" in remark for remark in dataset.remarks)
+
+
+def test_a_json_manifest_declares_labels_regions_and_the_ignore_value(tmp_path: Path) -> None:
+    scan(tmp_path / "a.nii.gz", channels=2)
+    truth(tmp_path / "b.nii.gz", 1, 2, 9)
+    manifest = {
+        "name": "Mine",
+        "channels": ["T1", "CT"],
+        "labels": {"oedema": 1, "core": 2},
+        "regions": {"whole": ["oedema", "core"], "core": ["core"]},
+        "ignore": 9,
+        "cases": [{"image": "a.nii.gz", "label": "b.nii.gz", "annotated": ["core"]}],
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    dataset = load_dataset(tmp_path)
+    assert (dataset.name, dataset.channels, dataset.cases[0].id) == ("Mine", ("T1", "CT"), "a")
+    assert (dataset.labels.classes, dataset.labels.ignore) == (("whole", "core"), 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,image,label\n", "lists no case"),
+        ("id,scan,label\nx,a.nii.gz,b.nii.gz\n", "no column 'image'"),
+        ("id,image,label\nx,,b.nii.gz\n", "does not name all of its images"),
+        ("id,image,label\n../x,a.nii.gz,b.nii.gz\n", "cannot name a file"),
+        ("id,image,label\nx,a.nii.gz,\n", "names no label file"),
+        ("id,image,image_T1,label\nx,a.nii.gz,a.nii.gz,b.nii.gz\n", "both 'image' and 'image_T1'"),
+        ("id,image,label,annotated\nx,a.nii.gz,b.nii.gz,liver\n", "'liver' as an annotated label"),
+        ("id,image,label\nx,a.nii.gz,b.nii.gz\nx,a.nii.gz,b.nii.gz\n", "Two cases are called 'x'"),
+    ],
+)
+def test_a_wrong_manifest_is_explained(text: str, words: str, tmp_path: Path) -> None:
+    scan(tmp_path / "a.nii.gz")
+    truth(tmp_path / "b.nii.gz", 1)
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(DataError, match=words):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("annotated", [1, {"core": 1}, [1], True])
+def test_an_annotated_that_is_no_list_of_names_is_explained(annotated: object, tmp_path: Path) -> None:
+    scan(tmp_path / "a.nii.gz")
+    truth(tmp_path / "b.nii.gz", 1)
+    case = {"image": "a.nii.gz", "label": "b.nii.gz", "annotated": annotated}
+    (tmp_path / "manifest.json").write_text(json.dumps({"labels": {"core": 1}, "cases": [case]}))
+    with pytest.raises(DataError, match='as "annotated"; a list of names'):
+        load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("json_text", ["[1, 2]", '{"cases": {}}', '{"cases": [', '"text"'])
+def test_a_wrong_json_manifest_is_explained(json_text: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json_text)
+    with pytest.raises(DataError, match=r"manifest\.json"):
+        load_dataset(tmp_path)
