@@ -1,47 +1,31 @@
-"""Scores: the policy for empty masks, regions and ignored voxels, folders, means, and the files."""
+"""Two folders: names are matched, grids are compared, and what cannot be scored is a failure of its case."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import subprocess
 import sys
-import time
-import tracemalloc
 
 import numpy as np
 import pytest
 
-from vesal.data.labels import IGNORE, LabelSet
-from vesal.errors import DataError, UsageError, VesalError
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError
 from vesal.evaluate.score_folders import (
     METRICS,
     ClassScore,
-    Scores,
-    lesion_classes,
     score_case,
     score_folders,
     summarise,
 )
-from vesal.evaluate.tables import save_scores, scores_csv, scores_markdown
-from vesal.metrics.overlap import confusion
-from vesal.metrics.surface import surface_distances
+from vesal.evaluate.tables import scores_markdown
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import write_label
 from vesal.volume.volume import LabelMap
 
 TWO = LabelSet.from_values({"anterior": 1, "posterior": 2})
-TUMOUR = LabelSet.from_values(
-    {"necrosis": 1, "oedema": 2, "enhancing": 4},
-    regions={
-        "whole": ["necrosis", "oedema", "enhancing"],
-        "core": ["necrosis", "enhancing"],
-        "et": ["enhancing"],
-    },
-)
+
+
 GRID = Geometry.from_spacing((12, 10, 8), (1.0, 1.5, 2.0))
-DIAGONAL = float(np.linalg.norm([12.0, 15.0, 16.0]))
 
 
 def box(value, *slices, shape=GRID.shape, into=None):
@@ -50,216 +34,9 @@ def box(value, *slices, shape=GRID.shape, into=None):
     return array
 
 
-def by_class(rows):
-    return {row.class_name: row for row in rows}
-
-
-# --- one case -------------------------------------------------------------------------------------------------
-
-
-def test_a_case_has_the_metrics_of_its_masks():
-    truth = box(2, (7, 10), (2, 6), (2, 6), into=box(1, (2, 7), (2, 6), (2, 6)))
-    prediction = box(2, (6, 11), (2, 6), (2, 6), into=box(1, (2, 7), (3, 6), (2, 6)))
-    rows = score_case("a", prediction, truth, GRID, TWO, tolerance_mm=1.5)
-    assert [row.class_name for row in rows] == ["anterior", "posterior"]
-    for value, row in enumerate(rows, start=1):
-        counts = confusion(prediction == value, truth == value)
-        distances = surface_distances(prediction == value, truth == value, GRID.spacing_mm)
-        assert (row.dice, row.iou) == (counts.dice, counts.iou)
-        assert (row.precision, row.recall) == (counts.precision, counts.recall)
-        assert (row.hd95_mm, row.assd_mm) == (distances.hd(95), distances.assd)
-        assert (row.nsd, row.boundary_dice) == (distances.nsd(1.5), distances.nsd(0))
-        assert row.volume_ml == pytest.approx(counts.predicted * 3.0 / 1000)
-        assert row.truth_volume_ml == pytest.approx(counts.actual * 3.0 / 1000)
-        assert row.volume_error_ml == pytest.approx((counts.predicted - counts.actual) * 3.0 / 1000)
-        assert row.volume_error_relative == pytest.approx(counts.predicted / counts.actual - 1)
-        assert row.empty is None
-
-
-def test_a_perfect_prediction_has_perfect_scores():
-    truth = box(1, (2, 7), (2, 6), (2, 6))
-    row = by_class(score_case("a", truth, truth, GRID, TWO))["anterior"]
-    assert (row.dice, row.iou, row.precision, row.recall, row.nsd, row.boundary_dice) == (1.0,) * 6
-    assert (row.hd95_mm, row.assd_mm, row.volume_error_ml, row.volume_error_relative) == (0.0,) * 4
-
-
-def test_both_empty_leaves_every_metric_undefined():
-    nothing = np.zeros(GRID.shape, np.uint8)
-    for row in score_case("a", nothing, nothing, GRID, TWO):
-        assert row.empty == "both"
-        assert all(getattr(row, metric) is None for metric in METRICS)
-        assert (row.volume_ml, row.truth_volume_ml) == (0.0, 0.0)
-
-
-def test_nothing_predicted_scores_zero_and_the_image_diagonal():
-    row = score_case("a", np.zeros(GRID.shape, np.uint8), box(1, (2, 4), (2, 4), (2, 4)), GRID, TWO)[0]
-    assert row.empty == "prediction"
-    assert (row.dice, row.iou, row.recall, row.nsd, row.boundary_dice) == (0.0,) * 5
-    assert (row.hd95_mm, row.assd_mm) == pytest.approx((DIAGONAL, DIAGONAL))
-    assert row.precision is None
-    assert row.volume_error_relative == -1.0
-
-
-def test_a_prediction_where_there_is_no_truth_scores_zero_and_the_image_diagonal():
-    row = score_case("a", box(1, (2, 4), (2, 4), (2, 4)), np.zeros(GRID.shape, np.uint8), GRID, TWO)[0]
-    assert row.empty == "truth"
-    assert (row.dice, row.iou, row.precision, row.nsd, row.boundary_dice) == (0.0,) * 5
-    assert (row.hd95_mm, row.assd_mm) == pytest.approx((DIAGONAL, DIAGONAL))
-    assert (row.recall, row.volume_error_relative) == (None, None)
-    assert row.volume_error_ml == pytest.approx(8 * 3.0 / 1000)
-
-
-def test_no_measured_distance_is_larger_than_the_diagonal_of_a_missed_class():
-    corners = box(1, (0, 1), (0, 1), (0, 1)), box(1, (11, 12), (9, 10), (7, 8))
-    assert score_case("a", *corners, GRID, TWO)[0].hd95_mm < DIAGONAL
-
-
-def test_regions_overlap_and_are_scored_as_unions():
-    generator = np.random.default_rng(0)
-    prediction, truth = generator.integers(0, 4, (2, *GRID.shape)).astype(np.uint8)
-    rows = by_class(score_case("a", prediction, truth, GRID, TUMOUR))
-    assert list(rows) == ["whole", "core", "et"]
-    assert rows["whole"].dice == confusion(prediction > 0, truth > 0).dice
-    core = [(array == 1) | (array == 3) for array in (prediction, truth)]
-    assert rows["core"].dice == confusion(*core).dice
-    assert rows["core"].assd_mm == surface_distances(*core, GRID.spacing_mm).assd
-
-
-def test_ignored_voxels_change_no_metric():
-    truth = box(1, (2, 7), (2, 6), (2, 6))
-    truth[5:] = IGNORE
-    right = np.where(truth == IGNORE, 0, truth)
-    wrong = right.copy()
-    wrong[5:] = 1
-    wrong[9:] = 2
-    assert score_case("a", wrong, truth, GRID, TWO) == score_case("a", right, truth, GRID, TWO)
-    row = score_case("a", wrong, truth, GRID, TWO)[0]
-    assert (row.dice, row.hd95_mm, row.nsd, row.volume_error_ml) == (1.0, 0.0, 1.0, 0.0)
-
-
-def test_classes_that_were_not_annotated_have_no_row():
-    truth = box(1, (2, 7), (2, 6), (2, 6))
-    assert list(by_class(score_case("a", truth, truth, GRID, TWO, annotated=["anterior"]))) == ["anterior"]
-    assert score_case("a", truth, truth, GRID, TWO, annotated=[]) == []
-    regions = score_case("a", truth, truth, GRID, TUMOUR, annotated=["necrosis", "enhancing"])
-    assert list(by_class(regions)) == ["core", "et"]
-    with pytest.raises(DataError, match="a: liver is said to be annotated"):
-        score_case("a", truth, truth, GRID, TWO, annotated=["liver"])
-
-
-def test_a_two_dimensional_image_is_scored_in_its_plane():
-    grid = Geometry.from_spacing((20, 10), (0.5, 2.0))
-    truth, prediction = box(1, (2, 8), (2, 6), shape=(20, 10)), box(1, (2, 10), (2, 6), shape=(20, 10))
-    row = score_case("a", prediction, truth, grid, TWO)[0]
-    assert row.hd95_mm == pytest.approx(1.0)
-    assert row.volume_error_ml == pytest.approx(2 * 4 * 1.0 / 1000)
-
-
-def test_a_label_map_of_another_shape_than_its_grid_is_refused():
-    with pytest.raises(DataError, match="The prediction of a has the shape"):
-        score_case("a", np.zeros((3, 3, 3), np.uint8), np.zeros(GRID.shape, np.uint8), GRID, TWO)
-
-
-def test_three_regions_of_a_whole_brain_take_less_than_two_seconds():
-    shape = (240, 240, 155)
-    axes = np.ogrid[tuple(slice(0, size) for size in shape)]
-
-    def scan(centre):
-        distance = sum(((axis - middle) / 50) ** 2 for axis, middle in zip(axes, centre, strict=True))
-        return sum((distance < limit).astype(np.uint8) for limit in (1.0, 0.5, 0.2))
-
-    truth, prediction = scan((120, 130, 80)), scan((123, 128, 81))
-    grid = Geometry.from_spacing(shape, (1.0, 1.0, 1.0))
-    began = time.process_time()
-    score_case("a", prediction, truth, grid, TUMOUR)
-    assert time.process_time() - began < 2.0
-
-
-def many_classes(shape: tuple[int, int, int], seed: int) -> np.ndarray:
-    """A hundred small boxes, a class each, some of them out of sight."""
-    generator = np.random.default_rng(seed)
-    label = np.zeros(shape, np.uint8)
-    for value in range(1, 101):
-        start = generator.integers(0, np.array(shape) - 5)
-        label[tuple(slice(at, at + generator.integers(2, 6)) for at in start)] = value
-    return label
-
-
-HUNDRED = LabelSet.from_values({f"c{value}": value for value in range(1, 101)})
-
-
-def test_each_class_in_its_own_box_has_the_distances_that_it_has_in_the_whole_image():
-    grid = Geometry.from_spacing((30, 28, 26), (1.0, 1.5, 2.0))
-    truth = many_classes(grid.shape, 1)
-    prediction = np.roll(truth, (1, 0, -1), axis=(0, 1, 2))
-    truth[np.random.default_rng(3).random(grid.shape) < 0.05] = IGNORE
-    rows = by_class(score_case("a", prediction, truth, grid, HUNDRED))
-    for value in range(1, 101):
-        row = rows[f"c{value}"]
-        whole = surface_distances(prediction == value, truth == value, grid.spacing_mm, truth == IGNORE)
-        if row.empty is None:
-            assert (row.hd95_mm, row.assd_mm, row.nsd) == (whole.hd(95), whole.assd, whole.nsd(1.0))
-
-
-def test_many_classes_of_a_large_scan_take_little_memory_and_time():
-    grid = Geometry.from_spacing((160, 160, 160), (1.0, 1.0, 1.0))
-    truth = many_classes(grid.shape, 1)
-    prediction = many_classes(grid.shape, 2)
-    began = time.process_time()
-    tracemalloc.start()
-    score_case("a", prediction, truth, grid, HUNDRED)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 6 * truth.size + (16 << 20)
-    assert time.process_time() - began < 6.0
-
-
-# --- many cases -----------------------------------------------------------------------------------------------
-
-
 def row(case, name, dice, empty=None):
     values = dict.fromkeys(METRICS) | {"dice": dice}
     return ClassScore(case=case, class_name=name, volume_ml=1.0, truth_volume_ml=1.0, empty=empty, **values)
-
-
-def test_a_summary_averages_defined_values_and_counts_the_others():
-    rows = [row("a", "anterior", 0.9), row("b", "anterior", 0.7), row("c", "anterior", None, "both")]
-    summary = summarise(rows, TWO, tolerance_mm=1.0).of("dice", "anterior")
-    assert (summary.mean, summary.median) == pytest.approx((0.8, 0.8))
-    assert (summary.count, summary.excluded) == (2, 1)
-    assert 0.0 <= summary.low < 0.8 < summary.high <= 1.0
-    assert 0.7 <= summary.median_low < 0.8 < summary.median_high <= 0.9
-
-
-def test_the_mean_over_classes_is_taken_in_each_case_first():
-    rows = [row("a", "anterior", 1.0), row("a", "posterior", 0.5), row("b", "anterior", 0.5)]
-    rows += [row("b", "posterior", None, "both"), row("c", "anterior", None, "both")]
-    summary = summarise(rows, TWO, tolerance_mm=1.0).of("dice")
-    assert summary.mean == pytest.approx((0.75 + 0.5) / 2)
-    assert (summary.count, summary.excluded) == (2, 1)
-
-
-def test_a_class_without_a_defined_value_has_no_mean_and_no_interval():
-    summary = summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0).of("dice", "posterior")
-    assert (summary.mean, summary.median, summary.low, summary.high) == (None,) * 4
-    assert (summary.count, summary.excluded) == (0, 0)
-
-
-def test_the_same_rows_give_the_same_summary_and_seeds_change_intervals_alone():
-    rows = [row(str(case), "anterior", case / 10) for case in range(10)]
-    first = summarise(rows, TWO, tolerance_mm=1.0, seed=1)
-    assert first == summarise(rows, TWO, tolerance_mm=1.0, seed=1)
-    other = summarise(rows, TWO, tolerance_mm=1.0, seed=2)
-    assert first.of("dice").low != other.of("dice").low
-    assert first.of("dice").mean == other.of("dice").mean
-
-
-def test_an_unknown_metric_or_class_has_no_summary():
-    with pytest.raises(KeyError, match="liver"):
-        summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0).of("dice", "liver")
-
-
-# --- the files ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -272,73 +49,6 @@ def scores():
     rows += score_case("missed|one", one, good, GRID, TWO)
     rows += score_case("neither", one, one, GRID, TWO)
     return summarise(rows, TWO, tolerance_mm=2.0, remarks=["Something to know."])
-
-
-def test_scores_come_back_from_their_folder_as_they_were(scores, tmp_path):
-    save_scores(tmp_path, scores)
-    assert Scores.load(tmp_path) == scores
-    assert Scores.load(tmp_path / "scores.json") == scores
-
-
-def test_the_json_holds_no_nan_and_the_agreed_keys(scores, tmp_path):
-    save_scores(tmp_path, scores)
-
-    def refuse(name):
-        raise AssertionError(f"{name} in JSON")
-
-    found = json.loads((tmp_path / "scores.json").read_text(), parse_constant=refuse)
-    assert found["version"] == 1
-    assert found["classes"] == ["anterior", "posterior"]
-    keys = {"case", "class", "dice", "iou", "precision", "recall", "hd95_mm", "assd_mm", "nsd", "empty"}
-    assert keys | {"volume_ml", "truth_volume_ml", "volume_error_ml"} <= set(found["cases"][0])
-    expected = {
-        "class",
-        "metric",
-        "mean",
-        "median",
-        "low",
-        "high",
-        "median_low",
-        "median_high",
-        "count",
-        "excluded",
-    }
-    assert set(found["summary"][0]) == expected
-    assert {entry["class"] for entry in found["summary"]} == {"anterior", "posterior", "mean"}
-
-
-def test_the_csv_has_a_line_a_case_and_class_and_leaves_undefined_values_empty(scores):
-    lines = list(csv.DictReader(io.StringIO(scores_csv(scores))))
-    assert [(line["case"], line["class"]) for line in lines[:2]] == [
-        ("good", "anterior"),
-        ("good", "posterior"),
-    ]
-    assert float(lines[0]["dice"]) == scores.cases[0].dice
-    assert (lines[5]["dice"], lines[5]["empty"]) == ("", "both")
-
-
-def test_the_markdown_tells_means_intervals_exclusions_and_remarks(scores):
-    text = scores_markdown(scores)
-    summary = scores.of("dice", "anterior")
-    assert f"{summary.mean:.3f} [{summary.low:.3f}, {summary.high:.3f}]" in text
-    assert "posterior: empty in prediction and truth in 1 (excluded from the means): neither." in text
-    assert "2 (1 excluded)" in text
-    assert "Something to know." in text
-    assert "missed\\|one" in text
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert len({line.replace("\\|", "").count("|") for line in tables}) <= 3
-
-
-def test_a_damaged_or_foreign_scores_file_is_named(tmp_path):
-    path = tmp_path / "scores.json"
-    with pytest.raises(VesalError, match=r"scores\.json"):
-        Scores.load(tmp_path)
-    path.write_text('{"version": 7}')
-    with pytest.raises(VesalError, match=r"scores\.json does not hold scores"):
-        Scores.load(path)
-
-
-# --- folders --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -505,74 +215,3 @@ def test_evaluating_loads_no_torch_and_no_trainer():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
-
-
-# --- lesions and volumes --------------------------------------------------------------------------------------
-
-LIVER = LabelSet.from_values({"liver": 1, "liver tumour": 2})
-
-
-def liver(*spots):
-    """A liver with tumours of one voxel."""
-    label = box(1, (1, 11), (1, 9), (1, 7))
-    for spot in spots:
-        label[spot] = 2
-    return label
-
-
-def test_lesions_are_counted_in_classes_whose_name_says_so_or_that_are_named():
-    truth, prediction = liver((3, 3, 3), (8, 6, 5)), liver((3, 3, 3), (6, 2, 2), (5, 7, 5))
-    rows = by_class(score_case("a", prediction, truth, GRID, LIVER))
-    assert rows["liver"].lesions is None
-    tumour = rows["liver tumour"]
-    assert (tumour.lesions, tumour.lesions_found, tumour.false_positives) == (2, 1, 2)
-    assert (tumour.lesion_sensitivity, tumour.lesion_precision) == pytest.approx((1 / 2, 1 / 3))
-    assert (tumour.lesion_f1, tumour.lesion_dice) == pytest.approx((2 / 5, 1 / 4))
-    assert tumour.false_positive_ml == pytest.approx(2 * 3.0 / 1000)
-    named = by_class(score_case("a", prediction, truth, GRID, LIVER, lesions=["liver"]))
-    assert (named["liver"].lesions, named["liver tumour"].lesions) == (1, None)
-    with pytest.raises(UsageError, match=r"no class 'kidney'; choose one of: liver, liver tumour"):
-        score_case("a", prediction, truth, GRID, LIVER, lesions=["kidney"])
-
-
-@pytest.mark.parametrize("name", ["tumor", "Brain metastases", "ms_lesions", "ET", "nodule", "cancer"])
-def test_names_of_lesions_are_recognised_and_organs_are_none(name):
-    assert lesion_classes(LabelSet.from_values({"pancreas": 1, name: 2})) == (name,)
-
-
-def test_a_scan_without_a_lesion_counts_its_false_positives_alone():
-    tumour = by_class(score_case("a", liver((3, 3, 3)), liver(), GRID, LIVER))["liver tumour"]
-    assert (tumour.lesions, tumour.false_positives, tumour.lesion_sensitivity) == (0, 1, None)
-    clean = by_class(score_case("a", liver(), liver(), GRID, LIVER))["liver tumour"]
-    assert (clean.false_positives, clean.false_positive_ml, clean.lesion_f1) == (0, 0.0, None)
-
-
-def test_lesions_are_averaged_and_shown_where_they_were_counted():
-    rows = score_case("a", liver((3, 3, 3)), liver((3, 3, 3), (8, 6, 5)), GRID, LIVER)
-    rows += score_case("b", liver((6, 2, 2)), liver(), GRID, LIVER)
-    scores = summarise(rows, LIVER, tolerance_mm=1.0)
-    assert scores.lesions == ("liver tumour",)
-    assert scores.of("false_positives", "liver tumour").mean == 0.5
-    assert scores.of("lesion_sensitivity", "liver tumour").count == 1
-    assert scores.of("false_positives").mean == 0.5
-    with pytest.raises(KeyError):
-        scores.of("lesion_f1", "liver")
-    assert "| liver tumour |       2 |     1 |" in scores_markdown(scores)
-    assert "lesion_f1" in scores_csv(scores).splitlines()[0]
-    none = summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0)
-    assert "## Lesions" not in scores_markdown(none)
-    assert "lesion" not in scores_csv(none)
-
-
-def test_volumes_have_their_bias_and_limits_of_agreement():
-    rows = []
-    for case, (volume, truth) in enumerate([(5.0, 4.0), (7.5, 7.0), (9.0, 9.0), (0.0, 0.0)]):
-        empty = "both" if truth == 0 else None
-        rows.append(row(str(case), "anterior", 0.5, empty).model_copy(
-            update={"volume_ml": volume, "truth_volume_ml": truth}))  # fmt: skip
-    scores = summarise(rows, TWO, tolerance_mm=1.0)
-    (agreement,) = scores.agreement
-    assert (agreement.class_name, agreement.count, agreement.bias_ml) == ("anterior", 3, 0.5)
-    assert (agreement.lower_ml, agreement.upper_ml) == pytest.approx((0.5 - 0.98, 0.5 + 0.98), abs=0.001)
-    assert agreement.lower_low_ml < agreement.lower_ml < agreement.lower_high_ml
-    assert "| anterior | 0.50 [" in scores_markdown(scores)

@@ -1,0 +1,99 @@
+"""Many cases: means, medians, intervals, and what is excluded from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vesal.data.labels import LabelSet
+from vesal.errors import VesalError
+from vesal.evaluate.score_folders import (
+    METRICS,
+    ClassScore,
+    Scores,
+    score_case,
+    summarise,
+)
+from vesal.volume.geometry import Geometry
+
+TWO = LabelSet.from_values({"anterior": 1, "posterior": 2})
+
+
+GRID = Geometry.from_spacing((12, 10, 8), (1.0, 1.5, 2.0))
+
+
+def box(value, *slices, shape=GRID.shape, into=None):
+    array = np.zeros(shape, np.uint8) if into is None else into
+    array[tuple(slice(*pair) for pair in slices)] = value
+    return array
+
+
+def row(case, name, dice, empty=None):
+    values = dict.fromkeys(METRICS) | {"dice": dice}
+    return ClassScore(case=case, class_name=name, volume_ml=1.0, truth_volume_ml=1.0, empty=empty, **values)
+
+
+def test_a_summary_averages_defined_values_and_counts_the_others():
+    rows = [row("a", "anterior", 0.9), row("b", "anterior", 0.7), row("c", "anterior", None, "both")]
+    summary = summarise(rows, TWO, tolerance_mm=1.0).of("dice", "anterior")
+    assert (summary.mean, summary.median) == pytest.approx((0.8, 0.8))
+    assert (summary.count, summary.excluded) == (2, 1)
+    assert 0.0 <= summary.low < 0.8 < summary.high <= 1.0
+    assert 0.7 <= summary.median_low < 0.8 < summary.median_high <= 0.9
+
+
+def test_the_mean_over_classes_is_taken_in_each_case_first():
+    rows = [row("a", "anterior", 1.0), row("a", "posterior", 0.5), row("b", "anterior", 0.5)]
+    rows += [row("b", "posterior", None, "both"), row("c", "anterior", None, "both")]
+    summary = summarise(rows, TWO, tolerance_mm=1.0).of("dice")
+    assert summary.mean == pytest.approx((0.75 + 0.5) / 2)
+    assert (summary.count, summary.excluded) == (2, 1)
+
+
+def test_a_class_without_a_defined_value_has_no_mean_and_no_interval():
+    summary = summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0).of("dice", "posterior")
+    assert (summary.mean, summary.median, summary.low, summary.high) == (None,) * 4
+    assert (summary.count, summary.excluded) == (0, 0)
+
+
+def test_the_same_rows_give_the_same_summary_and_seeds_change_intervals_alone():
+    rows = [row(str(case), "anterior", case / 10) for case in range(10)]
+    first = summarise(rows, TWO, tolerance_mm=1.0, seed=1)
+    assert first == summarise(rows, TWO, tolerance_mm=1.0, seed=1)
+    other = summarise(rows, TWO, tolerance_mm=1.0, seed=2)
+    assert first.of("dice").low != other.of("dice").low
+    assert first.of("dice").mean == other.of("dice").mean
+
+
+def test_an_unknown_metric_or_class_has_no_summary():
+    with pytest.raises(KeyError, match="liver"):
+        summarise([row("a", "anterior", 0.5)], TWO, tolerance_mm=1.0).of("dice", "liver")
+
+
+@pytest.fixture
+def scores():
+    """Of three cases: one good, one with a class that was missed, one where a class is in neither."""
+    good = box(2, (7, 10), (2, 6), (2, 6), into=box(1, (2, 7), (2, 6), (2, 6)))
+    shifted = box(2, (8, 10), (2, 6), (2, 6), into=box(1, (2, 8), (2, 6), (2, 6)))
+    one = box(1, (2, 7), (2, 6), (2, 6))
+    rows = score_case("good", shifted, good, GRID, TWO)
+    rows += score_case("missed|one", one, good, GRID, TWO)
+    rows += score_case("neither", one, one, GRID, TWO)
+    return summarise(rows, TWO, tolerance_mm=2.0, remarks=["Something to know."])
+
+
+def test_a_damaged_or_foreign_scores_file_is_named(tmp_path):
+    path = tmp_path / "scores.json"
+    with pytest.raises(VesalError, match=r"scores\.json"):
+        Scores.load(tmp_path)
+    path.write_text('{"version": 7}')
+    with pytest.raises(VesalError, match=r"scores\.json does not hold scores"):
+        Scores.load(path)
+
+
+def liver(*spots):
+    """A liver with tumours of one voxel."""
+    label = box(1, (1, 11), (1, 9), (1, 7))
+    for spot in spots:
+        label[spot] = 2
+    return label
