@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 
 from vesal.data.labels import LabelSet
-from vesal.infer import logits_to_labels as restore
+from vesal.infer import logits_to_labels
 from vesal.infer.logits_to_labels import (
     LabelWriter,
     class_probabilities,
@@ -34,7 +32,7 @@ def test_without_resampling_the_result_is_the_argmax() -> None:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore, "BLOCK", (4, 5, 6))
+    monkeypatch.setattr(logits_to_labels, "BLOCK", (4, 5, 6))
 
 
 def smooth(channels: int, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
@@ -44,52 +42,7 @@ def smooth(channels: int, shape: tuple[int, ...], seed: int = 0) -> torch.Tensor
     return bodies + 0.2 * logits(channels, shape, seed + 1)
 
 
-def interpolated(values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.nn.functional.interpolate(
-        values[None].double(), size=shape, mode="trilinear", align_corners=False
-    )[0]
-
-
 SHAPES = [(23, 40, 31), (30, 16, 19), (15, 40, 26), (9, 8, 7), (22, 19, 19), (15, 16, 19)]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("made", [logits, smooth])
-@pytest.mark.parametrize("threshold", [0.5, 0.2, 0.9])
-def test_the_largest_class_is_that_of_all_classes_interpolated_everywhere(
-    made: Callable[..., torch.Tensor], shape: tuple[int, ...], threshold: float
-) -> None:
-    labels = LabelSet.from_values({name: number for number, name in enumerate("abcdef", start=1)})
-    values = made(7, (15, 16, 19))
-    whole = interpolated(values, shape)
-    whole[0] += np.log(threshold / (1 - threshold))
-    best = whole.topk(2, dim=0).values
-    clear = (best[0] - best[1] > 1e-4).numpy()
-    found = labels_from_logits(values, shape, labels, threshold=threshold)
-    np.testing.assert_array_equal(found[clear], whole.argmax(0).numpy()[clear])
-    assert clear.mean() > 0.99
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("made", [logits, smooth])
-@pytest.mark.parametrize("threshold", [0.5, 0.2, 0.9])
-def test_regions_hold_where_their_interpolated_logits_pass_the_threshold(
-    made: Callable[..., torch.Tensor], shape: tuple[int, ...], threshold: float
-) -> None:
-    values = made(2, (15, 16, 19))
-    over = interpolated(values, shape) - np.log(threshold / (1 - threshold))
-    clear = (over.abs() > 1e-4).all(0).numpy()
-    found = labels_from_logits(values, shape, REGIONS, threshold=threshold)
-    np.testing.assert_array_equal(found[clear], REGIONS.paint((over > 0).numpy())[clear])
-    assert clear.mean() > 0.99
-
-
-def test_of_equal_logits_the_lowest_class_wins_also_between_the_voxels() -> None:
-    values = torch.zeros(4, 6, 7, 8)
-    assert labels_from_logits(values, (12, 14, 16), LabelSet.from_values({"a": 1, "b": 2, "c": 3})).max() == 0
-    values[2:] = 1
-    found = labels_from_logits(values, (12, 14, 16), LabelSet.from_values({"a": 1, "b": 2, "c": 3}))
-    assert np.unique(found).tolist() == [2]
 
 
 @pytest.mark.parametrize("labels", [PLAIN, REGIONS])
@@ -116,7 +69,7 @@ def test_rows_one_after_the_other_give_the_labels_of_the_whole(
 def test_slabs_give_what_trilinear_interpolation_of_the_whole_gives(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)  # two rows a slab
+    monkeypatch.setattr(logits_to_labels, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)  # two rows a slab
     whole = torch.nn.functional.interpolate(
         logits(3)[None], size=shape, mode="trilinear", align_corners=False
     )[0]
@@ -173,7 +126,7 @@ def test_a_threshold_beside_a_half_changes_next_to_nothing() -> None:
 def test_maps_one_by_one_are_the_maps_together(
     labels: LabelSet, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restore, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)
+    monkeypatch.setattr(logits_to_labels, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)
     values = logits(labels.outputs) * 20
     together = probabilities_from_logits(values, shape, labels)[0 if labels.regions else 1 :]
     alone = list(class_probabilities(values, shape, labels))
