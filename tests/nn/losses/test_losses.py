@@ -8,61 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from loss_cases import BINARY, CLASSES, EVERYTHING, EVERYTHING_OF_REGIONS, REGIONS, draw, make_loss, one_hot
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
-from vesal.nn.losses.losses import LOSSES, Loss, LossOptions, build_loss, shrink_target
-from vesal.planning.plan import Normalisation, Plan, Stage
-
-BINARY = LabelSet.from_values({"background": 0, "a": 1})
-CLASSES = LabelSet.from_values({"background": 0, "a": 1, "b": 2, "c": 3})
-REGIONS = LabelSet.from_values(
-    {"background": 0, "a": 1, "b": 2, "c": 3},
-    regions={"whole": ["a", "b", "c"], "core": ["b", "c"], "inner": ["c"]},
-)
-EVERYTHING = LossOptions(
-    class_weights={"a": 2.0, "b": 0.5, "c": 3.0},
-    label_smoothing=0.1,
-    batch_dice=True,
-    background=True,
-    focal_gamma=0.5,
-)
-EVERYTHING_OF_REGIONS = replace(EVERYTHING, class_weights={"whole": 2.0, "core": 0.5, "inner": 3.0})
-
-
-def make_loss(
-    name: str,
-    labels: LabelSet = CLASSES,
-    options: LossOptions | None = None,
-    spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0),
-) -> Loss:
-    axes = len(spacing_mm)
-    plan = Plan(
-        dimension=2 if axes == 2 else 3,
-        spacing_mm=spacing_mm,
-        patch=(8,) * axes,
-        batch=2,
-        stages=(Stage(features=4, kernel=(3,) * axes, stride=(1,) * axes),),
-        normalisation=(Normalisation(scheme="zscore"),),
-        mirror_axes=(),
-        channels=("image",),
-        labels=labels,
-        median_shape=(8,) * axes,
-    )
-    return build_loss(name, plan) if options is None else build_loss(name, plan, options)
-
-
-def draw(labels: LabelSet = CLASSES, *size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(7)
-    size = size or (6, 5, 4)
-    logits = 2 * torch.randn(2, labels.outputs, *size, generator=generator)
-    return logits, torch.randint(0, 4, (2, *size), generator=generator, dtype=torch.uint8)
-
-
-def one_hot(labels: LabelSet, target: torch.Tensor) -> torch.Tensor:
-    """(N, K, *spatial) float32, with the background where it is an output."""
-    truth = torch.from_numpy(labels.masks(target.numpy())).movedim(0, 1).float()
-    return truth if labels.regions else torch.cat([(target == 0)[:, None], truth], dim=1)
+from vesal.nn.losses.losses import LOSSES, LossOptions, shrink_target
 
 
 @pytest.fixture(params=["classes", "regions"])
@@ -167,78 +117,6 @@ def test_the_right_answer_costs_nothing_and_the_wrong_one_much(name: str, labels
     assert loss(40 * (2 * truth - 1), target).item() == pytest.approx(0, abs=1e-4)
     assert loss(-40 * (2 * truth - 1), target).item() > 0.5
     assert loss(logits, target).item() > 0.01
-
-
-# --- beside MONAI's ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("batch_dice", [False, True])
-@pytest.mark.parametrize("background", [False, True])
-def test_dice_agrees_with_monai(labels: LabelSet, batch_dice: bool, background: bool) -> None:
-    losses = pytest.importorskip("monai.losses", reason="MONAI is the referee")
-    logits, target = draw(labels)
-    options = LossOptions(batch_dice=batch_dice, background=background, smooth=1e-2)
-    kind = {"sigmoid": True} if labels.regions else {"softmax": True, "include_background": background}
-    monai = losses.DiceLoss(batch=batch_dice, smooth_nr=1e-2, smooth_dr=1e-2, **kind)
-    ours = make_loss("dice", labels, options)(logits, target)
-    torch.testing.assert_close(ours, monai(logits, one_hot(labels, target)), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("batch_dice", [False, True])
-@pytest.mark.parametrize("background", [False, True])
-def test_tversky_agrees_with_monai(labels: LabelSet, batch_dice: bool, background: bool) -> None:
-    losses = pytest.importorskip("monai.losses", reason="MONAI is the referee")
-    logits, target = draw(labels)
-    options = LossOptions(batch_dice=batch_dice, background=background, tversky_alpha=0.2, tversky_beta=0.9)
-    kind = {"sigmoid": True} if labels.regions else {"softmax": True, "include_background": background}
-    monai = losses.TverskyLoss(alpha=0.2, beta=0.9, batch=batch_dice, **kind)
-    ours = make_loss("tversky", labels, options)(logits, target)
-    torch.testing.assert_close(ours, monai(logits, one_hot(labels, target)), atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0, 3.5])
-def test_focal_and_its_gradient_agree_with_monai(labels: LabelSet, gamma: float) -> None:
-    losses = pytest.importorskip("monai.losses", reason="MONAI is the referee")
-    logits, target = draw(labels)
-    logits.requires_grad_()
-    ours = make_loss("focal", labels, LossOptions(focal_gamma=gamma))(logits, target)
-    monai = losses.FocalLoss(gamma=gamma, use_softmax=not labels.regions)
-    theirs = monai(logits, one_hot(labels, target))
-    if not labels.regions:
-        theirs = labels.outputs * theirs  # MONAI's mean is over the classes too, of which all but one are 0
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    gradients = [torch.autograd.grad(value, logits)[0] for value in (ours, theirs)]
-    torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)
-
-
-def test_weighted_dice_agrees_with_monai(labels: LabelSet) -> None:
-    losses = pytest.importorskip("monai.losses", reason="MONAI is the referee")
-    logits, target = draw(labels)
-    options = LossOptions(class_weights=dict(zip(labels.classes, (1.0, 2.0, 5.0), strict=True)))
-    kind = {"sigmoid": True} if labels.regions else {"softmax": True, "include_background": False}
-    monai = losses.DiceLoss(weight=[1.0, 2.0, 5.0], **kind)
-    ours = make_loss("dice", labels, options)(logits, target)
-    # MONAI weights, and then divides by the number of classes.
-    theirs = 3 / 8 * monai(logits, one_hot(labels, target))
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-
-
-def test_dice_and_cross_entropy_and_their_gradient_agree_with_monai(labels: LabelSet) -> None:
-    losses = pytest.importorskip("monai.losses", reason="MONAI is the referee")
-    logits, target = draw(labels)
-    logits.requires_grad_()
-    truth = one_hot(labels, target)
-    ours = make_loss("dice_ce", labels)(logits, target)
-    if labels.regions:
-        binary = F.binary_cross_entropy_with_logits(logits, truth)
-        theirs = losses.DiceLoss(sigmoid=True)(logits, truth) + binary
-    else:
-        monai = losses.DiceCELoss(softmax=True)
-        monai.dice = losses.DiceLoss(softmax=True, include_background=False)
-        theirs = monai(logits, truth)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    gradients = [torch.autograd.grad(value, logits)[0] for value in (ours, theirs)]
-    torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-4)
 
 
 # --- what does not count ----------------------------------------------------------------------------------

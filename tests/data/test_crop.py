@@ -1,0 +1,36 @@
+"""Where a prepared array lies in its source."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scans import make_plan, make_scan, oriented
+
+from vesal.data.crop import Crop, nonzero_box
+from vesal.preprocessing.prepare import prepare
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import Volume
+
+
+def test_a_crop_survives_json() -> None:
+    image, _ = make_scan(oriented((1, 2, 0), (1, -1, 1)))
+    crop = prepare(image, make_plan(2, slice_axis=1, spacing_mm=(1.0, 3.0))).crop
+    again = Crop.from_dict(json.loads(json.dumps(crop.to_dict())))
+    assert again.to_dict() == crop.to_dict()
+    part = np.arange(np.prod(crop.crop_shape)).reshape(crop.crop_shape)
+    assert np.array_equal(again.paste(part, fill=-1), crop.paste(part, fill=-1))
+    with pytest.raises(ValueError, match="cropped shape"):
+        crop.paste(np.zeros((2, 2, 2)))
+
+
+def test_the_box_of_nonzero_voxels_is_that_of_all_channels() -> None:
+    image = np.zeros((2, 10, 11, 12), np.float32)
+    image[0, 2, 3, 4], image[1, 7, 3, 9] = 5, np.nan
+    for array in (image, np.asfortranarray(image), image[:, ::-1][:, ::-1]):
+        assert nonzero_box(array) == ((2, 3, 4), (8, 4, 10))
+    assert nonzero_box(image * 0 + 1) == ((0, 0, 0), (10, 11, 12))
+    assert nonzero_box(np.zeros((1, 4, 5))) == ((0, 0), (4, 5))
+    volume = Volume(np.nan_to_num(image[:1]) * 0, Geometry.from_spacing((10, 11, 12), (1.0, 2.0, 3.0)))
+    assert not prepare(volume, make_plan()).image.any()

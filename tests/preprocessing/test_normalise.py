@@ -1,0 +1,41 @@
+"""Schemes of normalisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vesal.planning.plan import Normalisation
+from vesal.preprocessing.normalise import normalise
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({"scheme": "zscore"}, lambda x: (x - x.mean()) / x.std()),
+        (
+            {"scheme": "zscore_nonzero"},
+            lambda x: np.where(x != 0, (x - x[x != 0].mean()) / x[x != 0].std(), 0),
+        ),
+        (
+            {"scheme": "ct", "lower": -50, "upper": 120, "mean": 20, "std": 40},
+            lambda x: (np.clip(x, -50, 120) - 20) / 40,
+        ),
+        ({"scheme": "minmax"}, lambda x: (x - x.min()) / (x.max() - x.min())),
+        ({"scheme": "window", "lower": 0, "upper": 100}, lambda x: np.clip(x, 0, 100) / 100),
+        ({"scheme": "none"}, lambda x: x),
+    ],
+)
+def test_each_scheme_is_its_formula(how: dict, expected) -> None:
+    values = np.random.default_rng(1).normal(50, 60, (10, 11, 12)).astype(np.float32)
+    values[:4] = 0
+    wanted = expected(values.astype(float))
+    normalise(values, Normalisation(**how))
+    assert np.allclose(values, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["zscore", "zscore_nonzero", "minmax"])
+def test_a_constant_image_becomes_zero(scheme: str) -> None:
+    values = np.full((4, 4), 1000.1, np.float32)
+    normalise(values, Normalisation(scheme=scheme))
+    assert not values.any()
