@@ -184,25 +184,6 @@ def test_a_missing_prediction_is_an_error_not_a_gap(run: Path, tiny_data: Path) 
     assert "tiny_0" in done.stderr
 
 
-def test_inspect_tells_numbers_and_the_identical_scans(tiny_data: Path, tmp_path: Path) -> None:
-    done = vesal("inspect", tiny_data, "-o", tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "tiny_05" in done.stdout
-    assert "tiny_06" in done.stdout
-    assert (tmp_path / "inspect.html").is_file()
-    found = json.loads((tmp_path / "inspect.json").read_text())
-    assert found
-
-
-def test_plan_prints_its_reasons_and_writes_json(tiny_data: Path, tmp_path: Path) -> None:
-    done = vesal("plan", tiny_data, "--budget", "5m", "--device", "cpu", "-o", tmp_path / "plan.json")
-    assert done.returncode == 0, done.stderr
-    assert "Patch" in done.stdout
-    from vesal.planning.plan import Plan
-
-    assert Plan.load(tmp_path / "plan.json").reasons
-
-
 def test_report_is_made_anew_and_a_folder_that_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "report.html").unlink()
     assert vesal("report", run).returncode == 0
