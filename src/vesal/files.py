@@ -10,14 +10,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from vesal.errors import DataError, VesalError
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-Record = TypeVar("Record", bound="BaseModel")
 
 
 @contextlib.contextmanager
@@ -84,29 +79,6 @@ def read_json(path: str | Path) -> Any:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
-
-
-def read_record(path: str | Path, model: type[Record], what: str, cure: str) -> Record:
-    """Read a JSON file into the model that it was written from.
-
-    Args:
-        path: of the file.
-        model: a pydantic model.
-        what: the file should hold, for the message.
-        cure: what to do where it does not, for the message.
-
-    Raises:
-        VesalError: the file is absent, is not JSON, or holds something else.
-    """
-    # Imported here: a plain write needs no pydantic.
-    from pydantic import ValidationError
-
-    try:
-        return model.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise VesalError(f"{path} does not hold {what} ({where}: {first['msg']}); {cure}.") from error
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from vesal.errors import UsageError, VesalError
 from vesal.files import sweep, write_text
+from vesal.record import Record
 
 
-class JournalEntry(BaseModel):
+class JournalEntry(Record):
     """One finished case; what else is kept of it is added by a subclass.
 
     Attributes:
@@ -22,11 +23,9 @@ class JournalEntry(BaseModel):
         files: what was written: path below the journal's folder -> bytes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     made_of: Any = None
-    files: dict[str, int] = {}
+    files: dict[str, int] = Field(default_factory=dict)
 
 
 Entry = TypeVar("Entry", bound=JournalEntry)
@@ -160,7 +159,7 @@ def file_stamps(files: Sequence[Path]) -> list[list[int]]:
 
 
 def _line(entry: JournalEntry) -> str:
-    return json.dumps(entry.model_dump(mode="json", by_alias=True))
+    return json.dumps(entry.to_dict())
 
 
 def _short(value: object) -> str:

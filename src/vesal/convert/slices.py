@@ -20,6 +20,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError, unknown_name
 from vesal.files import read_json, write_text
 from vesal.layouts.scan_files import visible
+from vesal.record import Record
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import LabelMap, Volume
 
@@ -40,7 +41,7 @@ _PERCENTILES = (0.5, 99.5)
 Window = tuple[float, float]
 
 
-class SlicedVolume(BaseModel):
+class SlicedVolume(Record):
     """How one volume became pictures: all that is needed to put them together again.
 
     Attributes:
@@ -56,8 +57,6 @@ class SlicedVolume(BaseModel):
         dtype, label_dtype: numpy's names of the types that the volume had.
         written: numbers of the slices that are there; the others were empty and left out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     patient: str
     annotated: tuple[str, ...] | None = None

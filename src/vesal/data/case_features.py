@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from vesal.data.labels import LabelSet
 from vesal.data.minhash import minhash
 from vesal.files import content_hash
+from vesal.record import Record
 from vesal.volume.geometry import Turn
 from vesal.volume.volume import LabelMap, Volume
 
@@ -34,7 +34,7 @@ _LOOK = 8
 _COARSEST = 0.9
 
 
-class LabelFeatures(BaseModel):
+class LabelFeatures(Record):
     """Of the labelled voxels of one case, all classes but where it says otherwise; RAS axes.
 
     Attributes:
@@ -49,8 +49,6 @@ class LabelFeatures(BaseModel):
         island_voxels, island_gap_mm: of the piece farthest from the largest; 0 where there is none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     digest: str
     place: tuple[float, ...]
     box_mm: tuple[float, ...]
@@ -62,7 +60,7 @@ class LabelFeatures(BaseModel):
     island_gap_mm: float
 
 
-class CaseFeatures(BaseModel):
+class CaseFeatures(Record):
     """Of one case.
 
     Attributes:
@@ -72,8 +70,6 @@ class CaseFeatures(BaseModel):
         saturated: of each channel, the share of voxels at the highest intensity.
         label: of the labelled voxels; None without any, or on a grid of another shape.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     picture: str
     minhash: str

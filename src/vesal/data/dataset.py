@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import ClassVar
 
 from vesal.data.labels import LabelSet
-from vesal.errors import VesalError
-from vesal.files import read_json, write_text
+from vesal.record import Record
 
 
-class Case(BaseModel):
+class Case(Record):
     """One scan with, if it is annotated, its label.
 
     Attributes:
@@ -22,8 +20,6 @@ class Case(BaseModel):
         annotated: names of the labels that were drawn in this case; None means all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     images: tuple[Path, ...]
     label: Path | None = None
@@ -31,7 +27,7 @@ class Case(BaseModel):
     annotated: tuple[str, ...] | None = None
 
 
-class Orphan(BaseModel):
+class Orphan(Record):
     """A file whose partner is not there, so that it cannot be trained on.
 
     Attributes:
@@ -40,14 +36,12 @@ class Orphan(BaseModel):
         missing: what is not there: 'label', 'image', or the name of a channel.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     path: Path
     missing: str
 
 
-class Dataset(BaseModel):
+class Dataset(Record):
     """Cases and what they hold.
 
     Attributes:
@@ -62,7 +56,7 @@ class Dataset(BaseModel):
         remarks: what the layout took and why, one sentence each.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    described: ClassVar[tuple[str, str]] = ("a data set", "make it anew from the files")
 
     name: str
     root: Path
@@ -73,19 +67,3 @@ class Dataset(BaseModel):
     unlabelled: tuple[Case, ...] = ()
     orphans: tuple[Orphan, ...] = ()
     remarks: tuple[str, ...] = ()
-
-    def save(self, path: str | Path) -> None:
-        """Write as indented JSON."""
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Dataset:
-        """Read what `save` wrote.
-
-        Raises:
-            VesalError: the file is absent or damaged.
-        """
-        try:
-            return cls.model_validate(read_json(path))
-        except ValidationError as error:
-            raise VesalError(f"{path} is not a saved data set ({error.errors()[0]['msg']}).") from error

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from vesal.data.case import read_case, scan_workers
 from vesal.data.case_features import CaseFeatures, case_features_of
@@ -18,6 +17,7 @@ from vesal.data.moments import moments
 from vesal.errors import VesalError
 from vesal.files import content_hash
 from vesal.parallel import Progress, map_in_order
+from vesal.record import Record
 from vesal.volume.formats.nifti_header import Header, read_header
 from vesal.volume.geometry import Turn
 from vesal.volume.io import read_volume
@@ -34,10 +34,8 @@ _PERCENTILE_VOXELS = 100_000
 _BLOCK = 1 << 16
 
 
-class ChannelStatistics(BaseModel):
+class ChannelStatistics(Record):
     """Intensities of one channel of one case, in file units; `foreground_*` over labelled voxels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     minimum: float
     maximum: float
@@ -47,7 +45,7 @@ class ChannelStatistics(BaseModel):
     foreground_samples: tuple[float, ...] = ()
 
 
-class CaseRecord(BaseModel):
+class CaseRecord(Record):
     """What one read of a case's files tells.
 
     Attributes:
@@ -68,8 +66,6 @@ class CaseRecord(BaseModel):
         image_header, label_header: of the first image file and the label file, where they are NIfTI.
         case_features: what checks compare between cases.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     patient: str
@@ -93,7 +89,7 @@ class CaseRecord(BaseModel):
     case_features: CaseFeatures | None = None
 
 
-class Failure(BaseModel):
+class Failure(Record):
     """A case that could not be read, and the sentence that says why and how to fix it.
 
     Attributes:
@@ -102,14 +98,12 @@ class Failure(BaseModel):
         kind: of the finding, where it is known better than 'unreadable': 'label-values' or 'channel-grid'.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     message: str
     kind: str = ""
 
 
-class Fingerprint(BaseModel):
+class Fingerprint(Record):
     """Records of all readable cases, in the data set's order, and the failures.
 
     Attributes:
@@ -117,8 +111,6 @@ class Fingerprint(BaseModel):
         unlabelled: scans without a label, where they were asked for.
         failures: of both.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str
     channels: tuple[str, ...]

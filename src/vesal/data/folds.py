@@ -6,30 +6,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Fingerprint
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.files import read_json, write_text
+from vesal.files import read_json
+from vesal.record import Record
 
 _SWEEPS = 6  # over all groups, to improve the balance; two or three usually end it
 _PARTNERS = 300  # groups that one may change places with in a sweep: drawn by chance where there are more
 _PRICE = 1e3  # of one case beyond the slack: no class outweighs it
 
 
-class Folds(BaseModel):
+class Folds(Record):
     """A partition of case ids: fold k validates on its own part and trains on all others.
 
     Attributes:
         seed: that it was drawn with.
         parts: case ids of each fold's validation set, sorted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int
     parts: tuple[tuple[str, ...], ...]
@@ -58,12 +58,8 @@ class Folds(BaseModel):
         own = self._known(fold)
         return tuple(sorted(name for k, part in enumerate(self.parts) for name in part if k != own))
 
-    def save(self, path: str | Path) -> None:
-        """Write as indented JSON."""
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
     @classmethod
-    def load(cls, path: str | Path) -> Folds:
+    def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote, or nnU-Net's splits_final.json (a list of {"train": [...], "val": [...]}).
 
         Raises:

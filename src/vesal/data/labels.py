@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from vesal.errors import DataError
+from vesal.record import Record
 
 #: The contiguous value of voxels that neither training nor evaluation looks at.
 IGNORE = 255
@@ -26,26 +27,22 @@ _PALETTE = (
 )  # fmt: skip
 
 
-class Label(BaseModel):
+class Label(Record):
     """One class: its name, its value in the files, its colour (#rrggbb)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     value: int
     colour: str = ""
 
 
-class Region(BaseModel):
+class Region(Record):
     """A union of labels that is predicted as one output, such as BraTS' whole tumour."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     members: tuple[str, ...]
 
 
-class LabelSet(BaseModel):
+class LabelSet(Record):
     """All classes of a data set. Contiguous value i + 1 is `labels[i]`.
 
     Attributes:
@@ -62,8 +59,6 @@ class LabelSet(BaseModel):
     >>> labels.decode(np.array([0, 2, 1], dtype=np.uint8)).tolist()
     [0, 4, 2]
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: tuple[Label, ...]
     background: int = 0

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vesal.data.labels import IGNORE, LabelSet, joint_box
 from vesal.errors import DataError, unknown_name
@@ -18,6 +18,7 @@ from vesal.metrics.lesions import Lesions
 from vesal.metrics.lesions import lesions as find_lesions
 from vesal.metrics.overlap import Confusion, confusions
 from vesal.metrics.surface import SurfaceDistances, bounding_box, surface_distances
+from vesal.record import Record
 from vesal.volume.geometry import Geometry
 
 Empty = Literal["both", "prediction", "truth"]
@@ -80,7 +81,7 @@ _LESION = re.compile(
 _LESION_NAMES = {"wt", "tc", "et", "wmh"}
 
 
-class ClassScore(BaseModel):
+class ClassScore(Record):
     """One class of one case. None is an undefined value, which no mean includes.
 
     Attributes:
@@ -102,8 +103,6 @@ class ClassScore(BaseModel):
         false_positives: predicted lesions that touch no truth.
         false_positive_ml: their volume.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     case: str
     class_name: str = Field(validation_alias="class", serialization_alias="class")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
 from vesal.evaluate.scores import MEAN, Scores
 from vesal.metrics.paired import cohens_dz, holm, wilcoxon
 from vesal.metrics.statistics import bootstrap_interval, paired_difference
+from vesal.record import Record
 
 Verdict = Literal["a", "b", "same", "open", "unclear"]
 
@@ -26,10 +27,8 @@ _FEWEST_GROUPS = 3
 _SAME_VOLUME = 1e-6
 
 
-class PairedCase(BaseModel):
+class PairedCase(Record):
     """One class (or the mean over the classes) of one case: the metric of A and of B, each the mean over its runs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     case: str
     class_name: str = Field(validation_alias="class", serialization_alias="class")
@@ -37,7 +36,7 @@ class PairedCase(BaseModel):
     b: float
 
 
-class ComparedClass(BaseModel):
+class ComparedClass(Record):
     """One class over all cases, or the mean over the classes.
 
     Attributes:
@@ -55,8 +54,6 @@ class ComparedClass(BaseModel):
             'unclear' when interval and rank test disagree.
         undefined: cases left out because A or B does not define the metric.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     class_name: str = Field(validation_alias="class", serialization_alias="class")
     cases: int
@@ -82,7 +79,7 @@ class ComparedClass(BaseModel):
     undefined: tuple[str, ...] = ()
 
 
-class Comparison(BaseModel):
+class Comparison(Record):
     """What a comparison found.
 
     Attributes:
@@ -101,8 +98,6 @@ class Comparison(BaseModel):
         remarks: what else is to be known, one sentence each.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     version: Literal[1] = 1
     metric: str
     a: str = "A"
@@ -120,10 +115,6 @@ class Comparison(BaseModel):
     only_a: tuple[str, ...] = ()
     only_b: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
-from vesal.files import read_record
 from vesal.metrics.agreement import bland_altman
 from vesal.metrics.statistics import bootstrap_interval
+from vesal.record import Record
 from vesal.run_files import SCORES
 
 #: The name under which the mean over the classes stands in a summary.
 MEAN = "mean"
 
 
-class Summary(BaseModel):
+class Summary(Record):
     """One metric of one class over all cases; None where no case defines it.
 
     Attributes:
@@ -34,8 +34,6 @@ class Summary(BaseModel):
         count: cases that define it.
         excluded: cases in which it is undefined, such as those where prediction and truth are both empty.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     class_name: str = Field(validation_alias="class", serialization_alias="class")
     metric: str
@@ -49,7 +47,7 @@ class Summary(BaseModel):
     excluded: int
 
 
-class VolumeAgreement(BaseModel):
+class VolumeAgreement(Record):
     """How well a class' volumes agree with the truth's, over the cases in which either is not 0 (Bland and Altman).
 
     Attributes:
@@ -59,8 +57,6 @@ class VolumeAgreement(BaseModel):
         spread_ml: standard deviation of these differences.
         lower_ml, upper_ml: limits of agreement, each with its interval; None for one case, as all intervals.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     class_name: str = Field(validation_alias="class", serialization_alias="class")
     count: int
@@ -76,7 +72,7 @@ class VolumeAgreement(BaseModel):
     upper_high_ml: float | None = None
 
 
-class Scores(BaseModel):
+class Scores(Record):
     """What an evaluation found.
 
     Attributes:
@@ -93,7 +89,7 @@ class Scores(BaseModel):
         remarks: what else is to be known, one sentence each.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    described: ClassVar[tuple[str, str]] = ("scores", "make them anew with vesal evaluate")
 
     version: Literal[1] = 1
     classes: tuple[str, ...]
@@ -118,20 +114,15 @@ class Scores(BaseModel):
                 return row
         raise KeyError(f"no summary of {metric} for {class_name}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return self.model_dump(mode="json", by_alias=True)
-
     @classmethod
-    def load(cls, path: str | Path) -> Scores:
+    def load(cls, path: str | Path) -> Self:
         """Read scores.json, or the one in a folder.
 
         Raises:
             VesalError: it is absent, damaged, or of another version.
         """
         path = Path(path)
-        path = path / SCORES if path.is_dir() else path
-        return read_record(path, cls, "scores", "make them anew with vesal evaluate")
+        return super().load(path / SCORES if path.is_dir() else path)
 
 
 def summarise(

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from vesal.data.labels import LabelSet, joint_box
 from vesal.infer.components import component_sizes, holes, label_components, largest_component
 from vesal.infer.model_record import read_model_record, unusable
+from vesal.record import Record
 
 Kind = Literal["min_size", "largest", "min_volume", "fill_holes"]
 
@@ -24,7 +25,7 @@ Limit = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1 << 53)]
 
 
-class Step(BaseModel):
+class Step(Record):
     """One step. Components are those of `label_components` with corners, on the scan's own grid.
 
     What leaves a class becomes background. What leaves a region goes to the innermost of the regions declared
@@ -38,8 +39,6 @@ class Step(BaseModel):
         mm3, voxels: the limits of min_size and min_volume. What is under either of them is removed; a voxel of a
             2D picture counts as 1 mm thick.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     do: Kind
     of: str | None = Field(default=None, max_length=1000)
@@ -74,7 +73,7 @@ class Step(BaseModel):
         }[self.do]
 
 
-class Postprocess(BaseModel):
+class Postprocess(Record):
     """Steps in the order in which they are done, and what they were worth where they were chosen.
 
     Attributes:
@@ -84,8 +83,6 @@ class Postprocess(BaseModel):
         gain: of the mean Dice over these same cases; it holds the choice's optimism.
         crossfit_gain: of the mean Dice where each case's steps were chosen on other cases.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Annotated[int, Field(strict=True, ge=1, le=1)] = 1
     steps: tuple[Step, ...] = Field(max_length=_MAX_STEPS)
@@ -97,10 +94,6 @@ class Postprocess(BaseModel):
     def title(self) -> str:
         """All steps in words."""
         return "; ".join(step.title for step in self.steps) or "nothing"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return self.model_dump(mode="json")
 
     def apply(self, contiguous: NDArray[np.uint8], labels: LabelSet, voxel_mm3: float) -> int:
         """Do the steps, in place.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from vesal.data.labels import LabelSet
-from vesal.files import read_record, write_text
+from vesal.record import Record
 
 PLAN_VERSION = 1
 
 
-class Stage(BaseModel):
+class Stage(Record):
     """One resolution of the network.
 
     Attributes:
@@ -24,15 +23,13 @@ class Stage(BaseModel):
         convolutions: how many in the encoder (residual blocks, for a residual encoder).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     features: int
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     convolutions: int = 2
 
 
-class Normalisation(BaseModel):
+class Normalisation(Record):
     """How a channel's intensities become network input.
 
     Attributes:
@@ -41,8 +38,6 @@ class Normalisation(BaseModel):
             window (clip to [lower, upper], to 0..1), none.
         lower, upper, mean, std: of the data set's foreground (ct) or as chosen (window), in file units.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: Literal["zscore", "zscore_nonzero", "ct", "minmax", "window", "none"]
     lower: float | None = None
@@ -58,7 +53,7 @@ class Normalisation(BaseModel):
         return self
 
 
-class Plan(BaseModel):
+class Plan(Record):
     """Derived, frozen, JSON. All axes are those of the prepared array.
 
     Prepared arrays lie in the grid nearest to RAS+. In a 2D plan of volumes the slice axis comes first:
@@ -88,7 +83,7 @@ class Plan(BaseModel):
         reasons: why, one sentence a decision.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    described: ClassVar[tuple[str, str]] = ("a plan", "make it anew with vesal plan")
 
     version: int = PLAN_VERSION
     dimension: Literal[2, 3]
@@ -145,16 +140,3 @@ class Plan(BaseModel):
     def inputs(self) -> int:
         """Channels of the prepared array, which the network takes."""
         return len(self.channels) + self.foreground_channel
-
-    def save(self, path: str | Path) -> None:
-        """Write as indented JSON."""
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Plan:
-        """Read what `save` wrote.
-
-        Raises:
-            VesalError: the file is absent, damaged, or of another version.
-        """
-        return read_record(path, cls, "a plan", "make it anew with vesal plan")

@@ -14,7 +14,7 @@ from vesal.data.case import scan_workers
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, VesalError
-from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
+from vesal.evaluate.postprocessing.choice_record import PostprocessChoice, save_choice
 from vesal.evaluate.postprocessing.choose import choose, too_few
 from vesal.evaluate.postprocessing.component_table import CaseRows, case_rows
 from vesal.evaluate.postprocessing.simulate import ProcessedCase, Steps, ValidationCases
@@ -82,7 +82,7 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
         wanted = None if steps is None else steps.to_dict()
         if package.postprocess != wanted:
             save_package(file, replace(package, postprocess=wanted))
-    choice.save(run.folder)
+    save_choice(run.folder, choice)
     return choice
 
 

@@ -11,6 +11,7 @@ from vesal.evaluate.postprocessing.choice_record import (
     PostprocessChoice,
     Trial,
     postprocess_remarks,
+    save_choice,
 )
 from vesal.infer.postprocess import Step
 
@@ -33,8 +34,8 @@ CHOICE = PostprocessChoice(
 
 
 def test_the_record_comes_back_from_its_file_and_reads_as_tables(tmp_path) -> None:
-    CHOICE.save(tmp_path)
-    assert PostprocessChoice.load(tmp_path) == CHOICE
+    save_choice(tmp_path, CHOICE)
+    assert PostprocessChoice.load(tmp_path / "postprocess.json") == CHOICE
     text = (tmp_path / "postprocess.md").read_text()
     for trial in CHOICE.trials:
         assert trial.step.title in text
@@ -44,15 +45,15 @@ def test_the_record_comes_back_from_its_file_and_reads_as_tables(tmp_path) -> No
 
 def test_the_scores_name_the_gain_and_its_optimism_where_steps_were_chosen(tmp_path) -> None:
     assert postprocess_remarks(tmp_path) == []
-    CHOICE.save(tmp_path)
+    save_choice(tmp_path, CHOICE)
     (remark,) = postprocess_remarks(tmp_path)
     assert "+0.0123" in remark
     assert "optimism" in remark
-    CHOICE.model_copy(update={"steps": ()}).save(tmp_path)
+    save_choice(tmp_path, CHOICE.model_copy(update={"steps": ()}))
     assert postprocess_remarks(tmp_path) == []
 
 
 def test_a_damaged_record_is_named(tmp_path) -> None:
     (tmp_path / "postprocess.json").write_text("{}")
     with pytest.raises(VesalError, match=r"postprocess\.json"):
-        PostprocessChoice.load(tmp_path)
+        PostprocessChoice.load(tmp_path / "postprocess.json")

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from vesal.files import read_record, write_json, write_text
+from vesal.files import write_json, write_text
 from vesal.infer.postprocess import Postprocess, Step
+from vesal.record import Record
 from vesal.run_files import POSTPROCESS, POSTPROCESS_TEXT
 from vesal.table import Cell, Table
 from vesal.text import signed
 
 
-class Gain(BaseModel):
+class Gain(Record):
     """A mean difference of Dice, after minus before, with its 95 % bootstrap interval over the patients."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mean: float
     low: float
     high: float
 
 
-class ClassGain(BaseModel):
+class ClassGain(Record):
     """One class under all chosen steps.
 
     Attributes:
@@ -34,8 +33,6 @@ class ClassGain(BaseModel):
         crossfit_gain: the same with steps that were chosen on other cases; None where that was not possible.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
     class_name: str = Field(validation_alias="class", serialization_alias="class")
     before: float
     after: float
@@ -43,7 +40,7 @@ class ClassGain(BaseModel):
     crossfit_gain: float | None
 
 
-class Trial(BaseModel):
+class Trial(Record):
     """A step that was tried, on top of those chosen before it.
 
     Attributes:
@@ -55,8 +52,6 @@ class Trial(BaseModel):
         verdict: chosen, or why not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     step: Step
     gain: float
     low: float | None = None
@@ -66,7 +61,7 @@ class Trial(BaseModel):
     verdict: str
 
 
-class PostprocessChoice(BaseModel):
+class PostprocessChoice(Record):
     """The record of a choice.
 
     Attributes:
@@ -81,7 +76,7 @@ class PostprocessChoice(BaseModel):
         reason: why there was no choice; '' where there was.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    described: ClassVar[tuple[str, str]] = ("a choice of post-processing", "delete it")
 
     version: Literal[1] = 1
     cases: int
@@ -165,30 +160,22 @@ class PostprocessChoice(BaseModel):
         parts += [table.markdown() for table in (self.class_table(), self.trial_table()) if table.rows]
         return "\n\n".join(parts) + "\n"
 
-    def save(self, folder: Path) -> None:
-        """Write postprocess.json and postprocess.md."""
-        write_json(folder / POSTPROCESS, self.model_dump(mode="json", by_alias=True))
-        write_text(folder / POSTPROCESS_TEXT, self.to_markdown())
 
-    @classmethod
-    def load(cls, folder: Path) -> PostprocessChoice:
-        """Read postprocess.json.
-
-        Raises:
-            VesalError: it is absent, damaged, or of another version.
-        """
-        return read_record(folder / POSTPROCESS, cls, "a choice of post-processing", "delete it")
+def save_choice(folder: Path, choice: PostprocessChoice) -> None:
+    """Write postprocess.json and postprocess.md."""
+    write_json(folder / POSTPROCESS, choice.to_dict())
+    write_text(folder / POSTPROCESS_TEXT, choice.to_markdown())
 
 
 def postprocess_remarks(folder: Path) -> list[str]:
-    """What the scores of a run's predictions have to say about their post-processing; nothing where none is done.
+    """What is to be known about the scores of a run's predictions: their post-processing; nothing where none is done.
 
     Raises:
         VesalError: postprocess.json is damaged.
     """
     if not (folder / POSTPROCESS).exists():
         return []
-    choice = PostprocessChoice.load(folder)
+    choice = PostprocessChoice.load(folder / POSTPROCESS)
     if not choice.steps:
         return []
     return [f"{choice.sentence} The scores contain the first of these gains, its optimism included."]

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
 from vesal.evaluate.scores import MEAN
 from vesal.metrics.statistics import bootstrap_interval
+from vesal.record import Record
 
 if TYPE_CHECKING:
     from vesal.augment.artifacts.benchmark import Artifact
@@ -33,13 +34,12 @@ _METRICS = ("dice", "hd95_mm", "boundary_dice")
 #: A drop has no lower end.
 _DROP_BOUNDS = (-np.inf, 100.0)
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 #: A sum of errors below this is none, and nothing is divided by it.
 _NOTHING = 1e-9
 
 
-class ArtifactScore(BaseModel):
+class ArtifactScore(Record):
     """One class of one case in one condition. None is undefined, as in `ClassScore`.
 
     Attributes:
@@ -53,8 +53,6 @@ class ArtifactScore(BaseModel):
         clean_dice: of the clean scan's prediction on the voxels that this condition judges. Under a cropped field
             of view these are not all; else it is the clean scan's Dice.
     """
-
-    model_config = _STRICT
 
     case: str
     artifact: str = CLEAN
@@ -75,17 +73,15 @@ class ArtifactScore(BaseModel):
         return cls(**kept, clean_dice=clean.dice)
 
 
-class Estimate(BaseModel):
+class Estimate(Record):
     """A mean over cases with its 95 % bootstrap interval; None where no case defines it."""
-
-    model_config = _STRICT
 
     mean: float | None = None
     low: float | None = None
     high: float | None = None
 
 
-class Condition(BaseModel):
+class Condition(Record):
     """One class, or the mean over the classes, in one condition, over all cases.
 
     Attributes:
@@ -96,8 +92,6 @@ class Condition(BaseModel):
         drop_percent: of the Dice against the same cases' clean Dice, in percent of that; below 0 is a gain. It is
             100 * sum(clean - corrupted) / sum(clean) over the cases that define both.
     """
-
-    model_config = _STRICT
 
     artifact: str
     severity: int | None
@@ -110,7 +104,7 @@ class Condition(BaseModel):
     drop_percent: Estimate
 
 
-class Headline(BaseModel):
+class Headline(Record):
     """The mean relative drop of Dice over all artefacts at one severity.
 
     Attributes:
@@ -119,14 +113,12 @@ class Headline(BaseModel):
         drop_percent: its interval draws cases.
     """
 
-    model_config = _STRICT
-
     severity: int | None
     artifacts: int
     drop_percent: Estimate
 
 
-class CorruptionError(BaseModel):
+class CorruptionError(Record):
     """Errors beside a baseline's, in percent: below 100 is better (Hendrycks and Dietterich, ICLR 2019).
 
     Attributes:
@@ -135,14 +127,12 @@ class CorruptionError(BaseModel):
         relative: the same of what is lost against the clean scans; None where the baseline loses nothing.
     """
 
-    model_config = _STRICT
-
     artifact: str
     error: float | None
     relative: float | None
 
 
-class BaselineComparison(BaseModel):
+class BaselineComparison(Record):
     """Beside a baseline: mean corruption error (mCE) and relative mCE, the means over the artefacts.
 
     Attributes:
@@ -153,8 +143,6 @@ class BaselineComparison(BaseModel):
         artifacts: each by itself.
     """
 
-    model_config = _STRICT
-
     baseline: str
     cases: int
     clean_dice: float
@@ -164,10 +152,8 @@ class BaselineComparison(BaseModel):
     artifacts: tuple[CorruptionError, ...]
 
 
-class WorstCase(BaseModel):
+class WorstCase(Record):
     """A case in the condition that corrupted it most, by the mean Dice over its classes."""
-
-    model_config = _STRICT
 
     case: str
     artifact: str

@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict
-
 from vesal.errors import UsageError
 from vesal.evaluate.robustness.degradation import HEADLINE, Condition, corrupted_means
+from vesal.record import Record
 
 #: The mean over all artefacts, among the names of artefacts.
 ALL = "dice-drop"
@@ -18,7 +17,7 @@ ALL = "dice-drop"
 _FORM = re.compile(r"^\s*(?P<name>[\w-]+)\s*(:\s*(?P<severity>\d))?\s*=\s*(?P<most>[^%\s]+)\s*%?\s*$")
 
 
-class Limit(BaseModel):
+class Limit(Record):
     """The relative drop of Dice that an artefact, or the mean over all, may cost.
 
     Attributes:
@@ -27,8 +26,6 @@ class Limit(BaseModel):
         severity: of which; None takes the one that was not said: HEADLINE, or own settings.
         most_percent: the largest drop that is allowed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
     name: str
@@ -59,7 +56,7 @@ class Limit(BaseModel):
         )
 
 
-class LimitResult(BaseModel):
+class LimitResult(Record):
     """A limit and what was measured.
 
     Attributes:
@@ -68,8 +65,6 @@ class LimitResult(BaseModel):
         measured_percent: the relative drop; None where it could not be measured, which fails.
         passed: whether it is at most what is allowed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Limit
     severity: int | None

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar, Literal, Self
 
 from vesal.data.fingerprint import Failure
 from vesal.evaluate.robustness.degradation import (
@@ -24,12 +22,12 @@ from vesal.evaluate.robustness.degradation import (
     worst_cases,
 )
 from vesal.evaluate.robustness.limits import Limit, LimitResult, check_limits
-from vesal.files import read_record
+from vesal.record import Record
 
 NAME = "robustness"
 
 
-class Cost(BaseModel):
+class Cost(Record):
     """What the benchmark took.
 
     Attributes:
@@ -38,8 +36,6 @@ class Cost(BaseModel):
         memory_mb: the largest resident set of the process; on a GPU what was allocated there. None if unknown.
         backend: what computed the networks.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float
     predictions: int
@@ -52,7 +48,7 @@ class Cost(BaseModel):
         return self.seconds / max(1, self.predictions)
 
 
-class Robustness(BaseModel):
+class Robustness(Record):
     """What the artefacts cost a model.
 
     Attributes:
@@ -72,7 +68,7 @@ class Robustness(BaseModel):
         rows: all that was measured.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    described: ClassVar[tuple[str, str]] = ("a robustness benchmark", "make it with vesal robustness")
 
     version: Literal[1] = 1
     model: str
@@ -112,10 +108,6 @@ class Robustness(BaseModel):
                 return one
         raise KeyError(f"no {condition} of {class_name}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return self.model_dump(mode="json", by_alias=True)
-
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read robustness.json, or the one in a folder.
@@ -124,8 +116,7 @@ class Robustness(BaseModel):
             VesalError: it is absent, damaged, or of another version.
         """
         path = Path(path)
-        path = path / f"{NAME}.json" if path.is_dir() else path
-        return read_record(path, cls, "a robustness benchmark", "make it with vesal robustness")
+        return super().load(path / f"{NAME}.json" if path.is_dir() else path)
 
 
 def conclude(

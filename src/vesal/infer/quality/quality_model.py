@@ -7,16 +7,16 @@ anybody.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from vesal.data.labels import LabelSet
-from vesal.files import read_record
 from vesal.infer.model_record import read_model_record, unusable
 from vesal.infer.quality.reference_distribution import ReferenceDistribution
 from vesal.infer.quality.ridge_regression import RidgeRegression
 from vesal.infer.quality.stored import MOST_CLASSES, Count, Fraction, Number, Positive, Stored, Text
+from vesal.record import Record
 
 #: Groups of features that are compared with those of the known scans, and what a reader is told of each.
 GROUPS = {
@@ -173,8 +173,8 @@ def read_calibration(value: dict[str, Any] | None, labels: LabelSet, file: str |
 # --- what a run folder keeps ---------------------------------------------------------------------------------
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Row(Record):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class RiskCoverage(_Row):
@@ -216,6 +216,11 @@ class CalibrationRecord(_Row):
         models: fold -> digest of the model file that this was learned from.
     """
 
+    described: ClassVar[tuple[str, str]] = (
+        "a calibration",
+        "delete it, and vesal train --resume calibrates anew",
+    )
+
     version: Literal[1] = 1
     temperature: float
     dice: dict[str, DiceAccuracy]
@@ -223,16 +228,7 @@ class CalibrationRecord(_Row):
     source: Literal["single", "ensemble"]
     risk_coverage: RiskCoverage | None
     cases: list[CalibrationRow]
-    models: dict[str, str] = {}
-
-    @classmethod
-    def load(cls, path: Path) -> CalibrationRecord:
-        """Read what `vesal.workflow.quality` has written.
-
-        Raises:
-            VesalError: it is absent, damaged or of another version.
-        """
-        return read_record(path, cls, "a calibration", "delete it, and vesal train --resume calibrates anew")
+    models: dict[str, str] = Field(default_factory=dict)
 
 
 def _percent(part: int, whole: int) -> str:

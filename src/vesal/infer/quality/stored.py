@@ -8,7 +8,9 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from vesal.record import Record
 
 Array = NDArray[np.float64]
 
@@ -26,10 +28,8 @@ Names = Annotated[tuple[Text, ...], Field(max_length=_MOST_NUMBERS)]
 Count = Annotated[int, Field(ge=0, le=1 << 40)]
 
 
-class Stored(BaseModel):
+class Stored(Record):
     """A record that is refused where it holds more or other things than it should."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def vector(values: dict[str, float], names: Sequence[str]) -> Array:

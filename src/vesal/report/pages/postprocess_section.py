@@ -20,7 +20,7 @@ def postprocess_section(run: Path, missing: list[str]) -> dict[str, Any] | None:
     if not (run / POSTPROCESS).exists():
         return None
     try:
-        choice = PostprocessChoice.load(run)
+        choice = PostprocessChoice.load(run / POSTPROCESS)
     except VesalError as error:
         missing.append(str(error))
         return None

@@ -9,9 +9,9 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.quaternions import quat2mat
-from pydantic import BaseModel, ConfigDict
 
 from vesal.errors import DataError
+from vesal.record import Record
 from vesal.volume.formats.raw_bytes import gunzip, is_gzip
 
 _HEADER_BYTES = 540
@@ -19,7 +19,7 @@ _CORNERS = np.array([*np.ndindex(2, 2, 2)]).T
 _UNITS = {1: "m", 2: "mm", 3: "um"}
 
 
-class Header(BaseModel):
+class Header(Record):
     """Of one file.
 
     Attributes:
@@ -27,8 +27,6 @@ class Header(BaseModel):
         forms_apart_mm: how far the sform and the qform part at the farthest corner; 0 where only one is used.
         shear: the largest cosine between two axes; 0 where they are at right angles.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     unit: str = ""
     forms_apart_mm: float = 0.0
