@@ -18,7 +18,7 @@ from vesal.planning.plan import Normalisation, Plan
 
 def test_without_augmentation_the_very_same_tensors_come_back() -> None:
     image, label = make_batch(3)
-    policy = default_policy(PLANS["3D"], AugmentConfig.none())
+    policy = default_policy(PLANS["3D"], AugmentConfig(enabled=False))
     out = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
     assert out[0] is image
     assert out[1] is label

@@ -105,8 +105,3 @@ class AugmentConfig(BaseModel):
     """What a box is filled with: the channel's mean in the patch, or 0."""
     artifacts: ArtifactConfig = ArtifactConfig()
     """Artefacts of acquisition, such as motion and spikes; a number is the share of the samples that have one."""
-
-    @classmethod
-    def none(cls) -> AugmentConfig:
-        """Patches as they are."""
-        return cls(enabled=False)

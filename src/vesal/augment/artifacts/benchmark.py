@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -163,10 +163,9 @@ def _frame(volume: Volume, modality: Modality) -> Frame:
     """How the scan lies in the scanner, from its voxels alone."""
     spacing_mm = volume.geometry.spacing_mm
     axes = tuple(range(len(spacing_mm)))
-    plane = axes
-    if len(axes) == 3:
-        coarsest = max(axes, key=lambda axis: (spacing_mm[axis], axis))
-        others = tuple(axis for axis in axes if axis != coarsest)
-        if spacing_mm[coarsest] >= _THICK * min(spacing_mm[axis] for axis in others):
-            plane = others
-    return Frame(volume.channels, spacing_mm, plane, 1.0 if modality == "CT" else None)
+    frame = Frame(volume.channels, spacing_mm, axes, 1.0 if modality == "CT" else None)
+    if frame.through is None:
+        return frame
+    within = tuple(axis for axis in axes if axis != frame.through)
+    thick = spacing_mm[frame.through] >= _THICK * min(spacing_mm[axis] for axis in within)
+    return replace(frame, plane=within) if thick else frame

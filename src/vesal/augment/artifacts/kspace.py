@@ -24,12 +24,6 @@ from vesal.augment.ranges import Counts, Limits, Periods
 _SPIKE_FREQUENCY = (0.05, 0.5)
 
 
-def _frequencies(lines: int) -> Tensor:
-    """(lines,) int64: the frequency of each entry of torch.fft.fft, in cycles a side."""
-    index = torch.arange(lines)
-    return (index + lines // 2) % lines - lines // 2
-
-
 @dataclass(frozen=True, eq=False)
 class Ghosting:
     """The signal swells and fades from line to line, as with breath and pulse: copies of the body appear.
@@ -57,11 +51,13 @@ class Ghosting:
             there = to_device(chosen, image.device)
             scan = image[row, there]
             axis = 1 + int(self.axis[row])
-            angle = _frequencies(scan.shape[axis]).double() * (2 * math.pi / float(self.period[row]))
+            lines = scan.shape[axis]
+            frequency = torch.fft.ifftshift(torch.arange(-(lines // 2), (lines + 1) // 2)).double()
+            angle = frequency * (2 * math.pi / float(self.period[row]))
             wave = (angle + self.phase[row].double()).cos()
             gain = to_device((1 + self.strength[row, chosen].double()[:, None] * wave).float(), image.device)
             ones = [1] * (scan.ndim - 1)
-            ones[axis - 1] = scan.shape[axis]
+            ones[axis - 1] = lines
             low = minimum(scan)
             spectrum = torch.fft.fft(scan - low, dim=axis) * gain.reshape(-1, *ones)
             image[row, there] = torch.fft.ifft(spectrum, dim=axis).abs() + low
