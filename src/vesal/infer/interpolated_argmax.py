@@ -1,11 +1,11 @@
-"""Which class is largest, or which regions hold, between the voxels of a coarse grid: exactly, and mostly unlooked.
+"""The largest class, or regions above a threshold, between the voxels of a coarse grid, by few interpolations.
 
 Linear interpolation takes means of a cell's corners with weights from 0 to 1. So
 
 - a class that is the largest at all corners of a cell is the largest everywhere in it (and a region that holds at all
-  corners holds everywhere): only the cells along borders are looked into;
+  corners holds everywhere): only the cells along borders are interpolated;
 - a class whose largest corner lies under the smallest corner of another is nowhere the largest in that cell: only a
-  few classes are interpolated, each within the box of the cells in which it can win.
+  few classes are interpolated, each within the box of the cells in which it can be the largest.
 
 All of it is numpy on blocks that fit into a cache, so that threads can share the blocks of a volume.
 """
@@ -35,7 +35,7 @@ class Scratch:
         self._kept: dict[str, NDArray[Any]] = {}
 
     def array(self, name: str, shape: Sequence[int], dtype: Any = np.float32) -> NDArray[Any]:
-        """Uninitialised; the memory of the array that was last asked for by this name."""
+        """Uninitialised; the memory of the array that was last requested by this name."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         kept = self._kept.get(name)
         if kept is None or kept.size < size:
@@ -52,7 +52,7 @@ class Axis:
 
     Attributes:
         size: coarse voxels.
-        moves: do the fine voxels lie elsewhere than the coarse ones.
+        moves: whether the fine voxels lie elsewhere than the coarse ones.
         cell: in which each fine voxel lies, ascending; its lower corner has the same number.
         share: what the upper corner weighs there, 0 to 1.
     """
@@ -201,9 +201,9 @@ def _argmax_between(
         added = np.float32(bias if number == 0 else 0.0)
         if values.max() + added < lowest:
             continue
-        can_win = _pooled(np.maximum, values, axes, scratch) >= (floor - added if added else floor)
-        can_win &= undecided
-        box = _box_of(can_win)
+        possible = _pooled(np.maximum, values, axes, scratch) >= (floor - added if added else floor)
+        possible &= undecided
+        box = _box_of(possible)
         if box is not None:
             part = _shifted(box, cells)
             there = _fine(axes, part, cells)
@@ -215,7 +215,7 @@ def _argmax_between(
 def _keep_larger(
     best: Floats, index: NDArray[np.uint8], values: Floats, number: int, scratch: Scratch
 ) -> None:
-    """Note `number` where `values` are larger than `best`; the numbers must come in ascending order."""
+    """Set `number` where `values` are larger than `best`; the numbers must come in ascending order."""
     larger = np.greater(values, best, out=scratch.array("larger", best.shape, np.bool_)).view(np.uint8)
     np.maximum(best, values, out=best)
     larger *= np.uint8(number)
@@ -247,7 +247,7 @@ def _pooled(function: np.ufunc, array: NDArray[Any], axes: Sequence[Axis], scrat
 
 
 def _disagree(corners: NDArray[Any], axes: Sequence[Axis]) -> NDArray[np.bool_]:
-    """One a cell: have its corners several values."""
+    """One a cell: whether its corners have several values."""
     largest, smallest = (_pooled(function, corners, axes, Scratch()) for function in (np.maximum, np.minimum))
     return largest != smallest
 

@@ -102,7 +102,7 @@ def labels_from_logits(
 ) -> NDArray[np.uint8]:
     """Contiguous labels, uint8 on a grid of `shape`, from logits (K, A, B, C) over the same field of view.
 
-    Whole logits for a `LabelWriter`, which tells the rest.
+    A `LabelWriter` for whole logits; see there.
     """
     result = np.empty(tuple(shape), dtype=np.uint8)
     LabelWriter(result, logits.shape[1:], labels, threshold=threshold).add(logits)
@@ -139,7 +139,7 @@ def class_probabilities(
         found = _one_class(logits, index, shape)
         found -= total
         np.exp(found, out=found)
-        # A rounded sum of exponentials may be a hair too small.
+        # Rounding may make a sum of exponentials slightly too small.
         yield np.minimum(found, 1.0, out=found)
 
 

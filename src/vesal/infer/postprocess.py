@@ -1,4 +1,4 @@
-"""What is done to a label map after the network: components and holes, by steps that travel in the model file."""
+"""Post-processing of label maps: components and holes, by steps that are stored in the model file."""
 
 from __future__ import annotations
 

@@ -47,8 +47,8 @@ class Prediction:
 
     Attributes:
         label: on the scan's own grid, with the values of the training files.
-        probabilities: (K, *scan shape) float32 when asked for: one a region, or background and labels.
-        quality: how far to trust it, when asked for and where the model can estimate it.
+        probabilities: (K, *scan shape) float32 if requested: one a region, or background and labels.
+        quality: how far to trust it, if requested and where the model holds a quality model.
     """
 
     label: LabelMap
@@ -65,7 +65,7 @@ class Model:
         networks: callables in eval mode on `device`.
         packages: where they came from; empty for networks that are being trained.
         postprocess: what is done to label maps on the scan's own grid; None for nothing.
-        quality_estimator: how far to trust its results; None if that was not learned.
+        quality_estimator: estimates how far to trust its results; None without a quality model.
     """
 
     plan: Plan
@@ -77,7 +77,7 @@ class Model:
 
     @property
     def temperature(self) -> float:
-        """Logits are divided by it before they become probabilities; 1 where none was learned."""
+        """Logits are divided by it before they become probabilities; 1 where none was fitted."""
         return 1.0 if self.quality_estimator is None else self.quality_estimator.temperature
 
     @property
@@ -116,9 +116,9 @@ class Model:
     def logits(
         self, image: NDArray[np.float32], windows: Windows, *, recorder: FeatureRecorder | None = None
     ) -> Tensor:
-        """Mean logits (K, *S) of a prepared image (C, *S), over the temperature where one was learned.
+        """Mean logits (K, *S) of a prepared image (C, *S), over the temperature where one was fitted.
 
-        Behind them comes the uncertainty of each voxel, 0 to 1, where `recorder` was asked for it.
+        Behind them comes the uncertainty of each voxel, 0 to 1, where `recorder` gives it.
         """
         outputs = self.labels.outputs if recorder is None else recorder.outputs
         found = predict_logits(
@@ -147,8 +147,8 @@ class Model:
             windows: how it is cut.
             threshold: as of `predict`.
             recorder: takes the place of the vote.
-            on_rows: gets all rows (K, *S) as the networks gave them, the uncertainty behind them where `recorder` was
-                asked for it, and the number of the first; they are not to be kept.
+            on_rows: gets all rows (K, *S) as the networks gave them, the uncertainty behind them where `recorder`
+                gives it, and the number of the first; they are not to be kept.
         """
         crop, axis = prepared.crop, windows.stream_axis(prepared.crop.shape)
         contiguous = np.zeros(crop.source.shape, dtype=np.uint8)

@@ -110,7 +110,7 @@ def stream_logits(
 
     Yields:
         (K, *S) float32 of successive rows along `windows.stream_axis(S)`. A view of memory that is used again: it
-        holds until the next one is asked for. On `device` if there is room for it, else on the CPU.
+        is valid until the next one is requested. On `device` if there is room for it, else on the CPU.
     """
     grid = _Grid(tuple(image.shape[1:]), windows)
     padded = _pad(image, grid)
@@ -219,7 +219,7 @@ def _pad(image: Tensor, grid: _Grid) -> Tensor:
     return torch.nn.functional.pad(image, pairs)
 
 
-# --- what the network says of them ------------------------------------------------------------------------
+# --- logits of the windows ------------------------------------------------------------------------
 
 
 def _predicted(
@@ -228,29 +228,29 @@ def _predicted(
     """Yield every window in order with its logits (K, *patch), summed over its mirrored copies.
 
     Windows in which every channel has one value throughout, as around a body, are the same input where the values
-    are: the network is asked once for them.
+    are: the network computes them once.
     """
     places = grid.places()
-    alike = [_constant(grid.cut(image, place)) for place in places]
-    left = Counter(values for values in alike if values is not None)
-    alike = [values if values is not None and left[values] > 1 else None for values in alike]
+    constant = [_constant(grid.cut(image, place)) for place in places]
+    left = Counter(values for values in constant if values is not None)
+    constant = [values if values is not None and left[values] > 1 else None for values in constant]
     known: dict[tuple[float, ...], Tensor] = {}
     batch = grid.windows.batch
     for first in range(0, len(places), batch):
         numbers = range(first, min(first + batch, len(places)))
-        asked: dict[int | tuple[float, ...], Tensor] = {}
+        inputs: dict[int | tuple[float, ...], Tensor] = {}
         for number in numbers:
-            values = alike[number]
+            values = constant[number]
             if values is None or values not in known:
-                asked.setdefault(number if values is None else values, grid.cut(image, places[number]))
-        said = dict(zip(asked, _sum_of(network, list(asked.values()), grid, device), strict=True))
-        for values in [key for key in said if isinstance(key, tuple)]:
+                inputs.setdefault(number if values is None else values, grid.cut(image, places[number]))
+        logits = dict(zip(inputs, _sum_of(network, list(inputs.values()), grid, device), strict=True))
+        for values in [key for key in logits if isinstance(key, tuple)]:
             # A copy, not a view that keeps the logits of the whole batch.
-            known[values] = said.pop(values).clone()
+            known[values] = logits.pop(values).clone()
         for number in numbers:
-            values = alike[number]
+            values = constant[number]
             if values is None:
-                yield places[number], said.pop(number)
+                yield places[number], logits.pop(number)
                 continue
             yield places[number], known[values]
             left[values] -= 1
@@ -261,7 +261,7 @@ def _predicted(
 def _constant(window: Tensor) -> tuple[float, ...] | None:
     """The one value of each channel of (C, *patch); None where a channel has several."""
     first = window[(slice(None), *(slice(0, 1) for _ in window.shape[1:]))]
-    # A few voxels show it of nearly every window.
+    # A few voxels are enough for nearly every window.
     few = window[(slice(None), *(slice(None, None, max(1, size // 3)) for size in window.shape[1:]))]
     if not bool((few == first).all()) or not bool((window == first).all()):
         return None

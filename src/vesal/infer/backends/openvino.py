@@ -88,7 +88,7 @@ class Compiled:
         self._request = self._compiled.create_infer_request()
         self._outputs = tuple(self._compiled.outputs[0].shape)[1:]
         if self._outputs[1:] != shape[1:]:
-            raise ConversionError(f"it answers windows of {shape[1:]} by {self._outputs[1:]}")
+            raise ConversionError(f"its logits for windows of {shape[1:]} are {self._outputs[1:]}")
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, C, *patch) -> logits (N, K, *patch) in memory of their own."""
@@ -101,7 +101,7 @@ class Compiled:
         return logits
 
     def release(self) -> None:
-        """Give back the memory of the network's inner pictures; the next call takes it again."""
+        """Free the memory of the network's feature maps; the next call takes it again."""
         self._compiled.release_memory()
 
 
@@ -118,7 +118,7 @@ def _library() -> Any:
 def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) -> tuple[int, ...]:
     """(C, *size) that is 2 voxels at the lowest resolution along the first axis, `along_others` along the others.
 
-    Ours do the same to windows of any size. Others may take the window's size for a number of their own.
+    A UNet computes windows of any size alike. Others may depend on the window's size.
     """
     if not isinstance(network, UNet):
         return shape

@@ -1,4 +1,4 @@
-"""What computes a model's networks: torch, or on the CPU OpenVINO where it is installed and pays.
+"""Backends that compute a model's networks: torch, or on the CPU OpenVINO where it is installed and faster.
 
 On AVX2 OpenVINO takes 0.15 to 0.7 of torch's time where the first stage has 8 or 16 features, 0.8 in 2D, and as long
 as torch where all stages are wide; a large window takes it half of torch's memory. To convert a network takes half a
@@ -47,7 +47,7 @@ def backend_networks(
         backend: one of BACKENDS.
 
     Raises:
-        UsageError: no such backend, or OpenVINO is asked for and is not installed, or not for the CPU.
+        UsageError: no such backend, or OpenVINO is requested and is not installed, or not for the CPU.
     """
     if backend not in BACKENDS:
         raise unknown_name("backend", backend, BACKENDS)
@@ -64,10 +64,10 @@ def backend_networks(
     networks: list[Network] = []
     for package in packages:
         network = package.build(copy=False).to(device)
-        asked = backend == "openvino"
-        if version is not None and (asked or isinstance(network, UNet)):
-            work = 0.0 if asked else _multiply_adds(package)
-            networks.append(CpuNetwork(network, version, turn, work, asked))
+        at_once = backend == "openvino"
+        if version is not None and (at_once or isinstance(network, UNet)):
+            work = 0.0 if at_once else _multiply_adds(package)
+            networks.append(CpuNetwork(network, version, turn, work, at_once))
         else:
             networks.append(network)
     return tuple(networks)
@@ -86,7 +86,7 @@ def backend_name(networks: Sequence[Network]) -> str:
 
 
 class _Turn:
-    """Of networks that vote: one computes at a time, and only the last one keeps its inner pictures in memory."""
+    """Of networks that vote: one computes at a time, and only the last one keeps its feature maps in memory."""
 
     def __init__(self) -> None:
         self.lock = RLock()
@@ -145,8 +145,8 @@ class CpuNetwork:
     def _pays(self, batch: Tensor) -> bool:
         """Whether what torch has done, with this batch, would have paid for the conversion.
 
-        Nobody knows how many windows are still to come. Who changes over when as much has been spent as the
-        change costs never takes more than twice the time of who knew.
+        How many windows are still to come is unknown. A change when as much has been spent as the change costs
+        never takes more than twice the time of the best choice (the ski rental problem).
         """
         if self._refused or not len(batch):
             return False

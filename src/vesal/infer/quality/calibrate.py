@@ -35,7 +35,7 @@ from vesal.infer.quality.reference_distribution import (
 from vesal.infer.quality.ridge_regression import dice_of_log_error, fit_ridge, log_error
 from vesal.infer.quality.stored import Array, vector
 
-#: Held-out scans without which nothing is learned.
+#: Least number of clean held-out scans.
 FEWEST = 8
 
 #: Parts into which scans are divided for cross-fitting.
@@ -44,7 +44,7 @@ PARTS = 10
 #: Share of the clean scans that may be flagged for review without a reason.
 FALSE_ALARMS = 0.1
 
-#: How much a corrupted scan counts beside a clean one where the Dice is learned.
+#: How much a corrupted scan counts beside a clean one in the regression of the Dice.
 _CORRUPTED_WEIGHT = 0.1
 
 #: Classes up to which the Dice of one is predicted from features of the others, too.
@@ -119,7 +119,7 @@ def calibrate(
 
     Where several networks predicted a scan, their agreement is the best feature of the ensemble's Dice. But the others
     were trained on the scan. That does no damage as long as they treat it as any other scan: as long as they agree with
-    each other no better than with the network that was not (TRAINING_GAP). Where they do, nothing is learned for
+    each other no better than with the network that was not (TRAINING_GAP). Where they do, nothing is fitted for
     ensembles.
 
     Args:

@@ -79,7 +79,7 @@ class FeatureRecorder:
 
     @torch.inference_mode()
     def __call__(self, batch: Tensor) -> Tensor:
-        """The mean logits, and where asked for the uncertainty behind them."""
+        """The mean logits, and with `uncertainty` that channel behind them."""
         # Of mirrored copies of a window only the first, which is not mirrored, is recorded.
         records = self._calls % self._copies == 0
         self._calls += 1

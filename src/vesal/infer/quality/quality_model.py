@@ -1,4 +1,4 @@
-"""What is learned from held-out scans: what a model file keeps of it, and what a run folder does.
+"""What is fitted to held-out scans: the quality model in a model file, and its record in a run folder.
 
 In a model file it is JSON; whatever is wrong with it there is reported in a VesalError, for a model may come from
 anybody.
@@ -18,7 +18,7 @@ from vesal.infer.quality.ridge_regression import RidgeRegression
 from vesal.infer.quality.stored import MOST_CLASSES, Count, Fraction, Number, Positive, Stored, Text
 from vesal.record import Record
 
-#: Groups of features that are compared with those of the known scans, and what a reader is told of each.
+#: Groups of features that are compared with those of the known scans, and how a reason names each.
 GROUPS = {
     "geometry": "its size or spacing",
     "intensity": "its intensities",
@@ -129,13 +129,13 @@ class Calibration(Stored):
 
     Attributes:
         version: of this format.
-        classes: that it was learned for.
+        classes: that it was fitted for.
         temperature: divides logits.
         references: name of GROUPS -> distribution of the known scans.
         encoder: the same of what this file's network encodes; None where its features cannot be recorded.
         single: for results of one network.
-        ensemble: for those of several, which are compared with each other; None where that was not learned.
-        cases: held-out scans that it was learned from.
+        ensemble: for those of several, which are compared with each other; None where that was not fitted.
+        cases: held-out scans that it was fitted to.
         folds: networks that predicted them.
     """
 
@@ -213,7 +213,7 @@ class CalibrationRecord(_Row):
         source: which of the two quality models: that of several networks where there is one.
         risk_coverage: None where too few scans have a Dice.
         cases: held-out scans, clean and corrupted.
-        models: fold -> digest of the model file that this was learned from.
+        models: fold -> digest of the model file that this belongs to.
     """
 
     described: ClassVar[tuple[str, str]] = (
