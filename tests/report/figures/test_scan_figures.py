@@ -1,4 +1,4 @@
-"""Pictures of scans: the right slice, the right way up, with contours where the labels are."""
+"""Pictures of scans with contours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesal.data.labels import IGNORE, LabelSet
-from vesal.report.figures.panels import arrange, grid
-from vesal.report.figures.planes import cut_planes, richest_slices
+from vesal.data.labels import LabelSet
 from vesal.report.figures.scan_figures import channels_picture, planes_picture, showcase, surfaces_picture
 from vesal.report.figures.surfaces import class_surfaces
 from vesal.volume.geometry import Geometry
@@ -34,108 +32,6 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def marked() -> Volume:
-    """Brighter towards the patient's right, the front and the top."""
-    x, y, z = np.meshgrid(*[np.arange(16.0)] * 3, indexing="ij")
-    return Volume(
-        (5 * x + 3 * y + 2 * z)[None].astype(np.float32), Geometry.from_spacing((16, 16, 16), (1, 1, 1))
-    )
-
-
-def test_radiological_axial_slices_show_the_right_at_the_left_and_the_front_on_top():
-    axial, coronal, sagittal = cut_planes(marked(), at=(8, 8, 8))
-    assert [plane.name for plane in (axial, coronal, sagittal)] == ["axial", "coronal", "sagittal"]
-    assert axial.letters == ("R", "L", "A", "P")
-    assert axial.image[8, :4].min() > axial.image[8, 12:].max()
-    assert axial.image[:4, 8].min() > axial.image[12:, 8].max()
-    assert coronal.letters == ("R", "L", "S", "I")
-    assert coronal.image[8, :4].min() > coronal.image[8, 12:].max()
-    assert coronal.image[:4, 8].min() > coronal.image[12:, 8].max()
-    assert sagittal.letters == ("A", "P", "S", "I")
-    assert sagittal.image[8, :4].min() > sagittal.image[8, 12:].max()
-
-
-def test_neurological_slices_show_the_right_at_the_right():
-    axial = cut_planes(marked(), at=(8, 8, 8), convention="neurological")[0]
-    assert axial.letters == ("L", "R", "A", "P")
-    assert axial.image[8, 12:].min() > axial.image[8, :4].max()
-
-
-@pytest.mark.parametrize("codes", ["LPS", "SAR", "PIR"])
-def test_a_scan_stored_in_other_axes_looks_the_same(codes):
-    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
-
-    reference = marked()
-    ornt = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
-    from nibabel.orientations import apply_orientation
-
-    array = apply_orientation(reference.array[0], ornt)
-    other = Volume(
-        array[None], Geometry(array.shape, reference.geometry.affine @ inv_ornt_aff(ornt, (16, 16, 16)))
-    )
-    assert other.geometry.axis_codes == codes
-    for expected, plane in zip(
-        cut_planes(reference, at=(8, 8, 8)), cut_planes(other, at=(8, 8, 8)), strict=True
-    ):
-        assert np.array_equal(expected.image, plane.image)
-        assert expected.letters == plane.letters
-
-
-def test_slices_go_through_the_largest_cross_section():
-    label = np.zeros((20, 20, 20), dtype=np.uint8)
-    label[3:8, 5:9, 6] = 1
-    label[4, 5, 6:15] = 1
-    label[:, :, 18] = IGNORE
-    assert richest_slices(label) == (4, 5, 6)
-    axial = cut_planes(
-        Volume(np.zeros((1, 20, 20, 20), dtype=np.float32), Geometry.from_spacing(label.shape, (1, 1, 1))),
-        [label],
-    )[0]
-    assert axial.index == 6
-
-
-def test_an_empty_truth_leaves_the_choice_to_the_prediction_and_nothing_at_all_shows_the_middle():
-    volume, label = scan()
-    empty = np.zeros_like(label)
-    assert cut_planes(volume, [empty, label])[0].index == richest_slices(label)[2]
-    assert cut_planes(volume, [empty, empty])[0].index == volume.geometry.shape[2] // 2
-    assert pixels(planes_picture(volume, LABELS, truth=empty, prediction=empty)).size
-
-
-def test_a_margin_shows_the_label_and_so_many_millimetres_around_it():
-    volume, label = scan((40, 40, 40), (1.0, 1.0, 2.0))
-    axial, coronal, _ = cut_planes(volume, [label], margin_mm=4)
-    labelled = np.flatnonzero(label.any(axis=(1, 2)))
-    assert axial.image.shape[1] == labelled[-1] - labelled[0] + 1 + 8
-    assert coronal.image.shape[0] == np.ptp(np.flatnonzero(label.any(axis=(0, 1)))) + 1 + 4
-    assert axial.maps[0].any()
-
-
-def test_voxels_that_are_not_square_are_shown_in_their_true_proportion():
-    volume, label = scan((20, 20, 10), (1.0, 1.0, 6.0))
-    _, coronal, _ = cut_planes(volume, [label])
-    assert coronal.size_mm == (20.0, 60.0)
-    places, _ = arrange([plane.size_mm for plane in cut_planes(volume, [label])], 9.0, 4.5)
-    for (_, _, width, height), plane in zip(places, cut_planes(volume, [label]), strict=True):
-        assert width / height == pytest.approx(plane.size_mm[0] / plane.size_mm[1])
-
-
-@pytest.mark.parametrize(
-    "sizes", [[(35, 50), (35, 35), (50, 35)], [(340, 400), (340, 100), (400, 100)], [(30, 30)]]
-)
-def test_panels_share_one_scale_and_do_not_overlap(sizes):
-    places, height = arrange(sizes, 9.0, 4.5)
-    scales = [place[2] / size[0] for place, size in zip(places, sizes, strict=True)]
-    assert np.allclose(scales, scales[0])
-    for number, (x, y, w, h) in enumerate(places):
-        assert x >= 0
-        assert y >= 0
-        assert x + w <= 9.0 + 1e-9
-        assert y + h <= height + 1e-9
-        for ox, oy, ow, oh in places[number + 1 :]:
-            assert x + w <= ox + 1e-9 or ox + ow <= x + 1e-9 or y + h <= oy + 1e-9 or oy + oh <= y + 1e-9
-
-
 def test_the_contours_of_truth_and_prediction_are_drawn_in_the_colour_of_the_class():
     volume, label = scan()
     bare, solid = (
@@ -154,27 +50,6 @@ def test_a_single_voxel_has_a_contour():
     bare = pixels(planes_picture(volume, LABELS, truth=label))
     label[12, 15, 10] = 1
     assert np.abs(pixels(planes_picture(volume, LABELS, truth=label)) - bare).max() > 60
-
-
-def test_a_two_dimensional_image_is_shown_as_it_lies_in_its_file():
-    array = np.zeros((1, 40, 30), dtype=np.float32)
-    array[0, 30:, :5] = 1.0
-    volume = Volume(array, Geometry.from_spacing((40, 30), (1, 1)))
-    plane = cut_planes(volume)[0]
-    assert plane.image.shape == (30, 40)
-    assert plane.image[:5, 30:].min() == 1.0
-    label = np.zeros((40, 30), dtype=np.uint8)
-    label[5:15, 5:15] = 1
-    image = pixels(planes_picture(volume, LABELS, truth=label))
-    assert image.shape[1] > image.shape[0]
-
-
-def test_a_colour_photograph_is_shown_in_colour():
-    array = np.zeros((3, 20, 20), dtype=np.uint8)
-    array[0] = 200
-    plane = cut_planes(Volume(array, Geometry.from_spacing((20, 20), (1, 1))))[0]
-    assert plane.image.shape == (20, 20, 3)
-    assert plane.image[0, 0].tolist() == pytest.approx([200 / 255, 0, 0])
 
 
 REGIONS = LabelSet.from_values(
@@ -210,28 +85,6 @@ def test_a_colour_photograph_is_one_panel_and_three_modalities_are_three():
     red = lambda image: ((image[..., 0] > 180) & (image[..., 2] < 40)).sum()  # noqa: E731
     assert red(photograph) > 20_000
     assert red(modalities) < 5_000
-
-
-@pytest.mark.parametrize(
-    ("count", "columns"), [(1, 2), (2, 2), (3, 3), (4, 4), (5, 3), (6, 3), (8, 4), (9, 3)]
-)
-def test_rows_of_panels_are_about_equally_full(count, columns):
-    places, _ = grid([(10.0, 10.0)] * count, 9.0)
-    assert len({round(y, 6) for _, y, _, _ in places}) == -(-count // columns)
-    assert len({round(x, 6) for x, _, _, _ in places}) == min(count, columns)
-
-
-def test_a_single_slice_of_a_volume_and_scans_with_holes_are_shown():
-    volume, label = scan((20, 20, 1))
-    assert [plane.name for plane in cut_planes(volume, [label])] == ["axial"]
-    volume, label = scan()
-    volume.array[:, :5] = np.nan
-    volume.array[:, 5] = np.inf
-    assert np.isfinite(cut_planes(volume, [label])[0].image).all()
-    constant = Volume(
-        np.full((1, 9, 9, 9), 7.0, dtype=np.float32), Geometry.from_spacing((9, 9, 9), (1, 1, 1))
-    )
-    assert np.isfinite(cut_planes(constant)[0].image).all()
 
 
 @pytest.mark.filterwarnings("error")

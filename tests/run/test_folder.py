@@ -1,0 +1,45 @@
+"""A run folder: which folds are finished, and when it may be written."""
+
+from __future__ import annotations
+
+import pytest
+
+from vesal.errors import UsageError
+from vesal.run.folder import Run
+from vesal.run_files import ALL, CONFIG, FINISHED, fold_folders, fold_name
+
+
+def finish(run: Run, name: int | str) -> None:
+    run.fold(name).mkdir(parents=True)
+    (run.fold(name) / FINISHED).touch()
+
+
+def test_finished_folds_are_listed_by_number(tmp_path):
+    run = Run(tmp_path)
+    for name in (10, 2, ALL):
+        finish(run, name)
+    run.fold(3).mkdir()
+    assert run.trained_folds() == [2, 10]
+    assert [fold_name(folder) for folder in fold_folders(tmp_path)] == ["2", "3", "10", ALL]
+
+
+def test_a_folder_that_holds_something_is_written_only_when_it_is_a_run_to_resume(tmp_path):
+    run = Run(tmp_path / "run")
+    run.begin(resume=False)
+    run.folder.mkdir()
+    (run.folder / "notes.txt").touch()
+    with pytest.raises(UsageError, match="is not empty; add --resume"):
+        run.begin(resume=False)
+    with pytest.raises(UsageError, match="something that is not a run"):
+        run.begin(resume=True)
+    (run.folder / CONFIG).touch()
+    run.begin(resume=True)
+
+
+def test_a_file_and_a_folder_without_a_data_set_are_no_runs(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is a file"):
+        Run(tmp_path / "file").begin(resume=True)
+    with pytest.raises(UsageError, match="is not a run folder"):
+        Run(tmp_path).dataset()
+    assert Run(tmp_path).folds() is None

@@ -1,0 +1,50 @@
+"""One table, and its renderings."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from vesal.table import Cell, Table
+
+TABLE = Table.of(
+    ["Class", "Dice", "Cases", "Verdict"],
+    [
+        ("left|atrium", Cell(0.5, 0.25, 0.75, decimals=2), Cell(12, remark="2 excluded"), "same"),
+        ("wall", None, 3, "*open*"),
+    ],
+)
+
+
+def test_markdown_lines_up_words_to_the_left_and_numbers_to_the_right():
+    assert TABLE.markdown().splitlines() == [
+        "| Class        |              Dice |           Cases | Verdict  |",
+        "| :----------- | ----------------: | --------------: | :------- |",
+        "| left\\|atrium | 0.50 [0.25, 0.75] | 12 (2 excluded) | same     |",
+        "| wall         |                 – |               3 | \\*open\\* |",
+    ]
+
+
+def test_csv_holds_the_values_in_full_and_nothing_where_they_are_undefined():
+    rows = list(csv.reader(io.StringIO(Table.of(["a", "b"], [(1 / 3, None), ("x,y", 2)]).csv())))
+    assert rows == [["a", "b"], [repr(1 / 3), ""], ["x,y", "2"]]
+
+
+def test_plain_text_has_no_trailing_blanks_and_no_markup():
+    lines = TABLE.plain().splitlines()
+    assert lines[2].endswith("*open*")
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_table_without_rows_is_its_head():
+    empty = Table.of(["Class", "Dice"], [])
+    assert empty.markdown().count("\n") == 1
+    assert empty.csv() == "Class,Dice\n"
+    assert empty.plain() == "Class  Dice"
+
+
+def test_a_cell_sorts_by_its_value_and_shows_its_text():
+    cell = Cell(0.0123, text="p < 0.05")
+    assert (cell.sort_key, cell.shown, cell.below) == ("0.0123", "p < 0.05", "")
+    assert (Cell().sort_key, Cell("").shown) == ("", "")
+    assert Cell(1.0, 0.5, 1.5, decimals=1).below == "0.5 to 1.5"

@@ -1,0 +1,76 @@
+"""Evaluate: a run's held-out predictions, or two folders."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vesal.data.dataset import Case, Dataset
+from vesal.data.folds import Folds
+from vesal.data.labels import LabelSet
+from vesal.errors import UsageError, VesalError
+from vesal.evaluate.scores import Scores
+from vesal.run.folder import Run
+from vesal.run_files import FINISHED, PREDICTIONS
+from vesal.workflow.evaluate import evaluate_run, score_run
+
+LABELS = LabelSet.from_values({"heart": 1, "wall": 3})
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    """Four cases in two folds, predicted one voxel aside."""
+    cases = []
+    run = Run(tmp_path / "run")
+    for number in range(4):
+        label = np.zeros((10, 8, 6), np.uint8)
+        label[2:5, 2:6, 1:5], label[5:8, 2:6, 1:5] = 1, 3
+        files = [tmp_path / f"c{number}_{what}.nii.gz" for what in ("image", "label")]
+        predictions = run.fold(number % 2) / PREDICTIONS
+        predictions.mkdir(parents=True, exist_ok=True)
+        for path, array in ((files[0], label.astype(np.float32)), (files[1], label),
+                            (predictions / f"c{number}.nii.gz", np.roll(label, 1, axis=1))):  # fmt: skip
+            nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+        cases.append(Case(id=f"c{number}", images=(files[0],), label=files[1], patient=f"c{number}"))
+    Dataset(name="d", root=tmp_path, layout="msd", channels=("MRI",), labels=LABELS, cases=tuple(cases)).save(
+        run.dataset_file
+    )
+    Folds(seed=0, parts=(("c0", "c2"), ("c1", "c3"))).save(run.folds_file)
+    for number in range(2):
+        (run.fold(number) / FINISHED).touch()
+    return run
+
+
+def test_the_held_out_cases_of_all_finished_folds_are_pooled_and_saved_in_the_run(run):
+    scores = score_run(run)
+    assert sorted({row.case for row in scores.cases}) == ["c0", "c1", "c2", "c3"]
+    assert scores.of("dice").mean == pytest.approx(0.75)
+    assert Scores.load(run.folder) == scores
+    (run.fold(1) / FINISHED).unlink()
+    assert len(score_run(run).cases) == 4
+
+
+def test_a_folder_of_predictions_is_scored_as_the_run_is(run, tmp_path):
+    truth, predictions = tmp_path / "truth", tmp_path / "predictions"
+    for folder in (truth, predictions):
+        folder.mkdir()
+    for number in range(4):
+        (tmp_path / f"c{number}_label.nii.gz").rename(truth / f"c{number}.nii.gz")
+        made = run.fold(number % 2) / PREDICTIONS / f"c{number}.nii.gz"
+        made.rename(predictions / made.name)
+    found = evaluate_run(predictions, truth, out=tmp_path / "out")
+    assert found.classes == ("1", "3")
+    assert found.of("dice").mean == pytest.approx(0.75)
+    assert (tmp_path / "out" / "scores.md").exists()
+
+
+def test_what_cannot_be_scored_is_named_with_its_fix(run):
+    with pytest.raises(UsageError, match="tolerance"):
+        score_run(run, tolerance_mm=-1)
+    (run.fold(0) / PREDICTIONS / "c2.nii.gz").unlink()
+    with pytest.raises(VesalError, match=r"No prediction of c2; vesal train --resume"):
+        score_run(run)
+    run.folds_file.unlink()
+    with pytest.raises(VesalError, match="trained on all cases"):
+        score_run(run)
