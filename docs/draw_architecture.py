@@ -19,13 +19,20 @@ Graph = dict[str, set[str]]
 
 #: Where a room stands on its floor; one that is not named here stands at 0.
 COLUMNS = {
-    **{"report": 0.8, "run": 1.2, "train": -2.4, "evaluate": 0.0, "audit": 3.2, "infer": -1.2},
-    **{"augment": -3.2, "nn": -1.2, "preprocessing": -2.2, "convert": 3.2, "planning": -1.8, "layouts": 3.2},
-    **{"download": 4.4, "phantoms": 5.6, "metrics": 0.3, "data": 2.2, "volume": 3.2},
-    **{"files": 0.8, "parallel": -0.8, "errors": -1.2, "version": 0.0, "journal": 2.2, "text": 1.2},
+    **{"train": -2.4, "evaluate": 0.0, "audit": 2.9, "infer": -0.8, "augment": -3.2, "nn": -0.8},
+    **{
+        "preprocessing": -2.2,
+        "convert": 2.0,
+        "planning": -1.8,
+        "layouts": 2.0,
+        "download": 4.4,
+        "phantoms": 5.6,
+    },
+    **{"metrics": 0.2, "data": 1.4, "volume": 2.6},
+    **{"journal": -0.9, "table": 0.9, "parallel": -1.8, "text": 1.8, "errors": -1.8, "run_files": 1.8},
 }
 #: Every room may use these, so that no arrow to them is drawn.
-GROUND = ("errors", "version", "text", "files", "parallel", "journal")
+GROUND = ("errors", "version", "run_files", "text", "table", "files", "parallel", "journal")
 
 
 def modules(root: Path) -> dict[str, Path]:

@@ -163,11 +163,8 @@ def every_module_has_its_test(root: Path) -> list[str]:
 
 def names_of_run_files_stand_in_one_file(root: Path) -> list[str]:
     def literals(text: str) -> set[str]:
-        return {
-            node.value
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Constant) and node.value.__class__ is str
-        }
+        found = (node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+        return {value for value in found if isinstance(value, str)}
 
     file = "src/vesal/run_files.py"
     names = {word for word in literals((root / file).read_text()) if re.fullmatch(r"[\w*-]+\.\w+", word)}
@@ -224,9 +221,6 @@ RULES: dict[Rule, dict[str, str]] = {
 AWAITED: set[Rule] = {
     no_file_is_long,
     no_function_is_long,
-    no_room_is_full,
-    no_name_of_a_file_stands_twice,
-    no_imports_run_in_a_circle,
     no_word_of_our_own_comes_back,
     every_module_has_its_test,
     the_page_of_the_architecture_is_right,
