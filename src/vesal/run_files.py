@@ -40,6 +40,8 @@ FINISHED = "finished.json"
 PREDICTED_BY = "predictions.json"
 #: Folders.
 PREDICTIONS, TENSORBOARD = "predictions", "tensorboard"
+#: The network's own predictions of the cases that post-processing changed.
+RAW_PREDICTIONS = "predictions_raw"
 
 #: The name of a training on all cases, in place of a fold's number.
 ALL = "all"

@@ -21,8 +21,8 @@ from vesal.planning.plan import Plan
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.run_page import write_run_report
 from vesal.run.folder import Run
-from vesal.run_files import FINISHED
-from vesal.workflow.choose_postprocess import RAW, choose_postprocess
+from vesal.run_files import FINISHED, RAW_PREDICTIONS
+from vesal.workflow.choose_postprocess import choose_postprocess
 from vesal.workflow.evaluate import score_run
 
 LABELS = LabelSet.from_values({"shell": 1, "core": 7})
@@ -100,7 +100,7 @@ def test_the_steps_are_chosen_and_shipped_in_predictions_and_in_every_model_file
         assert stored is not None
         assert Postprocess.model_validate(stored).steps == choice.steps
     assert load_model(run.folder, device="cpu", backend="torch").postprocess == choice.postprocess
-    shipped, raw = label_maps(run), label_maps(run, RAW)
+    shipped, raw = label_maps(run), label_maps(run, RAW_PREDICTIONS)
     assert len(raw) == 8
     for name, array in own.items():
         np.testing.assert_array_equal(raw.get(name, shipped[name]), array)
@@ -139,7 +139,7 @@ def test_where_the_network_got_better_the_steps_are_taken_back(tmp_path: Path, t
     for path in run.folder.glob("fold_*/predictions*/*.nii.gz"):
         write(path, better[path.name])
     assert choose_postprocess(run).steps == ()
-    assert label_maps(run, RAW) == {}
+    assert label_maps(run, RAW_PREDICTIONS) == {}
     for name, array in label_maps(run).items():
         np.testing.assert_array_equal(array, better[name])
     assert load_package(run.fold(0) / "model.vesal").postprocess is None

@@ -7,44 +7,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from vesal.data.case import scan_workers
-from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError
+from vesal.errors import DataError
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice, save_choice
 from vesal.evaluate.postprocessing.choose import choose, too_few
 from vesal.evaluate.postprocessing.component_table import CaseRows, case_rows
 from vesal.evaluate.postprocessing.simulate import ProcessedCase, Steps, ValidationCases
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
-from vesal.layouts.input_scans import default_ending
 from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
-from vesal.run_files import MODEL, PREDICTIONS
+from vesal.run.held_out import HeldOut, held_out_cases
+from vesal.run_files import MODEL
 from vesal.volume.io import read_label, write_label
 from vesal.volume.volume import LabelMap
-
-#: In a fold's folder: the network's own predictions of the cases that the steps change.
-RAW = "predictions_raw"
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """A held-out case: its fold, the prediction that is shipped, and the network's own where that differs."""
-
-    case: Case
-    fold: int
-    shipped: Path
-    raw: Path
-
-    @property
-    def unprocessed(self) -> Path:
-        """The file of the network's own prediction."""
-        return self.raw if self.raw.exists() else self.shipped
 
 
 def choose_postprocess(run: Run, *, progress: Progress | None = None) -> PostprocessChoice:
@@ -61,7 +41,7 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
         VesalError: the run held nothing out, a held-out case has no prediction, or its truth is not where it was.
     """
     labels = run.dataset().labels
-    held = _held_out(run)
+    held = held_out_cases(run)
     patients = len({one.case.patient for one in held})
     # Before any file is read.
     choice = too_few(len(held), patients)
@@ -86,28 +66,10 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
     return choice
 
 
-def _held_out(run: Run) -> list[_HeldOut]:
-    dataset, folds = run.dataset(), run.folds()
-    if folds is None:
-        raise VesalError(f"{run.folder} was trained on all cases, nothing was held out to choose steps on.")
-    cases = {case.id: case for case in dataset.cases}
-    found = []
-    for number in run.trained_folds():
-        folder = run.fold(number)
-        for name in folds.validation(number):
-            file = f"{name}{default_ending(cases[name])}"
-            found.append(_HeldOut(cases[name], number, folder / PREDICTIONS / file, folder / RAW / file))
-    if missing := [one.case.id for one in found if not one.shipped.exists()]:
-        raise VesalError(
-            f"No prediction of {', '.join(missing)}; vesal train --resume makes the missing ones."
-        )
-    return found
-
-
-def _choose(held: Sequence[_HeldOut], labels: LabelSet, progress: Progress | None) -> PostprocessChoice:
+def _choose(held: Sequence[HeldOut], labels: LabelSet, progress: Progress | None) -> PostprocessChoice:
     workers = scan_workers([one.unprocessed for one in held])
 
-    def rows(one: _HeldOut) -> CaseRows:
+    def rows(one: HeldOut) -> CaseRows:
         found = _read(one, labels)
         return case_rows(
             one.case.id,
@@ -128,7 +90,7 @@ def _choose(held: Sequence[_HeldOut], labels: LabelSet, progress: Progress | Non
     return choose(ValidationCases(labels, counted, process, workers), [one.fold for one in held])
 
 
-def _read(one: _HeldOut, labels: LabelSet) -> ProcessedCase:
+def _read(one: HeldOut, labels: LabelSet) -> ProcessedCase:
     """The network's own prediction of a case, and its truth."""
     assert one.case.label is not None
     prediction, truth = read_label(one.unprocessed), read_label(one.case.label)
@@ -143,7 +105,7 @@ def _read(one: _HeldOut, labels: LabelSet) -> ProcessedCase:
         raise DataError(f"{one.case.id}: {error}.") from error
 
 
-def _ship(one: _HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:
+def _ship(one: HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:
     """Make the prediction what the model gives with these steps; the network's own is kept, or comes back."""
     changed = 0
     if steps is not None:
@@ -152,8 +114,8 @@ def _ship(one: _HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:
         changed = steps.apply(contiguous, labels, own.geometry.voxel_volume_mm3)
     if changed:
         if not one.raw.exists():
-            write_bytes(one.raw, one.shipped.read_bytes())
-        write_label(one.shipped, LabelMap(labels.decode(contiguous), own.geometry))
+            write_bytes(one.raw, one.prediction.read_bytes())
+        write_label(one.prediction, LabelMap(labels.decode(contiguous), own.geometry))
     elif one.raw.exists():
-        write_bytes(one.shipped, one.raw.read_bytes())
+        write_bytes(one.prediction, one.raw.read_bytes())
         one.raw.unlink()

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
-from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import UsageError, VesalError
+from vesal.errors import UsageError
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
 from vesal.evaluate.score_folders import (
     ClassScore,
@@ -19,11 +18,10 @@ from vesal.evaluate.score_folders import (
     summarise,
 )
 from vesal.evaluate.tables import save_scores
-from vesal.layouts.input_scans import default_ending
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
-from vesal.run_files import PREDICTIONS
+from vesal.run.held_out import HeldOut, held_out_cases
 from vesal.volume.io import read_label
 
 
@@ -77,46 +75,26 @@ def score_run(
     """
     if not tolerance_mm >= 0:
         raise UsageError(f"The tolerance is a distance in mm of at least 0, not {tolerance_mm:g}.")
-    dataset, folds = run.dataset(), run.folds()
-    if folds is None:
-        raise VesalError(
-            f"{run.folder} was trained on all cases, nothing was held out; evaluate it on other data."
-        )
-    cases = {case.id: case for case in dataset.cases}
-    pairs: list[tuple[Case, Path]] = []
-    missing = []
-    for number in run.trained_folds():
-        for name in folds.validation(number):
-            path = run.fold(number) / PREDICTIONS / f"{name}{default_ending(cases[name])}"
-            if path.exists():
-                pairs.append((cases[name], path))
-            else:
-                missing.append(name)
-    counted = lesion_classes(dataset.labels, lesions)
-    if missing:
-        raise VesalError(
-            f"No prediction of {', '.join(missing)}; vesal train --resume makes the missing ones."
-        )
+    labels, held = run.dataset().labels, held_out_cases(run)
+    counted = lesion_classes(labels, lesions)
 
-    def one(pair: tuple[Case, Path]) -> list[ClassScore]:
-        case, path = pair
-        truth = read_case(case).label
+    def score(one: HeldOut) -> list[ClassScore]:
+        truth = read_case(one.case).label
         assert truth is not None
-        prediction = read_label(path)
         return score_case(
-            case.id,
-            dataset.labels.encode(prediction.array),
-            dataset.labels.encode(truth.array),
+            one.case.id,
+            labels.encode(read_label(one.prediction).array),
+            labels.encode(truth.array),
             truth.geometry,
-            dataset.labels,
+            labels,
             tolerance_mm=tolerance_mm,
-            annotated=case.annotated,
+            annotated=one.case.annotated,
             lesions=counted,
         )
 
-    workers = scan_workers([path for _, path in pairs])
-    rows = [row for found in map_in_order(one, pairs, workers=workers, progress=progress) for row in found]
+    workers = scan_workers([one.prediction for one in held])
+    rows = [row for found in map_in_order(score, held, workers=workers, progress=progress) for row in found]
     remarks = postprocess_remarks(run.folder)
-    scores = summarise(rows, dataset.labels, tolerance_mm=tolerance_mm, remarks=remarks)
+    scores = summarise(rows, labels, tolerance_mm=tolerance_mm, remarks=remarks)
     save_scores(run.folder, scores)
     return scores

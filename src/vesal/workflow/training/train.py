@@ -30,11 +30,11 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
-from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED
+from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED, RAW_PREDICTIONS
 from vesal.train.recipe import TrainConfig, load_recipe, recipe_overrides, resumed
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
-from vesal.workflow.choose_postprocess import RAW, choose_postprocess
+from vesal.workflow.choose_postprocess import choose_postprocess
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.quality import CalibrationOptions, calibrate_run, time_limit_s
@@ -359,7 +359,7 @@ def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: Stage) -> N
     digest = model.packages[0].weights_digest
     if folder.exists() and not (made_by.exists() and read_json(made_by) == digest):
         # Of an earlier state of a run that was since prolonged.
-        shutil.rmtree(job.folder / RAW, ignore_errors=True)
+        shutil.rmtree(job.folder / RAW_PREDICTIONS, ignore_errors=True)
         shutil.rmtree(folder)
     write_json(made_by, digest)
     result = predict_cases(
