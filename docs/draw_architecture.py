@@ -3,8 +3,8 @@
     python docs/draw_architecture.py
 
 The floors are read from import-linter's contract in pyproject.toml, the imports from the source. An arrow is left out
-where a chain of other arrows implies it, and to the ground floors. tests/test_house.py asks for a new picture when the
-rooms or their imports have changed.
+where a chain of other arrows implies it, and to the single files on the ground, which every room may use.
+tests/test_house.py asks for a new picture when the rooms or their imports have changed.
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ COLUMNS = {
         "phantoms": 5.6,
     },
     **{"metrics": 0.2, "data": 1.4, "volume": 2.6},
-    **{"journal": -0.9, "table": 0.9, "parallel": -1.8, "text": 1.8, "errors": -1.8, "run_files": 1.8},
 }
-#: Every room may use these, so that no arrow to them is drawn.
-GROUND = ("errors", "version", "run_files", "text", "table", "files", "parallel", "journal")
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -101,22 +98,32 @@ def draw(root: Path, path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "vesal"
     layers, graph = floors(root), rooms(root)
-    places = {name: (COLUMNS.get(name, 0.0), -floor) for floor, names in enumerate(layers) for name in names}
-    ground = max(floor for floor, names in enumerate(layers) if not set(names) & set(GROUND))
+    ground = {name for names in layers for name in names if (root / "src" / "vesal" / f"{name}.py").exists()}
+    places = {}
+    for floor, names in enumerate(layers):
+        for number, name in enumerate(names):
+            spread = 2.0 * (number - (len(names) - 1) / 2) if name in ground else 0.0
+            places[name] = (COLUMNS.get(name, spread), -floor)
     figure, axes = pyplot.subplots(figsize=(9, 0.62 * len(layers)), layout="constrained")
     for floor in range(len(layers)):
         axes.axhspan(
-            -floor - 0.36, -floor + 0.36, color="#f2f4f7" if floor <= ground else "#e3e8ef", zorder=0
+            -floor - 0.36,
+            -floor + 0.36,
+            color="#e3e8ef" if set(layers[floor]) <= ground else "#f2f4f7",
+            zorder=0,
         )
-    for room, used in sorted(direct(graph).items()):
-        for below in sorted(used - set(GROUND)):
-            style = {"arrowstyle": "-|>", "color": "#7a869a", "lw": 0.9, "shrinkA": 10, "shrinkB": 11}
-            axes.annotate("", places[below], places[room], arrowprops=style, zorder=1)
+    texts = {}
     for name, (x, y) in places.items():
         box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": "#1f4e79", "lw": 1.1}
-        axes.text(x, y, name, ha="center", va="center", fontsize=10, bbox=box, zorder=2)
+        texts[name] = axes.text(x, y, name, ha="center", va="center", fontsize=10, bbox=box, zorder=2)
     axes.set(xlim=(-4.2, 6.2), ylim=(0.5 - len(layers), 0.5))
     axes.axis("off")
+    figure.canvas.draw()  # Boxes have their sizes from here on, and arrows end at them.
+    for room, used in sorted(direct(graph).items()):
+        for below in sorted(used - ground):
+            ends = {"patchA": texts[room].get_bbox_patch(), "patchB": texts[below].get_bbox_patch()}
+            style = {"arrowstyle": "-|>", "color": "#7a869a", "lw": 0.9, "shrinkA": 0, "shrinkB": 1}
+            axes.annotate("", places[below], places[room], arrowprops=style | ends, zorder=1)
     figure.savefig(path, metadata={"Date": None, "Description": f"rooms {digest(root)}"})
 
 
