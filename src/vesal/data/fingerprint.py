@@ -19,7 +19,6 @@ from vesal.files import content_hash
 from vesal.parallel import Progress, map_in_order
 from vesal.record import Record
 from vesal.volume.formats.nifti_header import Header, read_header
-from vesal.volume.geometry import Turn
 from vesal.volume.io import read_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -185,7 +184,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         patient=case.patient,
         shape=grid.shape,
         spacing_mm=grid.spacing_mm,
-        axis_codes=_axis_codes(turn),
+        axis_codes=turn.axis_codes,
         affine=tuple(tuple(row) for row in grid.affine.tolist()),
         ras_shape=tuple(grid.shape[axis] for axis in turn.order),
         ras_spacing_mm=tuple(grid.spacing_mm[axis] for axis in turn.order),
@@ -203,15 +202,6 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         image_header=read_header(case.images[0], raw.heads[0]),
         label_header=None if case.label is None else read_header(case.label, raw.heads[1]),
         case_features=case_features_of(image, raw.label, labels, limits, turn),
-    )
-
-
-def _axis_codes(turn: Turn) -> str:
-    """As `Geometry.axis_codes`, of a turn that is known already."""
-    if len(turn.order) == 2:
-        return ""
-    return "".join(
-        ("RAS", "LPI")[turn.flips[turn.order.index(axis)]][turn.order.index(axis)] for axis in range(3)
     )
 
 

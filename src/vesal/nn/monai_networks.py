@@ -96,13 +96,7 @@ def unet(plan: Plan) -> nn.Module:
     nets = _nets(plan, "monai-unet", _Fixed(uniform=True, bias=True))
     return MonaiNetwork(
         nets.UNet(
-            plan.dimension,
-            plan.inputs,
-            plan.labels.outputs,
-            channels=_features(plan),
-            strides=[stage.stride for stage in plan.stages[1:]],
-            kernel_size=plan.stages[0].kernel,
-            up_kernel_size=plan.stages[0].kernel,
+            **_one_kernel(plan),
             num_res_units=plan.stages[0].convolutions,
             act=_ACTIVATIONS[plan.activation],
             norm=_norm(plan, plan.labels.outputs) or None,  # it has a norm on the outputs too
@@ -115,19 +109,21 @@ def attention_unet(plan: Plan) -> nn.Module:
     """monai.networks.nets.AttentionUnet; where it joins a skip it has instance norm and PReLU in any case."""
     fixed = _Fixed(uniform=True, convolutions=2, norm="batch", activation="relu", bias=True)
     nets = _nets(plan, "monai-attention-unet", fixed)
+    return MonaiNetwork(nets.AttentionUnet(**_one_kernel(plan)), plan)
+
+
+def _one_kernel(plan: Plan) -> dict[str, Any]:
+    """Sizes of MONAI's U-Nets, which have one kernel for all stages."""
     kernel = plan.stages[0].kernel
-    return MonaiNetwork(
-        nets.AttentionUnet(
-            plan.dimension,
-            plan.inputs,
-            plan.labels.outputs,
-            channels=_features(plan),
-            strides=[stage.stride for stage in plan.stages[1:]],
-            kernel_size=kernel,
-            up_kernel_size=kernel,
-        ),
-        plan,
-    )
+    return {
+        "spatial_dims": plan.dimension,
+        "in_channels": plan.inputs,
+        "out_channels": plan.labels.outputs,
+        "channels": _features(plan),
+        "strides": [stage.stride for stage in plan.stages[1:]],
+        "kernel_size": kernel,
+        "up_kernel_size": kernel,
+    }
 
 
 def dynunet(plan: Plan) -> nn.Module:

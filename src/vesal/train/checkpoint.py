@@ -129,11 +129,6 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
                 kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def read_position(path: Path) -> Position | None:
-    """The counters of a checkpoint, or None where there is none."""
-    return Position(**_read(path)["position"]) if path.exists() else None
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         # weights_only: a checkpoint is data; nothing in it may run.

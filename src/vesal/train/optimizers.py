@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,16 +29,10 @@ def _sgd(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     )
 
 
-def _adam(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.Adam(
-        _groups(network, config), lr=config.lr, amsgrad=config.amsgrad, fused=_fused(network)
-    )
-
-
-def _adamw(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        _groups(network, config), lr=config.lr, amsgrad=config.amsgrad, fused=_fused(network)
-    )
+def _adam(
+    network: nn.Module, config: TrainConfig, kind: type[torch.optim.Adam] = torch.optim.Adam
+) -> torch.optim.Optimizer:
+    return kind(_groups(network, config), lr=config.lr, amsgrad=config.amsgrad, fused=_fused(network))
 
 
 def _muon(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -67,7 +62,7 @@ def _muon(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
 
 #: Optimizers by name: (network, configuration) -> optimizer.
 OPTIMIZERS: dict[str, Callable[[nn.Module, TrainConfig], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
+    "adamw": partial(_adam, kind=torch.optim.AdamW),
     "adam": _adam,
     "sgd": _sgd,
     "muon": _muon,

@@ -112,11 +112,6 @@ class Geometry:
         return tuple(float(value) for value in np.sqrt((columns**2).sum(axis=0)))
 
     @property
-    def origin_mm(self) -> tuple[float, ...]:
-        """Centre of the first voxel (mm, RAS+)."""
-        return tuple(self.affine[: self.ndim, self.ndim].tolist())
-
-    @property
     def voxel_volume_mm3(self) -> float:
         """Volume (3D, mm³) or area (2D, mm²) of one voxel."""
         return float(abs(np.linalg.det(self.affine[: self.ndim, : self.ndim])))
@@ -124,13 +119,7 @@ class Geometry:
     @property
     def axis_codes(self) -> str:
         """The patient's direction nearest to each array axis, such as 'RAS' or 'LPI'; '' in 2D."""
-        if self.ndim == 2:
-            return ""
-        turn = self.turn_to_ras()
-        codes = [""] * 3
-        for target, (source, flipped) in enumerate(zip(turn.order, turn.flips, strict=True)):
-            codes[source] = ("RAS", "LPI")[flipped][target]
-        return "".join(codes)
+        return self.turn_to_ras().axis_codes
 
     def close_to(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> bool:
         """Whether both grids put every voxel at the same place, to `tolerance_mm` at the farthest corner."""
@@ -184,11 +173,6 @@ class Geometry:
         matrix[: self.ndim, self.ndim] = (scale - 1.0) / 2.0
         return Geometry(tuple(shape), self.affine @ matrix)
 
-    def with_spacing(self, spacing_mm: Sequence[float]) -> Geometry:
-        """The grid over the same field of view whose spacing is nearest to `spacing_mm` with whole voxels."""
-        size = np.asarray(self.shape) * np.asarray(self.spacing_mm) / np.asarray(spacing_mm, dtype=float)
-        return self.with_shape(tuple(max(1, round(float(value))) for value in size))
-
     # --- as JSON ---------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,6 +196,16 @@ class Turn:
 
     order: tuple[int, ...]
     flips: tuple[bool, ...]
+
+    @property
+    def axis_codes(self) -> str:
+        """The direction nearest to each axis before the turn to RAS, such as 'LPI'; '' in 2D."""
+        if len(self.order) == 2:
+            return ""
+        codes = [""] * 3
+        for target, (source, flipped) in enumerate(zip(self.order, self.flips, strict=True)):
+            codes[source] = ("RAS", "LPI")[flipped][target]
+        return "".join(codes)
 
     def apply(self, array: Array) -> Array:
         """Turn the trailing spatial axes of `array` (leading axes are channels); a view, not a copy."""

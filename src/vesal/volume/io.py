@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,10 @@ def _refuse_lossy(path: Path, _: bytes) -> Volume:
 _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
-_PNG = Format(raster.read, raster.read_geometry, raster.encode_png, raster.read_mask)
-_TIFF = Format(raster.read_tiff, raster.read_tiff_geometry, raster.encode_tiff, raster.read_tiff_mask)
+_PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
+_TIFF = Format(
+    raster.read_tiff, raster.read_tiff_geometry, raster.encode_tiff, partial(raster.read_tiff, mask=True)
+)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
 FORMATS = {

@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from vesal.errors import DataError
-from vesal.volume.formats.raw_bytes import beside, count_voxels, inflate, read_bytes, text_voxels, voxels
+from vesal.volume.formats.raw_bytes import (
+    beside,
+    count_voxels,
+    inflate,
+    read_bytes,
+    storable,
+    text_voxels,
+    voxels,
+)
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import Volume
 
@@ -89,16 +97,7 @@ def encode(path: Path, volume: Volume) -> bytes:
     Raises:
         DataError: a type that MetaImage cannot hold.
     """
-    array, geometry = volume.array, volume.geometry
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
-    name = _NAMES.get(array.dtype.str[1:])
-    if name is None:
-        raise DataError(
-            f"Cannot write {path}: MetaImage has no place for type {array.dtype}; convert the array."
-        )
+    array, geometry = storable(volume.array, path, "MetaImage", _NAMES), volume.geometry
     spacing, origin, direction = geometry.to_lps()
     content = zlib.compress(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F"), 1)
     lines = {
@@ -114,7 +113,7 @@ def encode(path: Path, volume: Volume) -> bytes:
         "ElementSpacing": _numbers_out(spacing),
         "DimSize": " ".join(str(size) for size in geometry.shape),
         "ElementNumberOfChannels": str(volume.channels),
-        "ElementType": name,
+        "ElementType": _NAMES[array.dtype.str[1:]],
         "ElementDataFile": "LOCAL",
     }
     if volume.channels == 1:

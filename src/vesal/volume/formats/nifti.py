@@ -21,7 +21,7 @@ from isal import igzip
 from nibabel.nifti1 import Nifti1Header
 
 from vesal.errors import DataError
-from vesal.volume.formats.raw_bytes import count_voxels, gunzip, is_gzip, read_bytes, voxels
+from vesal.volume.formats.raw_bytes import count_voxels, gunzip, is_gzip, read_bytes, storable, voxels
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import Volume
 
@@ -84,7 +84,7 @@ def encode(path: Path, volume: Volume) -> bytes:
     Raises:
         DataError: a type that NIfTI cannot hold.
     """
-    array = _storable(path, volume.array)
+    array = storable(volume.array, path, "NIfTI")
     geometry = volume.geometry
     shape = list(geometry.shape)
     if volume.channels > 1:
@@ -192,16 +192,6 @@ def _scaled(path: Path, header: Nifti1Header, array: Array) -> Array:
         np.multiply(scaled, kind(slope), out=scaled)
         np.add(scaled, kind(inter or 0.0), out=scaled)
     return scaled
-
-
-def _storable(path: Path, array: Array) -> Array:
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8)
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    if array.dtype.kind not in "uif" or array.dtype.itemsize > 8:
-        raise DataError(f"Cannot write {path}: NIfTI has no place for type {array.dtype}; convert the array.")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _sheared(affine: Array) -> bool:

@@ -21,6 +21,7 @@ from vesal.volume.formats.raw_bytes import (
     inflate,
     read_bytes,
     refuse_beyond_memory,
+    storable,
     text_voxels,
     voxels,
 )
@@ -118,14 +119,7 @@ def encode(path: Path, volume: Volume) -> bytes:
     """
     import nrrd
 
-    array, geometry = volume.array, volume.geometry
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)
-    if array.dtype.str[1:] not in _TYPES:
-        raise DataError(f"Cannot write {path}: NRRD has no place for type {array.dtype}; convert the array.")
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    array, geometry = storable(volume.array, path, "NRRD", _TYPES), volume.geometry
     spacing, origin, direction = geometry.to_lps()
     directions = (direction * np.asarray(spacing)).T
     kinds = ["domain"] * geometry.ndim

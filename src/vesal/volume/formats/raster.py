@@ -15,7 +15,8 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,22 +45,15 @@ _SMALL_BYTES = 1 << 26
 # --- PNG, JPEG, BMP ------------------------------------------------------------------------------------
 
 
-def read(path: Path, data: bytes) -> Volume:
-    """Read an image (C, X, Y), uint8 or uint16 (bmp, jpg: uint8); palettes become colours.
+def read(path: Path, data: bytes, *, mask: bool = False) -> Volume:
+    """Read an image (C, X, Y), uint8 or uint16 (bmp, jpg: uint8); palettes become colours, in a mask numbers.
 
     Raises:
         DataError: not an image, damaged, or a PNG of 16-bit colour.
     """
-    return _read(path, data, mask=False)
-
-
-def read_mask(path: Path, data: bytes) -> Volume:
-    """As `read`, but a palette's numbers stay numbers.
-
-    Raises:
-        DataError: as `read`.
-    """
-    return _read(path, data, mask=True)
+    with _as_data_error(path):
+        image = _open(path, data)
+        return Volume(_pixels(image, mask), _geometry(image))
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -69,7 +63,8 @@ def read_geometry(path: Path) -> Geometry:
         DataError: not an image, or damaged.
     """
     data = read_bytes(path)
-    return _told(path, lambda: _geometry(_open(path, data)))
+    with _as_data_error(path):
+        return _geometry(_open(path, data))
 
 
 def encode_png(path: Path, volume: Volume) -> bytes:
@@ -102,14 +97,6 @@ def encode_png(path: Path, volume: Volume) -> bytes:
         stream, "PNG", pnginfo=notes, dpi=dots, compress_level=3
     )
     return stream.getvalue()
-
-
-def _read(path: Path, data: bytes, *, mask: bool) -> Volume:
-    def work() -> Volume:
-        image = _open(path, data)
-        return Volume(_pixels(image, mask), _geometry(image))
-
-    return _told(path, work)
 
 
 def _open(path: Path, data: bytes) -> Any:
@@ -155,24 +142,41 @@ def _geometry(image: Any) -> Geometry:
 # --- TIFF ----------------------------------------------------------------------------------------------
 
 
-def read_tiff(path: Path, data: bytes) -> Volume:
-    """Read an image (C, X, Y), or one of several pages (C, X, Y, Z), in the file's own type.
+def read_tiff(path: Path, data: bytes, *, mask: bool = False) -> Volume:
+    """Read an image (C, X, Y), or one of several pages (C, X, Y, Z), in the file's own type; palettes as `read`.
 
     Of a file of several images, such as a scan and its thumbnail, the first is read.
 
     Raises:
         DataError: not an image, damaged, or of more axes than channels, slices, rows and columns.
     """
-    return _read_tiff(path, data, mask=False)
-
-
-def read_tiff_mask(path: Path, data: bytes) -> Volume:
-    """As `read_tiff`, but a palette's numbers stay numbers.
-
-    Raises:
-        DataError: as `read_tiff`.
-    """
-    return _read_tiff(path, data, mask=True)
+    if not _is_tiff(data):
+        return read(path, data, mask=mask)
+    with _as_data_error(path):
+        file = _tiff(data)
+        axes, sizes, geometry = _tiff_layout(path, file)
+        series = file.series[0]
+        _check_size(path, data, math.prod(sizes) * np.dtype(series.dtype).itemsize)
+        page = series.keyframe
+        array = _tiff_pixels(series, data, sizes)
+        if array.dtype == np.bool_:
+            array = array.astype(np.uint8)
+        if array.dtype.kind not in "uif":
+            raise DataError(
+                f"{path} holds numbers of type {array.dtype}; convert it to integers or real numbers."
+            )
+        channels = "S" if "S" in axes else "C"
+        order = [axes.index(axis) for axis in (channels, "X", "Y") if axis in axes]
+        order += [axis for axis in range(len(axes)) if axis not in order]
+        array = array.astype(array.dtype.newbyteorder("="), copy=False).transpose(order)
+        if channels not in axes:
+            array = array[None]
+        elif page.extrasamples and int(page.extrasamples[-1]) in _ALPHA:
+            array = array[:-1]
+        if page.colormap is not None and not mask and array.shape[0] == 1:
+            # TIFF states palettes in 16 bits, programs mean 8 of them: times 256 or times 257.
+            array = (np.asarray(page.colormap) >> 8).astype(np.uint8)[:, array[0]]
+        return Volume(array.reshape(array.shape[0], *geometry.shape), geometry)
 
 
 def read_tiff_geometry(path: Path) -> Geometry:
@@ -182,9 +186,8 @@ def read_tiff_geometry(path: Path) -> Geometry:
         DataError: not an image, or damaged.
     """
     data = read_bytes(path)
-    if not _is_tiff(data):
-        return _told(path, lambda: _geometry(_open(path, data)))
-    return _told(path, lambda: _tiff_layout(path, _tiff(data))[2])
+    with _as_data_error(path):
+        return _tiff_layout(path, _tiff(data))[2] if _is_tiff(data) else _geometry(_open(path, data))
 
 
 def encode_tiff(path: Path, volume: Volume) -> bytes:
@@ -236,39 +239,6 @@ def _tiff(data: bytes) -> Any:
     # What it complains about, it also raises or gets by without; stderr is the command line's.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
     return tifffile.TiffFile(io.BytesIO(data))
-
-
-def _read_tiff(path: Path, data: bytes, *, mask: bool) -> Volume:
-    if not _is_tiff(data):
-        return _read(path, data, mask=mask)
-
-    def work() -> Volume:
-        file = _tiff(data)
-        axes, sizes, geometry = _tiff_layout(path, file)
-        series = file.series[0]
-        _check_size(path, data, math.prod(sizes) * np.dtype(series.dtype).itemsize)
-        page = series.keyframe
-        array = _tiff_pixels(series, data, sizes)
-        if array.dtype == np.bool_:
-            array = array.astype(np.uint8)
-        if array.dtype.kind not in "uif":
-            raise DataError(
-                f"{path} holds numbers of type {array.dtype}; convert it to integers or real numbers."
-            )
-        channels = "S" if "S" in axes else "C"
-        order = [axes.index(axis) for axis in (channels, "X", "Y") if axis in axes]
-        order += [axis for axis in range(len(axes)) if axis not in order]
-        array = array.astype(array.dtype.newbyteorder("="), copy=False).transpose(order)
-        if channels not in axes:
-            array = array[None]
-        elif page.extrasamples and int(page.extrasamples[-1]) in _ALPHA:
-            array = array[:-1]
-        if page.colormap is not None and not mask and array.shape[0] == 1:
-            # TIFF states palettes in 16 bits, programs mean 8 of them: times 256 or times 257.
-            array = (np.asarray(page.colormap) >> 8).astype(np.uint8)[:, array[0]]
-        return Volume(array.reshape(array.shape[0], *geometry.shape), geometry)
-
-    return _told(path, work)
 
 
 def _tiff_pixels(series: Any, data: bytes, sizes: tuple[int, ...]) -> Array:
@@ -328,10 +298,11 @@ def _tiff_spacing(file: Any, tags: Any) -> tuple[float, float, float]:
 # --- both ----------------------------------------------------------------------------------------------
 
 
-def _told(path: Path, work: Callable[[], Any]) -> Any:
-    """What `work` returns; whatever pillow or tifffile stumble over becomes a DataError."""
+@contextmanager
+def _as_data_error(path: Path) -> Iterator[None]:
+    """Whatever pillow or tifffile stumble over inside the block becomes a DataError."""
     try:
-        return work()
+        yield
     except DataError:
         raise
     except Exception as error:

@@ -6,7 +6,7 @@ bytes behind it were found to be there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +138,30 @@ def count_voxels(shape: Sequence[int], path: Path) -> int:
             raise DataError(f"{path} has an axis of {size} voxels (shape {tuple(shape)}); write it again.")
         count *= int(size)
     return count
+
+
+def storable(array: Array, path: Path, form: str, types: Container[str] | None = None) -> Array:
+    """The array in native byte order and a type that the format has: bool as uint8, float16 as float32.
+
+    Args:
+        array: to be written.
+        path: where to.
+        form: the format's name.
+        types: numpy's codes of its types, such as "u1"; all integers and floats of at most 8 bytes if None.
+
+    Raises:
+        DataError: the format has no such type.
+    """
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    known = array.dtype.kind in "uif" and array.dtype.itemsize <= 8
+    if not known or (types is not None and array.dtype.str[1:] not in types):
+        raise DataError(
+            f"Cannot write {path}: {form} has no place for type {array.dtype}; convert the array."
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def voxels(data: bytes, path: Path, dtype: np.dtype, shape: Sequence[int], offset: int = 0) -> Array:
