@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.audit.checks import check_dataset, duplicate_groups
+from vesal.audit.checks import check_dataset
+from vesal.audit.defects.duplicates import duplicate_groups
 from vesal.data.dataset import Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.data.folds import make_folds

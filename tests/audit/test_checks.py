@@ -9,92 +9,15 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from case_records import BARE, CLEAN, channel, check, flat, record, the_one
 
-from vesal.audit.checks import Finding, check_dataset, duplicate_groups
-from vesal.data.dataset import Case, Dataset, Orphan
-from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Failure, Fingerprint, fingerprint
-from vesal.data.labels import LabelSet
+from vesal.audit.checks import check_dataset
+from vesal.data.dataset import Case, Orphan
+from vesal.data.fingerprint import Failure, fingerprint
 from vesal.layouts.registry import load_dataset
 
 #: Five millimetres to the side.
 SHIFT = np.array([[1, 0, 0, 5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-LABELS = LabelSet.from_values({"PZ": 1, "TZ": 2})
-
-
-def channel(minimum: float = 0, maximum: float = 900) -> ChannelStatistics:
-    return ChannelStatistics(minimum=minimum, maximum=maximum, mean=300, std=100, percentiles=(1, 300, 880))
-
-
-def record(name: str, **changes: object) -> CaseRecord:
-    """A clean case; `changes` make it a faulty one."""
-    clean: dict[str, object] = {
-        "id": name,
-        "patient": name,
-        "shape": (20, 20, 10),
-        "spacing_mm": (1.0, 1.0, 3.0),
-        "axis_codes": "LPS",
-        "affine": tuple(map(tuple, np.diag([-1.0, -1.0, 3.0, 1.0]).tolist())),
-        "ras_shape": (20, 20, 10),
-        "ras_spacing_mm": (1.0, 1.0, 3.0),
-        "crop_shape": (20, 20, 10),
-        "label_shape": (20, 20, 10),
-        "label_distance_mm": 0.0,
-        "voxels": {"PZ": 50, "TZ": 30},
-        "undeclared": (),
-        "nan_voxels": 0,
-        "image_digest": f"digest of {name}",
-        "voxel_volume_mm3": 3.0,
-        "channels": (channel(), channel()),
-    }
-    return CaseRecord.model_validate(clean | changes)
-
-
-def flat(name: str, **changes: object) -> CaseRecord:
-    """A clean 2D case."""
-    plane = {"shape": (20, 20), "spacing_mm": (1.0, 1.0), "axis_codes": "", "ras_shape": (20, 20)}
-    affine = tuple(map(tuple, np.eye(3).tolist()))
-    return record(
-        name,
-        **plane
-        | {"ras_spacing_mm": (1.0, 1.0), "crop_shape": (20, 20), "label_shape": (20, 20), "affine": affine}
-        | changes,
-    )
-
-
-def check(
-    *records: CaseRecord,
-    failures: tuple[Failure, ...] = (),
-    unlabelled: tuple[CaseRecord, ...] = (),
-    **changes: object,
-) -> tuple[Finding, ...]:
-    """Findings among these cases and, where volumes are meant, ten clean ones."""
-    cases = tuple(
-        Case(id=each.id, images=(Path("/x.nii.gz"),), label=Path("/y.nii.gz"), patient=each.patient)
-        for each in records
-    )
-    dataset = Dataset(
-        name="d", root=Path("/"), layout="msd", channels=("T2", "ADC"), labels=LABELS, cases=cases
-    ).model_copy(update=changes)
-    return check_dataset(
-        dataset,
-        Fingerprint(
-            dataset="d",
-            channels=dataset.channels,
-            cases=records,
-            unlabelled=unlabelled,
-            failures=failures,
-        ),
-    )
-
-
-CLEAN = tuple(record(f"clean{i}") for i in range(10))
-
-
-def the_one(findings: tuple[Finding, ...]) -> Finding:
-    assert len(findings) == 1, findings
-    assert findings[0].message.endswith(".")
-    assert findings[0].fix.endswith(".")
-    return findings[0]
 
 
 def test_clean_cases_give_no_finding() -> None:
@@ -110,7 +33,7 @@ def test_clean_cases_give_no_finding() -> None:
             {"label_shape": (20, 20, 9), "label_distance_mm": None},
             "label-shape",
             "error",
-            "20x20x9, image 20x20x10",
+            "20 x 20 x 9, image 20 x 20 x 10",
         ),
         ({"label_distance_mm": 12.345}, "label-grid", "error", "12.3 mm"),
         ({"label_distance_mm": 0.01}, "label-grid", "warning", "0.01 mm"),
@@ -118,7 +41,7 @@ def test_clean_cases_give_no_finding() -> None:
         ({"nan_voxels": 12}, "not-finite", "error", "12 voxels"),
         ({"voxels": {"PZ": 0, "TZ": 0}}, "empty-label", "warning", "empty"),
         ({"axis_codes": "RAS"}, "orientation", "warning", "RAS"),
-        ({"ras_spacing_mm": (1.0, 1.0, 30.0)}, "spacing", "warning", "1x1x30 mm"),
+        ({"ras_spacing_mm": (1.0, 1.0, 30.0)}, "spacing", "warning", "1 x 1 x 30 mm"),
         ({"channels": (channel(5, 5), channel(5, 5))}, "constant-image", "error", "same intensity"),
         ({"channels": (channel(), channel(5, 5))}, "constant-channel", "warning", "ADC"),
         ({"channels": (channel(),)}, "channel-count", "error", "1 channel"),
@@ -175,24 +98,6 @@ def test_a_class_that_never_occurs_is_named() -> None:
     assert "'TZ'" in finding.message
 
 
-def test_both_annotations_of_one_scan_are_mentioned() -> None:
-    assert (
-        "Both are annotated" in the_one(check(*CLEAN, record("odd", image_digest="digest of clean3"))).message
-    )
-
-
-def test_duplicates_are_grouped_but_constant_images_are_none() -> None:
-    records = (
-        *(record(name, image_digest="same") for name in ("a", "b", "c")),
-        *(flat(name, image_digest="blank", channels=(channel(0, 0),)) for name in ("d", "e")),
-    )
-    found = Fingerprint(dataset="d", channels=("T2",), cases=records)
-    assert duplicate_groups(found) == (("a", "b", "c"),)
-
-
-BARE = {"label_shape": None, "label_distance_mm": None, "voxels": {}}
-
-
 def test_a_sound_scan_without_a_label_is_no_finding() -> None:
     assert check(*CLEAN, unlabelled=(record("test", **BARE),)) == ()
 
@@ -209,12 +114,6 @@ def test_a_sound_scan_without_a_label_is_no_finding() -> None:
 def test_a_fault_of_a_scan_without_a_label_is_found(change: dict[str, object], kind: str) -> None:
     finding = the_one(check(*CLEAN, unlabelled=(record("test", **BARE, **change),)))
     assert (finding.kind, finding.cases) == (kind, ("test",))
-
-
-def test_a_test_scan_that_is_a_training_scan_is_told() -> None:
-    finding = the_one(check(*CLEAN, unlabelled=(record("test", image_digest="digest of clean3", **BARE),)))
-    assert (finding.kind, finding.severity, finding.cases) == ("duplicate", "warning", ("test", "clean3"))
-    assert "test is the same as the annotated clean3" in finding.message
 
 
 def test_files_without_a_partner_are_found() -> None:
@@ -320,15 +219,6 @@ def test_clean_real_scans_give_no_finding_but_true_ones(
     dataset = load_dataset(data_dir / folder)
     found = check_dataset(dataset, fingerprint(dataset))
     assert [(finding.kind, finding.severity, finding.cases) for finding in found] == true
-
-
-def test_the_one_scan_that_was_annotated_twice_is_found(data_dir: Path) -> None:
-    dataset = load_dataset(data_dir / "Task02_Heart")
-    found = fingerprint(dataset)
-    assert duplicate_groups(found) == (("la_005", "la_026"),)
-    finding = the_one(check_dataset(dataset, found))
-    assert finding.kind == "duplicate"
-    assert "Both are annotated" in finding.message
 
 
 def test_inspect_looks_at_scans_without_a_label_and_counts_as_before(tiny_data: Path, tmp_path: Path) -> None:

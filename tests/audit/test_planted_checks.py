@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from damage import DAMAGES, Damage, copy_of
 
-from vesal.audit.checks import Finding, check_dataset, duplicate_groups
+from vesal.audit.checks import check_dataset
+from vesal.audit.defects.duplicates import duplicate_groups
+from vesal.audit.finding import Finding
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.data.folds import check_split, make_folds
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
 from vesal.phantoms.registry import write_phantoms
-
-sys.path.insert(0, str(Path(__file__).parent))
-from damage import DAMAGES, Damage, copy_of
 
 #: The case that is harmed, and one that lends its files.
 HARMED, OTHER = 5, 2

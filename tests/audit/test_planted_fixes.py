@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import damage
 import nibabel as nib
 import numpy as np
 import pytest
+from damage import DAMAGES, copy_of
 
 from vesal.layouts.registry import load_dataset
-from vesal.workflow.fix import FixSummary, fix_run
-
-sys.path.insert(0, str(Path(__file__).parent))
-import damage
-from damage import DAMAGES, copy_of
+from vesal.workflow.inspect import FixSummary, fix_run
 
 CASES = 100
 #: Damage to two channels needs another data set; a shift is told where nearly all other cases are sound.
@@ -129,7 +126,7 @@ def test_what_lost_something_is_nearly_as_it_was(planted: Planted, name: str) ->
 def test_what_cannot_be_fixed_is_out_and_named(planted: Planted, name: str) -> None:
     case = planted.case[name]
     assert case not in {one.id for one in load_dataset(planted.result.folder).cases}
-    assert "left out" in {change.outcome for change in planted.result.changes if change.case == case}
+    assert "left out" in {change.outcome for change in planted.result.records if change.case == case}
 
 
 def test_of_copies_one_is_left_and_no_test_scan_is_of_a_trained_patient(planted: Planted) -> None:
@@ -174,4 +171,4 @@ def test_what_remains_is_named_and_is_no_error(planted: Planted) -> None:
 
 def test_a_case_without_damage_is_not_touched(planted: Planted) -> None:
     harmed = {name for ids in planted.ids.values() for name in ids} | set(planted.case.values())
-    assert {change.case for change in planted.result.changes} - harmed <= {"lone_900"}
+    assert {change.case for change in planted.result.records} - harmed <= {"lone_900"}

@@ -122,7 +122,7 @@ def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4) -> Path:
     make_plan(len(shape)).save(run / "plan.json")
     (run / "config.yaml").write_text(f"recipe: auto\nnote: {EVIL}\n")
     finding = Finding(
-        kind="empty", severity="warning", cases=("scan_0",), message=f"Odd {EVIL}.", fix="Look at it."
+        kind="empty", severity="warning", cases=("scan_0",), what=f"Odd {EVIL}", fix="Look at it."
     )
     write_json(run / "findings.json", [finding.model_dump()])
     versions = {"vesal": "0.1.0", "torch": "2.13"}

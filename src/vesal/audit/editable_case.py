@@ -1,8 +1,8 @@
-"""A case whose files are being fixed: what was read, what has changed, and why something cannot be fixed."""
+"""A case whose files are being fixed: what was read, what a fix did, and why something cannot be fixed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,32 +22,15 @@ _LEAST_OVERLAP = 0.5
 
 
 class CannotFix(Exception):
-    """Why a fault cannot be fixed, as the end of a sentence."""
+    """Why a defect cannot be fixed, as the end of a sentence."""
 
 
 class NothingToFix(Exception):
-    """The fault is not there, or no longer: why, as the end of a sentence."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """One fault of one case, as a finding names it.
-
-    Attributes:
-        case: its id.
-        kind, severity, message: of the finding.
-        details: the finding's numbers for this case; {} where it has none.
-    """
-
-    case: str
-    kind: str
-    severity: str
-    message: str
-    details: Mapping[str, Any] = field(default_factory=dict)
+    """The defect is not there, or no longer: why, as the end of a sentence."""
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class EditableCase:
     """A case with what its files hold, in their own types and values.
 
     Attributes:
@@ -55,8 +38,7 @@ class Opened:
         image: all channels, (C, *spatial).
         parts: how many channels each of the image's files holds.
         label: None without a label, or where `fractions` stand in for it.
-        fractions: (*spatial) of a label file that holds other than whole numbers; None as a rule.
-        fractions_grid: where they lie.
+        fractions: what a label file holds that has other than whole numbers, one channel; None as a rule.
         apart: what was resampled because the channels lay on different grids, file by file; () as a rule.
         split: each channel gets a file of its own, CASE_0000, CASE_0001 and so on.
         rewrite: 'image' or 'label', where the file is written anew although its voxels and place are the same.
@@ -66,24 +48,35 @@ class Opened:
     image: Volume
     parts: tuple[int, ...]
     label: LabelMap | None
-    fractions: Array | None = None
-    fractions_grid: Geometry | None = None
+    fractions: Volume | None = None
     apart: tuple[str, ...] = ()
     split: bool = False
     rewrite: frozenset[str] = frozenset()
 
-    def with_image(self, array: Array, grid: Geometry | None = None) -> Opened:
+    @property
+    def label_map(self) -> LabelMap:
+        """The label of a case that has to have one.
+
+        Raises:
+            CannotFix: it has none, or one that cannot be read.
+        """
+        if self.label is None:
+            raise CannotFix("there is no label that can be read")
+        return self.label
+
+    def with_image(self, array: Array, grid: Geometry | None = None) -> EditableCase:
         """The same case with other voxels, or elsewhere."""
         return replace(self, image=Volume(array, grid or self.image.geometry))
 
-    def with_label(self, array: Array, grid: Geometry | None = None) -> Opened:
+    def with_label(self, array: Array, grid: Geometry | None = None) -> EditableCase:
         """The same case with another label map; on the grid of the one before if none is given."""
-        if grid is None:
-            assert self.label is not None
-            grid = self.label.geometry
-        return replace(self, label=LabelMap(array, grid))
+        return replace(self, label=LabelMap(array, grid or self.label_map.geometry))
 
-    def moved(self, grid: Geometry) -> Opened:
+    def rewritten(self, part: str) -> EditableCase:
+        """The same case, whose 'image' or 'label' is written anew in any case."""
+        return replace(self, rewrite=self.rewrite | {part})
+
+    def moved(self, grid: Geometry) -> EditableCase:
         """The same voxels on a grid of the same shape; a label that lay on the image's grid goes with it."""
         follows = self.label is not None and self.image.geometry.shape == self.label.geometry.shape
         if follows and self.label is not None:
@@ -94,31 +87,31 @@ class Opened:
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
+class FixResult:
     """What a fix did.
 
     Attributes:
-        opened: the case afterwards.
+        case: afterwards.
         wrong: what was wrong, a sentence without its end.
         done: what was done, likewise.
         numbers: that the sentences rest on, as JSON values.
         look: somebody should look at the result.
     """
 
-    opened: Opened
+    case: EditableCase
     wrong: str
     done: str
     numbers: dict[str, Any] = field(default_factory=dict)
     look: bool = False
 
 
-def open_case(case: Case) -> Opened:
+def open_case(case: Case) -> EditableCase:
     """Read the files of a case. Channels on different grids are brought onto one, where they overlap.
 
     Raises:
         DataError: a file is absent or damaged, or the channels lie far apart.
     """
-    label, fractions, grid = _open_label(case)
+    label, fractions = _open_label(case)
     volumes = [read_volume(path) for path in case.images]
     parts = tuple(volume.channels for volume in volumes)
     apart: tuple[str, ...] = ()
@@ -129,20 +122,20 @@ def open_case(case: Case) -> Opened:
             raise
         image, apart = _joined(case, volumes, label, error)
     rewrite: frozenset[str] = frozenset({"image"} if apart else ())
-    return Opened(case, image, parts, label, fractions, grid, apart, rewrite=rewrite)
+    return EditableCase(case, image, parts, label, fractions, apart, rewrite=rewrite)
 
 
-def _open_label(case: Case) -> tuple[LabelMap | None, Array | None, Geometry | None]:
-    """The label map; or the numbers of its file, where they are not whole, and their grid."""
+def _open_label(case: Case) -> tuple[LabelMap | None, Volume | None]:
+    """The label map; or what its file holds, where that is not whole numbers."""
     if case.label is None:
-        return None, None, None
+        return None, None
     try:
-        return read_label(case.label), None, None
+        return read_label(case.label), None
     except DataError:
         stored = read_volume(case.label)
         if stored.channels != 1 or stored.array.dtype.kind != "f":
             raise
-        return None, stored.array[0], stored.geometry
+        return None, stored
 
 
 def _joined(
@@ -152,7 +145,7 @@ def _joined(
     grids = [volume.geometry for volume in volumes]
     on_label = [label is not None and grid.close_to(label.geometry, 0.01) for grid in grids]
     grid = grids[on_label.index(True)] if any(on_label) else grids[0]
-    arrays, told = [], []
+    arrays, remarks = [], []
     for path, volume in zip(case.images, volumes, strict=True):
         own = volume.geometry
         if own.ndim != grid.ndim:
@@ -161,17 +154,17 @@ def _joined(
         if own.shape == grid.shape and own.distance_mm(grid) < limit:
             arrays.append(volume.array)
             if own.distance_mm(grid) > TOLERANCE_MM:
-                told.append(f"{path.name} ({own.distance_mm(grid):.2g} mm: the header alone)")
+                remarks.append(f"{path.name} ({own.distance_mm(grid):.2g} mm: the header alone)")
             continue
-        if (share := _overlap(grid, own)) < _LEAST_OVERLAP:
+        if (share := overlap(grid, own)) < _LEAST_OVERLAP:
             raise error
         arrays.append(resampled(volume, grid))
-        told.append(f"{path.name} (resampled linearly; it covers {share:.0%} of the field of view)")
-    return Volume(np.concatenate(arrays), grid), tuple(told)
+        remarks.append(f"{path.name} (resampled linearly; it covers {share:.0%} of the field of view)")
+    return Volume(np.concatenate(arrays), grid), tuple(remarks)
 
 
-def _overlap(grid: Geometry, other: Geometry) -> float:
-    """Share of `grid`'s field of view that lies in `other`'s."""
+def overlap(grid: Geometry, other: Geometry) -> float:
+    """Share of `grid`'s field of view, 0..1, that lies in `other`'s."""
     steps = [np.linspace(-0.5, size - 0.5, 24) for size in grid.shape]
     voxels = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, grid.ndim)
     return inside_share(voxels, grid, other)
@@ -198,31 +191,32 @@ def resampled(image: Volume, grid: Geometry) -> Array:
     return np.stack(channels)
 
 
-def changed_files(before: Opened, after: Opened) -> dict[Path, Volume]:
+def changed_files(before: EditableCase, after: EditableCase) -> dict[Path, Volume]:
     """The files that have to be written anew, and what goes into them; all others stay byte for byte."""
-    case, new = before.case, {}
-    grid = after.image.geometry
-    untouched = _same(before.image.geometry, grid) and "image" not in after.rewrite
-    paths, parts = case.images, before.parts
-    if after.split:
-        paths = tuple(channel_path(paths[0], channel) for channel in range(after.image.channels))
-        parts = (1,) * len(paths)
-    elif sum(parts) != after.image.channels:
-        parts = (after.image.channels,)  # of the one file there is
-    start = 0
-    for path, count in zip(paths, parts, strict=True):
-        voxels = after.image.array[start : start + count]
-        if not (
-            untouched and parts == before.parts and _equal(before.image.array[start : start + count], voxels)
-        ):
-            new[path] = Volume(voxels, grid)
-        start += count
-    if case.label is not None and after.label is not None:
-        kept = before.label is not None and _same(before.label.geometry, after.label.geometry)
-        kept = kept and "label" not in after.rewrite
-        if not (kept and before.label is not None and _equal(before.label.array, after.label.array)):
-            new[case.label] = Volume(after.label.array[None], after.label.geometry)
-    return new
+    old, case = _files(before), after.case
+    forced = {
+        *(case.images if "image" in after.rewrite else ()),
+        *([case.label] if "label" in after.rewrite else ()),
+    }
+    return {
+        path: volume
+        for path, volume in _files(after).items()
+        if path in forced or path not in old or not _same(old[path], volume)
+    }
+
+
+def _files(case: EditableCase) -> dict[Path, Volume]:
+    """What each file holds; nothing of a label that could not be read."""
+    paths, parts, channels = case.case.images, case.parts, case.image.channels
+    if case.split:
+        paths, parts = tuple(channel_path(paths[0], channel) for channel in range(channels)), (1,) * channels
+    elif sum(parts) != channels:
+        parts = (channels,)  # of the one file there is
+    arrays = np.split(case.image.array, np.cumsum(parts)[:-1])
+    files = {path: Volume(array, case.image.geometry) for path, array in zip(paths, arrays, strict=True)}
+    if case.case.label is not None and case.label is not None:
+        files[case.case.label] = Volume(case.label.array[None], case.label.geometry)
+    return files
 
 
 def channel_path(first: Path, channel: int) -> Path:
@@ -235,13 +229,10 @@ def channel_path(first: Path, channel: int) -> Path:
     return first.with_name(f"{start}_{channel:04d}{end}")
 
 
-def _same(first: Geometry, second: Geometry) -> bool:
-    return first.shape == second.shape and bool(np.array_equal(first.affine, second.affine))
-
-
-def _equal(first: Array, second: Array) -> bool:
-    if first is second:
-        return True
-    if first.shape != second.shape:
-        return False
-    return bool(np.array_equal(first, second, equal_nan=first.dtype.kind == "f"))
+def _same(first: Volume, second: Volume) -> bool:
+    """In voxels and place."""
+    return bool(
+        first.geometry.shape == second.geometry.shape
+        and np.array_equal(first.geometry.affine, second.geometry.affine)
+        and np.array_equal(first.array, second.array, equal_nan=first.array.dtype.kind == "f")
+    )

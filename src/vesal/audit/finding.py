@@ -1,92 +1,89 @@
-"""What a check hands back, and the words that findings share."""
+"""A finding: what is wrong with some cases of a data set. Its message is rendered from its details."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from vesal.text import listed
 
 Severity = Literal["error", "warning", "note"]
 
-_NAMED = 8  # cases that a message names; Finding.cases has all of them
+#: Share of the cases up to which something is suspicious; what more of them have is how the data set is.
+RARE = 0.2
+_SINGLE = 8  # errors of one kind up to which each becomes a finding of its own
 
 
 class Finding(BaseModel):
     """Something found in a data set.
 
     Attributes:
-        kind: such as 'label-shape'; one of the functions in CHECKS makes it.
-        severity: 'error', 'warning' or 'note'.
+        kind: such as 'label-shape'.
+        severity: 'error', a case cannot be trained on as it is; 'warning', somebody should look; or 'note'.
         cases: ids of all cases concerned.
-        message: what is wrong, in which cases.
+        what: is wrong, a sentence without its full stop.
         fix: what to do about it.
-        details: the numbers that a fix needs, by case id, as JSON values: {'axis': 0} for a flip,
-            {'voxels': [0, 3, 0]} for a shift, {'exchange': ['Anterior', 'Posterior']} for swapped labels,
-            {'order': [1, 0]} for swapped channels, {'of': 'the other case'} for a duplicate.
+        details: of cases, by id, as JSON values. 'text' is what the message says of the case; the others are what a
+            fix needs: {'axis': 0} for a flip, {'voxels': [0, 3, 0]} for a shift, {'exchange': ['Anterior',
+            'Posterior']} for swapped labels, {'order': [1, 0]} for swapped channels, {'of': 'the other case'}.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A stored finding holds its message, too.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: str
     severity: Severity
     cases: tuple[str, ...]
-    message: str
+    what: str
     fix: str
     details: dict[str, dict[str, Any]] = {}
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def message(self) -> str:
+        """What is wrong, and in which cases.
 
-def if_any(
-    kind: str,
-    severity: Severity,
-    items: Sequence[tuple[str, str]],
-    what: str,
-    fix: str,
-    details: Mapping[str, dict[str, Any]] | None = None,
-) -> Iterable[Finding]:
-    """`items` are (case id, detail or ''). A few errors are told one by one, all else in one finding.
+        >>> cases = {"a": {"text": "3 mm"}, "b": {"text": ""}}
+        >>> Finding(kind="k", severity="note", cases=tuple(cases), what="A label is odd", fix="", details=cases).message
+        'A label is odd, in 2 cases: a (3 mm) and b.'
+        """
+        named = [f"{name}{self._text(name)}" for name in self.cases if "text" in self.details.get(name, {})]
+        where = "case" if len(named) == 1 else f"{len(named)} cases:"
+        return f"{self.what}, in {where} {listed(named, last=' and ')}." if named else f"{self.what}."
 
-    `details` are the numbers that a fix needs, by case id.
+    def about(self, case: str) -> str:
+        """What is wrong with one case, without a full stop."""
+        return f"{self.what}{self._text(case)}"
+
+    def only(self, case: str) -> Finding:
+        """The finding of one case alone."""
+        details = {case: self.details[case]} if case in self.details else {}
+        return self.model_copy(update={"cases": (case,), "details": details})
+
+    def _text(self, case: str) -> str:
+        text = self.details.get(case, {}).get("text")
+        return f" ({text})" if text else ""
+
+
+def find_in(
+    kind: str, severity: Severity, what: str, fix: str, cases: Mapping[str, str | dict[str, Any]]
+) -> Iterator[Finding]:
+    """A few errors become a finding each, all else one finding; none where there are no cases.
+
+    Args:
+        kind, severity, what, fix: of the finding.
+        cases: id -> what the message says of this case, '' for nothing; or its details, with that as 'text'.
     """
-    single = severity == "error" and len(items) <= _NAMED
-    for part in [[item] for item in items] if single else [items] if items else []:
-        named = [f"{name} ({detail})" if detail else name for name, detail in part]
-        where = "case" if len(part) == 1 else f"{len(part)} cases:"
+    details = {name: {"text": one} if isinstance(one, str) else one for name, one in cases.items()}
+    single = severity == "error" and len(details) <= _SINGLE
+    for names in [[name] for name in details] if single else [list(details)] if details else []:
         yield Finding(
             kind=kind,
             severity=severity,
-            cases=tuple(name for name, _ in part),
-            message=f"{what}, in {where} {listed(named)}.",
+            cases=tuple(names),
+            what=what,
             fix=fix,
-            details={name: details[name] for name, _ in part if details and name in details},
+            details={name: details[name] for name in names},
         )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a row, the first few of many.
-
-    >>> listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    if len(names) > _NAMED:
-        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def counted(count: int, what: str) -> str:
-    """A number of things.
-
-    >>> counted(1, "voxel"), counted(2, "voxel")
-    ('1 voxel', '2 voxels')
-    """
-    return f"{count} {what}" + ("s" if count != 1 else "")
-
-
-def times(shape: Sequence[int]) -> str:
-    """A shape such as 20x20x10."""
-    return "x".join(str(size) for size in shape)
-
-
-def millimetres(spacing: Sequence[float]) -> str:
-    """A spacing such as 0.625x0.625x3.6."""
-    return "x".join(f"{value:.3g}" for value in spacing)

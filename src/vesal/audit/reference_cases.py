@@ -1,12 +1,4 @@
-"""What the other cases of a data set are like, to measure whether a fix makes a case more like them.
-
-The measure of a case that has image and label on one grid, turned to RAS+:
-  how bright each class is against the whole image, and against the two voxels around it (z-scores, each channel),
-  where the middle of each class lies in the field of view, and
-  how image and label, blurred to 16 voxels an axis, go along with the mean of the others (correlation).
-The distance is the mean of the deviations from the others' medians in robust standard deviations, each cut off at
-6, plus 3 for each correlation's distance from 1. It has no unit; only two distances of one case are compared.
-"""
+"""What the other cases of a data set are like: the one measure of what checks find odd and of what fixes improve."""
 
 from __future__ import annotations
 
@@ -14,126 +6,214 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vesal.audit.editable_case import Opened, open_case
+from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix, open_case
+from vesal.audit.similarity import (
+    FEWEST_CASES,
+    Features,
+    deviations,
+    explained,
+    fit,
+    measure,
+    others_of,
+)
+from vesal.data.case_features import BLOCKS, LabelFeatures, unpack
 from vesal.data.dataset import Case, Dataset
-from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint
-from vesal.data.labels import IGNORE, LabelSet
+from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint, channel_statistics
+from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
-from vesal.volume.geometry import TOLERANCE_MM, Array
-from vesal.volume.resample import resize
+from vesal.volume.geometry import Array, Geometry
 
-#: Cases that the measure is learned from, and how few are too few.
-_MOST, _FEWEST = 16, 4
-#: Voxels an axis of the blurred copies.
-_COARSE = 16
+#: Cases that a fix is measured by, and how few are too few.
+_MOST, FEWEST = 16, 4
 #: A fix is believed when it brings the case nearer to the others by so much of the distance.
 BETTER = 0.9
-#: Least robust standard deviation: of a z-score, of a place in the field of view.
-_FLOORS = {"bright": 0.15, "ring": 0.15, "place": 0.03}
-_CUT = 6.0
-_CORRELATION_WEIGHT = 3.0
 #: How much farther than the farthest sound case a fixed one may be.
 _FARTHEST = 1.5
 
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """The measured numbers of one case; NaN for a class that it does not hold.
-
-    Attributes:
-        bright, ring: (K, C) z-scores; place: (K, 3) or (K, 2), 0 to 1.
-        image: (C, 16, 16, 16) blurred z-scores; label: (K, 16, 16, 16) shares.
-    """
-
-    bright: Array
-    ring: Array
-    place: Array
-    image: Array
-    label: Array
+_FLIPS = tuple(axes for count in (1, 2, 3) for axes in combinations(range(3), count))
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """The cases that nothing is wrong with.
+class LabelChange:
+    """A change that makes a label fit those of the other cases: RAS axes of a flip, or two classes exchanged.
 
     Attributes:
-        labels: of the data set.
-        channels: how many it declares.
-        records: of the sound cases, annotated or not.
-        cases: sound and annotated, to measure.
-        every: all annotated cases.
+        fit: correlation with the others afterwards.
+        axes: of a flip; () where two classes are exchanged.
+        pair: their indices; () for a flip.
     """
 
-    labels: LabelSet
-    channels: int
-    records: tuple[CaseRecord, ...]
-    cases: tuple[Case, ...]
-    every: tuple[Case, ...] = ()
+    fit: float
+    axes: tuple[int, ...] = ()
+    pair: tuple[int, ...] = ()
 
-    @classmethod
-    def of(cls, dataset: Dataset, record: Fingerprint, faulty: set[str]) -> Cohort:
-        """The cases of a data set without the faulty ones; with them, where hardly any would be left."""
-        every = record.cases + record.unlabelled
-        sound = tuple(one for one in every if one.id not in faulty)
-        if len(sound) < _FEWEST:
-            sound = every
-        names = {one.id for one in record.cases} & {one.id for one in sound}
-        cases = tuple(case for case in dataset.cases if case.id in names and case.label is not None)
-        return cls(dataset.labels, len(dataset.channels), sound, cases, dataset.cases)
+
+@dataclass(frozen=True, eq=False)
+class ReferenceCases:
+    """A data set whose cases are compared with each other.
+
+    Attributes:
+        dataset: as it was read.
+        fingerprint: one record a case.
+        defective: cases that others are not compared with, by id; a check knows of none.
+    """
+
+    dataset: Dataset
+    fingerprint: Fingerprint
+    defective: frozenset[str] = frozenset()
+
+    @property
+    def labels(self) -> LabelSet:
+        """Of the data set."""
+        return self.dataset.labels
+
+    @cached_property
+    def scans(self) -> tuple[CaseRecord, ...]:
+        """All cases that could be read, annotated or not."""
+        return self.fingerprint.cases + self.fingerprint.unlabelled
+
+    @cached_property
+    def volumes(self) -> tuple[CaseRecord, ...]:
+        """Those in 3D."""
+        return tuple(record for record in self.scans if len(record.shape) == 3)
+
+    @cached_property
+    def labelled(self) -> tuple[tuple[CaseRecord, LabelFeatures], ...]:
+        """Cases with a label that holds something, and what is known of it."""
+        return tuple(
+            (record, record.case_features.label)
+            for record in self.fingerprint.cases
+            if record.case_features and record.case_features.label
+        )
+
+    @cached_property
+    def sound(self) -> tuple[CaseRecord, ...]:
+        """Cases that are not defective; all, where hardly any would be left."""
+        sound = tuple(record for record in self.scans if record.id not in self.defective)
+        return sound if len(sound) >= FEWEST else self.scans
+
+    # --- headers --------------------------------------------------------------------------------------------
 
     @cached_property
     def axis_codes(self) -> str:
-        """The most frequent orientation, such as 'LPS'; '' in 2D."""
-        return Counter(one.axis_codes for one in self.records).most_common(1)[0][0] if self.records else ""
+        """The most frequent orientation of volumes, such as 'LPS'; '' in 2D."""
+        codes = Counter(record.axis_codes for record in self.sound if record.axis_codes)
+        return codes.most_common(1)[0][0] if codes else ""
 
     @cached_property
     def spacings(self) -> Array:
         """(cases, axes) in RAS order (mm), of the cases with as many axes as most."""
-        rows = [one.ras_spacing_mm for one in self.records]
-        if not rows:
-            return np.empty((0, 3))
-        ndim = Counter(map(len, rows)).most_common(1)[0][0]
-        return np.asarray([row for row in rows if len(row) == ndim])
+        rows = [record.ras_spacing_mm for record in self.sound]
+        ndim = Counter(map(len, rows)).most_common(1)[0][0] if rows else 3
+        return np.asarray([row for row in rows if len(row) == ndim]).reshape(-1, ndim)
+
+    @cached_property
+    def usual_spacing(self) -> Array:
+        """(axes,) in RAS order (mm): the median of the logarithms."""
+        usual: Array = np.exp(np.median(np.log(self.spacings), axis=0))
+        return usual
 
     def spacing_ratio(self, spacing_mm: Sequence[float]) -> Array | None:
-        """How many times too large or too small each RAS axis' spacing is against the median; None without others."""
-        if len(self.spacings) < _FEWEST or self.spacings.shape[1] != len(spacing_mm):
+        """How many times too large each axis' spacing (RAS order, mm) is; None without others to compare with."""
+        if len(self.spacings) < FEWEST or self.spacings.shape[1] != len(spacing_mm):
             return None
-        found: Array = np.asarray(spacing_mm, dtype=float) / np.median(self.spacings, axis=0)
-        return found
+        ratio: Array = np.asarray(spacing_mm, dtype=float) / self.usual_spacing
+        return ratio
 
-    # --- statistics of channels -----------------------------------------------------------------------------
+    def grid_ratio(self, grid: Geometry) -> Array | None:
+        """The same of a grid."""
+        return self.spacing_ratio([grid.spacing_mm[axis] for axis in grid.turn_to_ras().order])
 
-    def channel_distances(self, opened: Opened) -> Array | None:
-        """(found, expected): how far each channel of a case is from what each of the data set's is like.
+    # --- channels -------------------------------------------------------------------------------------------
 
-        None where too few others are known.
+    def channel_distance(self, case: EditableCase, order: Sequence[int] | None = None) -> float:
+        """How far the channels of a case, put in an order, are from what those of the data set are like.
+
+        Raises:
+            CannotFix: there are too few others.
         """
-        rows = [one.channels for one in self.records if len(one.channels) == opened.image.channels]
-        if len(rows) < _FEWEST:
-            return None
+        count = case.image.channels
+        rows = [record.channels for record in self.sound if len(record.channels) == count]
+        if len(rows) < FEWEST:
+            raise CannotFix("there are too few other cases to tell the channels by")
         usual = np.asarray([[_signature(channel) for channel in row] for row in rows])
-        middle = _nanmedian(usual)
-        spread = np.maximum(np.nan_to_num(1.4826 * _nanmedian(np.abs(usual - middle))), 0.1)
-        own = np.asarray([_signature(channel) for channel in _statistics(opened, self.labels)])
-        gaps = np.minimum(np.abs(own[:, None] - middle[None]) / spread[None], _CUT)
-        found: Array = np.nanmean(gaps, axis=2)
+        own = _signatures(case, self.labels)
+        # (found, expected): NaN where a case has no label on its grid.
+        gaps = np.nanmean(deviations(own[:, None], usual[:, None], 0.1), axis=2)
+        return float(np.mean([gaps[old, new] for new, old in enumerate(order or range(count))]))
+
+    # --- small pictures -------------------------------------------------------------------------------------
+
+    @cached_property
+    def compared(self) -> tuple[tuple[CaseRecord, LabelFeatures], ...]:
+        """The labelled volumes with all channels, whose pictures are compared; none where there are too few."""
+        found = tuple(
+            (record, label)
+            for record, label in self.labelled
+            if len(record.shape) == 3 and len(record.channels) == len(self.fingerprint.channels)
+        )
+        return found if len(found) >= FEWEST_CASES else ()
+
+    @cached_property
+    def shapes(self) -> Array:
+        """Of each label in its own box, (cases, classes, blocks...)."""
+        return _unpacked([label.shape_picture for _, label in self.compared], len(self.labels.labels))
+
+    @cached_property
+    def around(self) -> Array:
+        """Of the image around each label, (cases, channels, blocks...)."""
+        channels = len(self.fingerprint.channels)
+        return _unpacked([label.surroundings for _, label in self.compared], channels)
+
+    @cached_property
+    def whole(self) -> Array:
+        """Of each whole image, (cases, channels, blocks...)."""
+        features = [record.case_features for record, _ in self.compared]
+        return _unpacked([one.picture for one in features if one], len(self.fingerprint.channels))
+
+    @cached_property
+    def label_changes(self) -> dict[int, LabelChange]:
+        """Of each of the compared cases whose label is odd (by place) the change that makes it fit the others best."""
+        found: dict[int, LabelChange] = {}
+        if not self.compared:
+            return found
+        others = others_of(self.shapes)
+        own = fit(self.shapes, others)
+
+        def propose(
+            changed: Array, asked: NDArray[np.bool_], axes: tuple[int, ...], pair: tuple[int, ...]
+        ) -> None:
+            if asked.sum() < FEWEST_CASES:
+                return
+            after = fit(changed, others)
+            odd = explained((after - own)[asked], after[asked], own[asked])
+            for index in np.flatnonzero(asked)[odd].tolist():
+                if index not in found or after[index] > found[index].fit:
+                    found[index] = LabelChange(float(after[index]), axes, pair)
+
+        for axes in _FLIPS:
+            every = np.ones(len(own), dtype=bool)
+            propose(np.flip(self.shapes, tuple(axis + 2 for axis in axes)), every, axes, ())
+        names = self.labels.names
+        for pair in combinations(range(len(names)), 2):
+            # Where a class is not there, nothing is told by exchanging it.
+            both = [all(record.voxels.get(names[k], 0) for k in pair) for record, _ in self.compared]
+            propose(self.shapes[:, exchanged(len(names), pair)], np.array(both), (), pair)
         return found
 
-    def learn(self) -> None:
-        """Measure the sound cases now; several threads would each do it."""
-        _ = self.limit
-
-    # --- the measure ----------------------------------------------------------------------------------------
+    # --- a case before and after a fix ----------------------------------------------------------------------
 
     @cached_property
     def _measured(self) -> tuple[Features, ...]:
-        step = max(1, len(self.cases) // _MOST)
+        names = {record.id for record in self.sound}
+        cases = [case for case in self.dataset.cases if case.id in names and case.label is not None]
         found = []
-        for case in self.cases[::step][: 2 * _MOST]:
+        for case in cases[:: max(1, len(cases) // _MOST)][: 2 * _MOST]:
             try:
                 features = measure(open_case(case), self.labels)
             except VesalError:
@@ -149,146 +229,87 @@ class Cohort:
 
     @cached_property
     def limit(self) -> float | None:
-        """A distance that no sound case should pass: 0.5 and 1.5 times that of the farthest measured one."""
-        if len(self._measured) < _FEWEST:
+        """A distance that no sound case should pass; None where too few could be measured."""
+        if len(self._measured) < FEWEST:
             return None
-        return 0.5 + _FARTHEST * max(self._distance(features) for features in self._measured)
+        return 0.5 + _FARTHEST * max(features.distance(self._measured) for features in self._measured)
 
-    def opened(self, name: str) -> Opened:
-        """Another annotated case, as its files are.
+    def learn(self) -> None:
+        """Measure the sound cases now; several threads would each do it."""
+        _ = self.limit
+
+    def case(self, name: str) -> Case | None:
+        """An annotated case, defective or not."""
+        return next((case for case in self.dataset.cases if case.id == name), None)
+
+    def distance(self, case: EditableCase) -> float | None:
+        """How unlike the others a case is; None where that cannot be measured."""
+        if len(self._measured) < FEWEST:
+            return None
+        own = measure(case, self.labels)
+        if own is None or own.image.shape != self._measured[0].image.shape:
+            return None
+        return own.distance(self._measured)
+
+    def known_distance(self, case: EditableCase) -> float:
+        """The same, where it has to be known.
 
         Raises:
-            DataError: it cannot be read.
+            CannotFix: it cannot be measured.
         """
-        return open_case(next(case for case in self.every if case.id == name))
-
-    def distance_of(self, name: str) -> float | None:
-        """How unlike the others another case is, as its files are; None where that cannot be measured."""
-        try:
-            return self.distance(self.opened(name))
-        except (VesalError, OSError, StopIteration):
-            return None
-
-    def distance(self, opened: Opened) -> float | None:
-        """How unlike the others a case is; None where that cannot be measured."""
-        others = self._measured
-        if len(others) < _FEWEST:
-            return None
-        own = measure(opened, self.labels)
-        if own is None or own.image.shape != others[0].image.shape:
-            return None
-        return self._distance(own)
-
-    def _distance(self, own: Features) -> float:
-        others, gaps = self._measured, []
-        for name, floor in _FLOORS.items():
-            usual = np.stack([getattr(one, name) for one in others])
-            with np.errstate(all="ignore"):
-                middle = _nanmedian(usual)
-                spread = np.maximum(1.4826 * _nanmedian(np.abs(usual - middle)), floor)
-                gaps.append(np.minimum(np.abs(getattr(own, name) - middle) / spread, _CUT).ravel())
-        deviation = float(np.nanmean(np.concatenate(gaps)))
-        unlike = sum(
-            1 - _correlation(getattr(own, name), np.mean([getattr(one, name) for one in others], axis=0))
-            for name in ("image", "label")
-        )
-        return deviation + _CORRELATION_WEIGHT * unlike
+        distance = self.distance(case)
+        if distance is None:
+            raise CannotFix("there are too few other cases to measure it by")
+        return distance
 
 
-def measure(opened: Opened, labels: LabelSet) -> Features | None:
-    """The features of a case; None where image and label are not on one grid, or the label is empty or foreign."""
-    label = opened.label
-    if label is None or label.geometry.shape != opened.image.geometry.shape:
-        return None
-    if opened.image.geometry.distance_mm(label.geometry) > max(
-        TOLERANCE_MM, 0.5 * min(opened.image.geometry.spacing_mm)
-    ):
-        return None
-    try:
-        contiguous = labels.encode(label.array)
-    except VesalError:
-        return None
-    turn = opened.image.geometry.turn_to_ras()
-    drawn = turn.apply(np.where(contiguous == IGNORE, 0, contiguous))
-    if not drawn.any():
-        return None
-    image = turn.apply(np.nan_to_num(np.asarray(opened.image.array, dtype=np.float32)))
-    spatial = tuple(range(1, image.ndim))
-    spread = image.std(axis=spatial, keepdims=True)
-    image = (image - image.mean(axis=spatial, keepdims=True)) / np.maximum(spread, 1e-6)
-    return _features(image, drawn, len(labels.labels))
+def improved(result: FixResult, before: float, after: float, how: str) -> FixResult:
+    """A fix that only the comparison with the other cases can confirm, with its two distances.
+
+    Args:
+        result: of the fix.
+        before, after: distance of the case from the others.
+        how: it was changed, as a participle.
+
+    Raises:
+        NothingToFix: the case is not clearly nearer to the others than before.
+    """
+    if not after <= BETTER * before:
+        raise NothingToFix(f"{how} it would be no more like the others ({before:.2f}, {how} {after:.2f})")
+    done = f"{result.done} (distance from the other cases {before:.2f}, now {after:.2f})"
+    numbers = result.numbers | {"distance_before": before, "distance_after": after}
+    return FixResult(result.case, result.wrong, done, numbers, look=True)
 
 
-def _features(image: Array, drawn: Array, classes: int) -> Features:
-    from scipy import ndimage
+def exchanged(count: int, pair: Sequence[int]) -> list[int]:
+    """The order of `count` things in which two have changed places.
 
-    channels, ndim = len(image), drawn.ndim
-    bright = np.full((classes, channels), np.nan)
-    ring = np.full((classes, channels), np.nan)
-    place = np.full((classes, ndim), np.nan)
-    shares = np.zeros((classes, *(_COARSE,) * ndim), dtype=np.float32)
-    for index in range(classes):
-        mask = drawn == index + 1
-        if not mask.any():
-            continue
-        around = ndimage.binary_dilation(mask, iterations=2) & ~mask
-        bright[index] = [channel[mask].mean() for channel in image]
-        if around.any():
-            ring[index] = bright[index] - [channel[around].mean() for channel in image]
-        place[index] = [
-            (where.mean() + 0.5) / size for where, size in zip(np.nonzero(mask), drawn.shape, strict=True)
-        ]
-        shares[index] = _coarse(mask.astype(np.float32))
-    return Features(bright, ring, place, np.stack([_coarse(channel) for channel in image]), shares)
+    >>> exchanged(4, (1, 3))
+    [0, 3, 2, 1]
+    """
+    order = list(range(count))
+    order[pair[0]], order[pair[1]] = pair[1], pair[0]
+    return order
 
 
-def _coarse(channel: Array) -> Array:
-    from scipy import ndimage
-
-    blurred = ndimage.gaussian_filter(channel, [size / (2 * _COARSE) for size in channel.shape])
-    small: Array = resize(blurred[None], (_COARSE,) * channel.ndim, 1)[0]
-    return small
+def _unpacked(pictures: Sequence[str], count: int) -> Array:
+    return np.stack([unpack(picture).reshape(count, *(BLOCKS,) * 3) for picture in pictures])
 
 
-def _nanmedian(values: Array) -> Array:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a class that nobody has
-        found: Array = np.nanmedian(values, axis=0)
-    return found
-
-
-def _correlation(first: Array, second: Array) -> float:
-    first, second = first.ravel() - first.mean(), second.ravel() - second.mean()
-    size = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float(first @ second) / size if size > 0 else 0.0
-
-
-def _statistics(opened: Opened, labels: LabelSet) -> list[ChannelStatistics]:
-    """Of each channel, over all its finite voxels; those in the label only where it lies on the image's grid."""
-    label = opened.label
-    drawn = None
-    if label is not None and label.geometry.shape == opened.image.geometry.shape:
-        drawn = (label.array != labels.background) & (label.array != labels.ignore)
+def _signatures(case: EditableCase, labels: LabelSet) -> Array:
+    """(C, 4): of each channel; how bright the labels are only where they lie on the image's grid."""
+    label = case.label
+    if label is None or label.geometry.shape != case.image.geometry.shape:
+        inside = np.zeros(case.image.geometry.shape, dtype=bool)
+    else:
+        inside = (label.array != labels.background) & (label.array != labels.ignore)
     found = []
-    for channel in opened.image.array:
-        values = np.asarray(channel[np.isfinite(channel)], dtype=np.float64)
-        inside = np.asarray(channel[drawn], dtype=np.float64) if drawn is not None else values[:0]
-        low, middle, high = np.percentile(values, (0.5, 50, 99.5)) if values.size else (0.0, 0.0, 0.0)
-        inside = inside[np.isfinite(inside)]
-        found.append(
-            ChannelStatistics(
-                minimum=float(values.min(initial=np.inf)),
-                maximum=float(values.max(initial=-np.inf)),
-                mean=float(values.mean()) if values.size else 0.0,
-                std=float(values.std()) if values.size else 0.0,
-                percentiles=(float(low), float(middle), float(high)),
-                # The signature asks for their mean alone.
-                foreground_samples=(float(inside.mean()),) if inside.size else (),
-            )
-        )
-    return found
+    for channel in case.image.array:
+        values = channel[inside & np.isfinite(channel)].astype(np.float64)
+        # The signature asks for the mean of the labelled voxels alone.
+        statistics, _ = channel_statistics(channel, values.mean(keepdims=True) if values.size else values)
+        found.append(_signature(statistics))
+    return np.array(found)
 
 
 def _signature(channel: ChannelStatistics) -> tuple[float, float, float, float]:

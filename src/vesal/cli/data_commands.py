@@ -97,7 +97,7 @@ def inspect(
 def _fix(data: Path, out: Path | None, layout: str, resume: bool, json_output: bool) -> None:
     """Ends with 1 where the fixed copy still has errors."""
     from vesal.report.pages.fixes_section import changes_text
-    from vesal.workflow.fix import fix_run
+    from vesal.workflow.inspect import fix_run
 
     if out is None:
         raise UsageError("--fix writes a fixed copy: say with -o in which folder.")

@@ -175,7 +175,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
     same_shape = raw.label is not None and raw.label.geometry.shape == grid.shape
     channels, nan_voxels = [], 0
     for channel, values in zip(image.array, foreground, strict=True):
-        statistics, not_finite = _statistics(channel, values)
+        statistics, not_finite = channel_statistics(channel, values)
         channels.append(statistics)
         nan_voxels += not_finite
     limits = [(channel.percentiles[0], channel.percentiles[2]) for channel in channels]
@@ -217,7 +217,7 @@ def _kind(case: Case) -> str:
     return "channel-grid" if len(grids) > 1 else ""
 
 
-def _statistics(channel: NDArray[Any], foreground: NDArray[Any]) -> tuple[ChannelStatistics, int]:
+def channel_statistics(channel: NDArray[Any], foreground: NDArray[Any]) -> tuple[ChannelStatistics, int]:
     """Of one channel (*spatial); and how many of its voxels are not finite."""
     found = moments(channel)
     flat = channel.ravel(order="K")

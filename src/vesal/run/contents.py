@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from vesal.audit.checks import Finding
+from vesal.audit.finding import Finding
 from vesal.data.case import read_case
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.audit.checks import duplicate_groups
+from vesal.audit.defects.duplicates import duplicate_groups
 from vesal.convert.records import Described, Job, Pictures, Source, Task, Written
 from vesal.convert.relabel import Relabelling, remapped, unchanged
 from vesal.convert.slices import AXES

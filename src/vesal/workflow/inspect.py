@@ -1,15 +1,38 @@
-"""Inspect: what is in a folder of scans, and what is wrong with it."""
+"""Inspect: what is in a folder of scans and what is wrong with it; and a copy in which what can be fixed is fixed."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from vesal.audit.checks import Finding, check_dataset
-from vesal.data.dataset import Dataset
+from vesal.audit.apply_fixes import FixPlan, FixRecord, fix_case, plan_fixes, with_consequences
+from vesal.audit.checks import check_dataset
+from vesal.audit.defects.case_files import with_4d_files
+from vesal.audit.finding import Finding
+from vesal.audit.fixed_copy import Places, describe_fixed, plan_places, write_fixed
+from vesal.audit.reference_cases import ReferenceCases
+from vesal.data.case import files_of, scan_workers
+from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
+from vesal.errors import UsageError, VesalError
+from vesal.files import content_hash, write_json, write_text
+from vesal.journal import Journal, JournalEntry, file_stamps
 from vesal.layouts.registry import load_dataset
-from vesal.parallel import Progress
+from vesal.parallel import Progress, map_in_order
+from vesal.report.pages.fixes_section import changes_markdown, changes_summary
+from vesal.version import __version__
+
+Stage = Callable[[str], Progress | None]
+
+#: The fixed copy's folder below that of the report, and its journal.
+FIXED = "fixed"
+_JOURNAL = "fixing.jsonl"
+#: A case is held about so often while it is fixed: as it was, as it is, and on the way.
+_COPIES_IN_MEMORY = 4
 
 
 @dataclass(frozen=True)
@@ -22,17 +45,175 @@ class Inspection:
     page: Path | None
 
 
+@dataclass(frozen=True)
+class FixSummary:
+    """What became of a data set that was fixed.
+
+    Attributes:
+        original: the inspection of it, with the report.
+        folder: the fixed copy.
+        cases: how many are in it.
+        records: every defect and what became of it.
+        remaining: findings of the fixed copy.
+        page: the report.
+    """
+
+    original: Inspection
+    folder: Path
+    cases: int
+    records: tuple[FixRecord, ...]
+    remaining: tuple[Finding, ...]
+    page: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary of the changes, for JSON."""
+        return changes_summary(self.folder, self.cases, self.records, self.remaining)
+
+
+class _Entry(JournalEntry):
+    """A finished case: what became of its defects, and whether it is in the fixed copy."""
+
+    there: bool
+    records: tuple[FixRecord, ...]
+
+
 def inspect_run(
     data: Path, out: Path | None, *, layout: str = "auto", pictures: int = 6, progress: Progress | None = None
 ) -> Inspection:
     """Read every file once, look for damage, and write inspect.html and inspect.json into `out`."""
-    dataset = load_dataset(data, layout)
-    record = fingerprint(dataset, unlabelled=True, progress=progress)
-    findings = check_dataset(dataset, record)
-    page = None
-    if out is not None:
-        # Imported here: drawing libraries are not needed for the numbers alone.
-        from vesal.report.pages.inspect_page import write_inspect_report
+    found = _inspect(load_dataset(data, layout), progress)
+    if out is None:
+        return found
+    # Imported here: drawing libraries are not needed for the numbers alone.
+    from vesal.report.pages.inspect_page import write_inspect_report
 
-        page = write_inspect_report(dataset, record, findings, out, pictures=pictures)
-    return Inspection(dataset, record, findings, page)
+    page = write_inspect_report(found.dataset, found.fingerprint, found.findings, out, pictures=pictures)
+    return Inspection(found.dataset, found.fingerprint, found.findings, page)
+
+
+def _inspect(dataset: Dataset, progress: Progress | None) -> Inspection:
+    record = fingerprint(dataset, unlabelled=True, progress=progress)
+    return Inspection(dataset, record, check_dataset(dataset, record), None)
+
+
+def fix_run(
+    data: Path,
+    out: Path,
+    *,
+    layout: str = "auto",
+    resume: bool = False,
+    pictures: int = 6,
+    stage: Stage | None = None,
+) -> FixSummary:
+    """Inspect `data`, write the fixed copy to out/fixed and the report to `out`, and inspect the copy.
+
+    The copy holds changes.json and changes.md with every change. The originals are read and never written.
+
+    Raises:
+        UsageError: `out` is the data set or inside it, or out/fixed is not empty and not to be resumed.
+        DataError: the data fit no layout.
+        VesalError: `out` cannot be written, or no case is left.
+    """
+    stage = stage or (lambda _: None)
+    folder = out / FIXED
+    _check_folders(data, out)
+    dataset = load_dataset(data, layout)
+    head = {"data": str(dataset.root), "layout": dataset.layout, "vesal": __version__}
+    journal = Journal.open(folder / _JOURNAL, _Entry, head, resume=resume, work="fixing")
+    original = _inspect(dataset, stage("Reading"))
+    whole, split = with_4d_files(dataset)
+    sizes = {
+        one.id: math.prod(one.shape) for one in original.fingerprint.cases + original.fingerprint.unlabelled
+    }
+    plan = plan_fixes(whole, original.findings, split, sizes)
+    records, kept, places = _fix_all(whole, original.fingerprint, plan, journal, stage("Fixing"))
+    if not kept:
+        first = next((record for record in records if record.outcome == "left out"), None)
+        why = f", the first ({first.case}) because {first.done.removeprefix('left out: ')}" if first else ""
+        raise VesalError(f"No case of {data} can be fixed{why}; {folder} holds no data set.")
+    after = _inspect(describe_fixed(whole, kept, places), stage("Reading again"))
+    records = with_consequences(records, after.findings)
+    summary = FixSummary(original, folder, len(kept), records, after.findings, out / "inspect.html")
+    _write(summary, pictures)
+    return summary
+
+
+def _check_folders(data: Path, out: Path) -> None:
+    source, target = data.expanduser().resolve(), out.expanduser().resolve()
+    if target == source or (source.is_dir() and source in target.parents):
+        raise UsageError(f"{out} is the data set or inside it; choose a folder elsewhere.")
+    if (target / FIXED) == source or (target / FIXED) in source.parents:
+        raise UsageError(f"{data} lies where the fixed copy would go; choose another folder.")
+
+
+def _fix_all(
+    dataset: Dataset,
+    record: Fingerprint,
+    plan: FixPlan,
+    journal: Journal[_Entry],
+    progress: Progress | None,
+) -> tuple[tuple[FixRecord, ...], list[Case], Places]:
+    """Fix and write what is not there yet: all records, the cases in the copy, and where their files are."""
+    others = ReferenceCases(dataset, record, plan.defective)
+    cases = [case for case in dataset.cases + dataset.unlabelled if case.id not in plan.left_out]
+    places = plan_places(dataset, cases, plan.findings, journal.folder)
+    made_of = {case.id: _made_of(case, plan.findings.get(case.id, ()), places) for case in cases}
+    for name in list(journal.entries):
+        if name not in made_of or not journal.has(name, made_of[name]):
+            journal.drop(name)
+    waiting = [case for case in cases if case.id not in journal.entries]
+    if any(case.id in plan.findings for case in waiting):
+        others.learn()
+    one = partial(_fix_one, plan=plan, others=others, places=places, made_of=made_of)
+    workers = 1
+    if waiting:
+        channels = _COPIES_IN_MEMORY * len(dataset.channels)
+        workers = scan_workers([case.images[0] for case in waiting], channels=channels)
+    for entry in map_in_order(one, waiting, workers=workers, progress=progress):
+        journal.add(entry)
+    found = [change for case in cases for change in journal.entries[case.id].records]
+    kept = [change for change in plan.kept if change.case not in plan.left_out]
+    records = (*found, *plan.left_out.values(), *kept)
+    return records, [case for case in cases if journal.entries[case.id].there], places
+
+
+def _fix_one(
+    case: Case, *, plan: FixPlan, others: ReferenceCases, places: Places, made_of: dict[str, Any]
+) -> _Entry:
+    findings = plan.findings.get(case.id, ())
+    entry = partial(_Entry, id=case.id, made_of=made_of[case.id])
+    if not findings:
+        return entry(files=write_fixed(case, {}, places), there=True, records=())
+    fixed = fix_case(case, findings, others, places.root)
+    files = {} if fixed.files is None else write_fixed(case, fixed.files, places)
+    return entry(files=files, there=fixed.files is not None, records=fixed.records)
+
+
+def _made_of(case: Case, findings: Sequence[Finding], places: Places) -> list[Any]:
+    """What has to be the same for a case that is done to stay: its files, what is to be done, and where it goes."""
+    try:
+        files = files_of(case)
+    except VesalError:
+        files = (*case.images, *([] if case.label is None else [case.label]))
+    wanted = repr([finding.model_dump() for finding in findings]) + repr(
+        [places.of(path) for path in case.images]
+    )
+    return [content_hash(wanted.encode()), file_stamps(files)]
+
+
+def _write(result: FixSummary, pictures: int) -> None:
+    # Imported here: drawing libraries are not needed before.
+    from vesal.report.pages.inspect_page import write_inspect_report
+
+    summary, original = result.to_dict(), result.original
+    source = {"vesal": __version__, "source": str(original.dataset.root)}
+    write_json(result.folder / "changes.json", source | summary)
+    write_text(result.folder / "changes.md", changes_markdown(original.dataset.name, summary))
+    write_inspect_report(
+        original.dataset,
+        original.fingerprint,
+        original.findings,
+        result.page.parent,
+        pictures=pictures,
+        fixed=summary,
+    )

@@ -22,7 +22,7 @@ from example_run import EVIL, LABELS, SHAPE, Page, check_sound, make_data, volum
 
 def test_the_inspection_page_shows_findings_first_and_all_numbers(tmp_path):
     dataset, fingerprint = make_data(tmp_path / "data", 5)
-    finding = Finding(kind="x", severity="error", cases=("scan_0",), message=f"Bad {EVIL}.", fix="Fix it.")
+    finding = Finding(kind="x", severity="error", cases=("scan_0",), what=f"Bad {EVIL}", fix="Fix it.")
     path = write_inspect_report(dataset, fingerprint, [finding], tmp_path / "out", pictures=3)
     page = Page(path)
     check_sound(page)
@@ -101,9 +101,9 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
 
 def test_the_text_for_the_console_names_shapes_findings_and_every_volume(tmp_path):
     dataset, fingerprint = make_data(tmp_path / "data", 2)
-    finding = Finding(kind="x", severity="warning", cases=(), message="Odd.", fix="Look.")
+    finding = Finding(kind="x", severity="warning", cases=(), what="Odd", fix="Look.")
     text = inspection_text(inspection_summary(dataset, fingerprint, [finding]))
-    for expected in ("2 images, 2 labels", "WARNING: Odd. Look.", "16 x 18 x 10", "scan_1"):
+    for expected in ("2 images and 2 labels", "WARNING: Odd. Look.", "16 x 18 x 10", "scan_1"):
         assert expected in text
     assert f"{fingerprint.cases[0].voxels['atrium']:,}" in text
     assert "Nothing was found wrong." in inspection_text(inspection_summary(dataset, fingerprint, []))

@@ -1,30 +1,25 @@
-"""An inspection as plain text, for the console."""
+"""The tables of an inspection, for its page and for the console."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter
 from typing import Any
 
-from vesal.text import listed, plural, significant, times
+from vesal.table import Cell, Table
+from vesal.text import listed, number, plural, significant, times
 
-#: Cases that are listed one by one; inspect.json has all.
+#: Cases that the console lists one by one; inspect.json has all.
 _MOST_CASES = 60
 
 
 def inspection_text(summary: dict[str, Any]) -> str:
-    """Findings first, then shapes, spacings, volumes a class and a case.
+    """For the console: findings first, then what the data are, and the volumes of each class and case.
 
     Args:
         summary: of `vesal.report.pages.inspect_page.inspection_summary`.
     """
-    unit = summary["unit"]
-    shown_unit = "mm²" if unit == "mm2" else unit
-    counts = summary["counts"]
-    lines = [
-        f"{summary['name']}: {plural(counts['images'], 'image')}, {plural(counts['labels'], 'label')}, "
-        f"{plural(counts['patients'], 'patient')} (layout {summary['layout']})",
-        "",
-    ]
+    lines = [f"{summary['name']}: {verdict(summary)}", ""]
     lines += [
         f"{finding['severity'].upper()}: {finding['message']} {finding['fix']}"
         for finding in summary["findings"]
@@ -32,68 +27,114 @@ def inspection_text(summary: dict[str, Any]) -> str:
     lines += [f"UNREADABLE: {failure['id']}: {failure['message']}" for failure in summary["failures"]]
     if not summary["findings"] and not summary["failures"]:
         lines.append("Nothing was found wrong.")
-    orientations = [f"{code} ({count})" for code, count in summary["orientations"].items()]
-    lines += [
-        "",
-        f"Shape        {_span(summary['shapes'])}",
-        f"Spacing      {_span(summary['spacings_mm'])} mm",
-    ]
-    if orientations:
-        lines.append(f"Orientation  {listed(orientations)}")
-    lines.append(f"Channels     {listed(summary['channels'])}")
-    for name, found in summary["intensities"].items():
-        lines.append(
-            f"Intensities  {name}: {significant(found['minimum'])} to {significant(found['maximum'])}, "
-            f"mean {significant(found['mean'])}, in the labels {significant(found['labelled_mean'])}"
-        )
-    lines += ["", *_volumes(summary, unit, shown_unit), "", *_cases(summary, unit, shown_unit)]
+    cases = case_table(summary)
+    tables = (
+        Table.of(["", ""], overview(summary)),
+        intensity_table(summary),
+        volume_table(summary),
+        Table(cases.columns, cases.rows[:_MOST_CASES]),
+    )
+    lines += [part for table in tables for part in ("", table.plain().lstrip("\n"))]
+    if (more := len(cases.rows) - _MOST_CASES) > 0:
+        lines.append(f"and {plural(more, 'case')} more")
     return "\n".join(lines)
 
 
-def _span(found: dict[str, Any]) -> str:
-    if found["distinct"] < 2:
-        return times(found["median"])
-    return f"{times(found['min'])} to {times(found['max'])}, median {times(found['median'])}"
+def shown_unit(unit: str) -> str:
+    """Of volumes and areas."""
+    return "mm²" if unit == "mm2" else unit
 
 
-def _volumes(summary: dict[str, Any], unit: str, shown_unit: str) -> list[str]:
-    rows = [
-        [
-            "Class",
-            "cases",
-            *(f"{what} {name}" for name in ("voxels", shown_unit) for what in ("mean", "min", "max")),
-        ]
+def verdict(summary: dict[str, Any]) -> str:
+    """How much data there is, and how many findings."""
+    counts = summary["counts"]
+    found = Counter(finding["severity"] for finding in summary["findings"])
+    kinds = [plural(found[kind], kind) for kind in ("error", "warning", "note") if found[kind]]
+    state = f"{', '.join(kinds)} to look at" if kinds else "nothing found wrong"
+    images, labels = plural(counts["images"], "image"), plural(counts["labels"], "label")
+    return f"{images} and {labels} of {plural(counts['patients'], 'patient')}: {state}."
+
+
+def overview(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names of facts, and the facts."""
+
+    def span(key: str) -> str:
+        found = summary[key]
+        if found["distinct"] < 2:
+            return times(found["median"])
+        return f"{times(found['min'])} to {times(found['max'])}, median {times(found['median'])}"
+
+    counts = summary["counts"]
+    codes = [f"{code} ({count})" for code, count in summary["orientations"].items()]
+    without = f", of which {counts['unlabelled']} without a label" if counts["unlabelled"] else ""
+    facts = [
+        ("images", f"{counts['images']}{without}"),
+        ("labels", str(counts["labels"])),
+        ("patients", str(counts["patients"])),
+        ("layout", summary["layout"]),
+        ("shape", span("shapes")),
+        ("spacing", f"{span('spacings_mm')} mm"),
+        ("orientation", listed(codes) if codes else "none (2D)"),
+        ("channels", listed(summary["channels"])),
+        ("classes", listed([f"{label['name']} = {label['value']}" for label in summary["labels"]], 20)),
     ]
+    if summary["regions"]:
+        regions = [f"{name} = {' + '.join(members)}" for name, members in summary["regions"].items()]
+        facts.append(("regions", "; ".join(regions)))
+    return facts
+
+
+def volume_table(summary: dict[str, Any]) -> Table:
+    """Of each class, over the cases that hold it."""
+    unit = summary["unit"]
+    heads = [f"{what} ({name})" for name in ("voxels", shown_unit(unit)) for what in ("mean", "min", "max")]
+    rows = []
     for name, volume in summary["volumes"].items():
-        cells = [
-            significant(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")
-        ]
-        rows.append([name, str(volume["cases"]), *cells])
-    return _columns(rows)
+        values = [volume[key][what] for key in ("voxels", unit) for what in ("mean", "min", "max")]
+        rows.append([name, f"{volume['cases']} of {summary['counts']['labels']}", *map(_rounded, values)])
+    return Table.of(["class", "in cases", *heads], rows)
 
 
-def _cases(summary: dict[str, Any], unit: str, shown_unit: str) -> list[str]:
+def intensity_table(summary: dict[str, Any]) -> Table:
+    """Of each channel."""
+    heads = {
+        "minimum": "minimum",
+        "percentile_0.5": "0.5 %",
+        "median": "median",
+        "mean": "mean",
+        "std": "std",
+        "percentile_99.5": "99.5 %",
+        "maximum": "maximum",
+        "labelled_mean": "mean in labels",
+        "labelled_std": "std in labels",
+    }
+    rows = [
+        [name, *(_rounded(found[key]) for key in heads)] for name, found in summary["intensities"].items()
+    ]
+    return Table.of(["channel", *heads.values()], rows)
+
+
+def case_table(summary: dict[str, Any]) -> Table:
+    """Of each case."""
+    unit = summary["unit"]
     classes = list(summary["volumes"])
-    rows = [["Case", "shape", *(f"{name} ({what})" for name in classes for what in ("voxels", shown_unit))]]
-    for case in summary["cases"][:_MOST_CASES]:
-        row = [case["id"], times(case["shape"])]
+    volumes = [f"{name} (voxels, {shown_unit(unit)})" for name in classes]
+    rows = []
+    for case in summary["cases"]:
+        cells = [
+            Cell(case["id"], remark="" if case["labelled"] else "no label"),
+            Cell(float(math.prod(case["shape"])), text=times(case["shape"])),
+            Cell(float(math.prod(case["spacing_mm"])), text=times(case["spacing_mm"])),
+        ]
         for name in classes:
             count = case["voxels"].get(name)
-            row += ["", ""] if count is None else [f"{count:,}", f"{case[unit][name]:.2f}"]
-        rows.append(row)
-    lines = _columns(rows)
-    if (more := len(summary["cases"]) - _MOST_CASES) > 0:
-        lines.append(f"and {plural(more, 'case')} more")
-    return lines
+            if count is None:
+                cells.append(Cell(""))
+            else:
+                cells.append(Cell(count, text=f"{count:,}", remark=number(case[unit][name], 2)))
+        rows.append(cells)
+    return Table(["case", "shape", "spacing (mm)", *volumes], rows)
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned: the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _rounded(value: float | None) -> Cell:
+    return Cell(value, text=significant(value))

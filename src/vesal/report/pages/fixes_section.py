@@ -1,4 +1,4 @@
-"""What became of the faults of a data set that was fixed: as plain values, as text, as Markdown."""
+"""What became of the defects of a data set that was fixed: as plain values, as text, as Markdown."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vesal.audit.apply_fixes import Change
-from vesal.audit.checks import Finding
+from vesal.audit.apply_fixes import FixRecord
+from vesal.audit.finding import Finding
+from vesal.table import Table
 from vesal.text import plural
 
 _TITLES = {"fixed": "Fixed", "left out": "Left out", "kept": "Kept as it is"}
 
 
 def changes_summary(
-    folder: Path, cases: int, changes: Sequence[Change], remaining: Sequence[Finding]
+    folder: Path, cases: int, changes: Sequence[FixRecord], remaining: Sequence[Finding]
 ) -> dict[str, Any]:
     """All changes and the findings that remain, as plain values, for JSON."""
     left_out = {change.case for change in changes if change.outcome == "left out"}
@@ -34,13 +35,13 @@ def changes_summary(
 
 
 def changes_text(summary: dict[str, Any]) -> str:
-    """For the console: one line a fault, then what remains and how many cases are where.
+    """For the console: one line a defect, then what remains and how many cases are where.
 
     Args:
         summary: of `changes_summary`.
     """
     lines = [
-        f"{change['outcome'].upper()}: {_case(change)}{_wrong(change)} {_sentence(change)}"
+        f"{change['outcome'].upper()}: {change['case'] or 'all'}: {_wrong(change)} {_done(change)}"
         for change in summary["changes"]
     ]
     remaining = summary["remaining"]
@@ -49,12 +50,12 @@ def changes_text(summary: dict[str, Any]) -> str:
         "What the fixed copy still has:" if remaining else "The fixed copy has nothing wrong.",
         *(f"{finding['severity'].upper()}: {finding['message']}" for finding in remaining),
         "",
-        said(summary),
+        counts_sentence(summary),
     ]
     return "\n".join(lines)
 
 
-def said(summary: dict[str, Any]) -> str:
+def counts_sentence(summary: dict[str, Any]) -> str:
     """How many cases are where, in a sentence."""
     counts = summary["counts"]
     look = f" (look at {counts['look']} of them)" if counts["look"] else ""
@@ -71,27 +72,22 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
         name: of the data set.
         summary: of `changes_summary`.
     """
-    lines = [f"# {name}: what was fixed", "", said(summary), ""]
+    lines = [f"# {name}: what was fixed", "", counts_sentence(summary), ""]
     for outcome, title in _TITLES.items():
-        rows = [change for change in summary["changes"] if change["outcome"] == outcome]
-        if not rows:
-            continue
-        lines += [
-            f"## {title}",
-            "",
-            "| case | kind | what was wrong | what was done | files |",
-            "|---|---|---|---|---|",
-        ]
-        for change in rows:
-            cells = (
+        rows = [
+            [
                 change["case"] or "(all)",
                 change["kind"],
                 _wrong(change),
-                _sentence(change),
+                _done(change),
                 ", ".join(change["files"]),
-            )
-            lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
-        lines.append("")
+            ]
+            for change in summary["changes"]
+            if change["outcome"] == outcome
+        ]
+        if rows:
+            columns = ["case", "kind", "what was wrong", "what was done", "files"]
+            lines += [f"## {title}", "", Table.of(columns, rows).markdown(), ""]
     lines += ["## What remains", ""]
     lines += [
         f"- {finding['severity']}: {finding['message']} {finding['fix']}" for finding in summary["remaining"]
@@ -101,30 +97,24 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def change_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """For a page: outcome, case, kind, what was wrong and what was done."""
-    return [
-        {
-            "outcome": change["outcome"],
-            "case": change["case"] or "all",
-            "kind": change["kind"],
-            "wrong": _wrong(change),
-            "done": _sentence(change),
-        }
-        for change in summary["changes"]
-    ]
-
-
-def _case(change: dict[str, Any]) -> str:
-    return f"{change['case']}: " if change["case"] else ""
+def change_table(summary: dict[str, Any]) -> Table:
+    """Every change, for a page."""
+    return Table.of(
+        ["outcome", "case", "kind", "what was wrong", "what was done"],
+        [
+            [change["outcome"], change["case"] or "all", change["kind"], _wrong(change), _done(change)]
+            for change in summary["changes"]
+        ],
+    )
 
 
 def _wrong(change: dict[str, Any]) -> str:
-    text = str(change["wrong"])
-    return f"{text[:1].upper()}{text[1:]}."
+    return f"{_capital(change['wrong'])}."
 
 
-def _sentence(change: dict[str, Any]) -> str:
-    text = str(change["done"])
-    look = " Look at it." if change["look"] else ""
-    return f"{text[:1].upper()}{text[1:]}.{look}"
+def _done(change: dict[str, Any]) -> str:
+    return f"{_capital(change['done'])}.{' Look at it.' if change['look'] else ''}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

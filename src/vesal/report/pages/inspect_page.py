@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.audit.checks import Finding
+from vesal.audit.finding import Finding
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.files import write_json, write_text
@@ -18,10 +18,17 @@ from vesal.parallel import Progress, map_in_order
 from vesal.report.figures import charts
 from vesal.report.figures.colours import class_colours
 from vesal.report.pages.case_section import case_pictures
-from vesal.report.pages.fixes_section import change_rows, said
+from vesal.report.pages.data_tables import (
+    case_table,
+    intensity_table,
+    overview,
+    shown_unit,
+    verdict,
+    volume_table,
+)
+from vesal.report.pages.fixes_section import change_table, counts_sentence
 from vesal.report.pages.html import Picture, chart, render_page
-from vesal.table import Cell, Table
-from vesal.text import listed, number, plural, significant, times
+from vesal.text import plural, significant
 from vesal.version import __version__
 
 #: Of the chart of intensities; channels are told apart by their titles.
@@ -82,7 +89,7 @@ def write_inspect_report(
         out: folder; made when it is not there.
         pictures: how many cases are shown, spread evenly over the cases by labelled volume.
         progress: called with (done, total) as the pictures are made.
-        fixed: what became of the faults in the fixed copy (`fixes_section.changes_summary`), if there is one.
+        fixed: what became of the defects in the fixed copy (`fixes_section.changes_summary`), if there is one.
 
     Returns:
         The page's path.
@@ -98,8 +105,8 @@ def write_inspect_report(
     if fixed is not None:
         context["contents"].insert(1, ("fixed", "Fixed"))
         context["fixed"] = {
-            "said": said(fixed),
-            "rows": _change_table(fixed),
+            "sentence": counts_sentence(fixed),
+            "table": change_table(fixed),
             "remaining": fixed["remaining"],
         }
     write_text(path, render_page("inspect.html.j2", context))
@@ -229,7 +236,7 @@ def _context(
     examples = _examples(dataset, record, summary["unit"], pictures, progress)
     return {
         "title": dataset.name,
-        "verdict": _verdict(summary),
+        "verdict": verdict(summary),
         "facts": [
             f"{counts['images']} images",
             f"{counts['labels']} labels",
@@ -248,80 +255,18 @@ def _context(
         "fixed": None,
         "failures": summary["failures"],
         "remarks": dataset.remarks,
-        "overview": _overview(dataset, summary),
+        "overview": overview(summary),
         "colours": dict(zip(dataset.labels.classes, class_colours(dataset.labels), strict=True)),
-        "volume_table": _volume_table(summary),
+        "volume_table": volume_table(summary),
         "volume_charts": _volume_charts(dataset, summary),
-        "intensity_table": _intensity_table(summary),
+        "intensity_table": intensity_table(summary),
         "intensity_charts": _intensity_charts(record),
         "picture_note": f"{plural(len(examples), 'case')} spread over the labelled volumes, from the smallest to the "
         "largest. The slices go through the largest cross-section of the labels.",
         "examples": examples,
-        "case_table": _case_table(dataset, summary),
+        "case_table": case_table(summary),
         "version": __version__,
     }
-
-
-def _change_table(fixed: dict[str, Any]) -> Table:
-    keys = ("outcome", "case", "kind", "wrong", "done")
-    rows = [[change[key] for key in keys] for change in change_rows(fixed)]
-    return Table.of(["outcome", "case", "kind", "what was wrong", "what was done"], rows)
-
-
-def _verdict(summary: dict[str, Any]) -> str:
-    counts = summary["counts"]
-    found = Counter(finding["severity"] for finding in summary["findings"])
-    kinds = [plural(found[kind], kind) for kind in ("error", "warning", "note") if found[kind]]
-    state = f"{', '.join(kinds)} to look at" if kinds else "nothing found wrong"
-    images, labels = plural(counts["images"], "image"), plural(counts["labels"], "label")
-    return f"{images} and {labels} of {plural(counts['patients'], 'patient')}: {state}."
-
-
-def _overview(dataset: Dataset, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    def span(key: str) -> str:
-        found = summary[key]
-        if found["distinct"] < 2:
-            return times(found["median"])
-        return f"{times(found['min'])} to {times(found['max'])}, median {times(found['median'])}"
-
-    counts = summary["counts"]
-    codes = [f"{code} ({count})" for code, count in summary["orientations"].items()]
-    facts = [
-        (
-            "images",
-            f"{counts['images']}, of which {counts['unlabelled']} without a label"
-            if counts["unlabelled"]
-            else str(counts["images"]),
-        ),
-        ("labels", str(counts["labels"])),
-        ("patients", str(counts["patients"])),
-        ("shape", span("shapes")),
-        ("spacing", f"{span('spacings_mm')} mm"),
-        ("orientation", listed(codes) if codes else "none (2D)"),
-        ("channels", listed(dataset.channels)),
-        ("classes", listed([f"{label.name} = {label.value}" for label in dataset.labels.labels], 20)),
-    ]
-    if dataset.labels.regions:
-        regions = [f"{region.name} = {' + '.join(region.members)}" for region in dataset.labels.regions]
-        facts.append(("regions", "; ".join(regions)))
-    return facts
-
-
-def _shown_unit(unit: str) -> str:
-    return "mm²" if unit == "mm2" else unit
-
-
-def _volume_table(summary: dict[str, Any]) -> Table:
-    unit = summary["unit"]
-    heads = [f"{what} ({name})" for name in ("voxels", _shown_unit(unit)) for what in ("mean", "min", "max")]
-    rows = []
-    for name, volume in summary["volumes"].items():
-        cells = [name, f"{volume['cases']} of {summary['counts']['labels']}"]
-        cells += [
-            significant(volume[key][what]) for key in ("voxels", unit) for what in ("mean", "min", "max")
-        ]
-        rows.append(cells)
-    return Table.of(["class", "in cases", *heads], rows)
 
 
 def _volume_charts(dataset: Dataset, summary: dict[str, Any]) -> list[Picture]:
@@ -330,27 +275,9 @@ def _volume_charts(dataset: Dataset, summary: dict[str, Any]) -> list[Picture]:
     for name, colour in zip(dataset.labels.classes, class_colours(dataset.labels), strict=True):
         values = [case[unit][name] for case in summary["cases"] if case[unit].get(name, 0) > 0]
         if values:
-            draw = partial(charts.volume_histogram, values, colour, _shown_unit(unit), title=name)
+            draw = partial(charts.volume_histogram, values, colour, shown_unit(unit), title=name)
             drawn.append(chart(lambda theme, draw=draw: draw(theme=theme), f"Volumes of {name}"))  # type: ignore[misc]
     return drawn
-
-
-def _intensity_table(summary: dict[str, Any]) -> Table:
-    heads = {
-        "minimum": "minimum",
-        "percentile_0.5": "0.5 %",
-        "median": "median",
-        "mean": "mean",
-        "std": "std",
-        "percentile_99.5": "99.5 %",
-        "maximum": "maximum",
-        "labelled_mean": "mean in labels",
-        "labelled_std": "std in labels",
-    }
-    rows = [
-        [name, *(significant(found[key]) for key in heads)] for name, found in summary["intensities"].items()
-    ]
-    return Table.of(["channel", *heads.values()], rows)
 
 
 def _intensity_charts(record: Fingerprint) -> list[Picture]:
@@ -391,29 +318,8 @@ def _examples(
         volume, name = item
         case: Case = cases[name]
         made = case_pictures(case, dataset.labels, dataset.channels, whole=True, surfaces=False)
-        told = f"{significant(volume)} {_shown_unit(unit)} labelled"
-        return {"case": name, "volume": told, "pictures": made.pictures, "problems": made.problems}
+        size = f"{significant(volume)} {shown_unit(unit)} labelled"
+        return {"case": name, "volume": size, "pictures": made.pictures, "problems": made.problems}
 
     # Reading and decompression of one case go on beside the drawing of another.
     return list(map_in_order(draw, chosen, workers=2, progress=progress))
-
-
-def _case_table(dataset: Dataset, summary: dict[str, Any]) -> Table:
-    unit = summary["unit"]
-    classes = dataset.labels.classes
-    volumes = [f"{name} (voxels, {_shown_unit(unit)})" for name in classes]
-    rows = []
-    for case in summary["cases"]:
-        cells = [
-            Cell(case["id"], remark="" if case["labelled"] else "no label"),
-            Cell(float(np.prod(case["shape"])), text=times(case["shape"])),
-            Cell(float(np.prod(case["spacing_mm"])), text=times(case["spacing_mm"])),
-        ]
-        for name in classes:
-            count = case["voxels"].get(name)
-            if count is None:
-                cells.append(Cell(""))
-            else:
-                cells.append(Cell(count, text=f"{count:,}", remark=number(case[unit][name], 2)))
-        rows.append(cells)
-    return Table(["case", "shape", "spacing (mm)", *volumes], rows)

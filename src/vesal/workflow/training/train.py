@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from vesal.audit.checks import Finding, check_dataset, duplicate_groups
+from vesal.audit.checks import check_dataset
+from vesal.audit.defects.duplicates import duplicate_groups
+from vesal.audit.finding import Finding
 from vesal.data.case import files_of
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint, fingerprint

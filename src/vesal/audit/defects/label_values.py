@@ -1,52 +1,92 @@
-"""Fixes of what label maps hold: values that are no classes, classes exchanged, stray pieces.
-
-Each measures its defect before it touches anything: it raises `NothingToFix` where the defect is not there, and
-`CannotFix` where it cannot be fixed.
-"""
+"""Label values that are no declared classes, and labels or classes without a voxel."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vesal.audit.editable_case import CannotFix, Done, NothingToFix, Opened, Order
-from vesal.audit.fix_labels import the_distance, the_label
-from vesal.audit.reference_cases import BETTER, Cohort
+from vesal.audit.defect import Fix
+from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
+from vesal.audit.finding import RARE, Finding, find_in
+from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.labels import LabelSet, values_in
-from vesal.errors import VesalError
 from vesal.volume.geometry import Array
 
 #: How far labelled voxels may lie from their class in the mean, of the range of the classes.
 _MOST_OFF = 0.3
 #: A foreign value in so few voxels, or in this share of the labelled ones, is a slip; they become what is around them.
 _SLIP_VOXELS, _SLIP_SHARE = 3, 0.001
-#: An island is at most this share of the foreground, and so far from the rest: millimetres, and voxels along the
-#: finest axis. It holds less than half of every class: a small organ by itself is none.
-ISLAND_SHARE, ISLAND_MM, ISLAND_VOXELS = 0.1, 5.0, 4.0
+#: Values that a message lists.
+_LISTED = 10
 
 
-def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
+def find_undeclared_values(cases: ReferenceCases) -> Iterable[Finding]:
+    declared = ", ".join(map(str, sorted(cases.labels.values)))
+    yield from find_in(
+        "undeclared-value",
+        "error",
+        f"A label holds values that are not declared (declared are {declared})",
+        "Declare the value with the data set's labels, or correct the file.",
+        {
+            record.id: f"value{'s' if len(record.undeclared) > 1 else ''} "
+            + ", ".join(map(str, record.undeclared[:_LISTED]))
+            for record in cases.fingerprint.cases
+            if record.undeclared
+        },
+    )
+
+
+def find_empty_labels(cases: ReferenceCases) -> Iterable[Finding]:
+    annotated = {case.id for case in cases.dataset.cases if case.label is not None}
+    labelled = [record for record in cases.fingerprint.cases if record.id in annotated]
+    empty = [record.id for record in labelled if not any(record.voxels.values()) and not record.undeclared]
+    # Healthy volumes and slices beside the organ are usual in some data sets; a few alone are suspicious.
+    usual = len(empty) > RARE * len(labelled) or all(len(record.shape) == 2 for record in labelled)
+    yield from find_in(
+        "empty-label",
+        "note" if usual else "warning",
+        "A label is empty",
+        "Look whether there is really nothing to label; if the annotation is missing, take the case out.",
+        dict.fromkeys(empty, ""),
+    )
+
+
+def find_absent_classes(cases: ReferenceCases) -> Iterable[Finding]:
+    records = cases.fingerprint.cases
+    if not any(any(record.voxels.values()) for record in records):
+        return
+    for name in cases.labels.names:
+        if not any(record.voxels.get(name, 0) for record in records):
+            yield Finding(
+                kind="absent-class",
+                severity="warning",
+                cases=(),
+                what=f"The label '{name}' is declared but occurs in no case",
+                fix="Correct its value, or take it out of the declaration: it cannot be learned.",
+            )
+
+
+def fix_label_values(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
     """Numbers between the values, as interpolation leaves them: each becomes the class that it is at least half of."""
-    if opened.fractions is None or opened.fractions_grid is None:
+    if case.fractions is None:
         raise NothingToFix("all label values are whole numbers")
-    labels = cohort.labels
-    values = np.nan_to_num(opened.fractions.astype(np.float64), nan=labels.background)
+    labels, stored, grid = others.labels, case.fractions.array[0], case.fractions.geometry
+    values = np.nan_to_num(stored.astype(np.float64), nan=labels.background)
     declared = np.asarray(sorted(labels.values), dtype=float)
-    lost = int((~np.isfinite(opened.fractions)).sum())
-    grid = opened.fractions_grid
+    lost = int((~np.isfinite(stored)).sum())
     if (scaled := _scaled(values, labels)) is not None:
         whole, how = scaled
-        return Done(opened.with_label(whole, grid), *how)
+        return FixResult(case.with_label(whole, grid), *how)
     if values.min() < declared[0] - 0.5 or values.max() > declared[-1] + 0.5:
-        told = f"{values.min():g} to {values.max():g} where {declared[0]:g} to {declared[-1]:g} are declared"
-        raise CannotFix(f"the label holds {told}")
+        there = f"{values.min():g} to {values.max():g}"
+        raise CannotFix(f"the label holds {there} where {declared[0]:g} to {declared[-1]:g} are declared")
     # Thin classes have no cores; the nearest value turns edges of one class into a rim of another. What is more like
     # the others is taken, the nearest value where that cannot be measured.
     nearest = _typed(declared[np.digitize(values, (declared[1:] + declared[:-1]) / 2)], labels)
     options = [nearest, rounded(values, labels)] if len(labels.labels) > 1 else [nearest]
-    unlike = [cohort.distance(opened.with_label(option, grid)) for option in options]
+    unlike = [others.distance(case.with_label(option, grid)) for option in options]
     whole = options[int(np.argmin([np.inf if distance is None else distance for distance in unlike]))]
     drawn = whole != labels.background
     off = np.abs(values - np.rint(values)) > 1e-3
@@ -55,8 +95,8 @@ def label_values(opened: Opened, order: Order, cohort: Cohort) -> Done:
         raise CannotFix(
             "most of what is labelled lies between two values: it is an image or a map of probabilities"
         )
-    return Done(
-        opened.with_label(whole, grid),
+    return FixResult(
+        case.with_label(whole, grid),
         f"{int(off.sum()) + lost:,} voxels of the label are no whole number"
         + (f" ({lost:,} of them NaN or infinite)" if lost else ""),
         f"each became the class that it is at least half of; {int(drawn.sum()):,} voxels are labelled",
@@ -79,9 +119,9 @@ def _scaled(values: Array, labels: LabelSet) -> tuple[Array, tuple[str, str, dic
     whole = _typed(np.full(values.shape, labels.background), labels)
     for value, step in zip(classes, found + labels.background, strict=True):
         whole[np.abs(values - step) < found[0] / 2] = value
-    told = ", ".join(f"{step:g}" for step in found)
+    shown = ", ".join(f"{step:g}" for step in found)
     return whole, (
-        f"the label holds {told} in place of {', '.join(map(str, classes))}",
+        f"the label holds {shown} in place of {', '.join(map(str, classes))}",
         "each became the class of its rank",
         {"values": found.tolist()},
     )
@@ -123,25 +163,25 @@ def _typed(array: Array, labels: LabelSet) -> Array:
     return typed
 
 
-def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
+def fix_undeclared_value(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
     """Values that nobody declared, where it is evident which classes they are."""
-    label = the_label(opened)
-    labels = cohort.labels
+    label = case.label_map
+    labels = others.labels
     found = values_in(label.array)
     foreign = [value for value in found if value not in labels.values]
     if not foreign:
         raise NothingToFix("all label values are declared")
     volumes = {value: int((label.array == value).sum()) for value in found}
-    told = ", ".join(map(str, foreign[:10]))
-    wrong = f"the label holds {told} where {', '.join(map(str, sorted(labels.values)))} are declared"
-    mapping = evident_mapping(volumes, labels, _usual_volumes(cohort))
+    shown = ", ".join(map(str, foreign[:10]))
+    wrong = f"the label holds {shown} where {', '.join(map(str, sorted(labels.values)))} are declared"
+    mapping = evident_mapping(volumes, labels, _usual_volumes(others))
     drawn = sum(count for value, count in volumes.items() if value != labels.background)
     if mapping is None:
         if (count := sum(volumes[value] for value in foreign)) > max(_SLIP_VOXELS, _SLIP_SHARE * drawn):
-            raise CannotFix(f"the label holds {told}, and which classes they are is not evident")
+            raise CannotFix(f"the label holds {shown}, and which classes they are is not evident")
         fixed = _as_around(label.array, np.isin(label.array, foreign))
         how = f"those {count:,} voxels got the value of the nearest other voxel"
-        return Done(opened.with_label(fixed), wrong, how, {"voxels": count}, look=True)
+        return FixResult(case.with_label(fixed), wrong, how, {"voxels": count}, look=True)
     array = _typed(np.full(label.array.shape, labels.background), labels)
     for value in found:
         array[label.array == value] = mapping.get(value, value)
@@ -151,7 +191,7 @@ def undeclared_value(opened: Opened, order: Order, cohort: Cohort) -> Done:
         for old, new in mapping.items()
     ]
     numbers = {"mapping": {str(old): new for old, new in mapping.items()}}
-    return Done(opened.with_label(array), wrong, f"values were changed: {', '.join(changes)}", numbers)
+    return FixResult(case.with_label(array), wrong, f"values were changed: {', '.join(changes)}", numbers)
 
 
 def _as_around(array: Array, wrong: Array) -> Array:
@@ -206,132 +246,20 @@ def evident_mapping(
     return None
 
 
-def _usual_volumes(cohort: Cohort) -> dict[int, tuple[float, float]]:
+def _usual_volumes(others: ReferenceCases) -> dict[int, tuple[float, float]]:
     """Least and greatest number of voxels of each class that nearly every other case holds."""
-    rows = [record.voxels for record in cohort.records if record.voxels]
+    rows = [record.voxels for record in others.sound if record.voxels]
     found = {}
-    for label in cohort.labels.labels:
+    for label in others.labels.labels:
         counts = [row[label.name] for row in rows if row.get(label.name, 0) > 0]
         if len(counts) >= max(3, 0.9 * len(rows)):
             found[label.value] = (float(min(counts)), float(max(counts)))
     return found
 
 
-def swapped_labels(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """Two classes that were named the wrong way round."""
-    label = the_label(opened)
-    values = {one.name: one.value for one in cohort.labels.labels}
-    names = list(order.details.get("exchange", ()))
-    if len(names) != 2 or not set(names) <= set(values):
-        raise CannotFix("the check does not name the two classes")
-    before = the_distance(opened, cohort)
-    first, second = values[names[0]], values[names[1]]
-    array = label.array.copy()
-    array[label.array == first], array[label.array == second] = second, first
-    done = opened.with_label(array)
-    after = the_distance(done, cohort)
-    if after > BETTER * before:
-        raise NothingToFix(
-            f"exchanged it would be no more like the others ({before:.2f}, exchanged {after:.2f})"
-        )
-    return Done(
-        done,
-        f"{names[0]} and {names[1]} seem to be exchanged",
-        f"they were exchanged back (distance from the other cases {before:.2f}, now {after:.2f})",
-        {"exchange": names, "distance_before": before, "distance_after": after},
-        look=True,
-    )
-
-
-def stray_island(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """Small pieces of label far from all the rest become background."""
-    label, background = the_label(opened), cohort.labels.background
-    held = label.array.copy()
-    if cohort.labels.ignore is not None:
-        held[held == cohort.labels.ignore] = background
-    pieces = islands(held, background, label.geometry.spacing_mm)
-    if not pieces.any():
-        raise NothingToFix("no piece of the label is both small and far")
-    array = label.array.copy()
-    array[pieces] = background
-    count, whole = int(pieces.sum()), int((held != background).sum())
-    return Done(
-        opened.with_label(array),
-        f"the label has {count:,} of its {whole:,} voxels far from the rest",
-        f"those {count:,} voxels became background",
-        {"voxels": count, "of": whole},
-        look=count > 0.005 * whole,
-    )
-
-
-def islands(held: Array, background: int, spacing_mm: Sequence[float]) -> Array:
-    """(*S) bool: the voxels of small pieces far from the large ones (see ISLAND_SHARE)."""
-    from scipy import ndimage
-
-    drawn = held != background
-    numbered, count = ndimage.label(drawn, structure=np.ones((3,) * drawn.ndim))
-    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    small = sizes <= ISLAND_SHARE * sizes.sum()
-    small[0] = False
-    for value in set(values_in(held)) - {background}:
-        own = np.bincount(numbered[held == value], minlength=count + 1)
-        small &= 2 * own < own.sum()
-    if not small.any() or not (~small[1:]).any():
-        return np.zeros_like(drawn)
-    gap = ndimage.distance_transform_edt(~(drawn & ~small[numbered]), sampling=spacing_mm)
-    nearest = np.asarray(ndimage.minimum(gap, numbered, index=np.arange(count + 1)))
-    found: Array = (small & (nearest >= max(ISLAND_MM, ISLAND_VOXELS * min(spacing_mm))))[numbered]
-    return found
-
-
-def mismatched_label(opened: Opened, order: Order, cohort: Cohort) -> Done:
-    """A label that is another scan's: two cases whose labels were exchanged get them back; of two scans with one
-    label map the one that it fits, clearly, keeps it."""
-    others = [name for name in order.details.get("cases", ()) if name != order.case]
-    own = cohort.distance(opened)
-    if len(others) == 1 and (back := _exchanged_back(opened, others[0], own, cohort)) is not None:
-        return back
-    theirs = [cohort.distance_of(name) for name in others]
-    known = [distance for distance in theirs if distance is not None]
-    if own is None or not known or len(known) < len(theirs):
-        raise CannotFix("which scan the label belongs to cannot be measured")
-    if own <= BETTER * min(known) and own <= (cohort.limit or np.inf):
-        raise NothingToFix(
-            f"of these scans this is the one that its label fits (distance from the other cases {own:.2f}, of the "
-            f"other scan {min(known):.2f})"
-        )
-    raise CannotFix(
-        f"the label does not fit this scan clearly better than the other one ({own:.2f} and {min(known):.2f})"
-    )
-
-
-def _exchanged_back(opened: Opened, other: str, own: float | None, cohort: Cohort) -> Done | None:
-    """With the other case's label, where both cases fit clearly better so."""
-    try:
-        second = cohort.opened(other)
-    except (VesalError, OSError, StopIteration):
-        return None
-    first_label, second_label = opened.label, second.label
-    if first_label is None or second_label is None or cohort.limit is None:
-        return None
-    first = opened.with_label(second_label.array, second_label.geometry)
-    distances = [
-        (own, cohort.distance(first)),
-        (
-            cohort.distance(second),
-            cohort.distance(second.with_label(first_label.array, first_label.geometry)),
-        ),
-    ]
-    for before, after in distances:
-        if after is None or after > cohort.limit or (before is not None and after > BETTER * before):
-            return None
-    before, after = distances[0]
-    was = "not measurable, for the shapes differ" if before is None else f"{before:.2f}"
-    return Done(
-        first,
-        f"its label is that of {other}, and the other way round",
-        f"the two labels were exchanged (distance from the other cases {was}, now {after:.2f})",
-        {"with": other, "distance_before": before, "distance_after": after},
-        look=True,
-    )
+FIND = (find_undeclared_values, find_empty_labels, find_absent_classes)
+FIX = {
+    "label-values": Fix(fix_label_values, required=True, verified=True),
+    "undeclared-value": Fix(fix_undeclared_value, required=True, verified=True),
+    "empty-label": Fix(left_out="the label is empty where most are not"),
+}

@@ -1,0 +1,205 @@
+"""Headers that place an image twice, by sform and qform, and grids whose axes are not at right angles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vesal.audit.defect import Fix
+from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix, resampled
+from vesal.audit.finding import Finding, find_in
+from vesal.audit.reference_cases import ReferenceCases
+from vesal.data.fingerprint import CaseRecord
+from vesal.text import times
+from vesal.volume.formats.nifti_header import Header, read_header
+from vesal.volume.geometry import Array, Geometry
+from vesal.volume.resample import resample_label
+
+#: Of the smallest voxel side: sform and qform that part by more are two places, not rounding.
+_FORMS_VOXELS = 0.1
+#: Degrees from a right angle up to which two axes count as at right angles.
+_SHEAR_DEGREES = 1.0
+#: Of a file, enough to hold the header when it is compressed.
+_HEAD_BYTES = 1 << 14
+
+
+def headers(record: CaseRecord) -> list[Header]:
+    """What is known of the NIfTI headers of a case."""
+    return [header for header in (record.image_header, record.label_header) if header is not None]
+
+
+def header_of(path: Path) -> Header | None:
+    """What a NIfTI file's header says beside its grid; None for other formats."""
+    with path.open("rb") as stream:
+        return read_header(path, stream.read(_HEAD_BYTES))
+
+
+# --- sform and qform ---------------------------------------------------------------------------------------
+
+
+def find_forms(cases: ReferenceCases) -> Iterable[Finding]:
+    apart = {
+        record.id: max((header.forms_apart_mm for header in headers(record)), default=0.0)
+        for record in cases.volumes
+    }
+    yield from find_in(
+        "sform-qform",
+        "warning",
+        "A header holds two places for one image, sform and qform, that part",
+        "The sform is taken, other programs take the qform; write the right one into both.",
+        {
+            record.id: f"{apart[record.id]:.3g} mm apart"
+            for record in cases.volumes
+            if apart[record.id] > _FORMS_VOXELS * min(record.spacing_mm)
+        },
+    )
+
+
+def fix_forms(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
+    """A NIfTI header with two places: the one that fits the label, or else the others' spacing and axes, is kept."""
+    grids = next((pair for path in case.case.images if (pair := _forms(path)) is not None), None)
+    label_grids = None if case.case.label is None else _forms(case.case.label)
+    if grids is None:
+        return _fix_label_forms(case, label_grids)
+    scores = [_place_score(grid, case, label_grids, others) for grid in grids]
+    if abs(scores[0] - scores[1]) < 0.02:
+        raise CannotFix(
+            "the sform and the qform differ and neither label nor other cases tell which is right"
+        )
+    best = int(scores[1] < scores[0])
+    kept, other = ("sform", "qform")[best], ("qform", "sform")[best]
+    gap, grid = grids[0].distance_mm(grids[1]), grids[best]
+    fixed = case.with_image(case.image.array, grid).rewritten("image")
+    if label_grids is not None and case.label is not None and label_grids[0].shape == grid.shape:
+        nearest = min(label_grids, key=grid.distance_mm)
+        fixed = fixed.with_label(case.label.array, nearest).rewritten("label")
+    return FixResult(
+        fixed,
+        f"the sform and the qform of the header lie {gap:.3g} mm apart",
+        f"the {kept} fits the {'label' if scores[1 - best] >= 1 else 'other cases'} and is kept in both; the {other} "
+        "was replaced",
+        {"kept": kept, "distance_mm": gap},
+    )
+
+
+def _forms(path: Path) -> tuple[Geometry, Geometry] | None:
+    """The grids of a NIfTI file's sform and qform where both are set and they part; else None."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    # Imported here: other formats need none of it.
+    import nibabel
+
+    try:
+        header = nibabel.load(path).header
+        (sform, s_code), (qform, q_code) = header.get_sform(coded=True), header.get_qform(coded=True)
+        if not s_code or not q_code or sform is None or qform is None:
+            return None
+        shape = header.get_data_shape()[:3]
+        grids = Geometry(shape, sform), Geometry(shape, qform)
+    except Exception:  # a header that nibabel cannot make two grids of has no second place
+        return None
+    return grids if grids[0].distance_mm(grids[1]) > _FORMS_VOXELS * min(grids[0].spacing_mm) else None
+
+
+def _fix_label_forms(case: EditableCase, grids: tuple[Geometry, Geometry] | None) -> FixResult:
+    """Of a label's two places the one where the image is."""
+    if grids is None:
+        raise NothingToFix("the two places of the header agree")
+    if case.label is None or grids[0].shape != case.image.geometry.shape:
+        raise CannotFix("the sform and the qform of the label differ and its shape is not the image's")
+    gaps = [grid.distance_mm(case.image.geometry) for grid in grids]
+    best = int(gaps[1] < gaps[0])
+    apart = grids[0].distance_mm(grids[1])
+    return FixResult(
+        case.with_label(case.label.array, grids[best]).rewritten("label"),
+        f"the sform and the qform of the label's header lie {apart:.3g} mm apart",
+        f"the {('sform', 'qform')[best]}, {gaps[best]:.3g} mm from the image, is kept in both",
+        {"kept": ("sform", "qform")[best], "distance_mm": apart},
+    )
+
+
+def _place_score(
+    grid: Geometry, case: EditableCase, label_grids: tuple[Geometry, Geometry] | None, others: ReferenceCases
+) -> float:
+    """0 for a grid like the label's and the others'; 1 where the label lies elsewhere; a part for other spacing."""
+    score = 0.0
+    if case.label is not None and label_grids is None and case.label.geometry.shape == grid.shape:
+        score += grid.distance_mm(case.label.geometry) > 0.5 * min(grid.spacing_mm)
+    ratio = others.grid_ratio(grid)
+    if ratio is not None:
+        score += 0.4 * min(1.0, float(np.abs(np.log(ratio)).max()))
+    score += 0.3 * (grid.axis_codes != others.axis_codes)
+    return score
+
+
+# --- shear -------------------------------------------------------------------------------------------------
+
+
+def _degrees(cosine: float) -> float:
+    """How far from a right angle two axes are."""
+    return 90 - math.degrees(math.acos(min(1.0, cosine)))
+
+
+def find_shears(cases: ReferenceCases) -> Iterable[Finding]:
+    degrees = {
+        record.id: _degrees(max((header.shear for header in headers(record)), default=0.0))
+        for record in cases.volumes
+    }
+    yield from find_in(
+        "sheared",
+        "warning",
+        "The axes of an image are not at right angles",
+        "Look whether the header is right (a tilted CT gantry shears, MRI does not); if it is, resample image and "
+        "label onto a grid with right angles.",
+        {
+            name: f"{angle:.1f} degrees from a right angle"
+            for name, angle in degrees.items()
+            if angle > _SHEAR_DEGREES
+        },
+    )
+
+
+def fix_shear(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
+    """A grid whose axes are not at right angles, onto the nearest one whose axes are (polar decomposition)."""
+    grid = case.image.geometry
+    unit = grid.affine[:-1, :-1] / np.asarray(grid.spacing_mm)
+    angle = _degrees(float(np.abs(unit.T @ unit - np.eye(grid.ndim)).max()))
+    if angle <= _SHEAR_DEGREES:
+        raise NothingToFix("the axes are at right angles")
+    left, _, right = np.linalg.svd(unit)
+    straight = _boxed(grid, left @ right)
+    if straight.shape == grid.shape and straight.distance_mm(grid) < 0.5 * min(grid.spacing_mm):
+        fixed = case.moved(straight)
+        how = "less than half a voxel: the header was straightened and the voxels left as they are"
+    else:
+        fixed = case.with_image(resampled(case.image, straight), straight)
+        how = f"the image was resampled (linearly) onto {times(straight.shape)} voxels at right angles"
+        if case.label is not None:
+            fixed = fixed.with_label(resample_label(case.label, straight).array, straight)
+            how += ", the label by its nearest voxels"
+    numbers = {"angle_degrees": angle, "shape": list(straight.shape)}
+    return FixResult(fixed, f"the axes of the grid are sheared by {angle:.2g} degrees", how, numbers)
+
+
+def _boxed(grid: Geometry, rotation: Array) -> Geometry:
+    """The grid along `rotation`'s columns, of the same spacing, around all voxels of `grid`."""
+    spacing_mm = np.asarray(grid.spacing_mm)
+    corners = np.array(list(product(*[(0, size - 1) for size in grid.shape])), dtype=float)
+    world = corners @ grid.affine[:-1, :-1].T + grid.affine[:-1, -1]
+    along = world @ rotation / spacing_mm
+    # A hundredth of a voxel is no reason for another row.
+    low = along.min(axis=0)
+    size = np.maximum(1, np.ceil(along.max(axis=0) - low - 0.01).astype(int) + 1)
+    affine = np.eye(grid.ndim + 1)
+    affine[:-1, :-1] = rotation * spacing_mm
+    affine[:-1, -1] = rotation @ (low * spacing_mm)
+    return Geometry(tuple(int(value) for value in size), affine)
+
+
+FIND = (find_forms, find_shears)
+FIX = {"sform-qform": Fix(fix_forms), "sheared": Fix(fix_shear)}
