@@ -23,7 +23,6 @@ from vesal.infer.logits_to_labels import (
 )
 from vesal.infer.postprocess import Postprocess, read_postprocess
 from vesal.infer.quality.estimate import QualityEstimate, QualityEstimator
-from vesal.infer.quality.features import scan_features
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.quality.quality_model import read_calibration
@@ -239,8 +238,7 @@ class Model:
         if self.quality_estimator is None:
             raise UsageError("This model has no quality model; train it with held-out scans (--fold all).")
         contiguous = self.labels.encode(label.array)
-        features = scan_features(image, recorder, contiguous, label.geometry, self.labels)
-        return self.quality_estimator.estimate(features)
+        return self.quality_estimator.estimate(recorder.features(image, contiguous, label.geometry))
 
     def from_logits(
         self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5, probabilities: bool = False

@@ -36,7 +36,7 @@ def mirror_axes(plan: Plan) -> tuple[int, ...]:
     A lone left organ has no label for its mirror image, so with it the left/right axis is not mirrored.
     """
     sided = bool(plan.labels.swaps) or plan.labels.one_sided
-    if sided and plan.dimension == 2 and plan.slice_axis is None:
+    if sided and plan.scan_dimension == 2:
         return ()
     if plan.labels.one_sided:
         return tuple(axis for axis in plan.mirror_axes if axis != lateral_axis(plan))

@@ -137,6 +137,11 @@ class Plan(Record):
         return tuple(total)
 
     @property
+    def scan_dimension(self) -> int:
+        """Axes of the scans: 2 for images; 3 for volumes, those that are predicted slice by slice included."""
+        return 2 if self.dimension == 2 and self.slice_axis is None else 3
+
+    @property
     def inputs(self) -> int:
         """Channels of the prepared array, which the network takes."""
         return len(self.channels) + self.foreground_channel

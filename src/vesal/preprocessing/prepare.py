@@ -166,7 +166,7 @@ def _resized(size: int, spacing_mm: float, wanted_mm: float) -> int:
 
 
 def _check_image(volume: Volume, plan: Plan) -> None:
-    needed = 2 if plan.dimension == 2 and plan.slice_axis is None else 3
+    needed = plan.scan_dimension
     if volume.geometry.ndim != needed:
         raise DataError(
             f"the image has {volume.geometry.ndim} axes {volume.geometry.shape} where the plan needs {needed}; "

@@ -30,7 +30,6 @@ from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer.predictor import load_model
 from vesal.infer.quality.calibrate import FEWEST, HeldOutScan, calibrate
 from vesal.infer.quality.estimate import QualityEstimate
-from vesal.infer.quality.features import scan_features
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.infer.quality.temperature import Voxels, VoxelSampler, concatenated, fit_temperature
@@ -242,8 +241,7 @@ class _FoldPredictor:
     def _tasks(self, cases: Sequence[Case]) -> list[_Task]:
         """Each scan clean, and with one artefact: all kinds about equally often, which one by chance."""
         plan = self._model.plan
-        slices = plan.dimension == 2 and plan.slice_axis is None
-        artifacts = applicable(benchmark(_modality(plan), (_SEVERITY,)), 2 if slices else 3)
+        artifacts = applicable(benchmark(_modality(plan), (_SEVERITY,)), plan.scan_dimension)
         generator = np.random.default_rng([_SEED, self._fold])
         order: list[int] = []
         while len(order) < len(cases):
@@ -283,7 +281,7 @@ class _FoldPredictor:
             case=case.id,
             fold=self._fold,
             artifact=None if artifact is None else artifact.name,
-            features=scan_features(scan.features, recorder, found, label.geometry, labels),
+            features=recorder.features(scan.features, found, label.geometry),
             dice=_dice(found, scan, labels, case.annotated),
             training_gap=gap,
             patient=case.patient,

@@ -11,7 +11,7 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.infer.quality.calibrate import HeldOutScan, calibrate
-from vesal.infer.quality.features import Features
+from vesal.infer.quality.network_features import Features
 from vesal.infer.quality.quality_model import Calibration, CalibrationRecord
 
 Calibrated = tuple[dict[int, Calibration], CalibrationRecord]

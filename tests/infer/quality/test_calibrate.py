@@ -19,7 +19,7 @@ from vesal.infer.quality.calibrate import (
     risk_coverage,
 )
 from vesal.infer.quality.estimate import QualityEstimator
-from vesal.infer.quality.features import Features
+from vesal.infer.quality.network_features import Features
 from vesal.infer.quality.quality_model import Calibration, CalibrationRecord
 
 Calibrated = tuple[dict[int, Calibration], CalibrationRecord]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.infer.quality.estimate import joint_uncertainty, regression_features
-from vesal.infer.quality.features import Features
+from vesal.infer.quality.network_features import Features
 from vesal.infer.quality.quality_model import (
     ENCODER,
     GROUPS,
@@ -233,13 +233,22 @@ def _fit_references(
     scans: _Scans,
 ) -> tuple[dict[str, ReferenceDistribution], dict[int, ReferenceDistribution]]:
     """By group, and of the encoder by fold; the scores of all scans are noted in `scans.ood_scores`."""
+
+    def fit(
+        group: str, rows: NDArray[np.int64], part: NDArray[np.int64], values: Array, names: Sequence[str] = ()
+    ) -> ReferenceDistribution:
+        reference, scores = fit_reference(values, part, scans.clean[rows], names)
+        for row, score in zip(rows, scores.tolist(), strict=True):
+            scans.ood_scores[row][group] = score
+        return reference.rounded()
+
     references, encoders = {}, {}
     everyone = np.arange(len(scans.rows))
     for group in GROUPS:
         names = list(scans.rows[0].features.groups.get(group, {}))
         if names:
             values = np.stack([vector(one.features.groups[group], names) for one in scans.rows])
-            references[group] = _fit_group(scans, group, everyone, scans.part, values, names)
+            references[group] = fit(group, everyone, scans.part, values, names)
     for fold in sorted({one.fold for one in scans.rows}):
         rows = np.flatnonzero([one.fold == fold for one in scans.rows])
         own = [scans.rows[row] for row in rows.tolist()]
@@ -247,26 +256,11 @@ def _fit_references(
             parts = cross_parts(sorted({one.group for one in own}))
             part = np.array([parts[one.group] for one in own])
             values = np.stack([one.features.encoders[0] for one in own])
-            encoders[fold] = _fit_group(scans, ENCODER, rows, part, values)
+            encoders[fold] = fit(ENCODER, rows, part, values)
     if encoders:
         for scores in scans.ood_scores:
             scores.setdefault(ENCODER, _NO_SCORE)
     return references, encoders
-
-
-def _fit_group(
-    scans: _Scans,
-    group: str,
-    rows: NDArray[np.int64],
-    part: NDArray[np.int64],
-    values: Array,
-    names: Sequence[str] = (),
-) -> ReferenceDistribution:
-    """The distribution of the clean scans among `rows`, whose features are `values`; all their scores are noted."""
-    reference, scores = fit_reference(values, part, scans.clean[rows], names)
-    for row, score in zip(rows, scores.tolist(), strict=True):
-        scans.ood_scores[row][group] = score
-    return reference.rounded()
 
 
 def _has_encoder_features(rows: Sequence[HeldOutScan]) -> bool:

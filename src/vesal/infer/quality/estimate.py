@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vesal.infer.quality.features import Features
+from vesal.infer.quality.network_features import Features
 from vesal.infer.quality.quality_model import ENCODER, GROUPS, Calibration, Verdict
 from vesal.infer.quality.ridge_regression import dice_of_log_error, log_error
 from vesal.infer.quality.stored import vector

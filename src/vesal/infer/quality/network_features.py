@@ -1,4 +1,4 @@
-"""Features of networks while they predict: expected Dice, consistency, agreement, and what their encoders see.
+"""Features of a scan and its result: of the networks while they predict, and all others beside them.
 
 A `FeatureRecorder` takes the place of the networks' vote and records window by window, so that nothing as large as the
 scan is kept: of each window its sums go into a few numbers. It costs one more pass, of a perturbed copy of each window,
@@ -12,17 +12,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vesal.data.labels import LabelSet
+from vesal.infer.quality.mask_features import mask_features
 from vesal.infer.quality.stored import Array
 from vesal.infer.windows import Network, Windows
 from vesal.nn.cpu.instance_norm import channels_last
 from vesal.nn.unet import UNet
+from vesal.volume.geometry import Geometry
 
 #: Windows whose encoder features are taken: those with the most foreground; by spatial dimensions.
 _ENCODED_WINDOWS = {2: 12, 3: 4}
@@ -34,6 +38,21 @@ _CHANNELS = 48
 _MOVED, _NOISE = 2, 0.2
 
 _SMALL = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """All numbers of one scan and its result that its quality is estimated from.
+
+    Attributes:
+        groups: name of `vesal.infer.quality.quality_model.GROUPS` but the encoder's -> numbers by name.
+        networks: for each network that voted, its numbers by name (`FeatureRecorder.network_features`).
+        encoders: for each network, (2 F,) features of its encoder (`FeatureRecorder.encoder_features`).
+    """
+
+    groups: dict[str, dict[str, float]]
+    networks: list[dict[str, float]]
+    encoders: list[Array]
 
 
 class FeatureRecorder:
@@ -161,6 +180,13 @@ class FeatureRecorder:
                 self._most.append((amount, self._seen, window.clone()))
                 self._most.sort(key=lambda entry: (-entry[0], entry[1]))
                 del self._most[room:]
+
+    def features(
+        self, image: dict[str, dict[str, float]], contiguous: NDArray[np.uint8], grid: Geometry
+    ) -> Features:
+        """Of the scan that was recorded, with its `image_features` and its final label map (*S) on its own grid."""
+        groups = {**image, "shape": mask_features(contiguous, grid, self._labels)}
+        return Features(groups, self.network_features(), self.encoder_features())
 
     def network_features(self) -> list[dict[str, float]]:
         """For each network, numbers by name, for each class:

@@ -81,7 +81,7 @@ def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, 
     else:
         named = list(benchmark(kind, severities))
     every = tuple({artifact.title: artifact for artifact in named}.values())
-    suffered = applicable(every, 2 if plan.dimension == 2 and plan.slice_axis is None else 3)
+    suffered = applicable(every, plan.scan_dimension)
     if not suffered:
         raise UsageError("No artefact is left that these scans can suffer; name others with --artifact.")
     remarks = []
