@@ -25,7 +25,7 @@ import torch
 from benchmarks.nnunet import CONFIGURATION, Workspace, vesal_plan
 from benchmarks.processes import descendants, high_water_mb, serve
 from benchmarks.weights import without_losing_heads
-from vesal.augment.policy import default_policy
+from vesal.augment.policy import Policy
 from vesal.layouts.registry import load_dataset
 from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.losses.losses import build_loss
@@ -68,7 +68,7 @@ def vesal_step(cases: list[PreparedCase], plan: Plan, folder: Path, *, loader: b
     sampler = PatchSampler(cases, plan, foreground_share=config.foreground_share)
     state = State(job, trained, Position(), config.steps, sampler.steps_per_epoch)
     objective = Objective(network, build_loss(config.loss, plan, config.loss_options), precision)
-    maker = BatchMaker(sampler, default_policy(plan, config.augment), device)
+    maker = BatchMaker(sampler, Policy(plan, config.augment), device)
     loading = prefetched(maker, 0)
     batches: Iterator[Batch] = loading.__enter__() if loader else itertools.repeat(maker.cut(0))
 

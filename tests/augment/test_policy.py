@@ -21,7 +21,7 @@ from augment_examples import (
 
 from vesal.augment.artifacts.registry import ArtifactConfig
 from vesal.augment.config import AugmentConfig
-from vesal.augment.policy import default_policy
+from vesal.augment.policy import Policy
 from vesal.planning.plan import Plan
 
 FAMILY = ["rotation", "scale", "elastic", "translate", "shear", "grid", "rotate90", "mirror", *INTENSITY]
@@ -34,7 +34,7 @@ def test_every_transform_keeps_shape_type_and_label_values_and_changes_the_image
     name: str, kind: str
 ) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, only(name))
+    policy = Policy(plan, only(name))
     image, label = make_batch(plan.dimension)
     before = image.clone(), label.clone()
     # Of several mirror draws one may hold no flip at all.
@@ -58,7 +58,7 @@ def test_every_transform_keeps_shape_type_and_label_values_and_changes_the_image
 @pytest.mark.parametrize("name", FAMILY)
 def test_parameters_that_were_pickled_give_the_same_result_to_the_bit(name: str, kind: str) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, only(name))
+    policy = Policy(plan, only(name))
     image, label = make_batch(plan.dimension)
     parameters = policy.draw(3, SHAPES[plan.dimension], seeded(5))
     replayed = pickle.loads(pickle.dumps(parameters))
@@ -73,7 +73,7 @@ def test_parameters_that_were_pickled_give_the_same_result_to_the_bit(name: str,
 @pytest.mark.parametrize("kind", PLANS)
 def test_a_strong_policy_of_everything_replays_identically(kind: str, config: AugmentConfig) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, config)
+    policy = Policy(plan, config)
     image, label = make_batch(plan.dimension)
     for seed in range(5):
         parameters = policy.draw(3, SHAPES[plan.dimension], seeded(seed))
@@ -89,9 +89,7 @@ def test_no_transform_looks_at_a_number_of_the_image(kind: str) -> None:
     plan = PLANS[kind]
     names = ("motion", "bias", "spike", "gamma", "blur", "ghosting", "slice")
     silent = ArtifactConfig(**{name: {"probability": 0.5} for name in names})
-    policy = default_policy(
-        plan, EVERYTHING.model_copy(update={"noise_probability": 0.0, "artifacts": silent})
-    )
+    policy = Policy(plan, EVERYTHING.model_copy(update={"noise_probability": 0.0, "artifacts": silent}))
     image, label = (of.to("meta") for of in make_batch(plan.dimension))
     for seed in range(8):
         # Not by the policy, whose autocast does not know the device.
@@ -103,7 +101,7 @@ def test_no_transform_looks_at_a_number_of_the_image(kind: str) -> None:
 @pytest.mark.parametrize("kind", PLANS)
 def test_a_constant_image_stays_finite(kind: str, config: AugmentConfig) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, config)
+    policy = Policy(plan, config)
     _, label = make_batch(plan.dimension)
     image = torch.full((3, 2, *SHAPES[plan.dimension]), 0.7)
     for seed in range(5):
@@ -114,7 +112,7 @@ def test_a_constant_image_stays_finite(kind: str, config: AugmentConfig) -> None
 @pytest.mark.parametrize("kind", PLANS)
 def test_a_mask_after_the_scans_channels_moves_with_them_and_keeps_its_values(kind: str) -> None:
     plan = PLANS[kind]
-    policy = default_policy(plan, EVERYTHING)
+    policy = Policy(plan, EVERYTHING)
     image, label = make_batch(plan.dimension, n=8)
     label = (label == 1).to(torch.uint8)
     masked = torch.cat([image, label[:, None].float()], dim=1)
@@ -130,7 +128,7 @@ def test_a_mask_after_the_scans_channels_moves_with_them_and_keeps_its_values(ki
 
 @pytest.mark.parametrize("name", INTENSITY)
 def test_no_intensity_transform_touches_a_channel_after_the_scans(name: str) -> None:
-    policy = default_policy(PLANS["3D"], only(name))
+    policy = Policy(PLANS["3D"], only(name))
     image, label = make_batch(3, channels=4)
     out, _ = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
     assert not torch.equal(out[:, :2], image[:, :2])
@@ -141,7 +139,7 @@ def test_no_intensity_transform_touches_a_channel_after_the_scans(name: str) -> 
 
 
 def test_drawing_is_a_function_of_the_generator_alone() -> None:
-    policy = default_policy(PLANS["3D"], STRONG)
+    policy = Policy(PLANS["3D"], STRONG)
     torch.manual_seed(1)
     first = plain(policy.draw(4, SHAPES[3], seeded(3)))
     torch.manual_seed(2)
@@ -150,7 +148,7 @@ def test_drawing_is_a_function_of_the_generator_alone() -> None:
 
 
 def test_applying_draws_nothing_from_the_global_generator() -> None:
-    policy = default_policy(PLANS["3D"], STRONG)
+    policy = Policy(PLANS["3D"], STRONG)
     image, label = make_batch(3)
     parameters = policy.draw(3, SHAPES[3], seeded())
     state = torch.get_rng_state()
@@ -159,7 +157,7 @@ def test_applying_draws_nothing_from_the_global_generator() -> None:
 
 
 def test_the_probabilities_are_those_of_the_configuration() -> None:
-    policy = default_policy(make_plan(3, schemes=("zscore",)))
+    policy = Policy(make_plan(3, schemes=("zscore",)))
     drawn = policy.draw(20_000, SHAPES[3], seeded())
     assert drawn.warp is not None
     assert drawn.mirror is not None
@@ -182,7 +180,7 @@ def test_the_probabilities_are_those_of_the_configuration() -> None:
 
 
 def test_what_is_drawn_stays_in_its_range() -> None:
-    drawn = default_policy(PLANS["3D"], AugmentConfig(strength=100)).draw(5_000, SHAPES[3], seeded())
+    drawn = Policy(PLANS["3D"], AugmentConfig(strength=100)).draw(5_000, SHAPES[3], seeded())
     assert drawn.warp is not None
     config = AugmentConfig()
     assert 29 < drawn.warp.angles.abs().max() <= config.rotation_degrees
@@ -202,9 +200,9 @@ def test_what_is_drawn_stays_in_its_range() -> None:
 
 def test_changing_one_probability_leaves_what_the_others_draw() -> None:
     plan = PLANS["3D"]
-    usual = plain(default_policy(plan).draw(8, SHAPES[3], seeded()))
+    usual = plain(Policy(plan).draw(8, SHAPES[3], seeded()))
     config = AugmentConfig(rotation_probability=0.9, noise_probability=0.0, elastic_probability=0.5)
-    other = plain(default_policy(plan, config).draw(8, SHAPES[3], seeded()))
+    other = plain(Policy(plan, config).draw(8, SHAPES[3], seeded()))
     assert other["warp"]["angles"] != usual["warp"]["angles"]
     assert other["warp"]["scale"] == usual["warp"]["scale"]
     assert other["mirror"] == usual["mirror"]
@@ -213,7 +211,7 @@ def test_changing_one_probability_leaves_what_the_others_draw() -> None:
 
 def test_the_default_policy_draws_what_it_drew_before_there_were_more_transforms() -> None:
     """Numbers of the first version on this seed: an experiment of then can be repeated now."""
-    policy = default_policy(make_plan(3, schemes=("zscore_nonzero", "zscore")))
+    policy = Policy(make_plan(3, schemes=("zscore_nonzero", "zscore")))
     image, label = make_batch(3, n=16)
     generator = seeded(11)
     drawn = policy.draw(16, SHAPES[3], generator)
@@ -231,7 +229,7 @@ def test_the_default_policy_draws_what_it_drew_before_there_were_more_transforms
     assert drawn.turn is None
     # The generator stands where it stood, so a second batch is the same as well.
     again = seeded(11)
-    default_policy(PLANS["3D"], EVERYTHING).draw(16, SHAPES[3], again)
+    Policy(PLANS["3D"], EVERYTHING).draw(16, SHAPES[3], again)
     assert torch.equal(again.get_state(), generator.get_state())
     assert torch.randint(0, 2**31, (3,), generator=generator).tolist() == [271672164, 1112779331, 274110578]
     out_image, out_label = policy.apply(image, label, drawn)
@@ -246,7 +244,7 @@ def test_a_later_transform_leaves_what_all_others_draw(name: str) -> None:
     change = {"artifacts": ArtifactConfig()} if name == "artifacts" else {f"{name}_probability": 0.0}
     plan = PLANS["3D with thick slices"]
     everything, without = (
-        plain(default_policy(plan, config).draw(4, SHAPES[3], seeded()))
+        plain(Policy(plan, config).draw(4, SHAPES[3], seeded()))
         for config in (EVERYTHING, EVERYTHING.model_copy(update=change))
     )
     place = {
@@ -268,7 +266,7 @@ def test_a_later_transform_leaves_what_all_others_draw(name: str) -> None:
 
 
 def test_a_generator_of_another_device_or_another_shape_is_refused() -> None:
-    policy = default_policy(PLANS["3D"])
+    policy = Policy(PLANS["3D"])
     with pytest.raises(ValueError, match="3 axes"):
         policy.draw(2, (8, 8), seeded())
 
@@ -282,7 +280,7 @@ def test_the_later_probabilities_are_those_of_the_configuration() -> None:
         shift_probability=0.5,
         dropout_probability=0.6,
     )
-    drawn = default_policy(make_plan(3, schemes=("zscore",)), config).draw(5000, SHAPES[3], seeded())
+    drawn = Policy(make_plan(3, schemes=("zscore",)), config).draw(5000, SHAPES[3], seeded())
     assert drawn.warp is not None
     assert drawn.turn is not None
     found = {
@@ -300,7 +298,7 @@ def test_the_later_probabilities_are_those_of_the_configuration() -> None:
 
 def test_holes_have_the_size_and_number_that_was_asked_for_and_lie_within_the_patch() -> None:
     config = AugmentConfig(dropout_probability=1, dropout_holes=(2, 4), dropout_size=(0.1, 0.3))
-    dropout = default_policy(make_plan(2), config).draw(500, (100, 80), seeded()).intensity["dropout"]
+    dropout = Policy(make_plan(2), config).draw(500, (100, 80), seeded()).intensity["dropout"]
     size = dropout.stop - dropout.start
     there = (size > 0).all(dim=2)
     assert set(there.sum(dim=1).tolist()) == {2, 3, 4}
@@ -313,7 +311,7 @@ def test_holes_have_the_size_and_number_that_was_asked_for_and_lie_within_the_pa
 
 def test_shifts_of_the_patch_stay_in_their_range_and_go_either_way() -> None:
     config = AugmentConfig(translate_probability=1, translate_range=(0.1, 0.2))
-    warp = default_policy(make_plan(2, spacing_mm=(2.0, 1.0)), config).draw(2000, (50, 80), seeded()).warp
+    warp = Policy(make_plan(2, spacing_mm=(2.0, 1.0)), config).draw(2000, (50, 80), seeded()).warp
     assert warp is not None
     assert warp.shift_mm is not None
     share = warp.shift_mm / torch.tensor([100.0, 80.0])
@@ -326,7 +324,7 @@ def test_patches_turn_by_quarters_only_where_they_are_square() -> None:
     config = AugmentConfig(rotate90_probability=1)
 
     def turns(plan: Plan, shape: tuple[int, ...]) -> set[int]:
-        drawn = default_policy(plan, config).draw(60, shape, seeded())
+        drawn = Policy(plan, config).draw(60, shape, seeded())
         assert drawn.turn is not None
         return set(drawn.turn.turns.tolist())
 
@@ -334,6 +332,6 @@ def test_patches_turn_by_quarters_only_where_they_are_square() -> None:
     assert turns(make_plan(2), (24, 20)) == {2}
     assert turns(make_plan(2, spacing_mm=(1.0, 1.5)), (24, 24)) == {2}
     assert turns(make_plan(3, spacing_mm=(8.0, 1.0, 1.0)), (5, 16, 16)) == {1, 2, 3}
-    drawn = default_policy(make_plan(3, spacing_mm=(8.0, 1.0, 1.0)), config).draw(1, (5, 16, 16), seeded())
+    drawn = Policy(make_plan(3, spacing_mm=(8.0, 1.0, 1.0)), config).draw(1, (5, 16, 16), seeded())
     assert drawn.turn is not None
     assert drawn.turn.axes == (1, 2)

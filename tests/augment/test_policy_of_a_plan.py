@@ -10,7 +10,7 @@ from augment_examples import OFF, PLANS, SHAPES, make_batch, make_plan, only, se
 
 from vesal.augment.artifacts.registry import ArtifactConfig
 from vesal.augment.config import AugmentConfig
-from vesal.augment.policy import Parameters, Policy, default_policy
+from vesal.augment.policy import Parameters, Policy
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.planning.plan import Normalisation, Plan
@@ -18,14 +18,14 @@ from vesal.planning.plan import Normalisation, Plan
 
 def test_without_augmentation_the_very_same_tensors_come_back() -> None:
     image, label = make_batch(3)
-    policy = default_policy(PLANS["3D"], AugmentConfig(enabled=False))
+    policy = Policy(PLANS["3D"], AugmentConfig(enabled=False))
     out = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
     assert out[0] is image
     assert out[1] is label
 
 
 def test_strength_zero_leaves_only_mirroring() -> None:
-    drawn = default_policy(PLANS["3D"], AugmentConfig(strength=0, elastic_probability=1)).draw(
+    drawn = Policy(PLANS["3D"], AugmentConfig(strength=0, elastic_probability=1)).draw(
         50, SHAPES[3], seeded()
     )
     assert drawn.warp is not None
@@ -37,9 +37,7 @@ def test_strength_zero_leaves_only_mirroring() -> None:
 
 
 def test_samples_for_which_nothing_was_drawn_are_identical_to_the_bit() -> None:
-    policy = default_policy(
-        PLANS["3D"], AugmentConfig(rotation_probability=0.5, mirror_probability=0, strength=0.3)
-    )
+    policy = Policy(PLANS["3D"], AugmentConfig(rotation_probability=0.5, mirror_probability=0, strength=0.3))
     image, label = make_batch(3, n=24)
     drawn = policy.draw(24, SHAPES[3], seeded())
     assert drawn.warp is not None
@@ -58,7 +56,7 @@ def test_samples_for_which_nothing_was_drawn_are_identical_to_the_bit() -> None:
 
 
 def test_zeros_outside_the_body_stay_zero_where_the_plan_normalises_within_it() -> None:
-    policy = default_policy(make_plan(3, schemes=("zscore_nonzero", "zscore")), only("contrast"))
+    policy = Policy(make_plan(3, schemes=("zscore_nonzero", "zscore")), only("contrast"))
     image, label = make_batch(3)
     image = image + 3
     image[:, :, :4] = 0
@@ -75,7 +73,7 @@ def test_artifacts_see_the_outside_as_dark_and_leave_it_zero() -> None:
         **OFF,
         artifacts=ArtifactConfig(ghosting={"probability": 1, "strength": (0.5, 0.5), "period": (4, 4)}),
     )
-    policy = default_policy(plan, config)
+    policy = Policy(plan, config)
     image = torch.zeros(1, 1, 32, 32)
     image[..., 8:24, 8:24] = torch.randn(16, 16, generator=seeded(3))
     label = torch.zeros(1, 32, 32, dtype=torch.uint8)
@@ -96,7 +94,7 @@ def test_samples_without_an_artefact_are_identical_to_the_bit_beside_others_that
     """Also in what the transforms after the artefacts make of them."""
     plan = PLANS[kind].model_copy(update={"normalisation": (Normalisation(scheme="zscore_nonzero"),) * 2})
     config = AugmentConfig(**(OFF | {"contrast_probability": 0.8}), artifacts=ArtifactConfig(probability=0.1))
-    policy = default_policy(plan, config)
+    policy = Policy(plan, config)
     image, label = make_batch(plan.dimension, n=24)
     image[:, :, :6] = 0
     drawn = policy.draw(24, SHAPES[plan.dimension], seeded())
@@ -119,34 +117,34 @@ def lateral_case(policy: Policy) -> set[tuple[bool, ...]]:
 
 
 def test_two_dimensional_images_with_left_and_right_are_not_mirrored() -> None:
-    assert lateral_case(default_policy(make_plan(2))) == {(False, False)}
+    assert lateral_case(Policy(make_plan(2))) == {(False, False)}
     plain = LabelSet.from_values({"background": 0, "tumour": 1})
-    assert len(lateral_case(default_policy(make_plan(2, labels=plain)))) == 4
-    assert len(lateral_case(default_policy(make_plan(2, slice_axis=0)))) == 4
+    assert len(lateral_case(Policy(make_plan(2, labels=plain)))) == 4
+    assert len(lateral_case(Policy(make_plan(2, slice_axis=0)))) == 4
 
 
 def test_mirroring_can_be_confined_to_one_axis() -> None:
     plain = LabelSet.from_values({"background": 0, "tumour": 1})
     only_first = AugmentConfig(mirror_only_axes=(0,))
-    assert lateral_case(default_policy(make_plan(2, labels=plain), only_first)) == {
+    assert lateral_case(Policy(make_plan(2, labels=plain), only_first)) == {
         (False, False),
         (True, False),
     }
     never = AugmentConfig(mirror_only_axes=())
-    assert lateral_case(default_policy(make_plan(2, labels=plain), never)) == {(False, False)}
+    assert lateral_case(Policy(make_plan(2, labels=plain), never)) == {(False, False)}
     # What the plan forbids stays forbidden.
-    assert lateral_case(default_policy(make_plan(2), only_first)) == {(False, False)}
+    assert lateral_case(Policy(make_plan(2), only_first)) == {(False, False)}
     with pytest.raises(UsageError, match="mirror_only_axes"):
-        default_policy(make_plan(2, labels=plain), AugmentConfig(mirror_only_axes=(2,)))
+        Policy(make_plan(2, labels=plain), AugmentConfig(mirror_only_axes=(2,)))
 
 
 def test_a_lone_left_organ_is_never_mirrored_to_the_right() -> None:
     lone = LabelSet.from_values({"kidney_left": 1, "liver": 2})
-    in_3d = lateral_case(default_policy(make_plan(3, labels=lone)))
+    in_3d = lateral_case(Policy(make_plan(3, labels=lone)))
     assert {flips[0] for flips in in_3d} == {False}
     assert len(in_3d) == 4
-    assert lateral_case(default_policy(make_plan(2, labels=lone))) == {(False, False)}
-    assert len(lateral_case(default_policy(make_plan(2, labels=lone, slice_axis=0)))) == 4
+    assert lateral_case(Policy(make_plan(2, labels=lone))) == {(False, False)}
+    assert len(lateral_case(Policy(make_plan(2, labels=lone, slice_axis=0)))) == 4
 
 
 @pytest.mark.parametrize(
@@ -156,9 +154,9 @@ def test_the_heart_is_mirrored_on_all_axes_and_its_ventricles_keep_their_names(
     names: tuple[str, ...],
 ) -> None:
     heart = LabelSet.from_values({name: i for i, name in enumerate(names, start=1)})
-    policy = default_policy(make_plan(3, labels=heart))
+    policy = Policy(make_plan(3, labels=heart))
     assert len(lateral_case(policy)) == 8
-    assert policy.swaps == ()
+    assert policy.draw(1, SHAPES[3], seeded()).mirror.swaps == ()
 
 
 @pytest.mark.parametrize(
@@ -175,12 +173,12 @@ def test_a_left_right_mirror_swaps_left_and_right_and_no_other_mirror_does(
     plan: Plan, lateral: int | None
 ) -> None:
     shape = SHAPES[plan.dimension]
-    policy = default_policy(plan, only("mirror"))
+    policy = Policy(plan, only("mirror"))
     image, label = torch.zeros(40, 2, *shape), torch.zeros(40, *shape, dtype=torch.uint8)
     # The left organ lies at low indices of the first axis, as it does along R.
     label[:, : shape[0] // 2], label[:, shape[0] // 2 :] = 1, 2
     image[:, 0] = label
-    drawn = default_policy(plan).draw(40, shape, seeded())
+    drawn = Policy(plan).draw(40, shape, seeded())
     assert drawn.mirror is not None
     _, out = policy.apply(image, label, Parameters(mirror=drawn.mirror))
     for row, flips in enumerate(drawn.mirror.flips.tolist()):

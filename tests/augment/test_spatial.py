@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+from augment_examples import make_plan
 from torch import Tensor
 
-from vesal.augment.policy import AugmentConfig, Policy
+from vesal.augment.config import AugmentConfig
+from vesal.augment.policy import Policy
 from vesal.augment.spatial import Mirror, QuarterTurn, Warp
+from vesal.data.labels import LabelSet
+
+NO_SIDES = LabelSet.from_values({"tumour": 1})
 
 
-def make_policy(spacing_mm: tuple[float, ...], warped: tuple[int, ...], config: AugmentConfig) -> Policy:
-    axes = tuple(range(len(spacing_mm)))
-    return Policy(config, 1, spacing_mm, warped, axes, lateral=0, swaps=(), outside_zero=())
+def make_policy(spacing_mm: tuple[float, ...], config: AugmentConfig) -> Policy:
+    plan = make_plan(len(spacing_mm), spacing_mm=spacing_mm, slice_axis=2, labels=NO_SIDES, schemes=("none",))
+    return Policy(plan, config)
 
 
 def turn(
@@ -155,7 +160,8 @@ def test_a_cube_and_its_label_stay_together(
     shape: tuple[int, ...], spacing_mm: tuple[float, ...], warped: tuple[int, ...], elastic: float
 ) -> None:
     config = AugmentConfig(rotation_probability=1, scale_probability=1, elastic_probability=elastic)
-    policy = make_policy(spacing_mm, warped, config)
+    policy = make_policy(spacing_mm, config)
+    assert policy.warped == warped
     label = torch.zeros(1, *shape, dtype=torch.uint8)
     label[(0, *(slice(n // 2 - n // 5, n // 2 + n // 8) for n in shape))] = 1
     image = label[:, None].float() * 3
@@ -187,7 +193,7 @@ def test_an_elastic_deformation_moves_by_millimetres_and_does_not_fold() -> None
         elastic_probability=1, elastic_range=(0.39, 0.39), rotation_probability=0, scale_probability=0
     )
     shape, spacing_mm = (48, 40, 24), (1.0, 1.0, 2.0)
-    policy = make_policy(spacing_mm, (0, 1, 2), config)
+    policy = make_policy(spacing_mm, config)
     size = torch.tensor([48.0, 40.0, 24.0])
     for seed in range(4):
         warp = policy.draw(1, shape, torch.Generator().manual_seed(seed)).warp
@@ -251,15 +257,16 @@ def test_grid_distortion_stretches_each_interval_by_its_own_factor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "warped"), [((40, 36), (0, 1)), ((24, 28, 20), (0, 1, 2)), ((24, 28, 6), (0, 1))]
+    ("shape", "spacing_mm"),
+    [((40, 36), (1.0, 1.3)), ((24, 28, 20), (1.0, 1.3, 2.0)), ((24, 28, 6), (1.0, 1.3, 4.0))],
 )
 def test_grid_distortion_shift_and_shear_keep_image_and_label_together(
-    shape: tuple[int, ...], warped: tuple[int, ...]
+    shape: tuple[int, ...], spacing_mm: tuple[float, ...]
 ) -> None:
     probabilities = {name: 0.0 for name in AugmentConfig.model_fields if name.endswith("_probability")}
     for name in ("grid", "translate", "shear"):
         config = AugmentConfig(**(probabilities | {f"{name}_probability": 1.0}))
-        policy = make_policy((1.0, 1.3, 2.0)[: len(shape)], warped, config)
+        policy = make_policy(spacing_mm, config)
         label = torch.zeros(4, *shape, dtype=torch.uint8)
         label[(slice(None), *(slice(n // 4, n // 4 + n // 2) for n in shape))] = 1
         for seed in range(3):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vesal.augment.config import AugmentConfig
-from vesal.augment.policy import default_policy
+from vesal.augment.policy import Policy
 from vesal.layouts.registry import load_dataset
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
@@ -36,7 +36,7 @@ def maker(
     cases: list[PreparedCase], plan: Plan, *, device_cache: bool = False, **settings: object
 ) -> BatchMaker:
     sampler = PatchSampler(cases, plan, seed=3)
-    policy = default_policy(plan, AugmentConfig(strength=3))
+    policy = Policy(plan, AugmentConfig(strength=3))
     kept = DeviceCache(sampler, CPU) if device_cache else None
     return BatchMaker(sampler, policy, CPU, seed=3, device_cache=kept, **settings)  # type: ignore[arg-type]
 

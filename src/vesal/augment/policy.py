@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -96,31 +97,36 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Policy:
-    """A configuration, fitted to a plan; see `default_policy`.
+    """A configuration, fitted to a plan.
 
     Attributes:
-        config: probabilities and ranges.
-        channels: of the scan; an image may have more after them, whose values only spatial transforms move.
-        spacing_mm: along the network's axes.
-        warped: network axes that rotation, scaling and deformation act on.
-        mirrored: network axes that are flipped.
-        lateral: the network axis from the patient's left to right, or None.
-        swaps: contiguous labels that a flip of that axis exchanges.
-        outside_zero: channels whose zeros mean outside the body.
-        hu: in CT, the Hounsfield units of one unit of the network's input.
-        zscored: scans are normalised by their own mean and standard deviation.
+        plan: an image may have more channels after its own, whose values only spatial transforms move.
+        config: probabilities and ranges, by default nnU-Net's.
+
+    Raises:
+        UsageError: mirroring is confined to an axis that the plan does not have.
     """
 
-    config: AugmentConfig
-    channels: int
-    spacing_mm: tuple[float, ...]
-    warped: tuple[int, ...]
-    mirrored: tuple[int, ...]
-    lateral: int | None
-    swaps: tuple[tuple[int, int], ...]
-    outside_zero: tuple[int, ...]
-    hu: float | None = None
-    zscored: bool = False
+    plan: Plan
+    config: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        mirrored_axes(self.plan, self.config)
+
+    @property
+    def channels(self) -> int:
+        """Of the scan."""
+        return len(self.plan.channels)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Along the network's axes."""
+        return self.plan.spacing_mm
+
+    @cached_property
+    def warped(self) -> tuple[int, ...]:
+        """Network axes that rotation, scaling and deformation act on."""
+        return warped_axes(self.plan)
 
     def draw(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Parameters:
         """Parameters of a batch of `n` patches of `shape` (*spatial), from a generator of the CPU alone.
@@ -143,6 +149,9 @@ class Policy:
         mirror = self._draw_mirror(n, generator)
         later = self._later(generator)
         intensity |= self._draw_later_intensity(n, shape, later)
+        normalisation = self.plan.normalisation
+        # The HU of one unit of the network's input, where intensities are HU.
+        hu = normalisation[0].std if normalisation[0].scheme == "ct" else None
         return Parameters(
             replace(
                 warp,
@@ -153,11 +162,11 @@ class Policy:
             ),
             intensity,
             mirror,
-            self.outside_zero,
+            tuple(i for i, of in enumerate(normalisation) if of.scheme == "zscore_nonzero"),
             turn=self._draw_turn(n, shape, later["rotate90"]),
             artifacts=draw_artifacts(
                 self.config.artifacts,
-                Frame(self.channels, self.spacing_mm, self.warped, self.hu),
+                Frame(self.channels, self.spacing_mm, self.warped, hu),
                 n,
                 shape,
                 later["artifacts"],
@@ -165,7 +174,8 @@ class Policy:
                 channel_probability=self.config.channel_probability,
             ),
             channels=self.channels,
-            restandardise=self.zscored and self.config.artifacts.share > 0,
+            restandardise=self.config.artifacts.share > 0
+            and all(of.scheme.startswith("zscore") for of in normalisation),
         )
 
     def apply(self, image: Tensor, label: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
@@ -220,9 +230,10 @@ class Policy:
         return torch.tensor([[axis in self.warped for axis in range(len(self.spacing_mm))]] * n)
 
     def _draw_mirror(self, n: int, generator: torch.Generator) -> Mirror:
-        allowed = torch.tensor([axis in self.mirrored for axis in range(len(self.spacing_mm))])
+        mirrored = mirrored_axes(self.plan, self.config)
+        allowed = torch.tensor([axis in mirrored for axis in range(len(self.spacing_mm))])
         flips = happens((n, len(self.spacing_mm)), self.config.mirror_probability, generator) & allowed
-        return Mirror(flips, self.lateral, self.swaps)
+        return Mirror(flips, lateral_axis(self.plan), self.plan.labels.swaps)
 
     def _draw_intensity(self, n: int, generator: torch.Generator) -> dict[str, Intensity]:
         config = self.config
@@ -321,33 +332,6 @@ class Policy:
             there &= happens((n, 1), probability, own)
             drawn["dropout"] = Dropout(start, start + size * there[..., None], config.dropout_fill)
         return drawn
-
-
-def default_policy(plan: Plan, config: AugmentConfig | None = None) -> Policy:
-    """The policy of a plan: nnU-Net's numbers unless `config` says otherwise.
-
-    Raises:
-        UsageError: mirroring is confined to an axis that the plan does not have.
-    """
-    config = config or AugmentConfig()
-    return Policy(
-        config=config,
-        channels=len(plan.channels),
-        spacing_mm=plan.spacing_mm,
-        warped=warped_axes(plan),
-        mirrored=mirrored_axes(plan, config),
-        lateral=lateral_axis(plan),
-        swaps=plan.labels.swaps,
-        outside_zero=tuple(i for i, of in enumerate(plan.normalisation) if of.scheme == "zscore_nonzero"),
-        hu=_hounsfield(plan),
-        zscored=all(of.scheme.startswith("zscore") for of in plan.normalisation),
-    )
-
-
-def _hounsfield(plan: Plan) -> float | None:
-    """The HU of one unit of the network's input, or None where intensities are not HU."""
-    scale = plan.normalisation[0]
-    return scale.std if scale.scheme == "ct" else None
 
 
 def mirrored_axes(plan: Plan, config: AugmentConfig) -> tuple[int, ...]:

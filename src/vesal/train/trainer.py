@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vesal.augment.policy import default_policy
+from vesal.augment.policy import Policy
 from vesal.errors import unknown_name
 from vesal.infer.predictor import Model
 from vesal.nn.cpu.instance_norm import keep_memory
@@ -84,7 +84,7 @@ def _batch_maker(job: TrainJob, sampler: PatchSampler, console: Console) -> Batc
     config = job.config
     return BatchMaker(
         sampler,
-        default_policy(job.plan, config.augment),
+        Policy(job.plan, config.augment),
         job.device,
         seed=config.seed,
         accumulation=config.accumulation,

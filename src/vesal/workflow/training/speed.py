@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vesal.augment.policy import Policy, default_policy
+from vesal.augment.policy import Policy
 from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.losses.losses import Loss, build_loss
 from vesal.nn.zoo import build_network
@@ -154,7 +154,7 @@ class _Trial:
             build_optimizer(network, config),
             None if config.ema is None else WeightAverage(network, config.ema),
             Precision(config.precision, device),
-            default_policy(plan, config.augment),
+            Policy(plan, config.augment),
             build_loss(config.loss, plan, config.loss_options),
             torch.randn(plan.batch, plan.inputs, *plan.patch).to(device),
             label.to(device),
