@@ -12,9 +12,11 @@ demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/vesal demo -o demo
 
-# A process a core, each with one thread: half the time of one process with all of them.
+# A process a core, each with one thread: half the time of one process with all of them. The files that take longest
+# come first (tests/conftest.py).
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(if $(DATA),--data=$(DATA))
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(if $(DATA),--data=$(DATA))
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

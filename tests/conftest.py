@@ -19,6 +19,21 @@ from vesal.planning.plan import Plan, Stage
 from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
 
+#: Files of tests that take longest. They are begun first, so that no worker is left alone with one of them at the end.
+LONGEST = (
+    "test_real_data",
+    "test_train",
+    "test_recipes",
+    "test_bad_input",
+    "test_app",
+    "test_notebook",
+    "test_kernel",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", default=None, help="folder of real scans (Task04_Hippocampus, ACDC, ...)")
