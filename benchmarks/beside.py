@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.parts import MIRRORED_HEART, PARTS, Bench, Comparison
+from benchmarks.parts import MIRRORED_HEART, PARTS, Comparison, Setup
 from benchmarks.record import record
 from benchmarks.results import Results
 
@@ -59,14 +59,14 @@ def take_turns(results: Results, comparison: Comparison, runs: int, say: Callabl
     results.note(comparison.row, comparison.notes(results.runs[comparison.row]))
 
 
-def measure_all(bench: Bench, chosen: Chosen, results: Results, say: Callable[[str], None]) -> None:
+def measure_all(setup: Setup, chosen: Chosen, results: Results, say: Callable[[str], None]) -> None:
     """All chosen parts, in the order of `PARTS`."""
     for name, part in PARTS.items():
         if name not in chosen.parts:
             continue
         say(f"== {name}")
         runs = chosen.runs_heart if "heart" in name and name.startswith("predict") else chosen.runs
-        for comparison in part(bench):
+        for comparison in part(setup):
             if chosen.fresh:
                 results.forget(comparison.row)
             take_turns(results, comparison, runs, say)
@@ -107,7 +107,7 @@ def main() -> None:
     work = asked.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     results = Results.open(work / "results.json")
-    place = Bench(asked.data.resolve(), work, say)
+    place = Setup(asked.data.resolve(), work, say)
     if not asked.table_only:
         measure_all(place, Chosen(parts, asked.runs, asked.runs_heart, asked.fresh), results, say)
     command = f"make bench  # python -m benchmarks.beside {' '.join(sys.argv[1:])}".rstrip()

@@ -51,13 +51,13 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Setup:
     """Where the bench works.
 
     Attributes:
         data: the folder of the Decathlon's data sets.
         work: scratch that is kept: nnU-Net's folders, models, logs.
-        say: told of progress.
+        say: takes lines of progress.
     """
 
     data: Path
@@ -101,10 +101,10 @@ class Bench:
     @cached_property
     def backends(self) -> tuple[str, ...]:
         """Names that this Vesal's --backend takes; none where it has no such option."""
-        told = subprocess.run(
+        lines = subprocess.run(
             [program("vesal"), "predict", "--help"], capture_output=True, text=True, check=True
         )
-        return ("auto", "torch") if "--backend" in told.stdout else ()
+        return ("auto", "torch") if "--backend" in lines.stdout else ()
 
 
 def program(name: str) -> str:
@@ -126,10 +126,10 @@ def ready(sides: Sides) -> Iterator[Sides]:
 # --- preparation -----------------------------------------------------------------------------------------
 
 
-def plan_and_preprocess(bench: Bench, task: str, *, processes: int | None = None) -> Measured:
+def plan_and_preprocess(setup: Setup, task: str, *, processes: int | None = None) -> Measured:
     """nnU-Net's fingerprint, plan and preparation, from nothing; by default with its own numbers of processes."""
-    dataset = bench.raw(task)
-    shutil.rmtree(bench.workspace.preprocessed / dataset, ignore_errors=True)
+    dataset = setup.raw(task)
+    shutil.rmtree(setup.workspace.preprocessed / dataset, ignore_errors=True)
     command = [
         program("nnUNetv2_plan_and_preprocess"),
         "-d",
@@ -139,27 +139,27 @@ def plan_and_preprocess(bench: Bench, task: str, *, processes: int | None = None
         "--no_pbar",
     ]
     command += [] if processes is None else ["-npfp", str(processes), "-np", str(processes)]
-    done = run(command, environment=bench.workspace.environment, log=bench.log("plan_and_preprocess"))
+    done = run(command, environment=setup.workspace.environment, log=setup.log("plan_and_preprocess"))
     return {"seconds": done.seconds, "peak_mb": done.peak_mb}
 
 
-def prepare(bench: Bench, task: str, *, as_nnunet: bool) -> Measured:
+def prepare(setup: Setup, task: str, *, as_nnunet: bool) -> Measured:
     """Vesal's, at nnU-Net's spacing or at that of its own plan."""
-    plans = ["--as-nnunet", bench.workspace.plans_file(dataset_name(Path(task)))] if as_nnunet else []
-    done = run(module("preparation", bench.data / task, *plans), log=bench.log("preparation"))
+    plans = ["--as-nnunet", setup.workspace.plans_file(dataset_name(Path(task)))] if as_nnunet else []
+    done = run(module("preparation", setup.data / task, *plans), log=setup.log("preparation"))
     return {"seconds": done.seconds, "peak_mb": done.peak_mb, **json.loads(done.output.splitlines()[-1])}
 
 
-def preparation(bench: Bench) -> Iterator[Comparison]:
+def preparation(setup: Setup) -> Iterator[Comparison]:
     """From the files to prepared cases, by whole processes."""
     for task in (HIPPOCAMPUS, HEART):
-        bench.raw(task)
+        setup.raw(task)
         sides: Sides = {
-            "nnU-Net": partial(plan_and_preprocess, bench, task),
+            "nnU-Net": partial(plan_and_preprocess, setup, task),
             # Its 8 and 4 processes each import torch; on few cores fewer of them may be faster.
-            "nnU-Net, a process a core": partial(plan_and_preprocess, bench, task, processes=os.cpu_count()),
-            OURS: partial(prepare, bench, task, as_nnunet=True),
-            f"{OURS}, its own plan": partial(prepare, bench, task, as_nnunet=False),
+            "nnU-Net, a process a core": partial(plan_and_preprocess, setup, task, processes=os.cpu_count()),
+            OURS: partial(prepare, setup, task, as_nnunet=True),
+            f"{OURS}, its own plan": partial(prepare, setup, task, as_nnunet=False),
         }
         yield Comparison(_PREPARATION[task], partial(ready, sides), _told_preparation)
 
@@ -178,7 +178,7 @@ def _told_preparation(measured: Mapping[str, list[Measured]]) -> list[str]:
 
 
 @contextmanager
-def workers(bench: Bench, commands: Mapping[str, Sequence[object]]) -> Iterator[Sides]:
+def workers(setup: Setup, commands: Mapping[str, Sequence[object]]) -> Iterator[Sides]:
     """A worker a side; each is started when it is first measured, and they end with the block."""
     with ExitStack() as stack:
         started: dict[str, Worker] = {}
@@ -186,23 +186,23 @@ def workers(bench: Bench, commands: Mapping[str, Sequence[object]]) -> Iterator[
         def measure(side: str) -> Measured:
             if side not in started:
                 name, *arguments = commands[side]
-                log = bench.log(f"{name}-{side.replace(' ', '-')}")
-                started[side] = Worker(module(str(name), *arguments), bench.workspace.environment, log)
+                log = setup.log(f"{name}-{side.replace(' ', '-')}")
+                started[side] = Worker(module(str(name), *arguments), setup.workspace.environment, log)
                 stack.callback(started[side].close)
             return {**started[side].measure(), **started[side].about}
 
         yield {side: partial(measure, side) for side in commands}
 
 
-def step(bench: Bench) -> Iterator[Comparison]:
+def step(setup: Setup) -> Iterator[Comparison]:
     """One training step with nnU-Net's plan for hippocampus; a ready batch, then with each tool's loader."""
-    bench.planned(HIPPOCAMPUS)
-    where = ("--work", bench.work, "--data", bench.data)
+    setup.planned(HIPPOCAMPUS)
+    where = ("--work", setup.work, "--data", setup.data)
     yield Comparison(
         "training step, ready batch",
         partial(
             workers,
-            bench,
+            setup,
             {
                 "nnU-Net": ("steps", "nnunet", *where),
                 OURS: ("steps", "vesal", *where),
@@ -215,7 +215,7 @@ def step(bench: Bench) -> Iterator[Comparison]:
         "training step, loader and augmentation",
         partial(
             workers,
-            bench,
+            setup,
             {
                 "nnU-Net": ("steps", "nnunet", "--loader", *where),
                 OURS: ("steps", "vesal", "--loader", *where),
@@ -243,45 +243,45 @@ def _told_step(measured: Mapping[str, list[Measured]]) -> list[str]:
 # --- prediction ------------------------------------------------------------------------------------------
 
 
-def predict_nnunet(bench: Bench, task: str, *, mirror: bool) -> Measured:
+def predict_nnunet(setup: Setup, task: str, *, mirror: bool) -> Measured:
     """nnUNetv2_predict of one scan, a whole process."""
-    models, case = bench.models(task), CASES[task]
-    folder, out = bench.work / "scans" / case, bench.work / "masks" / f"nnU-Net-{mirror:d}"
+    models, case = setup.models(task), CASES[task]
+    folder, out = setup.work / "scans" / case, setup.work / "masks" / f"nnU-Net-{mirror:d}"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(bench.data / task / "imagesTr" / f"{case}.nii.gz", folder / f"{case}_0000.nii.gz")
+    shutil.copyfile(setup.data / task / "imagesTr" / f"{case}.nii.gz", folder / f"{case}_0000.nii.gz")
     command = [program("nnUNetv2_predict"), "-i", folder, "-o", out, "-d", dataset_number(models.dataset)]
     command += ["-c", CONFIGURATION, "-f", "0", "-device", "cpu", "--disable_progress_bar"]
     command += [] if mirror else ["--disable_tta"]
     done = run(
-        list(map(str, command)), environment=bench.workspace.environment, log=bench.log("nnUNetv2_predict")
+        list(map(str, command)), environment=setup.workspace.environment, log=setup.log("nnUNetv2_predict")
     )
     return {"seconds": done.seconds, "peak_mb": done.peak_mb, "mask": str(out / f"{case}.nii.gz")}
 
 
-def predict_vesal(bench: Bench, task: str, *, mirror: bool, backend: str) -> Measured:
+def predict_vesal(setup: Setup, task: str, *, mirror: bool, backend: str) -> Measured:
     """vesal predict of one scan, a whole process."""
-    models, case = bench.models(task), CASES[task]
-    out = bench.work / "masks" / f"Vesal-{backend}-{mirror:d}"
-    command = [program("vesal"), "predict", models.vesal, bench.data / task / "imagesTr" / f"{case}.nii.gz"]
+    models, case = setup.models(task), CASES[task]
+    out = setup.work / "masks" / f"Vesal-{backend}-{mirror:d}"
+    command = [program("vesal"), "predict", models.vesal, setup.data / task / "imagesTr" / f"{case}.nii.gz"]
     command += ["-o", out, "--device", "cpu", "--json"]
-    command += ["--backend", backend] if bench.backends else []
+    command += ["--backend", backend] if setup.backends else []
     command += ["--tta"] if mirror else []
-    done = run(list(map(str, command)), log=bench.log("vesal-predict"))
+    done = run(list(map(str, command)), log=setup.log("vesal-predict"))
     computed_by = json.loads(done.output).get("backend", "torch")
     mask = str(out / f"{case}.nii.gz")
     return {"seconds": done.seconds, "peak_mb": done.peak_mb, "mask": mask, "backend": computed_by}
 
 
-def prediction(bench: Bench, *, task: str, mirror: bool) -> Iterator[Comparison]:
+def prediction(setup: Setup, *, task: str, mirror: bool) -> Iterator[Comparison]:
     """From the file of a scan to the file of its mask."""
-    bench.models(task)
-    sides: Sides = {"nnU-Net": partial(predict_nnunet, bench, task, mirror=mirror)}
-    sides[OURS] = partial(predict_vesal, bench, task, mirror=mirror, backend="auto")
-    if "torch" in bench.backends:
+    setup.models(task)
+    sides: Sides = {"nnU-Net": partial(predict_nnunet, setup, task, mirror=mirror)}
+    sides[OURS] = partial(predict_vesal, setup, task, mirror=mirror, backend="auto")
+    if "torch" in setup.backends:
         sides[f"{OURS}, --backend torch"] = partial(
-            predict_vesal, bench, task, mirror=mirror, backend="torch"
+            predict_vesal, setup, task, mirror=mirror, backend="torch"
         )
-    truth = bench.data / task / "labelsTr" / f"{CASES[task]}.nii.gz"
+    truth = setup.data / task / "labelsTr" / f"{CASES[task]}.nii.gz"
     yield Comparison(_PREDICTION[task, mirror], partial(ready, sides), partial(_told_masks, truth))
 
 
@@ -327,13 +327,13 @@ def mean_dice(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
 # --- windows in memory -----------------------------------------------------------------------------------
 
 
-def windows(bench: Bench) -> Iterator[Comparison]:
+def windows(setup: Setup) -> Iterator[Comparison]:
     """MONAI's sliding windows and Vesal's over one volume in memory, with the same weights, in one process."""
-    bench.models(HIPPOCAMPUS)
+    setup.models(HIPPOCAMPUS)
 
     @contextmanager
     def both() -> Iterator[Sides]:
-        with workers(bench, {"both": ("windows", "--work", bench.work)}) as found:
+        with workers(setup, {"both": ("windows", "--work", setup.work)}) as found:
             latest: list[Measured] = []
 
             def ours() -> Measured:
@@ -346,49 +346,49 @@ def windows(bench: Bench) -> Iterator[Comparison]:
 
             yield {OURS: ours, "MONAI": theirs}
 
-    def told(measured: Mapping[str, list[Measured]]) -> list[str]:
+    def lines(measured: Mapping[str, list[Measured]]) -> list[str]:
         equal = min(one["equal"] for one in measured["MONAI"])
         return [f"Noise, 80x84x80 voxels; both find the same class in {equal:.2%} of them."]
 
-    yield Comparison("18 windows in memory", both, told)
+    yield Comparison("18 windows in memory", both, lines)
 
 
 # --- export ----------------------------------------------------------------------------------------------
 
 
-def export_once(bench: Bench, side: str, size: str) -> Measured:
+def export_once(setup: Setup, side: str, size: str) -> Measured:
     """The call in a process of its own, which measures it."""
-    command = module("export", side, size, "--work", bench.work)
-    done = run(command, environment=bench.workspace.environment, log=bench.log("export"))
+    command = module("export", side, size, "--work", setup.work)
+    done = run(command, environment=setup.workspace.environment, log=setup.log("export"))
     measured: Measured = json.loads(done.output.splitlines()[-1])
     return measured
 
 
-def export(bench: Bench) -> Iterator[Comparison]:
+def export(setup: Setup) -> Iterator[Comparison]:
     """From logits on the prepared grid to labels on the scan's own."""
-    bench.planned(HEART)
+    setup.planned(HEART)
     for size, row in _EXPORT.items():
         sides: Sides = {
-            "nnU-Net": partial(export_once, bench, "nnunet", size),
-            OURS: partial(export_once, bench, "vesal", size),
+            "nnU-Net": partial(export_once, setup, "nnunet", size),
+            OURS: partial(export_once, setup, "vesal", size),
         }
 
-        def told(_: Mapping[str, list[Measured]], size: str = size) -> list[str]:
-            one, two = (np.load(bench.work / "export" / f"{size}-{side}.npy") for side in ("nnunet", "vesal"))
+        def lines(_: Mapping[str, list[Measured]], size: str = size) -> list[str]:
+            one, two = (np.load(setup.work / "export" / f"{size}-{side}.npy") for side in ("nnunet", "vesal"))
             return [f"The labels are equal in {np.mean(one == two):.4%} of the voxels."]
 
-        yield Comparison(row, partial(ready, sides), told)
+        yield Comparison(row, partial(ready, sides), lines)
 
 
-def large_export(bench: Bench) -> Iterator[Comparison]:
+def large_export(setup: Setup) -> Iterator[Comparison]:
     """Vesal alone, for what a network with many classes asks of everything around it."""
 
     def measure() -> Measured:
-        done = run(module("large_export", "--work", bench.work), log=bench.log("export"))
+        done = run(module("large_export", "--work", setup.work), log=setup.log("export"))
         measured: Measured = json.loads(done.output.splitlines()[-1])
         return measured
 
-    def told(measured: Mapping[str, list[Measured]]) -> list[str]:
+    def lines(measured: Mapping[str, list[Measured]]) -> list[str]:
         one = measured[OURS][-1]
         return [
             f"Of that {one['prepare_s']:.1f} s preparation, {one['segment_s']:.1f} s windows and export, "
@@ -397,7 +397,7 @@ def large_export(bench: Bench) -> Iterator[Comparison]:
         ]
 
     yield Comparison(
-        "60 classes, 512x512x400 from 1.5 mm, a made-up network", partial(ready, {OURS: measure}), told
+        "60 classes, 512x512x400 from 1.5 mm, a made-up network", partial(ready, {OURS: measure}), lines
     )
 
 
@@ -417,7 +417,7 @@ _EXPORT = {
 }
 
 #: The parts by name, in the order in which they are measured.
-PARTS: dict[str, Callable[[Bench], Iterator[Comparison]]] = {
+PARTS: dict[str, Callable[[Setup], Iterator[Comparison]]] = {
     "preparation": preparation,
     "step": step,
     "windows": windows,
