@@ -90,7 +90,7 @@ def test_a_benchmark_is_not_resumed_with_other_settings_nor_begun_over_another(
     ("wanted", "message"),
     [
         ({"artifacts": ["blurr"]}, "no artefact 'blurr'"),
-        ({"severities": (0, 3)}, "whole numbers from 1 to 5"),
+        ({"severities": (0, 3)}, "whole number from 1 to 5"),
         ({"limits": ["motion=3"], "artifacts": ["noise:3"]}, "names what is not tested"),
         ({"cases": 0}, "at least 1"),
         ({"fold": 1}, "--fold is a run folder's"),

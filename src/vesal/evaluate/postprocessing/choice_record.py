@@ -46,8 +46,8 @@ class Trial(Record):
     Attributes:
         step: what is done.
         gain: of the Dice of its class, or of the mean over the classes for all foreground.
-        low, high: its 99 % bootstrap interval; None where the gain is too small to ask.
-        hd95_change_mm: of the mean HD95; None where it was not asked.
+        low, high: its 99 % bootstrap interval; None where the gain is too small to be tested.
+        hd95_change_mm: of the mean HD95; None where it was not measured.
         changed: cases of which any voxel changes.
         verdict: chosen, or why not.
     """
@@ -117,7 +117,7 @@ class PostprocessChoice(Record):
 
     @property
     def worth(self) -> str:
-        """The gain with its optimism, as scores are to tell it; '' where no step is done."""
+        """The gain with its optimism, as a remark of the scores; '' where no step is done."""
         if not self.steps or self.gain is None:
             return ""
         text = f"Mean Dice {self.gain.mean:+.4f} on the {self.cases} held-out cases on which the steps were chosen"

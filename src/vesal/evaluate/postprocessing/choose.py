@@ -23,7 +23,7 @@ from vesal.metrics.statistics import bootstrap_interval
 LEAST_PATIENTS = 8
 #: Rise of the mean Dice below which a step is not worth its risk.
 LEAST_GAIN = 0.001
-#: Of the interval of a step's gain: stricter than that of a single question, as dozens of steps are asked about.
+#: Of the interval of a step's gain: stricter than that of a single question, as dozens of steps are tested.
 CONFIDENCE = 0.99
 #: Parts for the choice on other cases, where the folds are too few to be the parts.
 PARTS = 5
@@ -116,17 +116,14 @@ class _Search:
 
     def _grow(self, index: int | None, kinds: Sequence[Kind]) -> None:
         """Add the best step of a class until none helps; each kind once."""
-        left = (
-            list(kinds)
-            if (None if index is None else self.validation.names[index]) not in self.banned
-            else []
-        )
+        name = None if index is None else self.validation.names[index]
+        left = [] if name in self.banned else list(kinds)
         while left:
             tried: dict[tuple[Kind, int, float], Trial] = {}
             for kind in left:
                 for step in self._candidates(kind, index):
                     trial = self._try(step, index)
-                    # Limits between the same two sizes do the same: the mildest stands for all.
+                    # Limits between the same two sizes do the same: the mildest is kept for all.
                     tried.setdefault((kind, trial.changed, round(trial.gain, 12)), trial)
             trials = list(tried.values())
             best = self._best(trials, index)
@@ -158,7 +155,7 @@ class _Search:
         return steps
 
     def _try(self, step: Step, index: int | None) -> Trial:
-        """The step on top of the chosen ones, before its HD95 is asked for."""
+        """The step on top of the chosen ones, before its HD95 is measured."""
         steps = in_order((*self.chosen, step), self.validation.labels)
         changed = int(self.validation.changed(index, steps, self.chosen)[self.cases].sum())
         difference = self.validation.dice(index, steps) - self.validation.dice(index, self.chosen)

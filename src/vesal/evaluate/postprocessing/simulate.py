@@ -260,19 +260,15 @@ class ValidationCases:
             return np.zeros(len(self.rows), dtype=np.int64)
         holes = self._holes(steps)
         filled = holes.of[:, giving].any(axis=1)
-        return np.bincount(holes.case[filled], holes.counted[filled], minlength=len(self.rows)).astype(
-            np.int64
-        )
+        counted = np.bincount(holes.case[filled], holes.counted[filled], minlength=len(self.rows))
+        return counted.astype(np.int64)
 
     def _holes(self, steps: Steps) -> _Holes:
         """The holes that are there after the removals among the steps."""
         removals = tuple(step for step in steps if step.do != "fill_holes")
         if removals not in self._pooled_holes:
-            found = list(
-                map_in_order(
-                    partial(self._holes_of, removals=removals), range(len(self.rows)), workers=self._workers
-                )
-            )
+            holes_of = partial(self._holes_of, removals=removals)
+            found = list(map_in_order(holes_of, range(len(self.rows)), workers=self._workers))
             self._pooled_holes[removals] = _Holes(
                 case=np.repeat(np.arange(len(found)), [len(rows.counted) for rows in found]),
                 counted=np.concatenate([rows.counted for rows in found]),
@@ -320,7 +316,4 @@ class ValidationCases:
 
 def _mean_defined(values: Floats) -> Floats:
     """The mean over the first axis of what is not NaN; NaN where nothing is."""
-    there = ~np.isnan(values)
-    count = there.sum(axis=0)
-    total = np.where(there, values, 0.0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.ma.masked_invalid(values).mean(axis=0).filled(np.nan)

@@ -337,7 +337,7 @@ def _corruption_error(
     return CorruptionError(
         artifact=artifact,
         error=100 * ours / theirs if theirs > _NOTHING else None,
-        # Of less than a thousandth of Dice a severity there is no telling how many times more another loses.
+        # A baseline that loses less than a thousandth of Dice a severity gives a ratio of noise.
         relative=100 * lost / base_lost if base_lost >= 1e-3 * len(pairs) else None,
     )
 

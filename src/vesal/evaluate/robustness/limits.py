@@ -23,7 +23,7 @@ class Limit(Record):
     Attributes:
         text: as it was written.
         name: an artefact, or ALL.
-        severity: of which; None takes the one that was not said: HEADLINE, or own settings.
+        severity: at which; None means HEADLINE, or own settings where only those are tested.
         most_percent: the largest drop that is allowed.
     """
 

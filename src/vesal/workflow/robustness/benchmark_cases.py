@@ -83,7 +83,7 @@ def choose_cases(
         fold: of a run, if not all.
 
     Raises:
-        UsageError: nothing says which data, or there is no such fold.
+        UsageError: the data are not named, or there is no such fold.
         DataError: the run held nothing out, or the data hold no labelled case.
     """
     files = model_files(model)

@@ -32,7 +32,7 @@ def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str
     """Measure, conclude, and write robustness.json, .csv, .md and .html.
 
     What is done already is in robustness.jsonl, a line a case: a stopped benchmark goes on with `resume`, and a
-    finished one is only judged anew, by other limits or beside another baseline.
+    finished one is only compared with other limits or another baseline.
 
     Raises:
         UsageError: the request contradicts itself or names what is not there.
@@ -69,25 +69,19 @@ def modality(plan: Plan) -> Modality:
 
 
 def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, ...], list[str]]:
-    """Every condition but the clean one, each once, and what is to be said about them."""
-    kind = modality(plan)
-    severities = sorted(set(request.chosen_severities))
-    if not severities or any(level not in range(1, 6) for level in severities):
-        raise UsageError(f"Severities are whole numbers from 1 to 5, not {list(request.chosen_severities)}.")
+    """Every condition but the clean one, each once, and remarks on them."""
+    kind, severities = modality(plan), sorted(set(request.chosen_severities))
     if request.artifacts:
-        named = [
-            artifact for text in request.artifacts for artifact in parse_artifact(text, severities, kind)
-        ]
+        named = [one for text in request.artifacts for one in parse_artifact(text, severities, kind)]
     else:
         named = list(benchmark(kind, severities))
-    every = tuple({artifact.title: artifact for artifact in named}.values())
-    suffered = applicable(every, plan.scan_dimension)
-    if not suffered:
-        raise UsageError("No artefact is left that these scans can suffer; name others with --artifact.")
-    remarks = []
-    if left := dict.fromkeys(artifact.name for artifact in every if artifact not in suffered):
-        remarks.append(f"Left out, as single pictures cannot suffer it: {', '.join(left)}.")
-    return suffered, remarks
+    every = tuple({one.title: one for one in named}.values())
+    possible = applicable(every, plan.scan_dimension)
+    if not possible:
+        raise UsageError("None of these artefacts is possible in these scans; name others with --artifact.")
+    left_out = dict.fromkeys(one.name for one in every if one not in possible)
+    remarks = [f"Left out, as not possible in single pictures: {', '.join(left_out)}."] if left_out else []
+    return possible, remarks
 
 
 def _journal(

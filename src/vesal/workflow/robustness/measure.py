@@ -1,7 +1,7 @@
 """A robustness benchmark case by case: read a scan once, corrupt it in every condition, segment, score.
 
-The network is the longest part of it. Beside one on a GPU, scans are corrupted and prepared by other threads before it
-asks for them; everywhere they are scored by another behind it.
+The network takes most of the time. Beside one on a GPU, other threads corrupt and prepare the next scans; on every
+device another thread scores what was segmented.
 """
 
 from __future__ import annotations
