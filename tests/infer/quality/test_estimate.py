@@ -68,3 +68,13 @@ def test_what_is_stored_estimates_as_what_was_fitted(
     features = held_out(2, seed=4)[0].features
     fitted = QualityEstimator([calibrated[0][0]])
     assert fitted.estimate(features) == QualityEstimator([calibration]).estimate(features)
+
+
+def test_a_flag_of_parts_that_the_model_lacks_asks_for_review(
+    calibration: Calibration, held_out: HeldOut
+) -> None:
+    flag = calibration.single.flag.model_copy(update={"parts": ("geometry",), "threshold": 0.0})
+    single = calibration.single.model_copy(update={"flag": flag})
+    estimator = QualityEstimator([calibration.model_copy(update={"single": single})])
+    found = estimator.estimate(held_out(2)[0].features)
+    assert (found.verdict, found.reason) == ("review", "nothing of it can be compared with the known scans")

@@ -162,6 +162,8 @@ def joint_uncertainty(scores: dict[str, float]) -> float:
 def _reason(scores: dict[str, float], dice: dict[str, PredictedDice]) -> str:
     """Why a scan is to be reviewed, the highest scores first."""
     ranked = sorted(scores.items(), key=lambda entry: -entry[1])
+    if not ranked:
+        return "nothing of it can be compared with the known scans"
     limit = max(_REASON, ranked[0][1] - _NEAR_HIGHEST)
     named = [name for name, value in ranked if value >= limit] or [ranked[0][0]]
     reasons = []

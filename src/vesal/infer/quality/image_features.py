@@ -40,24 +40,19 @@ def image_features(volume: Volume, prepared: Prepared) -> dict[str, dict[str, fl
     The noise of a scan is taken from second differences (Immerkaer, "Fast noise variance estimation", Computer
     Vision and Image Understanding 1996), sharpness from differences over one voxel and over two.
     """
-    geometry = _geometry(prepared)
-    intensity: dict[str, float] = {}
-    texture: dict[str, float] = {}
-    appearance: dict[str, float] = {}
+    found: dict[str, dict[str, float]] = {"geometry": _geometry(prepared)}
     for number in range(volume.channels):
-        name = f"channel {number + 1}"
-        _prefixed(intensity, name, _raw_intensity(volume.array[number]))
         image = prepared.image[number]
-        _prefixed(intensity, name, _intensity(image))
         middle = _standard(_middle(image))
-        _prefixed(texture, name, _texture(middle))
-        _prefixed(texture, name, _spectrum(middle))
-        _prefixed(appearance, name, _coarse(_standard(image)))
-    return {"geometry": geometry, "intensity": intensity, "texture": texture, "appearance": appearance}
-
-
-def _prefixed(into: dict[str, float], prefix: str, values: dict[str, float]) -> None:
-    into.update({f"{prefix} {name}": float(value) for name, value in values.items()})
+        groups = {
+            "intensity": _raw_intensity(volume.array[number]) | _intensity(image),
+            "texture": _texture(middle) | _spectrum(middle),
+            "appearance": _coarse(_standard(image)),
+        }
+        for group, values in groups.items():
+            named = {f"channel {number + 1} {name}": float(value) for name, value in values.items()}
+            found[group] = found.get(group, {}) | named
+    return found
 
 
 def _geometry(prepared: Prepared) -> dict[str, float]:
