@@ -17,6 +17,9 @@ Result = TypeVar("Result")
 #: Called with (done, total) after each finished item.
 Progress = Callable[[int, int], None]
 
+#: Makes the progress of a named stage of the work; None where nobody looks.
+StageProgress = Callable[[str], Progress | None]
+
 #: Where the system does not tell.
 _UNKNOWN = 4 << 30
 
@@ -29,6 +32,10 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def no_progress(title: str) -> None:
+    """A `StageProgress` that shows nothing."""
 
 
 def map_in_order(

@@ -28,7 +28,6 @@ class Target:
     """One layout to convert to.
 
     Attributes:
-        about: one line for people.
         folders: 'images', 'labels', 'test_images', 'test_labels' -> folder.
         write: one case -> its files.
         describe: (folder, what is in it, folders) -> remarks; writes the description.
@@ -36,7 +35,6 @@ class Target:
         takes_masks: also label maps without images.
     """
 
-    about: str
     folders: Folders
     write: Callable[[Scan, Task, Folders], Written]
     describe: Callable[[Path, Described, Folders], list[str]]
@@ -45,23 +43,15 @@ class Target:
 
 
 TARGETS: dict[str, Target] = {
-    "msd": Target(
-        "dataset.json, imagesTr, labelsTr, imagesTs; channels in one 4D file",
-        _TASK, write_whole, describe_msd,
-    ),
-    "nnunet": Target(
-        "nnU-Net 2: dataset.json, CASE_0000.nii.gz and so on, labels from 0 to K",
-        _TASK, write_channels, describe_nnunet, consecutive,
-    ),
-    "nifti": Target(
-        "images and labels as .nii.gz, with manifest.json",
-        _PLAIN, write_whole, describe_nifti, takes_masks=True,
-    ),
-    "png": Target(
-        "images and labels as slices, with slices.json for the way back and manifest.json",
-        _PLAIN, write_pictures, describe_pictures, for_pictures,
-    ),
-}  # fmt: skip
+    # dataset.json, imagesTr, labelsTr, imagesTs; channels in one 4D file
+    "msd": Target(_TASK, write_whole, describe_msd),
+    # nnU-Net 2: dataset.json, CASE_0000.nii.gz and so on, labels from 0 to K
+    "nnunet": Target(_TASK, write_channels, describe_nnunet, consecutive),
+    # images and labels as .nii.gz, with manifest.json
+    "nifti": Target(_PLAIN, write_whole, describe_nifti, takes_masks=True),
+    # images and labels as slices, with slices.json for the way back and manifest.json
+    "png": Target(_PLAIN, write_pictures, describe_pictures, for_pictures),
+}
 
 
 def write_case(target: str, scan: Scan, task: Task) -> Written:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -27,13 +27,11 @@ from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import content_hash, write_json
 from vesal.journal import Journal, file_stamps
 from vesal.layouts.registry import no_file_name
-from vesal.parallel import Progress, map_in_order, workers_within
+from vesal.parallel import Progress, StageProgress, map_in_order, no_progress, workers_within
 from vesal.text import listed, plural
 from vesal.version import __version__
 from vesal.volume.volume import Volume
 from vesal.workflow.requests.convert_request import SPACING_ERROR, ConvertRequest
-
-Stage = Callable[[str], Progress | None]
 
 #: Parts that a share is made of: 0.15 is 3 of 20.
 _FINEST_SHARE = 20
@@ -86,7 +84,7 @@ class ConvertResult:
         return "\n".join([*self.remarks, count])
 
 
-def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> ConvertResult:
+def convert_run(request: ConvertRequest, *, stage: StageProgress = no_progress) -> ConvertResult:
     """Read every case once and write it in the layout that is wanted; the description comes last.
 
     Raises:
@@ -94,7 +92,6 @@ def convert_run(request: ConvertRequest, *, stage: Stage | None = None) -> Conve
         DataError: the data fit no layout.
         VesalError: `out` cannot be written.
     """
-    stage = stage or (lambda _: None)
     _check(request)
     source = open_source(
         request.data,
@@ -224,7 +221,9 @@ def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
     }
 
 
-def _journal(request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: Stage) -> Journal[Written]:
+def _journal(
+    request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: StageProgress
+) -> Journal[Written]:
     """Of this conversion, new or gone on with; the split is drawn once."""
 
     def draw() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model, load_model
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.layouts.registry import load_dataset
+from vesal.parallel import StageProgress
 from vesal.phantoms.registry import write_phantoms
 from vesal.run.folder import Run
 from vesal.run_files import REPORT, fold_folder
@@ -26,7 +27,7 @@ from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.robustness.benchmark_run import modality, robustness_run
-from vesal.workflow.training.train import Stage, train_run
+from vesal.workflow.training.train import train_run
 
 CASES = 20
 
@@ -58,7 +59,13 @@ class DemoResult:
 
 
 def demo_run(
-    out: Path, kind: str, budget_s: float, *, stage: Stage, tell: Callable[[str], None], resume: bool = False
+    out: Path,
+    kind: str,
+    budget_s: float,
+    *,
+    stage: StageProgress,
+    tell: Callable[[str], None],
+    resume: bool = False,
 ) -> DemoResult:
     """Phantoms -> inspect -> train one fold -> predict the test scans -> evaluate them, also corrupted -> reports."""
     data, run = out / "data", out / "run"
@@ -92,7 +99,7 @@ def demo_run(
     return DemoResult(scores, run / REPORT, robustness, out / "robustness" / "robustness.html")
 
 
-def _robustness(out: Path, model: Model, stage: Stage, resume: bool) -> Robustness:
+def _robustness(out: Path, model: Model, stage: StageProgress, resume: bool) -> Robustness:
     data, listed = out / "data", out / "held-out.json"
     names = sorted(path.name for path in (data / "labelsTs").glob("*.nii.gz"))
     cases = [

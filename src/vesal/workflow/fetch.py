@@ -24,13 +24,10 @@ from vesal.download.catalogue import (
 from vesal.errors import DataError, UsageError, VesalError, unknown_name
 from vesal.layouts.discover import the_dataset
 from vesal.layouts.registry import load_dataset
-from vesal.parallel import Progress
+from vesal.parallel import StageProgress, no_progress
 
 #: All that can be fetched, by name.
 DATASETS: dict[str, OfficialDataset] = {**ARCHIVES, **REGISTERED}
-
-#: Makes a progress callback for a named stage of the work.
-Stage = Callable[[str], Progress | None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def fetch(
     *,
     source: Path | None = None,
     keep: bool = False,
-    stage: Stage | None = None,
+    stage: StageProgress = no_progress,
     tell: Callable[[str], None] = print,
 ) -> Fetched:
     """Get a data set by name into a folder of its own in `out`.
@@ -94,7 +91,6 @@ def fetch(
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     known = DATASETS[name]
-    stage = stage or (lambda _: None)
     folder = out / known.folder
     if folder.exists():
         return _fetched(name, known, _whole(folder), fresh=False)
@@ -137,7 +133,7 @@ def listing_text() -> str:
     return "\n".join(rows)
 
 
-def _download(known: Archive, target: Path, stage: Stage, tell: Callable[[str], None]) -> None:
+def _download(known: Archive, target: Path, stage: StageProgress, tell: Callable[[str], None]) -> None:
     if target.exists():
         if md5_of(target) == known.md5:
             return
@@ -165,7 +161,7 @@ def _compare(known: Archive, source: Path, tell: Callable[[str], None]) -> None:
 
 
 def _unpack(
-    archive: Path, folder: Path, known: OfficialDataset, stage: Stage, tell: Callable[[str], None]
+    archive: Path, folder: Path, known: OfficialDataset, stage: StageProgress, tell: Callable[[str], None]
 ) -> Dataset:
     """Unpack and look before the folder gets its name, so that a folder of that name is a data set."""
     waiting = folder.with_name(f".checking-{folder.name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,9 @@ from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash, write_json, write_text
 from vesal.journal import Journal, JournalEntry, file_stamps
 from vesal.layouts.registry import load_dataset
-from vesal.parallel import Progress, map_in_order
+from vesal.parallel import Progress, StageProgress, map_in_order, no_progress
 from vesal.report.pages.fixes_section import changes_markdown, changes_summary
 from vesal.version import __version__
-
-Stage = Callable[[str], Progress | None]
 
 #: The fixed copy's folder below that of the report, and its journal.
 FIXED = "fixed"
@@ -103,7 +101,7 @@ def fix_run(
     layout: str = "auto",
     resume: bool = False,
     pictures: int = 6,
-    stage: Stage | None = None,
+    stage: StageProgress = no_progress,
 ) -> FixSummary:
     """Inspect `data`, write the fixed copy to out/fixed and the report to `out`, and inspect the copy.
 
@@ -114,7 +112,6 @@ def fix_run(
         DataError: the data fit no layout.
         VesalError: `out` cannot be written, or no case is left.
     """
-    stage = stage or (lambda _: None)
     folder = out / FIXED
     _check_folders(data, out)
     dataset = load_dataset(data, layout)

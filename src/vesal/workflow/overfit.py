@@ -14,6 +14,7 @@ from vesal.errors import DataError
 from vesal.files import read_json_lines
 from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import resolve_device
+from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.folder import Run
@@ -23,7 +24,7 @@ from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.requests.train_request import OverfitRequest
-from vesal.workflow.training.train import Interrupted, Stage
+from vesal.workflow.training.train import Interrupted
 from vesal.workflow.training.training_plan import plan_for
 
 #: Dice that an overfitted case reaches.
@@ -99,7 +100,7 @@ class OverfitResult:
 
 
 def overfit_run(
-    request: OverfitRequest, stage: Stage | None = None, tell: Callable[[str], None] = print
+    request: OverfitRequest, stage: StageProgress = no_progress, tell: Callable[[str], None] = print
 ) -> OverfitResult:
     """Train on a few cases without augmentation and validate on the same, until Dice 0.95 or the time is up.
 
@@ -114,7 +115,6 @@ def overfit_run(
         overrides["budget_s"] = BUDGET_S
     run = Run(request.out)
     run.begin(resume=False)
-    stage = stage or (lambda _title: None)
     device = resolve_device(request.device)
     config = load_recipe(request.recipe, _SETTINGS | {"target": TARGET} | overrides)
     check_names(config)
@@ -147,7 +147,7 @@ def overfit_run(
     return OverfitResult(names, position.step, dice, best.get("val_dice_per_class", {}), target, advice)
 
 
-def _choose(dataset: Dataset, count: int, stage: Stage) -> tuple[Fingerprint, list[Case]]:
+def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerprint, list[Case]]:
     """The cases that show most classes, then most foreground, among the first few of the data set."""
     looked_at = dataset.model_copy(update={"cases": dataset.cases[: count * _LOOKED_AT]})
     record = fingerprint(looked_at, progress=stage("Reading"))

@@ -14,7 +14,7 @@ from vesal.evaluate.robustness.result_text import save_robustness
 from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.journal import Journal
-from vesal.parallel import Progress
+from vesal.parallel import Progress, StageProgress
 from vesal.planning.plan import Plan
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
@@ -25,10 +25,10 @@ from vesal.workflow.robustness.measure import Measured, RobustnessRunner
 #: Worst cases that the page shows as pictures.
 PICTURES = 4
 
-Stage = Callable[[str], Progress | None]
 
-
-def robustness_run(request: RobustnessRequest, stage: Stage, tell: Callable[[str], None]) -> Robustness:
+def robustness_run(
+    request: RobustnessRequest, stage: StageProgress, tell: Callable[[str], None]
+) -> Robustness:
     """Measure, conclude, and write robustness.json, .csv, .md and .html.
 
     What is done already is in robustness.jsonl, a line a case: a stopped benchmark goes on with `resume`, and a

@@ -27,7 +27,7 @@ from vesal.infer.predictor import load_model
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import load_package, save_package
 from vesal.nn.zoo import resolve_device
-from vesal.parallel import Progress
+from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
 from vesal.run.environment import environment, environment_line, versions
@@ -43,9 +43,6 @@ from vesal.workflow.quality import CalibrationOptions, calibrate_run, time_limit
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.training_plan import plan_for
-
-#: Makes a progress callback for a named stage of the work.
-Stage = Callable[[str], Progress | None]
 
 
 class Interrupted(VesalError):
@@ -90,12 +87,12 @@ class _Session:
     run: Run
     config: TrainConfig
     device: torch.device
-    stage: Stage
+    stage: StageProgress
     tell: Callable[[str], None]
 
 
 def train_run(
-    request: TrainRequest, stage: Stage | None = None, tell: Callable[[str], None] = print
+    request: TrainRequest, stage: StageProgress = no_progress, tell: Callable[[str], None] = print
 ) -> TrainResult:
     """Do it all; `stage` shows progress, `tell` takes one-line messages.
 
@@ -110,7 +107,7 @@ def train_run(
     config = _config(request, overrides, run)
     check_names(config)
     device = resolve_device(request.device)
-    session = _Session(request, run, config, device, stage or (lambda _title: None), tell)
+    session = _Session(request, run, config, device, stage, tell)
     dataset = load_dataset(request.data, request.layout)
     config.save(run.config_file)
     write_json(run.environment_file, environment(str(device)))
@@ -349,7 +346,7 @@ def _splits(
     return splits
 
 
-def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: Stage) -> None:
+def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: StageProgress) -> None:
     """Predict the fold's held-out scans from their files, exactly as a user would."""
     if not job.validation:
         return
