@@ -12,7 +12,7 @@ from pydantic import Field
 
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
-from vesal.evaluate.scores import MEAN, Scores
+from vesal.evaluate.scores import MEAN, Scores, by_case
 from vesal.metrics.paired import cohens_dz, holm, wilcoxon
 from vesal.metrics.statistics import bootstrap_interval, paired_difference
 from vesal.record import Record
@@ -223,16 +223,9 @@ def _where(side: Side, index: int) -> str:
     return side.sources[index] if index < len(side.sources) else side.name
 
 
-def _by_case(scores: Scores) -> Cases:
-    found: Cases = {}
-    for row in scores.cases:
-        found.setdefault(row.case, {})[row.class_name] = row
-    return found
-
-
 def _runs(side: Side) -> tuple[list[Cases], Mapping[str, str] | None]:
     """One a run; folds, of which no two have a case in common, are one run together."""
-    runs = [_by_case(scores) for scores in side.scores]
+    runs = [by_case(scores.cases) for scores in side.scores]
     if len(runs) == 1:
         return runs, side.folds
     if sum(len(run) for run in runs) > len(set().union(*runs)):

@@ -114,6 +114,13 @@ class Scores(Record):
                 return row
         raise KeyError(f"no summary of {metric} for {class_name}")
 
+    def mean_dice(self) -> dict[str, float | None]:
+        """Case -> mean over the classes that it defines, in the cases' order."""
+        return {
+            case: _mean_or_none([row.dice for row in scored.values()])
+            for case, scored in by_case(self.cases).items()
+        }
+
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read scores.json, or the one in a folder.
@@ -123,6 +130,14 @@ class Scores(Record):
         """
         path = Path(path)
         return super().load(path / SCORES if path.is_dir() else path)
+
+
+def by_case(rows: Sequence[ClassScore]) -> dict[str, dict[str, ClassScore]]:
+    """Case -> class -> score, in the rows' order."""
+    found: dict[str, dict[str, ClassScore]] = {}
+    for row in rows:
+        found.setdefault(row.case, {})[row.class_name] = row
+    return found
 
 
 def summarise(
@@ -146,9 +161,7 @@ def summarise(
         failures, remarks: to keep beside the scores.
         seed: of the bootstrap.
     """
-    by_case: dict[str, dict[str, ClassScore]] = {}
-    for row in rows:
-        by_case.setdefault(row.case, {})[row.class_name] = row
+    scored_cases = by_case(rows).values()
     lesions = tuple(
         name
         for name in labels.classes
@@ -156,7 +169,7 @@ def summarise(
     )
     summary = []
     for name in labels.classes:
-        here = [scored[name] for scored in by_case.values() if name in scored]
+        here = [scored[name] for scored in scored_cases if name in scored]
         metrics = ALL_METRICS if name in lesions else METRICS
         summary += [
             _summary(name, metric, [getattr(row, metric) for row in here], seed) for metric in metrics
@@ -166,7 +179,7 @@ def summarise(
         of = lesions if metric in LESION_METRICS else labels.classes
         values = [
             _mean_or_none([getattr(row, metric) for name, row in scored.items() if name in of])
-            for scored in by_case.values()
+            for scored in scored_cases
         ]
         summary.append(_summary(MEAN, metric, values, seed))
     return Scores(

@@ -141,10 +141,6 @@ def _picture(out: Path, data: Path, scores: Scores) -> None:
 
 def _median_case(scores: Scores) -> tuple[str, float]:
     """The case whose mean Dice over the classes is the median (the upper of two)."""
-    found: dict[str, list[float]] = {}
-    for row in scores.cases:
-        if row.dice is not None:
-            found.setdefault(row.case, []).append(row.dice)
-    ranked = sorted((sum(values) / len(values), case) for case, values in found.items())
+    ranked = sorted((dice, case) for case, dice in scores.mean_dice().items() if dice is not None)
     dice, case = ranked[len(ranked) // 2]
     return case, dice

@@ -7,7 +7,8 @@ import numpy as np
 from vesal.data.labels import LabelSet
 from vesal.evaluate.score_folders import METRICS, ClassScore, summarise
 from vesal.report.figures import charts
-from vesal.report.pages.score_section import colours_of, further_tables, score_charts
+from vesal.report.figures.colours import colours_by_class
+from vesal.report.pages.score_section import further_tables, score_charts
 
 LABELS = LabelSet.from_values({"liver": 1, "liver tumour": 2})
 
@@ -43,6 +44,6 @@ def test_lesions_and_volumes_have_tables_of_their_own():
 
 def test_every_class_has_its_chart_of_agreement_also_for_a_single_case():
     several, one = scores(), scores(cases=1)
-    assert len(score_charts(several, colours_of(several, LABELS))) == 4
+    assert len(score_charts(several, colours_by_class(several.classes, LABELS))) == 4
     assert one.agreement[0].lower_ml is None
     assert charts.bland_altman_chart("$x$_", [4.0], [5.0], one.agreement[0], "#336699").startswith(b"\x89PNG")

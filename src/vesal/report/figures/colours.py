@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ from vesal.data.labels import LabelSet
 _PALETTE = (
     "#f2711c", "#2f9be0", "#2fb47c", "#c97fd7", "#e8b923", "#e0567a", "#35c3c9", "#a98256", "#8f8ff0", "#86b832",
 )  # fmt: skip
+
+
+#: Of the mean over the classes.
+MEAN_COLOUR = "#8a94a3"
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,12 @@ def class_colours(labels: LabelSet) -> tuple[str, ...]:
         colour if re.fullmatch(r"#[0-9a-fA-F]{6}", colour) else _PALETTE[number % len(_PALETTE)]
         for number, colour in enumerate(own)
     )
+
+
+def colours_by_class(classes: Sequence[str], labels: LabelSet | None = None) -> dict[str, str]:
+    """Class -> #rrggbb: that of `labels` where these know the class, else from the palette."""
+    known = {} if labels is None else dict(zip(labels.classes, class_colours(labels), strict=True))
+    return {name: known.get(name, _PALETTE[number % len(_PALETTE)]) for number, name in enumerate(classes)}
 
 
 def rgb(colour: str) -> NDArray[np.float32]:

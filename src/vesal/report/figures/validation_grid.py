@@ -26,7 +26,6 @@ from vesal.report.figures.scan_figures import (
     new_figure,
     to_png,
 )
-from vesal.report.pages.score_section import mean_dice
 from vesal.run.contents import RunContents, ShownCase, load_case
 from vesal.run_files import CURVES, VALIDATION_GRID, fold_folder
 from vesal.text import shortened
@@ -84,7 +83,7 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
     labels = pieces.labels
     if labels is None or pieces.dataset is None:
         return None
-    dice = {} if pieces.scores is None else mean_dice(pieces.scores)
+    dice = {} if pieces.scores is None else pieces.scores.mean_dice()
     cases = {case.id: case for case in pieces.dataset.cases}
     held_out = [name for name, of in pieces.fold_of.items() if of == fold and name in cases]
     rows = []

@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.compare_text import case_table, class_table, compared_rows, notes, sentence, title
 from vesal.evaluate.paired_comparison import ComparedClass, Comparison
 from vesal.files import write_text
 from vesal.report.figures.charts import draw_dots, draw_equality, draw_key, name_rows, new_chart
-from vesal.report.figures.colours import THEMES, Theme, class_colours
+from vesal.report.figures.colours import MEAN_COLOUR, THEMES, Theme, colours_by_class
 from vesal.report.figures.scan_figures import to_png
 from vesal.report.pages.html import chart, render_page
 from vesal.text import plural
 from vesal.version import __version__
-
-_MEAN_COLOUR = "#8a94a3"
 
 
 def write_comparison_page(path: Path, comparison: Comparison) -> Path:
@@ -61,12 +58,6 @@ def _context(comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _colours(comparison: Comparison, names: Sequence[str]) -> list[str]:
-    every = LabelSet.from_values({name: i + 1 for i, name in enumerate(comparison.classes)})
-    known = dict(zip(comparison.classes, class_colours(every), strict=True))
-    return [known.get(name, _MEAN_COLOUR) for name in names]
-
-
 def difference_chart(
     comparison: Comparison, rows: Sequence[ComparedClass], theme: Theme = THEMES["light"]
 ) -> bytes:
@@ -82,7 +73,9 @@ def difference_chart(
     )
     generator = np.random.default_rng(0)
     axes.axvline(0.0, color=theme.ink, linewidth=1.0, linestyle=(0, (4, 3)))
-    for place, (row, colour) in enumerate(zip(rows, _colours(comparison, names), strict=True)):
+    colours = colours_by_class(comparison.classes)
+    for place, row in enumerate(rows):
+        colour = colours.get(row.class_name, MEAN_COLOUR)
         gaps = np.array([pair.b - pair.a for pair in comparison.cases if pair.class_name == row.class_name])
         spread = generator.uniform(-0.16, 0.16, gaps.size) if gaps.size > 1 else np.zeros(gaps.size)
         draw_dots(axes, gaps, place + spread, colour, size=3.4, alpha=0.55)
@@ -105,7 +98,7 @@ def scatter_chart(comparison: Comparison, theme: Theme = THEMES["light"]) -> byt
     low, high = float(values.min()), float(values.max())
     margin = 0.04 * (high - low) or 0.01
     draw_equality(axes, (low - margin, high + margin), theme)
-    for name, colour in zip(comparison.classes, _colours(comparison, comparison.classes), strict=True):
+    for name, colour in colours_by_class(comparison.classes).items():
         of_a, of_b = (
             [getattr(pair, side) for pair in comparison.cases if pair.class_name == name] for side in "ab"
         )

@@ -16,7 +16,7 @@ from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.files import write_json, write_text
 from vesal.parallel import Progress, map_in_order
 from vesal.report.figures import charts
-from vesal.report.figures.colours import class_colours
+from vesal.report.figures.colours import colours_by_class
 from vesal.report.pages.case_section import case_pictures
 from vesal.report.pages.data_tables import (
     case_table,
@@ -256,7 +256,7 @@ def _context(
         "failures": summary["failures"],
         "remarks": dataset.remarks,
         "overview": overview(summary),
-        "colours": dict(zip(dataset.labels.classes, class_colours(dataset.labels), strict=True)),
+        "colours": colours_by_class(dataset.labels.classes, dataset.labels),
         "volume_table": volume_table(summary),
         "volume_charts": _volume_charts(dataset, summary),
         "intensity_table": intensity_table(summary),
@@ -272,7 +272,7 @@ def _context(
 def _volume_charts(dataset: Dataset, summary: dict[str, Any]) -> list[Picture]:
     unit = summary["unit"]
     drawn = []
-    for name, colour in zip(dataset.labels.classes, class_colours(dataset.labels), strict=True):
+    for name, colour in colours_by_class(dataset.labels.classes, dataset.labels).items():
         values = [case[unit][name] for case in summary["cases"] if case[unit].get(name, 0) > 0]
         if values:
             draw = partial(charts.volume_histogram, values, colour, shown_unit(unit), title=name)

@@ -11,13 +11,12 @@ import numpy as np
 
 from vesal.errors import VesalError
 from vesal.evaluate.scores import Scores
-from vesal.evaluate.tables import summary_table
 from vesal.files import write_text
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
-from vesal.report.figures.colours import class_colours
+from vesal.report.figures.colours import colours_by_class
 from vesal.report.figures.glb import write_glb
 from vesal.report.figures.validation_grid import run_history, write_training_pictures
 from vesal.report.files.history import write_history
@@ -26,16 +25,7 @@ from vesal.report.pages.case_section import CasePictures, case_pictures
 from vesal.report.pages.html import Picture, chart, render_page
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section
-from vesal.report.pages.score_section import (
-    SHOWN,
-    case_table,
-    colours_of,
-    further_tables,
-    mean_dice,
-    score_charts,
-    score_note,
-    tiles,
-)
+from vesal.report.pages.score_section import score_section
 from vesal.run.contents import RunContents, run_contents
 from vesal.run.folder import Run
 from vesal.run_files import REPORT, SURFACES
@@ -77,25 +67,17 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
 
 
 def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
-    scores, labels = pieces.scores, pieces.labels
     context: dict[str, Any] = {
         "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
         "verdict": _verdict(pieces),
         "facts": _facts(pieces),
         "missing": pieces.missing,
-        "tiles": [],
-        "score_table": None,
-        "further_scores": [],
-        "colours": {},
-        "score_note": "",
-        "score_remarks": [],
-        "score_charts": [],
+        "scores": score_section(pieces.scores, pieces.labels, pieces.fold_of) if pieces.scores else None,
         "quality": _quality(pieces),
         "postprocess": postprocess_section(pieces.folder, pieces.missing),
-        "examples": [],
+        "examples": _examples(pieces, pieces.scores, progress) if pieces.scores else [],
         "curves": _curves(pieces),
         "training_note": _training_note(pieces),
-        "case_table": None,
         "data_facts": _data_facts(pieces),
         "findings": pieces.findings,
         "remarks": pieces.dataset.remarks if pieces.dataset else (),
@@ -107,34 +89,18 @@ def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
         "version": pieces.environment.get("versions", {}).get("vesal", ""),
         "date": moment(str(pieces.environment.get("date", ""))),
     }
-    if scores is not None:
-        colours = colours_of(scores, labels)
-        context |= {
-            "tiles": tiles(scores, colours),
-            "score_table": summary_table(scores, SHOWN, counted=True),
-            "further_scores": further_tables(scores),
-            "colours": dict(zip(scores.classes, colours, strict=True)),
-            "score_note": score_note(scores),
-            "score_remarks": [
-                *scores.remarks,
-                *(f"{failure.id}: {failure.message}" for failure in scores.failures),
-            ],
-            "score_charts": score_charts(scores, colours),
-            "examples": _examples(pieces, scores, progress),
-            "case_table": case_table(scores, pieces.fold_of),
-        }
     context["contents"] = _contents(context)
     return context
 
 
 def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
     every = [
-        ("scores", "Scores", context["score_table"]),
+        ("scores", "Scores", context["scores"]),
         ("quality", "Quality estimate", context["quality"]),
         ("postprocess", "Post-processing", context["postprocess"]),
         ("examples", "Pictures", context["examples"]),
         ("training", "Training", True),
-        ("cases", "Every case", context["case_table"]),
+        ("cases", "Every case", context["scores"]),
         ("data", "Data", True),
         ("plan", "Plan", context["plan_facts"]),
         ("configuration", "Configuration", True),
@@ -201,10 +167,7 @@ def _quality(pieces: RunContents) -> dict[str, Any] | None:
     except VesalError as error:
         pieces.missing.append(str(error))
         return None
-    known = (
-        dict(zip(pieces.labels.classes, class_colours(pieces.labels), strict=True)) if pieces.labels else {}
-    )
-    return quality_section(record, [known.get(name, "#8a94a3") for name in record.dice])
+    return quality_section(record, [*colours_by_class([*record.dice], pieces.labels).values()])
 
 
 # --- pictures of cases ---------------------------------------------------------------------------------
@@ -212,7 +175,7 @@ def _quality(pieces: RunContents) -> dict[str, Any] | None:
 
 def _examples(pieces: RunContents, scores: Scores, progress: Progress | None) -> list[dict[str, Any]]:
     ranked = sorted(
-        ((dice, case) for case, dice in mean_dice(scores).items() if dice is not None), reverse=True
+        ((dice, case) for case, dice in scores.mean_dice().items() if dice is not None), reverse=True
     )
     chosen: dict[str, str] = {}
     ranks = (("Best", 0), ("Median", len(ranked) // 2), ("Worst", len(ranked) - 1))

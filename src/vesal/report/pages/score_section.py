@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-
-import numpy as np
+from typing import Any
 
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ClassScore
-from vesal.evaluate.scores import MEAN, Scores, VolumeAgreement
-from vesal.evaluate.tables import LESION_NOTE, VOLUME_NOTE, agreement_table, lesion_table
+from vesal.evaluate.scores import MEAN, Scores, VolumeAgreement, by_case
+from vesal.evaluate.tables import LESION_NOTE, VOLUME_NOTE, agreement_table, lesion_table, summary_table
 from vesal.report.figures import charts
-from vesal.report.figures.colours import Theme, class_colours
+from vesal.report.figures.colours import MEAN_COLOUR, Theme, colours_by_class
 from vesal.report.pages.html import Picture, chart
 from vesal.table import Cell, Table
 from vesal.text import interval, number
 
 #: Columns of the table of scores.
-SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "volume_error_ml")
+_SHOWN = ("dice", "nsd", "hd95_mm", "assd_mm", "precision", "recall", "volume_error_ml")
 #: With more classes the table of cases holds Dice alone.
 _FEW_CLASSES = 4
 #: A page has room for so many tiles in a row.
 _TILES = 7
 #: Charts of agreement, one a class.
 _MOST_AGREEMENTS = 8
-_MEAN_COLOUR = "#8a94a3"
 
 
-def colours_of(scores: Scores, labels: LabelSet | None) -> list[str]:
-    known = dict(zip(labels.classes, class_colours(labels), strict=True)) if labels is not None else {}
-    fallback = class_colours(LabelSet.from_values({name: i + 1 for i, name in enumerate(scores.classes)}))
-    return [known.get(name, other) for name, other in zip(scores.classes, fallback, strict=False)]
+def score_section(scores: Scores, labels: LabelSet | None, fold_of: Mapping[str, str]) -> dict[str, Any]:
+    """For the template: tiles, tables, charts, and what is to be known.
+
+    Args:
+        scores: of the held-out cases.
+        labels: names and colours of the classes, as far as they are known.
+        fold_of: case -> the fold that held it out.
+    """
+    colours = colours_by_class(scores.classes, labels)
+    return {
+        "tiles": _tiles(scores, colours),
+        "table": summary_table(scores, _SHOWN, counted=True),
+        "colours": colours,
+        "further": further_tables(scores),
+        "note": _note(scores),
+        "remarks": [*scores.remarks, *(f"{failure.id}: {failure.message}" for failure in scores.failures)],
+        "charts": score_charts(scores, colours),
+        "cases": _case_table(scores, fold_of),
+    }
 
 
-def tiles(scores: Scores, colours: Sequence[str]) -> list[dict[str, str]]:
-    names = [MEAN, *scores.classes] if len(scores.classes) > 1 else list(scores.classes)
-    shades = ["", *colours] if len(scores.classes) > 1 else list(colours)
+def _tiles(scores: Scores, colours: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """Name, colour, value and interval."""
     tiles = []
-    for name, colour in list(zip(names, shades, strict=True))[:_TILES]:
+    for name in [*[MEAN] * (len(scores.classes) > 1), *scores.classes][:_TILES]:
         row = scores.of("dice", name)
         title = "mean Dice" if name == MEAN else f"Dice, {name}"
         bounds = interval(row.low, row.high) if row.count > 1 else ""
-        tiles.append({"name": title, "colour": colour, "value": number(row.mean), "small": bounds})
+        tiles.append((title, colours.get(name, ""), number(row.mean), bounds))
     return tiles
 
 
@@ -57,7 +69,7 @@ def further_tables(scores: Scores) -> list[tuple[str, str, Table]]:
     return found
 
 
-def score_note(scores: Scores) -> str:
+def _note(scores: Scores) -> str:
     return (
         f"Means over the cases with {scores.confidence:.0%} studentised bootstrap intervals. NSD at "
         f"{scores.tolerance_mm:g} mm. "
@@ -66,12 +78,13 @@ def score_note(scores: Scores) -> str:
     )
 
 
-def score_charts(scores: Scores, colours: Sequence[str]) -> list[Picture]:
+def score_charts(scores: Scores, colours: Mapping[str, str]) -> list[Picture]:
+    """Dice and volumes of all cases, and the agreement of the volumes of each class."""
     values: dict[str, Sequence[float]] = {}
-    shades = list(colours)
+    shades = list(colours.values())
     if len(scores.classes) > 1:
-        values["mean"] = [dice for dice in mean_dice(scores).values() if dice is not None]
-        shades = [_MEAN_COLOUR, *colours]
+        values[MEAN] = [dice for dice in scores.mean_dice().values() if dice is not None]
+        shades = [MEAN_COLOUR, *shades]
     volumes = {}
     for name in scores.classes:
         rows = [row for row in scores.cases if row.class_name == name]
@@ -82,12 +95,12 @@ def score_charts(scores: Scores, colours: Sequence[str]) -> list[Picture]:
         drawn.append((lambda theme: charts.dice_distribution(values, shades, theme), "Dice of each case"))
         drawn.append(
             (
-                lambda theme: charts.volume_agreement(volumes, colours, "ml", theme),
+                lambda theme: charts.volume_agreement(volumes, [*colours.values()], "ml", theme),
                 "Predicted over true volume",
             )
         )
     for agreement in scores.agreement[:_MOST_AGREEMENTS]:
-        colour = colours[scores.classes.index(agreement.class_name)]
+        colour = colours[agreement.class_name]
         drawn.append(
             (
                 partial(_agreement_chart, scores, agreement, colour),
@@ -103,29 +116,18 @@ def _agreement_chart(scores: Scores, agreement: VolumeAgreement, colour: str, th
     return charts.bland_altman_chart(agreement.class_name, *pairs, agreement, colour, theme)
 
 
-def mean_dice(scores: Scores) -> dict[str, float | None]:
-    """Case -> mean over the classes that it defines, in the cases' order."""
-    by_case: dict[str, list[float]] = {}
-    for row in scores.cases:
-        by_case.setdefault(row.case, []).extend([] if row.dice is None else [row.dice])
-    return {case: float(np.mean(dice)) if dice else None for case, dice in by_case.items()}
-
-
-def case_table(scores: Scores, fold_of: dict[str, str]) -> Table:
+def _case_table(scores: Scores, fold_of: Mapping[str, str]) -> Table:
     """A row a case: its fold where there are several, its mean Dice, and what each class reached."""
     folds, several = len(set(fold_of.values())) > 1, len(scores.classes) > 1
     detailed = len(scores.classes) <= _FEW_CLASSES
     columns = ["case", *["fold"] * folds, *["mean Dice"] * several]
     for name in scores.classes:
         columns += [f"Dice, {name}", *[f"HD95 (mm), {name}", f"volume (ml), {name}"] * detailed]
-    by_case: dict[str, dict[str, ClassScore]] = {}
-    for row in scores.cases:
-        by_case.setdefault(row.case, {})[row.class_name] = row
-    rows = []
-    for case, mean in mean_dice(scores).items():
+    scored, rows = by_case(scores.cases), []
+    for case, mean in scores.mean_dice().items():
         cells = [Cell(case), *[Cell(fold_of.get(case, ""))] * folds, *[_cell(mean)] * several]
         for name in scores.classes:
-            cells += _class_cells(by_case[case].get(name))[: 3 if detailed else 1]
+            cells += _class_cells(scored[case].get(name))[: 3 if detailed else 1]
         rows.append(cells)
     return Table(columns, rows)
 
