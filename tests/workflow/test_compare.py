@@ -121,9 +121,9 @@ def vesal(*words):
 
 def test_the_verb_prints_a_sentence_or_json_and_fails_with_a_sentence(tmp_path):
     a, b = write(tmp_path / "a", 1), write(tmp_path / "b", 2, 0.03)
-    said = vesal("compare", a, b, "-o", tmp_path / "out")
-    assert said.returncode == 0, said.stderr
-    assert "Over 12 cases B's mean Dice is higher (better) than A's by 0.0" in said.stdout
+    shown = vesal("compare", a, b, "-o", tmp_path / "out")
+    assert shown.returncode == 0, shown.stderr
+    assert "Over 12 cases B's mean Dice is higher (better) than A's by 0.0" in shown.stdout
     assert (tmp_path / "out" / "comparison.html").exists()
     found = json.loads(vesal("compare", f"{a}", "--b", b, "--json", "--metric", "dice").stdout)
     assert found["overall"]["verdict"] == "b"
