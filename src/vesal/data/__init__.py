@@ -1,1 +1,1 @@
-"""Floor 2: what we have."""
+"""Floor 2: the data set, its cases, labels, fingerprint and folds."""

@@ -1,4 +1,4 @@
-"""A case's files -> its image and label map, each file read once; and how many cases the memory is enough for."""
+"""A case's files -> its image and label map, each file read once; and how many cases fit into memory."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def scan_workers(
 ) -> int:
     """Threads for work on scans that the CPUs (at most 16) and the memory are enough for, at least 1.
 
-    The header of the largest scan says what it takes; files without a readable one count nothing.
+    The largest scan's header decides; files without a readable header are left out.
 
     Args:
         scans: one file of each.

@@ -35,7 +35,7 @@ _COARSEST = 0.9
 
 
 class LabelFeatures(Record):
-    """Of the labelled voxels of one case, all classes but where it says otherwise; RAS axes.
+    """Of the labelled voxels of one case, all classes unless stated otherwise; RAS axes.
 
     Attributes:
         digest: of the label's box in the file's own axes, whatever surrounds it and whatever the header says.

@@ -1,4 +1,4 @@
-"""What a data set is like: one record a case, from one read of each file."""
+"""The fingerprint of a data set: one record a case, from one read of each file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ChannelStatistics(Record):
 
 
 class CaseRecord(Record):
-    """What one read of a case's files tells.
+    """One case, from one read of its files.
 
     Attributes:
         id, patient: of the case.

@@ -113,7 +113,7 @@ def make_folds(
     together: Iterable[Collection[str]] = (),
     present: Mapping[str, Collection[str]] | None = None,
 ) -> Folds:
-    """Draw folds in which nobody is on two sides.
+    """Draw folds with no patient or scan on two sides.
 
     Cases of one patient and cases of one group in `together` (identical scans) stay together, also in chains.
     Folds have as equal numbers of cases as such groups allow, and as equal numbers of cases with each class as

@@ -1,4 +1,4 @@
-"""What is drawn in a label map: names, original values, regions, ignore label, left/right pairs, colours.
+"""The classes of a label map: names, original values, regions, ignore label, left/right pairs, colours.
 
 A label map has three forms. In the file it holds any values. Inside Vesal it is contiguous: uint8, 0 for the
 background, i for the i-th label, 255 for voxels to ignore. A network's outputs are either the contiguous

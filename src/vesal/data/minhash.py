@@ -1,4 +1,4 @@
-"""Marks by which two scans are known to be cut from one: a sample of a scan's local patterns, whatever their place.
+"""A MinHash of a scan's local patterns, by which two scans cut from one are recognised wherever they were cut.
 
 Around each local maximum, which of two neighbours is brighter is asked for fixed pairs of neighbours; the answers
 are the pattern. Neither a crop, a shift, another file type nor a monotonous change of intensities changes it. Of

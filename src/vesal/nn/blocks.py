@@ -1,4 +1,4 @@
-"""The bricks of the networks, in two and three dimensions by one table."""
+"""Building blocks of the networks, in two and three dimensions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The model file: one NAME.vesal that holds all that prediction needs, and nothing that could run.
+"""The model file: one NAME.vesal that holds all that prediction needs, and no executable code.
 
 It is a zip of `model.json` (network, plan with its labels, recipe, provenance, scores) and
 `weights.safetensors`, both stored as they are. The same content gives the same bytes. Nothing is unpacked to
-the disk and no pickle is read, so a model file that somebody sent is safe to open: whatever is wrong with it,
+the disk and no pickle is read, so a model file from elsewhere is safe to open: whatever is wrong with it,
 `load_package` says so in a VesalError, and takes no more memory than a few times the file's own size.
 """
 
@@ -38,7 +38,7 @@ _JSON, _WEIGHTS = "model.json", "weights.safetensors"
 _MEASURED = ("scores", "quality", "postprocess")
 _EXPECTED = "a model is a file NAME.vesal as written by vesal train"
 
-# Far above any honest model; a file beyond them is made to exhaust whoever opens it.
+# Far above any real model; a file beyond them was made to exhaust memory or time.
 _MAX_MEMBERS = 64
 _MAX_JSON_BYTES = 32 << 20
 _MAX_TENSORS = 20_000
@@ -157,7 +157,7 @@ def save_package(path: str | Path, package: Package) -> None:
 
 
 def load_package(path: str | Path) -> Package:
-    """Read a model file, be it honest, damaged or hostile.
+    """Read a model file, valid, damaged or hostile.
 
     Raises:
         UsageError: there is no such file.

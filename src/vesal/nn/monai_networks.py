@@ -1,7 +1,7 @@
 """MONAI's networks, built from a plan (extra `monai`; imported when the first is built).
 
-A plan that asks for what a network has not is refused in one sentence with the fix, so that what the plan says
-is what was trained. Biases are the exception: MONAI's U-Net and Attention U-Net have them in any case.
+A plan that asks for what a network does not have is refused in one sentence with the fix, so that the plan
+describes what was trained. Biases are the exception: MONAI's U-Net and Attention U-Net have them in any case.
 """
 
 from __future__ import annotations

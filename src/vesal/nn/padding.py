@@ -1,4 +1,4 @@
-"""Images of any size through a network whose strides want multiples: zeros behind, and the logits cut back."""
+"""Images of any size through a network that takes multiples of its strides: zero padding, and cropped logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan's network costs: parameters, activations, multiplications. Arithmetic; no network is built.
+"""The cost of a plan's network: parameters, activations, multiplications. Arithmetic; no network is built.
 
 The layers are those of the U-Nets of `vesal.nn`; a test holds the counts against the real networks.
 """

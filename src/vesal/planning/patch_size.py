@@ -1,4 +1,4 @@
-"""How large a patch, how fine a spacing and how wide a network the compute and the memory allow."""
+"""The largest patch, finest spacing and widest network that compute and memory allow."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def batch_size(found: Network, voxels: float, limits: Limits) -> int:
     each = found.step_bytes(1, limits.bytes_per_number) - weights
     most = min(most, (limits.memory_bytes - weights) / each, limits.operations / found.step_operations(1))
     if limits.device == "cpu":
-        # Where time is short, more steps teach more than larger ones; slices are small, and alike.
+        # Where time is short, more steps gain more than larger ones; slices are small, and alike.
         most = min(most, BATCH if len(found.patch) == 3 else _MOST_SLICES)
     return max(BATCH, int(most))
 

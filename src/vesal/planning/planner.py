@@ -118,7 +118,7 @@ def _choose_fit(
     asked: PlanSettings,
     reasons: list[str],
 ) -> Fit:
-    # Who gives a spacing, a patch or a network keeps it: the spacing is then not coarsened to suit the time.
+    # A spacing, patch or network that was asked for is kept: the spacing is then not coarsened to fit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
     found = best_fit(sizes, wanted, spec, limits, coarsen=free)
     reasons += _fit_reasons(found, wanted, sizes)
@@ -263,7 +263,7 @@ def _frame_of(cases: Sequence[CaseRecord], asked: int | None, reasons: list[str]
     elif ratio > ANISOTROPIC and shape[through] < FEW_SLICES:
         reasons.append(
             f"2D: slices are {ratio:.1f} times as far apart as their pixels and the median volume has "
-            f"{shape[through]:g} of them (fewer than {FEW_SLICES}), so that neighbours tell little."
+            f"{shape[through]:g} of them (fewer than {FEW_SLICES}), so that neighbouring slices share little."
         )
         return _Frame(2, through)
     else:
@@ -397,7 +397,7 @@ def _batch_reason(batch: int, network: Network, limits: Limits) -> str:
     memory = network.step_bytes(batch, limits.bytes_per_number) / 1e9
     why = "at least 2, at most what memory, time and 5 % of the data set's voxels allow"
     if limits.device == "cpu" and len(network.patch) == 3:
-        why = "on a CPU more steps teach more than larger ones"
+        why = "on a CPU more steps gain more than larger ones"
     return f"Batch {batch}: {why}; about {memory:.2g} GB of activations and weights."
 
 

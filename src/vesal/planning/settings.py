@@ -1,4 +1,4 @@
-"""What a person wants of the plan: every field that is not set is left to the planner's rules."""
+"""What a person sets of the plan: every field that is not set is left to the planner's rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sizes = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class PlanSettings(BaseModel):
-    """Wishes that stand against the planner's rules. Each field's description is also its help.
+    """Settings that override the planner's rules. Each field's description is also its help.
 
     >>> PlanSettings(patch=(64, 64)).features is None
     True
@@ -55,6 +55,6 @@ class PlanSettings(BaseModel):
     budget_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the plan is made for, where steps or epochs set the length of the run or to plan for less."""
     rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Operations a second that training sustains, as a plan's reasons tell them; it is then not measured."""
+    """Operations a second that training sustains, as a plan's reasons state them; it is then not measured."""
     measure: bool = True
     """Time a few steps on this device before a time budget is planned; false plans by constants, alike everywhere."""

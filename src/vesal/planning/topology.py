@@ -90,7 +90,7 @@ def rounded_up(patch: Sequence[int], stages: Sequence[Stage]) -> tuple[int, ...]
 
 
 def named_stages(features: Sequence[int], patch: Sequence[int]) -> tuple[Stage, ...]:
-    """Stages of the features that somebody named, with kernels of 3, each at half the size of the one before.
+    """Stages of the given features, with kernels of 3, each at half the size of the one before.
 
     An axis is halved as long as two voxels of the patch are left, which an instance norm needs.
 

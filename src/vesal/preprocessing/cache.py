@@ -1,7 +1,7 @@
 """Prepared cases on disk, found by what they were made from.
 
 An entry is three files: KEY.image.npy, KEY.label.npy (if there is a label) and KEY.json, which is written last:
-an entry without it, or whose arrays are not of the sizes that it tells, was interrupted and is made again. KEY is
+an entry without it, or whose arrays are not of the recorded sizes, was interrupted and is made again. KEY is
 a digest of the case's files, of the part of the plan that preparation depends on, and of PREPARE_VERSION.
 """
 
@@ -223,7 +223,7 @@ def _places(label: NDArray[np.uint8], seed: int) -> dict[str, list[int]]:
 
 
 def _save(path: Path, array: NDArray[Any]) -> int:
-    # np.save hides the system's reason (a full disk, say) behind a count of items; a plain write tells it.
+    # np.save hides the system's reason (a full disk, say) behind a count of items; a plain write raises it.
     array = np.ascontiguousarray(array)
     with atomic_path(path) as temporary:
         with temporary.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Intensities of a channel become network input."""
+"""Normalisation of intensities."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Batch:
 
 
 class DeviceCache:
-    """All prepared cases of a sampler in the memory of the device that trains, cut there, where it says.
+    """All prepared cases of a sampler in the memory of the device that trains, cut there.
 
     Images keep the type that they have in the cache (float16 as a rule), so that twice as many fit.
 

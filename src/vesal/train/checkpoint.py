@@ -1,4 +1,4 @@
-"""Where a training stands: saved whole, resumed exactly.
+"""Checkpoints: saved whole, resumed exactly.
 
 Batches and augmentation are functions of (seed, step), so a checkpoint needs no random state: weights,
 optimizer, average, gradient scaler and counters are all.

@@ -1,4 +1,4 @@
-"""What a training tells: JSONL for machines, the console for people."""
+"""Logs of a training: JSON lines and the console."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class Listener(Protocol):
-    """Whatever wants to hear of a training."""
+    """Receives the rows of a training."""
 
     def row(self, row: Row) -> None:
         """A row of metrics.jsonl was written."""
@@ -83,7 +83,7 @@ class Console:
         self._bar.stop()
 
     def say(self, line: str) -> None:
-        """Tell a line, above the live one."""
+        """Print a line above the live one."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def row(self, row: Row) -> None:

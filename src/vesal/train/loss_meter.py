@@ -1,4 +1,4 @@
-"""The losses of a run, read from the device now and then: a look at a GPU's number waits until it is computed."""
+"""The losses of a run, read from the device now and then, since reading a GPU's value waits for it."""
 
 from __future__ import annotations
 

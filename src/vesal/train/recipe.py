@@ -1,4 +1,4 @@
-"""What a person chooses of a training: a typed object, and named recipes that hold only what differs."""
+"""The training configuration: a typed object, and named recipes that hold only what differs."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class TrainConfig(BaseModel):
     overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window that its neighbour covers, when held-out cases are predicted."""
     monitor: str = "val_dice"
-    """What chooses the best weights and tells early stopping and a plateau: val_dice, val_dice/CLASS, val_loss or
+    """What selects the best weights and drives early stopping and the plateau: val_dice, val_dice/CLASS, val_loss or
     train_loss."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better monitored quantity."""

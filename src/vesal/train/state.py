@@ -142,7 +142,7 @@ class State:
         improved = value is not None and (
             position.best is None or _better(config.monitor, value, position.best)
         )
-        # Of equals the later: where the held-out cases are empty, so that nothing tells, the first must not win.
+        # Of equals the later: where held-out cases are empty, so that there is no metric, the first must not win.
         ships = improved or value is None or value == position.best
         position.stale = 0 if improved else position.stale + 1
         position.waited = 0 if improved else position.waited + 1

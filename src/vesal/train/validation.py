@@ -36,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Validation:
-    """What the prepared grid tells.
+    """Results on the prepared grid.
 
     Attributes:
         dice: mean over the classes, or None where no class is in any case.

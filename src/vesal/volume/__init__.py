@@ -1,1 +1,1 @@
-"""Floor 1: a picture in space (numpy, no torch)."""
+"""Floor 1: images in space (numpy, no torch)."""

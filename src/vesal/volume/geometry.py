@@ -24,7 +24,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """The grid of a picture in space, in 2D or 3D.
+    """The grid of an image in space, in 2D or 3D.
 
     Attributes:
         shape: voxels along each array axis, (X, Y, Z) or (X, Y).

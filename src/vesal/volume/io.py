@@ -1,4 +1,4 @@
-"""Pictures from and to files of any known format, chosen by the ending of the name.
+"""Images from and to files of any known format, chosen by the ending of the name.
 
 Every failure of a file is a DataError of one sentence: what is wrong, which path, the fix.
 """
@@ -141,7 +141,7 @@ def read_label(path: str | Path, data: bytes | None = None) -> LabelMap:
 
 
 def read_geometry(path: str | Path) -> Geometry:
-    """The grid of a picture, from its header alone where the format allows.
+    """The grid of an image, from its header alone where the format allows.
 
     Raises:
         DataError: the file is absent, unreadable, damaged, or of an unknown format.
@@ -151,7 +151,7 @@ def read_geometry(path: str | Path) -> Geometry:
 
 
 def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
-    """The files that hold a picture: its own and, where that is a header alone (.mhd, .nhdr), that of the voxels.
+    """The files that hold an image: its own and, where that is a header alone (.mhd, .nhdr), that of the voxels.
 
     Args:
         path: the file; its ending says the format.

@@ -278,7 +278,7 @@ def _check_order(order: int) -> None:
 def _same_grid(source: Geometry, target: Geometry) -> bool | None:
     """True for the very same grid, False for one that differs by rounding, None for another."""
     if source.ndim != target.ndim:
-        raise ValueError(f"a picture in {source.ndim}D has no place on a grid in {target.ndim}D")
+        raise ValueError(f"an image in {source.ndim}D cannot be resampled onto a grid in {target.ndim}D")
     if source.shape == target.shape and np.array_equal(source.affine, target.affine):
         return True
     return False if source.close_to(target) else None

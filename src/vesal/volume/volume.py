@@ -1,4 +1,4 @@
-"""A picture in space: an array and its Geometry."""
+"""An image in space: an array and its Geometry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Torch's convolutions, which take the fastest way that there is where the CPU computes.
+"""Torch's convolutions, computed in the fastest way on a CPU.
 
 Weights, results and names are torch's. What pays was measured with torch 2.13 (oneDNN) on AVX2, channels last:
 

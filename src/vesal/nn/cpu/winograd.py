@@ -1,4 +1,4 @@
-"""Convolutions with fewer multiplications, where the CPU computes: Winograd's F(4, 3) (Lavin and Gray, CVPR 2016).
+"""Convolutions with fewer multiplications, for a CPU: Winograd's F(4, 3) (Lavin and Gray, CVPR 2016).
 
 A convolution with kernels of 3 takes 3 products an output and axis. From windows of 6 voxels, 4 outputs take 6
 products in place of 12, after sums over the window. Here that is done along all axes but the last, which stays as

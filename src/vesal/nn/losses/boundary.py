@@ -1,4 +1,4 @@
-"""The boundary loss: how far from the truth's boundary the prediction is wrong."""
+"""The boundary loss: prediction errors weighted by their distance to the true boundary."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _LEAST_COST = 1e-6
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What a loss is built with. Each option has a say in the losses that know it.
+    """What a loss is built with. Each option acts on the losses that it names.
 
     Attributes:
         class_weights: by name of a class (or region), 1 where not named; 'background' is a name too under a

@@ -1,4 +1,4 @@
-"""One head's logits beside the target: soft counts, cross-entropies and maps, of the voxels that count.
+"""Soft counts, cross-entropies and maps of one head's logits and the target, over the voxels that count.
 
 Shapes: N patches, K outputs, *spatial voxels, V of them, M measured classes (the foreground labels, or the
 regions). Everything is computed in float32, whatever the precision of the logits.
@@ -7,7 +7,7 @@ Two kinds of voxels or classes do not count:
 
 - Voxels whose target is 255 (`vesal.data.labels.IGNORE`) are left out of every sum.
 - Classes that were not annotated in a case. Their voxels were drawn as background there, so under a softmax
-  "background" means "background or any class that nobody looked for": their probabilities are summed (the
+  "background" means "background or any class that was not annotated": their probabilities are summed (the
   marginal loss of Fang and Yan, 2020, and Shi et al., 2021), and what is measured by class leaves those
   classes out. Regions are independent of each other: those that were not annotated are simply left out.
 """

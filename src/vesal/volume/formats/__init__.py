@@ -1,1 +1,1 @@
-"""File formats of volumes and pictures."""
+"""File formats of volumes and 2D images."""

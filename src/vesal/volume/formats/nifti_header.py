@@ -1,4 +1,4 @@
-"""What a NIfTI header says beside the grid that is taken from it: units, a second grid, sheared axes."""
+"""Details of a NIfTI header beside its grid: units, a second grid, sheared axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of a picture file: read, unpacked no further than the header promises, and made into voxels.
+"""The bytes of an image file: read, unpacked no further than the header promises, and made into voxels.
 
 A damaged or hostile header may promise terabytes. Nothing here allocates what a header promises before the
 bytes behind it were found to be there.

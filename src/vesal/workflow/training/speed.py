@@ -73,7 +73,7 @@ def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: fl
         warm = _WARM.get(device.type, 1)
         began = time.perf_counter()
         while len(took) < warm + _COUNTED:
-            # What a pass that warmed up took tells little of the next.
+            # The time of a warm-up pass does not predict the next.
             likely = took[-1] if len(took) > warm else 0.0
             if took and time.perf_counter() - began + likely > limit_s:
                 break

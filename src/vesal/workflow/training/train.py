@@ -244,7 +244,7 @@ def _sources(dataset: Dataset) -> str:
         try:
             files = files_of(case)
         except DataError:
-            # Absent or damaged: the fingerprint tells it; here it is enough that fixing it changes the digest.
+            # Absent or damaged: the fingerprint reports it; here it is enough that fixing it changes the digest.
             files = tuple(path for path in (*case.images, case.label) if path is not None)
         files = tuple(path for path in files if path.exists())
         lines += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
@@ -351,7 +351,7 @@ def _predict_validation(job: TrainJob, cases: Sequence[Case], stage: StageProgre
     if not job.validation:
         return
     held_out = {case.id for case in job.validation}
-    # As the network says: what is done to its label maps is chosen on these.
+    # Without post-processing: it is chosen on these predictions.
     model = load_model(job.model_file, device=str(job.device), postprocess=False)
     folder = job.folder / PREDICTIONS
     made_by = job.folder / PREDICTED_BY

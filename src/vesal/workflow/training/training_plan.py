@@ -1,4 +1,4 @@
-"""Plan: what would be trained, and why; where there is a budget, with a few steps timed on the device."""
+"""The verb plan: what would be trained, and why; with a budget, a few steps are timed on the device."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def plan_for(
     Prediction averages over mirrored copies along these axes and no others.
 
     A budget from `MEASURED_FROM_S` on is planned with the operations a second that the device turns out to
-    sustain, and the plan tells how many steps it buys. Runs of steps or epochs, deterministic ones, and those whose
+    sustain, and the plan states how many steps it buys. Runs of steps or epochs, deterministic ones, and those whose
     settings give a rate or say not to measure are planned by constants.
     """
     wanted = _Wanted(record, labels, config, torch.device(device))
