@@ -212,7 +212,7 @@ def _overview(found: Robustness) -> list[tuple[str, str]]:
         ("model", found.model),
         ("data", found.data),
         *(
-            (name.replace("_", " "), _plain(value))
+            (name.replace("_", " ").replace("artifact", "artefact"), _plain(value))
             for name, value in settings.items()
             if value not in ([], ())
         ),
