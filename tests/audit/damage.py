@@ -1,4 +1,4 @@
-"""Thirty-odd kinds of damage, each done to one case of a copied data set in the Decathlon's layout.
+"""Forty-odd kinds of damage, each done to one case of a copied data set in the Decathlon's layout.
 
 `DAMAGES` names them: what is done, and the kind of finding that has to name it. A damage takes the copied folder and
 the names of two of its cases, harms the first (the second lends its files to some), and returns the ids of the cases
@@ -20,6 +20,8 @@ from scipy import ndimage
 
 Array = np.ndarray
 Named = tuple[str, ...]
+#: (folder, case, another case) -> ids that the finding names.
+Harm = Callable[[Path, str, str], Named]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Damage:
             'alike' for cases that look alike, as organs cut out in one orientation do.
     """
 
-    harm: Callable[[Path, str, str], Named]
+    harm: Harm
     kind: str
     needs: str = ""
 
@@ -69,29 +71,25 @@ def read(path: Path) -> Array:
     return np.asanyarray(nib.load(path).dataobj)
 
 
-def on_label(voxels: Callable[[Array], Array]) -> Callable[[Path, str, str], Named]:
+def on_files(
+    *files: Callable[[Path, str], Path],
+    voxels: Callable[[Array], Array] | None = None,
+    affine: Callable[[Array], Array] | None = None,
+) -> Harm:
     def harm(folder: Path, case: str, _: str) -> Named:
-        change(label_of(folder, case), voxels)
+        for path in (file(folder, case) for file in files):
+            change(path, voxels, affine=None if affine is None else affine(nib.load(path).affine))
         return (case,)
 
     return harm
 
 
-def on_image(voxels: Callable[[Array], Array]) -> Callable[[Path, str, str], Named]:
-    def harm(folder: Path, case: str, _: str) -> Named:
-        change(image_of(folder, case), voxels)
-        return (case,)
-
-    return harm
+def on_label(voxels: Callable[[Array], Array]) -> Harm:
+    return on_files(label_of, voxels=voxels)
 
 
-def on_both(voxels: Callable[[Array], Array]) -> Callable[[Path, str, str], Named]:
-    def harm(folder: Path, case: str, _: str) -> Named:
-        change(image_of(folder, case), voxels)
-        change(label_of(folder, case), voxels)
-        return (case,)
-
-    return harm
+def on_image(voxels: Callable[[Array], Array]) -> Harm:
+    return on_files(image_of, voxels=voxels)
 
 
 def moved_affine(affine: Array, millimetres: tuple[float, float, float]) -> Array:
@@ -100,14 +98,8 @@ def moved_affine(affine: Array, millimetres: tuple[float, float, float]) -> Arra
     return moved
 
 
-def on_affines(affine: Callable[[Array], Array], *, label: bool = True, image: bool = True) -> Callable:
-    def harm(folder: Path, case: str, _: str) -> Named:
-        for path, wanted in ((image_of(folder, case), image), (label_of(folder, case), label)):
-            if wanted:
-                change(path, affine=affine(nib.load(path).affine))
-        return (case,)
-
-    return harm
+def on_affines(affine: Callable[[Array], Array]) -> Harm:
+    return on_files(image_of, label_of, affine=affine)
 
 
 # --- labels ------------------------------------------------------------------------------------------------
@@ -203,13 +195,12 @@ def another_grid(folder: Path, case: str, _: str) -> Named:
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     path = label_of(folder, case)
     scan = nib.load(path)
-    label = np.asanyarray(scan.dataobj)
-    centre = scan.affine @ [*[(size - 1) / 2 for size in label.shape], 1]
+    centre = scan.affine @ [*[(size - 1) / 2 for size in scan.shape], 1]
     about = np.eye(4)
     about[:3, 3] = centre[:3]
     affine = about @ turn @ np.linalg.inv(about) @ scan.affine
     step = np.linalg.inv(scan.affine) @ affine
-    turned = ndimage.affine_transform(label, step[:3, :3], step[:3, 3], order=0)
+    turned = ndimage.affine_transform(np.asanyarray(scan.dataobj), step[:3, :3], step[:3, 3], order=0)
     change(path, lambda _: turned, affine=affine)
     return (case,)
 
@@ -242,9 +233,7 @@ def enter(folder: Path, case: str, image: nib.Nifti1Image, label: nib.Nifti1Imag
     path.write_text(json.dumps(description))
 
 
-def copied(
-    voxels: Callable[[Array], Array], *, crop: bool = False, test: bool = False
-) -> Callable[[Path, str, str], Named]:
+def copied(voxels: Callable[[Array], Array], *, crop: bool = False, test: bool = False) -> Harm:
     """The case once more under another name, with other voxels; cropped by a tenth at each end."""
 
     def harm(folder: Path, case: str, _: str) -> Named:
@@ -275,12 +264,10 @@ def resampled_copy(folder: Path, case: str, _: str) -> Named:
 
 def scan_of_a_trained_patient(folder: Path, case: str, other: str) -> Named:
     """dataset.json says that a scan of the test set is of a patient whom it trains on."""
-    shutil.copy(image_of(folder, other), folder / "later.nii.gz")
-    scan = nib.load(folder / "later.nii.gz")
+    scan = nib.load(image_of(folder, other))
     noise = np.random.default_rng(0).normal(0, 1, scan.shape)
     later = np.roll(np.asanyarray(scan.dataobj), 3, 0)[::-1] + noise
     enter(folder, "later_900", nib.Nifti1Image(later.astype(np.float32), scan.affine), None)
-    (folder / "later.nii.gz").unlink()
     path = folder / "dataset.json"
     description = json.loads(path.read_text()) | {"patients": {"later_900": case}}
     path.unlink()
@@ -299,7 +286,7 @@ def cut_file(folder: Path, case: str, _: str) -> Named:
     return (case,)
 
 
-def in_place_of(content: bytes, *, label: bool = False) -> Callable[[Path, str, str], Named]:
+def in_place_of(content: bytes, *, label: bool = False) -> Harm:
     def harm(folder: Path, case: str, _: str) -> Named:
         path = label_of(folder, case) if label else image_of(folder, case)
         path.unlink()
@@ -330,7 +317,7 @@ def two_forms(folder: Path, case: str, _: str) -> Named:
     return (case,)
 
 
-def said_in(unit: str) -> Callable[[Path, str, str], Named]:
+def in_unit(unit: str) -> Harm:
     """Spacings in another unit, as the header says."""
     factor = {"meter": 1e-3, "micron": 1e3}[unit]
 
@@ -390,13 +377,13 @@ def flip(axis: int) -> Callable[[Array], Array]:
 #: Every kind of damage by name. The axes of flips are those in which organs are not symmetric, front and back.
 # ruff: noqa: E501
 DAMAGES: dict[str, Damage] = {
-    "label's affine moved by 7 mm": Damage(on_affines(lambda a: moved_affine(a, (7, 0, 0)), image=False), "label-grid"),
-    "label's affine moved by 0.2 mm": Damage(on_affines(lambda a: moved_affine(a, (0, 0.2, 0)), image=False), "label-grid"),
+    "label's affine moved by 7 mm": Damage(on_files(label_of, affine=lambda a: moved_affine(a, (7, 0, 0))), "label-grid"),
+    "label's affine moved by 0.2 mm": Damage(on_files(label_of, affine=lambda a: moved_affine(a, (0, 0.2, 0))), "label-grid"),
     "label shifted against the image": Damage(shift_label, "label-shifted", "alike"),
     "label cropped by one voxel": Damage(on_label(lambda label: label[1:]), "label-shape"),
     "label's axes exchanged": Damage(on_label(exchange_axes), "label-shape"),
     "label flipped": Damage(on_label(flip(1)), "label-flipped", "alike"),
-    "image and label flipped": Damage(on_both(flip(1)), "image-flipped", "alike"),
+    "image and label flipped": Damage(on_files(image_of, label_of, voxels=flip(1)), "image-flipped", "alike"),
     "label values exchanged": Damage(on_label(exchange_values), "swapped-labels", "classes"),
     "label of another case": Damage(label_of_another, "mismatched-label", "alike"),
     "images of two cases exchanged": Damage(images_exchanged, "mismatched-label"),
@@ -422,8 +409,8 @@ DAMAGES: dict[str, Damage] = {
     "copy in the test set": Damage(copied(lambda image: image, test=True), "duplicate"),
     "cropped copy in the test set": Damage(copied(lambda image: image, crop=True, test=True), "near-duplicate"),
     "test scan of a trained patient": Damage(scan_of_a_trained_patient, "patient-leak"),
-    "spacing in metres, as the header says": Damage(said_in("meter"), "units"),
-    "spacing in micrometres, as the header says": Damage(said_in("micron"), "units"),
+    "spacing in metres, as the header says": Damage(in_unit("meter"), "units"),
+    "spacing in micrometres, as the header says": Damage(in_unit("micron"), "units"),
     "spacing in centimetres as if in millimetres": Damage(on_affines(lambda a: np.diag([0.1] * 3 + [1]) @ a), "units"),
     "spacing ten times too large along an axis": Damage(on_affines(lambda a: a @ np.diag([1, 1, 10, 1.0])), "spacing"),
     "channels exchanged": Damage(on_image(lambda image: image[..., ::-1]), "swapped-channels", "channels"),

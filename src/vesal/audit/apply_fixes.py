@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from vesal.audit.checks import FIX_ORDER, fix_of
 from vesal.audit.defects import duplicates
@@ -20,12 +20,13 @@ from vesal.audit.finding import Finding
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.dataset import Case, Dataset
 from vesal.errors import VesalError
+from vesal.record import Record
 from vesal.volume.volume import Volume
 
 Outcome = Literal["fixed", "left out", "kept"]
 
 
-class FixRecord(BaseModel):
+class FixRecord(Record):
     """What became of one defect of one case.
 
     Attributes:
@@ -39,15 +40,13 @@ class FixRecord(BaseModel):
         look: somebody should look at the result.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     case: str
     kind: str
     outcome: Outcome
     wrong: str
     done: str
     files: tuple[str, ...] = ()
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, Any] = Field(default_factory=dict)
     look: bool = False
 
 

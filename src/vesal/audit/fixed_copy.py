@@ -63,7 +63,7 @@ def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str]
     change has a file of a kind that is read but not written (JPEG, .mhd).
     """
     changing = set(changing)
-    files = [(case, path) for case in cases for path in _files(case)]
+    files = [(case, path) for case in cases for path in case.files]
     below = all(path.is_relative_to(dataset.root) for _, path in files)
     once = len({path for _, path in files}) == len(files)
     writable = all(_writable(path) for case, path in files if case.id in changing)
@@ -78,10 +78,6 @@ def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str]
         if case.label is not None:
             names[case.label] = f"labels/{case.id}{_ending(case.label)}"
     return Places(dataset.root, out, names, False)
-
-
-def _files(case: Case) -> list[Path]:
-    return [*case.images, *([] if case.label is None else [case.label])]
 
 
 def _suffix(path: Path) -> str:
@@ -111,7 +107,7 @@ def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dic
         name = places.of(path)
         write_volume(places.out / name, volume)
         written.append(name)
-    for path in _files(case):
+    for path in case.files:
         if path in files:
             continue
         name = places.of(path)
@@ -203,20 +199,13 @@ def _reads_back(dataset: Dataset, cases: Sequence[Case], places: Places) -> bool
 def _dataset_json(dataset: Dataset, names: set[str], out: Path) -> None:
     """dataset.json without the cases that were left out."""
     json: dict[str, Any] = read_json(dataset.root / "dataset.json")
-    training = {case.id for case in dataset.cases} & names
-    if isinstance(json.get("training"), list):
-        kept = {
-            path for case in dataset.cases if case.id in names for path in _below(case.images[:1], dataset)
-        }
-        json["training"] = [entry for entry in json["training"] if _is_one(entry, kept)]
+    training = [case for case in dataset.cases if case.id in names]
+    tests = [case for case in dataset.unlabelled if case.id in names]
+    for key, cases in (("training", training), ("test", tests)):
+        if isinstance(json.get(key), list):
+            kept = {case.images[0].relative_to(dataset.root).as_posix() for case in cases}
+            json[key] = [entry for entry in json[key] if _image_of(entry) in kept]
     if isinstance(json.get("test"), list):
-        kept = {
-            path
-            for case in dataset.unlabelled
-            if case.id in names
-            for path in _below(case.images[:1], dataset)
-        }
-        json["test"] = [entry for entry in json["test"] if _is_one(entry, kept)]
         json["numTest"] = len(json["test"])
     if isinstance(json.get("dataset"), dict):
         json["dataset"] = {name: entry for name, entry in json["dataset"].items() if name in names}
@@ -224,13 +213,8 @@ def _dataset_json(dataset: Dataset, names: set[str], out: Path) -> None:
     write_json(out / "dataset.json", json)
 
 
-def _below(paths: Iterable[Path], dataset: Dataset) -> list[str]:
-    return [path.relative_to(dataset.root).as_posix() for path in paths]
-
-
-def _is_one(entry: Any, kept: set[str]) -> bool:
-    name = entry.get("image") if isinstance(entry, dict) else entry
-    return str(name).removeprefix("./") in kept
+def _image_of(entry: Any) -> str:
+    return str(entry.get("image") if isinstance(entry, dict) else entry).removeprefix("./")
 
 
 def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
@@ -247,14 +231,14 @@ def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
         if case.annotated is not None:
             entry["annotated"] = list(case.annotated)
         entries.append(entry)
-    said = Described(dataset.name, dataset.channels, dataset.labels, {}, (), credits_of(dataset.root))
-    describe_manifest(places.out, said, entries)
+    described = Described(dataset.name, dataset.channels, dataset.labels, {}, (), credits_of(dataset.root))
+    describe_manifest(places.out, described, entries)
 
 
 def _beside(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
     """Licence, Info.cfg and the like: what is no image, in the root and where the scans are."""
-    folders = {dataset.root} | {path.parent for case in cases for path in _files(case)}
-    taken = {part for case in cases for path in _files(case) for part in _parts(path)}
+    folders = {dataset.root} | {path.parent for case in cases for path in case.files}
+    taken = {part for case in cases for path in case.files for part in _parts(path)}
     for folder in sorted(folders):
         for path in visible(folder):
             if is_image(path) or path in taken or not path.is_file() or path.name in _DESCRIPTIONS:

@@ -201,7 +201,7 @@ class ReferenceCases:
             propose(np.flip(self.shapes, tuple(axis + 2 for axis in axes)), every, axes, ())
         names = self.labels.names
         for pair in combinations(range(len(names)), 2):
-            # Where a class is not there, nothing is told by exchanging it.
+            # Where a class is not there, exchanging it shows nothing.
             both = [all(record.voxels.get(names[k], 0) for k in pair) for record, _ in self.compared]
             propose(self.shapes[:, exchanged(len(names), pair)], np.array(both), (), pair)
         return found

@@ -21,13 +21,13 @@ from vesal.errors import VesalError
 from vesal.volume.geometry import TOLERANCE_MM, Array
 from vesal.volume.resample import resize
 
-#: Cases below which nothing is said of what is unlike the others.
+#: With fewer cases none is compared with the others.
 FEWEST_CASES = 6
 #: An outlier lies this many times as far from the median as this share of the other cases.
 _BEYOND = 3.0
 OTHERS = 0.9
 
-#: A change of all cases must cost the median of them so much of the correlation before it can be told in one.
+#: A change must cost the median case so much of its correlation before it can show a mistake in one.
 _TELLING = 0.1
 #: The change must gain a case so much of what it costs the median of the others ...
 _GAIN = 0.5
@@ -116,7 +116,7 @@ def fit(changed: Array, others: Array) -> NDArray[np.float64]:
 def explained(
     gains: NDArray[np.float64], changed_fit: NDArray[np.float64], own_fit: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """(n,): which cases a change makes fit the others, where it can be told at all (see the constants).
+    """(n,): which cases a change makes fit the others, where such a mistake would show (see the constants).
 
     Args:
         gains: what the change adds to the fit of each case, (n,).
@@ -166,11 +166,14 @@ class Features:
             deviations(getattr(self, name), np.stack([getattr(one, name) for one in others]), floor).ravel()
             for name, floor in _FLOORS.items()
         ]
-        unlike = sum(
-            1 - _correlation(getattr(self, name), np.mean([getattr(one, name) for one in others], axis=0))
-            for name in ("image", "label")
-        )
-        return float(np.nanmean(np.concatenate(gaps))) + _CORRELATION_WEIGHT * unlike
+        fits = [
+            fit(own[None], normed(np.stack(pictures)).sum(axis=0, keepdims=True))[0]
+            for own, pictures in (
+                (self.image, [one.image for one in others]),
+                (self.label, [one.label for one in others]),
+            )
+        ]
+        return float(np.nanmean(np.concatenate(gaps)) + _CORRELATION_WEIGHT * sum(1 - one for one in fits))
 
 
 def measure(case: EditableCase, labels: LabelSet) -> Features | None:
@@ -224,9 +227,3 @@ def _coarse(channel: Array) -> Array:
     blurred = ndimage.gaussian_filter(channel, [size / (2 * BLOCKS) for size in channel.shape])
     small: Array = resize(blurred[None], (BLOCKS,) * channel.ndim, 1)[0]
     return small
-
-
-def _correlation(first: Array, second: Array) -> float:
-    first, second = first.ravel() - first.mean(), second.ravel() - second.mean()
-    size = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    return float(first @ second) / size if size > 0 else 0.0

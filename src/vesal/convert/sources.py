@@ -131,7 +131,7 @@ def _files(case: Case) -> tuple[Path, ...]:
     try:
         return files_of(case)
     except DataError:  # told when the case is read
-        return (*case.images, *([] if case.label is None else [case.label]))
+        return case.files
 
 
 def _read_case(case: Case, test: bool) -> Scan:

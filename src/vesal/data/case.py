@@ -103,8 +103,7 @@ def files_of(case: Case) -> tuple[Path, ...]:
     Raises:
         DataError: a header is absent or damaged, or names a file elsewhere.
     """
-    named = (*case.images, *([] if case.label is None else [case.label]))
-    return tuple(file for path in named for file in data_files(path))
+    return tuple(file for path in case.files for file in data_files(path))
 
 
 def scan_workers(

@@ -26,6 +26,11 @@ class Case(Record):
     patient: str
     annotated: tuple[str, ...] | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Of the channels and the label, as far as there is one."""
+        return self.images if self.label is None else (*self.images, self.label)
+
 
 class Orphan(Record):
     """A file whose partner is not there, so that it cannot be trained on.

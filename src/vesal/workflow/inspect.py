@@ -191,7 +191,7 @@ def _made_of(case: Case, findings: Sequence[Finding], places: Places) -> list[An
     try:
         files = files_of(case)
     except VesalError:
-        files = (*case.images, *([] if case.label is None else [case.label]))
+        files = case.files
     wanted = repr([finding.model_dump() for finding in findings]) + repr(
         [places.of(path) for path in case.images]
     )

@@ -6,7 +6,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,7 @@ def find_missing_partners(cases: ReferenceCases) -> Iterable[Finding]:
 def find_unreadable(cases: ReferenceCases) -> Iterable[Finding]:
     known = {case.id: case for case in cases.dataset.cases + cases.dataset.unlabelled}
     for failure in cases.fingerprint.failures:
-        absent = failure.id in known and not all(path.exists() for path in _files(known[failure.id]))
+        absent = failure.id in known and not all(path.exists() for path in known[failure.id].files)
         yield Finding(
             kind="missing-file" if absent else failure.kind or "unreadable",
             severity="error",
@@ -48,10 +47,6 @@ def find_unreadable(cases: ReferenceCases) -> Iterable[Finding]:
             if absent
             else "Replace the file by an intact copy or take the case out of the data set.",
         )
-
-
-def _files(case: Case) -> list[Path]:
-    return [*case.images, *([case.label] if case.label else [])]
 
 
 def find_dimensions(cases: ReferenceCases) -> Iterable[Finding]:

@@ -1,8 +1,7 @@
 """Labels whose classes are exchanged, and labels and images that run the wrong way along an axis.
 
-A mistake is told where the case fits the others clearly better without it, and where that can be told at all: where
-such a change makes nearly all other cases fit clearly worse. A symmetric organ cannot show its mirror image, so
-nothing is said of it.
+A mistake is reported where the case fits the others clearly better without it, and where such a change makes nearly all
+other cases fit clearly worse. A symmetric organ cannot show its mirror image, so there is no finding for it.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def find_fields_of_view(cases: ReferenceCases) -> Iterable[Finding]:
         steps = [record.ras_spacing_mm[axis] for record in records]
         sides = [record.ras_shape[axis] * step for record, step in zip(records, steps, strict=True)]
         middle, usual = float(np.median(steps)), float(np.median(sides))
-        # A field that is off by its spacing is told of the spacing.
+        # A field that is off by its spacing is a finding of the spacing.
         odd = [not middle / _FIELD_FACTOR <= step <= _FIELD_FACTOR * middle for step in steps]
         logs = [math.nan if is_odd else math.log(side) for side, is_odd in zip(sides, odd, strict=True)]
         for record, far, side in zip(records, outliers(logs, math.log(_FIELD_FACTOR)), sides, strict=True):

@@ -31,7 +31,7 @@ from vesal.report.pages.html import Picture, chart, render_page
 from vesal.text import plural, significant
 from vesal.version import __version__
 
-#: Of the chart of intensities; channels are told apart by their titles.
+#: Of the chart of intensities; the titles name the channels.
 _CHANNEL_COLOUR = "#4b8fd0"
 
 
