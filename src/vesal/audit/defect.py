@@ -28,7 +28,7 @@ class Fix:
     Attributes:
         apply: fixes a case; None where no program can.
         left_out: why a case of a kind that is never fixed is not in the fixed copy; '' where it stays as it is.
-        required: a case that cannot be fixed is left out, whatever the finding's severity.
+        required: a case that cannot be fixed is left out whatever the severity: it would teach a network what is wrong.
         verified: even a fixed label may be another scan's, and the case is left out if it does not fit its image.
     """
 

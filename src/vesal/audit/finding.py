@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from vesal.text import listed
 
 Severity = Literal["error", "warning", "note"]
+#: Case id -> what a message says of this case, '' for nothing; or its details, with that as 'text'.
+CaseDetails = dict[str, str | dict[str, Any]]
 
 #: Share of the cases up to which something is suspicious; what more of them have is how the data set is.
 RARE = 0.2
@@ -74,7 +76,7 @@ def find_in(
 
     Args:
         kind, severity, what, fix: of the finding.
-        cases: id -> what the message says of this case, '' for nothing; or its details, with that as 'text'.
+        cases: that it is found in.
     """
     details = {name: {"text": one} if isinstance(one, str) else one for name, one in cases.items()}
     single = severity == "error" and len(details) <= _SINGLE

@@ -10,7 +10,7 @@ import numpy as np
 
 from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult
-from vesal.audit.finding import Finding, find_in
+from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases, exchanged, improved
 from vesal.audit.similarity import OTHERS, explained, fit, others_of
 from vesal.text import listed
@@ -50,7 +50,7 @@ def find_inverted(cases: ReferenceCases) -> Iterable[Finding]:
 def find_swapped_channels(cases: ReferenceCases) -> Iterable[Finding]:
     """Two channels that have changed places: by their pictures, and by how wide their intensities spread."""
     names = cases.fingerprint.channels
-    found: dict[str, str | dict[str, Any]] = {}
+    found: CaseDetails = {}
     if not cases.compared or len(names) < 2:
         return
     low, _, high = np.array(

@@ -13,7 +13,7 @@ import numpy as np
 
 from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
-from vesal.audit.finding import Finding, find_in
+from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases, improved
 from vesal.audit.similarity import fit, others_of
 from vesal.volume.geometry import Geometry
@@ -25,7 +25,7 @@ _AXES = ("left-right", "back-front", "down-up")
 
 
 def find_exchanged_classes(cases: ReferenceCases) -> Iterable[Finding]:
-    found: dict[str, str | dict[str, Any]] = {}
+    found: CaseDetails = {}
     for index, change in cases.label_changes.items():
         if change.pair:
             names = [cases.labels.names[place] for place in change.pair]
@@ -40,7 +40,7 @@ def find_exchanged_classes(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_flips(cases: ReferenceCases) -> Iterable[Finding]:
-    found: dict[bool, dict[str, str | dict[str, Any]]] = {False: {}, True: {}}
+    found: dict[bool, CaseDetails] = {False: {}, True: {}}
     for index, change in cases.label_changes.items():
         if change.axes:
             record = cases.compared[index][0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
-from vesal.audit.finding import Finding, Severity, find_in
+from vesal.audit.finding import CaseDetails, Finding, Severity, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.fingerprint import CaseRecord
 from vesal.text import plural
@@ -50,7 +50,7 @@ def find_constant_images(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_constant_channels(cases: ReferenceCases) -> Iterable[Finding]:
-    found: dict[str, str | dict[str, Any]] = {}
+    found: CaseDetails = {}
     for record in cases.scans:
         constant = [
             name

@@ -18,7 +18,7 @@ from vesal.audit.editable_case import (
     inside_share,
     overlap,
 )
-from vesal.audit.finding import Finding, Severity, find_in
+from vesal.audit.finding import CaseDetails, Finding, Severity, find_in
 from vesal.audit.reference_cases import BETTER, ReferenceCases
 from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
@@ -55,7 +55,7 @@ def find_label_shapes(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_label_grids(cases: ReferenceCases) -> Iterable[Finding]:
-    apart: dict[Severity, dict[str, str | dict[str, Any]]] = {"error": {}, "warning": {}}
+    apart: dict[Severity, CaseDetails] = {"error": {}, "warning": {}}
     for record in cases.fingerprint.cases:
         gap = record.label_distance_mm
         if gap is not None and gap > TOLERANCE_MM:

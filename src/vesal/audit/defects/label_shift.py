@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult
-from vesal.audit.finding import Finding, find_in
+from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases, improved
 from vesal.audit.similarity import FITS, fit, normed, others_of, outliers
 from vesal.data.case import read_case
@@ -49,7 +49,7 @@ def find_shifts(cases: ReferenceCases) -> Iterable[Finding]:
     far = outliers(gains.tolist(), _GAIN, beyond=_BEYOND, middle=0.0)
     limit = FITS * float(np.median(fit(cases.around, others)))
     odd = set(np.flatnonzero(far > 1).tolist()) - set(cases.label_changes)
-    found: dict[str, str | dict[str, Any]] = {}
+    found: CaseDetails = {}
     for index in sorted(odd, key=lambda i: -far[i])[:_READ_AGAIN]:
         fine = _moves(cases.around[index : index + 1], others[index : index + 1], _FINE)
         move = max(fine, key=lambda each: float(fine[each][0]))

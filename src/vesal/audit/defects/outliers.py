@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from vesal.audit.defect import Fix
 from vesal.audit.defects.intensities import is_constant
-from vesal.audit.finding import RARE, Finding, find_in
+from vesal.audit.finding import RARE, CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES, outliers
 from vesal.data.case_features import LabelFeatures
@@ -26,17 +25,14 @@ _FACE = 0.3
 #: A flat face, of the largest cross-section; slices so many times thicker than voxels end in one by themselves.
 _LARGE_FACE, _FACE_STEP = 0.5, 2.0
 
-_Cases = dict[str, str | dict[str, Any]]
-
-
 # --- images ------------------------------------------------------------------------------------------------
 
 
 def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
     names = cases.fingerprint.channels
     held = [each for each in cases.scans if len(each.channels) == len(names) and not is_constant(each)]
-    clipped: _Cases = {}
-    scaled: _Cases = {}
+    clipped: CaseDetails = {}
+    scaled: CaseDetails = {}
     for index, name in enumerate(names):
         spans = [_span(record, index) for record in held]
         logs = [math.log(span) if span > 0 else math.nan for span in spans]
@@ -74,7 +70,7 @@ def _span(record: CaseRecord, channel: int) -> float:
 
 
 def find_blank_slices(cases: ReferenceCases) -> Iterable[Finding]:
-    blank: _Cases = {
+    blank: CaseDetails = {
         record.id: plural(record.case_features.blank_slices, "slice")
         for record in cases.scans
         if record.case_features and record.case_features.blank_slices and not is_constant(record)
@@ -90,7 +86,7 @@ def find_blank_slices(cases: ReferenceCases) -> Iterable[Finding]:
 
 def find_fields_of_view(cases: ReferenceCases) -> Iterable[Finding]:
     records = cases.volumes
-    found: _Cases = {}
+    found: CaseDetails = {}
     for axis, name in enumerate(("left-right", "back-front", "down-up") if records else ()):
         steps = [record.ras_spacing_mm[axis] for record in records]
         sides = [record.ras_shape[axis] * step for record, step in zip(records, steps, strict=True)]
@@ -115,7 +111,7 @@ def find_fields_of_view(cases: ReferenceCases) -> Iterable[Finding]:
 
 def find_volumes(cases: ReferenceCases) -> Iterable[Finding]:
     records = [record for record in cases.fingerprint.cases if any(record.voxels.values())]
-    found: _Cases = {}
+    found: CaseDetails = {}
     for name in (None, *cases.labels.names):
         amounts = [
             sum(record.voxels.values()) if name is None else record.voxels.get(name, 0) for record in records

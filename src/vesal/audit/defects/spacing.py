@@ -11,7 +11,7 @@ import numpy as np
 from vesal.audit.defect import Fix
 from vesal.audit.defects.header_forms import header_of, headers
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
-from vesal.audit.finding import Finding, find_in
+from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.text import times
 from vesal.volume.geometry import Array, Geometry
@@ -71,7 +71,7 @@ def find_spacings(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_units(cases: ReferenceCases) -> Iterable[Finding]:
-    found: dict[str, str | dict[str, Any]] = {}
+    found: CaseDetails = {}
     for record in cases.volumes:
         named = next((header.unit for header in headers(record) if header.unit in _NAMED), None)
         factor = _unit_factor(cases.spacing_ratio(record.ras_spacing_mm))
