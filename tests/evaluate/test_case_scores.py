@@ -10,12 +10,7 @@ import pytest
 
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.evaluate.score_folders import (
-    METRICS,
-    ClassScore,
-    lesion_classes,
-    score_case,
-)
+from vesal.evaluate.case_scores import METRICS, ClassScore, lesion_classes, score_case
 from vesal.metrics.overlap import confusion
 from vesal.metrics.surface import surface_distances
 from vesal.volume.geometry import Geometry

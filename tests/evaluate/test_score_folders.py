@@ -10,13 +10,9 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.evaluate.score_folders import (
-    METRICS,
-    ClassScore,
-    score_case,
-    score_folders,
-    summarise,
-)
+from vesal.evaluate.case_scores import METRICS, ClassScore, score_case
+from vesal.evaluate.score_folders import score_folders
+from vesal.evaluate.scores import summarise
 from vesal.evaluate.tables import scores_markdown
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import write_label

@@ -7,13 +7,8 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
-from vesal.evaluate.score_folders import (
-    METRICS,
-    ClassScore,
-    Scores,
-    score_case,
-    summarise,
-)
+from vesal.evaluate.case_scores import METRICS, ClassScore, score_case
+from vesal.evaluate.scores import Scores, summarise
 from vesal.volume.geometry import Geometry
 
 TWO = LabelSet.from_values({"anterior": 1, "posterior": 2})

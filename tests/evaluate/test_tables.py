@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.score_folders import (
-    METRICS,
-    ClassScore,
-    Scores,
-    score_case,
-    summarise,
-)
+from vesal.evaluate.case_scores import METRICS, ClassScore, score_case
+from vesal.evaluate.scores import Scores, summarise
 from vesal.evaluate.tables import save_scores, scores_csv, scores_markdown
 from vesal.volume.geometry import Geometry
 

@@ -15,7 +15,8 @@ from vesal.audit.checks import Finding
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint
 from vesal.data.labels import LabelSet
-from vesal.evaluate.score_folders import score_case, summarise
+from vesal.evaluate.case_scores import score_case
+from vesal.evaluate.scores import summarise
 from vesal.evaluate.tables import save_scores
 from vesal.files import write_json
 from vesal.planning.plan import Normalisation, Plan, Stage

@@ -22,6 +22,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.registry import no_file_name
 from vesal.layouts.scan_files import by_stem
+from vesal.text import times
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.io import read_geometry, read_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
@@ -137,7 +138,7 @@ def _read_sliced(
 def _sized(case: Case, path: Path, picture: Array, shape: tuple[int, ...]) -> Array:
     """The picture, if it is what a slice of the volume has to be."""
     if picture.shape != shape:
-        sizes = " and not ".join("x".join(map(str, size)) for size in (picture.shape, shape))
+        sizes = " and not ".join(map(times, (picture.shape, shape)))
         raise DataError(
             f"Case {case.id}: {path} has {sizes} pixels, as its volume's slices do; convert it again."
         )

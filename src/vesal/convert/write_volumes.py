@@ -15,6 +15,7 @@ from vesal.data.folds import make_folds
 from vesal.data.labels import LabelSet, left_right_pairs
 from vesal.errors import DataError, UsageError
 from vesal.files import write_bytes, write_json
+from vesal.text import times
 from vesal.volume.formats.raw_bytes import is_gzip, read_bytes
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
@@ -62,7 +63,7 @@ def off_grid(scan: Scan) -> str:
         return ""
     image, label = scan.image.geometry, scan.label.geometry
     if image.shape != label.shape:
-        shapes = " and ".join("x".join(map(str, grid.shape)) for grid in (image, label))
+        shapes = " and ".join(times(grid.shape) for grid in (image, label))
         raise DataError(
             f"Case {scan.id}: image and label have different shapes ({shapes}); resample one onto the other."
         )

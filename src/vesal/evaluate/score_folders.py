@@ -13,23 +13,11 @@ from vesal.data.case import scan_workers
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, values_in
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.case_scores import METRICS, ClassScore, lesion_classes, score_case
-from vesal.evaluate.scores import MEAN, Scores, Summary, summarise
+from vesal.evaluate.case_scores import ClassScore, lesion_classes, score_case
+from vesal.evaluate.scores import Scores, summarise
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.io import is_image, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
-
-__all__ = [
-    "MEAN",
-    "METRICS",
-    "ClassScore",
-    "Scores",
-    "Summary",
-    "lesion_classes",
-    "score_case",
-    "score_folders",
-    "summarise",
-]
 
 
 def score_folders(

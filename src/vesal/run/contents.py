@@ -17,7 +17,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.score_folders import Scores
+from vesal.evaluate.scores import Scores
 from vesal.files import read_json, read_json_lines
 from vesal.planning.plan import Plan
 from vesal.run_files import (

@@ -8,15 +8,10 @@ from pathlib import Path
 from vesal.data.case import read_case, scan_workers
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
+from vesal.evaluate.case_scores import ClassScore, lesion_classes, score_case
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
-from vesal.evaluate.score_folders import (
-    ClassScore,
-    Scores,
-    lesion_classes,
-    score_case,
-    score_folders,
-    summarise,
-)
+from vesal.evaluate.score_folders import score_folders
+from vesal.evaluate.scores import Scores, summarise
 from vesal.evaluate.tables import save_scores
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import Progress, map_in_order

@@ -14,7 +14,8 @@ import pytest
 
 from vesal.data.fingerprint import Failure
 from vesal.errors import UsageError
-from vesal.evaluate.score_folders import score_case, summarise
+from vesal.evaluate.case_scores import score_case
+from vesal.evaluate.scores import summarise
 from vesal.evaluate.tables import save_scores
 from vesal.report.pages.run_page import write_run_report
 from vesal.volume.geometry import Geometry

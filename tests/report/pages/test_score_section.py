@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.score_folders import METRICS, ClassScore, summarise
+from vesal.evaluate.case_scores import METRICS, ClassScore
+from vesal.evaluate.scores import summarise
 from vesal.report.figures import charts
 from vesal.report.figures.colours import colours_by_class
 from vesal.report.pages.score_section import further_tables, score_charts

@@ -210,6 +210,15 @@ def series(rows: Rows, key: str, part: str | None = None) -> tuple[np.ndarray, n
     return steps, values
 
 
+def largest(rows: Rows, key: str) -> Any:
+    """The largest finite number under a key; None where there is none.
+
+    >>> largest([{"time_s": 1.5}, {"time_s": None}, {"step": 2}], "time_s")
+    1.5
+    """
+    return max((row[key] for row in rows if is_number(row.get(key))), default=None)
+
+
 def is_number(value: Any) -> bool:
     """Whether it is a finite number; a row of a damaged or older file may hold anything."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -17,7 +17,7 @@ from vesal.errors import VesalError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import HEADLINE, summary_table
 from vesal.files import read_json, write_json, write_text
-from vesal.report.figures.curves import is_number, series
+from vesal.report.figures.curves import is_number, largest, series
 from vesal.run.contents import RunContents
 from vesal.run_files import DESCRIPTIONS, FINISHED, MODELS, SUMMARY, SUMMARY_TEXT, fold_folder
 from vesal.table import Cell, Table
@@ -136,19 +136,15 @@ def _dataset(pieces: RunContents) -> dict[str, Any] | None:
 def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
     """One training: its length, its last losses, and the step that was shipped."""
     rows = pieces.curves[name]
-
-    def most(key: str) -> Any:
-        return max((row[key] for row in rows if is_number(row.get(key))), default=None)
-
     steps, dice = series(rows, "val_dice")
     losses = series(rows, "train_loss")[1]
     best = int(dice.argmax()) if len(dice) else None
     return {
         "fold": name,
-        "steps": most("step"),
-        "epochs": most("epoch"),
-        "time_s": most("time_s"),
-        "memory_mb": most("memory_mb"),
+        "steps": largest(rows, "step"),
+        "epochs": largest(rows, "epoch"),
+        "time_s": largest(rows, "time_s"),
+        "memory_mb": largest(rows, "memory_mb"),
         "train_loss": float(losses[-1]) if len(losses) else None,
         "best_step": _best_step(fold_folder(pieces.folder, name), None if best is None else int(steps[best])),
         "best_val_dice": None if best is None else float(dice[best]),

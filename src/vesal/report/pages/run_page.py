@@ -28,7 +28,7 @@ from vesal.report.pages.quality_section import quality_section
 from vesal.report.pages.score_section import score_section
 from vesal.run.contents import RunContents, run_contents
 from vesal.run.folder import Run
-from vesal.run_files import REPORT, SURFACES
+from vesal.run_files import ALL, REPORT, SURFACES
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
 
@@ -153,8 +153,7 @@ def _facts(pieces: RunContents) -> list[str]:
 
 def _seconds(pieces: RunContents) -> float:
     """Training time of all folds together."""
-    times_s = [[row.get("time_s") for row in rows] for rows in pieces.curves.values()]
-    return sum(max((t for t in of_fold if isinstance(t, (int, float))), default=0.0) for of_fold in times_s)
+    return sum(curves.largest(rows, "time_s") or 0.0 for rows in pieces.curves.values())
 
 
 def _quality(pieces: RunContents) -> dict[str, Any] | None:
@@ -244,10 +243,8 @@ def _training_note(pieces: RunContents) -> str:
     for name, rows in pieces.curves.items():
         if not rows:
             continue
-        steps = max((row.get("step", 0) for row in rows), default=0)
-        seconds = max((row.get("time_s") or 0.0 for row in rows), default=0.0)
-        memory = max((row.get("memory_mb") or 0.0 for row in rows), default=0.0)
-        fold = "All cases" if name == "all" else f"Fold {name}"
+        steps, seconds, memory = (curves.largest(rows, key) or 0 for key in ("step", "time_s", "memory_mb"))
+        fold = "All cases" if name == ALL else f"Fold {name}"
         notes.append(
             f"{fold}: {plural(steps, 'step')} in {duration(seconds)}"
             + (f", {memory / 1024:.1f} GiB of memory at most" if memory else "")
