@@ -12,7 +12,7 @@ import typer
 
 
 def print_result(as_json: bool, value: dict[str, Any], text: str) -> None:
-    """For machines or for people."""
+    """One JSON object, or text for a terminal."""
     typer.echo(json.dumps(value, indent=2) if as_json else text)
 
 

@@ -52,7 +52,7 @@ class Written(JournalEntry):
         ndim: spatial axes, 2 or 3.
         digest: of the voxels, to find scans that are there twice.
         volume: how it became pictures, where it did.
-        remark: what a person should know, or ''.
+        remark: what the user should know, or ''.
     """
 
     patient: str
@@ -124,7 +124,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Described:
-    """What a description such as dataset.json says.
+    """What a description such as dataset.json contains.
 
     Attributes:
         name: of the data set.

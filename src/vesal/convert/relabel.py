@@ -1,4 +1,4 @@
-"""Label values that change on the way from one data set to another: by a person's map, or by a layout's rule."""
+"""Label values that change on the way from one data set to another: by the user's map, or by a layout's rule."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Relabelling:
         return Relabelling(self.source, target, {old: values[new] for old, new in self.into.items()})
 
     def text(self) -> str:
-        """The changes for people, such as 'enhancing tumour 4 -> 3'."""
+        """The changes as text, such as 'enhancing tumour 4 -> 3'."""
         named = {label.value: label.name for label in self.source.labels}
         named |= {self.source.background: "background"}
         if self.source.ignore is not None:
@@ -92,7 +92,7 @@ def unchanged(labels: LabelSet) -> Relabelling:
 
 
 def remapped(labels: LabelSet, changes: Mapping[int, int], *, merge: bool = False) -> Relabelling:
-    """The values that a person wants, all changed at once.
+    """Values changed as the user asks, all at once.
 
     With `merge` several values may become one: its label is the one whose value stays, else the first of them;
     what becomes the background is no label any more. Of regions that become the same the outermost stays.
@@ -114,7 +114,7 @@ def remapped(labels: LabelSet, changes: Mapping[int, int], *, merge: bool = Fals
                 f"The label values {' and '.join(map(str, olds))} would both become {new}; "
                 "map the other one elsewhere, or add --merge if they are to be one label."
             )
-    # Of the values that become one, the one that stays says what it is.
+    # Of the values that become one, the one that stays gives the label.
     holder = {new: new if new in olds else olds[0] for new, olds in sources.items()}
     if holder[into[labels.background]] != labels.background:
         raise UsageError(f"The background ({labels.background}) cannot become a label; map labels alone.")

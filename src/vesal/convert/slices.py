@@ -107,8 +107,8 @@ class SlicedVolume(Record):
         return picture_geometry(self.geometry, self.axis)
 
     def slice_id(self, name: str, number: int) -> str:
-        """What slice `number` of the volume `name` is called."""
-        return name if self.axis is None else slice_id(name, number)
+        """What slice `number` of the volume `name` is called, which the layout 'png' takes apart again."""
+        return name if self.axis is None else f"{name}_slice_{number:04d}"
 
     def picture_names(self, name: str, number: int) -> tuple[str, ...]:
         """Names of the pictures of one slice, one a channel, without ending."""
@@ -159,15 +159,6 @@ class SliceIndex(BaseModel):
             raise DataError(
                 f"{path} does not say how pictures lie in their volumes ({reason}); convert the volumes again."
             ) from error
-
-
-def slice_id(name: str, number: int) -> str:
-    """The name of a slice: its volume's and its number, which the layout 'png' takes apart again.
-
-    >>> slice_id("lung_001", 42)
-    'lung_001_slice_0042'
-    """
-    return f"{name}_slice_{number:04d}"
 
 
 # --- which way up ------------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def _case_job(case: Case, *, test: bool) -> Job:
 def _files(case: Case) -> tuple[Path, ...]:
     try:
         return files_of(case)
-    except DataError:  # told when the case is read
+    except DataError:  # reported when the case is read
         return case.files
 
 

@@ -135,7 +135,7 @@ def _pixels(values: Array, window: Window, bits: int) -> Array:
 
 def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: dict[str, int]) -> None:
     data = encode_png(out / name, Volume(np.ascontiguousarray(pixels), plane))
-    # Not forced onto the disk one by one, which takes longer than all else; sizes tell on resume.
+    # Not synchronised one by one, which takes longer than all else; on resume the sizes are compared.
     with atomic_path(out / name) as temporary:
         temporary.write_bytes(data)
     files[name] = len(data)

@@ -119,7 +119,7 @@ def describe_msd(out: Path, described: Described, folders: Mapping[str, str]) ->
     training = described.training
     tests = [one for one in described.written if one.test]
     values = _values(described.labels)
-    # {"0": "background"} is theirs; a label that is called by a number can only be told the other way round.
+    # {"0": "background"} is theirs; a label whose name is a number needs the other direction.
     numbered = any(name.lstrip("+-").isdigit() for name in values)
     write_json(
         out / "dataset.json",

@@ -1,4 +1,4 @@
-"""Archives of strangers: unpacked into one folder and nowhere else, whole or not at all."""
+"""Archives of unknown origin: unpacked into one folder and nowhere else, whole or not at all."""
 
 from __future__ import annotations
 

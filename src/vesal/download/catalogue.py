@@ -27,7 +27,7 @@ class OfficialDataset:
     """A data set that is known by name.
 
     Attributes:
-        about: what it holds, for people.
+        about: what it holds, for listings.
         folder: name of the folder that it becomes.
         licence: under which it may be used.
         citation: what to cite.
@@ -46,7 +46,7 @@ class Archive(OfficialDataset):
     Attributes:
         url: of the archive.
         md5: of the archive, as published.
-        megabytes: about its size; the server tells it exactly.
+        megabytes: about its size; the server gives it exactly.
     """
 
     url: str
@@ -107,7 +107,7 @@ ARCHIVES: dict[str, Archive] = {
     ),
 }  # fmt: skip
 
-#: Nothing of these is downloaded: their terms are accepted by a person.
+#: Nothing of these is downloaded: each user accepts their terms.
 REGISTERED: dict[str, Registered] = {
     "acdc": Registered(
         about="cine MRI of the heart, both ventricles and the myocardium",
@@ -198,11 +198,8 @@ def download(url: str, target: Path, md5: str, options: Options | None = None) -
 
 def md5_of(path: Path) -> str:
     """The MD5 digest of a file, in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 class _Broken(Exception):
@@ -211,14 +208,14 @@ class _Broken(Exception):
 
 @dataclass(frozen=True)
 class _Remote:
-    """What identifies the server's file; size in bytes, None where it was not told."""
+    """What identifies the server's file; size in bytes, None where the server does not give it."""
 
     size: int | None
     etag: str | None
     modified: str | None
 
     def same(self, other: _Remote) -> bool:
-        """Whether nothing says that the file is another."""
+        """Whether size, ETag and date agree as far as they are known."""
         pairs = ((self.size, other.size), (self.etag, other.etag), (self.modified, other.modified))
         return all(one is None or two is None or one == two for one, two in pairs)
 
@@ -229,7 +226,7 @@ class _Remote:
 
 
 class _Part:
-    """TARGET.part and the note beside it that says of what file it is a part."""
+    """TARGET.part and the note beside it of the file that it is a part of."""
 
     def __init__(self, url: str, target: Path) -> None:
         self.url = url

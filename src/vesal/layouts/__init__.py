@@ -1,1 +1,1 @@
-"""The folder layouts in which people keep scans, and how each is recognised."""
+"""Folder layouts of labelled scans, and how each is recognised."""

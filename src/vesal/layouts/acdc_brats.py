@@ -123,7 +123,7 @@ _BRATS_LOOK = 8  # label files that are read to see what they hold
 def detect_brats(root: Path) -> str | None:
     """Files that end in _flair, _t1ce and the like, in folders at most three levels down."""
     if any((folder / "dataset.json").exists() for folder in visible(root)):
-        return None  # a shelf of several data sets
+        return None  # a folder of several data sets
     for folder in folders_below(root, _BRATS_DEPTH):
         for case, files in _brats_groups(folder).items():
             if len(set(files) & set(_BRATS_CHANNELS)) >= 3:

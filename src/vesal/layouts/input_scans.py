@@ -1,4 +1,4 @@
-"""What people name on the command line -> cases to predict."""
+"""Files and folders that are named for a prediction -> cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout that people write themselves: a CSV or JSON file with one row or object a case."""
+"""The layout that users write themselves: a CSV or JSON file with one row or object a case."""
 
 from __future__ import annotations
 

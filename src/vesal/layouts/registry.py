@@ -1,6 +1,6 @@
-"""From a folder to a data set: the layouts in which people keep labelled scans.
+"""From a folder to a data set: the layouts of labelled scans.
 
-Each layout is one pair of functions. `detect(folder)` says in a few words what it recognised, or None;
+Each layout is one pair of functions. `detect(folder)` returns in a few words what it recognised, or None;
 `read(folder, labels)` gives the data set, with `labels` in place of what the files declare if they are given.
 """
 
@@ -26,7 +26,7 @@ class Layout:
     """How one kind of folder is recognised and read.
 
     Attributes:
-        looks_for: what `detect` needs to see, for people.
+        looks_for: what `detect` needs to find, for messages.
         detect: folder -> what it recognised, or None.
         read: (folder, labels or None) -> data set.
         general: also fits folders of more special layouts, so 'auto' asks it last.
@@ -122,7 +122,7 @@ def _recognise(root: Path) -> tuple[str, tuple[str, ...]]:
 def _matches(root: Path) -> list[tuple[str, str]]:
     """The layouts that fit, the special ones if any does, and what each recognised.
 
-    What cannot be scanned is no match. It is told where nothing else fits, and where there is a description that a
+    What cannot be scanned is no match. It is reported where nothing else fits, and where there is a description that a
     more general layout would pass over.
     """
     failures: list[DataError] = []

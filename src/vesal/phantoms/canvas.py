@@ -1,4 +1,4 @@
-"""What the phantoms are drawn with: a grid in patient millimetres, soft-edged shapes, smooth chance, MRI noise.
+"""What the phantoms are drawn with: a grid in patient millimetres, soft-edged shapes, smooth random fields, MRI noise.
 
 Shapes are signed distances in millimetres, negative inside, so that walls, rims and partial volume come from
 arithmetic: a wall is `distance - thickness`, a union is `np.minimum`, a cut is `np.maximum`.
@@ -72,7 +72,7 @@ class Canvas:
         """Voxels along each axis."""
         return self.geometry.shape
 
-    # --- chance ----------------------------------------------------------------------------------------
+    # --- random ----------------------------------------------------------------------------------------
 
     def noise(self, rng: Rng, scale_mm: float | Sequence[float]) -> Field:
         """A smooth random field of mean 0 and variance 1 that changes over about `scale_mm` (per grid axis)."""

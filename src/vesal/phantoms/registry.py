@@ -33,7 +33,7 @@ class Kind:
     """What a phantom imitates.
 
     Attributes:
-        about: one line for people.
+        about: one line of description.
         channels: their names; "CT" is in Hounsfield units.
         values: label name -> value in the file.
         size: typical voxels along right/left, anterior/posterior, superior/inferior.

@@ -50,7 +50,7 @@ class ConvertResult:
         cases, test_cases: ids in it, those of earlier runs included.
         skipped: how many were there already.
         failures: cases that could not be converted.
-        remarks: what a person should know.
+        remarks: what the user should know.
     """
 
     folder: Path
@@ -156,7 +156,7 @@ def _check(request: ConvertRequest) -> None:
 
 
 def _relabelled(request: ConvertRequest, labels: LabelSet) -> tuple[Relabelling, Relabelling]:
-    """As a person wants it, and then as the layout wants it."""
+    """As the user asks, and then as the layout requires."""
     changes: dict[int, int] = {}
     for text in request.mapping:
         old, new = _mapping(text, labels)
@@ -181,7 +181,7 @@ def _mapping(text: str, labels: LabelSet) -> tuple[int, int]:
 
 
 def _original(mapped: Relabelling, final: Relabelling) -> dict[int, int]:
-    """Values that are written -> values that they had, or were mapped to by a person."""
+    """Values that are written -> values that they had, or were mapped to by the user."""
     before = [mapped.target.background, *(label.value for label in mapped.target.labels)]
     after = [final.target.background, *(label.value for label in final.target.labels)]
     if mapped.target.ignore is not None and final.target.ignore is not None:
@@ -327,7 +327,7 @@ def _convert_one(entry: tuple[Job, bool], *, task: Task, target: str) -> Written
 
 
 def _digest(image: Volume | None) -> str:
-    """Of the voxels, whatever the header says; '' for a constant image, such as an empty slice."""
+    """Of the voxels, without the header; '' for a constant image, such as an empty slice."""
     if image is None or image.array.min() == image.array.max():
         return ""
     # In the order in which files hold voxels, so that channels are not copied.

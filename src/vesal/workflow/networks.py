@@ -24,7 +24,7 @@ class TypicalData:
     """The data that a recipe was written for, as far as its network depends on them.
 
     Attributes:
-        name: for people.
+        name: of the data set.
         channels: of a scan.
         labels: names and values.
         shape, spacing_mm: of a typical scan, in RAS axes.

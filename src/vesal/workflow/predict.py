@@ -219,7 +219,7 @@ def _with_channels(volume: Volume, plan: Plan) -> Volume:
     if volume.geometry.ndim != 2 or volume.channels == wanted or {wanted, volume.channels} != {1, 3}:
         return volume
     if wanted == 3:
-        # Three channels of a scan are no colours: there a single one is an error that is told.
+        # Three channels of a scan are no colours: there a single one is an error.
         colours = plan.channels == ("red", "green", "blue")
         return Volume(np.repeat(array, 3, axis=0), volume.geometry) if colours else volume
     gray = np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
@@ -315,7 +315,7 @@ def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:
 
 
 def _classes(labels: LabelSet, folders: dict[str, str]) -> dict[str, Any]:
-    """What the folder of the probabilities says of itself."""
+    """The content of classes.json."""
     values = {label.name: label.value for label in labels.labels}
     members = {region.name: region.members for region in labels.regions} or {
         name: (name,) for name in labels.names

@@ -156,7 +156,7 @@ def _training(options: KernelOptions) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _user(user: str | None) -> str:
     if user is None or not re.fullmatch(_NAME, user):
-        raise UsageError("Kaggle wants to know whose kernel it is; add --user with your name on Kaggle.")
+        raise UsageError("A kernel needs an owner; add --user with your name on Kaggle.")
     return user
 
 
