@@ -1,0 +1,78 @@
+"""Verbs that train, without the training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import vesal.workflow.overfit
+import vesal.workflow.training.train
+from vesal.cli.app import app
+from vesal.errors import UsageError
+from vesal.train.recipe import recipe_names
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The requests that reach training and overfitting; the latter does not reach its target."""
+    requests: list[Any] = []
+
+    def run(request: Any, *_: Any) -> SimpleNamespace:
+        requests.append(request)
+        return SimpleNamespace(to_dict=lambda: {"done": True}, text=lambda: "Done.", reached=False)
+
+    monkeypatch.setattr(vesal.workflow.training.train, "train_run", run)
+    monkeypatch.setattr(vesal.workflow.overfit, "overfit_run", run)
+    return requests
+
+
+def test_options_reach_the_training(asked: list[Any]) -> None:
+    words = [
+        "train",
+        "DATA",
+        "-o",
+        "OUT",
+        "--fold",
+        "2",
+        "--steps",
+        "5",
+        "--set",
+        "lr=0.1",
+        "--set",
+        "folds=3",
+        "--tta",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (0, "Done.\n")
+    (request,) = asked
+    assert (request.data, request.out) == (Path("DATA"), Path("OUT"))
+    assert (request.fold, request.steps, request.mirror, request.quiet) == (2, 5, True, False)
+    assert list(request.settings) == ["lr=0.1", "folds=3"]
+
+
+def test_json_is_printed_alone_and_without_a_live_display(asked: list[Any]) -> None:
+    done = CliRunner().invoke(app, ["train", "DATA", "-o", "OUT", "--json"])
+    assert json.loads(done.stdout) == {"done": True}
+    assert asked[0].quiet
+
+
+def test_cases_that_cannot_be_overfitted_end_with_1(asked: list[Any]) -> None:
+    done = CliRunner().invoke(app, ["overfit", "DATA", "--cases", "2"])
+    assert (done.exit_code, done.stdout) == (1, "Done.\n")
+    assert asked[0].cases == 2
+
+
+def test_two_lengths_are_refused_before_any_work(asked: list[Any]) -> None:
+    done = CliRunner().invoke(app, ["overfit", "DATA", "--budget", "1m", "--steps", "5"])
+    assert isinstance(done.exception, UsageError)
+    assert not asked
+
+
+def test_networks_lists_every_recipe() -> None:
+    shown = CliRunner().invoke(app, ["networks"]).stdout
+    assert all(name in shown for name in recipe_names())

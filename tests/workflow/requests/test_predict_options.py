@@ -1,0 +1,32 @@
+"""What a prediction is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vesal.errors import UsageError
+from vesal.volume.io import SUFFIXES
+from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"threshold": 0.0}, "threshold is a probability"),
+        ({"threshold": 1.0}, "threshold is a probability"),
+        ({"overlap": -0.1}, "overlap is a share"),
+        ({"overlap": 1.0}, "overlap is a share"),
+        ({"to": "jpeg"}, "nifti, nrrd, mha, png, tiff, not 'jpeg'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_its_range(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        PredictOptions(**wrong)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_format_can_be_chosen_and_written(to: str) -> None:
+    assert PredictOptions(to=to).to == to
+    assert FORMATS[to] in SUFFIXES
