@@ -12,7 +12,7 @@ from vesal.data.case import read_case, scan_workers
 from vesal.data.case_features import CaseFeatures, case_features_of
 from vesal.data.crop import nonzero_box
 from vesal.data.dataset import Case, Dataset
-from vesal.data.labels import LabelSet
+from vesal.data.labels import LabelSet, value_counts
 from vesal.data.moments import moments
 from vesal.errors import VesalError
 from vesal.files import content_hash
@@ -29,8 +29,6 @@ _CASE_SAMPLES = (200, 5_000)
 
 #: Voxels from which a channel's percentiles are taken, evenly spread.
 _PERCENTILE_VOXELS = 100_000
-
-_BLOCK = 1 << 16
 
 
 class ChannelStatistics(Record):
@@ -170,7 +168,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
     image, grid = raw.image, raw.image.geometry
     start, stop = nonzero_box(image.array)
     turn = grid.turn_to_ras()
-    counts = {} if raw.label is None else _value_counts(raw.label.array)
+    counts = {} if raw.label is None else value_counts(raw.label.array)
     foreground = _sample_foreground(image, raw.label, labels, samples, seed=case.id)
     same_shape = raw.label is not None and raw.label.geometry.shape == grid.shape
     channels, nan_voxels = [], 0
@@ -252,20 +250,6 @@ def _sample_foreground(
     where = np.unravel_index(places, label.array.shape, order="F")
     found = [channel[where] for channel in image.array]
     return [values[np.isfinite(values)] for values in found]
-
-
-def _value_counts(array: NDArray[Any]) -> dict[int, int]:
-    """Value -> number of voxels of an integer array."""
-    low, high = int(array.min()), int(array.max())
-    if high - low >= _BLOCK:
-        values, numbers = np.unique(array, return_counts=True)
-        return {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
-    flat = array.ravel(order="K")
-    counts = np.zeros(high - low + 1, dtype=np.int64)
-    for first in range(0, flat.size, _BLOCK):
-        block = flat[first : first + _BLOCK].astype(np.int64)
-        counts += np.bincount(block - low, minlength=counts.size)
-    return {int(value) + low: int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _voxel_digest(image: Volume) -> str:

@@ -307,14 +307,24 @@ def values_in(array: NDArray[Any]) -> list[int]:
     >>> values_in(np.array([[3, 0], [3, -1]]))
     [-1, 0, 3]
     """
+    return list(value_counts(array))
+
+
+def value_counts(array: NDArray[Any]) -> dict[int, int]:
+    """Value -> number of voxels of an integer array, in ascending order.
+
+    >>> value_counts(np.array([[3, 0], [3, -1]]))
+    {-1: 1, 0: 1, 3: 2}
+    """
     lowest, highest = int(array.min()), int(array.max())
     if highest - lowest >= 1 << 16:
-        return [int(value) for value in np.unique(array)]
-    present = np.zeros(highest - lowest + 1, dtype=bool)
+        values, numbers = np.unique(array, return_counts=True)
+        return dict(zip(values.tolist(), numbers.tolist(), strict=True))
+    counts = np.zeros(highest - lowest + 1, dtype=np.int64)
     for slab in _slabs(array, _slow_axis(array)):
         flat = slab.ravel(order="K").astype(np.int64)
-        present |= np.bincount(flat - lowest if lowest else flat, minlength=len(present)) > 0
-    return [int(value) + lowest for value in np.flatnonzero(present)]
+        counts += np.bincount(flat - lowest if lowest else flat, minlength=len(counts))
+    return {int(value) + lowest: int(counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _look_up(table: NDArray[Any], array: NDArray[Any], base: int = 0) -> NDArray[Any]:

@@ -6,7 +6,6 @@ Shapes: N patches, C input channels, K outputs, *spatial the 2 or 3 axes of the 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from vesal.errors import UsageError, unknown_name
 from vesal.nn.blocks import AttentionGate, Bricks, ConvNormAct, ResidualBlock, initialise
 from vesal.nn.cpu.instance_norm import channels_last
 from vesal.nn.padding import Sizes
-from vesal.planning.plan import Stage
+from vesal.planning.plan import Stage, total_stride
 
 #: What an encoder's stages are made of.
 ENCODERS: dict[str, type[ConvNormAct] | type[ResidualBlock]] = {
@@ -81,7 +80,7 @@ class UNet(nn.Module):
         if skips not in SKIPS:
             raise unknown_name("kind of skips", skips, SKIPS)
         bricks = bricks or Bricks(len(stages[0].kernel))
-        self.total_stride = tuple(math.prod(steps) for steps in zip(*(s.stride for s in stages), strict=True))
+        self.total_stride = total_stride(stages)
         self.sizes = Sizes(self.total_stride, bricks.norm, stages[-1].features)
         self.checkpointing = False
         self.stem: nn.Module

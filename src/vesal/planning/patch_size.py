@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vesal.errors import UsageError, unknown_name
 from vesal.parallel import cpu_count
 from vesal.planning.cost import Network
-from vesal.planning.plan import Stage
+from vesal.planning.plan import total_stride
 from vesal.planning.topology import make_stages, rounded_up
 
 #: Operations a second that training of 2D and 3D networks sustains. CPU: of one core; measured on two cores of a
@@ -206,7 +206,7 @@ def fit(
     first = [min(length, max(1, round(equal / step))) for length, step in zip(size, spacing_mm, strict=True)]
     whole = first == size
     if whole:
-        total = _total(make_stages(size, spacing_mm, wide=spec.wide), dimension)
+        total = total_stride(make_stages(size, spacing_mm, wide=spec.wide))
         first = [
             max(math.ceil(length / step - 0.5), -(-least // step)) * step
             for length, least, step in zip(size, median, total, strict=True)
@@ -277,7 +277,7 @@ def batch_size(found: Network, voxels: float, limits: Limits) -> int:
 def _cut(network: Network, median: Sequence[int]) -> list[int] | None:
     """A smaller patch: one multiple of the strides less along the axis that is largest relative to the median."""
     shortest = _SHORTEST[len(median)]
-    total = _total(network.stages, len(median))
+    total = total_stride(network.stages)
     free = [
         axis for axis, size in enumerate(network.patch) if size - total[axis] >= min(shortest, median[axis])
     ]
@@ -285,7 +285,3 @@ def _cut(network: Network, median: Sequence[int]) -> list[int] | None:
         return None
     longest = max(free, key=lambda axis: (network.patch[axis] / median[axis], network.patch[axis]))
     return [size - total[axis] * (axis == longest) for axis, size in enumerate(network.patch)]
-
-
-def _total(stages: Sequence[Stage], dimension: int) -> list[int]:
-    return [math.prod(stage.stride[axis] for stage in stages) for axis in range(dimension)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
@@ -27,6 +28,11 @@ class Stage(Record):
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     convolutions: int = 2
+
+
+def total_stride(stages: Sequence[Stage]) -> tuple[int, ...]:
+    """Product of the strides along each axis."""
+    return tuple(math.prod(steps) for steps in zip(*(stage.stride for stage in stages), strict=True))
 
 
 class Normalisation(Record):
@@ -131,10 +137,7 @@ class Plan(Record):
     @property
     def total_stride(self) -> tuple[int, ...]:
         """Product of the strides along each axis: patch sizes are multiples of it."""
-        total = [1] * self.dimension
-        for stage in self.stages:
-            total = [product * step for product, step in zip(total, stage.stride, strict=True)]
-        return tuple(total)
+        return total_stride(self.stages)
 
     @property
     def scan_dimension(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vesal.planning.plan import Stage
+from vesal.planning.plan import Stage, total_stride
 
 #: An axis is halved while it has at least this many voxels left, so that it keeps half of them (nnU-Net).
 HALVED_FROM = 8
@@ -83,10 +83,7 @@ def make_stages(patch: Sequence[int], spacing_mm: Sequence[float], *, wide: bool
 
 def rounded_up(patch: Sequence[int], stages: Sequence[Stage]) -> tuple[int, ...]:
     """The patch enlarged to multiples of the product of the strides."""
-    total = [1] * len(patch)
-    for stage in stages:
-        total = [product * step for product, step in zip(total, stage.stride, strict=True)]
-    return tuple(-(-size // step) * step for size, step in zip(patch, total, strict=True))
+    return tuple(-(-size // step) * step for size, step in zip(patch, total_stride(stages), strict=True))
 
 
 def named_stages(features: Sequence[int], patch: Sequence[int]) -> tuple[Stage, ...]:

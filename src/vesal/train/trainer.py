@@ -131,14 +131,18 @@ def check_plan(config: TrainConfig, plan: Plan) -> None:
         raise unknown_name("class to monitor", name, plan.labels.classes)
 
 
-def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool) -> State:
-    config = job.config
-    network = build_network(config.network, job.plan, checkpointing=config.gradient_checkpointing)
-    network = network.to(job.device)
-    if (layout := memory_format(config, job.plan.dimension, job.device)) is not None:
+def untrained(plan: Plan, config: TrainConfig, device: torch.device, precision: Precision) -> Trained:
+    """What a training begins with, on its device."""
+    network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing).to(device)
+    if (layout := memory_format(config, plan.dimension, device)) is not None:
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
     average = None if config.ema is None else WeightAverage(network, config.ema)
-    trained = Trained(network, build_optimizer(network, config), average, precision.scaler)
+    return Trained(network, build_optimizer(network, config), average, precision.scaler)
+
+
+def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool) -> State:
+    config = job.config
+    trained = untrained(job.plan, config, job.device, precision)
     position = Position()
     if resume and job.checkpoint.exists():
         position = load_checkpoint(job.checkpoint, trained)

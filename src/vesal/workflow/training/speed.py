@@ -11,15 +11,14 @@ import torch
 from vesal.augment.policy import Policy
 from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.losses.losses import Loss, build_loss
-from vesal.nn.zoo import build_network
 from vesal.parallel import available_memory
 from vesal.planning.patch_size import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
 from vesal.planning.plan import Plan
 from vesal.planning.planner import count_operations
-from vesal.train.optimizers import build_optimizer
-from vesal.train.precision import Precision, memory_format
+from vesal.train.checkpoint import Trained
+from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import WeightAverage
+from vesal.train.trainer import untrained
 
 #: Share of the training time that goes into steps; the rest validates (a tenth at most), saves, and waits for patches.
 IN_STEPS = 0.9
@@ -131,9 +130,7 @@ class _Trial:
     """A network in training on one made-up batch."""
 
     plan: Plan
-    network: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    average: WeightAverage | None
+    trained: Trained
     precision: Precision
     policy: Policy
     loss: Loss
@@ -143,17 +140,15 @@ class _Trial:
 
     @classmethod
     def of(cls, plan: Plan, config: TrainConfig, device: torch.device) -> _Trial:
-        network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing).to(device)
-        if (layout := memory_format(config, plan.dimension, device)) is not None:
-            network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        precision = Precision(config.precision, device)
+        trained = untrained(plan, config, device, precision)
+        trained.network.train()
         label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)
         label[(slice(None), *(slice(size // 4, -(-3 * size // 4)) for size in plan.patch))] = 1
         return cls(
             plan,
-            network.train(),
-            build_optimizer(network, config),
-            None if config.ema is None else WeightAverage(network, config.ema),
-            Precision(config.precision, device),
+            trained,
+            precision,
             Policy(plan, config.augment),
             build_loss(config.loss, plan, config.loss_options),
             torch.randn(plan.batch, plan.inputs, *plan.patch).to(device),
@@ -164,16 +159,17 @@ class _Trial:
     def run(self, number: int) -> float:
         """Seconds of a pass."""
         began = time.perf_counter()
+        trained = self.trained
         generator = torch.Generator().manual_seed(number)
         parameters = self.policy.draw(self.plan.batch, self.plan.patch, generator)
         image, label = self.policy.apply(self.image, self.label, parameters)
-        self.optimizer.zero_grad(set_to_none=True)
+        trained.optimizer.zero_grad(set_to_none=True)
         with self.precision.forward():
-            loss = self.loss(self.network(image), label)
+            loss = self.loss(trained.network(image), label)
         self.precision.backward(loss)
-        self.precision.update(self.optimizer, self.network, self.clip)
-        if self.average is not None:
-            self.average.update(self.network, number + 1)
+        self.precision.update(trained.optimizer, trained.network, self.clip)
+        if trained.average is not None:
+            trained.average.update(trained.network, number + 1)
         # Its value is there only when the device is done.
         float(loss.detach())
         if image.device.type == "cuda":
