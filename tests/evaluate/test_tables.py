@@ -134,8 +134,8 @@ def test_volumes_have_their_bias_and_limits_of_agreement():
         rows.append(row(str(case), "anterior", 0.5, empty).model_copy(
             update={"volume_ml": volume, "truth_volume_ml": truth}))  # fmt: skip
     scores = summarise(rows, TWO, tolerance_mm=1.0)
-    (agreement,) = scores.agreement
-    assert (agreement.class_name, agreement.count, agreement.bias_ml) == ("anterior", 3, 0.5)
-    assert (agreement.lower_ml, agreement.upper_ml) == pytest.approx((0.5 - 0.98, 0.5 + 0.98), abs=0.001)
-    assert agreement.lower_low_ml < agreement.lower_ml < agreement.lower_high_ml
+    ((name, agreement),) = scores.agreement_ml.items()
+    assert (name, agreement.count, agreement.bias) == ("anterior", 3, 0.5)
+    assert (agreement.lower, agreement.upper) == pytest.approx((0.5 - 0.98, 0.5 + 0.98), abs=0.001)
+    assert agreement.lower_low < agreement.lower < agreement.lower_high
     assert "| anterior | 0.50 [" in scores_markdown(scores)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -13,7 +12,7 @@ from pydantic import Field
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
-from vesal.metrics.agreement import bland_altman
+from vesal.metrics.agreement import Agreement, bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
 from vesal.run_files import SCORES
@@ -47,31 +46,6 @@ class Summary(Record):
     excluded: int
 
 
-class VolumeAgreement(Record):
-    """How well a class' volumes agree with the truth's, over the cases in which either is not 0 (Bland and Altman).
-
-    Attributes:
-        class_name: 'class' in files.
-        count: cases.
-        bias_ml: mean of predicted minus true volume, with its interval.
-        spread_ml: standard deviation of these differences.
-        lower_ml, upper_ml: limits of agreement, each with its interval; None for one case, as all intervals.
-    """
-
-    class_name: str = Field(validation_alias="class", serialization_alias="class")
-    count: int
-    bias_ml: float
-    bias_low_ml: float | None = None
-    bias_high_ml: float | None = None
-    spread_ml: float | None = None
-    lower_ml: float | None = None
-    lower_low_ml: float | None = None
-    lower_high_ml: float | None = None
-    upper_ml: float | None = None
-    upper_low_ml: float | None = None
-    upper_high_ml: float | None = None
-
-
 class Scores(Record):
     """What an evaluation found.
 
@@ -84,7 +58,7 @@ class Scores(Record):
         cases: one row a case and class, in the cases' order; classes that were not annotated have no row.
         summary: one row a class and metric, then those of the mean over the classes.
         lesions: classes whose lesions were counted.
-        agreement: of the volumes of each class that any case holds.
+        agreement_ml: class -> agreement of predicted and true volumes, of each class that any case holds.
         failures: cases that could not be scored; they are in no mean.
         remarks: what else is to be known, one sentence each.
     """
@@ -99,7 +73,7 @@ class Scores(Record):
     cases: tuple[ClassScore, ...]
     summary: tuple[Summary, ...]
     lesions: tuple[str, ...] = ()
-    agreement: tuple[VolumeAgreement, ...] = ()
+    agreement_ml: dict[str, Agreement] = Field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -188,31 +162,21 @@ def summarise(
         cases=tuple(rows),
         summary=tuple(summary),
         lesions=lesions,
-        agreement=_volume_agreement(labels.classes, rows, seed),
+        agreement_ml=_volume_agreement(labels.classes, rows, seed),
         failures=tuple(failures),
         remarks=tuple(remarks),
     )
 
 
-def _volume_agreement(
-    classes: Sequence[str], rows: Sequence[ClassScore], seed: int = 0
-) -> tuple[VolumeAgreement, ...]:
+def _volume_agreement(classes: Sequence[str], rows: Sequence[ClassScore], seed: int) -> dict[str, Agreement]:
     """Of each class that any case holds; a case where both volumes are 0 would only make them agree."""
-    found = []
+    found = {}
     for name in classes:
-        pairs = [
-            (row.volume_ml, row.truth_volume_ml)
-            for row in rows
-            if row.class_name == name and row.empty != "both"
-        ]
-        if not pairs:
-            continue
-        agreement = bland_altman(*zip(*pairs, strict=True), seed=seed)
-        values = {
-            f"{key}_ml": value for key, value in dataclasses.asdict(agreement).items() if key != "count"
-        }
-        found.append(VolumeAgreement(class_name=name, count=agreement.count, **values))
-    return tuple(found)
+        held = [row for row in rows if row.class_name == name and row.empty != "both"]
+        if held:
+            volumes = [row.volume_ml for row in held], [row.truth_volume_ml for row in held]
+            found[name] = bland_altman(*volumes, seed=seed)
+    return found
 
 
 def _mean_or_none(values: Sequence[float | None]) -> float | None:

@@ -76,7 +76,7 @@ def scores_markdown(scores: Scores) -> str:
     ]
     if scores.lesions:
         parts += ["## Lesions", LESION_NOTE, lesion_table(scores).markdown()]
-    if scores.agreement:
+    if scores.agreement_ml:
         parts += ["## Volumes", VOLUME_NOTE, agreement_table(scores).markdown()]
     if notes := [*_exclusions(scores.cases), *scores.remarks]:
         parts += ["## Notes", bullets(notes)]
@@ -123,14 +123,14 @@ def agreement_table(scores: Scores) -> Table:
     """Bias and limits of agreement of the volumes."""
     rows = [
         (
-            row.class_name,
-            Cell(row.bias_ml, row.bias_low_ml, row.bias_high_ml, decimals=2),
-            Cell(row.spread_ml, decimals=2),
-            Cell(row.lower_ml, row.lower_low_ml, row.lower_high_ml, decimals=2),
-            Cell(row.upper_ml, row.upper_low_ml, row.upper_high_ml, decimals=2),
-            row.count,
+            name,
+            Cell(found.bias, found.bias_low, found.bias_high, decimals=2),
+            Cell(found.spread, decimals=2),
+            Cell(found.lower, found.lower_low, found.lower_high, decimals=2),
+            Cell(found.upper, found.upper_low, found.upper_high, decimals=2),
+            found.count,
         )
-        for row in scores.agreement
+        for name, found in scores.agreement_ml.items()
     ]
     return Table.of(["Class", "Bias (ml)", "SD (ml)", "Lower limit (ml)", "Upper limit (ml)", "Cases"], rows)
 

@@ -46,5 +46,7 @@ def test_lesions_and_volumes_have_tables_of_their_own():
 def test_every_class_has_its_chart_of_agreement_also_for_a_single_case():
     several, one = scores(), scores(cases=1)
     assert len(score_charts(several, colours_by_class(several.classes, LABELS))) == 4
-    assert one.agreement[0].lower_ml is None
-    assert charts.bland_altman_chart("$x$_", [4.0], [5.0], one.agreement[0], "#336699").startswith(b"\x89PNG")
+    assert one.agreement_ml["liver"].lower is None
+    assert charts.bland_altman_chart("$x$_", [4.0], [5.0], one.agreement_ml["liver"], "#336699").startswith(
+        b"\x89PNG"
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vesal.evaluate.scores import VolumeAgreement
+from vesal.metrics.agreement import Agreement
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import new_figure, to_png
 from vesal.text import shortened
@@ -89,7 +89,7 @@ def bland_altman_chart(
     name: str,
     true_ml: Sequence[float],
     predicted_ml: Sequence[float],
-    agreement: VolumeAgreement,
+    agreement: Agreement,
     colour: str,
     theme: Theme = THEMES["light"],
 ) -> bytes:
@@ -106,9 +106,9 @@ def bland_altman_chart(
     true, predicted = np.asarray(true_ml, dtype=float), np.asarray(predicted_ml, dtype=float)
     axes.axhline(0.0, color=theme.faint, linewidth=0.8, linestyle=(0, (1, 2)))
     for value, low, high, dashes in (
-        (agreement.bias_ml, agreement.bias_low_ml, agreement.bias_high_ml, (0, ())),
-        (agreement.lower_ml, agreement.lower_low_ml, agreement.lower_high_ml, (0, (4, 3))),
-        (agreement.upper_ml, agreement.upper_low_ml, agreement.upper_high_ml, (0, (4, 3))),
+        (agreement.bias, agreement.bias_low, agreement.bias_high, (0, ())),
+        (agreement.lower, agreement.lower_low, agreement.lower_high, (0, (4, 3))),
+        (agreement.upper, agreement.upper_low, agreement.upper_high, (0, (4, 3))),
     ):
         if low is not None and high is not None:
             axes.axhspan(low, high, color=theme.faint, alpha=0.14, linewidth=0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ClassScore
-from vesal.evaluate.scores import MEAN, Scores, VolumeAgreement, by_case
+from vesal.evaluate.scores import MEAN, Scores, by_case
 from vesal.evaluate.tables import LESION_NOTE, VOLUME_NOTE, agreement_table, lesion_table, summary_table
 from vesal.report.figures import charts
 from vesal.report.figures.colours import MEAN_COLOUR, Theme, colours_by_class
@@ -64,7 +64,7 @@ def further_tables(scores: Scores) -> list[tuple[str, str, Table]]:
     found = []
     if scores.lesions:
         found.append(("Lesions", LESION_NOTE, lesion_table(scores)))
-    if scores.agreement:
+    if scores.agreement_ml:
         found.append(("Volumes", VOLUME_NOTE, agreement_table(scores)))
     return found
 
@@ -89,31 +89,22 @@ def score_charts(scores: Scores, colours: Mapping[str, str]) -> list[Picture]:
     for name in scores.classes:
         rows = [row for row in scores.cases if row.class_name == name]
         values[name] = [row.dice for row in rows if row.dice is not None]
-        volumes[name] = ([row.truth_volume_ml for row in rows], [row.volume_ml for row in rows])
+        volumes[name] = _volumes(rows)
     drawn: list[tuple[Callable[[Theme], bytes], str]] = []
     if any(len(dice) for dice in values.values()):
-        drawn.append((lambda theme: charts.dice_distribution(values, shades, theme), "Dice of each case"))
-        drawn.append(
-            (
-                lambda theme: charts.volume_agreement(volumes, [*colours.values()], "ml", theme),
-                "Predicted over true volume",
-            )
-        )
-    for agreement in scores.agreement[:_MOST_AGREEMENTS]:
-        colour = colours[agreement.class_name]
-        drawn.append(
-            (
-                partial(_agreement_chart, scores, agreement, colour),
-                f"Volume differences of {agreement.class_name}, with the limits of agreement",
-            )
-        )
+        drawn.append((partial(charts.dice_distribution, values, shades), "Dice of each case"))
+        agreement = partial(charts.volume_agreement, volumes, [*colours.values()], "ml")
+        drawn.append((agreement, "Predicted over true volume"))
+    for name, found in [*scores.agreement_ml.items()][:_MOST_AGREEMENTS]:
+        held = [row for row in scores.cases if row.class_name == name and row.empty != "both"]
+        draw = partial(charts.bland_altman_chart, name, *_volumes(held), found, colours[name])
+        drawn.append((draw, f"Volume differences of {name}, with the limits of agreement"))
     return [chart(draw, alt) for draw, alt in drawn]
 
 
-def _agreement_chart(scores: Scores, agreement: VolumeAgreement, colour: str, theme: Theme) -> bytes:
-    rows = [row for row in scores.cases if row.class_name == agreement.class_name and row.empty != "both"]
-    pairs = [row.truth_volume_ml for row in rows], [row.volume_ml for row in rows]
-    return charts.bland_altman_chart(agreement.class_name, *pairs, agreement, colour, theme)
+def _volumes(rows: Sequence[ClassScore]) -> tuple[list[float], list[float]]:
+    """True and predicted (ml)."""
+    return [row.truth_volume_ml for row in rows], [row.volume_ml for row in rows]
 
 
 def _case_table(scores: Scores, fold_of: Mapping[str, str]) -> Table:
