@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import field_validator
 
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, unknown_name
-from vesal.files import read_json, write_text
+from vesal.errors import unknown_name
+from vesal.files import write_text
 from vesal.layouts.scan_files import visible
 from vesal.record import Record
 from vesal.volume.geometry import Array, Geometry
@@ -118,7 +118,7 @@ class SlicedVolume(Record):
         return tuple(f"{stem}_{channel:04d}" for channel in range(len(self.windows)))
 
 
-class SliceIndex(BaseModel):
+class SliceIndex(Record):
     """The sidecar `slices.json`: every volume of a folder of pictures, and what the masks' values stood for.
 
     Attributes:
@@ -129,36 +129,18 @@ class SliceIndex(BaseModel):
         volumes: by id.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    described = ("how pictures lie in their volumes", "convert the volumes again")
 
-    version: int = 1
+    version: Literal[1] = 1
     name: str
     channels: tuple[str, ...]
     labels: LabelSet
     original: dict[int, int]
     volumes: dict[str, SlicedVolume]
 
-    def save(self, folder: Path) -> None:
-        """Write the sidecar into a folder."""
-        write_text(folder / SIDECAR, self.model_dump_json() + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> SliceIndex:
-        """Read what `save` wrote.
-
-        Raises:
-            DataError: the file is absent, damaged, or of a later version.
-        """
-        try:
-            value = read_json(path)
-            if isinstance(value, dict) and value.get("version", 1) != 1:
-                raise DataError(f"{path} is of a later version of Vesal; update Vesal.")
-            return cls.model_validate(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise DataError(
-                f"{path} does not say how pictures lie in their volumes ({reason}); convert the volumes again."
-            ) from error
+    def save(self, path: str | Path) -> None:
+        """Write in one line: there may be thousands of volumes."""
+        write_text(path, self.model_dump_json() + "\n")
 
 
 # --- which way up ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from vesal.convert.records import Described, Scan, Task, Written
 from vesal.convert.slices import (
+    SIDECAR,
     SlicedVolume,
     SliceIndex,
     Window,
@@ -82,7 +83,7 @@ def describe_pictures(out: Path, described: Described, folders: Mapping[str, str
         original=dict(described.original),
         volumes={one.id: one.volume for one in described.written if one.volume is not None},
     )
-    index.save(out)
+    index.save(out / SIDECAR)
     entries = []
     for one in described.written:
         if one.volume is None:
