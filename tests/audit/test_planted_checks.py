@@ -18,8 +18,8 @@ from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
 from vesal.phantoms.registry import write_phantoms
 
-#: The case that is harmed, and one that lends its files.
-HARMED, OTHER = 5, 2
+#: The case that is damaged, and one that lends its files.
+DAMAGED, OTHER = 5, 2
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Clean:
 
 def plant(clean: Clean, damage: Damage, folder: Path) -> None:
     names = copy_of(clean.folder, folder, clean.cases)
-    harmed = set(damage.harm(folder, names[HARMED], names[OTHER]))
+    damaged = set(damage.harm(folder, names[DAMAGED], names[OTHER]))
     _, found = look(folder, clean.record)
-    named = [finding for finding in found if finding.kind == damage.kind and harmed <= set(finding.cases)]
+    named = [finding for finding in found if finding.kind == damage.kind and damaged <= set(finding.cases)]
     assert named, [finding.message for finding in found]
     before = {(finding.kind, case) for finding in clean.findings for case in finding.cases}
-    now = {(finding.kind, case) for finding in found for case in finding.cases if case not in harmed}
+    now = {(finding.kind, case) for finding in found for case in finding.cases if case not in damaged}
     assert now <= before, "invented"
 
 
@@ -125,7 +125,7 @@ def test_a_cropped_copy_is_kept_on_its_scans_side_and_a_split_that_parts_them_is
     phantoms: Clean, tmp_path: Path
 ) -> None:
     names = copy_of(phantoms.folder, tmp_path, phantoms.cases)
-    pair = DAMAGES["copy cropped"].harm(tmp_path, names[HARMED], names[OTHER])
+    pair = DAMAGES["copy cropped"].harm(tmp_path, names[DAMAGED], names[OTHER])
     record, _ = look(tmp_path, phantoms.record)
     together, cases = duplicate_groups(record), load_dataset(tmp_path).cases
     assert together == (pair,)

@@ -170,5 +170,5 @@ def test_what_remains_is_named_and_is_no_error(planted: Planted) -> None:
 
 
 def test_a_case_without_damage_is_not_touched(planted: Planted) -> None:
-    harmed = {name for ids in planted.ids.values() for name in ids} | set(planted.case.values())
-    assert {change.case for change in planted.result.records} - harmed <= {"lone_900"}
+    damaged = {name for ids in planted.ids.values() for name in ids} | set(planted.case.values())
+    assert {change.case for change in planted.result.records} - damaged <= {"lone_900"}

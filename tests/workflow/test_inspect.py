@@ -32,9 +32,9 @@ def data(clean: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def harmed(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def damaged(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Nine cases: a wrong header, other values, NaN, a damaged file, an empty label, a copy, and three sound ones."""
-    folder = Path(shutil.copytree(clean, tmp_path_factory.mktemp("harmed") / "data"))
+    folder = Path(shutil.copytree(clean, tmp_path_factory.mktemp("damaged") / "data"))
     rewrite(label_of(folder, 0), moved((0.2, 0, 0)))
     rewrite(label_of(folder, 1), lambda a, f: (np.array([0, 127, 255], np.uint8)[a], f))
     rewrite(
@@ -48,8 +48,8 @@ def harmed(clean: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(harmed: Path, tmp_path_factory: pytest.TempPathFactory) -> FixSummary:
-    return fix_run(harmed, tmp_path_factory.mktemp("out"), pictures=1)
+def run(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> FixSummary:
+    return fix_run(damaged, tmp_path_factory.mktemp("out"), pictures=1)
 
 
 def test_a_fixed_set_reads_as_the_same_layout_and_has_nothing_wrong(run: FixSummary) -> None:
@@ -61,11 +61,11 @@ def test_a_fixed_set_reads_as_the_same_layout_and_has_nothing_wrong(run: FixSumm
 
 
 def test_the_originals_are_untouched_and_sound_files_are_the_same_bytes(
-    run: FixSummary, harmed: Path, clean: Path, tmp_path: Path
+    run: FixSummary, damaged: Path, clean: Path, tmp_path: Path
 ) -> None:
-    before = contents(harmed)
-    fix_run(harmed, tmp_path / "out", pictures=0)
-    assert contents(harmed) == before
+    before = contents(damaged)
+    fix_run(damaged, tmp_path / "out", pictures=0)
+    assert contents(damaged) == before
     after = contents(run.folder)
     changed = {name for record in run.records for name in record.files}
     assert changed == {
@@ -76,7 +76,7 @@ def test_the_originals_are_untouched_and_sound_files_are_the_same_bytes(
     for name in set(after) & set(before) - changed - {"dataset.json"}:
         assert after[name] == before[name], name
     assert after["LICENSE"] == b"free"
-    inodes = {path.stat().st_ino for path in harmed.rglob("*")}
+    inodes = {path.stat().st_ino for path in damaged.rglob("*")}
     assert not inodes & {path.stat().st_ino for path in run.folder.rglob("*")}
 
 
@@ -116,7 +116,7 @@ def test_fixing_a_fixed_set_changes_nothing(run: FixSummary, tmp_path: Path) -> 
 
 
 def test_a_stopped_fixing_goes_on_and_gives_the_same(
-    harmed: Path, run: FixSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damaged: Path, run: FixSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
 
@@ -129,9 +129,9 @@ def test_a_stopped_fixing_goes_on_and_gives_the_same(
     monkeypatch.setattr(workflow, "write_fixed", until)
     monkeypatch.setattr(workflow, "scan_workers", lambda *_, **__: 1)
     with pytest.raises(KeyboardInterrupt):
-        fix_run(harmed, tmp_path / "out", pictures=0)
+        fix_run(damaged, tmp_path / "out", pictures=0)
     with pytest.raises(UsageError, match="--resume"):
-        fix_run(harmed, tmp_path / "out", pictures=0)
+        fix_run(damaged, tmp_path / "out", pictures=0)
     first = list(written)
     written.clear()
 
@@ -140,7 +140,7 @@ def test_a_stopped_fixing_goes_on_and_gives_the_same(
         return write_fixed(case, files, places)
 
     monkeypatch.setattr(workflow, "write_fixed", more)
-    resumed = fix_run(harmed, tmp_path / "out", pictures=0, resume=True)
+    resumed = fix_run(damaged, tmp_path / "out", pictures=0, resume=True)
     assert not set(first) & set(written)
     assert resumed.records == run.records
     same = {
@@ -173,9 +173,11 @@ def test_where_no_case_is_left_it_says_why(clean: Path, tmp_path: Path) -> None:
         fix_run(folder, tmp_path / "out")
 
 
-def test_the_command_tells_every_change_and_ends_well(harmed: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["inspect", str(harmed), "--fix", "-o", str(tmp_path / "out"), "--json"])
+def test_the_command_tells_every_change_and_ends_well(damaged: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["inspect", str(damaged), "--fix", "-o", str(tmp_path / "out"), "--json"]
+    )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["counts"]["fixed"] == 3
     with pytest.raises(UsageError, match="-o"):
-        CliRunner().invoke(app, ["inspect", str(harmed), "--fix"], catch_exceptions=False)
+        CliRunner().invoke(app, ["inspect", str(damaged), "--fix"], catch_exceptions=False)
