@@ -59,7 +59,7 @@ def test_a_clear_difference_reads_as_one_sentence_to_quote():
 
 def test_no_clear_difference_says_what_would_have_been_found():
     text = sentence(compare(*cohort(np.random.default_rng(12), cases=8)))
-    assert "the two cannot be told apart; a true difference of 0.0" in text
+    assert "no clear difference; a true difference of 0.0" in text
 
 
 def test_the_markdown_holds_the_sentence_every_class_and_every_case():

@@ -195,7 +195,7 @@ def test_the_mean_over_classes_is_over_those_that_both_define():
 def test_one_case_and_none_are_told_and_not_tested():
     one = compare(Side("A", [scores({"x": 0.5})]), Side("B", [scores({"x": 0.7})]))
     assert (one.overall.low, one.overall.verdict) == (None, "open")
-    assert "one case cannot tell them apart" in sentence(one)
+    assert "one case is too few to compare them" in sentence(one)
     none = compare(Side("A", [scores({"x": None})]), Side("B", [scores({"x": None})]))
     assert none.overall.cases == 0
     assert "No case defines" in sentence(none)

@@ -16,7 +16,7 @@ VERDICTS = {
     "a": "{a} is better",
     "b": "{b} is better",
     "same": "equal in every case",
-    "open": "cannot be told apart",
+    "open": "no clear difference",
     "unclear": "unclear: interval and rank test disagree",
 }
 
@@ -49,7 +49,7 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
     if row.low is None:
         gap = signed(row.difference, ALL_METRICS[comparison.metric].decimals)
         text = f"{over} {comparison.b}'s {what} differs from {comparison.a}'s by {gap}"
-        return f"{text}: one case cannot tell them apart."
+        return f"{text}: one case is too few to compare them."
     better = {"b": " (better)", "a": " (worse)"}.get(row.verdict, "")
     way = "higher" if row.difference > 0 else "lower"
     gap = _quantity(abs(row.difference), comparison)
@@ -61,7 +61,7 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
         return f"{text}: interval and rank test disagree, so this is no clear difference."
     could = _quantity(row.detectable, comparison)
     found = f"a true difference of {could} would have been found four times in five"
-    return f"{text}: the two cannot be told apart; {found}."
+    return f"{text}: no clear difference; {found}."
 
 
 def _over(comparison: Comparison, row: ComparedClass) -> str:
@@ -122,7 +122,7 @@ def _quantity(value: float | None, comparison: Comparison) -> str:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The sentence, the table, a sentence a class, what is to be known, and every case."""
+    """The sentence, the table, a sentence a class, notes, and every case."""
     parts = [
         f"# {comparison.b} against {comparison.a}",
         sentence(comparison),

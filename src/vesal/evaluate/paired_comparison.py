@@ -50,7 +50,7 @@ class ComparedClass(Record):
         rank_biserial, cohens_dz: effect sizes; above 0 where B's values are larger.
         detectable: the true difference that would have been found four times in five.
         larger, smaller, equal: cases in which B's value is larger, smaller, the same.
-        verdict: which model is better; 'same' when all values are equal, 'open' when the two cannot be told apart,
+        verdict: which model is better; 'same' when all values are equal, 'open' when no clear difference was found,
             'unclear' when interval and rank test disagree.
         undefined: cases left out because A or B does not define the metric.
     """

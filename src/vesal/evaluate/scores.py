@@ -63,7 +63,7 @@ class Scores(Record):
         remarks: what else is to be known, one sentence each.
     """
 
-    described: ClassVar[tuple[str, str]] = ("scores", "make them anew with vesal evaluate")
+    described: ClassVar[tuple[str, str]] = ("scores", "make them again with vesal evaluate")
 
     version: Literal[1] = 1
     classes: tuple[str, ...]

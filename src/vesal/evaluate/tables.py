@@ -61,7 +61,7 @@ def scores_csv(scores: Scores) -> str:
 
 
 def scores_markdown(scores: Scores) -> str:
-    """The means with their intervals, the medians, what is to be known about them, and the cases."""
+    """The means with their intervals, the medians, notes, and the cases."""
     parts = [
         "# Scores",
         f"{plural(len({row.case for row in scores.cases}), 'case')}, {len(scores.classes)} "

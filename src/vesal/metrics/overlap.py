@@ -95,7 +95,7 @@ def confusions(
     """Count every class of two label maps from one pass over the voxels.
 
     Args:
-        prediction: (*spatial) values from 0, the background; where it says `ignore` it predicts background.
+        prediction: (*spatial) values from 0, the background; where it is `ignore` it counts as background.
         truth: (*spatial) values from 0; voxels with the value `ignore` are not counted.
         table: (classes, labels + 1), which values belong to a class, as `LabelSet.class_table`; classes may
             overlap.

@@ -70,7 +70,7 @@ class RunContents:
 
     @property
     def labels(self) -> LabelSet | None:
-        """What was segmented, from whichever piece knows."""
+        """What was segmented, from the plan or else from the data set."""
         source = self.plan or self.dataset
         return None if source is None else source.labels
 

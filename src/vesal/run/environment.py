@@ -13,7 +13,7 @@ from typing import Any
 from vesal.parallel import cpu_count
 from vesal.version import __version__
 
-#: Where Vesal may run, as `platform_name` says it and as people read it.
+#: Where Vesal may run: what `platform_name` returns -> as it is shown.
 PLATFORMS = {"local": "Local", "kaggle": "Kaggle", "colab": "Colab", "slurm": "SLURM"}
 
 _PACKAGES = ("torch", "numpy", "scipy", "nibabel", "scikit-image", "pydantic")

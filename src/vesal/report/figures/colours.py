@@ -53,7 +53,7 @@ def class_colours(labels: LabelSet) -> tuple[str, ...]:
 
 
 def colours_by_class(classes: Sequence[str], labels: LabelSet | None = None) -> dict[str, str]:
-    """Class -> #rrggbb: that of `labels` where these know the class, else from the palette."""
+    """Class -> #rrggbb: that of `labels` where these have the class, else from the palette."""
     known = {} if labels is None else dict(zip(labels.classes, class_colours(labels), strict=True))
     return {name: known.get(name, _PALETTE[number % len(_PALETTE)]) for number, name in enumerate(classes)}
 

@@ -186,7 +186,7 @@ def _box(maps: Sequence[Array], geometry: Geometry, margin_mm: float | None) -> 
 def _windowed(planes: list[Plane]) -> list[Plane]:
     """The same planes with intensities 0..1: from the 0.5th to the 99.7th percentile of what they show.
 
-    Voxels at the lowest value, the air around many scans, have no say in the percentiles.
+    Voxels at the lowest value, the air around many scans, are left out of the percentiles.
     """
     values = np.concatenate([plane.image.ravel() for plane in planes])
     inside = values[values > values.min()]

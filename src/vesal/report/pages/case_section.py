@@ -1,4 +1,4 @@
-"""All pictures of one case for a page, or the sentence that says why there is none."""
+"""All pictures of one case for a page, or the reason why there is none."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _MOST_AGREEMENTS = 8
 
 
 def score_section(scores: Scores, labels: LabelSet | None, fold_of: Mapping[str, str]) -> dict[str, Any]:
-    """For the template: tiles, tables, charts, and what is to be known.
+    """For the template: tiles, tables, charts and notes.
 
     Args:
         scores: of the held-out cases.
