@@ -17,6 +17,8 @@ from vesal.volume.io import read_label, read_volume
 from vesal.volume.resample import resample_volume
 from vesal.volume.volume import LabelMap, Volume
 
+#: Voxels: two grids of one shape that lie less than this apart are one place, of which a header was rounded.
+SAME_PLACE = 0.5
 #: Of a channel's field of view, what another one has to cover to be of the same scan.
 _LEAST_OVERLAP = 0.5
 
@@ -78,12 +80,10 @@ class EditableCase:
 
     def moved(self, grid: Geometry) -> EditableCase:
         """The same voxels on a grid of the same shape; a label that lay on the image's grid goes with it."""
-        follows = self.label is not None and self.image.geometry.shape == self.label.geometry.shape
-        if follows and self.label is not None:
-            gap = self.image.geometry.distance_mm(self.label.geometry)
-            follows = gap < 0.5 * min(self.image.geometry.spacing_mm)
         moved = self.with_image(self.image.array, grid)
-        return moved.with_label(moved.label.array, grid) if follows and moved.label is not None else moved
+        if self.label is None or not same_place(self.image.geometry, self.label.geometry):
+            return moved
+        return moved.with_label(self.label.array, grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +150,7 @@ def _joined(
         own = volume.geometry
         if own.ndim != grid.ndim:
             raise error
-        limit = 0.5 * min(grid.spacing_mm)
-        if own.shape == grid.shape and own.distance_mm(grid) < limit:
+        if same_place(grid, own):
             arrays.append(volume.array)
             if own.distance_mm(grid) > TOLERANCE_MM:
                 remarks.append(f"{path.name} ({own.distance_mm(grid):.2g} mm: the header alone)")
@@ -161,6 +160,12 @@ def _joined(
         arrays.append(resampled(volume, grid))
         remarks.append(f"{path.name} (resampled linearly; it covers {share:.0%} of the field of view)")
     return Volume(np.concatenate(arrays), grid), tuple(remarks)
+
+
+def same_place(grid: Geometry, other: Geometry) -> bool:
+    """Whether the voxels of two grids are the same ones, but for a header that was rounded."""
+    near = max(TOLERANCE_MM, SAME_PLACE * min(grid.spacing_mm))
+    return grid.shape == other.shape and grid.distance_mm(other) < near
 
 
 def overlap(grid: Geometry, other: Geometry) -> float:

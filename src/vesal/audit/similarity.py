@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.audit.editable_case import EditableCase
+from vesal.audit.editable_case import EditableCase, same_place
 from vesal.data.case_features import BLOCKS
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import VesalError
-from vesal.volume.geometry import TOLERANCE_MM, Array
+from vesal.volume.geometry import Array
 from vesal.volume.resample import resize
 
 #: With fewer cases none is compared with the others.
@@ -179,9 +179,7 @@ class Features:
 def measure(case: EditableCase, labels: LabelSet) -> Features | None:
     """The features of a case; None where image and label are not on one grid, or the label is empty or foreign."""
     label, grid = case.label, case.image.geometry
-    if label is None or label.geometry.shape != grid.shape:
-        return None
-    if grid.distance_mm(label.geometry) > max(TOLERANCE_MM, 0.5 * min(grid.spacing_mm)):
+    if label is None or not same_place(grid, label.geometry):
         return None
     try:
         contiguous = labels.encode(label.array)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vesal.audit.defect import Fix
-from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix, resampled
+from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix, resampled, same_place
 from vesal.audit.finding import Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.fingerprint import CaseRecord
@@ -22,6 +22,9 @@ from vesal.volume.resample import resample_label
 
 #: Of the smallest voxel side: sform and qform that part by more are two places, not rounding.
 _FORMS_VOXELS = 0.1
+#: What counts against one of the two: 1 for a label that lies elsewhere; less for unusual axes and for a spacing that
+#: is off by a factor of e. Two scores nearer than the last do not decide.
+_OTHER_AXES, _OTHER_SPACING, _AS_GOOD = 0.3, 0.4, 0.02
 #: Degrees from a right angle up to which two axes count as at right angles.
 _SHEAR_DEGREES = 1.0
 #: Of a file, enough to hold the header when it is compressed.
@@ -67,7 +70,7 @@ def fix_forms(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
     if grids is None:
         return _fix_label_forms(case, label_grids)
     scores = [_place_score(grid, case, label_grids, others) for grid in grids]
-    if abs(scores[0] - scores[1]) < 0.02:
+    if abs(scores[0] - scores[1]) < _AS_GOOD:
         raise CannotFix(
             "the sform and the qform differ and neither label nor other cases tell which is right"
         )
@@ -129,11 +132,11 @@ def _place_score(
     """0 for a grid like the label's and the others'; 1 where the label lies elsewhere; a part for other spacing."""
     score = 0.0
     if case.label is not None and label_grids is None and case.label.geometry.shape == grid.shape:
-        score += grid.distance_mm(case.label.geometry) > 0.5 * min(grid.spacing_mm)
+        score += not same_place(grid, case.label.geometry)
     ratio = others.grid_ratio(grid)
     if ratio is not None:
-        score += 0.4 * min(1.0, float(np.abs(np.log(ratio)).max()))
-    score += 0.3 * (grid.axis_codes != others.axis_codes)
+        score += _OTHER_SPACING * min(1.0, float(np.abs(np.log(ratio)).max()))
+    score += _OTHER_AXES * (grid.axis_codes != others.axis_codes)
     return score
 
 
@@ -173,7 +176,7 @@ def fix_shear(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
         raise NothingToFix("the axes are at right angles")
     left, _, right = np.linalg.svd(unit)
     straight = _boxed(grid, left @ right)
-    if straight.shape == grid.shape and straight.distance_mm(grid) < 0.5 * min(grid.spacing_mm):
+    if same_place(grid, straight):
         fixed = case.moved(straight)
         how = "less than half a voxel: the header was straightened and the voxels left as they are"
     else:

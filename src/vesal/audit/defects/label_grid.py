@@ -11,12 +11,14 @@ import numpy as np
 from vesal.audit.defect import Fix
 from vesal.audit.defects.mismatched_label import exchanged_shapes, find_exchanged_shapes
 from vesal.audit.editable_case import (
+    SAME_PLACE,
     CannotFix,
     EditableCase,
     FixResult,
     NothingToFix,
     inside_share,
     overlap,
+    same_place,
 )
 from vesal.audit.finding import CaseDetails, Finding, Severity, find_in
 from vesal.audit.reference_cases import BETTER, ReferenceCases
@@ -25,8 +27,6 @@ from vesal.volume.geometry import TOLERANCE_MM, Geometry
 from vesal.volume.resample import resample_label
 from vesal.volume.volume import LabelMap
 
-#: Voxels: less than this apart is a header that was rewritten carelessly, more is another place.
-_SAME_PLACE = 0.5
 #: Of a label's foreground, what has to lie in the image for the label to be its own.
 _LEAST_INSIDE = 0.5
 #: Below this share of the foreground in the image, somebody should look.
@@ -59,7 +59,7 @@ def find_label_grids(cases: ReferenceCases) -> Iterable[Finding]:
     for record in cases.fingerprint.cases:
         gap = record.label_distance_mm
         if gap is not None and gap > TOLERANCE_MM:
-            near = gap < _SAME_PLACE * min(record.spacing_mm)
+            near = gap < SAME_PLACE * min(record.spacing_mm)
             apart["warning" if near else "error"][record.id] = f"{gap:.3g} mm"
     for severity, found in apart.items():
         yield from find_in(
@@ -80,7 +80,7 @@ def fix_label_grid(case: EditableCase, details: Mapping[str, Any], others: Refer
     if gap <= TOLERANCE_MM:
         raise NothingToFix("the label lies where the image is")
     copied = case.with_label(label.array, grid)
-    if gap < _SAME_PLACE * min(grid.spacing_mm):
+    if same_place(grid, label.geometry):
         return FixResult(
             copied,
             f"the label lies {gap:.3g} mm from its image, less than half a voxel",

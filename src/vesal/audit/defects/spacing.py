@@ -13,6 +13,7 @@ from vesal.audit.defects.header_forms import header_of, headers
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
+from vesal.audit.similarity import deviations
 from vesal.text import times
 from vesal.volume.geometry import Array, Geometry
 
@@ -53,19 +54,17 @@ def find_spacings(cases: ReferenceCases) -> Iterable[Finding]:
     if len(records) < _CASES:
         return
     logs = np.log([record.ras_spacing_mm for record in records])
-    middle = np.median(logs, axis=0)
-    gap = np.abs(logs - middle)
-    # 1.4826 turns the median absolute deviation into the standard deviation of a normal distribution.
-    limit = np.maximum(math.log(_FAR), _SPREADS * 1.4826 * np.median(gap, axis=0))
+    far: Array = (deviations(logs, logs, math.log(_FAR) / _SPREADS) > _SPREADS).any(axis=1)
+    usual = np.exp(np.median(logs, axis=0))
     yield from find_in(
         "spacing",
         "warning",
-        f"The spacing of an image is far from the median ({_mm(np.exp(middle).tolist())})",
+        f"The spacing of an image is far from the median ({_mm(usual.tolist())})",
         "Look whether the header is right: a wrong spacing spoils volumes and distances.",
         {
             record.id: _mm(record.ras_spacing_mm)
-            for record, far in zip(records, (gap > limit).any(axis=1), strict=True)
-            if far and _unit_factor(cases.spacing_ratio(record.ras_spacing_mm)) is None
+            for record, is_far in zip(records, far.tolist(), strict=True)
+            if is_far and _unit_factor(cases.spacing_ratio(record.ras_spacing_mm)) is None
         },
     )
 
