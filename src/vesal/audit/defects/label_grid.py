@@ -47,8 +47,8 @@ def find_label_shapes(cases: ReferenceCases) -> Iterable[Finding]:
         {
             record.id: f"label {times(record.label_shape)}, image {times(record.shape)}"
             for record in cases.fingerprint.cases
-            if record.label_shape not in (None, record.shape)
-            and record.label_shape is not None
+            if record.label_shape is not None
+            and record.label_shape != record.shape
             and record.id not in of_others
         },
     )
@@ -110,8 +110,6 @@ def fix_label_shape(case: EditableCase, details: Mapping[str, Any], others: Refe
     """A label of another shape: onto the image's grid by its place, unless it fits better cropped or padded."""
     label, grid = case.label_map, case.image.geometry
     if label.geometry.shape == grid.shape:
-        if grid.distance_mm(label.geometry) <= TOLERANCE_MM:
-            raise NothingToFix("the label has the image's shape")
         return fix_label_grid(case, details, others)
     if label.geometry.ndim != grid.ndim:
         raise CannotFix("the label is 2D and the image 3D, or the other way")

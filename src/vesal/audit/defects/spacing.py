@@ -54,7 +54,7 @@ def find_spacings(cases: ReferenceCases) -> Iterable[Finding]:
     if len(records) < _CASES:
         return
     logs = np.log([record.ras_spacing_mm for record in records])
-    far: Array = (deviations(logs, logs, math.log(_FAR) / _SPREADS) > _SPREADS).any(axis=1)
+    far = np.any(deviations(logs, logs, math.log(_FAR) / _SPREADS) > _SPREADS, axis=1)
     usual = np.exp(np.median(logs, axis=0))
     yield from find_in(
         "spacing",
@@ -63,7 +63,7 @@ def find_spacings(cases: ReferenceCases) -> Iterable[Finding]:
         "Look whether the header is right: a wrong spacing spoils volumes and distances.",
         {
             record.id: _mm(record.ras_spacing_mm)
-            for record, is_far in zip(records, far.tolist(), strict=True)
+            for record, is_far in zip(records, far, strict=True)
             if is_far and _unit_factor(cases.spacing_ratio(record.ras_spacing_mm)) is None
         },
     )
