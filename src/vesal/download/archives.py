@@ -11,9 +11,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.parallel import Progress
@@ -32,14 +31,8 @@ _CHUNK = 1024**2
 _PADDING = 64 * _CHUNK  # more zeros than that behind the last file are not looked through
 _PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
-
-@dataclass(frozen=True)
-class _Member:
-    """One file or folder of an archive: its name, declared size in bytes, and the bytes to read (None: a folder)."""
-
-    name: str
-    size: int
-    content: IO[bytes] | None
+#: What the readers raise on damaged archives, besides OSError.
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 
 
 def is_archive(path: Path) -> bool:
@@ -114,62 +107,56 @@ def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
 
 def _unpack(archive: Path, folder: Path, progress: Progress | None) -> None:
     packed = archive.stat().st_size
-    most = max(HARMLESS, MOST_RATIO * packed)
     total_mb = max(1, packed // 10**6)
-    taken: set[tuple[str, ...]] = set()
-    written = 0
+    report = progress or (lambda done, total: None)
+    total = 0
     with archive.open("rb") as file, _reading(archive):
-        for count, member in enumerate(_members(archive, file)):
+        for count, (name, size, content) in enumerate(_members(archive, file)):
             if count >= MOST_MEMBERS:
                 raise DataError(
                     f"{archive} holds more than {MOST_MEMBERS:,} files; that is no data set, and it was not unpacked."
                 )
-            parts = safe_parts(member.name, archive)
+            parts = safe_parts(name, archive)
             if not parts or parts[-1].startswith("._") or parts[-1] == ".DS_Store" or "__MACOSX" in parts:
                 continue
             target = folder.joinpath(*parts)
-            if member.content is None:
+            if content is None:
                 target.mkdir(parents=True, exist_ok=True)
                 continue
-            if parts in taken:
-                raise DataError(
-                    f"{archive} holds {member.name!r} twice; it is damaged or made to mislead, "
-                    "and it was not unpacked."
-                )
-            taken.add(parts)
-            _room(archive, folder, written + member.size, most, member.size)
+            # The readers never give more than the declared size.
+            total += size
+            _check_room(archive, folder, size, total, max(HARMLESS, MOST_RATIO * packed))
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as out:
-                while chunk := member.content.read(_CHUNK):
-                    written += len(chunk)
-                    _room(archive, folder, written, most)
+                while chunk := content.read(_CHUNK):
                     out.write(chunk)
-                    if progress is not None:
-                        progress(min(file.tell() // 10**6, total_mb), total_mb)
-    if progress is not None:
-        progress(total_mb, total_mb)
+                    report(min(file.tell() // 10**6, total_mb), total_mb)
+    report(total_mb, total_mb)
 
 
-def _room(archive: Path, folder: Path, total: int, most: int, coming: int = 0) -> None:
+def _check_room(archive: Path, folder: Path, size: int, total: int, most: int) -> None:
     """Refuse what fills the disk: by its size against the archive's, and by the space that is left."""
     if total > most:
         raise DataError(
             f"{archive} would unpack to more than {most / 1e9:.1f} GB, over {MOST_RATIO} times its size or what is "
             "harmless; it looks made to fill a disk and was not unpacked."
         )
-    if coming and coming > (free := shutil.disk_usage(folder).free):
+    if size > (free := shutil.disk_usage(folder).free):
         raise VesalError(
             f"The disk of {folder.parent} has {free / 1e9:.1f} GB left, too little to unpack {archive}; "
             "free some space or choose another folder."
         )
 
 
-def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
+def _members(archive: Path, file: IO[bytes]) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    """Name, declared size in bytes, and what to read (None: a folder) of each file and folder."""
     # A tar of stored zips looks like a zip from its end, so the beginning is asked first.
     if _is_tar(file):
         with tarfile.open(fileobj=file, mode="r:*") as tar:
             for member in tar:
-                yield _tar_member(archive, tar, member)
+                if not member.isreg() and not member.isdir():
+                    raise _special(archive, member.name, link=member.issym() or member.islnk())
+                yield member.name, member.size, tar.extractfile(member)
             # A tar ends before its compression does, whose checksum comes last and is looked at on reading it.
             for _ in range(_PADDING // _CHUNK):
                 if tar.fileobj is None or not tar.fileobj.read(_CHUNK):
@@ -180,47 +167,30 @@ def _members(archive: Path, file: IO[bytes]) -> Iterator[_Member]:
         raise DataError(f"{archive} is no tar or zip archive, or it is incomplete; download it again.")
     with zipfile.ZipFile(file) as opened:
         for info in opened.infolist():
-            yield from _zip_member(archive, opened, info)
+            mode = info.external_attr >> 16
+            if info.is_dir():
+                yield info.filename, 0, None
+            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise _special(archive, info.filename, link=stat.S_ISLNK(mode))
+            elif info.flag_bits & 1:
+                raise DataError(f"{archive} is encrypted; unpack it yourself and name the folder instead.")
+            else:
+                with opened.open(info) as content:
+                    yield info.filename, info.file_size, content
 
 
 def _is_tar(file: IO[bytes]) -> bool:
     try:
         return tarfile.is_tarfile(file)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+    except (OSError, *_DAMAGE):
         return False
     finally:
         file.seek(0)
 
 
-def _tar_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> _Member:
-    if member.isdir():
-        return _Member(member.name, 0, None)
-    if not member.isreg():
-        raise _special(archive, member.name, "link" if member.issym() or member.islnk() else "device")
-    # Python's own filter as a second opinion, where this Python has it (3.11.4).
-    check: Any = getattr(tarfile, "data_filter", None)
-    if check is not None:
-        safe_parts(member.name, archive)
-        check(member, str(archive.parent))
-    return _Member(member.name, member.size, tar.extractfile(member))
-
-
-def _zip_member(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[_Member]:
-    if info.is_dir():
-        yield _Member(info.filename, 0, None)
-        return
-    mode = info.external_attr >> 16
-    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        raise _special(archive, info.filename, "link" if stat.S_ISLNK(mode) else "device")
-    if info.flag_bits & 1:
-        raise DataError(f"{archive} is encrypted; unpack it yourself and name the folder instead.")
-    with opened.open(info) as content:
-        yield _Member(info.filename, info.file_size, content)
-
-
-def _special(archive: Path, name: str, kind: str) -> DataError:
+def _special(archive: Path, name: str, *, link: bool) -> DataError:
     return DataError(
-        f"{archive} holds the {kind} {name!r} where a data set has plain files; "
+        f"{archive} holds the {'link' if link else 'device'} {name!r} where a data set has plain files; "
         "nothing of it was unpacked, and it should not be trusted."
     )
 
@@ -228,17 +198,15 @@ def _special(archive: Path, name: str, kind: str) -> DataError:
 @contextlib.contextmanager
 def _reading(archive: Path) -> Iterator[None]:
     """Whatever a damaged archive makes the readers raise becomes one sentence."""
-    damage = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
     try:
         yield
-    except (*damage, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{archive} is damaged or incomplete ({error}); download it again.") from error
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(
-            f"{archive} holds a file and a folder of one name; it is damaged, and it was not unpacked."
+            f"{archive} holds {Path(str(error.filename)).name!r} twice, or a file and a folder of that name; "
+            "it is damaged or made to mislead, and it was not unpacked."
         ) from error
-    except OSError as error:
-        if error.errno is not None:
+    except (*_DAMAGE, OSError, NotImplementedError, RuntimeError) as error:
+        # gzip and bz2 say by an OSError without a number that their stream is damaged.
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        # gzip and bz2 say so of damaged streams.
         raise DataError(f"{archive} is damaged or incomplete ({error}); download it again.") from error
