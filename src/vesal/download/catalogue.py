@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import json
 import shutil
 import ssl
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from vesal.errors import DataError, VesalError
-from vesal.files import write_json
+from vesal.files import read_json, write_json
 from vesal.parallel import Progress
 from vesal.version import __version__
 
@@ -235,22 +234,15 @@ class _Part:
 
     def arrived(self) -> int:
         """Bytes that are there; 0 where it is not known of what they are a part."""
-        if self.remote() is None or not self.path.exists():
-            return 0
-        return self.path.stat().st_size
+        return self.path.stat().st_size if self.remote() and self.path.exists() else 0
 
     def remote(self) -> _Remote | None:
+        """The file that it is a part of; None where the note is absent or of another address."""
         try:
-            note = json.loads(self.note.read_text(encoding="utf-8"))
-            return _Remote(note["size"], note["etag"], note["modified"]) if note["url"] == self.url else None
-        except (OSError, ValueError, KeyError, TypeError):
+            note = read_json(self.note)
+            return _Remote(**note) if note.pop("url") == self.url else None
+        except (DataError, KeyError, TypeError, AttributeError):
             return None
-
-    def begin(self, remote: _Remote) -> None:
-        """An empty part of that file."""
-        self.discard()
-        self.path.touch()
-        write_json(self.note, {"url": self.url, **vars(remote)})
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -284,10 +276,10 @@ def _all_of_it(part: _Part, options: Options) -> None:
 def _some_of_it(part: _Part, options: Options) -> bool:
     """One request; whether the file is whole after it."""
     have, known = part.arrived(), part.remote()
-    if known is not None and known.size is not None and have == known.size and have:
-        return True
     headers = {"User-Agent": f"vesal/{__version__}", "Accept-Encoding": "identity"}
-    if have and known is not None:
+    if have and known:
+        if have == known.size:
+            return True
         headers["Range"] = f"bytes={have}-"
         if known.validator:
             headers["If-Range"] = known.validator
@@ -298,9 +290,15 @@ def _some_of_it(part: _Part, options: Options) -> bool:
                 # Another file, or another piece than was asked for: the next request asks for all of it.
                 part.discard()
                 raise _Broken("the file on the server has changed")
-            part.begin(remote)
+            part.path.write_bytes(b"")
+            write_json(part.note, {"url": part.url, **vars(remote)})
             have = 0
-        _check_disk(part, remote, have, options)
+        needed, free = (remote.size or 0) - have + options.spare, shutil.disk_usage(part.path.parent).free
+        if needed > free:
+            raise VesalError(
+                f"{part.path.parent} has {free / 1e9:.1f} GB left where {needed / 1e9:.1f} GB are needed; "
+                "free some space or choose another folder."
+            )
         have = _receive(response, part, have, remote.size, options)
     return remote.size is None or have >= remote.size
 
@@ -383,16 +381,6 @@ def _described(response: Any) -> tuple[_Remote, int]:
         start = int(first) if first.isdigit() else -1
     whole = int(size) if size and size.isdigit() else None
     return _Remote(whole, headers.get("ETag"), headers.get("Last-Modified")), start
-
-
-def _check_disk(part: _Part, remote: _Remote, have: int, options: Options) -> None:
-    needed = (remote.size or 0) - have + options.spare
-    free = shutil.disk_usage(part.path.parent).free
-    if needed > free:
-        raise VesalError(
-            f"{part.path.parent} has {free / 1e9:.1f} GB left where {needed / 1e9:.1f} GB are needed; "
-            "free some space or choose another folder."
-        )
 
 
 def _reason(error: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from vesal.errors import DataError, UsageError, VesalError, unknown_name
 from vesal.layouts.discover import the_dataset
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import StageProgress, no_progress
+from vesal.record import Record
 
 #: All that can be fetched, by name.
 DATASETS: dict[str, OfficialDataset] = {**ARCHIVES, **REGISTERED}
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(Record):
     """A data set on the disk.
 
     Attributes:
@@ -49,10 +48,6 @@ class Fetched:
     fresh: bool
     licence: str
     citation: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return vars(self) | {"folder": str(self.folder)}
 
     def text(self) -> str:
         """What is there, and how it may be used."""
@@ -92,19 +87,29 @@ def fetch(
         raise unknown_name("data set", name, DATASETS)
     known = DATASETS[name]
     folder = out / known.folder
-    if folder.exists():
-        return _fetched(name, known, _whole(folder), fresh=False)
-    if source is None and isinstance(known, Registered):
-        raise UsageError(_how_to_register(name, known))
-    archive = source or out / f"{known.folder}.tar"
-    if source is None and isinstance(known, Archive):
-        _download(known, archive, stage, tell)
-    elif source is not None and isinstance(known, Archive):
-        _compare(known, source, tell)
-    dataset = _unpack(archive, folder, known, stage, tell)
-    if source is None and not keep:
-        archive.unlink()
-    return _fetched(name, known, dataset, fresh=True)
+    fresh = not folder.exists()
+    if fresh:
+        archive = source or out / f"{known.folder}.tar"
+        if isinstance(known, Archive):
+            _compare(known, source, tell) if source else _download(known, archive, stage, tell)
+        elif source is None and isinstance(known, Registered):
+            raise UsageError(
+                f"{name} is given to registered users only: register at {known.page}, download {known.file} there, "
+                f"and run vesal fetch {name} --from FILE (.zip or .tar)."
+            )
+        dataset = _unpack(archive, folder, known, stage, tell)
+        if source is None and not keep:
+            archive.unlink()
+    else:
+        dataset = _whole(folder)
+    return Fetched(
+        name=name,
+        folder=dataset.root,
+        cases=len(dataset.cases),
+        fresh=fresh,
+        licence=known.licence,
+        citation=known.citation,
+    )
 
 
 def listing() -> list[dict[str, Any]]:
@@ -205,14 +210,3 @@ def _verify(known: Registered, dataset: Dataset, tell: Callable[[str], None]) ->
         tell(f"{orphan.path.name} has no partner: the {orphan.missing} is missing.")
     if len(dataset.cases) != known.cases:
         tell(f"It holds {len(dataset.cases)} labelled scans where the whole one has {known.cases}.")
-
-
-def _fetched(name: str, known: OfficialDataset, dataset: Dataset, *, fresh: bool) -> Fetched:
-    return Fetched(name, dataset.root, len(dataset.cases), fresh, known.licence, known.citation)
-
-
-def _how_to_register(name: str, known: Registered) -> str:
-    return (
-        f"{name} is given to registered users only: register at {known.page}, download {known.file} there, and run "
-        f"vesal fetch {name} --from FILE (.zip or .tar)."
-    )
