@@ -75,12 +75,6 @@ def floors(root: Path) -> list[list[str]]:
     return [[name.strip().removeprefix("vesal.") for name in layer.split("|")] for layer in layers]
 
 
-def digest(root: Path) -> str:
-    """What the picture was drawn from, in one word."""
-    drawn = [floors(root), sorted((room, sorted(used)) for room, used in rooms(root).items())]
-    return hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:16]
-
-
 def direct(graph: Graph) -> Graph:
     """Without imports that a way over other rooms implies."""
 
@@ -90,6 +84,22 @@ def direct(graph: Graph) -> Graph:
     return {room: used - set().union(*(reached(other) for other in used)) for room, used in graph.items()}
 
 
+def ground(root: Path) -> set[str]:
+    """The single files beside the rooms."""
+    return {path.stem for path in (root / "src" / "vesal").glob("*.py")}
+
+
+def arrows(root: Path) -> list[tuple[str, str]]:
+    """(room, room that it imports), as they are drawn."""
+    graph, files = direct(rooms(root)), ground(root)
+    return sorted((room, below) for room in graph for below in graph[room] - files)
+
+
+def digest(root: Path) -> str:
+    """What is drawn, in one word."""
+    return hashlib.sha256(json.dumps([floors(root), arrows(root)]).encode()).hexdigest()[:16]
+
+
 def draw(root: Path, path: Path) -> None:
     import matplotlib
 
@@ -97,19 +107,18 @@ def draw(root: Path, path: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams["svg.hashsalt"] = "vesal"
-    layers, graph = floors(root), rooms(root)
-    ground = {name for names in layers for name in names if (root / "src" / "vesal" / f"{name}.py").exists()}
+    layers, files = floors(root), ground(root)
     places = {}
     for floor, names in enumerate(layers):
         for number, name in enumerate(names):
-            spread = 2.0 * (number - (len(names) - 1) / 2) if name in ground else 0.0
+            spread = 2.0 * (number - (len(names) - 1) / 2) if name in files else 0.0
             places[name] = (COLUMNS.get(name, spread), -floor)
     figure, axes = pyplot.subplots(figsize=(9, 0.62 * len(layers)), layout="constrained")
     for floor in range(len(layers)):
         axes.axhspan(
             -floor - 0.36,
             -floor + 0.36,
-            color="#e3e8ef" if set(layers[floor]) <= ground else "#f2f4f7",
+            color="#e3e8ef" if set(layers[floor]) <= files else "#f2f4f7",
             zorder=0,
         )
     texts = {}
@@ -119,11 +128,10 @@ def draw(root: Path, path: Path) -> None:
     axes.set(xlim=(-4.2, 6.2), ylim=(0.5 - len(layers), 0.5))
     axes.axis("off")
     figure.canvas.draw()  # Boxes have their sizes from here on, and arrows end at them.
-    for room, used in sorted(direct(graph).items()):
-        for below in sorted(used - ground):
-            ends = {"patchA": texts[room].get_bbox_patch(), "patchB": texts[below].get_bbox_patch()}
-            style = {"arrowstyle": "-|>", "color": "#7a869a", "lw": 0.9, "shrinkA": 0, "shrinkB": 1}
-            axes.annotate("", places[below], places[room], arrowprops=style | ends, zorder=1)
+    for room, below in arrows(root):
+        ends = {"patchA": texts[room].get_bbox_patch(), "patchB": texts[below].get_bbox_patch()}
+        style = {"arrowstyle": "-|>", "color": "#7a869a", "lw": 0.9, "shrinkA": 0, "shrinkB": 1}
+        axes.annotate("", places[below], places[room], arrowprops=style | ends, zorder=1)
     figure.savefig(path, metadata={"Date": None, "Description": f"rooms {digest(root)}"})
 
 
