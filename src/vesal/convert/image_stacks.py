@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from vesal.convert.records import Job, Scan, Source, credits_of, is_picture
+from vesal.convert.records import Job, Scan, Source, credits_of
 from vesal.convert.relabel import Relabelling, unchanged
 from vesal.convert.slices import SIDECAR, SlicedVolume, SliceIndex, join_images, join_masks, uncut
 from vesal.data.case import VOXEL_BYTES, read_image
@@ -21,7 +21,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.registry import no_file_name
-from vesal.layouts.scan_files import by_stem
+from vesal.layouts.scan_files import by_stem, is_picture
 from vesal.text import times
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.io import read_geometry, read_label, read_volume

@@ -204,8 +204,3 @@ def credits_of(root: Path) -> dict[str, str]:
             if isinstance(value, dict):
                 return {key: value[key] for key in _CREDITS if isinstance(value.get(key), str)}
     return {}
-
-
-def is_picture(path: Path) -> bool:
-    """Whether the name is that of a picture, which may be a slice."""
-    return path.name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"))

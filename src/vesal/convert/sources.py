@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from vesal.convert.image_stacks import masks, names_slices, series, sliced, stacked
-from vesal.convert.records import Job, Scan, Source, credits_of, is_picture
+from vesal.convert.records import Job, Scan, Source, credits_of
 from vesal.convert.slices import SIDECAR, SliceIndex, find_sidecar
 from vesal.data.case import files_of, read_image
 from vesal.data.dataset import Case, Dataset
@@ -15,7 +15,14 @@ from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.layouts.registry import LAYOUTS, load_dataset
-from vesal.layouts.scan_files import by_stem, channel_files, found_channels, image_files, volume_id
+from vesal.layouts.scan_files import (
+    by_stem,
+    channel_files,
+    found_channels,
+    image_files,
+    is_picture,
+    volume_id,
+)
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.io import read_label, read_volume, strip_suffix
 from vesal.volume.volume import LabelMap, Volume

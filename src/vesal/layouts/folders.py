@@ -16,11 +16,11 @@ from vesal.layouts.scan_files import (
     found_channels,
     found_labels,
     image_files,
+    is_picture,
     visible,
     volume_id,
 )
 
-_SLICE_ENDINGS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 _IMAGE_WORDS = {
     *("image", "images", "img", "imgs", "imagestr", "scan", "scans", "volume", "volumes"),
     *("raw", "data", "input", "inputs"),
@@ -40,7 +40,7 @@ def detect_png(root: Path) -> str | None:
     if images is None or labels is None:
         return None
     slices = [path for folder in (images, labels) for path in image_files(folder)[:1]]
-    if len(slices) == 2 and all(path.name.lower().endswith(_SLICE_ENDINGS) for path in slices):
+    if len(slices) == 2 and all(map(is_picture, slices)):
         return f"{images.name}/ beside {labels.name}/ with slices such as {slices[0].name}"
     return None
 
@@ -132,7 +132,7 @@ def _matched(
         name=root.name,
         root=root,
         layout=layout,
-        channels=found_channels(cases, colour_endings=_SLICE_ENDINGS),
+        channels=found_channels(cases, colours=True),
         labels=labels,
         cases=tuple(cases),
         orphans=tuple(orphans),
@@ -194,5 +194,5 @@ def _patients(images: Mapping[str, Path]) -> dict[str, str]:
         parts = re.split(r"([_\-. ]+)", name.removesuffix("_0000") if channel else name)
         while len(parts) > 2 and parts[-1].lower() in _IMAGE_WORDS:
             parts = parts[:-2]
-        found[name] = volume_id("".join(parts)) if path.name.lower().endswith(_SLICE_ENDINGS) else name
+        found[name] = volume_id("".join(parts)) if is_picture(path) else name
     return found

@@ -40,6 +40,11 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in visible(folder) if is_image(path) and path.is_file()]
 
 
+def is_picture(path: Path) -> bool:
+    """Whether the name is that of a 2D picture, which may be a slice."""
+    return path.name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"))
+
+
 def by_stem(folder: Path) -> dict[str, Path]:
     """Image files directly in a folder by their names without ending.
 
@@ -76,14 +81,14 @@ def channel_files(paths: Iterable[Path]) -> dict[str, dict[int, Path]]:
     return found
 
 
-def found_channels(cases: Sequence[Case], *, colour_endings: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """'image', or numbered names, by the first case that can be read; three of files with these endings are colours."""
+def found_channels(cases: Sequence[Case], *, colours: bool = False) -> tuple[str, ...]:
+    """'image', or numbered names, by the first case that can be read; with `colours` three of a picture are those."""
     for case in cases[:_TRIED]:
         try:
             count = sum(read_volume(path).channels for path in case.images)
         except (VesalError, OSError):
             continue
-        if count == 3 and case.images[0].name.lower().endswith(colour_endings):
+        if colours and count == 3 and is_picture(case.images[0]):
             return ("red", "green", "blue")
         return ("image",) if count == 1 else tuple(f"channel_{i}" for i in range(count))
     return ("image",)
