@@ -179,18 +179,21 @@ def names_of_run_files_stand_in_one_file(root: Path) -> list[str]:
 
 
 def the_page_of_the_architecture_is_right(root: Path) -> list[str]:
-    """Its table answers enough questions, and every file and symbol that it names is there."""
-    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\|[^|]+\? \| \[`[^`]+`\]\(([^)]+)\) \| `(\w+)` \|$", page, re.MULTILINE)
+    """Its table answers enough questions; every file and symbol that it or CONTRIBUTING.md names is there."""
+    page, guide = (
+        (root / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "CONTRIBUTING.md")
+    )
+    rows = re.findall(r"^\|[^|]+\? \| \[`[^`]+`\]\(\.\./([^)]+)\) \| `(\w+)` \|$", page, re.MULTILINE)
     found = [f"{len(rows)} questions are answered"] * (len(rows) < QUESTIONS)
-    named = [f"../src/vesal/{file}" for file in re.findall(r"`(\w+(?:/\w+)*\.py)`", page)]
-    for file, symbol in [*rows, *((file, "") for file in named)]:
-        path = root / "docs" / file
-        if not (path.exists() or (root / file.removeprefix("../src/vesal/")).exists()):
-            found.append(f"{file} is not there")
-        elif symbol and not re.search(
-            rf"^\s*(def |class |){symbol}\b", path.read_text("utf-8"), re.MULTILINE
-        ):
+    named = re.findall(r"`(\w+(?:/\w+)*\.py)`", page) + re.findall(r"`((?:src|tests|docs)/[^`]+)`", guide)
+    found += [
+        f"{file} is not there"
+        for file in named
+        if not any((root / at / file).exists() for at in ("", "src/vesal"))
+    ]
+    for file, symbol in rows:
+        text = (root / file).read_text(encoding="utf-8") if (root / file).exists() else ""
+        if not re.search(rf"^ *(?:(?:def|class) {symbol}\b|{symbol}\s*[:=,])", text, re.MULTILINE):
             found.append(f"{file} has no {symbol}")
     if ARCHITECTURE["digest"](root) not in (root / "docs" / "architecture.svg").read_text():
         found.append("the picture is out of date: python docs/draw_architecture.py")
@@ -217,6 +220,7 @@ RULES: dict[Rule, dict[str, str]] = {
     the_page_of_the_architecture_is_right: {
         "docs/architecture.md": "| Where is it? | [`a.py`](../src/vesal/a.py) | `x` |",
         "docs/architecture.svg": "",
+        "CONTRIBUTING.md": "See `tests/gone.py`.",
         "pyproject.toml": "[[tool.importlinter.contracts]]\nlayers = []",
     },
 }
