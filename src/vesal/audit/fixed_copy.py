@@ -28,6 +28,7 @@ from vesal.volume.volume import Volume
 _MOST_BYTES = 10 << 20
 #: Written anew, or not at all.
 _DESCRIPTIONS = ("dataset.json", "manifest.json", "manifest.csv", "slices.json", "splits_final.json")
+#: Of a file that was of a kind that is only read.
 _ENDING = ".nii.gz"
 
 
@@ -66,7 +67,7 @@ def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str]
     files = [(case, path) for case in cases for path in case.files]
     below = all(path.is_relative_to(dataset.root) for _, path in files)
     once = len({path for _, path in files}) == len(files)
-    writable = all(_writable(path) for case, path in files if case.id in changing)
+    writable = all(_ending(path) for case, path in files if case.id in changing)
     if below and once and writable:
         names = {path: path.relative_to(dataset.root).as_posix() for _, path in files}
         return Places(dataset.root, out, names, True)
@@ -74,23 +75,16 @@ def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str]
     for case in cases:
         for number, path in enumerate(case.images):
             part = f"_{number:04d}" if len(case.images) > 1 else ""
-            names[path] = f"images/{case.id}{part}{_ending(path)}"
+            names[path] = f"images/{case.id}{part}{_ending(path) or _ENDING}"
         if case.label is not None:
-            names[case.label] = f"labels/{case.id}{_ending(case.label)}"
+            names[case.label] = f"labels/{case.id}{_ending(case.label) or _ENDING}"
     return Places(dataset.root, out, names, False)
 
 
-def _suffix(path: Path) -> str:
-    return next((ending for ending in FORMATS if path.name.lower().endswith(ending)), "")
-
-
-def _writable(path: Path) -> bool:
-    form = FORMATS.get(_suffix(path))
-    return form is not None and form.encode is not None
-
-
 def _ending(path: Path) -> str:
-    return _suffix(path) if _writable(path) else _ENDING
+    """Of a file of a kind that can be written; '' of one that is only read."""
+    ending = next((ending for ending in FORMATS if path.name.lower().endswith(ending)), "")
+    return ending if ending and FORMATS[ending].encode is not None else ""
 
 
 def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dict[str, int]:
@@ -111,7 +105,7 @@ def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dic
         if path in files:
             continue
         name = places.of(path)
-        if not places.mirrored and not _writable(path):
+        if not places.mirrored and not _ending(path):
             write_volume(places.out / name, _reread(path, case))
             written.append(name)
             continue
