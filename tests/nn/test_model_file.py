@@ -264,6 +264,7 @@ def set_stage(index: int, **values: Any) -> Callable[[dict[str, Any]], Any]:
         (lambda d: d.update(network="unet-9000"), "'unet-9000'.*residual-unet, unet; update Vesal"),
         (lambda d: d.update(network=["unet"]), "no valid 'network'"),
         (lambda d: d.update(scores=[1]), "no valid 'scores'"),
+        (lambda d: d.pop("quality"), "no valid 'quality'"),
         (lambda d: d.pop("recipe"), "no valid 'recipe'"),
         (set_plan(version=2, colour="new"), "its plan has version 2 and this Vesal reads 1; update Vesal"),
         (set_plan(colour="new"), "colour"),

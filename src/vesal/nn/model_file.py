@@ -34,7 +34,7 @@ PACKAGE_VERSION = 1
 
 _FORMAT = "vesal-model"
 _JSON, _WEIGHTS = "model.json", "weights.safetensors"
-#: Members of `model.json` that are not there before something was measured.
+#: Members of `model.json` that are null before something was measured.
 _MEASURED = ("scores", "quality", "postprocess")
 _EXPECTED = "a model is a file NAME.vesal as written by vesal train"
 
@@ -270,7 +270,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         if not isinstance(description.get(key), kind):
             raise _RefusedError(f"{_JSON} has no valid '{key}'")
     for key in _MEASURED:
-        if not isinstance(description.setdefault(key, None), dict | None):
+        if key not in description or not isinstance(description[key], dict | None):
             raise _RefusedError(f"{_JSON} has no valid '{key}'")
     if description["network"] not in NETWORKS:
         known = ", ".join(sorted(NETWORKS))
