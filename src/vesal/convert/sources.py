@@ -23,7 +23,7 @@ from vesal.layouts.scan_files import (
     is_picture,
     volume_id,
 )
-from vesal.volume.formats.raw_bytes import read_bytes
+from vesal.volume.formats.raw_bytes import is_nifti, read_bytes
 from vesal.volume.io import read_label, read_volume, strip_suffix
 from vesal.volume.volume import LabelMap, Volume
 
@@ -161,7 +161,7 @@ def _read_label(path: Path) -> tuple[LabelMap, bool]:
     """The label map, and whether its file holds it as integers and may be copied."""
     data = read_bytes(path)
     label = read_label(path, data)
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_nifti(path):
         return label, False
     stored = read_volume(path, data)
     return label, stored.array.dtype.kind in "ui" and _as_stored(path, stored)
@@ -172,7 +172,7 @@ def _as_stored(path: Path, volume: Volume) -> bool:
     # Imported here: pictures alone should not wait for nibabel.
     import nibabel
 
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_nifti(path):
         return False
     try:
         header = nibabel.load(path).header

@@ -16,7 +16,7 @@ from vesal.data.labels import LabelSet, left_right_pairs
 from vesal.errors import DataError, UsageError
 from vesal.files import write_bytes, write_json
 from vesal.text import times
-from vesal.volume.formats.raw_bytes import is_gzip, read_bytes
+from vesal.volume.formats.raw_bytes import is_gzip, is_nifti, read_bytes
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -103,8 +103,7 @@ def _write_label(path: Path, label: LabelMap, task: Task, source: Path | None) -
 
 def _copied(source: Path | None, path: Path) -> bool:
     """Whether `source` is NIfTI, and then its very bytes are at `path`: header, scale and position stay as they are."""
-    name = "" if source is None else source.name.lower()
-    if source is None or not name.endswith((".nii", ".nii.gz")):
+    if source is None or not is_nifti(source):
         return False
     data = read_bytes(source)
     write_bytes(path, data if is_gzip(data) else igzip.compress(data, 1, mtime=0))

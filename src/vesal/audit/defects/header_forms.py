@@ -17,6 +17,7 @@ from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.fingerprint import CaseRecord
 from vesal.text import times
 from vesal.volume.formats.nifti_header import Header, read_header
+from vesal.volume.formats.raw_bytes import is_nifti
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.resample import resample_label
 
@@ -92,7 +93,7 @@ def fix_forms(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
 
 def _forms(path: Path) -> tuple[Geometry, Geometry] | None:
     """The grids of a NIfTI file's sform and qform where both are set and they part; else None."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_nifti(path):
         return None
     # Imported here: other formats need none of it.
     import nibabel

@@ -12,7 +12,7 @@ from nibabel.quaternions import quat2mat
 
 from vesal.errors import DataError
 from vesal.record import Record
-from vesal.volume.formats.raw_bytes import gunzip, is_gzip
+from vesal.volume.formats.raw_bytes import gunzip, is_gzip, is_nifti
 
 _HEADER_BYTES = 540
 _CORNERS = np.array([*np.ndindex(2, 2, 2)]).T
@@ -35,7 +35,7 @@ class Header(Record):
 
 def read_header(path: Path, head: bytes) -> Header | None:
     """The header of a NIfTI file, which was read without complaint, from its first bytes; None for other formats."""
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
+    if not is_nifti(path):
         return None
     try:
         data = gunzip(head, path, _HEADER_BYTES, partial=True) if is_gzip(head) else head

@@ -64,6 +64,11 @@ def beside(path: Path, name: str) -> Path:
     return path.parent / name
 
 
+def is_nifti(path: Path) -> bool:
+    """Whether the name is that of a NIfTI file."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
 def is_gzip(data: bytes) -> bool:
     """Whether the bytes begin as gzip does."""
     return data[:2] == _MAGIC
