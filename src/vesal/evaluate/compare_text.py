@@ -7,7 +7,7 @@ from vesal.evaluate.paired_comparison import ComparedClass, Comparison
 from vesal.evaluate.scores import MEAN
 from vesal.evaluate.tables import metric_cell
 from vesal.table import Cell, Table
-from vesal.text import bullets, listed, plural, signed
+from vesal.text import bullets, interval, listed, number, plural, signed
 
 #: More names than this are counted and not listed.
 _MOST_NAMES = 12
@@ -67,8 +67,7 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
 def _over(comparison: Comparison, row: ComparedClass) -> str:
     cases = plural(row.cases, "case")
     if comparison.runs_a + comparison.runs_b > 2:
-        runs = f"{comparison.runs_a} and {comparison.runs_b} trainings"
-        return f"Over {cases} and {runs}"
+        return f"Over {cases} and {comparison.runs_a} and {comparison.runs_b} trainings"
     if comparison.groups:
         return f"Over {cases} in {comparison.groups} folds"
     return f"Over {cases}"
@@ -77,21 +76,15 @@ def _over(comparison: Comparison, row: ComparedClass) -> str:
 def _evidence(comparison: Comparison, row: ComparedClass) -> str:
     # The interval of the difference as it is worded, "lower by", not of B - A.
     sign = 1 if (row.difference or 0) > 0 else -1
-    bounds = sorted(sign * value for value in (row.low or 0.0, row.high or 0.0))
-    span = f"{_number(bounds[0], comparison)} to {_number(bounds[1], comparison)}"
-    parts = [f"{comparison.confidence:.0%} interval {span}"]
-    parts.append(
-        f"Wilcoxon {_p(row.wilcoxon_p if row.holm_p is None else row.holm_p)}" + _corrected(comparison, row)
+    low, high = sorted(sign * value for value in (row.low or 0.0, row.high or 0.0))
+    span = interval(low, high, ALL_METRICS[comparison.metric].decimals)
+    several = row.holm_p is not None and len(comparison.classes) > 1
+    corrected = f", Holm-corrected over {len(comparison.classes)} classes" if several else ""
+    return (
+        f"{comparison.confidence:.0%} interval {span}; "
+        f"Wilcoxon {_p(row.wilcoxon_p if row.holm_p is None else row.holm_p)}{corrected}; "
+        f"rank-biserial {number(sign * (row.rank_biserial or 0.0), 2)}"
     )
-    parts.append(f"rank-biserial {abs(row.rank_biserial or 0.0):.2f}" if sign * (row.rank_biserial or 0.0) >= 0
-                 else f"rank-biserial -{abs(row.rank_biserial or 0.0):.2f}")  # fmt: skip
-    return "; ".join(parts)
-
-
-def _corrected(comparison: Comparison, row: ComparedClass) -> str:
-    if row.holm_p is None or len(comparison.classes) == 1:
-        return ""
-    return f", Holm-corrected over {len(comparison.classes)} classes"
 
 
 def _p(value: float | None) -> str:
@@ -107,15 +100,11 @@ def _p(value: float | None) -> str:
     return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
-def _number(value: float | None, comparison: Comparison) -> str:
-    return metric_cell(value, comparison.metric).shown
-
-
 def _quantity(value: float | None, comparison: Comparison) -> str:
     """With its unit."""
-    unit = ALL_METRICS[comparison.metric].unit
-    text = _number(value, comparison)
-    return f"{text} {unit}" if unit and value is not None else text
+    shown = ALL_METRICS[comparison.metric]
+    text = number(value, shown.decimals)
+    return f"{text} {shown.unit}" if shown.unit and value is not None else text
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------
