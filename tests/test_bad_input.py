@@ -14,15 +14,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from vesal.cli.app import app
 from vesal.nn.model_file import load_package
 
-
-def vesal(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vesal.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+sys.path.insert(0, str(Path(__file__).parent))
+from in_process import vesal
 
 
 def one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -130,10 +126,8 @@ def test_training_leaves_the_bad_case_out_by_name_and_goes_on(
         change(image, np.stack([voxels, voxels], axis=-1))
     else:
         label.unlink()
-    words = ["train", data, "-o", tmp_path / "run", "--steps", "2", "--device", "cpu", "--json"]
-    # Within this process: seven times, loading torch would take longer than the training.
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, done.stderr
+    done = vesal("train", data, "-o", tmp_path / "run", "--steps", "2", "--device", "cpu", "--json")
+    assert done.returncode == 0, done.stderr
     assert [case["id"] for case in json.loads(done.stdout)["left_out"]] == ["tiny_01"]
     assert image.exists() or damage == "missing"
 

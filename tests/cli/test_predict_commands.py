@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-
-def vesal(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vesal.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from in_process import vesal
 
 
 @pytest.fixture(scope="module")
