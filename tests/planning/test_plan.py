@@ -65,6 +65,12 @@ def test_contradictions_raise_when_the_plan_is_made(changes: dict, words: str) -
         make(**changes)
 
 
+@pytest.mark.parametrize(("scheme", "modality"), [("ct", "CT"), ("window", "MR"), ("zscore", "MR")])
+def test_scans_are_ct_only_where_a_channel_is_normalised_as_ct(scheme: str, modality: str) -> None:
+    how = Normalisation(scheme=scheme, lower=0.0, upper=1.0, mean=0.5, std=1.0)
+    assert make(normalisation=(how,)).modality == modality
+
+
 @pytest.mark.parametrize(
     ("scheme", "given"), [("ct", {"lower": 0.0, "upper": 1.0, "mean": 0.5}), ("window", {"lower": 0.0})]
 )

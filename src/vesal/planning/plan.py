@@ -145,6 +145,11 @@ class Plan(Record):
         return 2 if self.dimension == 2 and self.slice_axis is None else 3
 
     @property
+    def modality(self) -> Literal["MR", "CT"]:
+        """CT where a channel is normalised as `ct`, else MR; a `window` may be of any kind of scan."""
+        return "CT" if any(how.scheme == "ct" for how in self.normalisation) else "MR"
+
+    @property
     def inputs(self) -> int:
         """Channels of the prepared array, which the network takes."""
         return len(self.channels) + self.foreground_channel

@@ -26,7 +26,7 @@ from vesal.workflow.inspect import inspect_run
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.robustness.benchmark_run import modality, robustness_run
+from vesal.workflow.robustness.benchmark_run import robustness_run
 from vesal.workflow.training.train import train_run
 
 CASES = 20
@@ -117,7 +117,7 @@ def _robustness(out: Path, model: Model, stage: StageProgress, resume: bool) -> 
         model=fold_folder(out / "run", 0),
         data=listed,
         out=out / "robustness",
-        artifacts=_ARTEFACTS[modality(model.plan)],
+        artifacts=_ARTEFACTS[model.plan.modality],
         quick=True,
         device="cpu",
         resume=resume,

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vesal.augment.artifacts.benchmark import (
     Artifact,
     Corruption,
-    Modality,
     applicable,
     artifact_seed,
     benchmark,
@@ -37,7 +36,6 @@ from vesal.infer.windows import Network
 from vesal.metrics.overlap import confusions
 from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, read_ahead
-from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, MODEL, QUALITY, QUALITY_CSV
@@ -241,7 +239,7 @@ class _FoldPredictor:
     def _tasks(self, cases: Sequence[Case]) -> list[_Task]:
         """Each scan clean, and with one artefact: all kinds about equally often, which one by chance."""
         plan = self._model.plan
-        artifacts = applicable(benchmark(_modality(plan), (_SEVERITY,)), plan.scan_dimension)
+        artifacts = applicable(benchmark(plan.modality, (_SEVERITY,)), plan.scan_dimension)
         generator = np.random.default_rng([_SEED, self._fold])
         order: list[int] = []
         while len(order) < len(cases):
@@ -305,11 +303,6 @@ def _dice(
         for name, counts in zip(labels.classes, counted, strict=True)
         if name in scored and counts.dice is not None
     }
-
-
-def _modality(plan: Plan) -> Modality:
-    """CT where intensities mean the same in every scan."""
-    return "CT" if any(how.scheme in ("ct", "window") for how in plan.normalisation) else "MR"
 
 
 # --- a folder of predictions -----------------------------------------------------------------------------------

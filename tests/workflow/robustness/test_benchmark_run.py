@@ -14,9 +14,8 @@ from vesal.cli.app import app
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import robustness_text
-from vesal.planning.plan import Plan
 from vesal.workflow.requests.robustness_request import RobustnessRequest
-from vesal.workflow.robustness.benchmark_run import modality, robustness_run
+from vesal.workflow.robustness.benchmark_run import robustness_run
 
 
 def test_the_results_are_written_for_people_and_for_machines(run, network, model, tiny_data, tmp_path):
@@ -143,12 +142,3 @@ def test_the_verb_ends_with_1_where_a_limit_fails_and_says_so_in_a_sentence(
     assert machine.exit_code == 1
     assert json.loads(machine.stdout)["limits"][0]["passed"] is False
     assert machine.stderr == ""
-
-
-def test_a_model_whose_scans_are_normalised_as_ct_suffers_what_a_ct_suffers(tiny_plan):
-    plan = Plan.load(tiny_plan)
-    assert modality(plan) == "MR"
-    ct = plan.normalisation[0].model_copy(
-        update={"scheme": "ct", "lower": 0.0, "upper": 1.0, "mean": 0.5, "std": 1.0}
-    )
-    assert modality(plan.model_copy(update={"normalisation": (ct,)})) == "CT"

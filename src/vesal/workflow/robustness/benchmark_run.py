@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from vesal.augment.artifacts.benchmark import Artifact, Modality, applicable, benchmark, parse_artifact
+from vesal.augment.artifacts.benchmark import Artifact, applicable, benchmark, parse_artifact
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
@@ -63,14 +63,9 @@ def robustness_run(
     return found
 
 
-def modality(plan: Plan) -> Modality:
-    """What kind of scan a model takes: CT where it is normalised as CT, else MR."""
-    return "CT" if any(how.scheme == "ct" for how in plan.normalisation) else "MR"
-
-
 def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, ...], list[str]]:
     """Every condition but the clean one, each once, and remarks on them."""
-    kind, severities = modality(plan), sorted(set(request.chosen_severities))
+    kind, severities = plan.modality, sorted(set(request.chosen_severities))
     if request.artifacts:
         named = [one for text in request.artifacts for one in parse_artifact(text, severities, kind)]
     else:
@@ -177,7 +172,7 @@ def _result(
             "severities": sorted({one.severity for one in artifacts if one.severity is not None}),
             "artifacts": list(dict.fromkeys(one.name for one in artifacts)),
             "own_settings": [one.title for one in artifacts if one.severity is None],
-            "modality": modality(model.plan),
+            "modality": model.plan.modality,
             "seed": request.seed,
             "tta": request.mirror,
             "overlap": model.windows().overlap,
