@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import in_process
+
 VERBS = (
     *("demo", "fetch", "phantom", "inspect", "convert", "plan", "networks", "overfit", "train"),
     *("predict", "evaluate", "compare", "robustness", "report", "export"),
@@ -87,14 +90,14 @@ def test_a_failure_in_json_mode_leaves_standard_output_empty() -> None:
 
 
 def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp_path: Path) -> None:
-    whole = vesal("evaluate", run, "--json")
+    whole = in_process.vesal("evaluate", run, "--json")
     assert whole.returncode == 0, whole.stderr
     truth = tmp_path / "truth"
     truth.mkdir()
     predictions = run / "fold_0" / "predictions"
     for path in predictions.iterdir():
         (truth / path.name).write_bytes((tiny_data / "labelsTr" / path.name).read_bytes())
-    folders = vesal(
+    folders = in_process.vesal(
         "evaluate",
         predictions,
         truth,
@@ -114,15 +117,15 @@ def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp
 
 
 def test_a_missing_prediction_is_an_error_not_a_gap(run: Path, tiny_data: Path) -> None:
-    done = vesal("evaluate", run / "fold_0" / "predictions", tiny_data / "labelsTr")
+    done = in_process.vesal("evaluate", run / "fold_0" / "predictions", tiny_data / "labelsTr")
     assert done.returncode == 1
     assert "tiny_0" in done.stderr
 
 
 def test_report_is_made_anew_and_a_folder_that_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "report.html").unlink()
-    assert vesal("report", run).returncode == 0
+    assert in_process.vesal("report", run).returncode == 0
     assert (run / "report.html").is_file()
-    done = vesal("report", tmp_path)
+    done = in_process.vesal("report", tmp_path)
     assert done.returncode == 2
     assert "not a run" in done.stderr
