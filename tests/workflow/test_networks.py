@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vesal.train.recipe import recipe_names
-from vesal.workflow.networks import list_networks, networks_json, networks_text
+from vesal.workflow.networks import list_networks, networks_text
 
 
 def test_the_unet_of_double_convolutions_has_the_parameters_of_its_origin() -> None:
@@ -13,4 +13,4 @@ def test_the_unet_of_double_convolutions_has_the_parameters_of_its_origin() -> N
     shown = networks_text(rows)
     assert "22581217" in shown
     assert all(name in shown for name in recipe_names())
-    assert [row["recipe"] for row in networks_json(rows)["networks"]] == recipe_names()
+    assert [row.recipe for row in rows] == recipe_names()

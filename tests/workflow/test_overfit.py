@@ -17,7 +17,7 @@ def overfit(data: Path, out: Path, *words: object) -> tuple[int, dict]:
     return result.exit_code, json.loads(result.stdout)
 
 
-def test_ellipsoids_are_learned_by_heart(tiny_data: Path, tmp_path: Path) -> None:
+def test_ellipsoids_are_overfitted(tiny_data: Path, tmp_path: Path) -> None:
     code, told = overfit(
         tiny_data, tmp_path / "out", "--cases", 2, "--steps", 600, "--set", "validate_every=0.1"
     )

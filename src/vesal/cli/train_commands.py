@@ -56,8 +56,8 @@ def networks(
     json_output: Json = False,
 ) -> None:
     """List recipes: network, dimension, parameters."""
-    from vesal.workflow.networks import list_networks, networks_json, networks_text
+    from vesal.workflow.networks import list_networks, networks_text
 
     with progress(json_output) as stage:
         rows = list_networks(data, progress=stage("Reading"))
-    print_result(json_output, networks_json(rows), networks_text(rows))
+    print_result(json_output, {"networks": [row.to_dict() for row in rows]}, networks_text(rows))

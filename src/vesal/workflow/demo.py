@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vesal.errors import UsageError
 from vesal.evaluate.robustness.result import Robustness
@@ -18,6 +16,7 @@ from vesal.layouts.input_scans import cases_to_predict
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import StageProgress
 from vesal.phantoms.registry import write_phantoms
+from vesal.record import Record
 from vesal.run.folder import Run
 from vesal.run_files import REPORT, fold_folder
 from vesal.volume.io import read_label, read_volume
@@ -35,23 +34,13 @@ CASES = 20
 _ARTEFACTS = {"MR": ("noise", "motion", "bias"), "CT": ("noise", "streaks", "hu_shift")}
 
 
-@dataclass(frozen=True)
-class DemoResult:
+class DemoResult(Record):
     """Scores on the held-out phantoms, clean and under artefacts, and the pages to look at."""
 
     held_out: Scores
     report: Path
     robustness: Robustness
     robustness_report: Path
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "held_out": self.held_out.to_dict(),
-            "report": str(self.report),
-            "robustness": self.robustness.to_dict(),
-            "robustness_report": str(self.robustness_report),
-        }
 
     def text(self) -> str:
         """Where to look."""
@@ -96,20 +85,14 @@ def demo_run(
     tell("\nThe same phantoms under a few artefacts:\n")
     robustness = _robustness(out, model, stage, resume)
     tell(robustness_text(robustness))
-    return DemoResult(scores, run / REPORT, robustness, out / "robustness" / "robustness.html")
+    page = out / "robustness" / "robustness.html"
+    return DemoResult(held_out=scores, report=run / REPORT, robustness=robustness, robustness_report=page)
 
 
 def _robustness(out: Path, model: Model, stage: StageProgress, resume: bool) -> Robustness:
     data, listed = out / "data", out / "held-out.json"
     names = sorted(path.name for path in (data / "labelsTs").glob("*.nii.gz"))
-    cases = [
-        {
-            "id": name.removesuffix(".nii.gz"),
-            "image": f"data/imagesTs/{name}",
-            "label": f"data/labelsTs/{name}",
-        }
-        for name in names
-    ]
+    cases = [{"image": f"data/imagesTs/{name}", "label": f"data/labelsTs/{name}"} for name in names]
     labels = {label.name: label.value for label in model.labels.labels}
     regions = {region.name: list(region.members) for region in model.labels.regions}
     write_json(listed, {"name": "held-out phantoms", "labels": labels, "regions": regions, "cases": cases})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint, fingerprint
 from vesal.data.labels import LabelSet
@@ -15,6 +16,7 @@ from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
 from vesal.planning.planner import make_plan
+from vesal.record import Record
 from vesal.table import Cell, Table
 from vesal.train.recipe import load_recipe, recipe_names
 
@@ -70,8 +72,7 @@ TYPICAL_DATA: dict[str, TypicalData] = {
 }
 
 
-@dataclass(frozen=True)
-class NetworkRow:
+class NetworkRow(Record):
     """A recipe's network.
 
     Attributes:
@@ -101,24 +102,12 @@ def list_networks(data: Path | None = None, *, progress: Progress | None = None)
 
 def networks_text(rows: list[NetworkRow]) -> str:
     """A table of the rows."""
-    return Table.of(
-        ("recipe", "network", "dimension", "parameters", "data"),
-        [
-            (
-                row.recipe,
-                row.network,
-                f"{row.dimension}D",
-                Cell(row.parameters, text=row.remark or None),
-                row.data,
-            )
-            for row in rows
-        ],
-    ).plain()
-
-
-def networks_json(rows: list[NetworkRow]) -> dict[str, Any]:
-    """The rows as plain values."""
-    return {"networks": [asdict(row) for row in rows]}
+    counts = [Cell(row.parameters, text=row.remark or None) for row in rows]
+    cells = [
+        (row.recipe, row.network, f"{row.dimension}D", count, row.data)
+        for row, count in zip(rows, counts, strict=True)
+    ]
+    return Table.of(("recipe", "network", "dimension", "parameters", "data"), cells).plain()
 
 
 def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
@@ -130,7 +119,14 @@ def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
     except UsageError as error:
         # An extra that is not installed: the other rows are still of use.
         parameters, remark = None, str(error)
-    return NetworkRow(name, config.network, plan.dimension, parameters, record.dataset, remark)
+    return NetworkRow(
+        recipe=name,
+        network=config.network,
+        dimension=plan.dimension,
+        parameters=parameters,
+        data=record.dataset,
+        remark=remark,
+    )
 
 
 def _typical(data: TypicalData) -> tuple[Fingerprint, LabelSet]:
@@ -143,24 +139,19 @@ def _typical(data: TypicalData) -> tuple[Fingerprint, LabelSet]:
         percentiles=(0.0, 0.5, 1.0),
         foreground_samples=(0.0, 1.0),
     )
-    affine = tuple(
-        tuple((*data.spacing_mm, 1.0)[row] if row == column else 0.0 for column in range(4))
-        for row in range(4)
-    )
-    voxels = math.prod(data.shape)
     record = CaseRecord(
         id="typical",
         patient="typical",
         shape=data.shape,
         spacing_mm=data.spacing_mm,
         axis_codes="RAS",
-        affine=affine,
+        affine=tuple(map(tuple, np.diag([*data.spacing_mm, 1.0]).tolist())),
         ras_shape=data.shape,
         ras_spacing_mm=data.spacing_mm,
         crop_shape=data.shape,
         label_shape=data.shape,
         label_distance_mm=0.0,
-        voxels=dict.fromkeys(labels.names, voxels // 20),
+        voxels=dict.fromkeys(labels.names, math.prod(data.shape) // 20),
         undeclared=(),
         nan_voxels=0,
         image_digest="",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pydantic import computed_field
 
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint, fingerprint
@@ -17,6 +17,7 @@ from vesal.nn.zoo import resolve_device
 from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import prepare_dataset
+from vesal.record import Record
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, PREPARED
 from vesal.text import number, times
@@ -51,8 +52,7 @@ _FALLEN = 0.05
 _FEW_STEPS = 200
 
 
-@dataclass(frozen=True)
-class OverfitResult:
+class OverfitResult(Record):
     """What came of it.
 
     Attributes:
@@ -69,24 +69,13 @@ class OverfitResult:
     dice: float | None
     per_class: dict[str, float | None]
     target: float
-    advice: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def reached(self) -> bool:
         """Whether the cases were learned."""
         return self.dice is not None and self.dice >= self.target
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "cases": list(self.cases),
-            "steps": self.steps,
-            "dice": self.dice,
-            "per_class": self.per_class,
-            "target": self.target,
-            "reached": self.reached,
-            "advice": list(self.advice),
-        }
 
     def text(self) -> str:
         """The verdict in a few lines."""
@@ -138,13 +127,18 @@ def overfit_run(
     if not position.finished:
         raise Interrupted(f"Stopped after step {position.step}; begin again with another folder.")
     rows = read_json_lines(job.folder / METRICS)
-    best = max((row for row in rows if row.get("val_dice") is not None), key=_dice, default={})
-    dice = best.get("val_dice")
-    target = config.target or TARGET
-    learned = dice is not None and dice >= target
-    advice = () if learned else tuple(_advice(rows, best.get("val_dice_per_class", {}), record, plan))
-    names = tuple(case.id for case in prepared)
-    return OverfitResult(names, position.step, dice, best.get("val_dice_per_class", {}), target, advice)
+    measured = [row for row in rows if row.get("val_dice") is not None]
+    best = max(measured, key=lambda row: float(row["val_dice"]), default={})
+    result = OverfitResult(
+        cases=tuple(case.id for case in prepared),
+        steps=position.step,
+        dice=best.get("val_dice"),
+        per_class=best.get("val_dice_per_class", {}),
+        target=config.target or TARGET,
+    )
+    if result.reached:
+        return result
+    return result.model_copy(update={"advice": tuple(_advice(rows, result.per_class, record, plan))})
 
 
 def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerprint, list[Case]]:
@@ -155,18 +149,14 @@ def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerp
         raise DataError(
             f"No annotated case of {dataset.root} can be read; vesal inspect {dataset.root} says why."
         )
-    ranked = sorted(record.cases, key=lambda case: (-_classes(case), -sum(case.voxels.values())))
+    ranked = sorted(record.cases, key=_by_classes)
     names = {case.id for case in ranked[:count]}
     kept = tuple(case for case in record.cases if case.id in names)
     return record.model_copy(update={"cases": kept}), [case for case in dataset.cases if case.id in names]
 
 
-def _classes(case: CaseRecord) -> int:
-    return sum(1 for voxels in case.voxels.values() if voxels)
-
-
-def _dice(row: dict[str, Any]) -> float:
-    return float(row["val_dice"])
+def _by_classes(case: CaseRecord) -> tuple[int, int]:
+    return -sum(voxels > 0 for voxels in case.voxels.values()), -sum(case.voxels.values())
 
 
 def _advice(
