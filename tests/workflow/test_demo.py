@@ -20,6 +20,6 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_picture_is_of_the_case_with_the_median_dice() -> None:
-    dice = [("a", 0.9), ("b", 0.5), ("b", 0.7), ("c", 0.1), ("d", None), ("e", 0.7)]
-    scores = SimpleNamespace(cases=[SimpleNamespace(case=case, dice=value) for case, value in dice])
+    dice = {"a": 0.9, "b": 0.6, "c": 0.1, "d": None, "e": 0.7}
+    scores = SimpleNamespace(mean_dice=lambda: dice)
     assert demo._median_case(scores) == ("e", 0.7)  # type: ignore[arg-type]
