@@ -9,8 +9,7 @@ import pprint
 import re
 import shlex
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,13 @@ from typing import Any
 from vesal.download.catalogue import ARCHIVES
 from vesal.errors import UsageError, unknown_name
 from vesal.files import write_json, write_text
+from vesal.record import Record
 from vesal.run.folder import Run
 from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
 from vesal.workflow.requests.kernel_options import KernelOptions
+
+#: What `vesal export --to` takes.
+TARGETS = ("kaggle",)
 
 SCRIPT = "vesal_train.py"
 METADATA = "kernel-metadata.json"
@@ -39,28 +42,27 @@ _MOST_FILE = 200_000
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote, and what to do with it."""
+class Exported(Record):
+    """The files of a kernel, its id, and the commands that send it, ask how it goes and fetch its results."""
 
-    files: list[Path]
-    facts: dict[str, Any] = field(default_factory=dict)
-    advice: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {"files": [str(path) for path in self.files], **self.facts}
+    files: tuple[Path, ...]
+    id: str
+    commands: dict[str, str]
 
     def text(self) -> str:
         """The files, and what to do with them."""
-        return "\n".join([*(f"Wrote {path}" for path in self.files), self.advice])
+        titles = {"push": "Send it and run it:", "status": "Ask how it goes:", "output": "Fetch the results:"}
+        return "\n".join(
+            [*(f"Wrote {path}" for path in self.files)]
+            + [f"{titles[name]:20} {command}" for name, command in self.commands.items()]
+        )
 
 
 def export(target: str, folder: Path, options: KernelOptions, run: Path | None = None) -> Exported:
     """Export for that target.
 
     Args:
-        target: a key of TARGETS.
+        target: one of TARGETS.
         folder: that is written.
         options: what shall run there.
         run: a run folder whose settings are trained with, in place of a recipe.
@@ -79,7 +81,7 @@ def export(target: str, folder: Path, options: KernelOptions, run: Path | None =
         if options.recipe != "auto":
             raise UsageError("A run folder and --recipe both say what to train; give one of them.")
         options = replace(options, recipe=str(config))
-    return TARGETS[target](folder, options)
+    return export_kernel(folder, options)
 
 
 def export_kernel(folder: Path, options: KernelOptions) -> Exported:
@@ -90,22 +92,28 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
     Raises:
         UsageError: no user, no data, an impossible name, recipe or length; or the folder holds something else.
     """
-    overrides, length = _training(options)
+    overrides = parse_overrides(options.settings) | {"fold": options.fold}
+    length = {} if options.budget is None else {"budget_s": parse_duration(options.budget)}
     config = load_recipe(options.recipe, overrides | length)
     if config.budget_s is not None and config.budget_s > LONGEST_S:
         raise UsageError(
             f"Kaggle ends a session after 12 hours; add --budget {LONGEST_S / 3600:g}h at most, and go on with "
             "--continue-from."
         )
+    if options.user is None or not re.fullmatch(_NAME, options.user):
+        raise UsageError("A kernel needs an owner; add --user with your name on Kaggle.")
     title = options.title or f"Vesal {config.recipe}"
-    identity = f"{_user(options.user)}/{slug(title)}"
+    identity = f"{options.user}/{slug(title)}"
     _check_sources(options)
     _check_folder(folder)
+    recipe = Path(options.recipe) if options.recipe.endswith((".yaml", ".yml")) else None
     settings = {
-        "recipe": _recipe_name(options.recipe),
-        "recipe_yaml": _recipe_yaml(options.recipe),
+        "recipe": recipe.name if recipe else options.recipe,
+        "recipe_yaml": recipe.read_text(encoding="utf-8")
+        if recipe
+        else None,  # the platform does not have it
         "overrides": overrides,
-        "length": length,
+        "length": length,  # apart, for there is a short one, too
         "short_length": {"budget_s": SHORT_S},
         "short": options.short,
         "data": options.data,
@@ -121,14 +129,7 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
         "status": f"kaggle kernels status {identity}",
         "output": f"kaggle kernels output {identity} -p {shlex.quote(str(folder / 'output'))}",
     }
-    advice = "\n".join(
-        [
-            f"Send it and run it:  {commands['push']}",
-            f"Ask how it goes:     {commands['status']}",
-            f"Fetch the results:   {commands['output']}",
-        ]
-    )
-    return Exported([described, script], {"id": identity, "commands": commands}, advice)
+    return Exported(files=(described, script), id=identity, commands=commands)
 
 
 def slug(title: str) -> str:
@@ -146,18 +147,6 @@ def slug(title: str) -> str:
             f"The title '{title}' does not do: Kaggle takes 5 to 50 characters, Latin letters and digits among them."
         )
     return made
-
-
-def _training(options: KernelOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of the recipe to replace, and the length; the length apart, for there is a short one, too."""
-    overrides = parse_overrides(options.settings) | {"fold": options.fold}
-    return overrides, {} if options.budget is None else {"budget_s": parse_duration(options.budget)}
-
-
-def _user(user: str | None) -> str:
-    if user is None or not re.fullmatch(_NAME, user):
-        raise UsageError("A kernel needs an owner; add --user with your name on Kaggle.")
-    return user
 
 
 def _check_sources(options: KernelOptions) -> None:
@@ -207,19 +196,6 @@ def _metadata(identity: str, title: str, options: KernelOptions) -> dict[str, An
         # Without it Kaggle may give a P100, for which its own torch has no code (Kaggle/kaggle-cli issue 1151).
         found["machine_shape"] = options.accelerator
     return found
-
-
-def _recipe_name(recipe: str) -> str:
-    return Path(recipe).name if _is_file(recipe) else recipe
-
-
-def _recipe_yaml(recipe: str) -> str | None:
-    """The text of a recipe that the platform does not have."""
-    return Path(recipe).read_text(encoding="utf-8") if _is_file(recipe) else None
-
-
-def _is_file(recipe: str) -> bool:
-    return recipe.endswith((".yaml", ".yml"))
 
 
 def _script(title: str, settings: dict[str, Any]) -> str:
@@ -272,7 +248,3 @@ def _requirements(network: str, install: str | None) -> list[str]:
     monai = [text.split(";")[0].strip() for text in declared if re.match(r"monai\b", text)]
     extra = monai[:1] or ["monai"] if network.startswith("monai") else []
     return ([] if install else plain) + extra
-
-
-#: What `vesal export --to` takes.
-TARGETS: dict[str, Callable[[Path, KernelOptions], Exported]] = {"kaggle": export_kernel}
