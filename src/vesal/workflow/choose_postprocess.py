@@ -14,8 +14,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice, save_choice
 from vesal.evaluate.postprocessing.choose import choose, too_few
-from vesal.evaluate.postprocessing.component_table import CaseRows, case_rows
-from vesal.evaluate.postprocessing.simulate import ProcessedCase, Steps, ValidationCases
+from vesal.evaluate.postprocessing.validation_cases import ValidationCase, ValidationCases
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
 from vesal.nn.model_file import load_package, save_package
@@ -69,28 +68,11 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
 def _choose(held: Sequence[HeldOut], labels: LabelSet, progress: Progress | None) -> PostprocessChoice:
     workers = scan_workers([one.unprocessed for one in held])
 
-    def rows(one: HeldOut) -> CaseRows:
-        found = _read(one, labels)
-        return case_rows(
-            one.case.id,
-            one.case.patient,
-            found.prediction,
-            found.truth,
-            labels,
-            voxel_mm3=found.geometry.voxel_volume_mm3,
-            annotated=one.case.annotated,
-        )
-
-    def process(index: int, steps: Steps) -> ProcessedCase:
-        found = _read(held[index], labels)
-        Postprocess(steps=steps).apply(found.prediction, labels, found.geometry.voxel_volume_mm3)
-        return found
-
-    counted = list(map_in_order(rows, held, workers=workers, progress=progress))
-    return choose(ValidationCases(labels, counted, process, workers), [one.fold for one in held])
+    read = map_in_order(lambda one: _read(one, labels), held, workers=workers, progress=progress)
+    return choose(ValidationCases(labels, list(read), workers), [one.fold for one in held])
 
 
-def _read(one: HeldOut, labels: LabelSet) -> ProcessedCase:
+def _read(one: HeldOut, labels: LabelSet) -> ValidationCase:
     """The network's own prediction of a case, and its truth."""
     assert one.case.label is not None
     prediction, truth = read_label(one.unprocessed), read_label(one.case.label)
@@ -99,10 +81,12 @@ def _read(one: HeldOut, labels: LabelSet) -> ProcessedCase:
             f"The prediction {one.unprocessed} has the shape {prediction.array.shape}, but the truth of {one.case.id} "
             f"{truth.array.shape}; was the scan replaced since?"
         )
+    names = one.case.id, one.case.patient
     try:
-        return ProcessedCase(labels.encode(prediction.array), labels.encode(truth.array), truth.geometry)
+        maps = labels.encode(prediction.array), labels.encode(truth.array)
     except DataError as error:
         raise DataError(f"{one.case.id}: {error}.") from error
+    return ValidationCase.of(names, *maps, truth.geometry, labels, one.case.annotated)
 
 
 def _ship(one: HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:

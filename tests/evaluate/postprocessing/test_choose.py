@@ -7,10 +7,7 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.evaluate.postprocessing.choose import LEAST_PATIENTS, choose
-from vesal.evaluate.postprocessing.component_table import CaseRows, ClassRows, HoleRows
-from vesal.evaluate.postprocessing.simulate import ProcessedCase, ValidationCases
 from vesal.infer.postprocess import Postprocess, Step
-from vesal.volume.geometry import Geometry
 
 TWO = LabelSet.from_values({"a": 1, "b": 2})
 TUMOUR = LabelSet.from_values(
@@ -117,42 +114,29 @@ def test_one_island_in_many_cases_is_not_enough(validation_cases) -> None:
     assert any(trial.verdict == "within noise" and trial.gain > 0 for trial in choice.trials)
 
 
-def noisy(generator: np.random.Generator, name: str) -> CaseRows:
-    """A case of two classes whose small components are as often right as wrong, so that no step helps."""
-    classes = []
-    for _ in range(2):
+def noisy(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes whose small components are as often right as wrong, so that no step helps; a row a component."""
+    prediction, truth = np.zeros((2, 40, 4000), dtype=np.uint8)
+    row = 0
+    for value in (1, 2):
+        prediction[row, :1000] = value
+        truth[row, int(generator.uniform(50, 150)) : 1100] = value
         small = np.exp(generator.normal(3.0, 1.2, generator.poisson(1.0))).astype(np.int64) + 1
-        true = generator.random(len(small)) < 0.45
-        sizes = np.concatenate([[1000], small])
-        tp = np.concatenate([[int(generator.uniform(850, 950))], np.where(true, small, 0)])
-        number = len(sizes)
-        classes.append(
-            ClassRows(
-                sizes=sizes,
-                counted=sizes,
-                tp=tp,
-                first=np.arange(number),
-                foreground=np.zeros(number, dtype=np.intp),
-                around={},
-                truth=int(tp.sum()) + 100,
-                truth_sizes=np.concatenate([tp[:1], small[true]]),
-                judged=True,
-            )
-        )
-    none = HoleRows(np.zeros(0, np.int64), np.zeros((0, 2), np.int64), np.zeros((0, 2), bool))
-    return CaseRows(name, name, 1.0, np.array([1000]), np.array([0]), tuple(classes), none)
+        for size in small:
+            row += 2
+            prediction[row, :size] = value
+            if generator.random() < 0.45:
+                truth[row, :size] = value
+        row += 2
+    return prediction, truth
 
 
-def test_noise_is_rarely_chosen_and_its_gain_shrinks_on_other_cases() -> None:
-    empty = np.zeros((2, 2), dtype=np.uint8)
-    processed = ProcessedCase(empty, empty, Geometry.from_spacing((2, 2), (1.0, 1.0)))
+def test_noise_is_rarely_chosen_and_its_gain_shrinks_on_other_cases(validation_cases) -> None:
     chosen, optimism = 0, []
     for seed in range(24):
         generator = np.random.default_rng(seed)
-        rows = [noisy(generator, str(number)) for number in range(20)]
-        choice = choose(
-            ValidationCases(TWO, rows, lambda case, steps: processed, workers=1), [i % 5 for i in range(20)]
-        )
+        pairs = [noisy(generator) for _ in range(20)]
+        choice = choose(validation_cases(pairs, TWO, (1.0, 1.0)), [i % 5 for i in range(20)])
         chosen += bool(choice.steps)
         if choice.steps:
             optimism.append(choice.gain.mean - choice.crossfit_gain.mean)

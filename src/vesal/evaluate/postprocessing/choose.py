@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.evaluate.postprocessing.choice_record import ClassGain, Gain, PostprocessChoice, Trial
-from vesal.evaluate.postprocessing.simulate import Steps, ValidationCases
+from vesal.evaluate.postprocessing.validation_cases import Steps, ValidationCases
 from vesal.infer.postprocess import Kind, Step, in_order
 from vesal.metrics.statistics import bootstrap_interval
 
@@ -48,7 +48,7 @@ def choose(validation: ValidationCases, parts: Sequence[int]) -> PostprocessChoi
         parts: the part of each case, such as its fold; a patient's cases are all in one part. Where there are
             fewer than four the patients are dealt out to `PARTS` parts: a choice on half of the cases finds little.
     """
-    everyone = list(range(len(validation.rows)))
+    everyone = list(range(len(validation.cases)))
     if (refused := too_few(len(everyone), len(set(validation.patients)))) is not None:
         return refused
     if len(set(parts)) < _ENOUGH_PARTS:
@@ -141,14 +141,13 @@ class _Search:
             return [Step(do=kind, of=name)]
         sizes, voxels = [], []
         for case in self.cases:
-            rows = self.validation.rows[case]
-            own = rows.classes[index]
-            true = own.truth_sizes if kind == "min_size" else own.truth_sizes.sum(keepdims=True)
-            true = true[true > 0] if own.judged else true[:0]
+            true = self.validation.cases[case].truth_sizes[index]
+            if kind == "min_volume" and len(true):
+                true = true.sum(keepdims=True)
             voxels.append(true)
-            sizes.append(true * rows.voxel_mm3)
+            sizes.append(true * self.validation.cases[case].geometry.voxel_volume_mm3)
         steps = [Step(do=kind, of=name, mm3=limit) for limit in _limits(np.concatenate(sizes))]
-        volumes = [self.validation.rows[case].voxel_mm3 for case in self.cases]
+        volumes = [self.validation.cases[case].geometry.voxel_volume_mm3 for case in self.cases]
         if max(volumes) > min(volumes) * (1 + _SAME_VOXEL):
             counts = {int(limit) for limit in _limits(np.concatenate(voxels)) if limit >= 2}
             steps += [Step(do=kind, of=name, voxels=count) for count in sorted(counts)]
@@ -245,7 +244,7 @@ def _record(
     validation: ValidationCases, steps: Steps, crossfit: Sequence[Steps], trials: Sequence[Trial], parts: int
 ) -> PostprocessChoice:
     """All of it."""
-    everyone = range(len(validation.rows))
+    everyone = range(len(validation.cases))
     classes = []
     for index, name in enumerate(validation.names):
         before = _of_patients(validation, everyone, validation.dice(index, ()))
@@ -262,9 +261,9 @@ def _record(
                     else None,
                 )
             )
-    final = [steps] * len(validation.rows)
+    final = [steps] * len(validation.cases)
     return PostprocessChoice(
-        cases=len(validation.rows),
+        cases=len(validation.cases),
         patients=len(set(validation.patients)),
         steps=steps,
         gain=_gain(_crossfit_gains(validation, final, None)) if steps else None,

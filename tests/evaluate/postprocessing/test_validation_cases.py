@@ -1,16 +1,17 @@
-"""The tables say what scoring the volumes says."""
+"""Dice and HD95 after steps are those of the processed volumes."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.evaluate.case_scores import score_case
-from vesal.evaluate.postprocessing.component_table import case_rows
-from vesal.evaluate.postprocessing.simulate import ValidationCases
-from vesal.infer.postprocess import Step, in_order
+from vesal.infer.postprocess import Postprocess, Step, in_order
 from vesal.metrics.overlap import confusions
+from vesal.volume.geometry import Geometry
 
 TWO = LabelSet.from_values({"a": 1, "b": 2})
 TUMOUR = LabelSet.from_values(
@@ -51,7 +52,7 @@ def every_step(labels: LabelSet) -> list[Step]:
 
 @pytest.mark.parametrize("labels", [TWO, TUMOUR, TWO.as_regions()], ids=["classes", "regions", "one by one"])
 @pytest.mark.parametrize("shape", [(12, 10, 8), (30, 26)], ids=["3D", "2D"])
-def test_the_tables_give_the_dice_of_the_volumes_after_any_steps(
+def test_dice_after_any_steps_is_that_of_the_processed_volumes(
     validation_cases, labels: LabelSet, shape: tuple[int, ...]
 ) -> None:
     generator = np.random.default_rng(len(shape))
@@ -72,27 +73,67 @@ def test_the_tables_give_the_dice_of_the_volumes_after_any_steps(
         ordered = in_order(steps, labels)
         found = np.stack([validation.dice(index, ordered) for index in range(len(labels.classes))], axis=1)
         for case, (prediction, truth) in enumerate(pairs):
-            processed = validation._process(case, ordered)
-            filled += np.count_nonzero((processed.prediction > 0) & (prediction == 0))
-            counts = confusions(processed.prediction, truth, labels.class_table)
+            processed = prediction.copy()
+            Postprocess(steps=ordered).apply(processed, labels, math.prod(spacing))
+            filled += np.count_nonzero((processed > 0) & (prediction == 0))
+            counts = confusions(processed, truth, labels.class_table)
             wanted = [1.0 if one.dice is None else one.dice for one in counts]
             np.testing.assert_allclose(found[case], wanted, atol=1e-12, err_msg=str((ordered, case)))
     assert filled > 0
 
 
-def test_the_distances_are_those_of_the_volumes_and_a_class_that_was_not_drawn_has_none(
-    validation_cases,
-) -> None:
+def test_distances_are_those_of_the_processed_volumes(validation_cases) -> None:
     generator = np.random.default_rng(5)
     pairs = [(speckled(generator, (16, 16), 2, 0.3), speckled(generator, (16, 16), 2, 0.3)) for _ in range(3)]
     validation = validation_cases(pairs, TWO, (1.0, 2.0))
     steps = (Step(do="largest", of="a"),)
-    processed = validation._process(1, steps)
-    rows = score_case("", processed.prediction, processed.truth, processed.geometry, TWO)
+    processed, truth = pairs[1][0].copy(), pairs[1][1]
+    Postprocess(steps=steps).apply(processed, TWO, 2.0)
+    rows = score_case("", processed, truth, Geometry.from_spacing((16, 16), (1.0, 2.0)), TWO)
     assert validation.hd95([1], 0, steps)[0] == rows[0].hd95_mm
     assert validation.hd95([1], None, steps)[0] == pytest.approx((rows[0].hd95_mm + rows[1].hd95_mm) / 2)
-    undrawn = case_rows("c", "p", *pairs[0], TWO, voxel_mm3=2.0, annotated=("b",))
-    alone = ValidationCases(TWO, [undrawn], lambda case, steps: validation._process(0, steps), workers=1)
-    assert np.isnan(alone.dice(0, ())[0])
-    assert not np.isnan(alone.dice(1, ())[0])
-    assert alone.dice(None, ())[0] == alone.dice(1, ())[0]
+    dropped = (Step(do="min_volume", of="a", voxels=1000),)
+    assert validation.hd95([0], 0, dropped)[0] == pytest.approx(math.hypot(16, 32))
+
+
+def drawn(*rows: str) -> np.ndarray:
+    """A 2D label map: a digit a voxel, a dot for background, a question mark for unknown truth."""
+    values = {".": 0, "?": IGNORE}
+    return np.array(
+        [[values.get(letter, ord(letter) - ord("0")) for letter in row] for row in rows], np.uint8
+    )
+
+
+def test_dice_and_changes_of_a_drawn_case_are_those_counted_by_hand(validation_cases) -> None:
+    prediction = drawn("11....", "11..1.", "......", "..22..")
+    truth = drawn("1?....", "11....", "......", "..2...")
+    validation = validation_cases([(prediction, truth)], TWO, (1.0, 1.0))
+    assert [sizes.tolist() for sizes in validation.cases[0].truth_sizes] == [[3], [1]]
+    assert validation.dice(0, ()).tolist() == [6 / 7]
+    assert validation.dice(1, ()).tolist() == [2 / 3]
+    assert validation.dice(None, ()).tolist() == [pytest.approx((6 / 7 + 2 / 3) / 2)]
+    steps = (Step(do="min_size", of="a", voxels=2),)
+    assert validation.dice(0, steps).tolist() == [1.0]
+    assert validation.changed(0, steps, ()).tolist() == [True]
+    assert validation.changed(1, steps, ()).tolist() == [False]
+    assert validation.changed(None, steps, ()).tolist() == [True]
+
+
+def test_a_filled_hole_counts_for_the_class_that_surrounds_it(validation_cases) -> None:
+    pair = drawn("11111", "1.121", "11111"), drawn("11111", "11111", "11111")
+    validation = validation_cases([pair], TWO, (1.0, 1.0))
+    for of, changed in (("a", True), ("b", False)):
+        steps = (Step(do="fill_holes", of=of),)
+        assert validation.dice(0, steps).tolist() == [2 * (13 + changed) / (28 + changed)]
+        assert validation.changed(None, steps, ()).tolist() == [changed]
+
+
+def test_a_class_that_was_not_drawn_has_no_dice_and_an_empty_prediction_is_scored(validation_cases) -> None:
+    empty = drawn("....", "....")
+    validation = validation_cases([(empty, drawn("11..", "...."))], TWO, (1.0, 1.0), annotated=("b",))
+    assert np.isnan(validation.dice(0, ())).tolist() == [True]
+    assert validation.dice(1, ()).tolist() == validation.dice(None, ()).tolist() == [1.0]
+    assert validation.cases[0].truth_sizes[0].tolist() == []
+    assert validation.hd95([0], None, ()).tolist() == [0.0]
+    drawn_class = validation_cases([(empty, drawn("11..", "...."))], TWO, (1.0, 1.0))
+    assert drawn_class.dice(0, ()).tolist() == [0.0]
