@@ -111,7 +111,7 @@ def test_samples_without_an_artefact_are_identical_to_the_bit_beside_others_that
 
 
 def lateral_case(policy: Policy) -> set[tuple[bool, ...]]:
-    drawn = policy.draw(200, (8,) * len(policy.spacing_mm), seeded())
+    drawn = policy.draw(200, (8,) * len(policy.plan.spacing_mm), seeded())
     assert drawn.mirror is not None
     return {tuple(row) for row in drawn.mirror.flips.tolist()}
 

@@ -161,7 +161,7 @@ def test_a_cube_and_its_label_stay_together(
 ) -> None:
     config = AugmentConfig(rotation_probability=1, scale_probability=1, elastic_probability=elastic)
     policy = make_policy(spacing_mm, config)
-    assert policy.warped == warped
+    assert policy.frame.plane == warped
     label = torch.zeros(1, *shape, dtype=torch.uint8)
     label[(0, *(slice(n // 2 - n // 5, n // 2 + n // 8) for n in shape))] = 1
     image = label[:, None].float() * 3

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vesal.augment.artifacts.artifact_settings import Frame
+from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.draw import apply_artifacts, draw_artifacts
 from vesal.augment.config import AugmentConfig
 from vesal.augment.intensity import (
@@ -113,20 +113,13 @@ class Policy:
     def __post_init__(self) -> None:
         mirrored_axes(self.plan, self.config)
 
-    @property
-    def channels(self) -> int:
-        """Of the scan."""
-        return len(self.plan.channels)
-
-    @property
-    def spacing_mm(self) -> tuple[float, ...]:
-        """Along the network's axes."""
-        return self.plan.spacing_mm
-
     @cached_property
-    def warped(self) -> tuple[int, ...]:
-        """Network axes that rotation, scaling and deformation act on."""
-        return warped_axes(self.plan)
+    def frame(self) -> Frame:
+        """How the patches lie in the scanner; rotation, scaling and deformation act on its plane."""
+        first = self.plan.normalisation[0]
+        # The HU of one unit of the network's input, where intensities are HU.
+        hu = first.std if first.scheme == "ct" else None
+        return Frame(len(self.plan.channels), self.plan.spacing_mm, warped_axes(self.plan), hu)
 
     def draw(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Parameters:
         """Parameters of a batch of `n` patches of `shape` (*spatial), from a generator of the CPU alone.
@@ -134,9 +127,9 @@ class Policy:
         Raises:
             ValueError: `shape` has another number of axes than the plan, or the generator is not the CPU's.
         """
-        if len(shape) != len(self.spacing_mm):
+        if len(shape) != self.plan.dimension:
             raise ValueError(
-                f"patches of shape {tuple(shape)} do not have the plan's {len(self.spacing_mm)} axes"
+                f"patches of shape {tuple(shape)} do not have the plan's {self.plan.dimension} axes"
             )
         if generator.device.type != "cpu":
             raise ValueError(
@@ -145,37 +138,34 @@ class Policy:
         if not self.config.enabled:
             return Parameters()
         warp = self._draw_warp(n, shape, generator)
-        intensity = self._draw_intensity(n, generator)
+        intensity = self._draw_intensity(n, shape, generator)
         mirror = self._draw_mirror(n, generator)
         later = self._later(generator)
         intensity |= self._draw_later_intensity(n, shape, later)
-        normalisation = self.plan.normalisation
-        # The HU of one unit of the network's input, where intensities are HU.
-        hu = normalisation[0].std if normalisation[0].scheme == "ct" else None
+        schemes = [of.scheme for of in self.plan.normalisation]
         return Parameters(
             replace(
                 warp,
                 shift_mm=self._draw_shift_mm(n, shape, later["translate"]),
                 shear=self._draw_shear(n, later["shear"]),
                 widths=self._draw_widths(n, later["grid"]),
-                channels=self.channels,
+                channels=self.frame.channels,
             ),
             intensity,
             mirror,
-            tuple(i for i, of in enumerate(normalisation) if of.scheme == "zscore_nonzero"),
+            tuple(i for i, scheme in enumerate(schemes) if scheme == "zscore_nonzero"),
             turn=self._draw_turn(n, shape, later["rotate90"]),
             artifacts=draw_artifacts(
                 self.config.artifacts,
-                Frame(self.channels, self.spacing_mm, self.warped, hu),
+                self.frame,
                 n,
                 shape,
                 later["artifacts"],
                 strength=self.config.strength,
                 channel_probability=self.config.channel_probability,
             ),
-            channels=self.channels,
-            restandardise=self.config.artifacts.share > 0
-            and all(of.scheme.startswith("zscore") for of in normalisation),
+            channels=self.frame.channels,
+            restandardise=self.config.artifacts.share > 0 and all(of.startswith("zscore") for of in schemes),
         )
 
     def apply(self, image: Tensor, label: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
@@ -192,20 +182,22 @@ class Policy:
 
     def _draw_warp(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Warp:
         config = self.config
-        turns = 1 if len(self.warped) == 2 else 3
+        turns = 1 if len(self.frame.plane) == 2 else 3
         angles = uniform((n, turns), (-config.rotation_degrees, config.rotation_degrees), generator)
         turned = happens((n, 1), self._probability("rotation"), generator)
         scale = log_uniform((n,), config.scale_range, generator)
         scaled = happens((n,), self._probability("scale"), generator)
-        spacing_mm = tuple(self.spacing_mm[axis] for axis in self.warped)
-        extent_mm = tuple(self.spacing_mm[axis] * shape[axis] for axis in self.warped)
         return Warp(
-            self.warped,
-            spacing_mm,
+            self.frame.plane,
+            tuple(self.frame.spacing_mm[axis] for axis in self.frame.plane),
             torch.where(turned, angles, torch.zeros(())),
             torch.where(scaled, scale, torch.ones(())),
-            self._draw_displacement(n, extent_mm, generator),
+            self._draw_displacement(n, self._extent_mm(shape), generator),
         )
+
+    def _extent_mm(self, shape: tuple[int, ...]) -> tuple[float, ...]:
+        """Of a patch along the axes of the plane."""
+        return tuple(self.frame.spacing_mm[axis] * shape[axis] for axis in self.frame.plane)
 
     def _draw_displacement(
         self, n: int, extent_mm: tuple[float, ...], generator: torch.Generator
@@ -225,35 +217,32 @@ class Policy:
         )
         return displacement * share.view(n, 1, *ones) * distance_mm.float().view(1, -1, *ones)
 
-    def _within(self, n: int) -> Tensor:
-        """(n, D) bool: the axes that lie within thick slices, or all."""
-        return torch.tensor([[axis in self.warped for axis in range(len(self.spacing_mm))]] * n)
-
     def _draw_mirror(self, n: int, generator: torch.Generator) -> Mirror:
         mirrored = mirrored_axes(self.plan, self.config)
-        allowed = torch.tensor([axis in mirrored for axis in range(len(self.spacing_mm))])
-        flips = happens((n, len(self.spacing_mm)), self.config.mirror_probability, generator) & allowed
+        allowed = torch.tensor([axis in mirrored for axis in range(self.plan.dimension)])
+        flips = happens((n, self.plan.dimension), self.config.mirror_probability, generator) & allowed
         return Mirror(flips, lateral_axis(self.plan), self.plan.labels.swaps)
 
-    def _draw_intensity(self, n: int, generator: torch.Generator) -> dict[str, Intensity]:
+    def _draw_intensity(
+        self, n: int, shape: tuple[int, ...], generator: torch.Generator
+    ) -> dict[str, Intensity]:
         config = self.config
 
         def factors(drawn: Tensor, name: str) -> Tensor:
             chosen = happens((n, 1), self._probability(name), generator)
             return torch.where(chosen, drawn, torch.ones(()))
 
-        def chosen_channels(name: str) -> Tensor:
-            within = 1.0 if self.channels == 1 else config.channel_probability
-            chosen = happens((n, 1), self._probability(name), generator)
-            return chosen & happens((n, self.channels), within, generator)
+        def patches(name: str) -> Patches:
+            return Patches(self.frame, n, shape, self._probability(name), config.channel_probability)
 
-        each = (n, self.channels)
+        each = (n, self.frame.channels)
         noise = uniform((n,), config.noise_range, generator)
         noise = noise * happens((n,), self._probability("noise"), generator)
-        sigma = uniform((*each, len(self.spacing_mm)), config.blur_range, generator)
-        sigma = sigma * chosen_channels("blur")[..., None]
+        sigma = uniform((*each, len(shape)), config.blur_range, generator)
+        sigma = sigma * patches("blur").chosen(generator)[..., None]
         share = uniform(each, config.low_resolution_range, generator)
-        share = torch.where(chosen_channels("low_resolution"), share, torch.ones(()))
+        coarse = patches("low_resolution")
+        share = torch.where(coarse.chosen(generator), share, torch.ones(()))
         brightness = factors(uniform(each, config.brightness_range, generator), "brightness")
         contrast = factors(uniform(each, config.contrast_range, generator), "contrast")
         inverse = factors(log_uniform(each, config.gamma_range, generator), "gamma_of_inverse")
@@ -263,7 +252,7 @@ class Policy:
             "blur": Blur(sigma),
             "brightness": Brightness(brightness),
             "contrast": Contrast(contrast),
-            "low_resolution": LowResolution(share, self._within(n)),
+            "low_resolution": LowResolution(share, coarse.within.expand(n, -1)),
             "gamma_of_inverse": Gamma(inverse, inverted=True),
             "gamma": Gamma(gamma),
         }
@@ -281,16 +270,15 @@ class Policy:
     def _draw_shift_mm(self, n: int, shape: tuple[int, ...], own: torch.Generator) -> Tensor | None:
         if not (probability := self._probability("translate")):
             return None
-        each = (n, len(self.warped))
-        extent_mm = torch.tensor([self.spacing_mm[axis] * shape[axis] for axis in self.warped])
+        each = (n, len(self.frame.plane))
         share = uniform(each, self.config.translate_range, own)
         share = torch.where(happens(each, 0.5, own), share, -share)
-        return share * extent_mm * happens((n, 1), probability, own)
+        return share * torch.tensor(self._extent_mm(shape)) * happens((n, 1), probability, own)
 
     def _draw_shear(self, n: int, own: torch.Generator) -> Tensor | None:
         if not (probability := self._probability("shear")):
             return None
-        most, width = self.config.shear_degrees, len(self.warped)
+        most, width = self.config.shear_degrees, len(self.frame.plane)
         # Triangular, so that no shear folds the image or changes its area.
         upper = torch.deg2rad(uniform((n, width, width), (-most, most), own)).tan().triu(1)
         shear = torch.where(happens((n, 1, 1), 0.5, own), upper, upper.transpose(1, 2))
@@ -300,14 +288,14 @@ class Policy:
         if not (probability := self._probability("grid")):
             return None
         most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), probability, own)
-        return 1 + most * uniform((n, len(self.warped), self.config.grid_intervals), (-1.0, 1.0), own)
+        return 1 + most * uniform((n, len(self.frame.plane), self.config.grid_intervals), (-1.0, 1.0), own)
 
     def _draw_turn(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> QuarterTurn | None:
         if not (probability := self._probability("rotate90")):
             return None
-        first, second = self.warped[:2]
+        first, second = self.frame.plane[:2]
         turns = whole((n,), (1, 3), generator) * happens((n,), probability, generator)
-        ratio = self.spacing_mm[first] / self.spacing_mm[second]
+        ratio = self.frame.spacing_mm[first] / self.frame.spacing_mm[second]
         if shape[first] != shape[second] or abs(ratio - 1) > 1e-3:
             turns = torch.where(turns > 0, torch.full((), 2), turns)
         return QuarterTurn(turns, (first, second))
@@ -319,7 +307,7 @@ class Policy:
         drawn: dict[str, Intensity] = {}
         if probability := self._probability("shift"):
             own = later["shift"]
-            offset = uniform((n, self.channels), config.shift_range, own)
+            offset = uniform((n, self.frame.channels), config.shift_range, own)
             drawn["shift"] = Shift(offset * happens((n, 1), probability, own))
         if probability := self._probability("dropout"):
             own, most = later["dropout"], config.dropout_holes[1]

@@ -6,7 +6,12 @@ import pytest
 import torch
 from augment_examples import seeded
 
-from vesal.augment.artifacts.signal import spread
+from vesal.augment.artifacts.signal import usual_range
+
+
+def spread(scan: torch.Tensor) -> float:
+    low, high = usual_range(scan)
+    return float(high - low)
 
 
 def test_the_range_of_intensities_ignores_outliers_and_is_never_lost() -> None:

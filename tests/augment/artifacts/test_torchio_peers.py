@@ -19,7 +19,7 @@ from vesal.augment.artifacts.contrast import LogGamma
 from vesal.augment.artifacts.kspace import Ghosting, Spikes
 from vesal.augment.artifacts.motion import Motion
 from vesal.augment.artifacts.noise import ScannerNoise
-from vesal.augment.artifacts.signal import spread
+from vesal.augment.artifacts.signal import usual_range
 from vesal.augment.intensity import Blur, LowResolution
 
 torchio: Any = pytest.importorskip("torchio", reason="TorchIO is not installed (pip install torchio)")
@@ -69,7 +69,8 @@ def test_noise_is_as_strong() -> None:
     image = body()
     noise = torchio.transforms.augmentation.intensity.random_noise.Noise(mean=0.0, std=0.07, seed=3)
     theirs = (of_torchio(noise, image) - image).std()
-    record = ScannerNoise(0.07 * ONE / spread(image[0]), torch.tensor([5]), rician=False)
+    low, high = usual_range(image[0])
+    record = ScannerNoise(0.07 * ONE / (high - low), torch.tensor([5]), rician=False)
     assert (ours(record, image) - image).std() == pytest.approx(float(theirs), rel=0.03)
 
 

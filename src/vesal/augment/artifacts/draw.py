@@ -51,7 +51,7 @@ def draw_artifacts(
         probability = min(1.0, config.probability_of(name) * strength)
         if probability > 0 and kind.possible(frame):
             patches = Patches(frame, n, shape, probability, channel_probability)
-            records[name] = config.settings_of(name).draw(patches, own)
+            records[name] = getattr(config, name).draw(patches, own)
     return records
 
 

@@ -1,9 +1,4 @@
-"""Motion of the patient while k-space, the image's Fourier transform, is measured line by line.
-
-A line is what is measured at once: all of k-space at one place along the axis of phase encoding, so an artefact that
-differs from line to line needs a transform along this axis alone. Lines are measured in order, from the most negative
-frequency to the highest. The image is the magnitude of the transform back, as scanners show it.
-"""
+"""Motion of the patient while k-space is measured line by line (vesal.augment.artifacts.kspace says how)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
-from vesal.augment.artifacts.signal import change_signal, spread
+from vesal.augment.artifacts.signal import change_signal, usual_range
 from vesal.augment.ranges import Limits
 
 
@@ -19,7 +19,7 @@ class ScannerNoise:
 
     Attributes:
         std: (N, C) of the noise in each of the two parts of the complex signal, as a share of the channel's
-            range of intensities (`spread`); 0 for none.
+            range of intensities (`usual_range`); 0 for none.
         seed: (N,) int64, from which the noise is made on the image's device.
         rician: the magnitude of signal and complex noise; else real noise is added.
     """
@@ -34,7 +34,8 @@ class ScannerNoise:
         def noisy(signal: Tensor, sample: int, channel: int) -> Tensor:
             # A channel has its own stream, so that what it gets does not depend on which others take part.
             generator = torch.Generator(signal.device).manual_seed(int(self.seed[sample]) + 2**31 * channel)
-            std = float(self.std[sample, channel]) * spread(signal)
+            low, high = usual_range(signal)
+            std = float(self.std[sample, channel]) * (high - low)
             parts = (2 if self.rician else 1, *signal.shape)
             noise = torch.randn(parts, generator=generator, device=signal.device, dtype=signal.dtype) * std
             return torch.hypot(signal + noise[0], noise[1]) if self.rician else signal + noise[0]

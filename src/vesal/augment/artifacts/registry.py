@@ -99,13 +99,8 @@ class ArtifactConfig(_OneFieldEach):
     def _number_is_share(cls, value: Any) -> Any:
         return {"share": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
-    def settings_of(self, name: str) -> ArtifactSettings:
-        """The settings of one artefact."""
-        settings: ArtifactSettings = getattr(self, name)
-        return settings
-
     def probability_of(self, name: str) -> float:
         """The probability of one artefact."""
         if self.probability is not None and ARTIFACTS[name].together:
             return self.probability
-        return self.settings_of(name).probability
+        return float(getattr(self, name).probability)

@@ -23,20 +23,14 @@ from vesal.augment.random_parameters import to_device
 _COUNTED = 16384
 
 
-def spread(channel: Tensor) -> Tensor:
-    """(): the range of a channel's intensities that an outlier does not change, 99th less 1st percentile.
-
-    Taken from at most 16,384 evenly spaced voxels. Where nearly all voxels are alike it is the whole range.
-
-    >>> spread(torch.arange(101.0))
-    tensor(98.)
-    """
-    low, high = usual_range(channel)
-    return high - low
-
-
 def usual_range(channel: Tensor) -> tuple[Tensor, Tensor]:
-    """The two percentiles of `spread`, or minimum and maximum where nearly all voxels are alike."""
+    """1st and 99th percentile of a channel's intensities, which an outlier does not change.
+
+    Taken from at most 16,384 evenly spaced voxels. Minimum and maximum where nearly all voxels are alike.
+
+    >>> usual_range(torch.arange(101.0))
+    (tensor(1.), tensor(99.))
+    """
     values = channel.flatten()
     # An odd step, so that it visits all columns of an array whose sides are powers of two.
     values = values[:: -(-values.numel() // _COUNTED) | 1]
