@@ -107,7 +107,7 @@ def test_a_written_data_set_is_read_back_with_its_labels_regions_and_held_out_tr
 
 
 def test_no_held_out_scan_is_a_training_scan(tiny, tmp_path):
-    folder = write_phantoms(tmp_path / "data", "heart", 6, held_out=6)
+    folder = write_phantoms(tmp_path / "data", "heart", 10)
     scans = [read_volume(path).array.tobytes() for path in sorted(folder.glob("images*/*.nii.gz"))]
     assert len(scans) == len(set(scans)) == 12
 

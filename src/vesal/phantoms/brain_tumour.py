@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.phantoms.canvas import Canvas, Field, Rng, Tube, coil_shading, rician
+from vesal.phantoms.canvas import Canvas, Field, Rng, Tube, rician
 from vesal.volume.geometry import Geometry
 
 CHANNELS = ("FLAIR", "T1", "T1ce", "T2")
@@ -56,7 +56,7 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
         image = _contrast(canvas, tissues, label, swelling, number)
         image *= 1.0 + np.float32(0.035) * canvas.noise(rng, 6.0)
         image *= 1.0 + np.where(label > 0, np.float32(0.08) * canvas.noise(rng, 5.0), 0.0)
-        image *= coil_shading(rng, canvas, rng.uniform(0.06, 0.14)) * rng.uniform(0.75, 1.3)
+        image *= canvas.coil_shading(rng, rng.uniform(0.06, 0.14)) * rng.uniform(0.75, 1.3)
         image = rician(rng, image, rng.uniform(8.0, 16.0))
         channels.append(np.where(depth > 0, np.maximum(image, 1.0), 0.0))
     return np.stack(channels).astype(np.float32), label, canvas.geometry
@@ -66,6 +66,8 @@ def _contrast(
     canvas: Canvas, tissues: _Tissues, label: NDArray[np.uint8], swelling: Field, number: int
 ) -> Field:
     """What the sequence of channel `number` shows, without noise."""
+    from scipy.ndimage import gaussian_filter
+
     healthy = (label == 0).astype(np.float32)
     image = np.full(canvas.shape, _GREY[number], dtype=np.float32)
     image += tissues.white * (_WHITE[number] - _GREY[number])
@@ -75,7 +77,9 @@ def _contrast(
     image += (label == 4) * (_ENHANCING[number] - image)
     image += healthy * tissues.csf * (_CSF[number] - image)
     image += healthy * tissues.vessels * (_VESSEL[number] - image)
-    return _blurred(image, 0.45 * canvas.edge_mm / np.asarray(canvas.geometry.spacing_mm))
+    # Partial volume of the tissue borders.
+    sigmas = 0.45 * canvas.edge_mm / np.asarray(canvas.geometry.spacing_mm)
+    return np.asarray(gaussian_filter(image, sigmas, truncate=2.5))
 
 
 def _outline(canvas: Canvas) -> Field:
@@ -85,12 +89,9 @@ def _outline(canvas: Canvas) -> Field:
     cerebrum = np.maximum(cerebrum, -(z + 22.0))
     temporal = [canvas.ellipsoid((side * 43.0, 10.0, -24.0), (21.0, 37.0, 19.0)) for side in (-1.0, 1.0)]
     cerebellum = canvas.ellipsoid((0.0, -50.0, -36.0), (49.0, 31.0, 25.0))
-    stem = canvas.tubes(
-        [([(0.0, -14.0, -10.0), (0.0, -22.0, -34.0), (0.0, -32.0, -90.0)], (17.0, 16.0, 10.0))]
-    )
-    hemispheres = np.maximum(
-        cerebrum, 2.0 - np.abs(x) - np.maximum(0.0, 60.0 - z) * 0.2
-    )  # notch at the vertex
+    stem = canvas.tubes([([(0, -14, -10), (0, -22, -34), (0, -32, -90)], (17.0, 16.0, 10.0))])
+    notch = 2.0 - np.abs(x) - np.maximum(0.0, 60.0 - z) * 0.2  # at the vertex
+    hemispheres = np.maximum(cerebrum, notch)
     return np.minimum.reduce([hemispheres, *temporal, cerebellum, stem])
 
 
@@ -119,20 +120,16 @@ def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> _Tissues:
         np.abs(x + 0.8 * canvas.noise(rng, 16.0)) - 0.4,
         -canvas.ellipsoid((0.0, -6.0, -8.0), (40.0, 62.0, 38.0)),
     )
-    sylvian = [
-        canvas.tubes(
-            [([(s * 60.0, -12.0, 8.0), (s * 46.0, 14.0, -6.0), (s * 34.0, 24.0, -10.0)], (2.2, 2.0, 2.6))]
-        )
-        for s in (-1.0, 1.0)
+    sylvian: list[Tube] = [
+        ([(side * 60, -12, 8), (side * 46, 14, -6), (side * 34, 24, -10)], (2.2, 2.0, 2.6))
+        for side in (-1, 1)
     ]
-    clefts = np.minimum.reduce([sulci, fissure, *sylvian])
+    clefts = np.minimum.reduce([sulci, fissure, canvas.tubes(sylvian)])
     folia = _folds(rng, canvas, (12.0, 2.6, 2.0)) - 0.2
     clefts = np.where(hindbrain < 0, np.maximum(folia, depth - 15.0), clefts)
     ribbon = np.minimum(depth, clefts) - rng.uniform(2.9, 3.6)  # positive in white matter
     ribbon = np.minimum(ribbon, _deep_grey(canvas))
-    stem = canvas.tubes(
-        [([(0.0, -16.0, -12.0), (0.0, -24.0, -40.0), (0.0, -32.0, -90.0)], (13.0, 13.0, 9.0))]
-    )
+    stem = canvas.tubes([([(0, -16, -12), (0, -24, -40), (0, -32, -90)], (13.0, 13.0, 9.0))])
     white = np.maximum(canvas.cover(-ribbon, edge), 0.7 * canvas.cover(stem, edge))
     atrophy = rng.uniform(0.3, 1.1)
     csf = canvas.cover(clefts - atrophy) * 0.9
@@ -143,9 +140,8 @@ def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> _Tissues:
     dots = np.maximum(np.maximum(clefts - 1.5, depth - 22.0), 2.2 * (2.1 - canvas.noise(rng, 3.0)))
     vessels = np.maximum(canvas.cover(sinus), 0.7 * canvas.cover(dots))
     spots = canvas.cover(2.5 * (rng.uniform(1.7, 2.4) - canvas.noise(rng, 4.5)))
-    caps = canvas.cover(ventricles - rng.uniform(0.5, 4.0)) * np.clip(
-        0.4 + 0.4 * canvas.noise(rng, 12.0), 0.0, 0.9
-    )
+    caps = canvas.cover(ventricles - rng.uniform(0.5, 4.0))
+    caps = caps * np.clip(0.4 + 0.4 * canvas.noise(rng, 12.0), 0.0, 0.9)
     scars = np.where(hindbrain < 0, 0.0, np.maximum(0.85 * spots * (ribbon > 0), caps))
     return _Tissues(white, csf, vessels, scars)
 
@@ -212,11 +208,3 @@ def _tumour(
     if not (label == 1).any():  # voxels too large to show it
         label[np.unravel_index(int(core.argmin()), label.shape)] = 1
     return label.astype(np.uint8)
-
-
-def _blurred(image: Field, sigmas: NDArray[np.float64]) -> Field:
-    """Partial volume of the tissue borders."""
-    from scipy.ndimage import gaussian_filter
-
-    blurred: Field = gaussian_filter(image, sigmas, truncate=2.5)
-    return blurred

@@ -38,9 +38,8 @@ class Canvas:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self.edge_mm = float(np.cbrt(geometry.voxel_volume_mm3))
-        self._columns = np.array(
-            geometry.affine[:3, :3]
-        )  # points = columns @ (index - middle) + shift, but for warps
+        # points = columns @ (index - middle) + shift, but for warps
+        self._columns = np.array(geometry.affine[:3, :3])
         self._middle = (np.asarray(geometry.shape) - 1.0) / 2.0
         self._shift = np.zeros(3)
         ramps = [
@@ -72,8 +71,6 @@ class Canvas:
         """Voxels along each axis."""
         return self.geometry.shape
 
-    # --- random ----------------------------------------------------------------------------------------
-
     def noise(self, rng: Rng, scale_mm: float | Sequence[float]) -> Field:
         """A smooth random field of mean 0 and variance 1 that changes over about `scale_mm` (per grid axis)."""
         scales = np.broadcast_to(np.asarray(scale_mm, dtype=float), 3)
@@ -91,6 +88,13 @@ class Canvas:
         """Bend the patient smoothly, so that no organ is a perfect ellipsoid and no two cases are alike."""
         self.points += np.stack([np.float32(amount_mm) * self.noise(rng, scale_mm) for _ in range(3)])
 
+    def coil_shading(self, rng: Rng, strength: float) -> Field:
+        """A receive coil's smooth sensitivity around 1: brighter towards the front, and unevenly so."""
+        right, front, up = (rng.normal([0.0, 0.6, 0.0], [0.4, 0.3, 0.3]) / 100.0).astype(np.float32)
+        x, y, z = self.points
+        ramp = right * x + front * y + up * z
+        return np.exp(np.float32(strength) * (ramp + np.float32(0.5) * self.noise(rng, 70.0)))
+
     def moved(self, centre: Point, turn: NDArray[np.float64], scale: Point = (1.0, 1.0, 1.0)) -> Canvas:
         """The same grid seen from an organ that lies at `centre`, turned and scaled: its own coordinates."""
         inward = np.diag(1.0 / np.asarray(scale, dtype=float)) @ turn.T
@@ -100,8 +104,6 @@ class Canvas:
         view._columns = inward @ self._columns
         view._shift = inward @ (self._shift - np.asarray(centre, dtype=float))
         return view
-
-    # --- shapes ----------------------------------------------------------------------------------------
 
     def ellipsoid(self, centre: Point, radii: Point, turn: NDArray[np.float64] | None = None) -> Field:
         """Distance to an ellipsoid's surface, exact to first order there; `turn` rotates it about its centre."""
@@ -147,11 +149,9 @@ class Canvas:
         """How much of each voxel lies inside a shape, 0 to 1: partial volume."""
         return np.clip(0.5 - distance / np.float32(edge_mm or self.edge_mm), 0.0, 1.0)
 
-    def paint(
-        self, image: Field, distance: Field, value: float | Field, edge_mm: float | None = None
-    ) -> None:
+    def paint(self, image: Field, distance: Field, value: float | Field) -> None:
         """Lay a shape of intensity `value` over `image`, in place, with a soft border."""
-        image += self.cover(distance, edge_mm) * (value - image)
+        image += self.cover(distance) * (value - image)
 
 
 def _spread(field: Field, axis: int, place: NDArray[np.float64]) -> Field:
@@ -217,17 +217,16 @@ def blend_union(a: Field, b: Field, blend_mm: float) -> Field:
     return b + (a - b) * share - np.float32(blend_mm) * share * (1.0 - share)
 
 
+def largest_part(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of a mask, the connected part with the most voxels."""
+    from scipy.ndimage import label
+
+    parts, _ = label(inside)
+    return np.asarray(parts == np.bincount(parts.ravel())[1:].argmax() + 1)
+
+
 def rician(rng: Rng, image: Field, sigma: float) -> Field:
     """The magnitude of a complex MRI signal with Gaussian noise of `sigma` on both parts (Gudbjartsson 1995)."""
     real = image + np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.hypot(real, imaginary)
-
-
-def coil_shading(rng: Rng, canvas: Canvas, strength: float) -> Field:
-    """A receive coil's smooth sensitivity around 1: brighter towards the front, and unevenly so."""
-    towards = rng.normal([0.0, 0.6, 0.0], [0.4, 0.3, 0.3])
-    x, y, z = canvas.points
-    right, front, up = (towards / 100.0).astype(np.float32)
-    ramp = right * x + front * y + up * z
-    return np.exp(np.float32(strength) * (ramp + np.float32(0.5) * canvas.noise(rng, 70.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.phantoms.canvas import Canvas, Field, Rng, Tube, blend_union, coil_shading, rician, rotation
+from vesal.phantoms.canvas import Canvas, Field, Rng, Tube, blend_union, largest_part, rician, rotation
 from vesal.volume.geometry import Geometry
 
 VALUES = {"background": 0, "left atrium": 1}
@@ -32,7 +32,7 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
     image = _chest(rng, canvas)
     label = _heart(rng, canvas, image)
     image *= 1.0 + np.float32(0.05) * canvas.noise(rng, 5.0)
-    image *= coil_shading(rng, canvas, rng.uniform(0.3, 0.6))
+    image *= canvas.coil_shading(rng, rng.uniform(0.3, 0.6))
     image = rician(rng, image, rng.uniform(22.0, 45.0))
     return image[None], label, canvas.geometry
 
@@ -72,8 +72,6 @@ def _chest(rng: Rng, canvas: Canvas) -> Field:
 
 def _heart(rng: Rng, canvas: Canvas, image: Field) -> NDArray[np.uint8]:
     """Paint the heart and its vessels over the chest; return the left atrium."""
-    from scipy.ndimage import label as components
-
     place = np.array([-14.0, 9.0, 0.0]) + rng.normal(0.0, (4.0, 2.5, 4.0))
     turn = rotation(rng.normal(0.0, 7.0, 3))
     scale = rng.uniform(0.9, 1.1, 3) * rng.uniform(0.94, 1.06)
@@ -98,8 +96,7 @@ def _heart(rng: Rng, canvas: Canvas, image: Field) -> NDArray[np.uint8]:
     canvas.paint(image, np.maximum(atrium - rng.uniform(2.5, 3.5), -mitral), _MYOCARDIUM)
     canvas.paint(image, np.maximum(mitral, left - 6.0), blood)  # the open valve
     canvas.paint(image, atrium, blood)
-    parts, _ = components(atrium < 0)
-    return (parts == np.bincount(parts.ravel())[1:].argmax() + 1).astype(np.uint8)
+    return largest_part(atrium < 0).astype(np.uint8)
 
 
 def _left_atrium(rng: Rng, heart: Canvas) -> tuple[Field, Field, Field]:

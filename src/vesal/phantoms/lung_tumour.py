@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.phantoms.canvas import FAR_MM, Canvas, Field, Rng, Tube, blend_union, rotation
+from vesal.phantoms.canvas import FAR_MM, Canvas, Field, Rng, Tube, blend_union, largest_part, rotation
 from vesal.volume.geometry import Geometry
 
 VALUES = {"background": 0, "cancer": 1}
@@ -64,15 +64,11 @@ def _wall(rng: Rng, canvas: Canvas, image: Field) -> Field:
     canvas.paint(image, canvas.ellipsoid((0.0, -80.0, 0.0), (52.0, 21.0, 2000.0)), _MUSCLE + 8.0)
     level_mm = (z + 300.0 + rng.uniform(0.0, 24.0)) % 24.0
     disc = level_mm < 5.0
-    arch = canvas.tubes([([(0.0, -92.0, -300.0), (0.0, -92.0, 300.0)], (4.5, 4.5))], reach_mm=8.0)
-    wings = canvas.tubes(
-        [
-            ([(-26.0, -84.0, -300.0), (-26.0, -84.0, 300.0)], (6.0, 6.0)),
-            ([(26.0, -84.0, -300.0), (26.0, -84.0, 300.0)], (6.0, 6.0)),
-        ],
-        reach_mm=8.0,
-    )
-    canvas.paint(image, np.maximum(np.minimum(arch, wings), np.abs(level_mm - 14.0) - 7.0), 520.0)
+    # Arch and wings of the vertebrae: x, y and radius.
+    bars = ((0.0, -92.0, 4.5), (-26.0, -84.0, 6.0), (26.0, -84.0, 6.0))
+    tubes: list[Tube] = [([(px, py, -300.0), (px, py, 300.0)], (r, r)) for px, py, r in bars]
+    arches = canvas.tubes(tubes, reach_mm=8.0)
+    canvas.paint(image, np.maximum(arches, np.abs(level_mm - 14.0) - 7.0), 520.0)
     canvas.paint(image, canvas.ellipsoid((0.0, -82.0, 0.0), (13.0, 11.0, 2000.0)), 600.0)
     canvas.paint(image, canvas.ellipsoid((0.0, -82.0, 0.0), (8.5, 7.0, 2000.0)), 35.0)
     canvas.paint(image, spine, np.where(disc, 95.0, 520.0).astype(np.float32))
@@ -122,8 +118,8 @@ def _lungs(rng: Rng, canvas: Canvas, cavity: Field) -> Field:
     aorta = canvas.tubes([([(-24.0, -46.0, -300.0), (-24.0, -46.0, 60.0)], (16.0, 16.0))])
     dome = _dome(canvas)
     lungs = np.maximum.reduce([cavity + 3.0, -middle, -heart, -spine, -aorta, -dome])
-    apex = np.maximum(canvas.ellipsoid((62.0, -8.0, 0.0), (75.0, 92.0, 118.0)) * (x > 0), 0.0)
-    apex += np.maximum(canvas.ellipsoid((-62.0, -8.0, 0.0), (75.0, 92.0, 118.0)) * (x <= 0), 0.0)
+    apices = [canvas.ellipsoid((side * 62.0, -8.0, 0.0), (75.0, 92.0, 118.0)) for side in (1.0, -1.0)]
+    apex = np.maximum(np.where(x > 0, *apices), 0.0)
     return np.maximum(lungs, np.where((z > 20.0) & (apex > 0), apex, -FAR_MM)).astype(np.float32)
 
 
@@ -169,10 +165,9 @@ def _tree(rng: Rng) -> list[Tube]:
     tubes: list[Tube] = []
     for side in (-1.0, 1.0):
         grow = []
-        for way in _LOBES:
-            start = np.array([side * 32.0, -6.0 + 5.0 * way[1], 8.0 + 10.0 * way[2]])
-            towards = np.array([side * way[0], way[1], way[2]]) + rng.normal(0.0, 0.12, 3)
-            grow.append((start, towards, 5.4, 0))
+        for out, front, up in _LOBES:
+            start = np.array([side * 32.0, -6.0 + 5.0 * front, 8.0 + 10.0 * up])
+            grow.append((start, np.array([side * out, front, up]) + rng.normal(0.0, 0.12, 3), 5.4, 0))
         while grow:
             start, towards, radius, level = grow.pop()
             towards = towards / np.linalg.norm(towards)
@@ -211,22 +206,19 @@ def _mediastinum(rng: Rng, canvas: Canvas, image: Field) -> None:
     tubes: list[Tube] = [
         (aorta, [wide * r for r in (14, 15, 15, 13.5, 13, 12, 11)]),
         (lung_artery, (13, 13, 12.5)),
-    ]
-    tubes += [
         ([(-12, 6, 20), (12, -4, 17), (36, -8, 14)], (11, 10.5, 9)),
         ([(-12, 6, 20), (-38, -12, 20)], (11, 9)),
-    ]
-    tubes += [
         ([(24, 12, 130), (24, 10, 40), (24, 16, -10)], (8, 9.5, 10)),
         ([(26, 8, -60), (24, 0, -200)], (12, 12)),
+        ([(2, 4, 50), (14, 4, 130)], (6, 5.5)),
+        ([(-16, -20, 50), (-22, -14, 130)], (5, 5)),
     ]
-    tubes += [([(2, 4, 50), (14, 4, 130)], (6, 5.5)), ([(-16, -20, 50), (-22, -14, 130)], (5, 5))]
     canvas.paint(image, canvas.tubes(tubes), _BLOOD + 5.0)
     airways: list[Tube] = [
         ([(2, -16, 160), (2, -18, 34)], (9.0, 8.5)),
         ([(2, -18, 34), (22, -18, 18), (36, -16, 6)], (7.5, 7, 5.5)),
+        ([(2, -18, 34), (-20, -20, 14), (-38, -22, 2)], (7, 6.5, 5)),
     ]
-    airways += [([(2, -18, 34), (-20, -20, 14), (-38, -22, 2)], (7, 6.5, 5))]
     trachea = canvas.tubes(airways)
     canvas.paint(image, trachea - 1.8, 30.0)
     canvas.paint(image, trachea, _AIR + 10.0)
@@ -235,8 +227,6 @@ def _mediastinum(rng: Rng, canvas: Canvas, image: Field) -> None:
 
 def _tumour(rng: Rng, canvas: Canvas, image: Field, lungs: Field) -> NDArray[np.uint8]:
     """Paint one lobulated, spiculated tumour in the lung or on its pleura; return it."""
-    from scipy.ndimage import label as components
-
     lowest, highest = SHARE
     share = float(np.exp(rng.uniform(np.log(1.2 * lowest), np.log(0.85 * highest))))
     count = max(8, round(share * lungs.size))
@@ -247,27 +237,22 @@ def _tumour(rng: Rng, canvas: Canvas, image: Field, lungs: Field) -> NDArray[np.
         lobe = centre + _direction(rng) * radius * rng.uniform(0.6, 0.95)
         mass = blend_union(mass, canvas.ellipsoid(lobe, radius * rng.uniform(0.3, 0.55, 3)), 0.25 * radius)
     mass = mass + np.float32(0.11 * radius) * canvas.noise(rng, 0.3 * radius)
-    spikes = []
+    spikes: list[Tube] = []
     for _ in range(rng.integers(8, 22)):
         way = _direction(rng)
-        spikes.append(
-            ([centre + 0.7 * radius * way, centre + radius * way * rng.uniform(1.35, 1.9)], (3.6, 1.0))
-        )
+        tip = centre + radius * way * rng.uniform(1.35, 1.9)
+        spikes.append(([centre + 0.7 * radius * way, tip], (3.6, 1.0)))
     spicules = canvas.tubes(spikes, reach_mm=6.0)
     solid = np.minimum(mass, spicules + 1.2)
     solid = np.where(lungs < rng.uniform(0.0, 3.0), solid, np.float32(FAR_MM))
     solid -= np.partition(solid, count, axis=None)[count]  # exactly the share that was drawn
-    parts, _ = components(solid < 0)
-    inside = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    inside = largest_part(solid < 0)
     texture = 38.0 + 10.0 * canvas.noise(rng, 5.0)
     dying = np.clip(-(mass + 0.45 * radius) / 6.0, 0.0, 1.0) * rng.uniform(0.0, 30.0)
     share_of = np.where(inside | (solid >= 0), canvas.cover(solid), 0.0)
     haze = np.where(lungs < 0, canvas.cover(spicules, 1.5 * canvas.edge_mm), 0.0) * 0.35
-    image += (
-        np.maximum(share_of, haze).astype(np.float32)
-        * np.maximum(texture - dying - image, 0.0)
-        * (lungs < 3.0)
-    )
+    brighter = np.maximum(texture - dying - image, 0.0)
+    image += np.maximum(share_of, haze).astype(np.float32) * brighter * (lungs < 3.0)
     image[inside] = np.where(lungs[inside] >= 0, (texture - dying)[inside], image[inside])
     return inside.astype(np.uint8)
 

@@ -121,13 +121,14 @@ def write_phantoms(
     cases: int,
     *,
     seed: int = 0,
-    held_out: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write a data set of phantoms in the layout of the Medical Segmentation Decathlon; return its folder.
 
-    Beside imagesTr and labelsTr there are held-out scans in imagesTs, and, as no real challenge would do, their
-    truth in labelsTs. A stopped writing goes on where it was when it is called again with the same arguments;
+    Beside imagesTr and labelsTr there are held-out scans in imagesTs, a quarter as many and at least two, and, as no
+    real challenge would do, their truth in labelsTs.
+
+    A stopped writing goes on where it was when it is called again with the same arguments;
     dataset.json comes last.
 
     Args:
@@ -135,7 +136,6 @@ def write_phantoms(
         kind: a key of KINDS.
         cases: labelled scans to train on.
         seed: of the whole data set.
-        held_out: scans in imagesTs; None is a quarter of `cases`, at least two.
         progress: called after each scan.
 
     Raises:
@@ -144,11 +144,9 @@ def write_phantoms(
     """
     if kind not in KINDS:
         raise unknown_name("phantom", kind, KINDS)
-    held_out = max(2, cases // 4) if held_out is None else held_out
-    if not 0 < cases < _SEEDS // 2 or not 0 <= held_out < _SEEDS // 2 or seed < 0:
-        raise UsageError(
-            f"{cases} cases, {held_out} held out, seed {seed}: give at least one case and no negative number."
-        )
+    held_out = max(2, cases // 4)
+    if not 0 < cases < _SEEDS // 2 or seed < 0:
+        raise UsageError(f"{cases} cases, seed {seed}: give at least one case and no negative number.")
     folder = Path(folder)
     mark = {"kind": kind, "seed": seed, "cases": cases, "held_out": held_out, "generation": GENERATION}
     _claim(folder, mark)
@@ -178,19 +176,13 @@ def _claim(folder: Path, mark: dict[str, Any]) -> None:
         found = read_json(folder / _MARK)
         if found != mark:
             raise DataError(
-                f"{folder} holds phantoms of another making ({_said(found)}, now {_said(mark)}); "
+                f"{folder} holds phantoms of another making ({found}, now {mark}); "
                 "give the same arguments or name a new folder."
             )
     elif folder.is_dir() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty and holds no phantoms; name a new folder.")
     else:
         write_json(folder / _MARK, mark)
-
-
-def _said(mark: object) -> str:
-    return (
-        ", ".join(f"{key} {value}" for key, value in mark.items()) if isinstance(mark, dict) else "unreadable"
-    )
 
 
 def _description(kind: str, jobs: Sequence[tuple[str, str, int]]) -> dict[str, Any]:

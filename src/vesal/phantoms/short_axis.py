@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.phantoms.canvas import Canvas, Field, Rng, coil_shading, rician, rotation
+from vesal.phantoms.canvas import Canvas, Field, Rng, largest_part, rician, rotation
 from vesal.volume.geometry import Geometry
 
 VALUES = {"background": 0, "right ventricle": 1, "myocardium": 2, "left ventricle": 3}
@@ -21,8 +21,6 @@ _SHEETS, _THICKNESS = 4, 0.8
 
 def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8], Geometry]:
     """Image (1, *shape), label (*shape) and grid of one stack."""
-    from scipy.ndimage import label as components
-
     thick = Canvas.lay(rng, shape, FIELD_MM, tilt_degrees=14.0)
     canvas = _sheets(rng, thick)
     image = _surroundings(rng, canvas)
@@ -30,10 +28,9 @@ def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8
     image = _averaged(image)
     shares = np.stack([_averaged(part) for part in inside])  # of RV, myocardium and LV in every voxel
     label = np.where(shares.sum(axis=0) > 0.5, shares.argmax(axis=0) + 1, 0).astype(np.uint8)
-    parts, _ = components(label)
-    label[parts != np.bincount(parts.ravel())[1:].argmax() + 1] = 0  # crumbs where a wall thins out
+    label[~largest_part(label > 0)] = 0  # crumbs where a wall thins out
     image *= 1.0 + np.float32(0.06) * thick.noise(rng, (4.0, 4.0, 10.0))
-    image *= coil_shading(rng, thick, rng.uniform(0.25, 0.55))
+    image *= thick.coil_shading(rng, rng.uniform(0.25, 0.55))
     image = rician(rng, image, rng.uniform(7.0, 15.0))
     return image[None], label, thick.geometry
 
@@ -119,7 +116,9 @@ def _ventricles(rng: Rng, canvas: Canvas, image: Field) -> list[Field]:
     canvas.paint(image, left, blood)
     _trabeculae(rng, canvas, image, left, right)
     _papillary(rng, canvas, image, (u, v, depth), inner)
-    return _shares(canvas, right, muscle, left)
+    cavity = canvas.cover(left)
+    ring = canvas.cover(muscle) * (1.0 - cavity)
+    return [canvas.cover(right) * (1.0 - cavity) * (1.0 - ring), ring, cavity]
 
 
 def _taper(depth: Field, end: float) -> Field:
@@ -167,14 +166,6 @@ def _papillary(
     for degrees in (rng.uniform(110.0, 150.0), rng.uniform(215.0, 250.0)):
         angle = np.deg2rad(degrees)
         rim = np.hypot(u, v) - inner  # the cavity's radius here
-        distance = np.hypot(u - 0.68 * rim * np.cos(angle), v - 0.68 * rim * np.sin(angle)) - rng.uniform(
-            2.8, 4.2
-        )
-        muscle = np.maximum(distance, 40.0 * (np.abs(depth - 0.5) - 0.2))
+        axis = np.hypot(u - 0.68 * rim * np.cos(angle), v - 0.68 * rim * np.sin(angle))
+        muscle = np.maximum(axis - rng.uniform(2.8, 4.2), 40.0 * (np.abs(depth - 0.5) - 0.2))
         canvas.paint(image, np.maximum(muscle, inner), _MYOCARDIUM)
-
-
-def _shares(canvas: Canvas, right: Field, muscle: Field, left: Field) -> list[Field]:
-    cavity = canvas.cover(left)
-    ring = canvas.cover(muscle) * (1.0 - cavity)
-    return [canvas.cover(right) * (1.0 - cavity) * (1.0 - ring), ring, cavity]
