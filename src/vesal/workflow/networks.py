@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +20,48 @@ from vesal.table import Cell, Table
 from vesal.train.recipe import load_recipe, recipe_names
 
 
-@dataclass(frozen=True)
-class TypicalData:
-    """The data that a recipe was written for, as far as its network depends on them.
+def _typical(
+    name: str,
+    channels: tuple[str, ...],
+    values: dict[str, int],
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    regions: Mapping[str, tuple[str, ...]] | None = None,
+) -> tuple[Fingerprint, LabelSet]:
+    """The data set that a recipe was written for, as far as its network depends on it: one scan, in RAS axes."""
+    labels = LabelSet.from_values({"background": 0, **values}, regions=regions or {})
+    statistics = ChannelStatistics(
+        minimum=0.0,
+        maximum=1.0,
+        mean=0.5,
+        std=0.25,
+        percentiles=(0.0, 0.5, 1.0),
+        foreground_samples=(0.0, 1.0),
+    )
+    record = CaseRecord(
+        id="typical",
+        patient="typical",
+        shape=shape,
+        spacing_mm=spacing_mm,
+        axis_codes="RAS",
+        affine=tuple(map(tuple, np.diag([*spacing_mm, 1.0]).tolist())),
+        ras_shape=shape,
+        ras_spacing_mm=spacing_mm,
+        crop_shape=shape,
+        label_shape=shape,
+        label_distance_mm=0.0,
+        voxels=dict.fromkeys(labels.names, math.prod(shape) // 20),
+        undeclared=(),
+        nan_voxels=0,
+        image_digest="",
+        voxel_volume_mm3=math.prod(spacing_mm),
+        channels=(statistics,) * len(channels),
+    )
+    return Fingerprint(dataset=name, channels=channels, cases=(record,)), labels
 
-    Attributes:
-        name: of the data set.
-        channels: of a scan.
-        labels: names and values.
-        shape, spacing_mm: of a typical scan, in RAS axes.
-        regions: overlapping classes.
-    """
 
-    name: str
-    channels: tuple[str, ...]
-    labels: Mapping[str, int]
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-_HEART = TypicalData("MSD Task02_Heart", ("MRI",), {"left atrium": 1}, (320, 320, 110), (1.25, 1.25, 1.37))
-_BRATS = TypicalData(
+_HEART = _typical("MSD Task02_Heart", ("MRI",), {"left atrium": 1}, (320, 320, 110), (1.25, 1.25, 1.37))
+_BRATS = _typical(
     "BraTS 2021",
     ("FLAIR", "T1", "T1ce", "T2"),
     {"necrotic core": 1, "oedema": 2, "enhancing tumour": 4},
@@ -56,16 +75,16 @@ _BRATS = TypicalData(
 )
 
 #: Recipe -> the data of its origin.
-TYPICAL_DATA: dict[str, TypicalData] = {
-    "auto": TypicalData(
+TYPICAL_DATA: dict[str, tuple[Fingerprint, LabelSet]] = {
+    "auto": _typical(
         "MSD Task04_Hippocampus", ("MRI",), {"anterior": 1, "posterior": 2}, (35, 50, 36), (1.0, 1.0, 1.0)
     ),
     "heart-monai": _HEART,
     "heart-unet3d": _HEART,
-    "lung-attention-2d": TypicalData(
+    "lung-attention-2d": _typical(
         "MSD Task06_Lung", ("CT",), {"cancer": 1}, (512, 512, 252), (0.79, 0.79, 1.24)
     ),
-    "acdc-robust": TypicalData(
+    "acdc-robust": _typical(
         "ACDC", ("MRI",), {"RV": 1, "Myo": 2, "LV": 3}, (216, 256, 9), (1.5625, 1.5625, 10.0)
     ),
     "brats-nvidia": _BRATS,
@@ -112,7 +131,7 @@ def networks_text(rows: list[NetworkRow]) -> str:
 
 def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
     config = load_recipe(name)
-    record, labels = given or _typical(TYPICAL_DATA[name])
+    record, labels = given or TYPICAL_DATA[name]
     plan = make_plan(record, labels, config.plan, budget_s=config.budget_s)
     try:
         parameters, remark = count_trainable(config.network, plan), ""
@@ -127,35 +146,3 @@ def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
         data=record.dataset,
         remark=remark,
     )
-
-
-def _typical(data: TypicalData) -> tuple[Fingerprint, LabelSet]:
-    labels = LabelSet.from_values({"background": 0, **data.labels}, regions=data.regions)
-    statistics = ChannelStatistics(
-        minimum=0.0,
-        maximum=1.0,
-        mean=0.5,
-        std=0.25,
-        percentiles=(0.0, 0.5, 1.0),
-        foreground_samples=(0.0, 1.0),
-    )
-    record = CaseRecord(
-        id="typical",
-        patient="typical",
-        shape=data.shape,
-        spacing_mm=data.spacing_mm,
-        axis_codes="RAS",
-        affine=tuple(map(tuple, np.diag([*data.spacing_mm, 1.0]).tolist())),
-        ras_shape=data.shape,
-        ras_spacing_mm=data.spacing_mm,
-        crop_shape=data.shape,
-        label_shape=data.shape,
-        label_distance_mm=0.0,
-        voxels=dict.fromkeys(labels.names, math.prod(data.shape) // 20),
-        undeclared=(),
-        nan_voxels=0,
-        image_digest="",
-        voxel_volume_mm3=math.prod(data.spacing_mm),
-        channels=(statistics,) * len(data.channels),
-    )
-    return Fingerprint(dataset=data.name, channels=data.channels, cases=(record,)), labels

@@ -136,6 +136,7 @@ class ArtifactSettings(BaseModel):
         modalities: kinds of scan whose benchmark has it; where MR is not among them it needs Hounsfield units.
         min_dimension: 3 for what happens to one slice among others.
         learned: whether training with `ArtifactConfig.share` draws it.
+        signed: whether the sign of the first field of `severities` is its direction.
         together: whether `ArtifactConfig.probability` sets its probability.
         loses_signal: whether it leaves a slice with another signal than the rest of its scan, which no normalisation
             of the scan undoes.
@@ -149,6 +150,7 @@ class ArtifactSettings(BaseModel):
     modalities: ClassVar[tuple[Modality, ...]] = ("MR", "CT")
     min_dimension: ClassVar[int] = 2
     learned: ClassVar[bool] = True
+    signed: ClassVar[bool] = False
     together: ClassVar[bool] = False
     loses_signal: ClassVar[bool] = False
 
@@ -161,7 +163,11 @@ class ArtifactSettings(BaseModel):
 
     def opposite(self) -> Self:
         """The same strength in the other direction; itself where there is one direction only."""
-        return self
+        if not self.signed:
+            return self
+        field = next(iter(self.severities))
+        low, high = getattr(self, field)
+        return self.model_copy(update={field: (-high, -low)})
 
     @classmethod
     def possible(cls, frame: Frame) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,15 +36,11 @@ class GammaSettings(ArtifactSettings):
     acts = 62
     severities: ClassVar = {"log_exponent": (0.15, 0.3, 0.5, 0.7, 1.0)}
     modalities = ("MR",)
+    signed = True
     together = True
 
     log_exponent: SignedLimits = (-0.3, 0.3)
     """Range of the natural logarithm of the exponent."""
-
-    def opposite(self) -> Self:
-        """The inverse power law."""
-        low, high = self.log_exponent
-        return self.model_copy(update={"log_exponent": (-high, -low)})
 
     def draw(self, patches: Patches, generator: torch.Generator) -> LogGamma:
         return LogGamma(patches.amount(self.log_exponent, generator))

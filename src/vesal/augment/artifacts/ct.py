@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,14 +43,10 @@ class HuShiftSettings(ArtifactSettings):
     acts = 52
     severities: ClassVar = {"hu": (10.0, 25.0, 50.0, 100.0, 200.0)}
     modalities = ("CT",)
+    signed = True
 
     hu: SignedLimits = (-50.0, 50.0)
     """Range of the number of HU that is added."""
-
-    def opposite(self) -> Self:
-        """The other sign."""
-        low, high = self.hu
-        return self.model_copy(update={"hu": (-high, -low)})
 
     def draw(self, patches: Patches, generator: torch.Generator) -> HuShift:
         return HuShift(patches.amount(self.hu, generator), patches.frame.hu or 1.0)
