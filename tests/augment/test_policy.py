@@ -168,11 +168,11 @@ def test_the_probabilities_are_those_of_the_configuration() -> None:
         "mirror": drawn.mirror.flips[:, 1],
         "noise": record["noise"].std > 0,
         "blur": (record["blur"].sigma > 0).all(dim=2),
-        "brightness": record["brightness"].factor != 1,
-        "contrast": record["contrast"].factor != 1,
+        "brightness": record["brightness"].amount != 1,
+        "contrast": record["contrast"].amount != 1,
         "low_resolution": record["low_resolution"].share < 1,
-        "gamma": record["gamma"].exponent != 1,
-        "gamma_of_inverse": record["gamma_of_inverse"].exponent != 1,
+        "gamma": record["gamma"].amount != 1,
+        "gamma_of_inverse": record["gamma_of_inverse"].amount != 1,
     }
     for name, chosen in found.items():
         probability = getattr(AugmentConfig(), f"{name}_probability")
@@ -189,8 +189,8 @@ def test_what_is_drawn_stays_in_its_range() -> None:
         config.noise_range: drawn.intensity["noise"].std,
         config.blur_range: drawn.intensity["blur"].sigma[drawn.intensity["blur"].sigma > 0],
         config.low_resolution_range: drawn.intensity["low_resolution"].share,
-        config.gamma_range: drawn.intensity["gamma"].exponent,
-        config.brightness_range: drawn.intensity["brightness"].factor,
+        config.gamma_range: drawn.intensity["gamma"].amount,
+        config.brightness_range: drawn.intensity["brightness"].amount,
     }
     for (low, high), values in factors.items():
         width = high - low
@@ -220,9 +220,7 @@ def test_the_default_policy_draws_what_it_drew_before_there_were_more_transforms
     assert drawn.warp.angles.double().sum().item() == pytest.approx(-34.42840385437012, rel=1e-6)
     assert drawn.warp.scale.double().sum().item() == pytest.approx(16.27273154258728, rel=1e-6)
     assert drawn.intensity["noise"].seed[:3].tolist() == [120049758, 367818076, 2043483746]
-    assert drawn.intensity["gamma"].exponent.double().sum().item() == pytest.approx(
-        32.81778925657272, rel=1e-6
-    )
+    assert drawn.intensity["gamma"].amount.double().sum().item() == pytest.approx(32.81778925657272, rel=1e-6)
     assert drawn.mirror.flips.sum() == 22
     assert list(drawn.intensity) == list(INTENSITY)[:7]
     assert not drawn.artifacts
@@ -288,7 +286,7 @@ def test_the_later_probabilities_are_those_of_the_configuration() -> None:
         "shear": (drawn.warp.shear != 0).flatten(1).any(dim=1),
         "grid": (drawn.warp.widths != 1).flatten(1).any(dim=1),
         "rotate90": drawn.turn.turns != 0,
-        "shift": drawn.intensity["shift"].offset != 0,
+        "shift": drawn.intensity["shift"].amount != 0,
         "dropout": (drawn.intensity["dropout"].stop > drawn.intensity["dropout"].start).any(dim=(1, 2)),
     }
     for name, chosen in found.items():

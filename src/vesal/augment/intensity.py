@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -40,6 +40,29 @@ def change_channels(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int
     for sample, channel in places:
         image[sample, channel] = change(image[sample, channel], sample, channel)
     return image
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelChange:
+    """What one number does to a channel.
+
+    Attributes:
+        amount: (N, C) of each channel; where it is `nothing` the channel stays.
+    """
+
+    amount: Tensor
+    nothing: ClassVar[float] = 1.0
+
+    def apply(self, image: Tensor) -> Tensor:
+        """Every channel changed by its amount."""
+        return change_channels(image, self.amount != self.nothing, self._changed)
+
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        """(*S) -> a new (*S)."""
+        raise NotImplementedError
+
+    def _changed(self, channel: Tensor, sample: int, number: int) -> Tensor:
+        return self.change(channel, float(self.amount[sample, number]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,32 +107,20 @@ class Blur:
         return change_channels(image, (self.sigma > 0).any(dim=2), blurred)
 
 
-@dataclass(frozen=True, eq=False)
-class Brightness:
-    """Multiplication of every intensity; factor (N, C)."""
+class Brightness(ChannelChange):
+    """Multiplication of every intensity by the amount."""
 
-    factor: Tensor
-
-    def apply(self, image: Tensor) -> Tensor:
-        """x * factor."""
-        return change_channels(image, self.factor != 1, lambda x, n, c: x * float(self.factor[n, c]))
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        return channel * amount
 
 
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """Stretching about the mean, within the range that the channel had; factor (N, C)."""
+class Contrast(ChannelChange):
+    """Stretching about the mean by the amount, within the range that the channel had."""
 
-    factor: Tensor
-
-    def apply(self, image: Tensor) -> Tensor:
-        """(x - mean) * factor + mean, clipped to the old minimum and maximum."""
-
-        def stretched(x: Tensor, sample: int, channel: int) -> Tensor:
-            low, high = x.aminmax()
-            mean = x.mean()
-            return ((x - mean) * float(self.factor[sample, channel]) + mean).clamp(low, high)
-
-        return change_channels(image, self.factor != 1, stretched)
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        low, high = channel.aminmax()
+        mean = channel.mean()
+        return ((channel - mean) * amount + mean).clamp(low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,44 +150,33 @@ class LowResolution:
 
 
 @dataclass(frozen=True, eq=False)
-class Gamma:
-    """A power law on the channel's range, its mean and standard deviation kept.
+class Gamma(ChannelChange):
+    """A power law on the channel's range: ((x - min) / (max - min)) ** amount, with the old mean and deviation.
 
-    Attributes:
-        exponent: (N, C); below 1 the dark parts gain contrast, above 1 the bright ones.
-        inverted: whether the law acts on the negative, and the result is turned back.
+    Below 1 the dark parts gain contrast, above 1 the bright ones. Where `inverted`, the law acts on the negative, and
+    the result is turned back.
     """
 
-    exponent: Tensor
     inverted: bool = False
 
-    def apply(self, image: Tensor) -> Tensor:
-        """((x - min) / (max - min)) ** exponent, scaled to the old mean and standard deviation."""
-
-        def bent(x: Tensor, sample: int, channel: int) -> Tensor:
-            low, high = x.aminmax()
-            distance = (high - x) if self.inverted else (x - low)
-            y = distance.div_((high - low).clamp_min(1e-7)).pow_(float(self.exponent[sample, channel]))
-            y -= y.mean()
-            mean = x.mean()
-            # Norms, because torch's std takes three times as long on a CPU; the counts cancel.
-            ratio = torch.linalg.vector_norm(x - mean) / torch.linalg.vector_norm(y).clamp_min(1e-7)
-            return y.mul_(-ratio if self.inverted else ratio).add_(mean)
-
-        return change_channels(image, self.exponent != 1, bent)
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        low, high = channel.aminmax()
+        distance = (high - channel) if self.inverted else (channel - low)
+        y = distance.div_((high - low).clamp_min(1e-7)).pow_(amount)
+        y -= y.mean()
+        mean = channel.mean()
+        # Norms, because torch's std takes three times as long on a CPU; the counts cancel.
+        ratio = torch.linalg.vector_norm(channel - mean) / torch.linalg.vector_norm(y).clamp_min(1e-7)
+        return y.mul_(-ratio if self.inverted else ratio).add_(mean)
 
 
-@dataclass(frozen=True, eq=False)
-class Shift:
-    """Addition of a number to every intensity; offset (N, C) as a share of the channel's standard deviation."""
+class Shift(ChannelChange):
+    """Addition of the amount, a share of the channel's standard deviation, to every intensity."""
 
-    offset: Tensor
+    nothing = 0.0
 
-    def apply(self, image: Tensor) -> Tensor:
-        """x + offset * std(x)."""
-        return change_channels(
-            image, self.offset != 0, lambda x, n, c: x + float(self.offset[n, c]) * x.std(correction=0)
-        )
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        return channel + amount * channel.std(correction=0)
 
 
 @dataclass(frozen=True, eq=False)

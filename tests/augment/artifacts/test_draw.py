@@ -33,7 +33,7 @@ def test_probabilities_are_those_of_the_configuration() -> None:
         "motion": records["motion"].channels,
         "bias": records["bias"].strength > 0,
         "spike": (records["spike"].height > 0).any(dim=2),
-        "gamma": records["gamma"].log_exponent != 0,
+        "gamma": records["gamma"].amount != 0,
         "blur": (records["blur"].sigma > 0).any(dim=2),
         "ghosting": records["ghosting"].strength > 0,
         "slice": (records["slice"].factor != 1).any(dim=2),

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
-from vesal.augment.artifacts.signal import change_signal, usual_range
+from vesal.augment.artifacts.signal import SignalChange, usual_range
 from vesal.augment.ranges import Factors, SignedLimits
 
 
-@dataclass(frozen=True, eq=False)
-class LogGamma:
-    """A power law on the channel's range, which it keeps; exponent exp(log_exponent), (N, C), 0 for none."""
+class LogGamma(SignalChange):
+    """A power law on the channel's range, which it keeps: ((x - min) / (max - min)) ** exp(amount)."""
 
-    log_exponent: Tensor
+    nothing = 0.0
 
-    def apply(self, image: Tensor) -> Tensor:
-        """((x - min) / (max - min)) ** exp(log_exponent), stretched to the old minimum and maximum."""
-
-        def bent(signal: Tensor, sample: int, channel: int) -> Tensor:
-            high = signal.max()
-            exponent = float(self.log_exponent[sample, channel].double().exp())
-            return (signal / high.clamp_min(1e-12)).pow(exponent) * high
-
-        return change_signal(image, self.log_exponent != 0, bent)
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        high = channel.max()
+        exponent = float(torch.tensor(amount, dtype=torch.float64).exp())
+        return (channel / high.clamp_min(1e-12)).pow(exponent) * high
 
 
 class GammaSettings(ArtifactSettings):
@@ -46,26 +39,14 @@ class GammaSettings(ArtifactSettings):
         return LogGamma(patches.amount(self.log_exponent, generator))
 
 
-@dataclass(frozen=True, eq=False)
-class Saturation:
-    """A contrast that is too hard: stretched about the middle of the range (`usual_range`), cut off at its ends.
+class Saturation(SignalChange):
+    """A contrast that is too hard: stretched by the amount, above 1, about the middle of the range (`usual_range`),
+    and cut off at its ends."""
 
-    Attributes:
-        factor: (N, C) of the stretching, above 1; 1 for none.
-    """
-
-    factor: Tensor
-
-    def apply(self, image: Tensor) -> Tensor:
-        """(x - middle) * factor + middle, clipped to the range."""
-
-        def stretched(signal: Tensor, sample: int, channel: int) -> Tensor:
-            low, high = usual_range(signal)
-            middle = (low + high) / 2
-            wide = (signal - middle) * float(self.factor[sample, channel]) + middle
-            return torch.minimum(torch.maximum(wide, low), high)
-
-        return change_signal(image, self.factor != 1, stretched)
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        low, high = usual_range(channel)
+        middle = (low + high) / 2
+        return torch.minimum(torch.maximum((channel - middle) * amount + middle, low), high)
 
 
 class ContrastSettings(ArtifactSettings):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vesal.augment.intensity import change_channels
+from vesal.augment.intensity import ChannelChange, change_channels
 from vesal.augment.random_parameters import to_device
 
 #: Voxels from which percentiles are taken at most: a sort of all voxels of a volume takes longer than the artefact.
@@ -54,3 +54,11 @@ def change_signal(image: Tensor, chosen: Tensor, change: Callable[[Tensor, int, 
         return change(channel - low, sample, number) + low
 
     return change_channels(image, chosen, changed)
+
+
+class SignalChange(ChannelChange):
+    """What one number does to the signal of a channel."""
+
+    def apply(self, image: Tensor) -> Tensor:
+        """Every channel's signal changed by its amount."""
+        return change_signal(image, self.amount != self.nothing, self._changed)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import ArtifactSettings, Patches
-from vesal.augment.artifacts.signal import change_signal
+from vesal.augment.artifacts.signal import SignalChange
 from vesal.augment.intensity import copy_where
 from vesal.augment.random_parameters import uniform
 from vesal.augment.ranges import Counts, Factors, Limits, Shares
@@ -76,15 +76,11 @@ class SliceSettings(ArtifactSettings):
         return SliceDropout(axis, which, torch.where(chosen[..., None], factor[:, None], torch.ones(())))
 
 
-@dataclass(frozen=True, eq=False)
-class SignalScale:
-    """A signal that is stronger or weaker all over; factor (N, C), 1 for none."""
+class SignalScale(SignalChange):
+    """A signal that is stronger or weaker all over, by the amount."""
 
-    factor: Tensor
-
-    def apply(self, image: Tensor) -> Tensor:
-        """Signal times factor."""
-        return change_signal(image, self.factor != 1, lambda signal, n, c: signal * float(self.factor[n, c]))
+    def change(self, channel: Tensor, amount: float) -> Tensor:
+        return channel * amount
 
 
 class ScaleSettings(ArtifactSettings):
