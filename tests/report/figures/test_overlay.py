@@ -83,7 +83,7 @@ def test_a_volume_becomes_three_planes():
     array = np.random.default_rng(0).normal(100, 10, (2, 20, 24, 12)).astype(np.float32)
     label = np.zeros((20, 24, 12), dtype=np.int16)
     label[5:12, 8:15, 3:9] = 7
-    drawn = pixels(overlay_png(Volume(array, geometry), LabelMap(label, geometry), LABELS, channel=1))
+    drawn = pixels(overlay_png(Volume(array, geometry), LabelMap(label, geometry), LABELS))
     assert drawn.shape[1] > 900
     assert ((drawn[..., 2] - drawn[..., 0]) > 90).sum() > 200  # blue
 

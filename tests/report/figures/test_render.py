@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from vesal.data.labels import LabelSet
-from vesal.report.figures.render import Camera, render_surfaces
-from vesal.report.figures.surfaces import surface
+from vesal.report.figures.render import Camera, render_meshes
+from vesal.report.figures.surfaces import class_surfaces, surface
 from vesal.volume.geometry import Geometry
 
 LABELS = LabelSet.from_values({"background": 0, "inner": 1, "outer": 2})
+
+
+def render_surfaces(maps, geometry, labels, **options):
+    return render_meshes([class_surfaces(map_, geometry, labels) for map_ in maps], labels, **options)
 
 
 def ball(shape: tuple[int, ...], spacing: tuple[float, ...], centre_mm: tuple[float, ...], radius_mm: float):

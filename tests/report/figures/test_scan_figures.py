@@ -66,7 +66,7 @@ def test_channels_stand_side_by_side_with_truth_and_prediction_on_panels_of_thei
     shown = {"none": (None, None), "truth": (label, None), "both": (label, label)}
     orange = {}
     for name, (truth, prediction) in shown.items():
-        image = pixels(channels_picture(volume, REGIONS, names, truth=truth, prediction=prediction, width=6))
+        image = pixels(channels_picture(volume, REGIONS, names, truth=truth, prediction=prediction))
         orange[name] = ((image[:-40, :, 0] - image[:-40, :, 1]) > 70).sum()
     assert orange["none"] == 0
     assert orange["truth"] > 200
@@ -102,18 +102,17 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are():
 def test_surfaces_and_showcase_are_pictures():
     volume, label = scan()
     surfaces = class_surfaces(label, volume.geometry, LABELS)
-    assert pixels(surfaces_picture({"truth": surfaces, "prediction": surfaces}, LABELS, width=3)).size
+    assert pixels(surfaces_picture({"truth": surfaces, "prediction": surfaces}, LABELS)).size
     map_ = LabelMap(label, volume.geometry)
-    image = pixels(showcase(volume, map_, map_, LABELS, caption="Dice 1.00", width=5))
-    assert image.shape[1] == 650
-    assert pixels(showcase(volume, map_, map_, width=5)).shape[1] == 650
+    image = pixels(showcase(volume, map_, map_, LABELS, caption="Dice 1.00"))
+    assert image.shape[1] == 1300
 
 
 def test_threads_draw_the_same_pictures_as_one():
     inputs = [scan(seed=seed) for seed in range(6)]
 
     def draw(item):
-        return planes_picture(item[0], LABELS, truth=item[1], width=4)
+        return planes_picture(item[0], LABELS, truth=item[1])
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(draw, inputs)) == [draw(item) for item in inputs]

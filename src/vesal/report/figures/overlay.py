@@ -21,14 +21,14 @@ _PIXELS_A_LINE = 320
 _THINNEST = 1.25
 
 
-def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet, *, channel: int = 0) -> bytes:
+def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet) -> bytes:
     """The contours of every class on the scan, each in its colour over a faint fill.
 
     Args:
-        volume: image (C, X, Y) or (C, X, Y, Z).
+        volume: image (C, X, Y) or (C, X, Y, Z), of which the first channel is shown. A 2D image of three 8-bit channels
+            is shown in colour.
         label: label map on the image's grid, with the file's own values.
         labels: names, values and colours of the classes; of overlapping regions, all contours are drawn.
-        channel: which channel to show. A 2D image of three 8-bit channels is shown in colour.
 
     Returns:
         PNG bytes. A 2D image keeps its size to the pixel, without axes or margins, so that the picture lies on
@@ -44,8 +44,8 @@ def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet, *, channel: i
         )
     contiguous = labels.encode(label.array)
     if volume.geometry.ndim == 3:
-        return planes_picture(volume, labels, prediction=contiguous, channel=channel)
-    plane = cut_planes(volume, [contiguous], channel=channel)[0]
+        return planes_picture(volume, labels, prediction=contiguous)
+    plane = cut_planes(volume, [contiguous])[0]
     picture = plane.image if plane.image.ndim == 3 else np.repeat(plane.image[..., None], 3, axis=2)
     return _encoded(_drawn(picture, plane.maps[0], labels))
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,6 @@ from numpy.typing import NDArray
 from vesal.data.labels import IGNORE
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import Volume
-
-#: In radiological pictures the patient's right is on the left of the page, in neurological ones on the right.
-Convention = Literal["radiological", "neurological"]
 
 #: A plane that is fewer voxels across than this is not worth a picture.
 _FEWEST_VOXELS = 3
@@ -71,21 +67,21 @@ def cut_planes(
     volume: Volume,
     maps: Sequence[NDArray[np.uint8]] = (),
     *,
-    channel: int = 0,
     at: tuple[int, ...] | None = None,
     margin_mm: float | None = None,
-    convention: Convention = "radiological",
 ) -> list[Plane]:
     """Axial, coronal and sagittal slices of a scan, or the one picture of a 2D image.
 
+    The patient's right is on the left of the page, as radiologists see it. Sagittal slices are seen from the patient's
+    left, so that the face looks to the left.
+
     Args:
-        volume: image (C, *spatial) in any orientation.
+        volume: image (C, *spatial) in any orientation, of which the first channel is shown. A 2D image of three 8-bit
+            channels is shown in colour.
         maps: contiguous label maps (*spatial) on the image's grid, such as truth and prediction.
-        channel: which channel to show. A 2D image of three 8-bit channels is shown in colour.
         at: index of the slice along each RAS axis; by default the slice richest in labels, of the first map
             that has any.
         margin_mm: show no more than this around what is labelled; None shows all.
-        convention: which side of the page the patient's right is on.
 
     Returns:
         Planes that share one intensity window. A plane only a few voxels across is left out.
@@ -97,10 +93,10 @@ def cut_planes(
     guide = next((map_ for map_ in turned if ((map_ > 0) & (map_ != IGNORE)).any()), None)
     box = _box(turned, geometry, margin_mm)
     if geometry.ndim == 2:
-        return [_flat_picture(image, turned, geometry, box, channel)]
+        return [_flat_picture(image, turned, geometry, box)]
     if at is None:
         at = tuple(size // 2 for size in geometry.shape) if guide is None else richest_slices(guide)
-    planes = [_cut(image[channel], turned, geometry, axis, at[axis], box, convention) for axis in (2, 1, 0)]
+    planes = [_cut(image[0], turned, geometry, axis, at[axis], box) for axis in (2, 1, 0)]
     broad = [plane for plane in planes if min(plane.image.shape) >= _FEWEST_VOXELS] or planes[:1]
     return _windowed(broad)
 
@@ -110,14 +106,12 @@ def context_margin_mm(maps: Sequence[NDArray[np.uint8]], geometry: Geometry) -> 
 
     Half of their largest extent, but no less than an eighth of the scan's largest side.
     """
-    extent, whole = 0.0, 0.0
-    for axis, (size, spacing) in enumerate(zip(geometry.shape, geometry.spacing_mm, strict=True)):
-        others = tuple(other for other in range(geometry.ndim) if other != axis)
-        found = [np.flatnonzero(((map_ > 0) & (map_ != IGNORE)).any(axis=others)) for map_ in maps]
-        ends = [end for where in found if len(where) for end in (where[0], where[-1])]
-        extent = max(extent, (max(ends) - min(ends) + 1) * spacing if ends else 0.0)
-        whole = max(whole, size * spacing)
-    return max(extent / 2, whole / 8)
+    sizes_mm = np.multiply(geometry.shape, geometry.spacing_mm)
+    extents = [0.0]
+    if (box := _labelled_box(maps)) is not None:
+        sides = zip(box, geometry.spacing_mm, strict=True)
+        extents = [(side.stop - side.start) * spacing for side, spacing in sides]
+    return float(max(max(extents) / 2, max(sizes_mm) / 8))
 
 
 def _cut(
@@ -127,19 +121,12 @@ def _cut(
     axis: int,
     index: int,
     box: tuple[slice, ...],
-    convention: Convention,
 ) -> Plane:
     across, up = [other for other in range(3) if other != axis]
-    # The first axis of the page runs to the right of the page. Sagittal slices are seen from the patient's
-    # left in both conventions, so that the face looks to the left.
-    mirrored = axis == 0 or convention == "radiological"
 
     def picture(array: Array) -> Array:
-        flat = np.take(array, index, axis=axis)[box[across], box[up]].T[::-1]
-        return flat[:, ::-1] if mirrored else flat
+        return np.take(array, index, axis=axis)[box[across], box[up]].T[::-1, ::-1]
 
-    low, high = ("LPI"[across], "RAS"[across])
-    left, right = (high, low) if mirrored else (low, high)
     return Plane(
         name=_NAMES[axis],
         image=np.nan_to_num(picture(image).astype(np.float32), posinf=0.0, neginf=0.0),
@@ -147,16 +134,14 @@ def _cut(
         pixel_mm=(geometry.spacing_mm[up], geometry.spacing_mm[across]),
         index=index,
         count=geometry.shape[axis],
-        letters=(left, right, "RAS"[up], "LPI"[up]),
+        letters=("RAS"[across], "LPI"[across], "RAS"[up], "LPI"[up]),
     )
 
 
-def _flat_picture(
-    image: Array, maps: Sequence[Array], geometry: Geometry, box: tuple[slice, ...], channel: int
-) -> Plane:
+def _flat_picture(image: Array, maps: Sequence[Array], geometry: Geometry, box: tuple[slice, ...]) -> Plane:
     """A 2D image as it lies in its file: x to the right, y down."""
     colour = image.shape[0] == 3 and image.min() >= 0 and image.max() <= 255
-    shown = image[(slice(None), *box)].T / 255.0 if colour else image[channel][box].T
+    shown = image[(slice(None), *box)].T / 255.0 if colour else image[0][box].T
     plane = Plane(
         name="",
         image=np.nan_to_num(np.asarray(shown, dtype=np.float32), posinf=0.0, neginf=0.0),
@@ -171,16 +156,23 @@ def _flat_picture(
 
 def _box(maps: Sequence[Array], geometry: Geometry, margin_mm: float | None) -> tuple[slice, ...]:
     """The box of all labels and a margin; everything where nothing is labelled."""
-    labelled = [(map_ > 0) & (map_ != IGNORE) for map_ in maps]
-    if margin_mm is None or not any(mask.any() for mask in labelled):
+    labelled = _labelled_box(maps)
+    if margin_mm is None or labelled is None:
         return (slice(None),) * geometry.ndim
-    box = []
-    for axis, (size, spacing) in enumerate(zip(geometry.shape, geometry.spacing_mm, strict=True)):
-        others = tuple(other for other in range(geometry.ndim) if other != axis)
-        found = np.flatnonzero(np.any([mask.any(axis=others) for mask in labelled], axis=0))
-        margin = int(np.ceil(margin_mm / spacing))
-        box.append(slice(max(0, int(found[0]) - margin), min(size, int(found[-1]) + 1 + margin)))
-    return tuple(box)
+    margins = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_mm]
+    return tuple(
+        slice(max(0, side.start - margin), min(size, side.stop + margin))
+        for side, margin, size in zip(labelled, margins, geometry.shape, strict=True)
+    )
+
+
+def _labelled_box(maps: Sequence[Array]) -> tuple[slice, ...] | None:
+    """The box of the foreground of all maps together; None where nothing is labelled."""
+    from scipy import ndimage
+
+    anywhere = np.any([(map_ > 0) & (map_ != IGNORE) for map_ in maps], axis=0)
+    found = ndimage.find_objects(anywhere.astype(np.uint8)) if anywhere.any() else [None]
+    return found[0]
 
 
 def _windowed(planes: list[Plane]) -> list[Plane]:
@@ -193,15 +185,4 @@ def _windowed(planes: list[Plane]) -> list[Plane]:
     low, high = np.percentile(inside if inside.size else values, (0.5, 99.7))
     if high <= low:  # One value and air, such as a mask: show it white.
         low, high = float(values.min()), max(float(values.max()), float(values.min()) + 1e-6)
-    return [
-        Plane(
-            plane.name,
-            np.clip((plane.image - low) / (high - low), 0.0, 1.0),
-            plane.maps,
-            plane.pixel_mm,
-            plane.index,
-            plane.count,
-            plane.letters,
-        )
-        for plane in planes
-    ]
+    return [replace(plane, image=np.clip((plane.image - low) / (high - low), 0.0, 1.0)) for plane in planes]

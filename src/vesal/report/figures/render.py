@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
 from vesal.report.figures.colours import class_colours, rgb
-from vesal.report.figures.surfaces import Floats, Mesh, class_surfaces
-from vesal.volume.geometry import Geometry
+from vesal.report.figures.surfaces import Floats, Mesh
 
 #: Pictures are drawn at twice their size and averaged.
 _SUPERSAMPLING = 2
@@ -85,19 +84,6 @@ class _View:
         return (points * (1, -1, 1) + (pixels / 2, pixels / 2, 0)).astype(np.float32)
 
 
-def render_surfaces(
-    maps: Sequence[NDArray[np.uint8]],
-    geometry: Geometry,
-    labels: LabelSet,
-    *,
-    size: int = 480,
-    camera: Camera | None = None,
-) -> list[NDArray[np.uint8]]:
-    """Pictures of contiguous label maps (X, Y, Z) on one grid: `render_meshes` of their surfaces."""
-    meshes = [class_surfaces(map_, geometry, labels) for map_ in maps]
-    return render_meshes(meshes, labels, size=size, camera=camera)
-
-
 def render_meshes(
     meshes: Sequence[Sequence[Mesh | None]],
     labels: LabelSet,
@@ -135,9 +121,9 @@ def render_meshes(
     return pictures
 
 
-def class_opacities(meshes: Sequence[Sequence[Mesh | None]], camera: Camera | None = None) -> Floats:
+def class_opacities(meshes: Sequence[Sequence[Mesh | None]]) -> Floats:
     """For each class 1, or less where another class of the same map lies in it, as seen by the camera."""
-    view = _view(meshes, camera or Camera())
+    view = _view(meshes, Camera())
     if view is None:
         return np.ones(len(meshes[0]))
     return np.asarray(np.min([_opacities(of_map, view) for of_map in meshes], axis=0))

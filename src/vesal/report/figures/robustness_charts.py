@@ -14,10 +14,12 @@ from vesal.report.figures.charts import draw_key, new_chart
 from vesal.report.figures.colours import SCAN, THEMES, Theme
 from vesal.report.figures.panels import row
 from vesal.report.figures.planes import context_margin_mm, cut_planes
-from vesal.report.figures.scan_figures import LEGEND, add_axes, draw_legend, draw_plane, new_figure, to_png
+from vesal.report.figures.scan_figures import LEGEND, draw_legend, draw_plane, new_figure, to_png
 from vesal.volume.volume import Volume
 
 _MEAN_WIDTH, _CLASS_WIDTH = 1.9, 0.9
+#: Inches of the picture of a scan.
+_SCAN_WIDTH = 9.0
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,20 @@ def _means(by_severity: Mapping[int, Estimate]) -> NDArray[np.float64]:
     return np.array([one.mean for one in by_severity.values()], dtype=float)
 
 
-def corrupted_png(shown: CorruptedScan, labels: LabelSet, *, width: float = 9.0) -> bytes:
+def corrupted_png(shown: CorruptedScan, labels: LabelSet) -> bytes:
     """The slice richest in truth, clean and corrupted side by side; truth solid, prediction dashed."""
     cut = []
     for scan, truth, prediction in zip(shown.scans, shown.truths, shown.predictions, strict=True):
         # Around the truth alone: what is predicted at the scan's border would make all else small.
         margin = context_margin_mm([truth], scan.geometry) if truth.any() else None
         cut.append(cut_planes(scan, [truth, prediction], margin_mm=margin)[0])
-    rectangles, height = row([plane.size_mm for plane in cut], width, 0.5 * width)
-    figure = new_figure(width, height + LEGEND, SCAN.paper)
+    rectangles, height = row([plane.size_mm for plane in cut], _SCAN_WIDTH, 0.5 * _SCAN_WIDTH)
+    figure = new_figure(_SCAN_WIDTH, height + LEGEND, SCAN.paper)
     titles = (
         f"clean: Dice {shown.worst.clean_dice:.3f}",
         f"{shown.worst.condition}: Dice {shown.worst.dice:.3f}",
     )
     for plane, rectangle, title in zip(cut, rectangles, titles, strict=True):
-        axes = add_axes(figure, rectangle, bottom=LEGEND)
-        draw_plane(axes, plane, labels, True, True, title=title)
+        draw_plane(figure, rectangle, plane, labels, title)
     draw_legend(figure, labels, True, True, "each scan in its own window of intensities")
     return to_png(figure)

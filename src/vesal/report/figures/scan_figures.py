@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from vesal.data.labels import LabelSet
 from vesal.report.figures.colours import SCAN, class_colours, mixed
 from vesal.report.figures.panels import GAP, TITLE, Rectangle, arrange, grid, row
-from vesal.report.figures.planes import Convention, Plane, cut_planes
-from vesal.report.figures.render import Camera, render_meshes, render_surfaces
-from vesal.report.figures.surfaces import Mesh
+from vesal.report.figures.planes import Plane, cut_planes
+from vesal.report.figures.render import Camera, render_meshes
+from vesal.report.figures.surfaces import Mesh, class_surfaces
+from vesal.text import shortened
 from vesal.volume.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ LEGEND = 0.30
 FAINT, FILLED = 0.11, 0.36
 _COMPASS = 0.62
 _DASHES = (0, (2.6, 1.7))
+_CONVENTION = "radiological: the patient's right is on the left"
+#: Inches of the picture of planes and of that of channels, of the surfaces, and of the showcase.
+_WIDTH, _SURFACES_WIDTH, _SHOWCASE_WIDTH = 9.0, 7.0, 10.0
 #: Colour of the letters that name the patient's directions.
 _DIRECTION = "#f4d35e"
 
@@ -45,10 +49,7 @@ def planes_picture(
     *,
     truth: NDArray[np.uint8] | None = None,
     prediction: NDArray[np.uint8] | None = None,
-    channel: int = 0,
     margin_mm: float | None = None,
-    convention: Convention = "radiological",
-    width: float = 9.0,
 ) -> bytes:
     """Three orthogonal slices (or one 2D image) at one scale, with the contours of each class.
 
@@ -56,27 +57,22 @@ def planes_picture(
         volume: image (C, *spatial), any orientation.
         labels: names and colours of the classes.
         truth: contiguous label map (*spatial), drawn solid.
-        prediction: likewise, drawn dashed and lighter.
-        channel: which channel to show.
+        prediction: likewise, drawn dashed and lighter where there is a truth.
         margin_mm: how much to show around the labels; None shows the whole slices.
-        convention: radiological or neurological; the picture says which.
-        width: inches at DPI.
 
     Returns:
         PNG bytes.
     """
     maps = [map_ for map_ in (truth, prediction) if map_ is not None]
-    planes = cut_planes(volume, maps, channel=channel, margin_mm=margin_mm, convention=convention)
-    rectangles, height = arrange([plane.size_mm for plane in planes], width, 0.5 * width)
+    planes = cut_planes(volume, maps, margin_mm=margin_mm)
+    rectangles, height = arrange([plane.size_mm for plane in planes], _WIDTH, 0.5 * _WIDTH)
     flat = volume.geometry.ndim == 2
-    figure = new_figure(width, height + LEGEND, SCAN.paper)
+    figure = new_figure(_WIDTH, height + LEGEND, SCAN.paper)
     for number, (plane, rectangle) in enumerate(zip(planes, rectangles, strict=True)):
-        axes = add_axes(figure, rectangle, bottom=LEGEND)
-        draw_plane(axes, plane, labels, truth is not None, prediction is not None)
+        axes = draw_plane(figure, rectangle, plane, labels)
         if number == 0 and not flat:
             _scale_bar(axes, plane)
-    note = "" if flat else _convention_note(convention)
-    draw_legend(figure, labels, bool(maps), truth is not None and prediction is not None, note)
+    draw_legend(figure, labels, bool(maps), len(maps) == 2, "" if flat else _CONVENTION)
     return to_png(figure)
 
 
@@ -88,8 +84,6 @@ def channels_picture(
     truth: NDArray[np.uint8] | None = None,
     prediction: NDArray[np.uint8] | None = None,
     margin_mm: float | None = None,
-    convention: Convention = "radiological",
-    width: float = 9.0,
 ) -> bytes:
     """All channels of a scan side by side, bare, then truth and prediction, each on a panel of its own.
 
@@ -100,7 +94,7 @@ def channels_picture(
         labels: names and colours of the classes.
         names: of the channels.
         truth, prediction: contiguous label maps (*spatial), drawn on the first channel.
-        margin_mm, convention, width: as in `planes_picture`.
+        margin_mm: as in `planes_picture`.
 
     Returns:
         PNG bytes.
@@ -111,20 +105,18 @@ def channels_picture(
     if not is_photograph(names):
         # One by one: three channels at once might be taken for red, green and blue.
         scans = [Volume(channel[None], volume.geometry) for channel in volume.array]
-    cut = [cut_planes(scan, maps, margin_mm=margin_mm, convention=convention)[0] for scan in scans]
+    cut = [cut_planes(scan, maps, margin_mm=margin_mm)[0] for scan in scans]
     named = list(zip(names if len(scans) == len(names) else ["image"], cut, strict=True))
     panels = [(name, replace(plane, maps=())) for name, plane in named]
     name, first = named[0]
     titles = [title for title, map_ in drawn.items() if map_ is not None]
     for title, map_ in zip(titles, first.maps, strict=True):
         panels.append((title if len(named) == 1 else f"{title} on {name}", replace(first, maps=(map_,))))
-    rectangles, height = grid([plane.size_mm for _, plane in panels], width)
-    figure = new_figure(width, height + LEGEND, SCAN.paper)
+    rectangles, height = grid([plane.size_mm for _, plane in panels], _WIDTH)
+    figure = new_figure(_WIDTH, height + LEGEND, SCAN.paper)
     for (title, plane), rectangle in zip(panels, rectangles, strict=True):
-        axes = add_axes(figure, rectangle, bottom=LEGEND)
-        draw_plane(axes, plane, labels, bool(plane.maps), False, title=title, fill=FILLED)
-    note = "" if volume.geometry.ndim == 2 else _convention_note(convention)
-    draw_legend(figure, labels, bool(maps), note=note)
+        draw_plane(figure, rectangle, plane, labels, title, FILLED)
+    draw_legend(figure, labels, bool(maps), note="" if volume.geometry.ndim == 2 else _CONVENTION)
     return to_png(figure)
 
 
@@ -138,7 +130,6 @@ def surfaces_picture(
     labels: LabelSet,
     *,
     camera: Camera | None = None,
-    width: float = 7.0,
 ) -> bytes:
     """Shaded surfaces of label maps side by side, such as truth and prediction, with the patient's axes.
 
@@ -146,67 +137,48 @@ def surfaces_picture(
         surfaces: title -> the surface of each class, as `class_surfaces` makes them.
         labels: names and colours of the classes.
         camera: where the viewer stands.
-        width: inches at DPI.
 
     Returns:
         PNG bytes.
     """
     camera = camera or Camera()
-    side = (width - GAP * (len(surfaces) + 1)) / len(surfaces)
-    pictures = render_meshes(list(surfaces.values()), labels, size=round(side * DPI), camera=camera)
-    figure = new_figure(width, side + TITLE + LEGEND + GAP, SCAN.paper)
-    for number, (picture, title) in enumerate(zip(pictures, surfaces, strict=True)):
-        axes = add_axes(figure, (GAP + number * (side + GAP), 0, side, side), bottom=LEGEND)
-        _draw_surface(axes, picture, title)
-    _compass(figure, camera, width - _COMPASS - GAP, GAP)
+    side = (_SURFACES_WIDTH - GAP * (len(surfaces) + 1)) / len(surfaces)
+    figure = new_figure(_SURFACES_WIDTH, side + TITLE + LEGEND + GAP, SCAN.paper)
+    _draw_surfaces(figure, (GAP, 0, side, side), surfaces, labels, camera)
+    _compass(figure, camera, _SURFACES_WIDTH - _COMPASS - GAP, GAP)
     draw_legend(figure, labels, True)
     return to_png(figure)
 
 
 def showcase(
-    scan: Volume,
-    truth: LabelMap,
-    prediction: LabelMap,
-    labels: LabelSet | None = None,
-    *,
-    caption: str = "",
-    margin_mm: float | None = None,
-    camera: Camera | None = None,
-    width: float = 10.0,
+    scan: Volume, truth: LabelMap, prediction: LabelMap, labels: LabelSet, *, caption: str = ""
 ) -> bytes:
     """A wide picture of one result: three planes with contours, then the surfaces of truth and prediction.
 
     Args:
         scan: image (C, X, Y, Z).
         truth, prediction: label maps on the scan's grid with the file's own values.
-        labels: names and colours of the classes; by default every value is a class, named by the value.
+        labels: names and colours of the classes.
         caption: such as 'Dice 0.93', at the lower right.
-        margin_mm, camera, width: as in the other pictures.
 
     Returns:
         PNG bytes.
     """
-    camera = camera or Camera()
-    if labels is None:
-        values = np.union1d(np.unique(truth.array), np.unique(prediction.array))
-        labels = LabelSet.from_values({str(value): int(value) for value in values if value})
-    maps = [labels.encode(map_.array) for map_ in (truth, prediction)]
-    planes = cut_planes(scan, maps, margin_mm=margin_mm)
-    flat_width = width * 0.62
-    rectangles, height = row([plane.size_mm for plane in planes], flat_width, 0.42 * width)
-    side = (width - flat_width - 2 * GAP) / 2
+    maps = {"truth": labels.encode(truth.array), "prediction": labels.encode(prediction.array)}
+    planes = cut_planes(scan, list(maps.values()))
+    flat_width = _SHOWCASE_WIDTH * 0.62
+    rectangles, height = row([plane.size_mm for plane in planes], flat_width, 0.42 * _SHOWCASE_WIDTH)
+    side = (_SHOWCASE_WIDTH - flat_width - 2 * GAP) / 2
     tall = max(height, side + TITLE)
-    figure = new_figure(width, tall + LEGEND, SCAN.paper)
+    figure = new_figure(_SHOWCASE_WIDTH, tall + LEGEND, SCAN.paper)
     for number, (plane, (x, y, w, h)) in enumerate(zip(planes, rectangles, strict=True)):
-        axes = add_axes(figure, (x, y + (tall - height) / 2, w, h), bottom=LEGEND)
-        draw_plane(axes, plane, labels, True, True)
+        axes = draw_plane(figure, (x, y + (tall - height) / 2, w, h), plane, labels)
         if number == 0:
             _scale_bar(axes, plane)
-    pictures = render_surfaces(maps, scan.geometry, labels, size=round(side * DPI), camera=camera)
-    for number, (picture, title) in enumerate(zip(pictures, ("truth", "prediction"), strict=True)):
-        x = flat_width + GAP + number * (side + GAP)
-        axes = add_axes(figure, (x, (tall - TITLE - side) / 2, side, side), bottom=LEGEND)
-        _draw_surface(axes, picture, title)
+    surfaces = {title: class_surfaces(map_, scan.geometry, labels) for title, map_ in maps.items()}
+    camera = Camera()
+    first = (flat_width + GAP, (tall - TITLE - side) / 2, side, side)
+    _draw_surfaces(figure, first, surfaces, labels, camera)
     _compass(figure, camera, flat_width + GAP, GAP)
     draw_legend(figure, labels, True, True, caption)
     return to_png(figure)
@@ -234,25 +206,28 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def add_axes(figure: Figure, rectangle: Rectangle, bottom: float) -> Axes:
-    """Axes without a frame at a place in inches, `bottom` above it."""
+def _add_axes(figure: Figure, rectangle: Rectangle) -> Axes:
+    """Axes without a frame at a place in inches above the legend."""
     width, height = figure.get_size_inches()
     x, y, w, h = rectangle
-    axes = figure.add_axes((x / width, (y + bottom) / height, w / width, h / height))
+    axes = figure.add_axes((x / width, (y + LEGEND) / height, w / width, h / height))
     axes.set_axis_off()
     return axes
 
 
 def draw_plane(
-    axes: Axes,
+    figure: Figure,
+    rectangle: Rectangle,
     plane: Plane,
     labels: LabelSet,
-    has_truth: bool,
-    has_prediction: bool,
     title: str | None = None,
     fill: float = FAINT,
-) -> None:
-    """A slice with the contours of its first map, solid, and of its second or only one, dashed beside another."""
+) -> Axes:
+    """A slice at a place in inches, with the contours of its first map, solid, and of its second, dashed.
+
+    Without a title it is named by its plane and number.
+    """
+    axes = _add_axes(figure, rectangle)
     width, height = plane.size_mm
     axes.imshow(
         plane.image,
@@ -263,16 +238,11 @@ def draw_plane(
         aspect="auto",
         interpolation="bicubic",
     )
-    maps = list(plane.maps)
-    truth_masks = labels.masks(maps.pop(0)) if has_truth else None
-    prediction_masks = labels.masks(maps.pop(0)) if has_prediction else None
+    masks = [labels.masks(map_) for map_ in plane.maps]
     for number, colour in enumerate(class_colours(labels)):
-        bright = mixed(colour, "#ffffff", 0.15)
-        if truth_masks is not None:
-            _contour(axes, plane, truth_masks[number], bright, fill=fill)
-        if prediction_masks is not None:
-            tint = mixed(colour, "#ffffff", 0.6) if has_truth else bright
-            _contour(axes, plane, prediction_masks[number], tint, fill=0.0 if has_truth else fill)
+        for second, of_map in enumerate(masks):
+            tint = mixed(colour, "#ffffff", 0.6 if second else 0.15)
+            _contour(axes, plane, of_map[number], tint, fill=0.0 if second else fill)
     if title is None:
         title = f"{plane.name}  {plane.index + 1} of {plane.count}" if plane.name else ""
     _title(axes, title, "left")
@@ -289,6 +259,7 @@ def draw_plane(
             color=_DIRECTION, fontsize=8, fontweight="bold",
         )  # fmt: skip
         _outline(text)
+    return axes
 
 
 def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, fill: float) -> None:
@@ -323,9 +294,20 @@ def _rgba(colour: str, alpha: float) -> tuple[float, float, float, float]:
     return red, green, blue, alpha
 
 
-def _draw_surface(axes: Axes, picture: NDArray[np.uint8], title: str) -> None:
-    axes.imshow(picture, interpolation="nearest", aspect="auto")
-    _title(axes, title, "center")
+def _draw_surfaces(
+    figure: Figure,
+    first: Rectangle,
+    surfaces: Mapping[str, Sequence[Mesh | None]],
+    labels: LabelSet,
+    camera: Camera,
+) -> None:
+    """Squares side by side, the first of them at a place in inches, each with its title."""
+    x, y, side, _ = first
+    pictures = render_meshes(list(surfaces.values()), labels, size=round(side * DPI), camera=camera)
+    for number, (picture, title) in enumerate(zip(pictures, surfaces, strict=True)):
+        axes = _add_axes(figure, (x + number * (side + GAP), y, side, side))
+        axes.imshow(picture, interpolation="nearest", aspect="auto")
+        _title(axes, title, "center")
 
 
 def _compass(figure: Figure, camera: Camera, x: float, y: float) -> None:
@@ -386,7 +368,7 @@ def draw_legend(figure: Figure, labels: LabelSet, classes: bool, lines: bool = F
         entries += [("truth", SCAN.ink, "-"), ("prediction", SCAN.ink, _DASHES)]
     x, room = 0.14, width - 0.3 - _inches(figure, noted)
     for number, (name, colour, line) in enumerate(entries):
-        name = name if len(name) <= 28 else name[:27] + "…"
+        name = shortened(name, 28)
         start = 0.18 if line is None else 0.34
         text = axes.text(x + start, 0.5, name, color=SCAN.ink, fontsize=8, **style)
         end = x + start + _inches(figure, text)
@@ -418,8 +400,3 @@ def _outline(artist: Any, width: float = 2.0) -> None:
     from matplotlib.patheffects import withStroke
 
     artist.set_path_effects([withStroke(linewidth=width, foreground="#000000b0")])
-
-
-def _convention_note(convention: Convention) -> str:
-    side = "left" if convention == "radiological" else "right"
-    return f"{convention}: the patient's right is on the {side}"

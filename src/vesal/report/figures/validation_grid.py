@@ -20,7 +20,6 @@ from vesal.report.figures.scan_figures import (
     FAINT,
     FILLED,
     LEGEND,
-    add_axes,
     draw_legend,
     draw_plane,
     new_figure,
@@ -143,9 +142,7 @@ def _grid(rows: Sequence[tuple[str, Plane]], labels: LabelSet) -> bytes:
         for column, (panel, name, fill) in enumerate(shown):
             width = plane.size_mm[0] * scale
             x = GAP + column * (cell + GAP) + (cell - width) / 2
-            axes = add_axes(figure, (x, y, width, height), bottom=LEGEND)
-            count = len(panel.maps)
-            draw_plane(axes, panel, labels, count > 0, count > 1, title=name, fill=fill)
+            draw_plane(figure, (x, y, width, height), panel, labels, name, fill)
         y -= GAP
     draw_legend(figure, labels, True, True, "held-out cases, from the best to the worst")
     return to_png(figure)
