@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -67,14 +67,8 @@ class FixPlan:
     defective: frozenset[str]
 
 
-@dataclass(frozen=True, eq=False)
-class FixedCase:
-    """One case after its fixes.
-
-    Attributes:
-        records: one for each defect.
-        files: to be written in place of the case's own; None where the case is left out.
-    """
+class FixedCase(NamedTuple):
+    """One case after its fixes, a record for each defect; `files` replace its own, None where it is left out."""
 
     records: tuple[FixRecord, ...]
     files: Mapping[Path, Volume] | None
@@ -110,7 +104,7 @@ def plan_fixes(
                 kept.append(_left_out(finding, name, "no program can fix it"))
             else:
                 kept.append(_record(finding, name, "kept", "nothing: no program can fix it"))
-    for name, (finding, why) in duplicates.leaks(dataset, findings).items():
+    for name, (finding, why) in duplicates.leaks(findings).items():
         left_out.setdefault(name, _left_out(finding, name, why))
     for finding in more:
         for name in finding.cases:
@@ -155,7 +149,7 @@ def fix_case(case: Case, findings: Sequence[Finding], others: ReferenceCases, ro
         before = open_case(case)
     except (VesalError, OSError, MemoryError) as error:
         finding = _of_case(case, "unreadable", (str(error) or type(error).__name__).removesuffix("."))
-        return FixedCase((_left_out(finding, case.id, fix_of("unreadable").left_out),), None)
+        return FixedCase((_left_out(finding, case.id, fix_of(finding.kind).left_out),), None)
     after, records = before, list[FixRecord]()
     for finding in _with_opened(before, findings):
         fix = fix_of(finding.kind)
@@ -170,18 +164,9 @@ def fix_case(case: Case, findings: Sequence[Finding], others: ReferenceCases, ro
                 return FixedCase((*records, _left_out(finding, case.id, str(reason))), None)
             records.append(_record(finding, case.id, "kept", f"nothing: {reason}"))
         else:
-            records.append(
-                FixRecord(
-                    case=case.id,
-                    kind=finding.kind,
-                    outcome="fixed",
-                    wrong=result.wrong,
-                    done=result.done,
-                    files=tuple(_below(path, root) for path in changed_files(after, result.case)),
-                    numbers=result.numbers,
-                    look=result.look,
-                )
-            )
+            files = tuple(_below(path, root) for path in changed_files(after, result.case))
+            update = {"wrong": result.wrong, "files": files, "numbers": result.numbers, "look": result.look}
+            records.append(_record(finding, case.id, "fixed", result.done).model_copy(update=update))
             after = result.case
     if (misfit := _misfit(records, after, others)) is not None:
         return FixedCase((*records, misfit), None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,19 +39,13 @@ _FARTHEST = 1.5
 _FLIPS = tuple(axes for count in (1, 2, 3) for axes in combinations(range(3), count))
 
 
-@dataclass(frozen=True)
-class LabelChange:
-    """A change that makes a label fit those of the other cases: RAS axes of a flip, or two classes exchanged.
-
-    Attributes:
-        fit: correlation with the others afterwards.
-        axes: of a flip; () where two classes are exchanged.
-        pair: their indices; () for a flip.
-    """
+class LabelChange(NamedTuple):
+    """A change that makes a label fit those of the other cases: RAS axes of a flip, or the indices of two classes
+    that are exchanged, the other of the two (); and the correlation with the others afterwards."""
 
     fit: float
-    axes: tuple[int, ...] = ()
-    pair: tuple[int, ...] = ()
+    axes: tuple[int, ...]
+    pair: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,19 +180,17 @@ class ReferenceCases:
         others = others_of(self.shapes)
         own = fit(self.shapes, others)
 
-        def propose(
-            changed: Array, asked: NDArray[np.bool_], axes: tuple[int, ...], pair: tuple[int, ...]
-        ) -> None:
+        def propose(changed: Array, asked: NDArray[np.bool_], *change: tuple[int, ...]) -> None:
             if asked.sum() < FEWEST_CASES:
                 return
             after = fit(changed, others)
             odd = explained((after - own)[asked], after[asked], own[asked])
             for index in np.flatnonzero(asked)[odd].tolist():
                 if index not in found or after[index] > found[index].fit:
-                    found[index] = LabelChange(float(after[index]), axes, pair)
+                    found[index] = LabelChange(float(after[index]), *change)
 
+        every = np.ones(len(own), dtype=bool)
         for axes in _FLIPS:
-            every = np.ones(len(own), dtype=bool)
             propose(np.flip(self.shapes, tuple(axis + 2 for axis in axes)), every, axes, ())
         names = self.labels.names
         for pair in combinations(range(len(names)), 2):
@@ -233,10 +226,6 @@ class ReferenceCases:
         if len(self._measured) < FEWEST:
             return None
         return 0.5 + _FARTHEST * max(features.distance(self._measured) for features in self._measured)
-
-    def learn(self) -> None:
-        """Measure the sound cases now; several threads would each do it."""
-        _ = self.limit
 
     def case(self, name: str) -> Case | None:
         """An annotated case, defective or not."""

@@ -160,7 +160,7 @@ def _fix_all(
             journal.drop(name)
     waiting = [case for case in cases if case.id not in journal.entries]
     if any(case.id in plan.findings for case in waiting):
-        others.learn()
+        _ = others.limit  # measured now: several threads would each do it
     one = partial(_fix_one, plan=plan, others=others, places=places, made_of=made_of)
     workers = 1
     if waiting:

@@ -5,7 +5,7 @@ What is compared is in the fingerprint; no file is read again.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -59,11 +59,18 @@ def duplicate_groups(fingerprint: Fingerprint) -> tuple[tuple[str, ...], ...]:
 
 def identical_groups(fingerprint: Fingerprint) -> tuple[tuple[str, ...], ...]:
     """Case ids with identical voxels, whatever their headers say; constant images, such as empty slices, are none."""
-    groups: dict[str, list[str]] = {}
-    for record in fingerprint.cases:
-        if not is_constant(record):
-            groups.setdefault(record.image_digest, []).append(record.id)
+    groups = _ids_by(
+        (record.image_digest, record.id) for record in fingerprint.cases if not is_constant(record)
+    )
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _ids_by(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """(key, id) pairs -> the ids of each key."""
+    groups = defaultdict[str, list[str]](list)
+    for key, name in pairs:
+        groups[key].append(name)
+    return groups
 
 
 def near_duplicates(records: Sequence[CaseRecord]) -> tuple[NearDuplicate, ...]:
@@ -76,10 +83,10 @@ def near_duplicates(records: Sequence[CaseRecord]) -> tuple[NearDuplicate, ...]:
 
 def _cut(records: Sequence[CaseRecord]) -> Iterable[NearDuplicate]:
     """By shared marks."""
-    holders: dict[int, list[int]] = {}
+    holders = defaultdict[int, list[int]](list)
     for index, record in enumerate(records):
         for mark in marks(record.case_features.minhash).tolist() if record.case_features else ():
-            holders.setdefault(mark, []).append(index)
+            holders[mark].append(index)
     shared = Counter(
         pair for group in holders.values() if 1 < len(group) <= _COMMON for pair in combinations(group, 2)
     )
@@ -114,6 +121,7 @@ def _alike(records: Sequence[CaseRecord]) -> Iterable[NearDuplicate]:
 # --- findings ----------------------------------------------------------------------------------------------
 
 _ONE_SIDE = "They are kept on one side of every split; keep one of them if two are not wanted."
+_KNOWN = "Take {} out if models are tested on it: they know it from their training."
 
 
 def find_duplicates(cases: ReferenceCases) -> Iterable[Finding]:
@@ -137,21 +145,24 @@ def find_duplicates(cases: ReferenceCases) -> Iterable[Finding]:
 
 def find_known_scans(cases: ReferenceCases) -> Iterable[Finding]:
     """A scan without a label, to test on, that is an annotated one."""
-    annotated: dict[str, list[str]] = {}
-    for record in cases.fingerprint.cases:
-        annotated.setdefault(record.image_digest, []).append(record.id)
+    annotated = _ids_by((record.image_digest, record.id) for record in cases.fingerprint.cases)
     for record in cases.fingerprint.unlabelled:
-        same = annotated.get(record.image_digest, [])
-        if same and not is_constant(record):
-            yield Finding(
-                kind="duplicate",
-                severity="warning",
-                cases=(record.id, *same),
-                what=f"The scan without a label {record.id} is the same as the annotated "
-                f"{listed(same, last=' and ')}, voxel for voxel",
-                fix="Take it out if models are tested on it: they know it from their training.",
-                details={record.id: {"of": same[0]}},
+        if not is_constant(record) and (same := annotated.get(record.image_digest)):
+            yield _tested(
+                "duplicate", record.id, same, "is the same as", ", voxel for voxel", _KNOWN.format("it")
             )
+
+
+def _tested(kind: str, test: str, same: list[str], how: str, end: str, fix: str) -> Finding:
+    """A scan without a label that is `how` the annotated ones `same`."""
+    return Finding(
+        kind=kind,
+        severity="warning",
+        cases=(test, *same),
+        what=f"The scan without a label {test} {how} the annotated {listed(same, last=' and ')}{end}",
+        fix=fix,
+        details={test: {"of": same[0]}},
+    )
 
 
 def find_near_duplicates(cases: ReferenceCases) -> Iterable[Finding]:
@@ -162,33 +173,24 @@ def find_near_duplicates(cases: ReferenceCases) -> Iterable[Finding]:
         why = f"seen small they correlate by {found.correlation:.3f}, as a resampled copy does"
         if found.shared:
             why = f"they share {found.shared} of {MARKS} marks of local patterns, as a crop or another file type does"
-        fix = "Take the one without a label out if models are tested on it: they know it from their training."
         yield Finding(
             kind="near-duplicate",
             severity="note" if patients[pair[0]] == patients[pair[1]] else "warning",
             cases=pair,
             what=f"{pair[0]} and {pair[1]} are nearly the same scan: {why}",
-            fix=fix if len(tests & set(pair)) == 1 else _ONE_SIDE,
+            fix=_KNOWN.format("the one without a label") if len(tests & set(pair)) == 1 else _ONE_SIDE,
             details={pair[1]: {"of": pair[0]}},
         )
 
 
 def find_patient_leaks(cases: ReferenceCases) -> Iterable[Finding]:
     """A patient who is both trained and tested on."""
-    trained: dict[str, list[str]] = {}
-    for case in cases.dataset.cases:
-        trained.setdefault(case.patient, []).append(case.id)
+    trained = _ids_by((case.patient, case.id) for case in cases.dataset.cases)
     for test in cases.dataset.unlabelled:
-        if same := trained.get(test.patient, []):
-            yield Finding(
-                kind="patient-leak",
-                severity="warning",
-                cases=(test.id, *same),
-                what=f"The scan without a label {test.id} is of the same patient ({test.patient}) as the annotated "
-                f"{listed(same, last=' and ')}",
-                fix="Take it out if models are tested on it, or train without that patient.",
-                details={test.id: {"of": same[0]}},
-            )
+        if same := trained.get(test.patient):
+            how = f"is of the same patient ({test.patient}) as"
+            fix = "Take it out if models are tested on it, or train without that patient."
+            yield _tested("patient-leak", test.id, same, how, "", fix)
 
 
 # --- what the fixed copy goes without ----------------------------------------------------------------------
@@ -197,15 +199,10 @@ def find_patient_leaks(cases: ReferenceCases) -> Iterable[Finding]:
 KINDS = ("duplicate", "near-duplicate", "patient-leak")
 
 
-def leaks(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, tuple[Finding, str]]:
+def leaks(findings: Sequence[Finding]) -> dict[str, tuple[Finding, str]]:
     """Scans without a label of trained patients: id -> the finding, and why the scan is left out."""
-    annotated = {case.id for case in dataset.cases}
-    found: dict[str, tuple[Finding, str]] = {}
-    for finding in findings:
-        for name in finding.cases if finding.kind == "patient-leak" else ():
-            if name not in annotated:
-                found.setdefault(name, (finding, "its patient is trained on"))
-    return found
+    found = [finding for finding in findings if finding.kind == "patient-leak"]
+    return {finding.cases[0]: (finding, "its patient is trained on") for finding in found}
 
 
 def copies(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -34,19 +34,13 @@ def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
     clipped: CaseDetails = {}
     scaled: CaseDetails = {}
     for index, name in enumerate(names):
-        spans = [_span(record, index) for record in held]
-        logs = [math.log(span) if span > 0 else math.nan for span in spans]
-        for record, far, span in zip(held, outliers(logs, math.log(_INTENSITY_FACTOR)), spans, strict=True):
-            if far > 1:
-                usual = math.exp(float(np.nanmedian(logs)))
-                scaled[record.id] = f"{name} spans {span:.3g}, usual is {usual:.3g}"
-        shares = [
-            record.case_features.saturated[index] if record.case_features else math.nan for record in held
-        ]
-        usual = float(np.median([share for share in shares if not math.isnan(share)] or [0.0]))
-        for record, far, share in zip(held, outliers(shares, _SATURATED), shares, strict=True):
-            if far > 1 and share > usual:
-                clipped[record.id] = f"{share:.0%} of {name}, usual is {usual:.1%}"
+        spans = {record.id: span for record in held if (span := _span(record, index)) > 0}
+        for case, span, usual in _odd(spans, factor=_INTENSITY_FACTOR):
+            scaled[case] = f"{name} spans {span:.3g}, usual is {usual:.3g}"
+        shares = {each.id: each.case_features.saturated[index] for each in held if each.case_features}
+        for case, share, usual in _odd(shares, _SATURATED):
+            if share > usual:
+                clipped[case] = f"{share:.0%} of {name}, usual is {usual:.1%}"
     yield from find_in(
         "intensity-outlier",
         "warning",
@@ -62,6 +56,26 @@ def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
         "Look whether it was exported with another scale.",
         scaled,
     )
+
+
+def _odd(
+    values: Mapping[str, float], least: float = 0.0, *, factor: float | None = None
+) -> Iterator[tuple[str, float, float]]:
+    """Cases whose number is an outlier, with it and the median of all.
+
+    Args:
+        values: case id -> a number.
+        least: distance from the median that matters.
+        factor: that matters, in place of a distance, of numbers above 0: their logarithms are compared.
+    """
+    if factor is None:
+        numbers, usual = list(values.values()), float(np.median(list(values.values()) or [0.0]))
+    else:
+        numbers = [math.log(value) for value in values.values()]
+        least, usual = math.log(factor), math.exp(float(np.median(numbers or [0.0])))
+    for (name, value), far in zip(values.items(), outliers(numbers, least), strict=True):
+        if far > 1:
+            yield name, value, usual
 
 
 def _span(record: CaseRecord, channel: int) -> float:
@@ -88,15 +102,14 @@ def find_fields_of_view(cases: ReferenceCases) -> Iterable[Finding]:
     records = cases.volumes
     found: CaseDetails = {}
     for axis, name in enumerate(("left-right", "back-front", "down-up") if records else ()):
-        steps = [record.ras_spacing_mm[axis] for record in records]
-        sides = [record.ras_shape[axis] * step for record, step in zip(records, steps, strict=True)]
-        middle, usual = float(np.median(steps)), float(np.median(sides))
+        steps = {record.id: record.ras_spacing_mm[axis] for record in records}
+        sides = {record.id: record.ras_shape[axis] * steps[record.id] for record in records}
+        middle, usual = (float(np.median(list(of.values()))) for of in (steps, sides))
         # A field that is off by its spacing is a finding of the spacing.
-        odd = [not middle / _FIELD_FACTOR <= step <= _FIELD_FACTOR * middle for step in steps]
-        logs = [math.nan if is_odd else math.log(side) for side, is_odd in zip(sides, odd, strict=True)]
-        for record, far, side in zip(records, outliers(logs, math.log(_FIELD_FACTOR)), sides, strict=True):
-            if far > 1:
-                found[record.id] = f"{side:.0f} mm {name}, usual is {usual:.0f} mm"
+        low, high = middle / _FIELD_FACTOR, _FIELD_FACTOR * middle
+        sides = {case: side for case, side in sides.items() if low <= steps[case] <= high}
+        for case, side, _ in _odd(sides, factor=_FIELD_FACTOR):
+            found[case] = f"{side:.0f} mm {name}, usual is {usual:.0f} mm"
     yield from find_in(
         "field-of-view",
         "note",
@@ -113,20 +126,15 @@ def find_volumes(cases: ReferenceCases) -> Iterable[Finding]:
     records = [record for record in cases.fingerprint.cases if any(record.voxels.values())]
     found: CaseDetails = {}
     for name in (None, *cases.labels.names):
-        amounts = [
-            sum(record.voxels.values()) if name is None else record.voxels.get(name, 0) for record in records
-        ]
-        logs = [
-            math.log(amount * record.voxel_volume_mm3) if amount else math.nan
-            for record, amount in zip(records, amounts, strict=True)
-        ]
-        for record, far, log in zip(records, outliers(logs, math.log(_VOLUME_FACTOR)), logs, strict=True):
-            if far > 1:
-                usual = math.exp(float(np.nanmedian(logs)))
-                text = f"{name or 'all labels'} {_ml(math.exp(log))}, usual is {_ml(usual)}"
-                found.setdefault(record.id, text)
-    for record, end in _cut_off(cases.labelled):
-        found.setdefault(record.id, f"the label ends in a flat face {end}")
+        volumes = {
+            record.id: voxels * record.voxel_volume_mm3
+            for record in records
+            if (voxels := sum(record.voxels.values()) if name is None else record.voxels.get(name, 0))
+        }
+        for case, volume, usual in _odd(volumes, factor=_VOLUME_FACTOR):
+            found.setdefault(case, f"{name or 'all labels'} {_ml(volume)}, usual is {_ml(usual)}")
+    for case, end in _cut_off(cases.labelled):
+        found.setdefault(case, f"the label ends in a flat face {end}")
     yield from find_in(
         "volume-outlier",
         "warning",
@@ -136,20 +144,17 @@ def find_volumes(cases: ReferenceCases) -> Iterable[Finding]:
     )
 
 
-def _cut_off(labelled: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[tuple[CaseRecord, str]]:
+def _cut_off(labelled: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[tuple[str, str]]:
     """Labels that end in a large flat face, where others taper off."""
     ends = ("on the left", "on the right", "behind", "in front", "below", "above")
     held = [(record, label) for record, label in labelled if len(label.faces) == len(ends)]
     for index, end in enumerate(ends):
-        faces = [
-            math.nan
-            if record.ras_spacing_mm[index // 2] > _FACE_STEP * min(record.ras_spacing_mm)
-            else label.faces[index]
+        faces = {
+            record.id: label.faces[index]
             for record, label in held
-        ]
-        for (record, _), far, face in zip(held, outliers(faces, _FACE), faces, strict=True):
-            if far > 1 and face > _LARGE_FACE:
-                yield record, end
+            if record.ras_spacing_mm[index // 2] <= _FACE_STEP * min(record.ras_spacing_mm)
+        }
+        yield from ((case, end) for case, face, _ in _odd(faces, _FACE) if face > _LARGE_FACE)
 
 
 def _ml(cubic_mm: float) -> str:
