@@ -1,13 +1,12 @@
 """The fixed copy of a data set: the same folders and names, other contents where something was fixed.
 
-Files that need no change are copied byte for byte; where the file system can, the copy shares its blocks with the
-original until one of them is written to. They are never hard links: whoever edits the copy would edit the original.
+Files that need no change are copied byte for byte. They are never hard links: whoever edits the copy would edit the
+original.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,25 +131,7 @@ def copy(source: Path, target: Path) -> None:
     if not source.is_file():
         raise DataError(f"{source} is not there any more; restore it and add --resume.")
     with atomic_path(target) as temporary:
-        if not _cloned(source, temporary):
-            shutil.copyfile(source, temporary)
-
-
-def _cloned(source: Path, target: Path) -> bool:
-    """Copied within the system, which shares blocks where it can; False where there is no such thing."""
-    if not hasattr(os, "copy_file_range"):
-        return False
-    try:
-        with source.open("rb") as reader, target.open("wb") as writer:
-            left = os.fstat(reader.fileno()).st_size
-            while left > 0:
-                moved = os.copy_file_range(reader.fileno(), writer.fileno(), left)
-                if not moved:
-                    return False
-                left -= moved
-    except OSError:
-        return False
-    return True
+        shutil.copyfile(source, temporary)
 
 
 # --- descriptions ------------------------------------------------------------------------------------------
@@ -182,10 +163,10 @@ def _reads_back(dataset: Dataset, cases: Sequence[Case], places: Places) -> bool
         found = load_dataset(places.out)
     except VesalError:
         return False
-    wanted = {case.id: (case.patient, case.annotated, case.label is None) for case in cases}
-    there = {
-        case.id: (case.patient, case.annotated, case.label is None) for case in found.cases + found.unlabelled
-    }
+    wanted, there = (
+        {case.id: (case.patient, case.annotated, case.label is None) for case in of}
+        for of in (cases, found.cases + found.unlabelled)
+    )
     same = found.layout == dataset.layout and found.channels == dataset.channels
     return same and found.labels == dataset.labels and wanted == there
 

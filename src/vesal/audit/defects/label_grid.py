@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import permutations, product
 from typing import Any
 
@@ -23,7 +23,7 @@ from vesal.audit.editable_case import (
 from vesal.audit.finding import CaseDetails, Finding, Severity, find_in
 from vesal.audit.reference_cases import BETTER, ReferenceCases
 from vesal.text import plural, times
-from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.geometry import TOLERANCE_MM
 from vesal.volume.resample import resample_label
 from vesal.volume.volume import LabelMap
 
@@ -120,7 +120,8 @@ def fix_label_shape(case: EditableCase, details: Mapping[str, Any], others: Refe
     scores = [np.inf if score is None else score for score in found]
     best = int(np.argmin(scores))
     numbers["unlike"] = found[best]
-    if best and scores[best] < BETTER * scores[0] and _same_steps(label.geometry, grid):
+    same_steps = np.allclose(sorted(label.geometry.spacing_mm), sorted(grid.spacing_mm), rtol=0.01)
+    if best and scores[best] < BETTER * scores[0] and same_steps:
         placed = "it would hold nothing" if not np.isfinite(scores[0]) else f"{scores[0]:.2f}"
         return FixResult(
             options[best][0],
@@ -195,17 +196,8 @@ def _transposed(case: EditableCase, label: LabelMap) -> list[tuple[EditableCase,
             f"its axes were put in the order {', '.join(map(str, order))}",
         )
         for order in permutations(range(grid.ndim))
-        if order != tuple(range(grid.ndim)) and _shape(label, order) == grid.shape
+        if order != tuple(range(grid.ndim)) and label.array.transpose(order).shape == grid.shape
     ]
-
-
-def _shape(label: LabelMap, order: Sequence[int]) -> tuple[int, ...]:
-    return tuple(label.array.shape[axis] for axis in order)
-
-
-def _same_steps(first: Geometry, second: Geometry) -> bool:
-    """Whether the spacings are the same, in whichever order."""
-    return bool(np.allclose(sorted(first.spacing_mm), sorted(second.spacing_mm), rtol=0.01))
 
 
 FIND = (find_exchanged_shapes, find_label_shapes, find_label_grids)

@@ -138,13 +138,15 @@ def fix_shift(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
 
     The check sees small pictures and may be some voxels off, so that the best place nearby is looked for.
     """
+    from scipy import ndimage
+
     label, voxels = case.label_map, details.get("voxels")
     if not isinstance(voxels, (list, tuple)) or len(voxels) != label.array.ndim:
         raise CannotFix("the check does not say by how many voxels the label is shifted")
     known: dict[tuple[int, ...], float] = {}
 
     def moved(by: tuple[int, ...]) -> EditableCase:
-        return case.with_label(shifted(label.array, by, others.labels.background))
+        return case.with_label(ndimage.shift(label.array, by, order=0, cval=others.labels.background))
 
     def unlike(by: tuple[int, ...]) -> float:
         if by not in known:
@@ -178,19 +180,6 @@ def _descend(
             break
         best = nearest
     return best
-
-
-def shifted(array: Array, by: Sequence[int], fill: int) -> Array:
-    """Moved by whole voxels; what leaves is lost, `fill` comes in.
-
-    >>> shifted(np.array([1, 2, 3]), [1], 0).tolist()
-    [0, 1, 2]
-    """
-    out = np.full_like(array, fill)
-    sizes = list(zip(by, array.shape, strict=True))
-    source = tuple(slice(max(0, -step), size + min(0, -step)) for step, size in sizes)
-    out[tuple(slice(max(0, step), size + min(0, step)) for step, size in sizes)] = array[source]
-    return out
 
 
 FIND = (find_shifts,)

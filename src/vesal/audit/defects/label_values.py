@@ -148,10 +148,8 @@ def rounded(values: Array, labels: LabelSet) -> Array:
     whole = _typed(np.full(values.shape, labels.background), labels)
     if not cores.any():
         return whole
-    index = ndimage.distance_transform_edt(cores == 0, return_distances=False, return_indices=True)
-    nearest = cores[tuple(index)]
-    half = labels.background + (nearest - labels.background) / 2
-    inside = values >= half
+    nearest = _as_around(cores, cores == 0)
+    inside = values >= labels.background + (nearest - labels.background) / 2
     whole[inside] = nearest[inside]
     return whole
 
@@ -165,14 +163,13 @@ def _typed(array: Array, labels: LabelSet) -> Array:
 
 def fix_undeclared_value(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
     """Values that nobody declared, where it is evident which classes they are."""
-    label = case.label_map
-    labels = others.labels
+    label, labels = case.label_map, others.labels
     found = values_in(label.array)
     foreign = [value for value in found if value not in labels.values]
     if not foreign:
         raise NothingToFix("all label values are declared")
     volumes = {value: int((label.array == value).sum()) for value in found}
-    shown = ", ".join(map(str, foreign[:10]))
+    shown = ", ".join(map(str, foreign[:_LISTED]))
     wrong = f"the label holds {shown} where {', '.join(map(str, sorted(labels.values)))} are declared"
     mapping = evident_mapping(volumes, labels, _usual_volumes(others))
     drawn = sum(count for value, count in volumes.items() if value != labels.background)
@@ -185,16 +182,14 @@ def fix_undeclared_value(case: EditableCase, details: Mapping[str, Any], others:
     array = _typed(np.full(label.array.shape, labels.background), labels)
     for value in found:
         array[label.array == value] = mapping.get(value, value)
-    named = {one.value: one.name for one in labels.labels}
-    changes = [
-        f"{old} -> {new} ({named.get(new, 'background')}, {volumes[old]:,} voxels)"
-        for old, new in mapping.items()
-    ]
+    named = {labels.background: "background"} | {one.value: one.name for one in labels.labels}
+    changes = [f"{old} -> {new} ({named[new]}, {volumes[old]:,} voxels)" for old, new in mapping.items()]
     numbers = {"mapping": {str(old): new for old, new in mapping.items()}}
     return FixResult(case.with_label(array), wrong, f"values were changed: {', '.join(changes)}", numbers)
 
 
 def _as_around(array: Array, wrong: Array) -> Array:
+    """With the nearest other value where it is wrong."""
     from scipy import ndimage
 
     index = ndimage.distance_transform_edt(wrong, return_distances=False, return_indices=True)
