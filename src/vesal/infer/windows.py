@@ -72,19 +72,17 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
     return [round(start) for start in np.linspace(0, size - window, count).tolist()]
 
 
-def window_weights(
-    size: int, window: int, starts: Sequence[int], sigma_share: float = 1.0 / 8.0
-) -> list[Tensor]:
+def window_weights(size: int, window: int, starts: Sequence[int]) -> list[Tensor]:
     """What each window of one axis weighs at its voxels, (window,) float32 each.
 
-    A Gaussian around the window's centre with sigma = window * sigma_share, as in nnU-Net, divided by the sum of
+    A Gaussian around the window's centre with sigma = window / 8, as in nnU-Net, divided by the sum of
     all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is a window's weight.
 
     >>> window_weights(4, 4, [0])
     [tensor([1., 1., 1., 1.])]
     """
     distance = torch.arange(window, dtype=torch.float64) - (window - 1) / 2.0
-    gaussian = torch.exp(-0.5 * (distance / (window * sigma_share)) ** 2)
+    gaussian = torch.exp(-0.5 * (distance / (window / 8.0)) ** 2)
     total = torch.zeros(max(size, window), dtype=torch.float64)
     for start in starts:
         total[start : start + window] += gaussian

@@ -41,7 +41,7 @@ def test_markdown_has_a_table_for_each_outcome() -> None:
         "## Left out",
         "## Kept as it is",
         "a.nii.gz",
-        "(all)",
+        "all",
     ):
         assert expected in text
     assert "'x\\|y' is in no case" in text

@@ -28,17 +28,9 @@ class PredictedDice:
     low: float
     high: float
 
-    @classmethod
-    def from_log_error(cls, value: float, above: float, below: float) -> PredictedDice:
-        """Of a predicted `log_error`, and what the percentiles of its errors add to it."""
-        low, middle, high = (
-            float(dice_of_log_error(np.array(value + added))) for added in (above, 0.0, below)
-        )
-        return cls(middle, low, high)
-
     def to_dict(self) -> dict[str, float]:
         """Plain values, for JSON."""
-        return {"value": round(self.value, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
+        return {name: round(value, 4) for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -105,7 +97,8 @@ class QualityEstimator:
         dice, errors = {}, []
         for name, model in self.model.dice.items():
             errors.append(float(model.regression.predict(vector(values, model.regression.names))))
-            dice[name] = PredictedDice.from_log_error(errors[-1], model.above, model.below)
+            bounds = errors[-1] + np.array([0.0, model.above, model.below])
+            dice[name] = PredictedDice(*dice_of_log_error(bounds).tolist())
         scores = dict(ood_scores)
         if errors:
             scores["dice"] = (float(np.mean(errors)) - flag.dice_middle) / flag.dice_spread

@@ -20,7 +20,6 @@ from vesal.infer.quality.stored import (
     Positive,
     Positives,
     Stored,
-    rounded,
 )
 
 #: Directions in which the variance is kept; in all others it is one number.
@@ -86,17 +85,6 @@ class ReferenceDistribution(Stored):
     def ood_score(self, values: Array) -> Array:
         """(n, d) or (d,) -> (n,) or (): 0 is the median of the known scans, 1.28 what one in ten of them exceeds."""
         return (self.log_distance(values) - self.middle) / self.spread
-
-    def rounded(self) -> ReferenceDistribution:
-        """As it is stored in a model file."""
-        return self.model_copy(
-            update={
-                "centre": rounded(self.centre),
-                "scale": rounded(self.scale),
-                "directions": tuple(rounded(direction, 4) for direction in self.directions),
-                "variances": rounded(self.variances),
-            }
-        )
 
 
 def fit_reference(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import model_validator
 
-from vesal.infer.quality.stored import Array, Names, Number, Numbers, Positives, Stored, rounded
+from vesal.infer.quality.stored import Array, Names, Number, Numbers, Positives, Stored
 
 #: Added to 1 - Dice before the logarithm: below it, differences do not matter.
 _FLOOR = 0.02
@@ -58,11 +58,6 @@ class RidgeRegression(Stored):
         """(n, d) or (d,) -> (n,) or ()."""
         x = (np.clip(values, self.lowest, self.highest) - np.array(self.centre)) / np.array(self.scale)
         return np.asarray(x @ np.array(self.weights) + self.bias)
-
-    def rounded(self) -> RidgeRegression:
-        """As it is stored in a model file."""
-        names = ("centre", "scale", "weights", "lowest", "highest")
-        return self.model_copy(update={name: rounded(getattr(self, name)) for name in names})
 
 
 def fit_ridge(names: Sequence[str], values: Array, target: Array, weight: Array) -> RidgeRegression:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,16 @@ Count = Annotated[int, Field(ge=0, le=1 << 40)]
 
 
 class Stored(Record):
-    """A record that is refused where it holds more or other things than it should."""
+    """A record of a model file."""
+
+    def rounded(self) -> Self:
+        """Its arrays to six significant digits, those of two axes to four: what a few dozen scans can tell."""
+        update: dict[str, Any] = {}
+        for name, values in self:
+            if isinstance(values, tuple) and values and not isinstance(values[0], str):
+                nested = isinstance(values[0], tuple)
+                update[name] = tuple(rounded(of, 4) for of in values) if nested else rounded(values)
+        return self.model_copy(update=update)
 
 
 def vector(values: dict[str, float], names: Sequence[str]) -> Array:
@@ -38,7 +47,7 @@ def vector(values: dict[str, float], names: Sequence[str]) -> Array:
 
 
 def rounded(values: Iterable[float], digits: int = 6) -> tuple[float, ...]:
-    """To so many significant digits: what a few dozen scans can tell.
+    """To so many significant digits.
 
     >>> rounded([0.123456789, 0.0, 1234567.0], digits=3)
     (0.123, 0.0, 1230000.0)

@@ -11,6 +11,7 @@ from vesal.audit.finding import Finding
 from vesal.table import Table
 from vesal.text import plural
 
+_COLUMNS = ["case", "kind", "what was wrong", "what was done"]
 _TITLES = {"fixed": "Fixed", "left out": "Left out", "kept": "Kept as it is"}
 
 
@@ -40,10 +41,10 @@ def changes_text(summary: dict[str, Any]) -> str:
     Args:
         summary: of `changes_summary`.
     """
-    lines = [
-        f"{change['outcome'].upper()}: {change['case'] or 'all'}: {_wrong(change)} {_done(change)}"
-        for change in summary["changes"]
-    ]
+    lines = []
+    for change in summary["changes"]:
+        case, _, wrong, done = _cells(change)
+        lines.append(f"{change['outcome'].upper()}: {case}: {wrong} {done}")
     remaining = summary["remaining"]
     lines += [
         "",
@@ -75,19 +76,12 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
     lines = [f"# {name}: what was fixed", "", counts_sentence(summary), ""]
     for outcome, title in _TITLES.items():
         rows = [
-            [
-                change["case"] or "(all)",
-                change["kind"],
-                _wrong(change),
-                _done(change),
-                ", ".join(change["files"]),
-            ]
+            [*_cells(change), ", ".join(change["files"])]
             for change in summary["changes"]
             if change["outcome"] == outcome
         ]
         if rows:
-            columns = ["case", "kind", "what was wrong", "what was done", "files"]
-            lines += [f"## {title}", "", Table.of(columns, rows).markdown(), ""]
+            lines += [f"## {title}", "", Table.of([*_COLUMNS, "files"], rows).markdown(), ""]
     lines += ["## What remains", ""]
     lines += [
         f"- {finding['severity']}: {finding['message']} {finding['fix']}" for finding in summary["remaining"]
@@ -99,22 +93,10 @@ def changes_markdown(name: str, summary: dict[str, Any]) -> str:
 
 def change_table(summary: dict[str, Any]) -> Table:
     """Every change, for a page."""
-    return Table.of(
-        ["outcome", "case", "kind", "what was wrong", "what was done"],
-        [
-            [change["outcome"], change["case"] or "all", change["kind"], _wrong(change), _done(change)]
-            for change in summary["changes"]
-        ],
-    )
+    rows = [[change["outcome"], *_cells(change)] for change in summary["changes"]]
+    return Table.of(["outcome", *_COLUMNS], rows)
 
 
-def _wrong(change: dict[str, Any]) -> str:
-    return f"{_capital(change['wrong'])}."
-
-
-def _done(change: dict[str, Any]) -> str:
-    return f"{_capital(change['done'])}.{' Look at it.' if change['look'] else ''}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _cells(change: dict[str, Any]) -> list[str]:
+    wrong, done = (f"{change[key][:1].upper()}{change[key][1:]}." for key in ("wrong", "done"))
+    return [change["case"] or "all", change["kind"], wrong, f"{done} Look at it." if change["look"] else done]

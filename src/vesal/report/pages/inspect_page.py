@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from vesal.audit.finding import Finding
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.files import write_json, write_text
-from vesal.parallel import Progress, map_in_order
+from vesal.parallel import map_in_order
 from vesal.report.figures import charts
 from vesal.report.figures.colours import colours_by_class
 from vesal.report.pages.case_section import case_pictures
@@ -49,10 +50,10 @@ def inspection_summary(dataset: Dataset, record: Fingerprint, findings: Sequence
         "name": dataset.name,
         "root": str(dataset.root),
         "layout": dataset.layout,
-        "channels": list(dataset.channels),
+        "channels": dataset.channels,
         "labels": [{"name": label.name, "value": label.value} for label in dataset.labels.labels],
-        "regions": {region.name: list(region.members) for region in dataset.labels.regions},
-        "remarks": list(dataset.remarks),
+        "regions": {region.name: region.members for region in dataset.labels.regions},
+        "remarks": dataset.remarks,
         "counts": {
             "images": len(dataset.cases) + len(dataset.unlabelled),
             "labels": len(dataset.cases),
@@ -60,8 +61,8 @@ def inspection_summary(dataset: Dataset, record: Fingerprint, findings: Sequence
             "patients": len({case.patient for case in dataset.cases}),
             "unreadable": len(record.failures),
         },
-        "findings": [finding.model_dump(mode="json") for finding in findings],
-        "failures": [failure.model_dump(mode="json") for failure in record.failures],
+        "findings": findings,
+        "failures": record.failures,
         "shapes": _spread([case.shape for case in record.cases]),
         "spacings_mm": _spread([case.spacing_mm for case in record.cases]),
         "orientations": dict(Counter(case.axis_codes for case in record.cases if case.axis_codes)),
@@ -70,7 +71,8 @@ def inspection_summary(dataset: Dataset, record: Fingerprint, findings: Sequence
         "volumes": _volumes(dataset, record, unit),
         "cases": [_case_numbers(dataset, case, unit, case.id in labelled) for case in record.cases],
     }
-    return _finite(summary)
+    # JSON has no NaN.
+    return to_jsonable_python(summary, inf_nan_mode="null")
 
 
 def write_inspect_report(
@@ -79,7 +81,6 @@ def write_inspect_report(
     findings: Sequence[Finding],
     out: Path,
     pictures: int = 6,
-    progress: Progress | None = None,
     fixed: dict[str, Any] | None = None,
 ) -> Path:
     """Write inspect.html, which holds all its pictures, and inspect.json into `out`.
@@ -88,7 +89,6 @@ def write_inspect_report(
         dataset, record, findings: of one data set.
         out: folder; made when it is not there.
         pictures: how many cases are shown, spread evenly over the cases by labelled volume.
-        progress: called with (done, total) as the pictures are made.
         fixed: what became of the defects in the fixed copy (`fixes_section.changes_summary`), if there is one.
 
     Returns:
@@ -101,7 +101,7 @@ def write_inspect_report(
     summary = inspection_summary(dataset, record, findings)
     write_json(out / "inspect.json", summary)
     path = out / "inspect.html"
-    context = _context(dataset, record, summary, pictures, progress)
+    context = _context(dataset, record, summary, pictures)
     if fixed is not None:
         context["contents"].insert(1, ("fixed", "Fixed"))
         context["fixed"] = {
@@ -203,37 +203,24 @@ def _case_numbers(dataset: Dataset, case: CaseRecord, unit: str, labelled: bool)
         "id": case.id,
         "patient": case.patient,
         "labelled": labelled and case.label_shape is not None,
-        "shape": list(case.shape),
+        "shape": case.shape,
         "spacing_mm": [float(f"{value:.6g}") for value in case.spacing_mm],
         "orientation": case.axis_codes,
-        "crop_shape": list(case.crop_shape),
+        "crop_shape": case.crop_shape,
         "voxels": voxels,
         unit: {name: _in_unit(count, case, unit) for name, count in voxels.items()},
         "nan_voxels": case.nan_voxels,
-        "undeclared": list(case.undeclared),
-        "channels": [
-            channel.model_dump(mode="json", exclude={"foreground_samples"}) for channel in case.channels
-        ],
+        "undeclared": case.undeclared,
+        "channels": [channel.model_dump(exclude={"foreground_samples"}) for channel in case.channels],
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 # --- the page ------------------------------------------------------------------------------------------
 
 
-def _context(
-    dataset: Dataset, record: Fingerprint, summary: dict[str, Any], pictures: int, progress: Progress | None
-) -> dict[str, Any]:
+def _context(dataset: Dataset, record: Fingerprint, summary: dict[str, Any], pictures: int) -> dict[str, Any]:
     counts = summary["counts"]
-    examples = _examples(dataset, record, summary["unit"], pictures, progress)
+    examples = _examples(dataset, record, summary["unit"], pictures)
     return {
         "title": dataset.name,
         "verdict": verdict(summary),
@@ -297,9 +284,7 @@ def _intensity_charts(record: Fingerprint) -> list[Picture]:
     return drawn
 
 
-def _examples(
-    dataset: Dataset, record: Fingerprint, unit: str, pictures: int, progress: Progress | None
-) -> list[dict[str, Any]]:
+def _examples(dataset: Dataset, record: Fingerprint, unit: str, pictures: int) -> list[dict[str, Any]]:
     cases = {case.id: case for case in dataset.cases}
     amounts = sorted(
         (_in_unit(sum(case.voxels.values()), case, unit), case.id)
@@ -322,4 +307,4 @@ def _examples(
         return {"case": name, "volume": size, "pictures": made.pictures, "problems": made.problems}
 
     # Reading and decompression of one case go on beside the drawing of another.
-    return list(map_in_order(draw, chosen, workers=2, progress=progress))
+    return list(map_in_order(draw, chosen, workers=2))
