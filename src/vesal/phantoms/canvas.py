@@ -127,23 +127,17 @@ class Canvas:
         starts, stops = np.concatenate([n[:-1] for n in nodes]), np.concatenate([n[1:] for n in nodes])
         firsts = np.concatenate([np.asarray(radii[:-1], dtype=float) for _, radii in paths])
         lasts = np.concatenate([np.asarray(radii[1:], dtype=float) for _, radii in paths])
-        lows, highs = self._boxes(starts, stops, np.maximum(firsts, lasts) + reach_mm)
+        # First and one past the last voxel (N, 3) within reach of each segment; empty off the grid.
+        inverse = np.linalg.inv(self._columns)
+        ends = (np.stack([starts, stops]) - self._shift) @ inverse.T + self._middle
+        margin = (np.maximum(firsts, lasts) + reach_mm)[:, None] * np.linalg.norm(inverse, axis=1)
+        lows = np.maximum(np.floor(ends.min(axis=0) - margin), 0).astype(np.int64)
+        highs = np.minimum(np.ceil(ends.max(axis=0) + margin) + 1, self.shape).astype(np.int64)
         for n in np.flatnonzero((lows < highs).all(axis=1)):
             box = tuple(slice(a, b) for a, b in zip(lows[n].tolist(), highs[n].tolist(), strict=True))
             distance = _segment(self.points[(slice(None), *box)], starts[n], stops[n], firsts[n], lasts[n])
             np.minimum(field[box], distance, out=field[box])
         return field
-
-    def _boxes(
-        self, starts: NDArray[np.float64], stops: NDArray[np.float64], reach_mm: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First and one past the last voxel (N, 3) within reach of each segment; empty off the grid."""
-        inverse = np.linalg.inv(self._columns)
-        ends = (np.stack([starts, stops]) - self._shift) @ inverse.T + self._middle
-        margin = reach_mm[:, None] * np.linalg.norm(inverse, axis=1)
-        lows = np.maximum(np.floor(ends.min(axis=0) - margin), 0).astype(np.int64)
-        highs = np.minimum(np.ceil(ends.max(axis=0) + margin) + 1, self.shape).astype(np.int64)
-        return lows, highs
 
     def cover(self, distance: Field, edge_mm: float | None = None) -> Field:
         """How much of each voxel lies inside a shape, 0 to 1: partial volume."""

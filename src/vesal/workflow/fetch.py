@@ -25,6 +25,7 @@ from vesal.layouts.discover import the_dataset
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import StageProgress, no_progress
 from vesal.record import Record
+from vesal.table import Table
 
 #: All that can be fetched, by name.
 DATASETS: dict[str, OfficialDataset] = {**ARCHIVES, **REGISTERED}
@@ -128,14 +129,11 @@ def listing() -> list[dict[str, Any]]:
 
 def listing_text() -> str:
     """The same, as a table."""
-    rows = []
-    for entry in listing():
-        megabytes = entry["megabytes"]
-        size = "register" if megabytes is None else f"{megabytes} MB"
-        if megabytes is not None and megabytes >= 1000:
-            size = f"{megabytes / 1000:.1f} GB"
-        rows.append(f"{entry['name']:16} {size:>8}  {entry['licence']:18} {entry['about']}")
-    return "\n".join(rows)
+    rows = [
+        (of["name"], f"{of['megabytes']} MB" if of["megabytes"] else "register", of["licence"], of["about"])
+        for of in listing()
+    ]
+    return Table.of(("name", "size", "licence", "what it holds"), rows).plain()
 
 
 def _download(known: Archive, target: Path, stage: StageProgress, tell: Callable[[str], None]) -> None:

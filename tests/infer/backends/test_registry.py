@@ -58,7 +58,7 @@ def test_each_size_and_number_of_threads_is_compiled_once_and_few_are_kept(
     for size in (16, 16, 24, 32, 32):
         network(torch.zeros(1, 1, size, 16, 16))
     assert [shape[1] for shape in made] == [16, 24, 32]
-    assert len(network._compiled) == 2  # type: ignore[attr-defined]
+    assert network._compile.cache_info().currsize == 2  # type: ignore[attr-defined]
 
 
 # --- when ---------------------------------------------------------------------------------------------------

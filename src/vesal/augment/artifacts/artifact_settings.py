@@ -53,11 +53,6 @@ class Frame:
         return "MR" if self.hu is None else "CT"
 
     @property
-    def step_mm(self) -> float:
-        """The mean spacing within the plane."""
-        return sum(self.spacing_mm[axis] for axis in self.plane) / len(self.plane)
-
-    @property
     def through(self) -> int | None:
         """The axis through the slices: the coarsest of three, the last of several; None in a 2D image."""
         if len(self.spacing_mm) < 3:

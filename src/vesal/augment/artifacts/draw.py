@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.registry import ARTIFACTS, CHAIN, ArtifactConfig, learnable
+from vesal.augment.artifacts.signal import minimum
 from vesal.augment.intensity import Intensity
 from vesal.augment.random_parameters import happens, whole
 
@@ -80,8 +81,8 @@ def apply_artifacts(
         return scan
     dark = scan.clone() if outside_zero else scan
     for channel in outside_zero:
-        least = scan[:, channel].flatten(1).amin(dim=1).reshape(-1, *[1] * (scan.ndim - 2))
-        dark[:, channel] = torch.where(scan[:, channel] == 0, least, scan[:, channel])
+        values = scan[:, channel]
+        dark[:, channel] = torch.where(values == 0, minimum(values), values)
     image = dark
     for name, record in records.items():
         if not ARTIFACTS[name].loses_signal:

@@ -118,7 +118,9 @@ class MotionSettings(ArtifactSettings):
 
     def draw(self, patches: Patches, generator: torch.Generator) -> Motion:
         """Poses and their moments, an axis of phase encoding a sample, and the channels that are measured."""
-        axes, step_mm = patches.frame.plane, patches.frame.step_mm
+        axes = patches.frame.plane
+        spacing_mm = tuple(patches.frame.spacing_mm[axis] for axis in axes)
+        step_mm = sum(spacing_mm) / len(spacing_mm)
         low, high = self.voxels if self.mm is None else (of / step_mm for of in self.mm)
         chosen = patches.chosen(generator)
         there = patches.first(self.count, generator)
@@ -129,7 +131,7 @@ class MotionSettings(ArtifactSettings):
         moments = uniform(poses, (0.0, 1.0), generator)
         return Motion(
             axes=axes,
-            spacing_mm=tuple(patches.frame.spacing_mm[axis] for axis in axes),
+            spacing_mm=spacing_mm,
             angles=angles,
             shift=shift,
             moments=torch.where(there, moments, torch.ones(())).sort(dim=1).values,

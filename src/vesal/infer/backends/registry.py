@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from threading import RLock
 
 import numpy as np
@@ -123,14 +124,14 @@ class CpuNetwork:
         self._work, self._at_once = work, at_once
         self._done = 0.0
         self._refused = False
-        self._compiled: dict[tuple[int, ...], openvino.Compiled] = {}
+        self._compile = lru_cache(_SIZES)(partial(openvino.Compiled, network))
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, C, *patch) float32 -> logits (N, K, *patch)."""
         with self._turn.lock:
             if self._pays(batch):
                 try:
-                    compiled = self._compile(batch)
+                    compiled = self._compile(tuple(batch.shape[1:]), torch.get_num_threads())
                     self._turn.take(compiled)
                     logits = compiled(batch)
                     self.backend = f"OpenVINO {self._version}"
@@ -151,21 +152,13 @@ class CpuNetwork:
         if self._refused or not len(batch):
             return False
         self._done += self._work * batch[:, 0].numel()
-        return self._at_once or bool(self._compiled) or self._done > WORTH * torch.get_num_threads()
-
-    def _compile(self, batch: Tensor) -> openvino.Compiled:
-        shape, threads = tuple(batch.shape[1:]), torch.get_num_threads()
-        key = (*shape, threads)
-        if key not in self._compiled:
-            while len(self._compiled) >= _SIZES:
-                self._compiled.pop(next(iter(self._compiled)))
-            self._compiled[key] = openvino.Compiled(self.module, shape, threads)
-        return self._compiled[key]
+        begun = self._at_once or self._compile.cache_info().currsize > 0
+        return begun or self._done > WORTH * torch.get_num_threads()
 
     def _refuse(self, error: Exception) -> None:
         reason = "the memory does not suffice" if out_of_memory(error) else str(error)
         self._refused = True
-        self._compiled.clear()
+        self._compile.cache_clear()
         self._turn.last = None
         self.backend = f"torch (not OpenVINO {self._version}: {reason})"
         level = logging.WARNING if self._at_once else logging.INFO

@@ -159,9 +159,7 @@ def _date(folder: Path) -> str:
 def _prolonged(run: Run, overrides: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     """What a resumed run may change: its length, once it has come to its end."""
     config = TrainConfig.load(run.config_file)
-    names: list[int | str] = list(range(config.folds)) if config.fold == "all" else [config.fold or 0]
-    if config.fold is None:
-        names = [ALL]
+    names = range(config.folds) if config.fold == "all" else [ALL if config.fold is None else config.fold]
     if not all((run.fold(name) / FINISHED).exists() for name in names):
         return {}
     for name in LENGTHS:
