@@ -67,9 +67,7 @@ def put(path, array, geometry=GRID):
 def test_folders_are_matched_by_name_and_scored_in_order(folders):
     seen = []
     labels = LabelSet.from_values({"x": 1, "y": 4})
-    scores = score_folders(
-        *folders, labels, tolerance_mm=1.5, workers=2, progress=lambda *state: seen.append(state)
-    )
+    scores = score_folders(*folders, labels, tolerance_mm=1.5, progress=lambda *state: seen.append(state))
     assert [row.case for row in scores.cases] == ["a", "a", "b", "b", "c", "c"]
     assert scores.classes == ("x", "y")
     assert scores.tolerance_mm == 1.5
@@ -84,10 +82,6 @@ def test_labels_that_are_not_given_are_the_values_of_the_truth(folders):
     scores = score_folders(*folders, progress=lambda *state: seen.append(state))
     assert scores.classes == ("1", "4")
     assert seen[-1] == (6, 6)
-
-
-def test_the_number_of_workers_changes_nothing(folders):
-    assert score_folders(*folders, workers=1) == score_folders(*folders, workers=3)
 
 
 def test_a_prediction_may_be_in_another_format(folders):
@@ -159,12 +153,6 @@ def test_scoring_ends_with_an_error_when_no_case_can_be_scored(folders):
         path.write_bytes(b"no picture")
     with pytest.raises(DataError, match="None of the 3 cases could be scored; the first, a"):
         score_folders(predictions, truth)
-
-
-def test_annotated_classes_of_single_cases_are_honoured(folders):
-    scores = score_folders(*folders, annotated={"b": ["4"]})
-    assert [(row.case, row.class_name) for row in scores.cases if row.case == "b"] == [("b", "4")]
-    assert scores.of("dice", "1").count == 2
 
 
 def test_folders_that_cannot_be_used_are_named(folders, tmp_path):

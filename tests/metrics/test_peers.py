@@ -17,11 +17,17 @@ from numpy.testing import assert_allclose
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import diagonal_mm, score_case
 from vesal.metrics.lesions import lesions
-from vesal.metrics.overlap import confusion
+from vesal.metrics.overlap import Confusion, confusions
 from vesal.metrics.surface import nearest_mm, surface_distances
 from vesal.volume.geometry import Geometry
 
 # --- DeepMind's surface-distance (surface_distance_test.py) ------------------------------------------------------
+
+
+def confusion(prediction: np.ndarray, truth: np.ndarray) -> Confusion:
+    """The counts of two masks."""
+    maps = (mask.astype(np.uint8) for mask in (prediction, truth))
+    return confusions(*maps, np.array([[False, True]]))[0]
 
 
 def mixed_corners(mask):

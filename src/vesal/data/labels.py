@@ -246,9 +246,13 @@ class LabelSet(Record):
 
     def mask(self, index: int, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Contiguous label map -> the mask of one class, of the same shape: all of them may be too much at once."""
+        return _look_up(self.members(index), contiguous)
+
+    def members(self, index: int) -> NDArray[np.bool_]:
+        """(256,) the contiguous values of a class."""
         members = np.zeros(256, dtype=bool)
         members[: len(self.labels) + 1] = self.class_table[index]
-        return _look_up(members, contiguous)
+        return members
 
     def boxes(self, contiguous: NDArray[np.uint8]) -> list[tuple[slice, ...] | None]:
         """The smallest box around each class of a contiguous label map, None around one that it does not hold.

@@ -134,7 +134,7 @@ class Side:
     folds: Mapping[str, str] | None = None
 
 
-def compare(a: Side, b: Side, metric: str = "dice", *, seed: int = 0) -> Comparison:
+def compare(a: Side, b: Side, metric: str = "dice") -> Comparison:
     """Compare two models case by case, class by class, on the cases that both have.
 
     The mean over the classes is the main question and is tested once; the tests of the classes are corrected after
@@ -159,7 +159,7 @@ def compare(a: Side, b: Side, metric: str = "dice", *, seed: int = 0) -> Compari
     common = _common_cases(a, b, runs_a, runs_b)
     _refuse_other_truth(a, b, runs_a[0], runs_b[0], common)
     groups, remarks = _groups(a, b, folds_a, folds_b, common, len(runs_a) + len(runs_b))
-    table = _Table(classes, metric, [*common], runs_a, runs_b, groups, seed)
+    table = _Table(classes, metric, [*common], runs_a, runs_b, groups)
     rows = [table.row(name) for name in classes]
     overall = table.row(MEAN) if len(classes) > 1 else rows[0]
     tested = [row.wilcoxon_p for row in rows if row.wilcoxon_p is not None]
@@ -308,7 +308,6 @@ class _Table:
     runs_a: list[Cases]
     runs_b: list[Cases]
     groups: dict[str, str] | None
-    seed: int
 
     def row(self, name: str) -> ComparedClass:
         """A class, or the mean over the classes."""
@@ -321,13 +320,13 @@ class _Table:
             groups = [order.index(self.groups[case]) for case in cases]
             # A class may be in the truth of few folds.
             groups = groups if len(set(groups)) >= _FEWEST_GROUPS else None
-        found = paired_difference(a, b, groups, seed=self.seed)
+        found = paired_difference(a, b, groups)
         of_a, of_b = a.mean(axis=0), b.mean(axis=0)
         apart = np.round(of_b - of_a, 12)
         ranks = wilcoxon(apart)
         bounds = self._bounds()
-        a_low, a_high = bootstrap_interval(of_a, seed=self.seed, bounds=bounds)
-        b_low, b_high = bootstrap_interval(of_b, seed=self.seed, bounds=bounds)
+        a_low, a_high = bootstrap_interval(of_a, bounds=bounds)
+        b_low, b_high = bootstrap_interval(of_b, bounds=bounds)
         return ComparedClass(
             class_name=name,
             cases=len(cases),

@@ -26,9 +26,7 @@ def score_folders(
     labels: LabelSet | None = None,
     *,
     tolerance_mm: float = 1.0,
-    annotated: Mapping[str, Sequence[str]] | None = None,
     lesions: Sequence[str] | None = None,
-    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score every label map in `truth` against the one of the same name in `predictions`.
@@ -40,9 +38,7 @@ def score_folders(
         predictions, truth: folders; every file in `truth` needs its prediction.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm: of the NSD.
-        annotated: case -> names of the labels that were drawn in it; cases that it lacks have all.
         lesions: classes whose lesions are counted; None takes those whose names say so.
-        workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
 
     Raises:
@@ -58,7 +54,7 @@ def score_folders(
     if not expected:
         raise DataError(f"{truth} holds no label map; name the folder of true labels.")
     _refuse_missing(predictions, truth, expected, found)
-    workers = workers or scan_workers(list(expected.values()))
+    workers = scan_workers(list(expected.values()))
     passes = 1 if labels is not None else 2
     if labels is None:
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
@@ -66,7 +62,6 @@ def score_folders(
         _score_pair,
         labels=labels,
         tolerance_mm=tolerance_mm,
-        annotated=annotated or {},
         lesions=lesion_classes(labels, lesions),
     )
     pairs = [(case, found[case], path) for case, path in expected.items()]
@@ -125,7 +120,6 @@ def _score_pair(
     pair: tuple[str, Path, Path],
     labels: LabelSet,
     tolerance_mm: float,
-    annotated: Mapping[str, Sequence[str]],
     lesions: Sequence[str],
 ) -> list[ClassScore] | Failure:
     case, predicted, actual = pair
@@ -139,7 +133,6 @@ def _score_pair(
             truth.geometry,
             labels,
             tolerance_mm=tolerance_mm,
-            annotated=annotated.get(case),
             lesions=lesions,
         )
     except VesalError as error:
@@ -168,9 +161,7 @@ def _encode(label: LabelMap, path: Path, labels: LabelSet) -> NDArray[np.uint8]:
         raise DataError(f"{path}: {error}.") from error
 
 
-def _labels_in(
-    files: Mapping[str, Path], folder: Path, workers: int | None, progress: Progress | None
-) -> LabelSet:
+def _labels_in(files: Mapping[str, Path], folder: Path, workers: int, progress: Progress | None) -> LabelSet:
     """A label for every value but 0 in the files; one that cannot be read fails later, with its case."""
 
     def values(path: Path) -> list[int]:

@@ -121,19 +121,17 @@ def summarise(
     tolerance_mm: float,
     failures: Sequence[Failure] = (),
     remarks: Sequence[str] = (),
-    seed: int = 0,
 ) -> Scores:
     """Average over the cases: each class by itself, and the mean over the classes.
 
     That mean is taken in each case over the classes which it defines, and then over the cases, so that every
-    case weighs alike. The bootstrap draws cases with the seed.
+    case weighs alike.
 
     Args:
         rows: of `score_case`, of all cases.
         labels: what was scored.
         tolerance_mm: that the rows were made with.
         failures, remarks: to keep beside the scores.
-        seed: of the bootstrap.
     """
     scored_cases = by_case(rows).values()
     lesions = tuple(
@@ -145,9 +143,7 @@ def summarise(
     for name in labels.classes:
         here = [scored[name] for scored in scored_cases if name in scored]
         metrics = ALL_METRICS if name in lesions else METRICS
-        summary += [
-            _summary(name, metric, [getattr(row, metric) for row in here], seed) for metric in metrics
-        ]
+        summary += [_summary(name, metric, [getattr(row, metric) for row in here]) for metric in metrics]
     for metric in ALL_METRICS if lesions else METRICS:
         # Over the classes that have it: those whose lesions are not counted are not undefined.
         of = lesions if metric in LESION_METRICS else labels.classes
@@ -155,27 +151,27 @@ def summarise(
             _mean_or_none([getattr(row, metric) for name, row in scored.items() if name in of])
             for scored in scored_cases
         ]
-        summary.append(_summary(MEAN, metric, values, seed))
+        summary.append(_summary(MEAN, metric, values))
     return Scores(
         classes=labels.classes,
         tolerance_mm=tolerance_mm,
         cases=tuple(rows),
         summary=tuple(summary),
         lesions=lesions,
-        agreement_ml=_volume_agreement(labels.classes, rows, seed),
+        agreement_ml=_volume_agreement(labels.classes, rows),
         failures=tuple(failures),
         remarks=tuple(remarks),
     )
 
 
-def _volume_agreement(classes: Sequence[str], rows: Sequence[ClassScore], seed: int) -> dict[str, Agreement]:
+def _volume_agreement(classes: Sequence[str], rows: Sequence[ClassScore]) -> dict[str, Agreement]:
     """Of each class that any case holds; a case where both volumes are 0 would only make them agree."""
     found = {}
     for name in classes:
         held = [row for row in rows if row.class_name == name and row.empty != "both"]
         if held:
             volumes = [row.volume_ml for row in held], [row.truth_volume_ml for row in held]
-            found[name] = bland_altman(*volumes, seed=seed)
+            found[name] = bland_altman(*volumes)
     return found
 
 
@@ -184,11 +180,11 @@ def _mean_or_none(values: Sequence[float | None]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def _summary(name: str, metric: str, values: Sequence[float | None], seed: int) -> Summary:
+def _summary(name: str, metric: str, values: Sequence[float | None]) -> Summary:
     defined = [value for value in values if value is not None]
     bounds = ALL_METRICS[metric].bounds
-    low, high = bootstrap_interval(defined, seed=seed, bounds=bounds) if defined else (None, None)
-    middle = bootstrap_interval(defined, seed=seed, statistic="median") if defined else (None, None)
+    low, high = bootstrap_interval(defined, bounds=bounds) if defined else (None, None)
+    middle = bootstrap_interval(defined, statistic="median") if defined else (None, None)
     return Summary(
         class_name=name,
         metric=metric,

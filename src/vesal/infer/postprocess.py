@@ -139,15 +139,6 @@ def read_postprocess(value: object, labels: LabelSet, path: str | Path) -> Postp
     return found
 
 
-def under(sizes: NDArray[np.int64], step: Step, voxel_mm3: float | NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which sizes (voxels) are under either limit of the step; what measures just a limit is not under it.
-
-    `voxel_mm3` is one number, or one for each size.
-    """
-    volumes = sizes * voxel_mm3
-    return np.asarray((volumes < step.mm3 * (1 - 1e-9)) | (sizes < step.voxels))
-
-
 def painted(labels: LabelSet) -> list[int]:
     """For each class the contiguous value that stands for it: its label's, or that with which a region is painted."""
     count = len(labels.classes)
@@ -179,44 +170,48 @@ def nested(labels: LabelSet) -> bool:
     )
 
 
+def removed(
+    step: Step, sizes: NDArray[np.int64], kept: NDArray[np.bool_], largest: int, voxel_mm3: float
+) -> NDArray[np.bool_]:
+    """(n + 1,) which of the components that are kept a step removes; number 0 is outside.
+
+    Args:
+        step: of removal.
+        sizes: (n + 1,) voxels of each.
+        kept: (n + 1,) those that are left by earlier steps.
+        largest: number of the largest one.
+        voxel_mm3: volume of a voxel.
+    """
+    if step.do == "largest":
+        return kept & (np.arange(len(sizes)) != largest)
+    judged = sizes if step.do == "min_size" else sizes[kept].sum()
+    # What measures just a limit is not under it.
+    under = (judged * voxel_mm3 < step.mm3 * (1 - 1e-9)) | (judged < step.voxels)
+    return np.asarray(kept & under)
+
+
 def _remove(
     values: NDArray[np.uint8], labels: LabelSet, index: int | None, step: Step, voxel_mm3: float
 ) -> int:
     mask = values != 0 if index is None else labels.mask(index, values)
-    if step.do == "min_volume":
-        total = np.array([np.count_nonzero(mask)])
-        gone = mask if bool(under(total, step, voxel_mm3)[0]) else None
-    else:
-        components, count = label_components(mask)
-        gone = None
-        if count:
-            sizes = component_sizes(components, count)
-            if step.do == "largest":
-                leaves = np.arange(count + 1) != largest_component(components, sizes)
-            else:
-                leaves = under(sizes, step, voxel_mm3)
-            leaves[0] = False
-            gone = leaves[components] if leaves.any() else None
-    if gone is None:
+    components, count = (mask.view(np.uint8), 1) if step.do == "min_volume" else label_components(mask)
+    if not count:
         return 0
+    sizes = component_sizes(components, count)
+    largest = largest_component(components, sizes) if step.do == "largest" else 0
+    leaves = removed(step, sizes, np.arange(count + 1) > 0, largest, voxel_mm3)
+    if not leaves.any():
+        return 0
+    gone = leaves[components]
     values[gone] = 0 if index is None else left_behind(labels, index)[values[gone]]
     return int(np.count_nonzero(gone))
 
 
 def _fill(values: NDArray[np.uint8], labels: LabelSet, index: int) -> int:
-    components, inside = holes(values, members_of(labels, index))
-    if not inside.any():
-        return 0
+    components, inside = holes(values, labels.members(index))
     gaps = inside[components]
     values[gaps] = painted(labels)[index]
     return int(np.count_nonzero(gaps))
-
-
-def members_of(labels: LabelSet, index: int) -> NDArray[np.bool_]:
-    """(256,) the contiguous values of a class."""
-    members = np.zeros(256, dtype=bool)
-    members[: len(labels.labels) + 1] = labels.class_table[index]
-    return members
 
 
 def in_order(steps: Sequence[Step], labels: LabelSet) -> tuple[Step, ...]:

@@ -43,11 +43,8 @@ class Agreement:
 def bland_altman(
     measured: Sequence[float] | NDArray[np.float64],
     true: Sequence[float] | NDArray[np.float64],
-    *,
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> Agreement:
-    """Bias and limits of agreement (Bland and Altman, The Lancet 1986), with their intervals.
+    """Bias and limits of agreement (Bland and Altman, The Lancet 1986), with their 95 % intervals.
 
     A limit's standard error is spread x sqrt(1 / n + 1.96^2 / (2 (n - 1))), its interval Student's with n - 1
     degrees of freedom (Bland and Altman, Statistical Methods in Medical Research 1999).
@@ -69,11 +66,11 @@ def bland_altman(
     count = differences.size
     if count == 1:
         return Agreement(1, bias)
-    low, high = bootstrap_interval(differences, confidence=confidence, seed=seed)
+    low, high = bootstrap_interval(differences)
     spread = float(differences.std(ddof=1))
     lower, upper = bias - _SPAN * spread, bias + _SPAN * spread
     error = spread * float(np.sqrt(1 / count + _SPAN**2 / (2 * (count - 1))))
-    reach = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
+    reach = float(stdtrit(count - 1, 0.975)) * error
     return Agreement(
         count=count,
         bias=bias,

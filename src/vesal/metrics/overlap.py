@@ -68,27 +68,6 @@ class Confusion:
         return _ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
 
-def confusion(
-    prediction: NDArray[np.bool_], truth: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None
-) -> Confusion:
-    """Count one class from its two masks, both (*spatial); voxels where `ignore` is True are not counted.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if prediction.shape != truth.shape:
-        raise ValueError(f"prediction {prediction.shape} and truth {truth.shape} differ in shape")
-    if ignore is not None:
-        counted = ~ignore
-        prediction, truth, total = prediction & counted, truth & counted, int(np.count_nonzero(counted))
-    else:
-        total = truth.size
-    tp = int(np.count_nonzero(prediction & truth))
-    fp = int(np.count_nonzero(prediction)) - tp
-    fn = int(np.count_nonzero(truth)) - tp
-    return Confusion(tp, fp, fn, total - tp - fp - fn)
-
-
 def confusions(
     prediction: NDArray[np.uint8], truth: NDArray[np.uint8], table: NDArray[np.bool_], ignore: int = 255
 ) -> tuple[Confusion, ...]:

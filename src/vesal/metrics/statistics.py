@@ -69,8 +69,11 @@ def bootstrap_interval(
     if np.ptp(cases) == 0:
         return float(cases[0]), float(cases[0])
     if statistic == "median":
-        generator = np.random.default_rng([seed, cases.size])
-        drawn = [np.median(cases[rows], axis=1) for rows in _draws(generator, cases.size, samples)]
+        generator, size = np.random.default_rng([seed, cases.size]), cases.size
+        drawn = [
+            np.median(cases[generator.integers(0, size, (count, size))], axis=1)
+            for count in _blocks(samples, size)
+        ]
         tail = 100 * (1 - confidence) / 2
         low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail])
     else:
@@ -121,11 +124,9 @@ def paired_difference(
     b: Floats,
     groups: Sequence[int] | None = None,
     *,
-    confidence: float = 0.95,
     samples: int = 2000,
-    seed: int = 0,
 ) -> Difference:
-    """The mean of b - a over the same cases; its interval covers cases, and runs or groups where there are several.
+    """The mean of b - a over the same cases; its 95 % interval covers cases, and runs or groups if several.
 
     A hierarchical bootstrap: the runs of A and those of B are drawn with replacement, then the cases, and the
     difference of the drawn is divided by its own standard error, which adds the variances of the cases' mean
@@ -137,17 +138,16 @@ def paired_difference(
         a, b: (runs, cases), such as one row a seed; runs are independent of each other, cases are paired.
         groups: (cases,) numbers that say which training (fold) predicted a case; at least three different ones are
             needed to say much.
-        confidence, samples, seed: as for `bootstrap_interval`.
+        samples: resamples.
 
     Raises:
-        ValueError: the cases of A and B differ in number, there is one group, or an argument is out of its range.
+        ValueError: the cases of A and B differ in number, or there is one group.
 
     >>> a = np.array([[0.80, 0.85, 0.70, 0.90, 0.88]])
     >>> paired_difference(a, a + 0.05).mean.__round__(3)
     0.05
     """
     a, b = np.atleast_2d(np.asarray(a, float)), np.atleast_2d(np.asarray(b, float))
-    _check(confidence, samples)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or not a.size or not b.size:
         raise ValueError(f"A {a.shape} and B {b.shape} are (runs, cases) with the same cases, at least one")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
@@ -165,23 +165,18 @@ def paired_difference(
         return Difference(mean, mean, mean, 1.0 if abs(mean) < 1e-12 else 1 / (samples + 1), 0.0)
     ratios = None
     if design.units > _FEW:
-        generator = np.random.default_rng([seed, cases, len(a), len(b)])
+        generator = np.random.default_rng([0, cases, len(a), len(b)])
         drawn = [design.estimate(weights) for weights in design.draws(generator, samples)]
         ratios = _ratios([(means - mean, errors) for means, errors in drawn], error)
-    low, high = _studentised(mean, error, ratios, design.units - 1, confidence)
+    low, high = _studentised(mean, error, ratios, design.units - 1, 0.95)
     return Difference(mean, low, high, _p_value(mean / error, ratios, design.units - 1), error)
 
 
 # --- resampling runs and cases -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """Of a block of resamples: how often each run (samples, runs) and each case (samples, cases) was drawn."""
-
-    a: Floats
-    b: Floats
-    cases: Floats
+#: Of a block of resamples: how often each run of A and of B (samples, runs) and each case (samples, cases) was drawn.
+_Weights = tuple[Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,26 +192,22 @@ class _Design:
 
     def whole(self) -> _Weights:
         """Everything once."""
-        return _Weights(np.ones((1, len(self.a))), np.ones((1, len(self.b))), np.ones((1, self.a.shape[1])))
+        return np.ones((1, len(self.a))), np.ones((1, len(self.b))), np.ones((1, self.a.shape[1]))
 
     def draws(self, generator: np.random.Generator, samples: int) -> Iterator[_Weights]:
         """Blocks of resamples."""
-        rows = max(1, _BLOCK // (4 * self.a.shape[1]))
-        for start in range(0, samples, rows):
-            count = min(rows, samples - start)
+        for count in _blocks(samples, 4 * self.a.shape[1]):
             a, b = (_counts(generator, count, len(side)) for side in (self.a, self.b))
             if self.groups is None:
                 cases = _counts(generator, count, self.a.shape[1])
             else:
                 # Whole: the cases within a group are no independent draws beside it.
                 cases = _counts(generator, count, self.units)[:, self.groups]
-            yield _Weights(a, b, cases)
+            yield a, b, cases
 
     def estimate(self, weights: _Weights) -> tuple[Floats, Floats]:
         """(samples,) weighted mean differences, and their standard errors."""
-        of_a = weights.a / weights.a.sum(axis=1, keepdims=True)
-        of_b = weights.b / weights.b.sum(axis=1, keepdims=True)
-        share = weights.cases / weights.cases.sum(axis=1, keepdims=True)
+        of_a, of_b, share = (drawn / drawn.sum(axis=1, keepdims=True) for drawn in weights)
         difference = of_b @ self.b - of_a @ self.a
         mean = (difference * share).sum(axis=1)
         apart = difference - mean[:, None]
@@ -225,8 +216,8 @@ class _Design:
         else:
             # Linearised, for groups of unequal size: the squared sums of the groups' residuals.
             member = np.eye(self.units)[self.groups]
-            times = weights.cases @ member / np.maximum(member.sum(axis=0), 1)
-            sums = (apart @ member) / weights.cases.sum(axis=1, keepdims=True)
+            times = weights[2] @ member / np.maximum(member.sum(axis=0), 1)
+            sums = (apart @ member) / weights[2].sum(axis=1, keepdims=True)
             variance = (times * sums**2).sum(axis=1) * self.units / (self.units - 1)
         for runs, drawn in ((self.a, of_a), (self.b, of_b)):
             if len(runs) > 1:
@@ -250,9 +241,8 @@ def _shares(seed: int, cases: int, samples: int) -> Iterator[Floats]:
         yield _kept_shares(seed, cases, samples)
         return
     generator = np.random.default_rng([seed, cases])
-    rows = max(1, _BLOCK // (4 * cases))
-    for start in range(0, samples, rows):
-        yield _counts(generator, min(rows, samples - start), cases) / cases
+    for count in _blocks(samples, 4 * cases):
+        yield _counts(generator, count, cases) / cases
 
 
 @lru_cache(maxsize=4)
@@ -261,11 +251,10 @@ def _kept_shares(seed: int, cases: int, samples: int) -> Floats:
     return _counts(np.random.default_rng([seed, cases]), samples, cases) / cases
 
 
-def _draws(generator: np.random.Generator, cases: int, samples: int) -> Iterator[NDArray[np.int64]]:
-    """(rows, cases) numbers of drawn cases, in blocks."""
-    rows = max(1, _BLOCK // cases)
-    for start in range(0, samples, rows):
-        yield generator.integers(0, cases, (min(rows, samples - start), cases))
+def _blocks(samples: int, width: int) -> list[int]:
+    """How many resamples of so many values each are held at once."""
+    rows = max(1, _BLOCK // width)
+    return [min(rows, samples - start) for start in range(0, samples, rows)]
 
 
 # --- from resamples to an interval ---------------------------------------------------------------------------

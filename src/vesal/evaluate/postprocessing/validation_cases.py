@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.evaluate.case_scores import score_case
 from vesal.infer.components import component_sizes, label_components, largest_component
-from vesal.infer.postprocess import Postprocess, Step, members_of, under
+from vesal.infer.postprocess import Postprocess, Step, removed
 from vesal.metrics.overlap import confusions
 from vesal.metrics.surface import bounding_box
 from vesal.parallel import map_in_order
@@ -116,7 +116,7 @@ class _Components:
         box = labels.boxes(prediction)[index] or (slice(0, 0),) * truth.ndim
         components, count = label_components(labels.mask(index, prediction[box]))
         sizes, actual = component_sizes(components, count), truth[box]
-        members = members_of(labels, index)
+        members = labels.members(index)
 
         def counted(where: NDArray[np.bool_]) -> Counts:
             return component_sizes(np.where(where, components, 0), count)
@@ -131,15 +131,9 @@ class _Components:
 
     def without(self, removals: Steps, voxel_mm3: float) -> tuple[float, int]:
         """Dice of the class, 1 where both masks are empty, and its voxels, after removals in their order."""
-        numbers = np.arange(len(self.sizes))
-        kept = numbers > 0
+        kept = np.arange(len(self.sizes)) > 0
         for step in removals:
-            if step.do == "largest":
-                kept &= numbers == self.largest
-            elif step.do == "min_size":
-                kept &= ~under(self.sizes, step, voxel_mm3)
-            else:
-                kept &= not under(self.sizes[kept].sum(), step, voxel_mm3)
+            kept &= ~removed(step, self.sizes, kept, self.largest, voxel_mm3)
         both = int(self.predicted[kept].sum()) + self.truth
         return 2 * int(self.tp[kept].sum()) / both if both else 1.0, int(self.sizes[kept].sum())
 

@@ -97,17 +97,6 @@ class Robustness(Record):
         means = [one.dice for one in self.conditions if one.artifact == CLEAN and one.class_name == MEAN]
         return means[0] if means else Estimate()
 
-    def of(self, condition: str, class_name: str = MEAN) -> Condition:
-        """One row of the table.
-
-        Raises:
-            KeyError: there is no such condition or class.
-        """
-        for one in self.conditions:
-            if (one.condition, one.class_name) == (condition, class_name):
-                return one
-        raise KeyError(f"no {condition} of {class_name}")
-
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read robustness.json, or the one in a folder.

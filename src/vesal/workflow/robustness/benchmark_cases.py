@@ -115,7 +115,9 @@ def _held_out(run: Run, dataset: Dataset, fold: int | None) -> RobustnessCases:
         raise DataError(
             f"{run.folder} was trained on all cases, nothing was held out; name other data as the second argument."
         )
-    numbers = _folds_with_models(run) if fold is None else [fold]
+    # A training on all cases has no number.
+    names = [fold_name(file.parent) or "" for file in model_files(run.folder)]
+    numbers = sorted(int(name) for name in names if name.isdigit()) if fold is None else [fold]
     known = {case.id: case for case in dataset.cases}
     groups = []
     for number in numbers:
@@ -134,16 +136,9 @@ def _run_of(model: Path) -> tuple[Run | None, int | None]:
     if Run(model).dataset_file.exists():
         return Run(model), None
     folder = model if model.is_dir() else model.parent
-    number = fold_name(folder) or folder.name
-    if Run(folder.parent).dataset_file.exists() and number.isdigit():
+    if Run(folder.parent).dataset_file.exists() and (number := fold_name(folder) or "").isdigit():
         return Run(folder.parent), int(number)
     return None, None
-
-
-def _folds_with_models(run: Run) -> list[int]:
-    finished = run.trained_folds()
-    names = [(fold_name(file.parent) or file.parent.name) for file in model_files(run.folder)]
-    return finished or sorted(int(name) for name in names if name.isdigit())
 
 
 def _fold_model(run: Run, fold: int) -> Path:

@@ -73,12 +73,8 @@ class _Subject:
         self.raw = self.truth = self.clean_prediction = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Prepared:
-    """A scan ready for the network, and how it was corrupted (None: not)."""
-
-    prepared: Prepared
-    corruption: Corruption | None
+#: A scan ready for the network, and how it was corrupted (None: not).
+_Scan = tuple[Prepared, Corruption | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +117,7 @@ class RobustnessRunner:
         # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
         workers = 1 if self.model.device.type == "cpu" else _workers(cases)
-        corrupted = map_in_order(lambda job: self._corrupt(*job), jobs, workers=workers)
+        corrupted = map_in_order(lambda job: self._corrupted(*job), jobs, workers=workers)
         with ThreadPoolExecutor(1) as scorer:
             for subject in subjects:
                 began = time.monotonic()
@@ -140,59 +136,60 @@ class RobustnessRunner:
         """
         artifact = next(one for one in self.artifacts if one.title == worst.condition)
         subject = _Subject(case)
-        clean, corrupted = (self._corrupt(subject, condition) for condition in (None, artifact))
+        clean, corrupted = (self._corrupted(subject, condition) for condition in (None, artifact))
         if isinstance(clean, str) or isinstance(corrupted, str):
             raise DataError(f"{case.id}: {clean if isinstance(clean, str) else corrupted}")
+        corruption = corrupted[1]
         assert subject.raw is not None
         assert subject.truth is not None
-        assert corrupted.corruption is not None
+        assert corruption is not None
         return CorruptedScan(
             worst=worst,
-            scans=(subject.raw.image, corrupted.corruption.volume),
+            scans=(subject.raw.image, corruption.volume),
             # What turns a label map back turns it there, too.
-            truths=(subject.truth, np.ascontiguousarray(corrupted.corruption.restore(subject.truth))),
-            predictions=(self._segment(clean.prepared), self._segment(corrupted.prepared)),
+            truths=(subject.truth, np.ascontiguousarray(corruption.restore(subject.truth))),
+            predictions=(self._segment(clean[0]), self._segment(corrupted[0])),
         )
 
     # --- corrupt, segment, score -------------------------------------------------------------------------
 
-    def _corrupt(self, subject: _Subject, artifact: Artifact | None) -> _Prepared | str:
+    def _corrupted(self, subject: _Subject, artifact: Artifact | None) -> _Scan | str:
         """A scan ready for the network, or why there is none."""
         try:
             with subject.lock:
                 if subject.error is None and subject.raw is None:
-                    self._read(subject)
+                    subject.error = self._read(subject)
             if subject.error is not None or subject.raw is None:
                 return subject.error or "it could not be read"
-            volume, corruption = subject.raw.image, None
-            if artifact is not None:
-                corruption = corrupt(
-                    volume, artifact, artifact_seed(self.seed, subject.case.id, artifact.name)
-                )
-                volume = corruption.volume
-            return _Prepared(prepare(volume, self.model.plan), corruption)
+            if artifact is None:
+                return prepare(subject.raw.image, self.model.plan), None
+            seed = artifact_seed(self.seed, subject.case.id, artifact.name)
+            corruption = corrupt(subject.raw.image, artifact, seed)
+            return prepare(corruption.volume, self.model.plan), corruption
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
 
-    def _read(self, subject: _Subject) -> None:
+    def _read(self, subject: _Subject) -> str | None:
+        """Read a case; why it cannot be."""
         try:
             raw = read_case(subject.case)
             subject.truth = truth_of(raw, self.labels, self.table)
             subject.raw = raw
         except (VesalError, MemoryError) as error:
-            subject.error = _reason(error)
+            return _reason(error)
+        return None
 
     def _segmented(
-        self, subject: _Subject, artifact: Artifact | None, scan: _Prepared | str, scorer: ThreadPoolExecutor
+        self, subject: _Subject, artifact: Artifact | None, scan: _Scan | str, scorer: ThreadPoolExecutor
     ) -> Future[list[ArtifactScore]] | str:
         """The scores to come, or why there are none."""
         if isinstance(scan, str):
             return scan
         try:
-            prediction = self._segment(scan.prepared)
+            prediction = self._segment(scan[0])
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
-        return scorer.submit(self._score, subject, artifact, scan.corruption, prediction)
+        return scorer.submit(self._score, subject, artifact, scan[1], prediction)
 
     def _segment(self, prepared: Prepared) -> NDArray[np.uint8]:
         """Contiguous labels, as `vesal predict` would write them."""
