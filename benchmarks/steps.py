@@ -31,8 +31,9 @@ from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.losses.losses import build_loss
 from vesal.nn.zoo import build_network
 from vesal.planning.plan import Plan
+from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.patches import PatchSampler
-from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
+from vesal.preprocessing.prepare import prepare_dataset
 from vesal.train.batches import Batch, BatchMaker, prefetched
 from vesal.train.checkpoint import Position, Trained
 from vesal.train.objective import Objective

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,44 +55,25 @@ def map_in_order(
     """
     workers = workers or cpu_count()
     total = len(items)
-    if workers == 1 or total <= 1:
-        for done, item in enumerate(items, start=1):
-            result = function(item)
-            if progress is not None:
-                progress(done, total)
-            yield result
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[Result]] = deque()
-        queue = iter(items)
-        done = 0
-        try:
-            while True:
-                for item in islice(queue, 2 * workers - len(pending)):
-                    pending.append(pool.submit(function, item))
-                if not pending:
-                    return
-                result = pending.popleft().result()
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-                yield result
-        finally:
-            for future in pending:
-                future.cancel()
+    alone = workers == 1 or total <= 1
+    results = map(function, items) if alone else read_ahead(function, items, 2 * workers - 1, workers=workers)
+    for done, result in enumerate(results, start=1):
+        if progress is not None:
+            progress(done, total)
+        yield result
 
 
 def read_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 1
-) -> Iterator[Result]:
-    """Yield `function(item)` in order, computed by one thread `ahead` items before they are wanted.
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 1, *, workers: int = 1
+) -> Generator[Result, None, None]:
+    """Yield `function(item)` in order, computed by threads up to `ahead` items before they are wanted.
 
-    While the caller works on a result the next is being read; no more than `ahead + 1` are in memory.
+    While the caller works on a result the next are being made; no more than `ahead + 1` are in memory.
 
     >>> list(read_ahead(len, ["a", "bb"]))
     [1, 2]
     """
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[Result]] = deque()
         try:
             for item in items:

@@ -15,7 +15,8 @@ from vesal.errors import VesalError
 from vesal.planning.plan import Normalisation
 from vesal.preprocessing import cache as cache_module
 from vesal.preprocessing import prepare as module
-from vesal.preprocessing.prepare import PreparedCase, prepare, prepare_dataset
+from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.prepare import prepare, prepare_dataset
 
 
 @pytest.fixture

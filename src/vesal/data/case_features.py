@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.data.crop import nonzero_box
 from vesal.data.labels import LabelSet
 from vesal.data.minhash import minhash
 from vesal.files import content_hash
@@ -199,10 +200,10 @@ def _label_features(
     mask = label != labels.background
     if labels.ignore is not None:
         mask &= label != labels.ignore
-    box = _box(mask)
-    if box is None:
+    if not mask.any():
         return None
-    start = np.array([side.start for side in box])
+    start, stop = nonzero_box(mask[None])
+    box = tuple(map(slice, start, stop))
     inside, held = mask[box], label[box]
     size = np.array(inside.shape)
     borders = [(float(side.start), float(side.stop)) for side in box]
@@ -214,7 +215,7 @@ def _label_features(
     islands, voxels, gap = _islands(sums, spacing)
     return LabelFeatures(
         digest=_digest(turn.undo(held)),
-        place=tuple(round(float(p), 5) for p in (start + middle + 0.5) / label.shape),
+        place=tuple(round(float(p), 5) for p in (np.array(start) + middle + 0.5) / label.shape),
         box_mm=tuple(round(float(side), 4) for side in size * spacing),
         shape_picture=pack(np.stack(shapes)),
         surroundings=pack(_picture(image, around, limits)),
@@ -227,16 +228,6 @@ def _label_features(
 
 def _digest(held: NDArray[Any]) -> str:
     return content_hash(str(held.shape).encode(), np.asarray(held, np.int32).ravel(order="F").data)
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    sides = []
-    for axis in range(mask.ndim):
-        filled = np.flatnonzero(mask.any(axis=tuple(k for k in range(mask.ndim) if k != axis)))
-        if not filled.size:
-            return None
-        sides.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(sides)
 
 
 def _faces(sums: Sequence[NDArray[Any]], box: Sequence[slice], shape: Sequence[int]) -> tuple[float, ...]:

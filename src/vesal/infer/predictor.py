@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vesal.data.crop import Crop
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.infer.backends.registry import backend_name, backend_networks
@@ -31,7 +32,7 @@ from vesal.nn.model_file import Package, load_package
 from vesal.nn.zoo import resolve_device
 from vesal.planning.axes import lateral_axis, mirror_axes
 from vesal.planning.plan import Plan
-from vesal.preprocessing.prepare import Crop, Prepared, prepare
+from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.run_files import FINISHED, MODELS
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
@@ -330,7 +331,7 @@ def load_model(
 def _joint_estimator(packages: Sequence[Package], files: Sequence[Path]) -> QualityEstimator | None:
     """None unless every file has a quality model."""
     found = [
-        read_calibration(package.quality, package.labels, file)
+        read_calibration(package.quality, package.plan.labels, file)
         for package, file in zip(packages, files, strict=True)
     ]
     calibrations = [calibration for calibration in found if calibration is not None]
@@ -339,7 +340,7 @@ def _joint_estimator(packages: Sequence[Package], files: Sequence[Path]) -> Qual
 
 def _agreed_steps(packages: Sequence[Package], files: Sequence[Path]) -> Postprocess | None:
     found = [
-        read_postprocess(package.postprocess, package.labels, file)
+        read_postprocess(package.postprocess, package.plan.labels, file)
         for package, file in zip(packages, files, strict=True)
     ]
     steps = [() if one is None else one.steps for one in found]

@@ -22,7 +22,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.files import atomic_path, content_hash
 from vesal.nn.monai_networks import MissingExtraError
@@ -90,11 +89,6 @@ class Package:
     scores: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
     postprocess: dict[str, Any] | None = None
-
-    @property
-    def labels(self) -> LabelSet:
-        """What is predicted."""
-        return self.plan.labels
 
     @property
     def weights_digest(self) -> str:

@@ -204,14 +204,3 @@ def _check_label_grid(image: Geometry, label: Geometry) -> None:
 
 def _foreground(contiguous: NDArray[np.uint8]) -> int:
     return int(np.count_nonzero(contiguous) - np.count_nonzero(contiguous == IGNORE))
-
-
-__all__ = [
-    "GRID_TOLERANCE_VOXELS",
-    "Crop",
-    "Prepared",
-    "PreparedCase",
-    "prepare",
-    "prepare_dataset",
-    "stored_type",
-]

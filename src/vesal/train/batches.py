@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,9 +13,8 @@ from torch import Tensor
 
 from vesal.augment.policy import Policy
 from vesal.augment.random_parameters import to_device
+from vesal.parallel import read_ahead
 from vesal.preprocessing.patches import PatchSampler, overlap
-
-Made = TypeVar("Made")
 
 #: Batches that are made ahead of their use.
 _AHEAD = 2
@@ -159,34 +157,17 @@ class BatchMaker:
         return Batch(image, label, annotated)
 
 
-@contextmanager
+@contextlib.contextmanager
 def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
     """Batches from number `first` on, ready to train on.
 
     A thread works two batches ahead. It cuts them; where a GPU trains it augments them too, in a stream of its
     own beside that of the network. (On a CPU network and augmentation would only take each other's cores.)
     """
-    with ThreadPoolExecutor(1) as pool:
-        if maker.device.type == "cuda":
-            yield _beside(maker, first, pool)
-        else:
-            cuts = _ahead(maker.cut, first, pool)
-            yield (maker.vary(batch, number) for number, batch in cuts)
-
-
-def _ahead(make: Callable[[int], Made], first: int, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Made]]:
-    """(number, make(number)) from `first` on."""
-    waiting: list[Future[Made]] = [pool.submit(make, first + i) for i in range(_AHEAD)]
-    number = first
-    while True:
-        ready = waiting.pop(0).result()
-        waiting.append(pool.submit(make, number + _AHEAD))
-        yield number, ready
-        number += 1
-
-
-def _beside(maker: BatchMaker, first: int, pool: ThreadPoolExecutor) -> Iterator[Batch]:
-    """Batches made in a CUDA stream beside the one that trains."""
+    if maker.device.type != "cuda":
+        with contextlib.closing(read_ahead(maker.cut, itertools.count(first), _AHEAD)) as cuts:
+            yield (maker.vary(batch, number) for number, batch in enumerate(cuts, first))
+        return
     stream = torch.cuda.Stream(maker.device)
 
     def make(number: int) -> tuple[Batch, torch.cuda.Event]:
@@ -196,13 +177,16 @@ def _beside(maker: BatchMaker, first: int, pool: ThreadPoolExecutor) -> Iterator
             made.record(stream)
         return batch, made
 
-    for _, (batch, made) in _ahead(make, first, pool):
+    def join(batch: Batch, made: torch.cuda.Event) -> Batch:
         training = torch.cuda.current_stream(maker.device)
         training.wait_event(made)
         for tensor in batch.tensors():
             # Their memory may be given away once both streams are through with them.
             tensor.record_stream(training)
-        yield batch
+        return batch
+
+    with contextlib.closing(read_ahead(make, itertools.count(first), _AHEAD)) as ready:
+        yield itertools.starmap(join, ready)
 
 
 def _generator(seed: int, step: int, part: int) -> torch.Generator:

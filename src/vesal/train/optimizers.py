@@ -97,12 +97,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """One step; parameters without a gradient stay."""
-        value = None
-        if closure is not None:
-            with torch.enable_grad():
-                value = closure()
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
@@ -111,7 +107,6 @@ class Muon(torch.optim.Optimizer):
                     self._adam(parameters, group)
                 else:
                     self._orthogonal(parameters, group)
-        return value
 
     def _orthogonal(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         averages = [self._kept(p, "momentum") for p in parameters]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vesal.planning.plan import Plan
-from vesal.preprocessing.prepare import PreparedCase
+from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import CHECKPOINT, MODEL
 from vesal.train.checkpoint import Position, Trained, save_checkpoint
 from vesal.train.recipe import TrainConfig

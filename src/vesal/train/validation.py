@@ -17,7 +17,7 @@ from vesal.infer.logits_to_labels import labels_from_logits
 from vesal.infer.predictor import Model
 from vesal.metrics.overlap import confusions
 from vesal.nn.losses.losses import Loss
-from vesal.preprocessing.prepare import PreparedCase
+from vesal.preprocessing.cache import PreparedCase
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ class Geometry:
         affine = np.eye(ndim + 1)
         affine[:ndim, :ndim] = np.asarray(direction, dtype=float).reshape(ndim, ndim) * np.asarray(spacing_mm)
         affine[:ndim, ndim] = origin
-        return cls(tuple(shape), _flip_lps_ras(affine))
+        return cls.from_world(shape, affine, "LPS")
 
     @classmethod
     def from_world(cls, shape: Sequence[int], affine: Array, world: str) -> Geometry:

@@ -108,7 +108,7 @@ def calibrate_run(
     if _is_calibrated(run, models):
         return True
     scans, voxels = predict_held_out(run, options, progress=progress)
-    labels = load_package(run.fold(next(iter(held_out))) / MODEL).labels
+    labels = load_package(run.fold(next(iter(held_out))) / MODEL).plan.labels
     temperature = fit_temperature(concatenated(voxels), regions=bool(labels.regions))
     calibrations, record = calibrate(scans, labels.classes, temperature)
     for number, calibration in calibrations.items():

@@ -21,7 +21,7 @@ from isal import igzip
 from nibabel.nifti1 import Nifti1Header
 
 from vesal.errors import DataError
-from vesal.volume.formats.raw_bytes import count_voxels, gunzip, is_gzip, read_bytes, storable, voxels
+from vesal.volume.formats.raw_bytes import count_voxels, inflate, is_gzip, read_bytes, storable, voxels
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import Volume
 
@@ -56,7 +56,7 @@ def read(path: Path, data: bytes) -> Volume:
         raise _damaged(path, error) from error
     if is_gzip(data):
         count = count_voxels((*shape, channels), path)
-        data = gunzip(data, path, offset + count * dtype.itemsize)
+        data = inflate(data, path, offset + count * dtype.itemsize)
     array = voxels(data, path, dtype, (*shape, channels), offset)
     if samples > 1:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
         parts = [array[name] for name in ("R", "G", "B")]
@@ -110,7 +110,7 @@ def encode(path: Path, volume: Volume) -> bytes:
 def _beginning(path: Path, data: bytes) -> bytes:
     """The first bytes of the file, unpacked where they are packed."""
     if is_gzip(data):
-        return gunzip(data[:_HEAD_BYTES], path, _HEADER_BYTES, partial=True)
+        return inflate(data[:_HEAD_BYTES], path, _HEADER_BYTES, partial=True)
     return data[:_HEADER_BYTES]
 
 

@@ -12,7 +12,7 @@ from nibabel.quaternions import quat2mat
 
 from vesal.errors import DataError
 from vesal.record import Record
-from vesal.volume.formats.raw_bytes import gunzip, is_gzip, is_nifti
+from vesal.volume.formats.raw_bytes import inflate, is_gzip, is_nifti
 
 _HEADER_BYTES = 540
 _CORNERS = np.array([*np.ndindex(2, 2, 2)]).T
@@ -38,7 +38,7 @@ def read_header(path: Path, head: bytes) -> Header | None:
     if not is_nifti(path):
         return None
     try:
-        data = gunzip(head, path, _HEADER_BYTES, partial=True) if is_gzip(head) else head
+        data = inflate(head, path, _HEADER_BYTES, partial=True) if is_gzip(head) else head
         kind = Nifti2Header if data[4:8] == b"n+2\0" else Nifti1Header
         form = kind.template_dtype
         if data[:4] not in (b"\x5c\x01\0\0", b"\x1c\x02\0\0"):

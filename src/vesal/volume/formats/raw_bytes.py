@@ -19,9 +19,6 @@ from vesal.volume.geometry import Array
 
 #: No DEFLATE stream unpacks to more than 1032 times its length (zlib's technical notes); some slack on top.
 _MOST_RATIO = 1100
-_GZIP = 31
-_AUTO = 47
-_MAGIC = b"\x1f\x8b"
 #: So much is unpacked without asking how much memory there is.
 _SMALL = 1 << 26
 
@@ -71,36 +68,24 @@ def is_nifti(path: Path) -> bool:
 
 def is_gzip(data: bytes) -> bool:
     """Whether the bytes begin as gzip does."""
-    return data[:2] == _MAGIC
+    return data[:2] == b"\x1f\x8b"
 
 
-def gunzip(data: bytes, path: Path, most: int, *, partial: bool = False) -> bytes:
-    """Unpack gzip (several members, too) to at most `most` bytes; bytes beyond them are left.
+def inflate(data: bytes, path: Path, most: int, *, partial: bool = False) -> bytes:
+    """Unpack a zlib or gzip stream (several members, too) to at most `most` bytes; bytes beyond them are left.
 
     With `partial`, `data` may be only the beginning of the file, and no end is asked for.
 
     Raises:
         DataError: the stream is damaged or ends too early, or there is not the memory for it.
     """
-    return _inflate(data, path, most, _GZIP, partial)
-
-
-def inflate(data: bytes, path: Path, most: int) -> bytes:
-    """Unpack a zlib or gzip stream to at most `most` bytes.
-
-    Raises:
-        DataError: the stream is damaged or ends too early, or there is not the memory for it.
-    """
-    return _inflate(data, path, most, _AUTO if not is_gzip(data) else _GZIP, False)
-
-
-def _inflate(data: bytes, path: Path, most: int, wbits: int, partial: bool) -> bytes:
+    wbits = 31 if is_gzip(data) else 15
     parts: list[bytes] = []
     room = min(most, _MOST_RATIO * len(data) + 1024) + 1
     refuse_beyond_memory(room, path)
     try:
         while True:
-            stream = isal_zlib.decompressobj(wbits=15 if wbits == _AUTO else wbits)
+            stream = isal_zlib.decompressobj(wbits=wbits)
             part = stream.decompress(data, room)
             parts.append(part)
             room -= len(part)

@@ -29,7 +29,8 @@ from vesal.nn.model_file import load_package, save_package
 from vesal.nn.zoo import resolve_device
 from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
-from vesal.preprocessing.prepare import PreparedCase, prepare_dataset
+from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.prepare import prepare_dataset
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
 from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED, RAW_PREDICTIONS
