@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from vesal.audit.finding import Finding
 from vesal.data.case import read_case
@@ -111,7 +111,7 @@ def run_contents(folder: Path) -> RunContents:
         dataset=piece(DATASET, "The data set", Dataset.model_validate),
         fingerprint=piece(FINGERPRINT, "The fingerprint", Fingerprint.model_validate),
         plan=piece(PLAN, "The plan", Plan.model_validate),
-        findings=_piece(folder / FINDINGS, "", _findings, []),
+        findings=_piece(folder / FINDINGS, "", TypeAdapter(tuple[Finding, ...]).validate_python, []),
         environment=piece(ENVIRONMENT, "The environment", dict) or {},
         configuration=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         scores=_scores(folder, curves, missing),
@@ -143,10 +143,6 @@ def _piece(path: Path, what: str, make: Callable[[Any], Piece], missing: list[st
     except (VesalError, ValidationError, TypeError, ValueError):
         missing.append(f"{what} could not be read ({path.name} is damaged or of another version).")
         return None
-
-
-def _findings(value: Any) -> tuple[Finding, ...]:
-    return tuple(Finding.model_validate(item) for item in value)
 
 
 # --- one case ------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from vesal.data.dataset import Dataset
@@ -28,48 +27,21 @@ from vesal.run_files import (
 _STALE_S = 600.0
 
 
-@dataclass(frozen=True)
 class Run:
     """Paths in a run folder, and what is already there."""
 
-    folder: Path
-
-    @property
-    def dataset_file(self) -> Path:
-        return self.folder / DATASET
-
-    @property
-    def fingerprint_file(self) -> Path:
-        return self.folder / FINGERPRINT
-
-    @property
-    def findings_file(self) -> Path:
-        return self.folder / FINDINGS
-
-    @property
-    def plan_file(self) -> Path:
-        return self.folder / PLAN
-
-    @property
-    def sources_file(self) -> Path:
-        return self.folder / SOURCES
-
-    @property
-    def config_file(self) -> Path:
-        return self.folder / CONFIG
-
-    @property
-    def folds_file(self) -> Path:
-        return self.folder / FOLDS
-
-    @property
-    def environment_file(self) -> Path:
-        return self.folder / ENVIRONMENT
-
-    @property
-    def calibration_file(self) -> Path:
-        """What its quality model was learned from, scan by scan."""
-        return self.folder / CALIBRATION
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.dataset_file = folder / DATASET
+        self.fingerprint_file = folder / FINGERPRINT
+        self.findings_file = folder / FINDINGS
+        self.plan_file = folder / PLAN
+        self.sources_file = folder / SOURCES
+        self.config_file = folder / CONFIG
+        self.folds_file = folder / FOLDS
+        self.environment_file = folder / ENVIRONMENT
+        #: What its quality model was fitted to, scan by scan.
+        self.calibration_file = folder / CALIBRATION
 
     def fold(self, name: int | str) -> Path:
         """Folder of one fold, or of ALL."""

@@ -23,9 +23,10 @@ ONE = History({"0": ROWS}, ("a", "b"), COLOURS)
 SEVEN = History({str(fold): ROWS for fold in range(7)}, ("a", "b"), COLOURS)
 OLD = History({"0": [{"step": 5, "train_loss": 0.3}, {"step": 10, "val_dice": "?"}, {"train_loss": 1.0}]})
 
+DRAWN = {name: partial(curves.training_curve, name) for name in curves.CURVES}
 EVERY = {
-    f"{draw.__name__} of {name}": partial(draw, history)
-    for draw in (curves.loss_curve, curves.dice_curve, curves.rate_curve, curves.training_curves)
+    f"{chart} of {name}": partial(draw, history)
+    for chart, draw in {**DRAWN, "all curves": curves.training_curves}.items()
     for name, history in {
         "one fold": ONE,
         "seven folds": SEVEN,

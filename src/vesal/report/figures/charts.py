@@ -31,7 +31,6 @@ def dice_distribution(
     Args:
         values: class -> Dice of the cases that define it.
         colours: one a class.
-        theme: ink and paper.
     """
     figure, axes = new_chart("Dice of each case", theme, height=max(1.7, 0.9 + 0.42 * len(values)), left=1.35)
     rng = np.random.default_rng(0)
@@ -65,9 +64,10 @@ def volume_agreement(
         pairs: class -> (true volumes, predicted volumes).
         colours: one a class.
         unit: such as ml.
-        theme: ink and paper.
     """
-    figure, axes = new_chart(f"predicted volume ({unit}) over true volume", theme, height=2.7)
+    figure, axes = new_chart(
+        f"predicted volume ({unit}) over true volume", theme, f"true volume ({unit})", height=2.7
+    )
     handles: list[Any] = []
     everything = np.concatenate([np.asarray(side, dtype=float) for pair in pairs.values() for side in pair])
     positive = everything[everything > 0]
@@ -80,7 +80,6 @@ def volume_agreement(
     draw_equality(axes, limits, theme)
     for (name, (true, predicted)), colour in zip(pairs.items(), colours, strict=True):
         handles += draw_dots(axes, true, predicted, colour, size=4, alpha=0.8, label=name)
-    axes.set_xlabel(f"true volume ({unit})", color=theme.faint, fontsize=8)
     draw_key(axes, handles if len(handles) <= MANY_CLASSES else [], theme, place="upper left")
     return to_png(figure)
 
@@ -100,9 +99,9 @@ def bland_altman_chart(
         true_ml, predicted_ml: of the cases (ml).
         agreement: of these; its bands are drawn where it has them.
         colour: of the dots.
-        theme: ink and paper.
     """
-    figure, axes = new_chart(f"{name}: predicted minus true volume (ml)", theme, height=2.7)
+    below = "mean of predicted and true volume (ml)"
+    figure, axes = new_chart(f"{name}: predicted minus true volume (ml)", theme, below, height=2.7)
     true, predicted = np.asarray(true_ml, dtype=float), np.asarray(predicted_ml, dtype=float)
     axes.axhline(0.0, color=theme.faint, linewidth=0.8, linestyle=(0, (1, 2)))
     for value, low, high, dashes in (
@@ -115,7 +114,6 @@ def bland_altman_chart(
         if value is not None:
             axes.axhline(value, color=theme.ink, linewidth=1.1, linestyle=dashes)
     draw_dots(axes, (true + predicted) / 2, predicted - true, colour, size=3.8, alpha=0.8)
-    axes.set_xlabel("mean of predicted and true volume (ml)", color=theme.faint, fontsize=8)
     return to_png(figure)
 
 
@@ -125,12 +123,11 @@ def volume_histogram(
     """How many cases have which volume of a class, with the mean as a line."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = new_chart(title, theme, width=3.0, height=1.9)
+    figure, axes = new_chart(title, theme, unit, width=3.0, height=1.9)
     data = np.asarray(volumes, dtype=float)
     bins = int(np.clip(np.ceil(2 * len(data) ** (1 / 3)) + 2, 5, 30))
     axes.hist(data, bins=bins, color=colour, alpha=0.8, edgecolor=theme.paper, linewidth=0.6)
     axes.axvline(float(data.mean()), color=theme.ink, linewidth=1.2, linestyle=(0, (3, 2)))
-    axes.set_xlabel(unit, color=theme.faint, fontsize=8)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     return to_png(figure)
 
@@ -139,7 +136,7 @@ def intensity_histogram(
     samples: Sequence[float], channel: str, colour: str, theme: Theme = THEMES["light"]
 ) -> bytes:
     """Intensities of labelled voxels of all cases in one channel, in file units; tails of 0.2 % are cut."""
-    figure, axes = new_chart(f"{channel}: intensities of labelled voxels", theme, width=3.6, height=1.9)
+    figure, axes = new_chart(f"{channel}: intensities of labelled voxels", theme, height=1.9)
     data = np.asarray(samples, dtype=float)
     low, high = np.percentile(data, (0.2, 99.8))
     if high <= low:
@@ -157,7 +154,7 @@ def intensity_ranges(
     theme: Theme = THEMES["light"],
 ) -> bytes:
     """For each case, in order of the median, the range from the 0.5th to the 99.5th percentile and the median."""
-    figure, axes = new_chart(f"{channel}: range of each scan", theme, width=3.6, height=1.9)
+    figure, axes = new_chart(f"{channel}: range of each scan", theme, "scans, by their median", height=1.9)
     low, middle, high = np.array(sorted(percentiles, key=lambda item: item[1]), dtype=float).T
     order = np.arange(len(middle))
     axes.vlines(
@@ -165,7 +162,6 @@ def intensity_ranges(
     )
     draw_dots(axes, order, middle, theme.ink, size=2.6, alpha=1.0)
     axes.set_xticks([])
-    axes.set_xlabel("scans, by their median", color=theme.faint, fontsize=8)
     return to_png(figure)
 
 
@@ -173,27 +169,28 @@ def intensity_ranges(
 
 
 def new_chart(
-    title: str, theme: Theme, *, width: float = 3.6, height: float = 2.4, left: float = 0.55
+    title: str, theme: Theme, below: str = "", *, width: float = 3.6, height: float = 2.4, left: float = 0.55
 ) -> tuple[Figure, Axes]:
-    """A figure with one frameless axes; sizes in inches."""
+    """A figure with one frameless axes, its title, and the name `below` its horizontal axis; sizes in inches."""
     figure = new_figure(width, height, theme.paper)
     axes = figure.add_axes((left / width, 0.45 / height, 1 - (left + 0.18) / width, 1 - 0.83 / height))
-    figure.text(
-        0.14 / width,
-        1 - 0.12 / height,
-        shortened(title, 60),
-        color=theme.ink,
-        fontsize=9,
-        fontweight="bold",
-        va="top",
-        parse_math=False,
-    )
-    style_axes(axes, theme)
+    draw_title(figure, (0.14, 0.12), shortened(title, 60), theme)
+    style_axes(axes, theme, below)
     return figure, axes
 
 
-def style_axes(axes: Axes, theme: Theme) -> None:
-    """Ink, paper and grid of a chart's axes."""
+def draw_title(figure: Figure, place: tuple[float, float], title: str, theme: Theme, size: float = 9) -> None:
+    """A heading whose upper left corner is so many inches from that of the figure."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        place[0] / width, 1 - place[1] / height, title, color=theme.ink, fontsize=size, fontweight="bold", va="top",
+        parse_math=False,
+    )  # fmt: skip
+
+
+def style_axes(axes: Axes, theme: Theme, below: str) -> None:
+    """Ink, paper and grid of a chart's axes, and the name of the horizontal one."""
+    axes.set_xlabel(below, color=theme.faint, fontsize=8, parse_math=False)
     axes.set_facecolor(theme.paper)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vesal.report.figures.charts import MANY_CLASSES, draw_key, new_chart, style_axes
+from vesal.report.figures.charts import MANY_CLASSES, draw_key, draw_title, new_chart, style_axes
 from vesal.report.figures.colours import THEMES, Theme
 from vesal.report.figures.scan_figures import new_figure, to_png
 
@@ -38,26 +38,11 @@ class History:
     colours: Sequence[str] = ()
 
 
-def loss_curve(history: History, theme: Theme = THEMES["light"]) -> bytes:
-    """Training loss (smoothed, the raw values faint behind it) and validation loss over the steps."""
-    return _alone("loss", history, theme, _draw_loss)
-
-
-def dice_curve(history: History, theme: Theme = THEMES["light"]) -> bytes:
-    """Whole-volume validation Dice over the steps: its mean, and each class where there is one fold."""
-
-    def draw(axes: Axes, history: History, theme: Theme) -> None:
-        handles = []
-        if len(history.folds) == 1 and 1 < len(history.classes) <= MANY_CLASSES:
-            handles = _draw_classes(axes, history)
-        _draw_dice(axes, history, theme, handles)
-
-    return _alone("validation Dice", history, theme, draw)
-
-
-def rate_curve(history: History, theme: Theme = THEMES["light"]) -> bytes:
-    """The learning rate over the steps."""
-    return _alone("learning rate", history, theme, _draw_rate)
+def training_curve(name: str, history: History, theme: Theme = THEMES["light"]) -> bytes:
+    """One of CURVES over the steps, as a chart of its own."""
+    figure, axes = new_chart(name, theme, "step")
+    CURVES[name](axes, history, theme)
+    return to_png(figure)
 
 
 def training_curves(history: History, title: str = "", theme: Theme = THEMES["light"]) -> bytes:
@@ -68,39 +53,32 @@ def training_curves(history: History, title: str = "", theme: Theme = THEMES["li
     Args:
         history: usually of one fold.
         title: above them all.
-        theme: ink and paper.
 
     Returns:
         PNG bytes.
     """
     width, height, head = 10.0, 6.4, 0.42
     figure = new_figure(width, height, theme.paper)
-    figure.text(
-        0.17 / width, 1 - 0.16 / height, title, color=theme.ink, fontsize=11, fontweight="bold", va="top",
-        parse_math=False,
-    )  # fmt: skip
-    panels: list[tuple[str, Callable[[Axes], Any]]] = [
-        ("loss", lambda axes: _draw_loss(axes, history, theme)),
-        ("validation Dice, mean of the classes", lambda axes: _draw_dice(axes, history, theme, [])),
-        ("validation Dice of each class", lambda axes: _draw_each(axes, history, theme)),
-        ("learning rate", lambda axes: _draw_rate(axes, history, theme)),
-    ]
+    draw_title(figure, (0.17, 0.16), title, theme, size=11)
+    panels = {
+        "loss": _draw_loss,
+        "validation Dice, mean of the classes": _draw_mean,
+        "validation Dice of each class": _draw_each,
+        "learning rate": _draw_rate,
+    }
     steps = [
         float(row["step"]) for rows in history.folds.values() for row in rows if is_number(row.get("step"))
     ]
     last = 1.02 * max(steps, default=1.0)
     cell_width, cell_height = width / 2, (height - head) / 2
-    for number, (name, draw) in enumerate(panels):
+    for number, (name, draw) in enumerate(panels.items()):
         down, across = divmod(number, 2)
         x, y = across * cell_width, (1 - down) * cell_height
         inner = (x + 0.62, y + 0.50, cell_width - 0.85, cell_height - 0.92)
         axes = figure.add_axes((inner[0] / width, inner[1] / height, inner[2] / width, inner[3] / height))
-        style_axes(axes, theme)
-        figure.text(
-            (x + 0.17) / width, (y + cell_height - 0.12) / height, name, color=theme.ink, fontsize=9,
-            fontweight="bold", va="top",
-        )  # fmt: skip
-        draw(axes)
+        style_axes(axes, theme, "step")
+        draw_title(figure, (x + 0.17, height - (y + cell_height - 0.12)), name, theme)
+        draw(axes, history, theme)
         axes.set_xlim(0, last or 1)
         if not axes.has_data():
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, color=theme.faint, fontsize=9,
@@ -109,12 +87,6 @@ def training_curves(history: History, title: str = "", theme: Theme = THEMES["li
 
 
 # --- the parts -----------------------------------------------------------------------------------------
-
-
-def _alone(title: str, history: History, theme: Theme, draw: Callable[[Axes, History, Theme], None]) -> bytes:
-    figure, axes = new_chart(title, theme)
-    draw(axes, history, theme)
-    return to_png(figure)
 
 
 def _draw_loss(axes: Axes, history: History, theme: Theme) -> None:
@@ -133,11 +105,17 @@ def _draw_loss(axes: Axes, history: History, theme: Theme) -> None:
                 linestyle="-" if alone else (0, (3, 2)), marker="o", markersize=2.6,
                 label=_named(name, "validation", history),
             )  # fmt: skip
-    _over_steps(axes, theme)
     draw_key(axes, handles, theme)
 
 
-def _draw_dice(axes: Axes, history: History, theme: Theme, handles: list[Any]) -> None:
+def _draw_dice(axes: Axes, history: History, theme: Theme) -> None:
+    """The mean, and each class where there is one fold of a few."""
+    shown = len(history.folds) == 1 and 1 < len(history.classes) <= MANY_CLASSES
+    _draw_mean(axes, history, theme, _draw_classes(axes, history) if shown else ())
+
+
+def _draw_mean(axes: Axes, history: History, theme: Theme, before: Sequence[Any] = ()) -> None:
+    handles = [*before]
     for name, rows, colour in _folds(history, theme):
         steps, values = series(rows, "val_dice")
         if not len(values):
@@ -156,7 +134,6 @@ def _draw_dice(axes: Axes, history: History, theme: Theme, handles: list[Any]) -
                 ha="center", fontsize=8, color=theme.ink, fontweight="bold", annotation_clip=False,
             )  # fmt: skip
     axes.set_ylim(0, 1.0)
-    _over_steps(axes, theme)
     draw_key(axes, handles if len(handles) > 1 else [], theme, place="lower right")
 
 
@@ -177,7 +154,6 @@ def _draw_classes(axes: Axes, history: History) -> list[Any]:
 def _draw_each(axes: Axes, history: History, theme: Theme) -> None:
     handles = _draw_classes(axes, history)
     axes.set_ylim(0, 1.0)
-    _over_steps(axes, theme)
     draw_key(axes, handles if len(handles) <= 2 * MANY_CLASSES else [], theme, place="lower right")
 
 
@@ -188,9 +164,16 @@ def _draw_rate(axes: Axes, history: History, theme: Theme) -> None:
         if len(values):
             handles += axes.plot(steps, values, color=colour, linewidth=1.7, label=_named(name, "", history))
     axes.set_ylim(bottom=0)
-    _over_steps(axes, theme)
     axes.ticklabel_format(axis="y", style="plain")
     draw_key(axes, handles if len(history.folds) > 1 else [], theme)
+
+
+#: Training loss (smoothed, the raw values faint behind it) with validation loss, validation Dice, learning rate.
+CURVES: dict[str, Callable[[Axes, History, Theme], None]] = {
+    "loss": _draw_loss,
+    "validation Dice": _draw_dice,
+    "learning rate": _draw_rate,
+}
 
 
 def series(rows: Rows, key: str, part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +227,3 @@ def _folds(history: History, theme: Theme) -> list[tuple[str, Rows, str]]:
 
 def _named(fold: str, what: str, history: History) -> str:
     return what if len(history.folds) == 1 else f"fold {fold} {what}".strip()
-
-
-def _over_steps(axes: Axes, theme: Theme) -> None:
-    axes.set_xlabel("step", color=theme.faint, fontsize=8)

@@ -64,7 +64,6 @@ def degradation_chart(
         degradation: what is drawn.
         colours: one a class.
         lowest: where the axis of Dice begins, alike for all artefacts so that they can be compared by eye.
-        theme: ink and paper.
     """
     figure, axes = new_chart(degradation.artifact, theme, width=2.7, height=1.9, left=0.42)
     severities = list(degradation.mean)

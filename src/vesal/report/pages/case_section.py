@@ -43,7 +43,6 @@ def case_pictures(
     *,
     prediction: Path | None = None,
     whole: bool = False,
-    surfaces: bool = True,
 ) -> CasePictures:
     """Slices in three planes, the channels side by side with truth and prediction beside them, and the surfaces.
 
@@ -52,21 +51,20 @@ def case_pictures(
         labels: what is drawn.
         channels: names of the channels.
         prediction: its file, if there is one.
-        whole: show whole slices, not just the labels and what is around them.
-        surfaces: whether to draw them.
+        whole: show whole slices and no surfaces, not just the labels and what is around them.
 
     Returns:
         Pictures and what could not be shown. Nothing is raised for a bad case.
     """
     try:
         shown = load_case(case, labels, prediction)
-        return _draw(case.id, shown, labels, channels, whole, surfaces)
+        return _draw(case.id, shown, labels, channels, whole)
     except (VesalError, OSError, ValueError, MemoryError) as error:
         return CasePictures(problems=[f"No picture could be made of {case.id}: {error}"])
 
 
 def _draw(
-    name: str, shown: ShownCase, labels: LabelSet, channels: Sequence[str], whole: bool, surfaces: bool
+    name: str, shown: ShownCase, labels: LabelSet, channels: Sequence[str], whole: bool
 ) -> CasePictures:
     volume = shown.volume
     geometry = volume.geometry
@@ -83,7 +81,7 @@ def _draw(
         )
         made.pictures.append(scan(side_by_side, f"All channels of {name}"))
     solid = geometry.ndim == 3 and min(geometry.shape) >= 3
-    if solid and surfaces and any(map_.any() for map_ in present.values()):
+    if solid and not whole and any(map_.any() for map_ in present.values()):
         made.surfaces = {title: class_surfaces(map_, geometry, labels) for title, map_ in present.items()}
         drawn = surfaces_picture(made.surfaces, labels)
         made.pictures.append(scan(drawn, f"Surfaces of {name}: {' and '.join(made.surfaces)}", "surface"))

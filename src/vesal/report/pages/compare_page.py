@@ -64,13 +64,10 @@ def difference_chart(
     """B - A of every case as a dot, one row a class; a bar for the mean's interval, a line at 0."""
     from matplotlib.ticker import MaxNLocator
 
-    names = [row.class_name for row in rows]
-    figure, axes = new_chart(
-        f"{title(comparison)}: {comparison.b} minus {comparison.a}",
-        theme,
-        height=max(1.9, 1.0 + 0.48 * len(rows)),
-        left=1.35,
-    )
+    unit = ALL_METRICS[comparison.metric].unit
+    heading = f"{title(comparison)}: {comparison.b} minus {comparison.a}"
+    below = f"difference ({unit})" if unit else "difference"
+    figure, axes = new_chart(heading, theme, below, height=max(1.9, 1.0 + 0.48 * len(rows)), left=1.35)
     generator = np.random.default_rng(0)
     axes.axvline(0.0, color=theme.ink, linewidth=1.0, linestyle=(0, (4, 3)))
     colours = colours_by_class(comparison.classes)
@@ -83,16 +80,15 @@ def difference_chart(
             axes.plot([row.low, row.high], [place, place], color=theme.ink, linewidth=2.2)
         if row.difference is not None:
             axes.plot([row.difference], [place], color=theme.ink, marker="D", markersize=5, linestyle="none")
-    name_rows(axes, names, theme)
+    name_rows(axes, [row.class_name for row in rows], theme)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    unit = ALL_METRICS[comparison.metric].unit
-    axes.set_xlabel(f"difference ({unit})" if unit else "difference", color=theme.faint, fontsize=8)
     return to_png(figure)
 
 
 def scatter_chart(comparison: Comparison, theme: Theme = THEMES["light"]) -> bytes:
     """B over A of every case and class, with the line of equality."""
-    figure, axes = new_chart(f"{title(comparison)} of {comparison.b} over {comparison.a}", theme, height=2.9)
+    heading = f"{title(comparison)} of {comparison.b} over {comparison.a}"
+    figure, axes = new_chart(heading, theme, comparison.a, height=2.9)
     handles = []
     values = np.array([[pair.a, pair.b] for pair in comparison.cases])
     low, high = float(values.min()), float(values.max())
@@ -103,6 +99,5 @@ def scatter_chart(comparison: Comparison, theme: Theme = THEMES["light"]) -> byt
             [getattr(pair, side) for pair in comparison.cases if pair.class_name == name] for side in "ab"
         )
         handles += draw_dots(axes, of_a, of_b, colour, size=3.8, label=name)
-    axes.set_xlabel(comparison.a, color=theme.faint, fontsize=8, parse_math=False)
     draw_key(axes, handles if 1 < len(handles) <= 8 else [], theme, place="upper left")
     return to_png(figure)

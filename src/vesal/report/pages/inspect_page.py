@@ -302,7 +302,7 @@ def _examples(dataset: Dataset, record: Fingerprint, unit: str, pictures: int) -
     def draw(item: tuple[float, str]) -> dict[str, Any]:
         volume, name = item
         case: Case = cases[name]
-        made = case_pictures(case, dataset.labels, dataset.channels, whole=True, surfaces=False)
+        made = case_pictures(case, dataset.labels, dataset.channels, whole=True)
         size = f"{significant(volume)} {shown_unit(unit)} labelled"
         return {"case": name, "volume": size, "pictures": made.pictures, "problems": made.problems}
 

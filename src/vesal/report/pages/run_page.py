@@ -13,7 +13,6 @@ from vesal.errors import VesalError
 from vesal.evaluate.scores import Scores
 from vesal.files import write_text
 from vesal.infer.quality.quality_model import CalibrationRecord
-from vesal.parallel import Progress
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
 from vesal.report.figures.colours import colours_by_class
@@ -33,7 +32,7 @@ from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
 
 
-def write_run_report(run: Path, progress: Progress | None = None) -> Path:
+def write_run_report(run: Path) -> Path:
     """Write the report of a run and its further files into its folder.
 
     report.html: one page that holds everything, pictures too. surfaces/CASE.glb: the surfaces of the cases that it
@@ -45,7 +44,6 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
 
     Args:
         run: folder that training wrote.
-        progress: called with (done, total) as the pictures of cases are made.
 
     Returns:
         The page's path.
@@ -59,14 +57,14 @@ def write_run_report(run: Path, progress: Progress | None = None) -> Path:
     for old in (pieces.folder / SURFACES).glob("*.glb"):
         # Of an earlier state of the run, in which other cases were the best and the worst.
         old.unlink(missing_ok=True)
-    write_text(path, render_page("run.html.j2", _context(pieces, progress)))
+    write_text(path, render_page("run.html.j2", _context(pieces)))
     write_history(pieces)
     write_training_pictures(pieces)
     write_summary(pieces)
     return path
 
 
-def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
+def _context(pieces: RunContents) -> dict[str, Any]:
     context: dict[str, Any] = {
         "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
         "verdict": _verdict(pieces),
@@ -75,7 +73,7 @@ def _context(pieces: RunContents, progress: Progress | None) -> dict[str, Any]:
         "scores": score_section(pieces.scores, pieces.labels, pieces.fold_of) if pieces.scores else None,
         "quality": _quality(pieces),
         "postprocess": postprocess_section(pieces.folder, pieces.missing),
-        "examples": _examples(pieces, pieces.scores, progress) if pieces.scores else [],
+        "examples": _examples(pieces, pieces.scores) if pieces.scores else [],
         "curves": _curves(pieces),
         "training_note": _training_note(pieces),
         "data_facts": _data_facts(pieces),
@@ -172,7 +170,7 @@ def _quality(pieces: RunContents) -> dict[str, Any] | None:
 # --- pictures of cases ---------------------------------------------------------------------------------
 
 
-def _examples(pieces: RunContents, scores: Scores, progress: Progress | None) -> list[dict[str, Any]]:
+def _examples(pieces: RunContents, scores: Scores) -> list[dict[str, Any]]:
     ranked = sorted(
         ((dice, case) for case, dice in scores.mean_dice().items() if dice is not None), reverse=True
     )
@@ -182,7 +180,7 @@ def _examples(pieces: RunContents, scores: Scores, progress: Progress | None) ->
         if ranked and ranked[place][1] not in chosen:
             chosen[ranked[place][1]] = rank
     examples = []
-    for done, (case, rank) in enumerate(chosen.items(), start=1):
+    for case, rank in chosen.items():
         rows = [row for row in scores.cases if row.case == case]
         made = _pictures(pieces, case)
         examples.append(
@@ -195,8 +193,6 @@ def _examples(pieces: RunContents, scores: Scores, progress: Progress | None) ->
                 "solid": _solid(pieces, case, made),
             }
         )
-        if progress is not None:
-            progress(done, len(chosen))
     return examples
 
 
@@ -231,11 +227,12 @@ def _curves(pieces: RunContents) -> list[Picture]:
     if not folds:
         return []
     history = run_history(pieces, folds)
-    drawn = [chart(partial(curves.loss_curve, history), "Loss over the steps")]
-    if any(row.get("val_dice") is not None for rows in folds.values() for row in rows):
-        drawn.append(chart(partial(curves.dice_curve, history), "Validation Dice over the steps"))
-    drawn.append(chart(partial(curves.rate_curve, history), "Learning rate over the steps"))
-    return drawn
+    validated = any(row.get("val_dice") is not None for rows in folds.values() for row in rows)
+    return [
+        chart(partial(curves.training_curve, name, history), f"{name[0].upper()}{name[1:]} over the steps")
+        for name in curves.CURVES
+        if validated or name != "validation Dice"
+    ]
 
 
 def _training_note(pieces: RunContents) -> str:
@@ -280,14 +277,11 @@ def _data_facts(pieces: RunContents) -> list[tuple[str, str]]:
 
 
 def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
-    normalisation = []
-    for name, scheme in zip(plan.channels, plan.normalisation, strict=True):
-        window = (
-            f" {scheme.lower:g} to {scheme.upper:g}"
-            if scheme.lower is not None and scheme.upper is not None
-            else ""
-        )
-        normalisation.append(f"{name}: {scheme.scheme}{window}")
+    normalisation = [
+        f"{name}: {scheme.scheme}"
+        + (f" {scheme.lower:g} to {scheme.upper:g}" if None not in (scheme.lower, scheme.upper) else "")
+        for name, scheme in zip(plan.channels, plan.normalisation, strict=True)
+    ]
     return [
         (
             "network",
