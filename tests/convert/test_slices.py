@@ -18,7 +18,7 @@ from vesal.convert.slices import (
     to_pixels,
     uncut,
 )
-from vesal.errors import UsageError, VesalError
+from vesal.errors import VesalError
 from vesal.volume.geometry import Geometry
 
 SHAPE = (4, 5, 6)
@@ -88,8 +88,6 @@ def test_thick_is_the_axis_of_the_coarsest_spacing_and_z_where_there_is_none() -
     assert resolve_axis("thick", Geometry.from_spacing(SHAPE, (1, 8, 1))) == "y"
     assert resolve_axis("thick", Geometry.from_spacing(SHAPE, (1, 1.2, 1))) == "z"
     assert resolve_axis("z", Geometry.from_spacing((4, 5), (1, 1))) is None
-    with pytest.raises(UsageError, match="no axis 'w'"):
-        resolve_axis("w", Geometry.from_spacing(SHAPE, (1, 1, 1)))
 
 
 # --- intensities -------------------------------------------------------------------------------------------

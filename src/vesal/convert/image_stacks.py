@@ -132,7 +132,7 @@ def _read_sliced(
         ):
             values = values.astype(kind)
         label = LabelMap(values, joined.geometry)
-    return Scan(case.id, case.patient, case.annotated, record.test, image, label)
+    return Scan(case, record.test, image, label)
 
 
 def _sized(case: Case, path: Path, picture: Array, shape: tuple[int, ...]) -> Array:
@@ -189,8 +189,8 @@ def stacked(source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Seque
     jobs = []
     for name, slices in pictures.items():
         ordered = sorted(slices, key=lambda job: _number(job.case.id))
-        read = partial(_read_stacked, name, [job.case for job in ordered], spacing_mm)
         case = Case(id=name, images=(), patient=name, annotated=ordered[0].case.annotated)
+        read = partial(_read_stacked, case, [job.case for job in ordered], spacing_mm)
         files = tuple(file for job in ordered for file in job.files)
         jobs.append(Job(case, all(job.test for job in ordered), read, files))
     return replace(
@@ -205,12 +205,12 @@ def stacked(source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Seque
     )
 
 
-def _read_stacked(name: str, ordered: Sequence[Case], spacing_mm: Sequence[float]) -> Scan:
+def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[float]) -> Scan:
     numbers = [_number(case.id) for case in ordered]
     for before, after in pairwise(numbers):
         if after != before + 1:
             what = f"slice {after} twice" if after == before else f"no slice {before + 1}"
-            raise DataError(f"Case {name} has {what}; complete the pictures or correct their names.")
+            raise DataError(f"Case {volume.id} has {what}; complete the pictures or correct their names.")
     images: list[Array] = []
     masks: list[Array] = []
     for case in ordered:
@@ -219,7 +219,7 @@ def _read_stacked(name: str, ordered: Sequence[Case], spacing_mm: Sequence[float
         first = images[0].shape if images else picture.shape
         if picture.shape != first or (mask is not None and mask.shape != first[1:]):
             raise DataError(
-                f"Case {name}: the pictures or masks differ in size, such as those of {case.id}; "
+                f"Case {volume.id}: the pictures or masks differ in size, such as those of {case.id}; "
                 "put only slices of one size together."
             )
         images.append(picture)
@@ -228,7 +228,7 @@ def _read_stacked(name: str, ordered: Sequence[Case], spacing_mm: Sequence[float
     grid = Geometry.from_spacing((columns, rows, len(images)), spacing_mm)
     image = np.stack([uncut(channel, grid, "z") for channel in np.stack(images, axis=1)])
     label = LabelMap(uncut(np.stack(masks), grid, "z"), grid) if len(masks) == len(images) else None
-    return Scan(name, name, ordered[0].annotated, False, Volume(image, grid), label)
+    return Scan(volume, False, Volume(image, grid), label)
 
 
 def _number(name: str) -> int:

@@ -21,10 +21,10 @@ _CREDITS = ("description", "reference", "licence", "license", "release")
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """One case on its way, in the source's own types and values.
+    """One case as it was read, in the source's own types and values.
 
     Attributes:
-        id, patient, annotated: as in `Case`.
+        case: its id, patient and annotated labels.
         test: goes to the test scans.
         image: (C, *spatial); None where there are only masks.
         label: with the source's values.
@@ -32,9 +32,7 @@ class Scan:
         label_file: the file that holds `label` as integers, if there is one.
     """
 
-    id: str
-    patient: str
-    annotated: tuple[str, ...] | None
+    case: Case
     test: bool
     image: Volume | None
     label: LabelMap | None
@@ -46,7 +44,7 @@ class Written(JournalEntry):
     """A case as it was written.
 
     Attributes:
-        patient, test: as in `Scan`.
+        patient, test: as in `Scan` and its case.
         annotated: names of the target's labels.
         labelled: has a label map.
         ndim: spatial axes, 2 or 3.
@@ -68,9 +66,9 @@ class Written(JournalEntry):
     def of(cls, scan: Scan, task: Task, files: dict[str, int], *, ndim: int, **more: Any) -> Written:
         """What became of a scan: its files, and `more` fields."""
         return cls(
-            id=scan.id,
-            patient=scan.patient,
-            annotated=task.relabelling.annotated(scan.annotated),
+            id=scan.case.id,
+            patient=scan.case.patient,
+            annotated=task.relabelling.annotated(scan.case.annotated),
             test=scan.test,
             labelled=scan.label is not None,
             ndim=ndim,
@@ -89,37 +87,26 @@ class Written(JournalEntry):
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """How volumes become pictures; layouts of volumes pass it over.
-
-    Attributes:
-        window: 'auto', 'full' or (low, high) in the scan's units.
-        bits: of a pixel, 8 or 16.
-        keep_empty: also slices without foreground; scans without a label are always whole.
-        axis: x, y, z or thick (`vesal.convert.slices`).
-    """
-
-    window: str | Window = "auto"
-    bits: int = 8
-    keep_empty: bool = True
-    axis: str = "z"
-
-
-@dataclass(frozen=True)
 class Task:
-    """What all cases of one conversion share.
+    """What all cases of one conversion share; layouts of volumes need only the first three.
 
     Attributes:
         out: the new data set's folder.
         channels: their names.
         relabelling: from the source's label values to the target's.
-        pictures: how volumes become pictures.
+        window: of pictures, 'auto', 'full' or (low, high) in the scan's units.
+        bits: of a pixel, 8 or 16.
+        keep_empty: also slices without foreground; scans without a label are always whole.
+        axis: x, y, z or thick (`vesal.convert.slices`).
     """
 
     out: Path
     channels: tuple[str, ...]
     relabelling: Relabelling
-    pictures: Pictures
+    window: str | Window
+    bits: int
+    keep_empty: bool
+    axis: str
 
 
 @dataclass(frozen=True)

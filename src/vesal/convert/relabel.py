@@ -49,14 +49,9 @@ class Relabelling:
         contiguous = self.source.encode(array)
         if not self.changes:
             return array
-        index = {label.value: i for i, label in enumerate(self.target.labels, start=1)}
-        if self.target.ignore is not None:
-            index[self.target.ignore] = IGNORE
         table = np.zeros(256, dtype=np.uint8)
-        for i, label in enumerate(self.source.labels, start=1):
-            table[i] = index.get(self.into[label.value], 0)
-        if self.source.ignore is not None:
-            table[IGNORE] = index.get(self.into[self.source.ignore], 0)
+        before, after = (np.array(list(values)) for values in (self.into, self.into.values()))
+        table[self.source.encode(before)] = self.target.encode(after)
         return self.target.decode(table[contiguous])
 
     def annotated(self, names: Collection[str] | None) -> tuple[str, ...] | None:
@@ -74,15 +69,19 @@ class Relabelling:
 
     def renumbered(self, values: Mapping[int, int]) -> Relabelling:
         """This, and then other values for all of the target's."""
-        target = _with_values(self.target, values)
-        return Relabelling(self.source, target, {old: values[new] for old, new in self.into.items()})
+        labels = self.target
+        new_values = {
+            "labels": tuple(one.model_copy(update={"value": values[one.value]}) for one in labels.labels),
+            "background": values[labels.background],
+            "ignore": None if labels.ignore is None else values[labels.ignore],
+        }
+        into = {old: values[new] for old, new in self.into.items()}
+        return Relabelling(self.source, labels.model_copy(update=new_values), into)
 
     def text(self) -> str:
         """The changes as text, such as 'enhancing tumour 4 -> 3'."""
-        named = {label.value: label.name for label in self.source.labels}
-        named |= {self.source.background: "background"}
-        if self.source.ignore is not None:
-            named |= {self.source.ignore: "ignore"}
+        named: dict[int | None, str] = {label.value: label.name for label in self.source.labels}
+        named |= {self.source.background: "background", self.source.ignore: "ignore"}
         return ", ".join(f"{named[old]} {old} -> {new}" for old, new in self.changes.items())
 
 
@@ -163,17 +162,6 @@ def _numbered(before: Relabelling, *, ignore: int) -> Relabelling:
     labels = before.target
     values = {labels.background: 0} | {label.value: i for i, label in enumerate(labels.labels, start=1)}
     return before.renumbered(values if labels.ignore is None else values | {labels.ignore: ignore})
-
-
-def _with_values(labels: LabelSet, values: Mapping[int, int]) -> LabelSet:
-    moved = [label.model_copy(update={"value": values[label.value]}) for label in labels.labels]
-    return labels.model_copy(
-        update={
-            "labels": tuple(moved),
-            "background": values[labels.background],
-            "ignore": None if labels.ignore is None else values[labels.ignore],
-        }
-    )
 
 
 def _target(

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from vesal.data.labels import LabelSet
-from vesal.errors import unknown_name
 from vesal.files import write_text
 from vesal.layouts.scan_files import visible
 from vesal.record import Record
@@ -147,13 +146,7 @@ class SliceIndex(Record):
 
 
 def resolve_axis(axis: str, geometry: Geometry) -> str | None:
-    """'x', 'y' or 'z' for a volume, None for a picture.
-
-    Raises:
-        UsageError: there is no such axis.
-    """
-    if axis not in AXES:
-        raise unknown_name("axis", axis, AXES)
+    """'x', 'y' or 'z' for a volume that is to be cut along `axis` (of AXES), None for a picture."""
     if geometry.ndim == 2:
         return None
     if axis != "thick":
@@ -296,7 +289,7 @@ def join_images(record: SlicedVolume, pictures: Sequence[Array]) -> Volume:
     return Volume(np.stack(channels), record.geometry)
 
 
-def join_masks(record: SlicedVolume, masks: Sequence[Array], background: int = 0) -> LabelMap:
+def join_masks(record: SlicedVolume, masks: Sequence[Array], background: int) -> LabelMap:
     """The label map out of its slices' masks (columns, rows); slices that were left out are background."""
     plane = record.plane
     kind = np.result_type(*masks) if masks else np.dtype(np.uint8)

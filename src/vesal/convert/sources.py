@@ -14,6 +14,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.layouts.acdc_brats import BRATS_CHANNELS
 from vesal.layouts.registry import LAYOUTS, load_dataset
 from vesal.layouts.scan_files import (
     by_stem,
@@ -26,8 +27,6 @@ from vesal.layouts.scan_files import (
 from vesal.volume.formats.raw_bytes import is_nifti, read_bytes
 from vesal.volume.io import read_label, read_volume, strip_suffix
 from vesal.volume.volume import LabelMap, Volume
-
-_BRATS = ("FLAIR", "T1", "T1ce", "T2")
 
 
 def open_source(
@@ -115,10 +114,10 @@ def _checked_brats(dataset: Dataset) -> list[Failure]:
     """
     if dataset.layout != "brats":
         return []
-    if absent := [name for name in _BRATS if name not in dataset.channels]:
+    if absent := [name for name in BRATS_CHANNELS if name not in dataset.channels]:
         raise DataError(
-            f"{dataset.root} lacks {', '.join(absent)} in most cases; BraTS has {', '.join(_BRATS)}, so complete "
-            "it, or list the channels that are there in a manifest."
+            f"{dataset.root} lacks {', '.join(absent)} in most cases; BraTS has {', '.join(BRATS_CHANNELS)}, so "
+            "complete it, or list the channels that are there in a manifest."
         )
     return [
         Failure(
@@ -145,16 +144,7 @@ def _read_case(case: Case, test: bool) -> Scan:
     image = read_image(case, floating=False)
     label, integers = (None, False) if case.label is None else _read_label(case.label)
     single = case.images[0] if len(case.images) == 1 and _as_stored(case.images[0], image) else None
-    return Scan(
-        id=case.id,
-        patient=case.patient,
-        annotated=case.annotated,
-        test=test,
-        image=image,
-        label=label,
-        image_file=single,
-        label_file=case.label if integers else None,
-    )
+    return Scan(case, test, image, label, single, case.label if integers else None)
 
 
 def _read_label(path: Path) -> tuple[LabelMap, bool]:
@@ -192,23 +182,17 @@ def _plain(root: Path, layout: str) -> bool:
         return False
     if root.is_file():
         return root.suffix.lower() not in (".csv", ".json")
-    if not image_files(root):
+    try:
+        return bool(image_files(root)) and all(each.detect(root) is None for each in LAYOUTS.values())
+    except (DataError, OSError):
         return False
-    for each in LAYOUTS.values():
-        try:
-            if each.detect(root) is not None:
-                return False
-        except (DataError, OSError):
-            return False
-    return True
 
 
 def _scans(root: Path) -> Source:
     files = [root] if root.is_file() else image_files(root)
-    groups = _by_channel(files)
     cases = [
         Case(id=name, images=tuple(images), patient=volume_id(name) if is_picture(images[0]) else name)
-        for name, images in groups
+        for name, images in _by_channel(files)
     ]
     return Source(
         name=strip_suffix(root),

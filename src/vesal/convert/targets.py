@@ -52,9 +52,3 @@ TARGETS: dict[str, Target] = {
     # images and labels as slices, with slices.json for the way back and manifest.json
     "png": Target(_PLAIN, write_pictures, describe_pictures, for_pictures),
 }
-
-
-def write_case(target: str, scan: Scan, task: Task) -> Written:
-    """Write one case in the layout `target`, a key of TARGETS."""
-    chosen = TARGETS[target]
-    return chosen.write(scan, task, chosen.folders)

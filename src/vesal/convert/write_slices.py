@@ -12,7 +12,6 @@ from vesal.convert.slices import (
     SIDECAR,
     SlicedVolume,
     SliceIndex,
-    Window,
     choose_window,
     cut,
     resolve_axis,
@@ -36,28 +35,31 @@ def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
     """
     assert scan.image is not None
     if gap := off_grid(scan):
-        raise DataError(f"Case {scan.id}: {gap}; resample one onto the other before cutting slices.")
-    image, how = scan.image, task.pictures
-    axis = resolve_axis(how.axis, image.geometry)
+        raise DataError(f"Case {scan.case.id}: {gap}; resample one onto the other before cutting slices.")
+    image = scan.image
+    axis = resolve_axis(task.axis, image.geometry)
     windows = tuple(
-        choose_window(channel, how.window, bits=how.bits, name=name)
+        choose_window(channel, task.window, bits=task.bits, name=name)
         for channel, name in zip(image.array, task.channels, strict=True)
     )
-    mask = None if scan.label is None else _mask(scan, task, axis)
+    rows, mask, own_rows = _rows(image.geometry), None, None
+    if scan.label is not None:
+        mask = cut(task.relabelling.apply(scan.label.array), scan.label.geometry, axis)
+        own_rows = _rows(scan.label.geometry)
     part = "test_" if scan.test else ""
     record = SlicedVolume(
-        patient=scan.patient,
-        annotated=task.relabelling.annotated(scan.annotated),
+        patient=scan.case.patient,
+        annotated=task.relabelling.annotated(scan.case.annotated),
         test=scan.test,
         images=folders[f"{part}images"],
         labels=None if mask is None else folders[f"{part}labels"],
         shape=image.geometry.shape,
-        affine=_rows(image.geometry),
-        label_affine=_other_affine(scan),
+        affine=rows,
+        label_affine=None if own_rows == rows else own_rows,
         axis=axis,
         windows=windows,
-        bits=how.bits,
-        colour=axis is None and image.channels == 3 and how.bits == 8,
+        bits=task.bits,
+        colour=axis is None and image.channels == 3 and task.bits == 8,
         dtype=image.array.dtype.name,
         label_dtype=None if scan.label is None else scan.label.array.dtype.name,
         written=_kept(mask, task, depth=len(cut(image.array[0], image.geometry, axis))),
@@ -70,7 +72,9 @@ def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
         files,
         ndim=image.geometry.ndim,
         volume=record,
-        remark=f"Case {scan.id} has no foreground, so none of its slices was written." if nothing else "",
+        remark=f"Case {scan.case.id} has no foreground, so none of its slices was written."
+        if nothing
+        else "",
     )
 
 
@@ -97,14 +101,8 @@ def describe_pictures(out: Path, described: Described, folders: Mapping[str, str
     return describe_manifest(out, described, entries)
 
 
-def _mask(scan: Scan, task: Task, axis: str | None) -> Array:
-    """(slices, columns, rows) with the values of the masks."""
-    assert scan.label is not None
-    return cut(task.relabelling.apply(scan.label.array), scan.label.geometry, axis)
-
-
 def _kept(mask: Array | None, task: Task, *, depth: int) -> tuple[int, ...]:
-    if mask is None or task.pictures.keep_empty:
+    if mask is None or task.keep_empty:
         return tuple(range(depth))
     background = task.relabelling.target.background
     return tuple(number for number, plane in enumerate(mask) if (plane != background).any())
@@ -117,21 +115,16 @@ def _save(scan: Scan, record: SlicedVolume, mask: Array | None, task: Task) -> d
     files: dict[str, int] = {}
     for number in record.written:
         shown = [
-            _pixels(stack[number], window, record.bits)
+            to_pixels(stack[number], window, record.bits)[None]
             for stack, window in zip(stacks, record.windows, strict=True)
         ]
         pictures = [np.concatenate(shown)] if record.colour else shown
-        for name, pixels in zip(record.picture_names(scan.id, number), pictures, strict=True):
+        for name, pixels in zip(record.picture_names(scan.case.id, number), pictures, strict=True):
             _put(task.out, f"{record.images}/{name}{_ENDING}", pixels, plane, files)
         if mask is not None:
-            name = f"{record.labels}/{record.slice_id(scan.id, number)}{_ENDING}"
+            name = f"{record.labels}/{record.slice_id(scan.case.id, number)}{_ENDING}"
             _put(task.out, name, mask[number][None], plane, files)
     return files
-
-
-def _pixels(values: Array, window: Window, bits: int) -> Array:
-    pixels: Array = to_pixels(values, window, bits)[None]
-    return pixels
 
 
 def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: dict[str, int]) -> None:
@@ -144,10 +137,3 @@ def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: dict[str, 
 
 def _rows(geometry: Geometry) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in geometry.affine.tolist())
-
-
-def _other_affine(scan: Scan) -> tuple[tuple[float, ...], ...] | None:
-    if scan.label is None or scan.image is None:
-        return None
-    own = _rows(scan.label.geometry)
-    return None if own == _rows(scan.image.geometry) else own

@@ -35,8 +35,9 @@ def write_whole(scan: Scan, task: Task, folders: Mapping[str, str]) -> Written:
     """
     files: list[Path] = []
     if scan.image is not None:
-        path = task.out / _folder(folders, "images", scan) / f"{scan.id}{_ENDING}"
-        _write_image(path, scan.image, scan.image_file)
+        path = task.out / _folder(folders, "images", scan) / f"{scan.case.id}{_ENDING}"
+        if not _copied(scan.image_file, path):
+            write_volume(path, scan.image)
         files.append(path)
     return _with_label(scan, task, folders, files)
 
@@ -46,9 +47,9 @@ def write_channels(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
     assert scan.image is not None
     files = []
     for channel in range(scan.image.channels):
-        path = task.out / _folder(folders, "images", scan) / f"{scan.id}_{channel:04d}{_ENDING}"
-        single = Volume(scan.image.array[channel : channel + 1], scan.image.geometry)
-        _write_image(path, single, scan.image_file if scan.image.channels == 1 else None)
+        path = task.out / _folder(folders, "images", scan) / f"{scan.case.id}_{channel:04d}{_ENDING}"
+        if scan.image.channels > 1 or not _copied(scan.image_file, path):
+            write_volume(path, Volume(scan.image.array[channel : channel + 1], scan.image.geometry))
         files.append(path)
     return _with_label(scan, task, folders, files)
 
@@ -65,7 +66,7 @@ def off_grid(scan: Scan) -> str:
     if image.shape != label.shape:
         shapes = " and ".join(times(grid.shape) for grid in (image, label))
         raise DataError(
-            f"Case {scan.id}: image and label have different shapes ({shapes}); resample one onto the other."
+            f"Case {scan.case.id}: image and label have different shapes ({shapes}); resample one onto the other."
         )
     distance = image.distance_mm(label)
     return f"image and label lie {distance:.3g} mm apart" if distance > grid_tolerance_mm(image) else ""
@@ -74,8 +75,9 @@ def off_grid(scan: Scan) -> str:
 def _with_label(scan: Scan, task: Task, folders: Mapping[str, str], files: list[Path]) -> Written:
     remark = off_grid(scan)
     if scan.label is not None:
-        path = task.out / _folder(folders, "labels", scan) / f"{scan.id}{_ENDING}"
-        _write_label(path, scan.label, task, scan.label_file)
+        path = task.out / _folder(folders, "labels", scan) / f"{scan.case.id}{_ENDING}"
+        if task.relabelling.changes or not _copied(scan.label_file, path):
+            write_label(path, LabelMap(task.relabelling.apply(scan.label.array), scan.label.geometry))
         files.append(path)
     grid = scan.image or scan.label
     return Written.of(
@@ -83,22 +85,12 @@ def _with_label(scan: Scan, task: Task, folders: Mapping[str, str], files: list[
         task,
         {file.relative_to(task.out).as_posix(): file.stat().st_size for file in files},
         ndim=3 if grid is None else grid.geometry.ndim,
-        remark=f"Case {scan.id}: {remark}, and were copied so." if remark else "",
+        remark=f"Case {scan.case.id}: {remark}, and were copied so." if remark else "",
     )
 
 
 def _folder(folders: Mapping[str, str], kind: str, scan: Scan) -> str:
     return folders[f"test_{kind}" if scan.test else kind]
-
-
-def _write_image(path: Path, image: Volume, source: Path | None) -> None:
-    if not _copied(source, path):
-        write_volume(path, image)
-
-
-def _write_label(path: Path, label: LabelMap, task: Task, source: Path | None) -> None:
-    if task.relabelling.changes or not _copied(source, path):
-        write_label(path, LabelMap(task.relabelling.apply(label.array), label.geometry))
 
 
 def _copied(source: Path | None, path: Path) -> bool:

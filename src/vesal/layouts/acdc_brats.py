@@ -114,7 +114,7 @@ _BRATS_ROLES = {
     "t2": "T2", "t2w": "T2",
     "seg": "label", "segm": "label",
 }  # fmt: skip
-_BRATS_CHANNELS = ("FLAIR", "T1", "T1ce", "T2")
+BRATS_CHANNELS = ("FLAIR", "T1", "T1ce", "T2")
 _BRATS_FILE = re.compile(rf"(?P<case>.+)[_-](?P<role>{'|'.join(_BRATS_ROLES)})", re.IGNORECASE)
 _BRATS_DEPTH = 3  # training data/HGG/case
 _BRATS_LOOK = 8  # label files that are read to see what they hold
@@ -126,8 +126,8 @@ def detect_brats(root: Path) -> str | None:
         return None  # a folder of several data sets
     for folder in folders_below(root, _BRATS_DEPTH):
         for case, files in _brats_groups(folder).items():
-            if len(set(files) & set(_BRATS_CHANNELS)) >= 3:
-                return f"{case} with files of {', '.join(name for name in _BRATS_CHANNELS if name in files)}"
+            if len(set(files) & set(BRATS_CHANNELS)) >= 3:
+                return f"{case} with files of {', '.join(name for name in BRATS_CHANNELS if name in files)}"
     return None
 
 
@@ -148,10 +148,10 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
                     f"Two cases are called '{name}' ({first} and {second}); give each its own name."
                 )
             groups[name] = files
-    scans = [files for files in groups.values() if set(files) & set(_BRATS_CHANNELS)]
+    scans = [files for files in groups.values() if set(files) & set(BRATS_CHANNELS)]
     # A channel that most cases lack is no channel of this data set; one that few lack is missing there.
     channels = tuple(
-        name for name in _BRATS_CHANNELS if 2 * sum(name in files for files in scans) > len(scans)
+        name for name in BRATS_CHANNELS if 2 * sum(name in files for files in scans) > len(scans)
     )
     cases, tests, orphans = [], [], []
     labelled = any("label" in files for files in scans)
@@ -173,7 +173,7 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
         named = any(re.match("brats", name, re.IGNORECASE) for name in _brats_names(root, groups))
         labels, remark = _brats_labels(cases, root, named=named)
         remarks.append(remark)
-    if channels != _BRATS_CHANNELS:
+    if channels != BRATS_CHANNELS:
         remarks.append(f"Most cases have only the channels {', '.join(channels)}.")
     return Dataset(
         name=root.name,
@@ -194,7 +194,7 @@ def _brats_groups(folder: Path) -> dict[str, dict[str, Path]]:
     for stem, path in by_stem(folder).items():
         if match := _BRATS_FILE.fullmatch(stem):
             groups.setdefault(match["case"], {})[_BRATS_ROLES[match["role"].lower()]] = path
-    scans = [name for name, files in groups.items() if set(files) & set(_BRATS_CHANNELS)]
+    scans = [name for name, files in groups.items() if set(files) & set(BRATS_CHANNELS)]
     lone = [name for name, files in groups.items() if set(files) == {"label"}]
     # BraTS 2020 has one label file that does not bear its case's name.
     if len(scans) == len(lone) == 1 and "label" not in groups[scans[0]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from vesal.audit.defects.duplicates import duplicate_groups
-from vesal.convert.records import Described, Job, Pictures, Source, Task, Written
+from vesal.convert.records import Described, Job, Source, Task, Written
 from vesal.convert.relabel import Relabelling, remapped, unchanged
 from vesal.convert.slices import AXES
 from vesal.convert.sources import open_source
-from vesal.convert.targets import TARGETS, write_case
+from vesal.convert.targets import TARGETS, Target
 from vesal.data.case import scan_workers
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, fingerprint
@@ -28,6 +28,7 @@ from vesal.files import content_hash, write_json
 from vesal.journal import Journal, file_stamps
 from vesal.layouts.registry import no_file_name
 from vesal.parallel import Progress, StageProgress, map_in_order, no_progress, workers_within
+from vesal.record import Record
 from vesal.text import listed, plural
 from vesal.version import __version__
 from vesal.volume.volume import Volume
@@ -35,12 +36,13 @@ from vesal.workflow.requests.convert_request import SPACING_ERROR, ConvertReques
 
 #: Parts that a share is made of: 0.15 is 3 of 20.
 _FINEST_SHARE = 20
+#: Fields of a request that must be the same for a conversion to go on.
+_SAME = ("to", "window", "bits", "keep_empty", "axis", "merge", "spacing_mm", "stack", "split", "seed")
 #: In the new data set's folder.
 _JOURNAL = "conversion.jsonl"
 
 
-@dataclass(frozen=True)
-class ConvertResult:
+class ConvertResult(Record):
     """What came of it.
 
     Attributes:
@@ -61,19 +63,6 @@ class ConvertResult:
     skipped: int
     failures: tuple[Failure, ...]
     remarks: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "folder": str(self.folder),
-            "to": self.to,
-            "read_as": self.read_as,
-            "cases": list(self.cases),
-            "test_cases": list(self.test_cases),
-            "skipped": self.skipped,
-            "failures": [failure.model_dump() for failure in self.failures],
-            "remarks": list(self.remarks),
-        }
 
     def text(self) -> str:
         """The remarks, then how many cases are where."""
@@ -101,15 +90,23 @@ def convert_run(request: ConvertRequest, *, stage: StageProgress = no_progress) 
         stack=request.stack,
         sidecar=request.slices,
     )
-    if source.masks_only and not TARGETS[request.to].takes_masks:
+    target = TARGETS[request.to]
+    if source.masks_only and not target.takes_masks:
         raise UsageError(f"There are masks alone, which '{request.to}' has no place for; use --to nifti.")
     mapped, final = _relabelled(request, source.labels)
     jobs = _chosen(source, request.cases)
-    journal = _journal(request, source, jobs, stage)
-    pictures = Pictures(request.window, request.bits, request.keep_empty, request.axis)
-    task = Task(request.out, source.channels, final, pictures)
+    journal = Journal.open(
+        request.out / _JOURNAL,
+        Written,
+        _head(request, source),
+        resume=request.resume,
+        work="conversion",
+        draw=lambda: _held_out(request, source, jobs, stage),
+    )
+    how = (request.window, request.bits, request.keep_empty, request.axis)
+    task = Task(request.out, source.channels, final, *how)
     failures = [one for one in source.failures if not request.cases or one.id in request.cases]
-    done, failed = _work(request, source, jobs, journal, task, stage("Converting"))
+    done, failed = _work(target, source, jobs, journal, task, stage("Converting"))
     written = tuple(sorted(journal.entries.values(), key=lambda one: one.id))
     remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
     if written:
@@ -117,8 +114,7 @@ def convert_run(request: ConvertRequest, *, stage: StageProgress = no_progress) 
         described = Described(
             source.name, source.channels, final.target, original, written, source.credits, request.seed
         )
-        chosen = TARGETS[request.to]
-        remarks += chosen.describe(request.out, described, chosen.folders)
+        remarks += target.describe(request.out, described, target.folders)
     result = ConvertResult(
         folder=request.out,
         to=request.to,
@@ -182,12 +178,7 @@ def _mapping(text: str, labels: LabelSet) -> tuple[int, int]:
 
 def _original(mapped: Relabelling, final: Relabelling) -> dict[int, int]:
     """Values that are written -> values that they had, or were mapped to by the user."""
-    before = [mapped.target.background, *(label.value for label in mapped.target.labels)]
-    after = [final.target.background, *(label.value for label in final.target.labels)]
-    if mapped.target.ignore is not None and final.target.ignore is not None:
-        before.append(mapped.target.ignore)
-        after.append(final.target.ignore)
-    return dict(zip(after, before, strict=True))
+    return dict(sorted((new, mapped.into[old]) for old, new in final.into.items()))
 
 
 def _chosen(source: Source, wanted: Sequence[str]) -> tuple[Job, ...]:
@@ -204,71 +195,45 @@ def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
     """What must be the same for a conversion to go on."""
     return {
         "data": str(request.data.expanduser().resolve()),
-        "to": request.to,
         "read_as": source.read_as,
         "channels": list(source.channels),
         "labels": source.labels.model_dump(mode="json"),
-        "window": request.window,
-        "bits": request.bits,
-        "keep_empty": request.keep_empty,
-        "axis": request.axis,
         "map": list(request.mapping),
-        "merge": request.merge,
-        "spacing_mm": request.spacing_mm,
-        "stack": request.stack,
-        "split": request.split,
-        "seed": request.seed,
-    }
-
-
-def _journal(
-    request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: StageProgress
-) -> Journal[Written]:
-    """Of this conversion, new or gone on with; the split is drawn once."""
-
-    def draw() -> dict[str, Any]:
-        if request.split is None:
-            return {}
-        return {"held_out": _held_out(request, source, jobs, stage("Looking"))}
-
-    return Journal.open(
-        request.out / _JOURNAL,
-        Written,
-        _head(request, source),
-        resume=request.resume,
-        work="conversion",
-        draw=draw,
-    )
+    } | {name: getattr(request, name) for name in _SAME}
 
 
 def _held_out(
-    request: ConvertRequest, source: Source, jobs: Sequence[Job], progress: Progress | None
-) -> list[str]:
-    """Patients whose cases become test scans."""
+    request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: StageProgress
+) -> dict[str, list[str]]:
+    """Patients whose cases become test scans, as an entry of the journal's head; {} where no split is wanted."""
+    if request.split is None:
+        return {}
     training = [job.case for job in jobs if not job.test]
     together: Sequence[Sequence[str]] = ()
     present: Mapping[str, Sequence[str]] | None = None
     if source.dataset is not None:
-        record = fingerprint(source.dataset.model_copy(update={"cases": tuple(training)}), progress=progress)
+        record = fingerprint(
+            source.dataset.model_copy(update={"cases": tuple(training)}), progress=stage("Looking")
+        )
         together, present = duplicate_groups(record), present_classes(record)
-    return sorted(_draw(request, training, together, present))
+    return {"held_out": sorted(_draw(request.split, request.seed, training, together, present))}
 
 
 def _draw(
-    request: ConvertRequest,
+    split: float,
+    seed: int,
     cases: Sequence[Case],
     together: Sequence[Sequence[str]],
     present: Mapping[str, Sequence[str]] | None,
 ) -> set[str]:
     """Patients of about so large a share of the cases: that many of equal parts, none of which tears a group apart."""
-    assert request.split is not None
     patients = {case.patient for case in cases}
-    parts = Fraction(request.split).limit_denominator(min(_FINEST_SHARE, max(2, len(patients))))
+    parts = Fraction(split).limit_denominator(min(_FINEST_SHARE, max(2, len(patients))))
     count, taken = max(2, parts.denominator), max(1, min(parts.numerator, parts.denominator - 1))
     try:
-        folds = make_folds(cases, folds=count, seed=request.seed, together=together, present=present)
+        folds = make_folds(cases, folds=count, seed=seed, together=together, present=present)
     except UsageError as error:
-        raise UsageError(f"--split {request.split:g} cannot be drawn by patient: {error}") from error
+        raise UsageError(f"--split {split:g} cannot be drawn by patient: {error}") from error
     names = {name for part in folds.parts[:taken] for name in part}
     return {case.patient for case in cases if case.id in names}
 
@@ -277,7 +242,7 @@ def _draw(
 
 
 def _work(
-    request: ConvertRequest,
+    target: Target,
     source: Source,
     jobs: Sequence[Job],
     journal: Journal[Written],
@@ -295,7 +260,7 @@ def _work(
             waiting.append((job, test))
             made_of.append(sources)
     failures: list[Failure] = []
-    one_case = partial(_convert_one, task=task, target=request.to)
+    one_case = partial(_convert_one, task=task, target=target)
     results = map_in_order(one_case, waiting, workers=_workers(waiting, source), progress=progress)
     for sources, one in zip(made_of, results, strict=True):
         if isinstance(one, Written):
@@ -305,7 +270,7 @@ def _work(
     return len(waiting) - len(failures), failures
 
 
-def _convert_one(entry: tuple[Job, bool], *, task: Task, target: str) -> Written | Failure:
+def _convert_one(entry: tuple[Job, bool], *, task: Task, target: Target) -> Written | Failure:
     job, test = entry
     prefix = f"Case {job.case.id}: "
     try:
@@ -317,7 +282,7 @@ def _convert_one(entry: tuple[Job, bool], *, task: Task, target: str) -> Written
             )
         if scan.label is not None:
             task.relabelling.source.encode(scan.label.array)
-        done = write_case(target, replace(scan, test=test), task)
+        done = target.write(replace(scan, test=test), task, target.folders)
     except DataError as error:
         text = str(error)
         return Failure(id=job.case.id, message=text if text.startswith("Case ") else prefix + text)
