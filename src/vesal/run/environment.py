@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.parallel import cpu_count
+from vesal.text import plural
 from vesal.version import __version__
 
 #: Where Vesal may run: what `platform_name` returns -> as it is shown.
@@ -44,10 +45,8 @@ def platform_name(kaggle_working: Path = Path("/kaggle/working")) -> str:
 def environment_line(device: str) -> str:
     """One line for people, such as 'Kaggle, Linux x86_64, 4 CPUs, cuda (Tesla T4)'."""
     found = environment(device)
-    cpus = found["cpus"]
-    return (
-        f"{PLATFORMS[found['platform']]}, {found['system']}, {cpus} CPU{'s' * (cpus != 1)}, {found['device']}"
-    )
+    cpus = plural(found["cpus"], "CPU")
+    return f"{PLATFORMS[found['platform']]}, {found['system']}, {cpus}, {found['device']}"
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def test_each_fold_gets_its_own_file(tmp_path: Path):
         (tmp_path / fold).mkdir()
     for fold in ("fold_0", "fold_1"):
         (tmp_path / fold / "metrics.jsonl").write_text("\n".join(map(json.dumps, ROWS)) + '\n{"step": 3')
-    written = write_history(run_contents(tmp_path))
+    write_history(run_contents(tmp_path))
+    written = sorted(tmp_path.glob("*/history.csv"))
     assert written == [tmp_path / "fold_0" / "history.csv", tmp_path / "fold_1" / "history.csv"]
     assert table(written[0].read_text())[1]["val_dice_a, b"] == "0.7"

@@ -82,10 +82,11 @@ def test_the_step_that_the_training_chose_and_the_parameters_of_its_model_are_in
     }
     with zipfile.ZipFile(run / "fold_0" / "model.vesal", "w") as archive:
         archive.writestr("weights.safetensors", save(weights))
-    found, text = write_summary(run_contents(run))
-    summary = json.loads(found.read_text())
+    write_summary(run_contents(run))
+    summary = json.loads((run / "summary.json").read_text())
     assert summary["network"]["parameters"] == 8 * 27 + 8
     assert summary["training"]["folds"][0]["best_step"] == 25
-    assert "224 parameters" in text.read_text()
+    assert "224 parameters" in (run / "summary.md").read_text()
     (run / "fold_0" / "model.vesal").write_bytes(b"PK no model")
-    assert json.loads(write_summary(run_contents(run))[0].read_text())["network"]["parameters"] is None
+    write_summary(run_contents(run))
+    assert json.loads((run / "summary.json").read_text())["network"]["parameters"] is None

@@ -53,9 +53,6 @@ def training_curves(history: History, title: str = "", theme: Theme = THEMES["li
     Args:
         history: usually of one fold.
         title: above them all.
-
-    Returns:
-        PNG bytes.
     """
     width, height, head = 10.0, 6.4, 0.42
     figure = new_figure(width, height, theme.paper)

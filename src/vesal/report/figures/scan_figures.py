@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
-from vesal.report.figures.colours import SCAN, class_colours, mixed
+from vesal.report.figures.colours import SCAN, class_colours, mixed, rgb
 from vesal.report.figures.panels import GAP, TITLE, Rectangle, arrange, grid, row
 from vesal.report.figures.planes import Plane, cut_planes
 from vesal.report.figures.render import Camera, render_meshes
@@ -59,9 +59,6 @@ def planes_picture(
         truth: contiguous label map (*spatial), drawn solid.
         prediction: likewise, drawn dashed and lighter where there is a truth.
         margin_mm: how much to show around the labels; None shows the whole slices.
-
-    Returns:
-        PNG bytes.
     """
     maps = [map_ for map_ in (truth, prediction) if map_ is not None]
     planes = cut_planes(volume, maps, margin_mm=margin_mm)
@@ -95,9 +92,6 @@ def channels_picture(
         names: of the channels.
         truth, prediction: contiguous label maps (*spatial), drawn on the first channel.
         margin_mm: as in `planes_picture`.
-
-    Returns:
-        PNG bytes.
     """
     drawn = {"truth": truth, "prediction": prediction}
     maps = [map_ for map_ in drawn.values() if map_ is not None]
@@ -137,9 +131,6 @@ def surfaces_picture(
         surfaces: title -> the surface of each class, as `class_surfaces` makes them.
         labels: names and colours of the classes.
         camera: where the viewer stands.
-
-    Returns:
-        PNG bytes.
     """
     camera = camera or Camera()
     side = (_SURFACES_WIDTH - GAP * (len(surfaces) + 1)) / len(surfaces)
@@ -160,9 +151,6 @@ def showcase(
         truth, prediction: label maps on the scan's grid with the file's own values.
         labels: names and colours of the classes.
         caption: such as 'Dice 0.93', at the lower right.
-
-    Returns:
-        PNG bytes.
     """
     maps = {"truth": labels.encode(truth.array), "prediction": labels.encode(prediction.array)}
     planes = cut_planes(scan, list(maps.values()))
@@ -277,7 +265,7 @@ def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, 
     dashed = not fill
     if fill:
         axes.imshow(
-            np.where(mask[..., None], _rgba(colour, fill), 0.0),
+            np.where(mask[..., None], (*rgb(colour), fill), 0.0),
             extent=(0, width, height, 0), aspect="auto", interpolation="nearest",
         )  # fmt: skip
     axes.add_collection(
@@ -287,11 +275,6 @@ def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, 
         ),
         autolim=False,
     )  # fmt: skip
-
-
-def _rgba(colour: str, alpha: float) -> tuple[float, float, float, float]:
-    red, green, blue = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
-    return red, green, blue, alpha
 
 
 def _draw_surfaces(

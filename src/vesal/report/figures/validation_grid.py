@@ -25,7 +25,7 @@ from vesal.report.figures.scan_figures import (
     new_figure,
     to_png,
 )
-from vesal.run.contents import RunContents, ShownCase, load_case
+from vesal.run.contents import RunContents, load_case
 from vesal.run_files import CURVES, VALIDATION_GRID, fold_folder
 from vesal.text import shortened
 
@@ -36,30 +36,23 @@ _WIDTH = 10.0
 _COLUMNS = ("", "truth", "prediction", "both")
 
 
-def write_training_pictures(pieces: RunContents) -> list[Path]:
+def write_training_pictures(pieces: RunContents) -> None:
     """Write fold_K/training_curves.png and fold_K/val_predictions.png for every fold of a run.
 
     The curves are those of loss, validation Dice and learning rate. The predictions are of up to four held-out
     cases, spread from the best to the worst, in the axial slice richest in foreground: scan, truth, prediction, both.
     Whatever a run does not have, such as predictions of a training on all cases, gives no file.
 
-    Returns:
-        The files.
-
     Raises:
         VesalError: a file cannot be written.
     """
-    written = []
     for name, rows in pieces.curves.items():
         folder = fold_folder(pieces.folder, name)
         if rows:
-            path = folder / CURVES
-            write_bytes(path, training_curves(run_history(pieces, {name: rows}), _title(pieces, name)))
-            written.append(path)
-        if (picture := _predictions(pieces, name)) is not None:
-            write_bytes(folder / VALIDATION_GRID, picture)
-            written.append(folder / VALIDATION_GRID)
-    return written
+            picture = training_curves(run_history(pieces, {name: rows}), _title(pieces, name))
+            write_bytes(folder / CURVES, picture)
+        if (grid := _predictions(pieces, name)) is not None:
+            write_bytes(folder / VALIDATION_GRID, grid)
 
 
 def run_history(pieces: RunContents, folds: Mapping[str, Rows]) -> History:
@@ -87,10 +80,10 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
     held_out = [name for name, of in pieces.fold_of.items() if of == fold and name in cases]
     rows = []
     for name in _spread(held_out, dice):
-        if (shown := _loaded(cases[name], labels, pieces.predictions[name])) is not None:
+        if (plane := _plane(cases[name], labels, pieces.predictions[name])) is not None:
             score = dice.get(name)
             title = shortened(name, 24)
-            rows.append((title if score is None else f"{title}   Dice {score:.3f}", _plane(shown)))
+            rows.append((title if score is None else f"{title}   Dice {score:.3f}", plane))
     return _grid(rows, labels) if rows else None
 
 
@@ -106,16 +99,13 @@ def _spread(names: Sequence[str], dice: Mapping[str, float | None]) -> list[str]
     return [ordered[round(float(place))] for place in places]
 
 
-def _loaded(case: Case, labels: LabelSet, prediction: Path) -> ShownCase | None:
+def _plane(case: Case, labels: LabelSet, prediction: Path) -> Plane | None:
+    """The axial slice, or the image, with truth and prediction; of an absent truth nothing is drawn."""
     try:
-        return load_case(case, labels, prediction)
+        shown = load_case(case, labels, prediction)
     except (VesalError, OSError, ValueError, MemoryError):
         # A scan that was moved or damaged; the page says so.
         return None
-
-
-def _plane(shown: ShownCase) -> Plane:
-    """The axial slice, or the image, with truth and prediction; of an absent truth nothing is drawn."""
     assert shown.prediction is not None
     truth = np.zeros_like(shown.prediction) if shown.truth is None else shown.truth
     maps = [truth, shown.prediction]

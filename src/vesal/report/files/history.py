@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vesal.files import write_text
@@ -16,27 +15,20 @@ _FIRST = ("step", "epoch", "time_s", "train_loss", "val_loss", "val_dice")
 _LAST = ("lr", "memory_mb")
 
 
-def write_history(pieces: RunContents) -> list[Path]:
+def write_history(pieces: RunContents) -> None:
     """Write fold_K/history.csv for every fold of a run that has metrics.
 
     One line a step of metrics.jsonl, with the columns step, epoch, time_s, train_loss, val_loss, val_dice,
     val_dice_CLASS for every class, lr, memory_mb, and whatever else was logged as a number. What was not measured at
     a step, or is not finite, is empty.
 
-    Returns:
-        The files.
-
     Raises:
         VesalError: a file cannot be written.
     """
-    written = []
     classes = pieces.labels.classes if pieces.labels is not None else ()
     for name, rows in pieces.curves.items():
         if rows:
-            path = fold_folder(pieces.folder, name) / HISTORY
-            write_text(path, history_csv(rows, classes))
-            written.append(path)
-    return written
+            write_text(fold_folder(pieces.folder, name) / HISTORY, history_csv(rows, classes))
 
 
 def history_csv(rows: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()) -> str:
@@ -52,14 +44,11 @@ def history_csv(rows: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()) 
         if is_number(row.get("step")):
             lines.setdefault(row["step"], {}).update(_flat(row))
     found = [key for line in lines.values() for key in line]
-    each = list(dict.fromkeys([*(f"val_dice_{name}" for name in classes), *filter(_of_class, found)]))
+    each = dict.fromkeys(f"val_dice_{name}" for name in classes)
+    each |= dict.fromkeys(key for key in found if key.startswith("val_dice_"))
     known = (*_FIRST, *each, *_LAST)
     columns = [*known, *(key for key in dict.fromkeys(found) if key not in known)]
     return Table.of(columns, ([lines[step].get(key) for key in columns] for step in sorted(lines))).csv()
-
-
-def _of_class(key: str) -> bool:
-    return key.startswith("val_dice_")
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

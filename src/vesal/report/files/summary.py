@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
-import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError, deserialize
 
 from vesal.errors import VesalError
 from vesal.evaluate.scores import Scores
@@ -25,27 +24,21 @@ from vesal.text import bullets, duration, listed, markdown_text, moment, plural,
 
 #: Of a batch norm: they are counted on, not trained.
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-_MOST_HEADER_BYTES = 1 << 26
 
 
-def write_summary(pieces: RunContents) -> tuple[Path, Path]:
+def write_summary(pieces: RunContents) -> None:
     """Write summary.json and summary.md into a run folder.
 
     They hold recipe, network with its parameters, data set, device, time, steps, epochs, the best step of every fold
     with its Dice, scores with their intervals, the files that are there, and how to predict, to resume and to report.
     What a run does not have is null in JSON and left out of the text.
 
-    Returns:
-        Both paths.
-
     Raises:
         VesalError: a file cannot be written.
     """
-    paths = pieces.folder / SUMMARY, pieces.folder / SUMMARY_TEXT
     summary = run_summary(pieces)
-    write_json(paths[0], summary)
-    write_text(paths[1], _markdown(summary, pieces.scores))
-    return paths
+    write_json(pieces.folder / SUMMARY, summary)
+    write_text(pieces.folder / SUMMARY_TEXT, _markdown(summary, pieces.scores))
 
 
 def run_summary(pieces: RunContents) -> dict[str, Any]:
@@ -101,20 +94,13 @@ def _network(pieces: RunContents, configuration: dict[str, Any]) -> dict[str, An
 
 
 def parameter_count(model: Path) -> int | None:
-    """Trainable numbers of a .vesal file, from the head of its weights alone; None where that cannot be read."""
+    """Trainable numbers of a .vesal file; None where that cannot be read."""
     try:
-        with zipfile.ZipFile(model) as archive, archive.open("weights.safetensors") as weights:
-            (size,) = struct.unpack("<Q", weights.read(8))
-            if size > _MOST_HEADER_BYTES:
-                return None
-            tensors = json.loads(weights.read(size))
-        return sum(
-            math.prod(tensor["shape"])
-            for name, tensor in tensors.items()
-            if name != "__metadata__" and not name.endswith(_BUFFERS)
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, zipfile.BadZipFile):
+        with zipfile.ZipFile(model) as archive:
+            tensors = deserialize(archive.read("weights.safetensors"))
+    except (OSError, KeyError, SafetensorError, zipfile.BadZipFile):
         return None
+    return sum(math.prod(tensor["shape"]) for name, tensor in tensors if not name.endswith(_BUFFERS))
 
 
 def _dataset(pieces: RunContents) -> dict[str, Any] | None:

@@ -21,14 +21,13 @@ from vesal.text import plural
 from vesal.version import __version__
 
 
-def write_comparison_page(path: Path, comparison: Comparison) -> Path:
+def write_comparison_page(path: Path, comparison: Comparison) -> None:
     """Write one page that holds everything, pictures too.
 
     Raises:
         VesalError: the page cannot be written.
     """
     write_text(path, render_page("compare.html.j2", _context(comparison)))
-    return path
 
 
 def _context(comparison: Comparison) -> dict[str, Any]:

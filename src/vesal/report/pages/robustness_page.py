@@ -43,7 +43,7 @@ def write_robustness_report(
     labels: LabelSet,
     scans: Sequence[CorruptedScan] = (),
     baseline: Robustness | None = None,
-) -> Path:
+) -> None:
     """Write one page that holds everything, pictures too.
 
     Args:
@@ -57,7 +57,6 @@ def write_robustness_report(
         VesalError: the page cannot be written.
     """
     write_text(path, render_page("robustness.html.j2", _context(found, labels, scans, baseline)))
-    return path
 
 
 def _context(
