@@ -91,7 +91,7 @@ class Scores(Record):
     def mean_dice(self) -> dict[str, float | None]:
         """Case -> mean over the classes that it defines, in the cases' order."""
         return {
-            case: _mean_or_none([row.dice for row in scored.values()])
+            case: mean_defined([row.dice for row in scored.values()])
             for case, scored in by_case(self.cases).items()
         }
 
@@ -148,7 +148,7 @@ def summarise(
         # Over the classes that have it: those whose lesions are not counted are not undefined.
         of = lesions if metric in LESION_METRICS else labels.classes
         values = [
-            _mean_or_none([getattr(row, metric) for name, row in scored.items() if name in of])
+            mean_defined([getattr(row, metric) for name, row in scored.items() if name in of])
             for scored in scored_cases
         ]
         summary.append(_summary(MEAN, metric, values))
@@ -175,7 +175,8 @@ def _volume_agreement(classes: Sequence[str], rows: Sequence[ClassScore]) -> dic
     return found
 
 
-def _mean_or_none(values: Sequence[float | None]) -> float | None:
+def mean_defined(values: Sequence[float | None]) -> float | None:
+    """Over what is not None; None where nothing is."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None
 
@@ -188,7 +189,7 @@ def _summary(name: str, metric: str, values: Sequence[float | None]) -> Summary:
     return Summary(
         class_name=name,
         metric=metric,
-        mean=_mean_or_none(defined),
+        mean=mean_defined(defined),
         median=float(np.median(defined)) if defined else None,
         low=low,
         high=high,

@@ -90,11 +90,6 @@ class Postprocess(Record):
     gain: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
     crossfit_gain: Annotated[float, Field(strict=True, ge=-1, le=1)] | None = None
 
-    @property
-    def title(self) -> str:
-        """All steps in words."""
-        return "; ".join(step.title for step in self.steps) or "nothing"
-
     def apply(self, contiguous: NDArray[np.uint8], labels: LabelSet, voxel_mm3: float) -> int:
         """Do the steps, in place.
 

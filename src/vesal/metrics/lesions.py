@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.metrics.overlap import ratio
 from vesal.metrics.surface import bounding_box
 
 Mask = NDArray[np.bool_]
@@ -50,7 +51,7 @@ class Lesions:
     @property
     def sensitivity(self) -> float | None:
         """Found / true, in [0, 1]; None where there is no true lesion."""
-        return _ratio(self.found, self.true)
+        return ratio(self.found, self.true)
 
     @property
     def precision(self) -> float | None:
@@ -58,12 +59,12 @@ class Lesions:
 
         Found lesions are counted, not the predicted pieces that touch them: one found in three pieces is found once.
         """
-        return _ratio(self.found, self.found + self.false)
+        return ratio(self.found, self.found + self.false)
 
     @property
     def f1(self) -> float | None:
         """2 found / (2 found + missed + false), in [0, 1]; None without any lesion."""
-        return _ratio(2 * self.found, 2 * self.found + self.missed + self.false)
+        return ratio(2 * self.found, 2 * self.found + self.missed + self.false)
 
     @property
     def dice(self) -> float | None:
@@ -116,7 +117,3 @@ def lesions(prediction: Mask, truth: Mask, ignore: Mask | None = None) -> Lesion
         own = pairs[0] == lesion
         dices.append(float(2 * shared[own].sum() / (volumes[lesion] + sizes[pairs[1][own]].sum())))
     return Lesions(int(true), len(dices), int(predicted), len(false), int(sizes[false].sum()), tuple(dices))
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

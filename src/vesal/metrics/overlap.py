@@ -45,27 +45,27 @@ class Confusion:
     @property
     def dice(self) -> float | None:
         """2 TP / (2 TP + FP + FN), in [0, 1] (Dice 1945); None when both masks are empty."""
-        return _ratio(2 * self.tp, self.predicted + self.actual)
+        return ratio(2 * self.tp, self.predicted + self.actual)
 
     @property
     def iou(self) -> float | None:
         """TP / (TP + FP + FN), in [0, 1] (Jaccard 1912); None when both masks are empty."""
-        return _ratio(self.tp, self.tp + self.fp + self.fn)
+        return ratio(self.tp, self.tp + self.fp + self.fn)
 
     @property
     def precision(self) -> float | None:
         """TP / (TP + FP), in [0, 1]: how much of the prediction is true; None when nothing was predicted."""
-        return _ratio(self.tp, self.predicted)
+        return ratio(self.tp, self.predicted)
 
     @property
     def recall(self) -> float | None:
         """TP / (TP + FN), in [0, 1]: how much of the truth was found; None when there is no truth."""
-        return _ratio(self.tp, self.actual)
+        return ratio(self.tp, self.actual)
 
     @property
     def accuracy(self) -> float | None:
         """(TP + TN) / all, in [0, 1]: the share of voxels that are right; of small classes it says little."""
-        return _ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
+        return ratio(self.tp + self.tn, self.tp + self.fp + self.fn + self.tn)
 
 
 def confusions(
@@ -119,5 +119,6 @@ def _count_pairs(
     return pairs[:values, :values]
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def ratio(part: int, whole: int) -> float | None:
+    """None without a denominator."""
     return part / whole if whole else None

@@ -112,18 +112,13 @@ class PostprocessChoice(Record):
                 f"Post-processing: none of {len(self.trials)} steps improves the {self.cases} held-out cases beyond "
                 "noise, so none is done."
             )
-        steps = "; ".join(step.title for step in self.steps)
-        return f"Post-processing: {steps}. {self.worth}"
-
-    @property
-    def worth(self) -> str:
-        """The gain with its optimism, as a remark of the scores; '' where no step is done."""
-        if not self.steps or self.gain is None:
-            return ""
-        text = f"Mean Dice {self.gain.mean:+.4f} on the {self.cases} held-out cases on which the steps were chosen"
+        text = f"Post-processing: {'; '.join(step.title for step in self.steps)}."
+        if self.gain is not None:
+            held_out = f"the {self.cases} held-out cases on which the steps were chosen"
+            text += f" Mean Dice {self.gain.mean:+.4f} on {held_out}"
         if self.crossfit_gain is not None:
             text += f", {self.crossfit_gain.mean:+.4f} where they were chosen on other cases"
-        return text + "."
+        return f"{text}."
 
     def class_table(self) -> Table:
         """A row a class, before and after all chosen steps."""

@@ -139,15 +139,13 @@ class _Search:
         name = self.validation.names[index]
         if kind in ("largest", "fill_holes"):
             return [Step(do=kind, of=name)]
-        sizes, voxels = [], []
-        for case in self.cases:
-            true = self.validation.cases[case].truth_sizes[index]
-            if kind == "min_volume" and len(true):
-                true = true.sum(keepdims=True)
-            voxels.append(true)
-            sizes.append(true * self.validation.cases[case].geometry.voxel_volume_mm3)
+        cases = [self.validation.cases[case] for case in self.cases]
+        volumes = [case.geometry.voxel_volume_mm3 for case in cases]
+        voxels = [case.truth_sizes[index] for case in cases]
+        if kind == "min_volume":
+            voxels = [true.sum(keepdims=True) if len(true) else true for true in voxels]
+        sizes = [true * volume for true, volume in zip(voxels, volumes, strict=True)]
         steps = [Step(do=kind, of=name, mm3=limit) for limit in _limits(np.concatenate(sizes))]
-        volumes = [self.validation.cases[case].geometry.voxel_volume_mm3 for case in self.cases]
         if max(volumes) > min(volumes) * (1 + _SAME_VOXEL):
             counts = {int(limit) for limit in _limits(np.concatenate(voxels)) if limit >= 2}
             steps += [Step(do=kind, of=name, voxels=count) for count in sorted(counts)]

@@ -6,7 +6,7 @@ corrupted scan is compared with the same scan clean, so that hard cases do not l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
-from vesal.evaluate.scores import MEAN
+from vesal.evaluate.scores import MEAN, mean_defined
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
 
@@ -33,7 +33,6 @@ _METRICS = ("dice", "hd95_mm", "boundary_dice")
 
 #: A drop has no lower end.
 _DROP_BOUNDS = (-np.inf, 100.0)
-
 
 #: A sum of errors below this is none, and nothing is divided by it.
 _NOTHING = 1e-9
@@ -281,8 +280,8 @@ def compare_with(
         cases=len(cases),
         clean_dice=1 - clean[0],
         baseline_clean_dice=1 - clean[1],
-        mce=_mean(one.error for one in found),
-        relative_mce=_mean(one.relative for one in found),
+        mce=mean_defined([one.error for one in found]),
+        relative_mce=mean_defined([one.relative for one in found]),
         artifacts=tuple(found),
     )
 
@@ -340,8 +339,3 @@ def _corruption_error(
         # A baseline that loses less than a thousandth of Dice a severity gives a ratio of noise.
         relative=100 * lost / base_lost if base_lost >= 1e-3 * len(pairs) else None,
     )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return float(np.mean(defined)) if defined else None

@@ -6,12 +6,11 @@ device another thread scores what was segmented.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,18 +58,13 @@ class Measured(JournalEntry):
 
 @dataclass(eq=False)
 class _Subject:
-    """A case on its way through the benchmark; read by whoever needs it first."""
+    """A case with its truth in the model's contiguous labels; what the clean scan gave, once it is segmented."""
 
     case: Case
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    raw: RawCase | None = None
-    truth: NDArray[np.uint8] | None = None
-    error: str | None = None
+    raw: RawCase
+    truth: NDArray[np.uint8]
     clean_prediction: NDArray[np.uint8] | None = None
     clean_scores: dict[str, ClassScore] = field(default_factory=dict)
-
-    def release(self) -> None:
-        self.raw = self.truth = self.clean_prediction = None
 
 
 #: A scan ready for the network, and how it was corrupted (None: not).
@@ -104,29 +98,23 @@ class RobustnessRunner:
         """
         return translation(self.labels, self.model.labels)
 
-    def measure(self, cases: Sequence[Case], tick: Tick | None = None) -> Iterator[Measured]:
+    def measure(self, cases: Sequence[Case], tick: Tick) -> Iterator[Measured]:
         """Yield one case after the other; what fails in one stops no other.
 
         Args:
             cases: labelled ones.
             tick: called after every prediction, also where it failed.
         """
-        conditions: tuple[Artifact | None, ...] = (None, *self.artifacts)
-        subjects = [_Subject(case) for case in cases]
-        jobs = [(subject, artifact) for subject in subjects for artifact in conditions]
         # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
         workers = 1 if self.model.device.type == "cpu" else _workers(cases)
-        corrupted = map_in_order(lambda job: self._corrupted(*job), jobs, workers=workers)
         with ThreadPoolExecutor(1) as scorer:
-            for subject in subjects:
+            for case in cases:
                 began = time.monotonic()
-                results: list[Future[list[ArtifactScore]] | str] = []
-                for artifact in conditions:
-                    results.append(self._segmented(subject, artifact, next(corrupted), scorer))
-                    if tick is not None:
-                        tick()
-                yield self._finished(subject, conditions, results, began)
+                found = self._measured(case, workers, scorer, tick)
+                seconds = round(time.monotonic() - began, 3)
+                memory = memory_mb(self.model.device).get("memory_mb")
+                yield found.model_copy(update={"seconds": seconds, "memory_mb": memory})
 
     def scan(self, case: Case, worst: WorstCase) -> CorruptedScan:
         """A case clean and in one condition, as `measure` saw them; the same seed corrupts a scan alike.
@@ -135,13 +123,11 @@ class RobustnessRunner:
             VesalError: it cannot be read or segmented.
         """
         artifact = next(one for one in self.artifacts if one.title == worst.condition)
-        subject = _Subject(case)
+        subject = self._read(case)
         clean, corrupted = (self._corrupted(subject, condition) for condition in (None, artifact))
         if isinstance(clean, str) or isinstance(corrupted, str):
             raise DataError(f"{case.id}: {clean if isinstance(clean, str) else corrupted}")
         corruption = corrupted[1]
-        assert subject.raw is not None
-        assert subject.truth is not None
         assert corruption is not None
         return CorruptedScan(
             worst=worst,
@@ -153,14 +139,43 @@ class RobustnessRunner:
 
     # --- corrupt, segment, score -------------------------------------------------------------------------
 
+    def _measured(self, case: Case, workers: int, scorer: ThreadPoolExecutor, tick: Tick) -> Measured:
+        """A case in every condition; time and memory are not in it yet."""
+        conditions: tuple[Artifact | None, ...] = (None, *self.artifacts)
+        rows: list[ArtifactScore] = []
+        failures: list[Failure] = []
+        try:
+            subject = self._read(case)
+        except (VesalError, MemoryError, RuntimeError) as error:
+            for _ in conditions:
+                tick()
+            # Once, and not for every condition.
+            return Measured(id=case.id, rows=(), failures=(Failure(id=case.id, message=_reason(error)),))
+        results: list[Future[list[ArtifactScore]] | str] = []
+        corrupted = map_in_order(partial(self._corrupted, subject), conditions, workers=workers)
+        for artifact, scan in zip(conditions, corrupted, strict=True):
+            results.append(self._segmented(subject, artifact, scan, scorer))
+            tick()
+        for artifact, result in zip(conditions, results, strict=True):
+            try:
+                if not isinstance(result, str):
+                    rows += result.result()
+                    continue
+                reason = result
+            except (VesalError, MemoryError) as error:
+                reason = _reason(error)
+            title = CLEAN if artifact is None else artifact.title
+            failures.append(Failure(id=f"{case.id}, {title}", message=reason))
+        predictions = sum(not isinstance(result, str) for result in results)
+        return Measured(id=case.id, rows=tuple(rows), failures=tuple(failures), predictions=predictions)
+
+    def _read(self, case: Case) -> _Subject:
+        raw = read_case(case)
+        return _Subject(case, raw, truth_of(raw, self.labels, self.table))
+
     def _corrupted(self, subject: _Subject, artifact: Artifact | None) -> _Scan | str:
         """A scan ready for the network, or why there is none."""
         try:
-            with subject.lock:
-                if subject.error is None and subject.raw is None:
-                    subject.error = self._read(subject)
-            if subject.error is not None or subject.raw is None:
-                return subject.error or "it could not be read"
             if artifact is None:
                 return prepare(subject.raw.image, self.model.plan), None
             seed = artifact_seed(self.seed, subject.case.id, artifact.name)
@@ -168,16 +183,6 @@ class RobustnessRunner:
             return prepare(corruption.volume, self.model.plan), corruption
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
-
-    def _read(self, subject: _Subject) -> str | None:
-        """Read a case; why it cannot be."""
-        try:
-            raw = read_case(subject.case)
-            subject.truth = truth_of(raw, self.labels, self.table)
-            subject.raw = raw
-        except (VesalError, MemoryError) as error:
-            return _reason(error)
-        return None
 
     def _segmented(
         self, subject: _Subject, artifact: Artifact | None, scan: _Scan | str, scorer: ThreadPoolExecutor
@@ -221,8 +226,6 @@ class RobustnessRunner:
     def _scores(
         self, subject: _Subject, prediction: NDArray[np.uint8], hidden: NDArray[np.bool_] | None = None
     ) -> dict[str, ClassScore]:
-        assert subject.truth is not None
-        assert subject.raw is not None
         truth = subject.truth if hidden is None else np.where(hidden, np.uint8(IGNORE), subject.truth)
         scores = score_case(
             subject.case.id,
@@ -233,38 +236,6 @@ class RobustnessRunner:
             annotated=subject.case.annotated,
         )
         return {score.class_name: score for score in scores}
-
-    def _finished(
-        self,
-        subject: _Subject,
-        conditions: Sequence[Artifact | None],
-        results: Sequence[Future[list[ArtifactScore]] | str],
-        began: float,
-    ) -> Measured:
-        rows: list[ArtifactScore] = []
-        failures: list[Failure] = []
-        for artifact, result in zip(conditions, results, strict=True):
-            try:
-                if not isinstance(result, str):
-                    rows += result.result()
-                    continue
-                reason = result
-            except (VesalError, MemoryError) as error:
-                reason = _reason(error)
-            title = CLEAN if artifact is None else artifact.title
-            failures.append(Failure(id=f"{subject.case.id}, {title}", message=reason))
-        if subject.error is not None:
-            # Once, and not for every condition.
-            failures = [Failure(id=subject.case.id, message=subject.error)]
-        subject.release()
-        return Measured(
-            id=subject.case.id,
-            rows=tuple(rows),
-            failures=tuple(failures),
-            predictions=sum(not isinstance(result, str) for result in results),
-            seconds=round(time.monotonic() - began, 3),
-            memory_mb=memory_mb(self.model.device).get("memory_mb"),
-        )
 
 
 def _workers(cases: Sequence[Case]) -> int:
