@@ -70,41 +70,36 @@ class Registered(OfficialDataset):
     cases: int
 
 
-_DECATHLON = "https://msd-for-monai.s3-us-west-2.amazonaws.com"
+#: The Medical Segmentation Decathlon: name -> task, checksum, megabytes, what it holds.
+_DECATHLON = {
+    "msd-brain": (
+        "Task01_BrainTumour", "240a19d752f0d9e9101544901065d872", 7600,
+        "MRI in four contrasts, oedema and tumour, 484 labelled",
+    ),
+    "msd-heart": ("Task02_Heart", "06ee59366e1e5124267b774dbd654057", 456, "MRI, left atrium, 20 labelled"),
+    "msd-hippocampus": (
+        "Task04_Hippocampus", "9d24dba78a72977dbd1d2e110310f31b", 29, "MRI, two parts, 260 labelled"
+    ),
+    "msd-prostate": (
+        "Task05_Prostate", "35138f08b1efaef89d7424d2bcc928db", 240, "MRI in two contrasts, two zones, 32 labelled"
+    ),
+    "msd-lung": ("Task06_Lung", "8afd997733c7fc0432f71255ba4e52dc", 9160, "CT, lung tumours, 63 labelled"),
+}  # fmt: skip
 
-
-def _decathlon(task: str, md5: str, megabytes: int, about: str) -> Archive:
-    return Archive(
+#: The Decathlon's archives on AWS Open Data. Addresses and checksums are those that MONAI publishes
+#: (monai/apps/datasets.py, DecathlonDataset.resource and .md5).
+ARCHIVES: dict[str, Archive] = {
+    name: Archive(
         about=about,
-        url=f"{_DECATHLON}/{task}.tar",
+        url=f"https://msd-for-monai.s3-us-west-2.amazonaws.com/{task}.tar",
         md5=md5,
         megabytes=megabytes,
         folder=task,
         licence="CC BY-SA 4.0",
         citation="Antonelli et al., The Medical Segmentation Decathlon, Nature Communications 2022",
     )
-
-
-#: The Medical Segmentation Decathlon's archive on AWS Open Data. Addresses and checksums are those that MONAI
-#: publishes (monai/apps/datasets.py, DecathlonDataset.resource and .md5).
-ARCHIVES: dict[str, Archive] = {
-    "msd-brain": _decathlon(
-        "Task01_BrainTumour", "240a19d752f0d9e9101544901065d872", 7600,
-        "MRI in four contrasts, oedema and tumour, 484 labelled",
-    ),
-    "msd-heart": _decathlon(
-        "Task02_Heart", "06ee59366e1e5124267b774dbd654057", 456, "MRI, left atrium, 20 labelled"
-    ),
-    "msd-hippocampus": _decathlon(
-        "Task04_Hippocampus", "9d24dba78a72977dbd1d2e110310f31b", 29, "MRI, two parts, 260 labelled"
-    ),
-    "msd-prostate": _decathlon(
-        "Task05_Prostate", "35138f08b1efaef89d7424d2bcc928db", 240, "MRI in two contrasts, two zones, 32 labelled"
-    ),
-    "msd-lung": _decathlon(
-        "Task06_Lung", "8afd997733c7fc0432f71255ba4e52dc", 9160, "CT, lung tumours, 63 labelled"
-    ),
-}  # fmt: skip
+    for name, (task, md5, megabytes, about) in _DECATHLON.items()
+}
 
 #: Nothing of these is downloaded: each user accepts their terms.
 REGISTERED: dict[str, Registered] = {

@@ -11,7 +11,6 @@ Shapes: C input channels, K outputs, *patch the window along the network's 2 or 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
@@ -36,8 +35,6 @@ _LEAST = 512
 
 def installed() -> str | None:
     """OpenVINO's version, such as '2026.4.1'; None where it is not installed. It is not imported for that."""
-    if importlib.util.find_spec("openvino") is None:
-        return None
     try:
         return importlib.metadata.version("openvino")
     except importlib.metadata.PackageNotFoundError:
@@ -106,13 +103,13 @@ class Compiled:
 
 
 @cache
-def _library() -> Any:
-    """The module openvino, without its telemetry."""
+def _core() -> Any:
+    """OpenVINO's runtime, without its telemetry."""
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
-    return openvino
+    return openvino.Core()
 
 
 def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) -> tuple[int, ...]:
@@ -129,7 +126,8 @@ def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) ->
 
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     """OpenVINO's model, whose constants are the weights of `network` in their own memory."""
-    openvino = _library()
+    _core()  # before anything else is imported of it
+    from openvino import Type
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -140,7 +138,7 @@ def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
         decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
-    model.inputs[0].get_node().set_element_type(openvino.Type.f32)
+    model.inputs[0].get_node().set_element_type(Type.f32)
     return model
 
 
@@ -154,11 +152,6 @@ def _compile(model: Any, threads: int) -> Any:
         "ENABLE_CPU_PINNING": False,
     }
     return _core().compile_model(model, "CPU", settings)
-
-
-@cache
-def _core() -> Any:
-    return _library().Core()
 
 
 def _compare(network: nn.Module, compiled: Any, shape: tuple[int, ...]) -> None:
