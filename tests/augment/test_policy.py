@@ -39,7 +39,7 @@ def test_every_transform_keeps_shape_type_and_label_values_and_changes_the_image
     before = image.clone(), label.clone()
     # Of several mirror draws one may hold no flip at all.
     drawn = [policy.draw(3, SHAPES[plan.dimension], seeded(seed)) for seed in range(4)]
-    results = [policy.apply(image, label, parameters) for parameters in drawn]
+    results = [parameters.apply(image, label) for parameters in drawn]
     for out_image, out_label in results:
         assert out_image.shape == image.shape
         assert out_image.dtype == torch.float32
@@ -62,8 +62,8 @@ def test_parameters_that_were_pickled_give_the_same_result_to_the_bit(name: str,
     image, label = make_batch(plan.dimension)
     parameters = policy.draw(3, SHAPES[plan.dimension], seeded(5))
     replayed = pickle.loads(pickle.dumps(parameters))
-    first, again = policy.apply(image, label, parameters), policy.apply(image, label, parameters)
-    other = policy.apply(image, label, replayed)
+    first, again = parameters.apply(image, label), parameters.apply(image, label)
+    other = replayed.apply(image, label)
     for a, b, c in zip(first, again, other, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a, c)
@@ -78,7 +78,7 @@ def test_a_strong_policy_of_everything_replays_identically(kind: str, config: Au
     for seed in range(5):
         parameters = policy.draw(3, SHAPES[plan.dimension], seeded(seed))
         replayed = pickle.loads(pickle.dumps(parameters))
-        first, second = (policy.apply(image, label, of) for of in (parameters, replayed))
+        first, second = (of.apply(image, label) for of in (parameters, replayed))
         assert torch.equal(first[0], second[0])
         assert torch.equal(first[1], second[1])
 
@@ -105,7 +105,7 @@ def test_a_constant_image_stays_finite(kind: str, config: AugmentConfig) -> None
     _, label = make_batch(plan.dimension)
     image = torch.full((3, 2, *SHAPES[plan.dimension]), 0.7)
     for seed in range(5):
-        out, _ = policy.apply(image, label, policy.draw(3, SHAPES[plan.dimension], seeded(seed)))
+        out, _ = policy.draw(3, SHAPES[plan.dimension], seeded(seed)).apply(image, label)
         assert out.isfinite().all()
 
 
@@ -118,8 +118,8 @@ def test_a_mask_after_the_scans_channels_moves_with_them_and_keeps_its_values(ki
     masked = torch.cat([image, label[:, None].float()], dim=1)
     for seed in range(4):
         drawn = policy.draw(8, SHAPES[plan.dimension], seeded(seed))
-        out, out_label = policy.apply(masked, label, drawn)
-        without, same_label = policy.apply(image, label, drawn)
+        out, out_label = drawn.apply(masked, label)
+        without, same_label = drawn.apply(image, label)
         assert torch.equal(out[:, :2], without)
         assert torch.equal(out_label, same_label)
         swapped = (out_label == 2).float() if plan.labels.swaps else 0.0
@@ -130,7 +130,7 @@ def test_a_mask_after_the_scans_channels_moves_with_them_and_keeps_its_values(ki
 def test_no_intensity_transform_touches_a_channel_after_the_scans(name: str) -> None:
     policy = Policy(PLANS["3D"], only(name))
     image, label = make_batch(3, channels=4)
-    out, _ = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
+    out, _ = policy.draw(3, SHAPES[3], seeded()).apply(image, label)
     assert not torch.equal(out[:, :2], image[:, :2])
     assert torch.equal(out[:, 2:], image[:, 2:])
 
@@ -152,7 +152,7 @@ def test_applying_draws_nothing_from_the_global_generator() -> None:
     image, label = make_batch(3)
     parameters = policy.draw(3, SHAPES[3], seeded())
     state = torch.get_rng_state()
-    policy.apply(image, label, parameters)
+    parameters.apply(image, label)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -230,7 +230,7 @@ def test_the_default_policy_draws_what_it_drew_before_there_were_more_transforms
     Policy(PLANS["3D"], EVERYTHING).draw(16, SHAPES[3], again)
     assert torch.equal(again.get_state(), generator.get_state())
     assert torch.randint(0, 2**31, (3,), generator=generator).tolist() == [271672164, 1112779331, 274110578]
-    out_image, out_label = policy.apply(image, label, drawn)
+    out_image, out_label = drawn.apply(image, label)
     lengths = [23.110715, 36.44119, 88.138428, 73.606012, 90.157335, 88.07812, 93.160918, 87.655338]
     assert out_image[:8].double().flatten(1).norm(dim=1).tolist() == pytest.approx(lengths, rel=1e-5)
     assert out_image.double().sum().item() == pytest.approx(-162.04402, abs=0.01)

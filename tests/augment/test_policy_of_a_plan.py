@@ -19,7 +19,7 @@ from vesal.planning.plan import Normalisation, Plan
 def test_without_augmentation_the_very_same_tensors_come_back() -> None:
     image, label = make_batch(3)
     policy = Policy(PLANS["3D"], AugmentConfig(enabled=False))
-    out = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
+    out = policy.draw(3, SHAPES[3], seeded()).apply(image, label)
     assert out[0] is image
     assert out[1] is label
 
@@ -46,7 +46,7 @@ def test_samples_for_which_nothing_was_drawn_are_identical_to_the_bit() -> None:
         out = record.apply(image)
         touched |= {row for row in range(24) if not torch.equal(out[row], image[row])}
     assert 0 < len(touched) < 24
-    out_image, out_label = policy.apply(image, label, drawn)
+    out_image, out_label = drawn.apply(image, label)
     for row in set(range(24)) - touched:
         assert torch.equal(out_image[row], image[row])
         assert torch.equal(out_label[row], label[row])
@@ -60,7 +60,7 @@ def test_zeros_outside_the_body_stay_zero_where_the_plan_normalises_within_it() 
     image, label = make_batch(3)
     image = image + 3
     image[:, :, :4] = 0
-    out, _ = policy.apply(image, label, policy.draw(3, SHAPES[3], seeded()))
+    out, _ = policy.draw(3, SHAPES[3], seeded()).apply(image, label)
     assert (out[:, 0, :4] == 0).all()
     assert (out[:, 0, 4:] != image[:, 0, 4:]).any()
     assert (out[:, 1, :4] != 0).any()
@@ -78,7 +78,7 @@ def test_artifacts_see_the_outside_as_dark_and_leave_it_zero() -> None:
     image[..., 8:24, 8:24] = torch.randn(16, 16, generator=seeded(3))
     label = torch.zeros(1, 32, 32, dtype=torch.uint8)
     drawn = policy.draw(1, (32, 32), seeded())
-    out, _ = policy.apply(image, label, drawn)
+    out, _ = drawn.apply(image, label)
     outside = image == 0
     assert (out[outside] == 0).all()
     dark = torch.where(outside, image.min(), image)
@@ -98,8 +98,8 @@ def test_samples_without_an_artefact_are_identical_to_the_bit_beside_others_that
     image, label = make_batch(plan.dimension, n=24)
     image[:, :, :6] = 0
     drawn = policy.draw(24, SHAPES[plan.dimension], seeded())
-    out, out_label = policy.apply(image, label, drawn)
-    without, _ = policy.apply(image, label, replace(drawn, artifacts={}))
+    out, out_label = drawn.apply(image, label)
+    without, _ = replace(drawn, artifacts={}).apply(image, label)
     changed = torch.zeros(24, dtype=torch.bool)
     for record in drawn.artifacts.values():
         changed |= (record.apply(image) != image).flatten(1).any(dim=1)
@@ -173,14 +173,13 @@ def test_a_left_right_mirror_swaps_left_and_right_and_no_other_mirror_does(
     plan: Plan, lateral: int | None
 ) -> None:
     shape = SHAPES[plan.dimension]
-    policy = Policy(plan, only("mirror"))
     image, label = torch.zeros(40, 2, *shape), torch.zeros(40, *shape, dtype=torch.uint8)
     # The left organ lies at low indices of the first axis, as it does along R.
     label[:, : shape[0] // 2], label[:, shape[0] // 2 :] = 1, 2
     image[:, 0] = label
     drawn = Policy(plan).draw(40, shape, seeded())
     assert drawn.mirror is not None
-    _, out = policy.apply(image, label, Parameters(mirror=drawn.mirror))
+    _, out = Parameters(mirror=drawn.mirror).apply(image, label)
     for row, flips in enumerate(drawn.mirror.flips.tolist()):
         if lateral is not None:
             assert torch.equal(out[row], label[row]), "left has to stay at the patient's left"

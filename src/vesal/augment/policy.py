@@ -1,6 +1,6 @@
 """The augmentation of training patches: how likely, how strong, in which order.
 
-`Policy.draw` makes all random parameters on the CPU, `Policy.apply` is arithmetic on any device. The plan
+`Policy.draw` makes all random parameters on the CPU, `Parameters.apply` is arithmetic on any device. The plan
 says which axes lie within a slice, which runs from left to right and which intensities mean "outside".
 """
 
@@ -62,23 +62,22 @@ class Parameters:
     channels: int | None = None
     restandardise: bool = False
 
+    @torch.no_grad()
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Image (N, C, *S) float32 and label (N, *S) uint8 -> the same shapes; the inputs are not written to."""
-        if self.warp:
-            image, label = self.warp.apply(image, label)
-        if self.turn:
-            image, label = self.turn.apply(image, label)
-        scan = image if self.channels is None else image[:, : self.channels]
-        changed = self._change(scan)
-        if changed is not scan:
-            image = (
-                changed
-                if changed.shape == image.shape
-                else torch.cat([changed, image[:, self.channels :]], 1)
-            )
-        if self.mirror:
-            image, label = self.mirror.apply(image, label)
-        return image, label
+        """Image (N, C, *S) float32 and label (N, *S) uint8 with 255 to ignore -> the same shapes, types, device.
+
+        The inputs are not written to. No random number is drawn; mixed precision is switched off inside.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            for move in (self.warp, self.turn):
+                if move:
+                    image, label = move.apply(image, label)
+            scan = image if self.channels is None else image[:, : self.channels]
+            changed = self._change(scan)
+            if changed is not scan:
+                others = image[:, scan.shape[1] :]
+                image = torch.cat([changed, others], 1) if others.shape[1] else changed
+            return self.mirror.apply(image, label) if self.mirror else (image, label)
 
     def _change(self, scan: Tensor) -> Tensor:
         """Intensities (N, C, *S) -> the same shape; the very same tensor where nothing was drawn."""
@@ -167,14 +166,6 @@ class Policy:
             channels=self.frame.channels,
             restandardise=self.config.artifacts.share > 0 and all(of.startswith("zscore") for of in schemes),
         )
-
-    def apply(self, image: Tensor, label: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
-        """Image (N, C, *S) float32 and label (N, *S) uint8 with 255 to ignore -> the same shapes, types, device.
-
-        No random number is drawn and no gradient kept; mixed precision is switched off inside.
-        """
-        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            return parameters.apply(image, label)
 
     def _probability(self, name: str) -> float:
         """Of one transform, times the strength."""

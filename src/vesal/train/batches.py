@@ -150,7 +150,7 @@ class BatchMaker:
         annotated = None if batch.annotated is None else to_device(batch.annotated, self.device)
         generator = _generator(self.seed, *divmod(number, self.accumulation))
         parameters = self.policy.draw(image.shape[0], tuple(image.shape[2:]), generator)
-        image, label = self.policy.apply(image, label, parameters)
+        image, label = parameters.apply(image, label)
         if self.memory_format is not None:
             # Not contiguous(): of a single channel it changes nothing.
             image = image.to(memory_format=self.memory_format)

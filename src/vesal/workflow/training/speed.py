@@ -162,7 +162,7 @@ class _Trial:
         trained = self.trained
         generator = torch.Generator().manual_seed(number)
         parameters = self.policy.draw(self.plan.batch, self.plan.patch, generator)
-        image, label = self.policy.apply(self.image, self.label, parameters)
+        image, label = parameters.apply(self.image, self.label)
         trained.optimizer.zero_grad(set_to_none=True)
         with self.precision.forward():
             loss = self.loss(trained.network(image), label)
