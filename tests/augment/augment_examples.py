@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vesal.augment.artifacts.artifact_settings import Frame
+from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.registry import ArtifactConfig
 from vesal.augment.config import AugmentConfig
@@ -60,7 +60,7 @@ def drawn(kind: str, where: str, seed: int = 0, n: int = 3, **settings: object) 
     """The record of one artefact that is certain."""
     frame, shape = FRAMES[where]
     config = ArtifactConfig(**{kind: {"probability": 1.0, **settings}})
-    return draw_artifacts(config, frame, n, shape, seeded(seed))[kind]
+    return draw_artifacts(config, Patches(frame, n, shape), seeded(seed))[kind]
 
 
 # --- policies -------------------------------------------------------------------------------------------

@@ -136,43 +136,38 @@ class Policy:
             )
         if not self.config.enabled:
             return Parameters()
-        warp = self._draw_warp(n, shape, generator)
-        intensity = self._draw_intensity(n, shape, generator)
+        patches = Patches(self.frame, n, shape, channel_probability=self.config.channel_probability)
+        warp = self._draw_warp(patches, generator)
+        intensity = self._draw_intensity(patches, generator)
         mirror = self._draw_mirror(n, generator)
         later = self._later(generator)
-        intensity |= self._draw_later_intensity(n, shape, later)
+        intensity |= self._draw_later_intensity(patches, later)
+        warp = replace(
+            warp,
+            shift_mm=self._draw_shift_mm(patches, later["translate"]),
+            shear=self._draw_shear(n, later["shear"]),
+            widths=self._draw_widths(n, later["grid"]),
+            channels=self.frame.channels,
+        )
         schemes = [of.scheme for of in self.plan.normalisation]
+        artifacts, strength = self.config.artifacts, self.config.strength
         return Parameters(
-            replace(
-                warp,
-                shift_mm=self._draw_shift_mm(n, shape, later["translate"]),
-                shear=self._draw_shear(n, later["shear"]),
-                widths=self._draw_widths(n, later["grid"]),
-                channels=self.frame.channels,
-            ),
+            warp,
             intensity,
             mirror,
             tuple(i for i, scheme in enumerate(schemes) if scheme == "zscore_nonzero"),
-            turn=self._draw_turn(n, shape, later["rotate90"]),
-            artifacts=draw_artifacts(
-                self.config.artifacts,
-                self.frame,
-                n,
-                shape,
-                later["artifacts"],
-                strength=self.config.strength,
-                channel_probability=self.config.channel_probability,
-            ),
+            turn=self._draw_turn(patches, later["rotate90"]),
+            artifacts=draw_artifacts(artifacts, patches, later["artifacts"], strength=strength),
             channels=self.frame.channels,
-            restandardise=self.config.artifacts.share > 0 and all(of.startswith("zscore") for of in schemes),
+            restandardise=artifacts.share > 0 and all(of.startswith("zscore") for of in schemes),
         )
 
     def _probability(self, name: str) -> float:
         """Of one transform, times the strength."""
         return min(1.0, float(getattr(self.config, f"{name}_probability")) * self.config.strength)
 
-    def _draw_warp(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> Warp:
-        config = self.config
+    def _draw_warp(self, patches: Patches, generator: torch.Generator) -> Warp:
+        config, n = self.config, patches.n
         turns = 1 if len(self.frame.plane) == 2 else 3
         angles = uniform((n, turns), (-config.rotation_degrees, config.rotation_degrees), generator)
         turned = happens((n, 1), self._probability("rotation"), generator)
@@ -183,12 +178,8 @@ class Policy:
             tuple(self.frame.spacing_mm[axis] for axis in self.frame.plane),
             torch.where(turned, angles, torch.zeros(())),
             torch.where(scaled, scale, torch.ones(())),
-            self._draw_displacement(n, self._extent_mm(shape), generator),
+            self._draw_displacement(n, patches.extent_mm, generator),
         )
-
-    def _extent_mm(self, shape: tuple[int, ...]) -> tuple[float, ...]:
-        """Of a patch along the axes of the plane."""
-        return tuple(self.frame.spacing_mm[axis] * shape[axis] for axis in self.frame.plane)
 
     def _draw_displacement(
         self, n: int, extent_mm: tuple[float, ...], generator: torch.Generator
@@ -214,26 +205,23 @@ class Policy:
         flips = happens((n, self.plan.dimension), self.config.mirror_probability, generator) & allowed
         return Mirror(flips, lateral_axis(self.plan), self.plan.labels.swaps)
 
-    def _draw_intensity(
-        self, n: int, shape: tuple[int, ...], generator: torch.Generator
-    ) -> dict[str, Intensity]:
-        config = self.config
+    def _draw_intensity(self, patches: Patches, generator: torch.Generator) -> dict[str, Intensity]:
+        config, n = self.config, patches.n
 
         def factors(drawn: Tensor, name: str) -> Tensor:
             chosen = happens((n, 1), self._probability(name), generator)
             return torch.where(chosen, drawn, torch.ones(()))
 
-        def patches(name: str) -> Patches:
-            return Patches(self.frame, n, shape, self._probability(name), config.channel_probability)
+        def chosen_channels(name: str) -> Tensor:
+            return replace(patches, probability=self._probability(name)).chosen(generator)
 
         each = (n, self.frame.channels)
         noise = uniform((n,), config.noise_range, generator)
         noise = noise * happens((n,), self._probability("noise"), generator)
-        sigma = uniform((*each, len(shape)), config.blur_range, generator)
-        sigma = sigma * patches("blur").chosen(generator)[..., None]
+        sigma = uniform((*each, len(patches.shape)), config.blur_range, generator)
+        sigma = sigma * chosen_channels("blur")[..., None]
         share = uniform(each, config.low_resolution_range, generator)
-        coarse = patches("low_resolution")
-        share = torch.where(coarse.chosen(generator), share, torch.ones(()))
+        share = torch.where(chosen_channels("low_resolution"), share, torch.ones(()))
         brightness = factors(uniform(each, config.brightness_range, generator), "brightness")
         contrast = factors(uniform(each, config.contrast_range, generator), "contrast")
         inverse = factors(log_uniform(each, config.gamma_range, generator), "gamma_of_inverse")
@@ -243,7 +231,7 @@ class Policy:
             "blur": Blur(sigma),
             "brightness": Brightness(brightness),
             "contrast": Contrast(contrast),
-            "low_resolution": LowResolution(share, coarse.within.expand(n, -1)),
+            "low_resolution": LowResolution(share, patches.within.expand(n, -1)),
             "gamma_of_inverse": Gamma(inverse, inverted=True),
             "gamma": Gamma(gamma),
         }
@@ -258,13 +246,13 @@ class Policy:
         seeds = torch.randint(0, 2**31, (len(_LATER),), generator=copy).tolist()
         return {name: torch.Generator().manual_seed(seed) for name, seed in zip(_LATER, seeds, strict=True)}
 
-    def _draw_shift_mm(self, n: int, shape: tuple[int, ...], own: torch.Generator) -> Tensor | None:
+    def _draw_shift_mm(self, patches: Patches, own: torch.Generator) -> Tensor | None:
         if not (probability := self._probability("translate")):
             return None
-        each = (n, len(self.frame.plane))
+        n, each = patches.n, (patches.n, len(self.frame.plane))
         share = uniform(each, self.config.translate_range, own)
         share = torch.where(happens(each, 0.5, own), share, -share)
-        return share * torch.tensor(self._extent_mm(shape)) * happens((n, 1), probability, own)
+        return share * torch.tensor(patches.extent_mm) * happens((n, 1), probability, own)
 
     def _draw_shear(self, n: int, own: torch.Generator) -> Tensor | None:
         if not (probability := self._probability("shear")):
@@ -281,10 +269,10 @@ class Policy:
         most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), probability, own)
         return 1 + most * uniform((n, len(self.frame.plane), self.config.grid_intervals), (-1.0, 1.0), own)
 
-    def _draw_turn(self, n: int, shape: tuple[int, ...], generator: torch.Generator) -> QuarterTurn | None:
+    def _draw_turn(self, patches: Patches, generator: torch.Generator) -> QuarterTurn | None:
         if not (probability := self._probability("rotate90")):
             return None
-        first, second = self.frame.plane[:2]
+        n, shape, (first, second) = patches.n, patches.shape, self.frame.plane[:2]
         turns = whole((n,), (1, 3), generator) * happens((n,), probability, generator)
         ratio = self.frame.spacing_mm[first] / self.frame.spacing_mm[second]
         if shape[first] != shape[second] or abs(ratio - 1) > 1e-3:
@@ -292,9 +280,9 @@ class Policy:
         return QuarterTurn(turns, (first, second))
 
     def _draw_later_intensity(
-        self, n: int, shape: tuple[int, ...], later: Mapping[str, torch.Generator]
+        self, patches: Patches, later: Mapping[str, torch.Generator]
     ) -> dict[str, Intensity]:
-        config = self.config
+        config, n, shape = self.config, patches.n, patches.shape
         drawn: dict[str, Intensity] = {}
         if probability := self._probability("shift"):
             own = later["shift"]

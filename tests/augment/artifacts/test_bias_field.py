@@ -7,6 +7,7 @@ import pytest
 import torch
 from augment_examples import FRAMES, seeded
 
+from vesal.augment.artifacts.artifact_settings import Patches
 from vesal.augment.artifacts.bias_field import BiasField
 from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.registry import ArtifactConfig
@@ -17,9 +18,8 @@ def test_a_bias_field_is_positive_smooth_and_as_strong_as_asked(where: str) -> N
     frame, _ = FRAMES[where]
     shape = (40, 36, 32)[: len(frame.spacing_mm)]
     for seed in range(5):
-        record = draw_artifacts(
-            ArtifactConfig(bias={"probability": 1, "strength": (0.4, 0.4)}), frame, 1, shape, seeded(seed)
-        )["bias"]
+        config = ArtifactConfig(bias={"probability": 1, "strength": (0.4, 0.4)})
+        record = draw_artifacts(config, Patches(frame, 1, shape), seeded(seed))["bias"]
         assert isinstance(record, BiasField)
         orders = np.indices(record.coefficients.shape[2:]).sum(axis=0)
         assert set(orders[(record.coefficients[0, 0] != 0).numpy()].tolist()) == {0, 1, 2, 3}

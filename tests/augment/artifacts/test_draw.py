@@ -6,7 +6,7 @@ import pytest
 import torch
 from augment_examples import FRAMES, plain, seeded
 
-from vesal.augment.artifacts.artifact_settings import Frame
+from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.draw import apply_artifacts, draw_artifacts
 from vesal.augment.artifacts.kspace import Spikes
 from vesal.augment.artifacts.motion import Motion
@@ -16,7 +16,7 @@ from vesal.augment.artifacts.signal_loss import SignalScale
 
 def test_without_a_probability_nothing_is_drawn() -> None:
     for frame, shape in FRAMES.values():
-        assert draw_artifacts(ArtifactConfig(), frame, 3, shape, seeded()) == {}
+        assert draw_artifacts(ArtifactConfig(), Patches(frame, 3, shape), seeded()) == {}
 
 
 def test_probabilities_are_those_of_the_configuration() -> None:
@@ -27,7 +27,7 @@ def test_probabilities_are_those_of_the_configuration() -> None:
         slice={"probability": 0.6},
         noise={"probability": 0.9},
     )
-    records = draw_artifacts(config, frame, 4000, shape, seeded(), strength=1.0)
+    records = draw_artifacts(config, Patches(frame, 4000, shape), seeded(), strength=1.0)
     present = {
         "noise": records["noise"].std > 0,
         "motion": records["motion"].channels,
@@ -42,18 +42,18 @@ def test_probabilities_are_those_of_the_configuration() -> None:
     for name, chosen in present.items():
         probability = {"ghosting": 0.1, "slice": 0.6}.get(name, 0.3)
         assert chosen.float().mean().item() == pytest.approx(probability, abs=0.03), name
-    half = draw_artifacts(config, frame, 4000, shape, seeded(), strength=0.5)
+    half = draw_artifacts(config, Patches(frame, 4000, shape), seeded(), strength=0.5)
     assert (half["noise"].std > 0).float().mean().item() == pytest.approx(0.15, abs=0.03)
 
 
 def test_the_settings_of_one_artefact_leave_what_the_others_draw() -> None:
     frame, shape = FRAMES["2D"]
     first, second = seeded(), seeded()
-    usual = draw_artifacts(ArtifactConfig(probability=0.5), frame, 6, shape, first)
+    usual = draw_artifacts(ArtifactConfig(probability=0.5), Patches(frame, 6, shape), first)
     changed = ArtifactConfig(
         probability=0.5, motion={"count": (1, 9)}, spike={"count": (1, 30)}, ghosting={"probability": 1}
     )
-    other = draw_artifacts(changed, frame, 6, shape, second)
+    other = draw_artifacts(changed, Patches(frame, 6, shape), second)
     for name in ("bias", "blur", "noise", "gamma"):
         assert plain(other[name]) == plain(usual[name])
     assert torch.equal(first.get_state(), second.get_state())
@@ -62,7 +62,7 @@ def test_the_settings_of_one_artefact_leave_what_the_others_draw() -> None:
 def test_a_chosen_severity_is_met_exactly() -> None:
     frame, shape = FRAMES["2D"]
     config = ArtifactConfig(motion={"probability": 1, "degrees": (10, 10), "voxels": (5, 5)})
-    record = draw_artifacts(config, frame, 4, shape, seeded())["motion"]
+    record = draw_artifacts(config, Patches(frame, 4, shape), seeded())["motion"]
     assert isinstance(record, Motion)
     assert torch.allclose(record.angles.abs(), torch.tensor(10.0))
     assert torch.allclose(torch.linalg.vector_norm(record.shift, dim=-1), torch.tensor(5.0))
@@ -73,7 +73,9 @@ def test_a_chosen_severity_is_met_exactly() -> None:
 def test_a_share_of_the_samples_has_one_artefact_each(axes: int, hu: float | None) -> None:
     frame = Frame(1, (1.0, 1.0, 5.0)[:axes], (0, 1), hu)
     shape = (16, 16, 6)[:axes]
-    records = draw_artifacts(ArtifactConfig(share=0.5), frame, 600, shape, torch.Generator().manual_seed(0))
+    records = draw_artifacts(
+        ArtifactConfig(share=0.5), Patches(frame, 600, shape), torch.Generator().manual_seed(0)
+    )
     assert set(records) == set(learnable(frame.modality, axes))
     image = torch.rand((600, 1, *shape)) * 100
     changed = torch.stack(

@@ -10,7 +10,7 @@ import torch
 from augment_examples import FRAMES, drawn, picture, plain, seeded
 from pydantic import ValidationError
 
-from vesal.augment.artifacts.artifact_settings import SEVERITIES, Modality
+from vesal.augment.artifacts.artifact_settings import SEVERITIES, Modality, Patches
 from vesal.augment.artifacts.benchmark import artifact_seed, at, corrupt, parse_artifact
 from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.registry import ARTIFACTS, CHAIN, ArtifactConfig, artifact_names, learnable
@@ -81,7 +81,7 @@ def test_channels_without_the_artefact_stay_as_they_are(name: str, where: str) -
     frame, shape = FRAMES[where]
     image = picture(shape, n=40)
     config = ArtifactConfig(**{name: {"probability": 0.6}})
-    record = draw_artifacts(config, frame, 40, shape, seeded(), channel_probability=0.5)[name]
+    record = draw_artifacts(config, Patches(frame, 40, shape, channel_probability=0.5), seeded())[name]
     out = record.apply(image)
     same = (out == image).flatten(2).all(dim=2)
     assert 0.2 < same.float().mean() < 0.95

@@ -6,7 +6,7 @@ import pytest
 import torch
 from augment_examples import FRAMES, drawn, seeded
 
-from vesal.augment.artifacts.artifact_settings import Frame
+from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.registry import ArtifactConfig
 from vesal.augment.artifacts.signal_loss import ScaleSettings, SliceDropout
@@ -32,7 +32,7 @@ def test_slices_fail_through_the_plane_and_never_in_a_flat_picture() -> None:
     assert [frame.through for frame, _ in FRAMES.values()] == [None, 2, 0, 2]
     assert Frame(1, (1.0, 1.0, 1.0), (0, 1, 2)).through == 2
     frame, shape = FRAMES["2D"]
-    assert draw_artifacts(ArtifactConfig(slice={"probability": 1}), frame, 2, shape, seeded()) == {}
+    assert draw_artifacts(ArtifactConfig(slice={"probability": 1}), Patches(frame, 2, shape), seeded()) == {}
     record = drawn("slice", "thick slices", n=100)
     assert isinstance(record, SliceDropout)
     assert record.axis == 0
@@ -44,7 +44,7 @@ def test_more_slices_than_there_are_can_be_asked_for() -> None:
     frame, _ = FRAMES["thick slices"]
     config = ArtifactConfig(slice={"probability": 1, "count": (5, 5), "factor": (0.0, 0.0)})
     image = torch.rand(1, 2, 3, 8, 8, generator=seeded())
-    out = draw_artifacts(config, frame, 1, (3, 8, 8), seeded())["slice"].apply(image)
+    out = draw_artifacts(config, Patches(frame, 1, (3, 8, 8)), seeded())["slice"].apply(image)
     assert (out == image.flatten(2).amin(dim=2).view(1, 2, 1, 1, 1)).all()
 
 

@@ -81,6 +81,11 @@ class Patches:
     samples: Tensor | None = None
 
     @property
+    def extent_mm(self) -> tuple[float, ...]:
+        """Of a patch along the axes of the plane."""
+        return tuple(self.frame.spacing_mm[axis] * self.shape[axis] for axis in self.frame.plane)
+
+    @property
     def within(self) -> Tensor:
         """(D,) bool: the axes of the plane."""
         return torch.tensor([axis in self.frame.plane for axis in range(len(self.shape))])

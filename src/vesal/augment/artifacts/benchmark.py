@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vesal.augment.artifacts.artifact_settings import SEVERITIES, ArtifactSettings, Frame, Modality
+from vesal.augment.artifacts.artifact_settings import SEVERITIES, ArtifactSettings, Frame, Modality, Patches
 from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.field_of_view import Cropped, Flipped
 from vesal.augment.artifacts.registry import ARTIFACTS, ArtifactConfig, artifact_names
@@ -146,7 +146,7 @@ def corrupt(volume: Volume, artifact: Artifact, seed: int) -> Corruption:
     reverse = bool(torch.rand((), generator=generator) < 0.5)
     settings = artifact.settings.opposite() if reverse else artifact.settings
     config = ArtifactConfig.model_validate({artifact.name: settings})
-    record = draw_artifacts(config, frame, 1, shape, generator)[artifact.name]
+    record = draw_artifacts(config, Patches(frame, 1, shape), generator)[artifact.name]
     image = torch.from_numpy(np.ascontiguousarray(volume.array, dtype=np.float32))[None]
     with torch.no_grad():
         corrupted = record.apply(image)[0].numpy()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from vesal.augment.artifacts.artifact_settings import Frame, Patches
+from vesal.augment.artifacts.artifact_settings import Patches
 from vesal.augment.artifacts.registry import ARTIFACTS, CHAIN, ArtifactConfig, learnable
 from vesal.augment.artifacts.signal import minimum
 from vesal.augment.intensity import Intensity
@@ -15,52 +16,42 @@ from vesal.augment.random_parameters import happens, whole
 
 
 def draw_artifacts(
-    config: ArtifactConfig,
-    frame: Frame,
-    n: int,
-    shape: tuple[int, ...],
-    generator: torch.Generator,
-    *,
-    strength: float = 1.0,
-    channel_probability: float = 1.0,
+    config: ArtifactConfig, patches: Patches, generator: torch.Generator, *, strength: float = 1.0
 ) -> dict[str, Intensity]:
-    """Records by name, in the order in which they act, for `n` patches of `shape`; none for an artefact that is off.
+    """Records by name, in the order in which they act; none for an artefact that is off.
 
     Each artefact has a generator of its own, so no setting of one changes what another draws, and the given
     generator gives as many numbers whatever the settings.
 
     Args:
         config: probabilities and ranges.
-        frame: how the patches lie in the scanner.
-        n: number of samples.
-        shape: of a patch, (*S).
+        patches: what they are drawn for.
         generator: of the CPU.
         strength: multiplies the probabilities.
-        channel_probability: that a channel takes part, in scans of several.
     """
     seeds = torch.randint(0, 2**31, (len(CHAIN),), generator=generator).tolist()
     shared = torch.Generator().manual_seed(int(torch.randint(0, 2**31, (), generator=generator)))
-    samples = _one_each(min(1.0, config.share * strength), frame, n, shared) if config.share > 0 else None
+    share = min(1.0, config.share * strength)
+    samples = _one_each(share, patches, shared) if config.share > 0 else None
     records: dict[str, Intensity] = {}
     for name, seed in zip(CHAIN, seeds, strict=True):
         kind, own = ARTIFACTS[name], torch.Generator().manual_seed(seed)
         if samples is not None:
             if name in samples:
-                patches = Patches(frame, n, shape, 1.0, channel_probability, samples[name])
-                records[name] = kind.spanning(config.severity).draw(patches, own)
+                chosen = replace(patches, samples=samples[name])
+                records[name] = kind.spanning(config.severity).draw(chosen, own)
             continue
         probability = min(1.0, config.probability_of(name) * strength)
-        if probability > 0 and kind.possible(frame):
-            patches = Patches(frame, n, shape, probability, channel_probability)
-            records[name] = getattr(config, name).draw(patches, own)
+        if probability > 0 and kind.possible(patches.frame):
+            records[name] = getattr(config, name).draw(replace(patches, probability=probability), own)
     return records
 
 
-def _one_each(share: float, frame: Frame, n: int, generator: torch.Generator) -> dict[str, Tensor]:
+def _one_each(share: float, patches: Patches, generator: torch.Generator) -> dict[str, Tensor]:
     """Artefact -> (N,) bool: `share` of the samples have one that can be learned; artefacts of none are left out."""
-    kinds = learnable(frame.modality, len(frame.spacing_mm))
-    corrupted = happens((n,), share, generator)
-    pick = whole((n,), (0, len(kinds) - 1), generator)
+    kinds = learnable(patches.frame.modality, len(patches.shape))
+    corrupted = happens((patches.n,), share, generator)
+    pick = whole((patches.n,), (0, len(kinds) - 1), generator)
     chosen = {kind: corrupted & (pick == number) for number, kind in enumerate(kinds)}
     return {kind: samples for kind, samples in chosen.items() if samples.any()}
 
