@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vesal.errors import DataError, UsageError
-from vesal.layouts.discover import find_datasets, the_dataset
+from vesal.layouts.discover import choose, find_datasets
 
 
 def _touch(folder: Path, *names: str) -> None:
@@ -30,13 +30,17 @@ def test_data_sets_are_found_below_other_folders(tmp_path: Path) -> None:
     (tmp_path / "heart" / "Task02").mkdir(parents=True)
     (tmp_path / "heart" / "Task02" / "dataset.json").write_text('{"training": []}')
     _touch(tmp_path, "notes/images/readme.txt")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_datasets(tmp_path)]
-    assert found == ["acdc/database/training", "brats/v1/HGG", "heart/Task02"]
-    assert the_dataset(tmp_path, "Task02") == tmp_path / "heart" / "Task02"
-    assert the_dataset(tmp_path, "brats") == tmp_path / "brats" / "v1" / "HGG"
+    found = find_datasets(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "acdc/database/training",
+        "brats/v1/HGG",
+        "heart/Task02",
+    ]
+    assert choose(found, tmp_path, "Task02") == tmp_path / "heart" / "Task02"
+    assert choose(found, tmp_path, "brats") == tmp_path / "brats" / "v1" / "HGG"
     with pytest.raises(UsageError, match=r"3 data sets; name one of acdc"):
-        the_dataset(tmp_path)
+        choose(found, tmp_path)
     with pytest.raises(UsageError, match=r"no data sets called 'lung'"):
-        the_dataset(tmp_path, "lung")
+        choose(found, tmp_path, "lung")
     with pytest.raises(DataError, match=r"no data set of a known layout"):
-        the_dataset(tmp_path / "notes")
+        choose(find_datasets(tmp_path / "notes"), tmp_path / "notes")

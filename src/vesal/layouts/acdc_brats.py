@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset, Orphan
-from vesal.data.labels import LabelSet, values_in
-from vesal.errors import DataError, VesalError
-from vesal.layouts.scan_files import by_stem, folders_below, found_labels, image_files, visible
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError
+from vesal.layouts.scan_files import by_stem, folders_below, found_labels, image_files, label_values, visible
 from vesal.parallel import map_in_order
-from vesal.volume.io import read_label, strip_suffix
+from vesal.volume.io import strip_suffix
 
 # --- ACDC --------------------------------------------------------------------------------------------------
 
@@ -170,7 +169,11 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
             tests.append(case)
     remarks = []
     if labels is None:
-        named = any(re.match("brats", name, re.IGNORECASE) for name in _brats_names(root, groups))
+        # The data set's own name, those of the cases, and of the folders that they are in.
+        names = {root.name, *groups}
+        for files in groups.values():
+            names |= set(next(iter(files.values())).relative_to(root).parts[:-1])
+        named = any(re.match("brats", name, re.IGNORECASE) for name in names)
         labels, remark = _brats_labels(cases, root, named=named)
         remarks.append(remark)
     if channels != BRATS_CHANNELS:
@@ -212,14 +215,6 @@ def _brats_patient(name: str) -> str:
     return (match[1] or match[2]) if match else name
 
 
-def _brats_names(root: Path, groups: Mapping[str, Mapping[str, Path]]) -> Iterator[str]:
-    """Names of the cases and of the folders that they are in, with the data set's own."""
-    yield root.name
-    for name, files in groups.items():
-        yield name
-        yield from next(iter(files.values())).relative_to(root).parts[:-1]
-
-
 def _brats_labels(cases: list[Case], root: Path, *, named: bool) -> tuple[LabelSet, str]:
     """Which of 3 and 4 is the enhancing tumour, from a few label files; both since 2024, when 4 is the cavity.
 
@@ -227,11 +222,13 @@ def _brats_labels(cases: list[Case], root: Path, *, named: bool) -> tuple[LabelS
     """
     drawn = [case.label for case in cases if case.label is not None]
     seen = drawn[:_BRATS_LOOK]
-    every = set().union(*map_in_order(_values_if_readable, seen))
+    every: set[int] = set()
+    for values_there in map_in_order(label_values, seen):
+        every |= values_there if isinstance(values_there, set) else set()
     found = every & {3, 4}
     if not named and not (found and 2 in every and every <= {0, 1, 2, 3, 4}):
         if drawn:
-            labels, remark = found_labels(drawn, root)
+            labels, remark = found_labels(cases, root)
             return labels, f"Neither names nor label values are those of BraTS. {remark}"
         unknown = LabelSet.from_values({"foreground": 1})
         return unknown, "No name is one of BraTS and there is no label file, so what labels mean is unknown."
@@ -253,10 +250,3 @@ def _brats_labels(cases: list[Case], root: Path, *, named: bool) -> tuple[LabelS
         f"as in the first {len(seen)} label files" if found else "as no label file looked at says otherwise"
     )
     return labels, f"Enhancing tumour has the value {values['enhancing tumour']}, {basis}."
-
-
-def _values_if_readable(path: Path) -> set[int]:
-    try:
-        return set(values_in(read_label(path).array))
-    except (VesalError, OSError):
-        return set()

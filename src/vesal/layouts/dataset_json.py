@@ -16,7 +16,6 @@ from vesal.layouts.scan_files import (
     annotated_names,
     by_stem,
     channel_files,
-    check_annotated,
     declared_labels,
     declared_pairs,
     found_labels,
@@ -45,8 +44,6 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
     An image may be 4D and hold several channels. A listed file that is absent stays a case, so that it is named
     when it is read; files that are not listed are left out and remarked.
     """
-    if not (root / "dataset.json").is_file():
-        raise DataError(_no_description(root))
     json = _description(root)
     labels = labels or _json_labels(json, root)
     remarks = []
@@ -77,7 +74,6 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
             f"{len(unlisted)} scans with labels are not listed in dataset.json and left out: {listed(unlisted, 5)}."
         )
     remarks += [] if "patients" in json else _maybe_one_patient(cases.values())
-    check_annotated(cases.values(), labels, root / "dataset.json")
     return Dataset(
         name=str(json.get("name") or root.name),
         root=root,
@@ -159,14 +155,13 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
     if labels is None and described:
         labels = _json_labels(json, root)
     if labels is None:
-        labels, remark = found_labels([case.label for case in cases if case.label], root)
+        labels, remark = found_labels(cases, root)
         remarks.append(remark)
     if described:
         channels = _json_channels(json, root)
     else:
         channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
     cases, tests = ([_with_own_entries(case, json, root) for case in part] for part in (cases, tests))
-    check_annotated(cases, labels, root / "dataset.json")
     remarks += [] if "patients" in json else _maybe_one_patient(cases)
     known = {case.id for case in cases}
     return Dataset(
@@ -238,12 +233,8 @@ def _with_own_entries(case: Case, json: Mapping[str, Any], root: Path) -> Case:
             "label names; correct or remove them."
         )
     drawn = annotated_names(annotated.get(case.id), f"Case {case.id} of {root / 'dataset.json'}")
-    return case.model_copy(
-        update={
-            "patient": str(patients.get(case.id, case.patient)),
-            "annotated": drawn,
-        }
-    )
+    patient = str(patients.get(case.id, case.patient))
+    return case.model_copy(update={"patient": patient, "annotated": drawn})
 
 
 def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
@@ -267,21 +258,19 @@ def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:
 
 def _description(root: Path) -> dict[str, Any]:
     path = root / "dataset.json"
+    if not path.is_file() and (root / "imagesTr").is_dir() and (root / "labelsTr").is_dir():
+        raise DataError(
+            f"{root} has imagesTr and labelsTr but no dataset.json; add it, or read the folder with layout 'pairs', "
+            "which finds the label values itself."
+        )
+    if not path.is_file():
+        raise DataError(f"{root} has no dataset.json, which layout 'msd' needs; give the folder that has it.")
     json = read_json(path)
     if not isinstance(json, dict):
         raise DataError(
             f"{path} is not a description of a data set: it needs 'training', 'labels' and 'modality'."
         )
     return json
-
-
-def _no_description(root: Path) -> str:
-    if (root / "imagesTr").is_dir() and (root / "labelsTr").is_dir():
-        return (
-            f"{root} has imagesTr and labelsTr but no dataset.json; add it, or read the folder with layout 'pairs', "
-            "which finds the label values itself."
-        )
-    return f"{root} has no dataset.json, which layout 'msd' needs; give the folder that has it."
 
 
 def _listed(json: Mapping[str, Any], key: str, root: Path) -> Sequence[Any]:

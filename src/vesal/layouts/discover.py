@@ -9,42 +9,23 @@ from vesal.errors import DataError, UsageError
 from vesal.layouts.registry import LAYOUTS
 from vesal.layouts.scan_files import visible
 
-#: Kaggle has input/datasets/OWNER/NAME/version/FOLDER, and archives have their own folders below.
-DEPTH = 7
+#: Folders down that are searched: Kaggle has input/datasets/OWNER/NAME/version/FOLDER, and archives have their own
+#: folders below.
+_DEPTH = 7
 
 #: Entries of a folder that are looked at; a folder of more holds files, not data sets.
 _MOST_ENTRIES = 2000
 
 
-def find_datasets(
-    folder: Path, *, depth: int = DEPTH, skip: Callable[[Path], bool] = lambda _: False
-) -> list[Path]:
-    """The folders in or at `folder` that a layout fits, in the order of their names.
+def find_datasets(folder: Path, *, skip: Callable[[Path], bool] = lambda _: False) -> list[Path]:
+    """The folders in or at `folder` that a layout fits, in the order of their names, without those to `skip`.
 
-    Layouts that fit almost anything with two folders (pairs) count only where no
-    other layout fits anywhere.
-
-    Args:
-        folder: where to look.
-        depth: how many folders down.
-        skip: folders that are passed over, with all below them.
+    Layouts that fit almost anything with two folders (pairs) count only where no other layout fits anywhere.
     """
     for general in (False, True):
-        if found := _search(folder, depth, skip, general):
+        if found := _search(folder, _DEPTH, skip, general):
             return [path for path, _ in found]
     return []
-
-
-def the_dataset(
-    folder: Path, wanted: str | None = None, *, skip: Callable[[Path], bool] = lambda _: False
-) -> Path:
-    """The one data set in or at `folder`, or the one that is wanted of several (see `choose`).
-
-    Raises:
-        UsageError: there are several, or none of that name.
-        DataError: there is none.
-    """
-    return choose(find_datasets(folder, skip=skip), folder, wanted)
 
 
 def choose(found: Sequence[Path], folder: Path, wanted: str | None = None) -> Path:

@@ -34,9 +34,7 @@ _DEPTH = 2  # data/train/images
 
 def detect_png(root: Path) -> str | None:
     """images/ and labels/ or masks/ that hold slices."""
-    folders = {path.name.lower(): path for path in visible(root) if path.is_dir()}
-    images = folders.get("images")
-    labels = folders.get("labels", folders.get("masks"))
+    images, labels = _slice_folders(root)
     if images is None or labels is None:
         return None
     slices = [path for folder in (images, labels) for path in image_files(folder)[:1]]
@@ -47,11 +45,15 @@ def detect_png(root: Path) -> str | None:
 
 def read_png(root: Path, labels: LabelSet | None) -> Dataset:
     """images/ and labels/ with slices of the same names; slices of one volume, by its id in the name, stay together."""
-    folders = {path.name.lower(): path for path in visible(root) if path.is_dir()}
-    images, truths = folders.get("images"), folders.get("labels", folders.get("masks"))
+    images, truths = _slice_folders(root)
     if images is None or truths is None:
         raise DataError(f"{root} has no folders images and labels (or masks), which layout 'png' needs.")
     return _matched(root, "png", images, truths, labels)
+
+
+def _slice_folders(root: Path) -> tuple[Path | None, Path | None]:
+    folders = {path.name.lower(): path for path in visible(root) if path.is_dir()}
+    return folders.get("images"), folders.get("labels", folders.get("masks"))
 
 
 def detect_pairs(root: Path) -> str | None:
@@ -115,7 +117,7 @@ def _matched(
     orphans = alone(images, partner, "label") + alone(truths, set(partner.values()), "image")
     remarks = []
     if cases and labels is None:
-        labels, remark = found_labels([case.label for case in cases if case.label is not None], label_folder)
+        labels, remark = found_labels(cases, label_folder)
         remarks.append(remark)
     if not cases or labels is None:
         raise DataError(

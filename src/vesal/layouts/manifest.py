@@ -14,7 +14,6 @@ from vesal.errors import DataError
 from vesal.files import read_json
 from vesal.layouts.scan_files import (
     annotated_names,
-    check_annotated,
     declared_labels,
     declared_pairs,
     found_channels,
@@ -57,11 +56,10 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
     if labels is None and "labels" in head:
         labels = _declared(head, path)
     if labels is None and labelled:
-        labels, remark = found_labels([case.label for case in labelled if case.label is not None], path)
+        labels, remark = found_labels(labelled, path)
         remarks.append(remark)
     if labels is None:
         raise DataError(f"{path} names no label file; fill the column 'label' for the annotated cases.")
-    check_annotated(cases, labels, path)
     return Dataset(
         name=str(head.get("name") or (path.parent.name if path.name in _NAMES else path.stem)),
         root=path.parent,

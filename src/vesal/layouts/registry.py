@@ -7,12 +7,11 @@ Each layout is one pair of functions. `detect(folder)` returns in a few words wh
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from vesal.data.dataset import Dataset
+from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.layouts.acdc_brats import detect_acdc, detect_brats, read_acdc, read_brats
@@ -162,17 +161,15 @@ def _nothing_recognised(root: Path) -> str:
 
 
 def _check_ids(dataset: Dataset) -> None:
+    first: dict[str, Case] = {}
     for case in dataset.cases + dataset.unlabelled:
         if no_file_name(case.id):
             raise DataError(
                 f"A case of {dataset.root} is called {case.id!r}, which cannot name a file; choose another name."
             )
-    counts = Counter(case.id for case in dataset.cases + dataset.unlabelled)
-    if twice := [name for name, count in counts.items() if count > 1]:
-        files = [str(case.images[0]) for case in dataset.cases + dataset.unlabelled if case.id == twice[0]]
-        raise DataError(
-            f"Two cases are called '{twice[0]}' ({' and '.join(files[:2])}); give each its own name."
-        )
+        if (other := first.setdefault(case.id, case)) is not case:
+            files = f"{other.images[0]} and {case.images[0]}"
+            raise DataError(f"Two cases are called '{case.id}' ({files}); give each its own name.")
 
 
 def no_file_name(name: str) -> bool:
@@ -187,6 +184,11 @@ def _check_labels(dataset: Dataset) -> None:
             raise DataError(
                 f"{case.label} is a JPEG, whose lossy compression changes label values; "
                 "save it as PNG from the original."
+            )
+        if unknown := sorted(set(case.annotated or ()) - set(dataset.labels.names)):
+            raise DataError(
+                f"Case {case.id} of {dataset.root} has '{unknown[0]}' as an annotated label; "
+                f"there are: {', '.join(dataset.labels.names)}."
             )
 
 

@@ -116,20 +116,6 @@ def annotated_names(value: object, where: str) -> tuple[str, ...] | None:
     return tuple(value)
 
 
-def check_annotated(cases: Iterable[Case], labels: LabelSet, where: Path) -> None:
-    """Refuse a case that lists a label as annotated which is not declared.
-
-    Raises:
-        DataError: there is one.
-    """
-    for case in cases:
-        if unknown := sorted(set(case.annotated or ()) - set(labels.names)):
-            raise DataError(
-                f"Case {case.id} of {where} has '{unknown[0]}' as an annotated label; "
-                f"there are: {', '.join(labels.names)}."
-            )
-
-
 def declared_labels(
     values: Mapping[str, int],
     where: Path,
@@ -180,8 +166,8 @@ def volume_id(stem: str) -> str:
     return stem
 
 
-def found_labels(paths: Sequence[Path], where: Path) -> tuple[LabelSet, str]:
-    """The label set of the values found in label files, and a remark that says so.
+def found_labels(cases: Sequence[Case], where: Path) -> tuple[LabelSet, str]:
+    """The label set of the values found in the cases' label files, and a remark that says so.
 
     0 is the background. A single other value is called 'foreground', several are called 'label_1' and so on by
     value. Files that cannot be read are passed over: they turn up again when their case is read.
@@ -191,7 +177,8 @@ def found_labels(paths: Sequence[Path], where: Path) -> tuple[LabelSet, str]:
     """
     values: set[int] = set()
     unreadable = []
-    for path, found in zip(paths, map_in_order(_values_of, list(paths)), strict=True):
+    paths = [case.label for case in cases if case.label is not None]
+    for path, found in zip(paths, map_in_order(label_values, paths), strict=True):
         if isinstance(found, DataError):
             unreadable.append(found)
             continue
@@ -214,7 +201,8 @@ def found_labels(paths: Sequence[Path], where: Path) -> tuple[LabelSet, str]:
     return labels, f"Label values are not declared, so they were found in {len(paths)} label files: {listed}."
 
 
-def _values_of(path: Path) -> set[int] | DataError:
+def label_values(path: Path) -> set[int] | DataError:
+    """The values in a label file, or why it cannot be read."""
     try:
         return {int(value) for value in values_in(read_label(path).array)}
     except DataError as error:

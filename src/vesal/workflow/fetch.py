@@ -21,7 +21,7 @@ from vesal.download.catalogue import (
     md5_of,
 )
 from vesal.errors import DataError, UsageError, VesalError, unknown_name
-from vesal.layouts.discover import the_dataset
+from vesal.layouts.discover import choose, find_datasets
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import StageProgress, no_progress
 from vesal.record import Record
@@ -185,13 +185,14 @@ def _unpack(
 
 def _whole(folder: Path) -> Dataset:
     """The data set in a folder, if none of its files is missing."""
-    dataset = load_dataset(the_dataset(folder.absolute()))
+    folder = folder.absolute()
+    dataset = load_dataset(choose(find_datasets(folder), folder))
     files = [path for case in dataset.cases for path in (*case.images, case.label) if path is not None]
     missing = [path for path in files if not path.exists()]
     if missing or not files:
         such = f", such as {missing[0]}" if missing else ""
         raise DataError(
-            f"{folder.absolute()} is not whole: {len(missing)} of its {len(files)} files are missing{such}; "
+            f"{folder} is not whole: {len(missing)} of its {len(files)} files are missing{such}; "
             "move it away and fetch the data set again."
         )
     return dataset
