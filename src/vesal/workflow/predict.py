@@ -1,9 +1,8 @@
 """Predict many scans: read ahead, segment, write on each scan's own grid; one bad scan stops nothing.
 
-What lies in the output folder: CASE.nii.gz (or the scan's own format), where the model has a quality model quality.json
-and quality.csv, and where they were asked for overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
-uncertainty/CASE.nii.gz. Those who read the folder again, to score it or as
-scans, look at its files alone and so see nothing but label maps.
+The output folder holds CASE.nii.gz (or the scan's own format); quality.json and quality.csv, where the model has a
+quality model; and, where they were asked for, overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
+uncertainty/CASE.nii.gz. Its files, subfolders apart, are label maps alone, so that it can be scored or read as scans.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 from torch import Tensor
 
 from vesal.data.case import read_image
@@ -37,10 +38,7 @@ from vesal.volume.volume import Volume
 from vesal.workflow.quality import QualityFiles
 from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
 
-OVERLAYS, PROBABILITIES, UNCERTAINTY = "overlays", "probabilities", "uncertainty"
-
-#: In the folder of the probabilities: which class lies where.
-CLASSES_FILE = "classes.json"
+_PROBABILITIES = "probabilities"
 
 #: A probability of 1 in a PNG of probabilities.
 _PNG_ONE = (1 << 16) - 1
@@ -56,12 +54,7 @@ class _Target:
     uncertainty: Path | None = None
 
     def files(self) -> Iterator[Path]:
-        yield self.label
-        if self.overlay is not None:
-            yield self.overlay
-        yield from self.probabilities.values()
-        if self.uncertainty is not None:
-            yield self.uncertainty
+        return filter(None, (self.label, self.overlay, *self.probabilities.values(), self.uncertainty))
 
 
 @dataclass
@@ -90,19 +83,10 @@ class PredictResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "files": {case: str(path) for case, path in self.files.items()},
-            "overlays": {case: str(path) for case, path in self.overlays.items()},
-            "probabilities": {
-                case: {name: str(path) for name, path in maps.items()}
-                for case, maps in self.probabilities.items()
-            },
-            "seconds": {case: round(value, 3) for case, value in self.seconds.items()},
-            "failures": [failure.model_dump() for failure in self.failures],
-            "backend": self.backend,
-            "uncertainty": {case: str(path) for case, path in self.uncertainty.items()},
-            "quality": None if self.quality is None else self.quality.rows,
-        }
+        seconds = {case: round(value, 3) for case, value in self.seconds.items()}
+        quality = None if self.quality is None else self.quality.rows
+        plain: dict[str, Any] = to_jsonable_python({**vars(self), "seconds": seconds, "quality": quality})
+        return plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,22 +129,24 @@ def predict_cases(
             waiting.append((case, target))
     _try_folder(out)
     if options.probabilities:
-        write_json(out / PROBABILITIES / CLASSES_FILE, _classes(model.labels, folders))
+        write_json(out / _PROBABILITIES / "classes.json", _classes(model.labels, folders))
 
-    def read(entry: tuple[Case, _Target]) -> _Scan | DataError:
-        try:
-            return _read(entry[0], entry[1], model.plan, features=estimates)
-        except (VesalError, MemoryError) as error:
-            return DataError(str(error) or "the memory of this machine is used up; close other programs.")
-
+    read = partial(_read, plan=model.plan, features=estimates)
     for done, (scan, (case, target)) in enumerate(
         zip(read_ahead(read, waiting), waiting, strict=True), start=1
     ):
         began = time.monotonic()
-        reason = _try(model, scan, (case, target), options, result)
-        if reason is None:
+        try:
+            if isinstance(scan, DataError):
+                raise scan
+            _predict(model, scan, (case, target), options, result)
             result.seconds[case.id] = time.monotonic() - began
-        else:
+        except DataError as error:
+            result.failures.append(Failure(id=case.id, message=str(error)))
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = "the memory does not suffice for this scan; predict it on a larger machine."
             result.failures.append(Failure(id=case.id, message=reason))
         if result.quality is not None:
             result.quality.save(last=done == len(waiting))
@@ -177,15 +163,11 @@ def class_folders(classes: Sequence[str]) -> dict[str, str]:
     {'left atrium': 'left_atrium', 'ED/ET': 'ED_ET', 'ed et': 'ed_et-2'}
     """
     found: dict[str, str] = {}
-    taken: set[str] = set()
     for name in classes:
         plain = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "class"
-        folder, number = plain, 1
-        while folder.casefold() in taken:
-            number += 1
-            folder = f"{plain}-{number}"
-        taken.add(folder.casefold())
-        found[name] = folder
+        taken = {folder.casefold() for folder in found.values()}
+        numbered = (plain, *(f"{plain}-{number}" for number in range(2, len(classes) + 1)))
+        found[name] = next(folder for folder in numbered if folder.casefold() not in taken)
     return found
 
 
@@ -193,23 +175,28 @@ def _target(case: Case, out: Path, options: PredictOptions, folders: dict[str, s
     ending = default_ending(case) if options.to is None else FORMATS[options.to]
     return _Target(
         label=out / f"{case.id}{ending}",
-        overlay=out / OVERLAYS / f"{case.id}_overlay.png" if options.overlay else None,
+        overlay=out / "overlays" / f"{case.id}_overlay.png" if options.overlay else None,
         probabilities={
-            name: out / PROBABILITIES / folder / f"{case.id}{ending}" for name, folder in folders.items()
+            name: out / _PROBABILITIES / folder / f"{case.id}{ending}" for name, folder in folders.items()
         },
-        uncertainty=out / UNCERTAINTY / f"{case.id}{ending}" if options.uncertainty else None,
+        uncertainty=out / "uncertainty" / f"{case.id}{ending}" if options.uncertainty else None,
     )
 
 
 # --- one scan --------------------------------------------------------------------------------------------
 
 
-def _read(case: Case, target: _Target, plan: Plan, *, features: bool = False) -> _Scan:
-    volume = _with_channels(read_image(case), plan)
-    if target.label.suffix == ".png":
-        _check_png(volume, plan.labels)
-    prepared = prepare(volume, plan)
-    found = image_features(volume, prepared) if features else None
+def _read(entry: tuple[Case, _Target], *, plan: Plan, features: bool) -> _Scan | DataError:
+    """A scan ready for the network, or why it is not."""
+    case, target = entry
+    try:
+        volume = _with_channels(read_image(case), plan)
+        if target.label.suffix == ".png":
+            _check_png(volume, plan.labels)
+        prepared = prepare(volume, plan)
+        found = image_features(volume, prepared) if features else None
+    except (VesalError, MemoryError) as error:
+        return DataError(str(error) or "the memory of this machine is used up; close other programs.")
     return _Scan(prepared, None if target.overlay is None else volume, found)
 
 
@@ -235,27 +222,6 @@ def _check_png(volume: Volume, labels: LabelSet) -> None:
             f"the model's label values {min(labels.values)} to {max(labels.values)} do not fit into a PNG, which "
             f"holds 0 to {_PNG_ONE}; write another format (--to nifti)."
         )
-
-
-def _try(
-    model: Model,
-    scan: _Scan | DataError,
-    entry: tuple[Case, _Target],
-    options: PredictOptions,
-    result: PredictResult,
-) -> str | None:
-    """Predict a scan and note what was written; the reason where it cannot be."""
-    if isinstance(scan, DataError):
-        return str(scan)
-    try:
-        _predict(model, scan, entry, options, result)
-    except DataError as error:
-        return str(error)
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        return "the memory does not suffice for this scan; predict it on a larger machine."
-    return None
 
 
 def _predict(
@@ -342,14 +308,11 @@ def _spare_inputs(cases: Sequence[Case], targets: Sequence[_Target]) -> None:
     """
     results = {_identity(path): path for target in targets for path in target.files()}
     results.pop(None, None)
-    if not results:
-        return
-    for case in cases:
-        for file in (*case.images, case.label):
-            if file is not None and (identity := _identity(file)) in results:
-                raise UsageError(
-                    f"The result would overwrite the scan {results[identity]}; choose another output folder."
-                )
+    for file in (file for case in cases for file in case.files) if results else ():
+        if (identity := _identity(file)) in results:
+            raise UsageError(
+                f"The result would overwrite the scan {results[identity]}; choose another output folder."
+            )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
