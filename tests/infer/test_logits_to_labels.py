@@ -12,7 +12,6 @@ from vesal.infer.logits_to_labels import (
     LabelWriter,
     class_probabilities,
     labels_from_logits,
-    probabilities_from_logits,
 )
 
 PLAIN = LabelSet.from_values({"a": 1, "b": 2})
@@ -74,9 +73,8 @@ def test_slabs_give_what_trilinear_interpolation_of_the_whole_gives(
         logits(3)[None], size=shape, mode="trilinear", align_corners=False
     )[0]
     np.testing.assert_array_equal(labels_from_logits(logits(3), shape, PLAIN), whole.argmax(0).numpy())
-    np.testing.assert_allclose(
-        probabilities_from_logits(logits(3), shape, PLAIN), whole.softmax(0).numpy(), atol=1e-5
-    )
+    maps = np.stack(list(class_probabilities(logits(3), shape, PLAIN)))
+    np.testing.assert_allclose(maps, whole.softmax(0)[1:].numpy(), atol=1e-5)
 
 
 def test_regions_are_painted_from_outer_to_inner() -> None:
@@ -123,13 +121,16 @@ def test_a_threshold_beside_a_half_changes_next_to_nothing() -> None:
 
 @pytest.mark.parametrize("shape", [(6, 7, 8), (12, 14, 16), (5, 9, 11)])
 @pytest.mark.parametrize("labels", [PLAIN, REGIONS])
-def test_maps_one_by_one_are_the_maps_together(
+def test_maps_are_the_softmax_or_sigmoid_of_the_interpolated_logits(
     labels: LabelSet, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logits_to_labels, "SLAB_BYTES", 4 * 3 * shape[1] * shape[2] * 2)
     values = logits(labels.outputs) * 20
-    together = probabilities_from_logits(values, shape, labels)[0 if labels.regions else 1 :]
+    whole = torch.nn.functional.interpolate(values[None], size=shape, mode="trilinear", align_corners=False)[
+        0
+    ]
+    together = whole.sigmoid() if labels.regions else whole.softmax(0)[1:]
     alone = list(class_probabilities(values, shape, labels))
     assert len(alone) == len(labels.classes)
-    np.testing.assert_allclose(np.stack(alone), together, atol=1e-5)
+    np.testing.assert_allclose(np.stack(alone), together.numpy(), atol=1e-5)
     assert max(map_.max() for map_ in alone) <= 1

@@ -314,4 +314,4 @@ def test_a_model_does_its_steps_in_the_stream_and_in_whole_logits_on_the_scan_s_
     np.testing.assert_array_equal(found, expected)
     prepared = prepare(volume, plan)
     whole = model.from_logits(model.logits(prepared.image, model.windows()), prepared)
-    np.testing.assert_array_equal(whole.label.array, expected)
+    np.testing.assert_array_equal(whole.array, expected)

@@ -110,23 +110,13 @@ def labels_from_logits(
 
 
 @torch.inference_mode()
-def probabilities_from_logits(logits: Tensor, shape: Sequence[int], labels: LabelSet) -> NDArray[np.float32]:
-    """Probabilities (K, *shape) on a grid over the same field of view: softmax, or sigmoid for regions."""
-    result = np.empty((logits.shape[0], *shape), dtype=np.float32)
-    for first, slab in _slabs(logits, shape):
-        probability = slab.sigmoid() if labels.regions else slab.softmax(dim=1)
-        result[:, first : first + slab.shape[0]] = probability.transpose(0, 1).numpy()
-    return result
-
-
-@torch.inference_mode()
 def class_probabilities(
     logits: Tensor, shape: Sequence[int], labels: LabelSet
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the probability (*shape) of each of `labels.classes` in turn: softmax, or sigmoid for regions.
+    """Yield the probability (*shape), on a grid over the same field of view, of each of `labels.classes` in turn.
 
-    The numbers are those of `probabilities_from_logits`, but no more than two maps are in memory at once,
-    however many classes there are. The background of plain classes is 1 minus their sum.
+    Softmax, or sigmoid for regions. No more than two maps are in memory at once, however many classes there are. The
+    background of plain classes is 1 minus their sum.
     """
     if labels.regions:
         for index in range(len(labels.regions)):

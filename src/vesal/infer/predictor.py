@@ -20,7 +20,6 @@ from vesal.infer.logits_to_labels import (
     LabelWriter,
     class_probabilities,
     labels_from_logits,
-    probabilities_from_logits,
 )
 from vesal.infer.postprocess import Postprocess, read_postprocess
 from vesal.infer.quality.estimate import QualityEstimate, QualityEstimator
@@ -47,12 +46,12 @@ class Prediction:
 
     Attributes:
         label: on the scan's own grid, with the values of the training files.
-        probabilities: (K, *scan shape) float32 if requested: one a region, or background and labels.
+        probabilities: class -> (*scan shape) float32 if requested, as `Model.class_probabilities` gives them.
         quality: how far to trust it, if requested and where the model holds a quality model.
     """
 
     label: LabelMap
-    probabilities: NDArray[np.float32] | None = None
+    probabilities: dict[str, NDArray[np.float32]] | None = None
     quality: QualityEstimate | None = None
 
 
@@ -220,7 +219,8 @@ class Model:
         recorder = self.feature_recorder(windows) if quality and self.quality_estimator is not None else None
         if probabilities:
             logits = self.logits(prepared.image, windows, recorder=recorder)
-            found = self.from_logits(logits, prepared, threshold=threshold, probabilities=True)
+            maps = dict(self.class_probabilities(logits, prepared))
+            found = Prediction(self.from_logits(logits, prepared, threshold=threshold), maps)
         else:
             found = Prediction(self.segment(prepared, windows, threshold=threshold, recorder=recorder))
         if recorder is None:
@@ -241,15 +241,11 @@ class Model:
         contiguous = self.labels.encode(label.array)
         return self.quality_estimator.estimate(recorder.features(image, contiguous, label.geometry))
 
-    def from_logits(
-        self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5, probabilities: bool = False
-    ) -> Prediction:
-        """Logits (K, *S) on the prepared grid -> labels (and probabilities) on the scan's own grid."""
+    def from_logits(self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5) -> LabelMap:
+        """Logits (K, *S) on the prepared grid -> labels on the scan's own grid."""
         crop = prepared.crop
         contiguous = labels_from_logits(logits, crop.crop_shape, self.labels, threshold=threshold)
-        label = self._label_map(crop.paste(contiguous), crop.source)
-        found = _pasted_probabilities(logits, crop, self.labels) if probabilities else None
-        return Prediction(label, found)
+        return self._label_map(crop.paste(contiguous), crop.source)
 
     def class_probabilities(
         self, logits: Tensor, prepared: Prepared
@@ -277,16 +273,6 @@ def _test_time_axes(plan: Plan) -> tuple[int, ...]:
     """Axes that training mirrored, without the left/right axis where a mirrored left is a right."""
     axes = mirror_axes(plan)
     return tuple(axis for axis in axes if not (plan.labels.swaps and axis == lateral_axis(plan)))
-
-
-def _pasted_probabilities(logits: Tensor, crop: Crop, labels: LabelSet) -> NDArray[np.float32]:
-    cropped = probabilities_from_logits(logits, crop.crop_shape, labels)
-    pasted = crop.paste(cropped)
-    if not labels.regions:
-        # Outside the crop there is nothing but background.
-        outside = crop.paste(np.ones(cropped.shape[1:], dtype=np.uint8)) == 0
-        pasted[0][outside] = 1.0
-    return pasted
 
 
 def load_model(
@@ -317,7 +303,7 @@ def load_model(
         raise UsageError("No model was named; give a .vesal file or a run folder.")
     first = packages[0].plan
     for package in packages[1:]:
-        if not _prepare_alike(first, package.plan):
+        if any(getattr(first, name) != getattr(package.plan, name) for name in _SHARED):
             raise VesalError(
                 "These models differ in labels, channels or preparation and cannot vote together; "
                 "name models of one run."
@@ -377,7 +363,3 @@ _SHARED = (
     "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
     "foreground_channel", "labels",
 )  # fmt: skip
-
-
-def _prepare_alike(one: Plan, other: Plan) -> bool:
-    return all(getattr(one, name) == getattr(other, name) for name in _SHARED)

@@ -238,7 +238,7 @@ def _predict(
         logits = model.logits(scan.prepared.image, windows, recorder=recorder)
         if uncertainty is not None:
             uncertainty, logits = logits[-1].numpy(), logits[:-1]
-        label = model.from_logits(logits, scan.prepared, threshold=options.threshold).label
+        label = model.from_logits(logits, scan.prepared, threshold=options.threshold)
     else:
 
         def on_rows(rows: Tensor, first: int) -> None:

@@ -37,6 +37,11 @@ def headers(record: CaseRecord) -> list[Header]:
     return [header for header in (record.image_header, record.label_header) if header is not None]
 
 
+def _worst(record: CaseRecord, what: str) -> float:
+    """The largest of a number of the headers of a case."""
+    return max((getattr(header, what) for header in headers(record)), default=0.0)
+
+
 def header_of(path: Path) -> Header | None:
     """What a NIfTI file's header says beside its grid; None for other formats."""
     with path.open("rb") as stream:
@@ -47,19 +52,15 @@ def header_of(path: Path) -> Header | None:
 
 
 def find_forms(cases: ReferenceCases) -> Iterable[Finding]:
-    apart = {
-        record.id: max((header.forms_apart_mm for header in headers(record)), default=0.0)
-        for record in cases.volumes
-    }
     yield from find_in(
         "sform-qform",
         "warning",
         "A header holds two places for one image, sform and qform, that part",
         "The sform is taken, other programs take the qform; write the right one into both.",
         {
-            record.id: f"{apart[record.id]:.3g} mm apart"
+            record.id: f"{gap:.3g} mm apart"
             for record in cases.volumes
-            if apart[record.id] > _FORMS_VOXELS * min(record.spacing_mm)
+            if (gap := _worst(record, "forms_apart_mm")) > _FORMS_VOXELS * min(record.spacing_mm)
         },
     )
 
@@ -150,10 +151,6 @@ def _degrees(cosine: float) -> float:
 
 
 def find_shears(cases: ReferenceCases) -> Iterable[Finding]:
-    degrees = {
-        record.id: _degrees(max((header.shear for header in headers(record)), default=0.0))
-        for record in cases.volumes
-    }
     yield from find_in(
         "sheared",
         "warning",
@@ -161,9 +158,9 @@ def find_shears(cases: ReferenceCases) -> Iterable[Finding]:
         "Look whether the header is right (a tilted CT gantry shears, MRI does not); if it is, resample image and "
         "label onto a grid with right angles.",
         {
-            name: f"{angle:.1f} degrees from a right angle"
-            for name, angle in degrees.items()
-            if angle > _SHEAR_DEGREES
+            record.id: f"{angle:.1f} degrees from a right angle"
+            for record in cases.volumes
+            if (angle := _degrees(_worst(record, "shear"))) > _SHEAR_DEGREES
         },
     )
 

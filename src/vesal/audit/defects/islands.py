@@ -16,8 +16,6 @@ from vesal.audit.editable_case import EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES
-from vesal.data.case_features import LabelFeatures
-from vesal.data.fingerprint import CaseRecord
 from vesal.data.labels import values_in
 from vesal.text import plural
 from vesal.volume.geometry import Array
@@ -36,7 +34,9 @@ def find_islands(cases: ReferenceCases) -> Iterable[Finding]:
     stray = {
         record.id: f"{plural(label.island_voxels, 'voxel')} {label.island_gap_mm:.0f} mm away"
         for record, label in held
-        if _is_stray(record, label)
+        if label.islands > 0
+        and label.island_gap_mm >= _least_gap_mm(record.spacing_mm)
+        and label.island_voxels <= _SHARE * sum(record.voxels.values())
     }
     if len(held) < FEWEST_CASES or len(held) - len(stray) < _FREE * len(held):
         return
@@ -47,11 +47,6 @@ def find_islands(cases: ReferenceCases) -> Iterable[Finding]:
         "Look whether it is a slip of the hand, and erase it.",
         stray,
     )
-
-
-def _is_stray(record: CaseRecord, label: LabelFeatures) -> bool:
-    far = label.islands > 0 and label.island_gap_mm >= _least_gap_mm(record.spacing_mm)
-    return far and label.island_voxels <= _SHARE * sum(record.voxels.values())
 
 
 def _least_gap_mm(spacing_mm: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ _UNCERTAIN = 7.0
 _LOWEST, _HIGHEST, _TOLERANCE = 0.25, 8.0, 1e-7
 
 
-@dataclass(frozen=True, eq=False)
-class Voxels:
+class Voxels(NamedTuple):
     """logits (n, K), truth (n,) or (n, K) of regions, and how many voxels each of them stands for (n,)."""
 
     logits: NDArray[np.float64]
@@ -34,11 +33,7 @@ class Voxels:
 
 def concatenated(parts: Sequence[Voxels]) -> Voxels:
     """The voxels of all of them."""
-    return Voxels(
-        np.concatenate([of.logits for of in parts]),
-        np.concatenate([of.truth for of in parts]),
-        np.concatenate([of.weight for of in parts]),
-    )
+    return Voxels(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class VoxelSampler:
