@@ -83,8 +83,7 @@ def plan_fixes(
     """What is to be done about each finding, case by case. Nothing is read.
 
     Args:
-        dataset: to be fixed.
-        findings: of it.
+        dataset, findings: of the data set to be fixed.
         more: defects that are none for Vesal, but for the readers of the layout (`with_4d_files`).
         voxels: of each scan: of a scan and a piece cut from it the whole one stays.
     """
@@ -139,11 +138,7 @@ def _left_out(finding: Finding, case: str, why: str) -> FixRecord:
 def fix_case(case: Case, findings: Sequence[Finding], others: ReferenceCases, root: Path) -> FixedCase:
     """Read a case, fix what can be fixed, and record what became of each defect. Nothing is written.
 
-    Args:
-        case: whose files are read.
-        findings: of this case alone, in the order of FIX_ORDER.
-        others: the sound cases.
-        root: of the data set, below which files are named.
+    The findings are of this case alone, in the order of FIX_ORDER; files are named below `root`.
     """
     try:
         before = open_case(case)
@@ -164,7 +159,10 @@ def fix_case(case: Case, findings: Sequence[Finding], others: ReferenceCases, ro
                 return FixedCase((*records, _left_out(finding, case.id, str(reason))), None)
             records.append(_record(finding, case.id, "kept", f"nothing: {reason}"))
         else:
-            files = tuple(_below(path, root) for path in changed_files(after, result.case))
+            files = tuple(
+                path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+                for path in changed_files(after, result.case)
+            )
             update = {"wrong": result.wrong, "files": files, "numbers": result.numbers, "look": result.look}
             records.append(_record(finding, case.id, "fixed", result.done).model_copy(update=update))
             after = result.case
@@ -204,10 +202,6 @@ def _misfit(records: Sequence[FixRecord], after: EditableCase, others: Reference
         done=f"left out: its distance from the other cases is {distance:.2f}, of sound ones at most {limit:.2f}",
         numbers={"distance": distance, "limit": limit},
     )
-
-
-def _below(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def with_consequences(records: Sequence[FixRecord], remaining: Sequence[Finding]) -> tuple[FixRecord, ...]:

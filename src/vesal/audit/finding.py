@@ -72,20 +72,9 @@ class Finding(BaseModel):
 def find_in(
     kind: str, severity: Severity, what: str, fix: str, cases: Mapping[str, str | dict[str, Any]]
 ) -> Iterator[Finding]:
-    """A few errors become a finding each, all else one finding; none where there are no cases.
-
-    Args:
-        kind, severity, what, fix: of the finding.
-        cases: that it is found in.
-    """
+    """A few errors become a finding each, all else one finding; none where there are no cases."""
     details = {name: {"text": one} if isinstance(one, str) else one for name, one in cases.items()}
     single = severity == "error" and len(details) <= _SINGLE
     for names in [[name] for name in details] if single else [list(details)] if details else []:
-        yield Finding(
-            kind=kind,
-            severity=severity,
-            cases=tuple(names),
-            what=what,
-            fix=fix,
-            details={name: details[name] for name in names},
-        )
+        of = {name: details[name] for name in names}
+        yield Finding(kind=kind, severity=severity, cases=tuple(names), what=what, fix=fix, details=of)

@@ -13,7 +13,7 @@ All of it is numpy on blocks that fit into a cache, so that threads can share th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -141,15 +141,11 @@ def largest_classes(
         uint8, of the block's fine voxels; of equal logits the lowest class.
     """
     coarse = _argmax(logits, bias, scratch)
-    result = _nearest(_lower(coarse, axes), axes, cells)
-    box = _open_box(coarse, axes)
-    if box is None:
-        return result
-    corners, here = _corners(box, axes), _shifted(box, cells)
-    index = _argmax_between(logits[(slice(None), *corners)], coarse[corners], axes, here, bias, scratch)
-    undecided = _nearest(_disagree(coarse[corners], axes), axes, here)
-    np.copyto(result[_fine(axes, here, cells)], index, where=undecided)
-    return result
+
+    def between(corners: Box, here: Box) -> NDArray[np.uint8]:
+        return _argmax_between(logits[:, *corners], coarse[corners], axes, here, bias, scratch)
+
+    return _refined(coarse, axes, cells, between)
 
 
 def above(
@@ -157,11 +153,24 @@ def above(
 ) -> NDArray[np.bool_]:
     """Where a region's logits (a, b, c) at a block's corners, interpolated, lie above a threshold."""
     coarse = values > np.float32(threshold)
+
+    def between(corners: Box, here: Box) -> NDArray[np.bool_]:
+        return _linear(values[corners], axes, here, scratch) > np.float32(threshold)
+
+    return _refined(coarse, axes, cells, between)
+
+
+def _refined(
+    coarse: NDArray[Any], axes: Sequence[Axis], cells: Box, between: Callable[[Box, Box], NDArray[Any]]
+) -> NDArray[Any]:
+    """What all corners of a cell agree on at its fine voxels, `between` (corners, cells) where they do not."""
     result = _nearest(_lower(coarse, axes), axes, cells)
-    box = _open_box(coarse, axes)
+    if all(axis.corners == 1 for axis in axes) or coarse.min() == coarse.max():
+        return result
+    box = _box_of(_disagree(coarse, axes))
     if box is not None:
         corners, here = _corners(box, axes), _shifted(box, cells)
-        fine = _linear(values[corners], axes, here, scratch) > np.float32(threshold)
+        fine = between(corners, here)
         undecided = _nearest(_disagree(coarse[corners], axes), axes, here)
         np.copyto(result[_fine(axes, here, cells)], fine, where=undecided)
     return result
@@ -250,13 +259,6 @@ def _disagree(corners: NDArray[Any], axes: Sequence[Axis]) -> NDArray[np.bool_]:
     """One a cell: whether its corners have several values."""
     largest, smallest = (_pooled(function, corners, axes, Scratch()) for function in (np.maximum, np.minimum))
     return largest != smallest
-
-
-def _open_box(corners: NDArray[Any], axes: Sequence[Axis]) -> Box | None:
-    """Around the cells whose corners disagree; None where there is no such cell."""
-    if all(axis.corners == 1 for axis in axes) or corners.min() == corners.max():
-        return None
-    return _box_of(_disagree(corners, axes))
 
 
 def _corners(box: Box, axes: Sequence[Axis]) -> Box:

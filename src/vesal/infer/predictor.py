@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vesal.data.crop import Crop
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.infer.backends.registry import backend_name, backend_networks

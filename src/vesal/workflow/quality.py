@@ -86,8 +86,6 @@ def calibrate_run(
 
     Args:
         run: trained and predicted.
-        options: how scans are predicted.
-        progress: called with (done, total).
         tell: takes the one sentence that says what is missing.
 
     Returns:
@@ -318,12 +316,7 @@ class QualityFiles:
     """quality.json and quality.csv of a folder of predictions, written while it grows.
 
     Attributes:
-        rows: case -> `QualityEstimate.to_dict`.
-
-    Args:
-        folder: of the predictions.
-        classes: of the model.
-        earlier: keep the rows of an earlier run of the same folder.
+        rows: case -> `QualityEstimate.to_dict`; with `earlier` those of an earlier run of the same folder, too.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], *, earlier: bool) -> None:

@@ -218,8 +218,7 @@ def copies(
     within one patient all stay: every split keeps them on one side.
 
     Args:
-        dataset: whose cases they are.
-        findings: of it, of all kinds.
+        dataset, findings: of all kinds.
         defective: cases with another defect.
         gone: cases that are left out already.
         voxels: of each scan.

@@ -252,7 +252,8 @@ def _fit_references(
     for fold in sorted({one.fold for one in scans.rows}):
         rows = np.flatnonzero([one.fold == fold for one in scans.rows])
         own = [scans.rows[row] for row in rows.tolist()]
-        if _has_encoder_features(own):
+        sizes = {len(one.features.encoders[0]) if one.features.encoders else 0 for one in own}
+        if sum(one.artifact is None for one in own) >= FEWEST and len(sizes) == 1 and sizes != {0}:
             parts = cross_parts(sorted({one.group for one in own}))
             part = np.array([parts[one.group] for one in own])
             values = np.stack([one.features.encoders[0] for one in own])
@@ -261,11 +262,6 @@ def _fit_references(
         for scores in scans.ood_scores:
             scores.setdefault(ENCODER, _NO_SCORE)
     return references, encoders
-
-
-def _has_encoder_features(rows: Sequence[HeldOutScan]) -> bool:
-    sizes = {len(one.features.encoders[0]) if one.features.encoders else 0 for one in rows}
-    return sum(one.artifact is None for one in rows) >= FEWEST and len(sizes) == 1 and sizes != {0}
 
 
 # --- predicted Dice ----------------------------------------------------------------------------------------------

@@ -14,11 +14,7 @@ _MOST_CASES = 60
 
 
 def inspection_text(summary: dict[str, Any]) -> str:
-    """For the console: findings first, then what the data are, and the volumes of each class and case.
-
-    Args:
-        summary: of `vesal.report.pages.inspect_page.inspection_summary`.
-    """
+    """An `inspection_summary` for the console: findings, then what the data are, and the volumes by class and case."""
     lines = [f"{summary['name']}: {verdict(summary)}", ""]
     lines += [
         f"{finding['severity'].upper()}: {finding['message']} {finding['fix']}"

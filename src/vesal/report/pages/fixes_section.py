@@ -36,11 +36,7 @@ def changes_summary(
 
 
 def changes_text(summary: dict[str, Any]) -> str:
-    """For the console: one line a defect, then what remains and how many cases are where.
-
-    Args:
-        summary: of `changes_summary`.
-    """
+    """A `changes_summary` for the console: one line a defect, then what remains and how many cases are where."""
     lines = []
     for change in summary["changes"]:
         case, _, wrong, done = _cells(change)
@@ -67,12 +63,7 @@ def counts_sentence(summary: dict[str, Any]) -> str:
 
 
 def changes_markdown(name: str, summary: dict[str, Any]) -> str:
-    """A table for each outcome, and what remains.
-
-    Args:
-        name: of the data set.
-        summary: of `changes_summary`.
-    """
+    """The `changes_summary` of a data set: a table for each outcome, and what remains."""
     lines = [f"# {name}: what was fixed", "", counts_sentence(summary), ""]
     for outcome, title in _TITLES.items():
         rows = [

@@ -221,7 +221,7 @@ def _case_numbers(dataset: Dataset, case: CaseRecord, unit: str, labelled: bool)
 def _context(dataset: Dataset, record: Fingerprint, summary: dict[str, Any], pictures: int) -> dict[str, Any]:
     counts = summary["counts"]
     examples = _examples(dataset, record, summary["unit"], pictures)
-    return {
+    return summary | {
         "title": dataset.name,
         "verdict": verdict(summary),
         "facts": [
@@ -238,10 +238,7 @@ def _context(dataset: Dataset, record: Fingerprint, summary: dict[str, Any], pic
             ("pictures", "Pictures"),
             ("cases", "Every case"),
         ],
-        "findings": summary["findings"],
         "fixed": None,
-        "failures": summary["failures"],
-        "remarks": dataset.remarks,
         "overview": overview(summary),
         "colours": colours_by_class(dataset.labels.classes, dataset.labels),
         "volume_table": volume_table(summary),

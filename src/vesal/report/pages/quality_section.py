@@ -17,24 +17,14 @@ from vesal.table import Cell, Table
 
 
 def quality_section(record: CalibrationRecord, colours: Sequence[str]) -> dict[str, Any]:
-    """What the page's template takes.
-
-    Args:
-        record: of the run.
-        colours: one a class of `record.dice`.
-    """
+    """What the page's template takes; `colours` are one a class of `record.dice`."""
     drawn: list[Picture] = []
     if record.dice:
-        drawn.append(
-            chart(partial(dice_scatter, record, colours), "Predicted over true Dice of each held-out scan")
-        )
+        title = "Predicted over true Dice of each held-out scan"
+        drawn.append(chart(partial(dice_scatter, record, colours), title))
     if record.risk_coverage is not None:
-        drawn.append(
-            chart(
-                partial(coverage_curve, record.risk_coverage),
-                "Mean error of the scans that are kept, over the share that is kept",
-            )
-        )
+        title = "Mean error of the scans that are kept, over the share that is kept"
+        drawn.append(chart(partial(coverage_curve, record.risk_coverage), title))
     return {
         "note": _note(record),
         "charts": drawn,
