@@ -156,12 +156,13 @@ def test_logits_are_divided_by_the_temperature(run: Run) -> None:
     plain = load_model(file, device="cpu", backend="torch", quality=False)
     known = replace(load_model(file, device="cpu", backend="torch"))
     assert known.temperature == package.quality["temperature"]
-    hard = plain.predict(volume, probabilities=True).probabilities
-    soft = known.predict(volume, probabilities=True).probabilities
-    assert hard is not None
-    assert soft is not None
-    odds = np.log(soft[1] / soft[0]) * known.temperature
-    assert odds == pytest.approx(np.log(hard[1] / hard[0]), abs=1e-3)
+    prepared = prepare(volume, plain.plan)
+    hard, soft = (made.logits(prepared.image, made.windows()) for made in (plain, known))
+    np.testing.assert_allclose(soft * known.temperature, hard, atol=1e-3)
+    found = known.predict(volume, probabilities=True).probabilities
+    assert found is not None
+    (probability,) = found.values()
+    np.testing.assert_allclose(prepared.crop.cut(probability), soft.softmax(dim=0)[1], atol=1e-5)
 
 
 def test_a_damaged_quality_model_is_reported_with_the_files_name(run: Run, tmp_path: Path) -> None:
