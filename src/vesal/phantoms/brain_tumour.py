@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,14 +28,8 @@ _ENHANCING = (325.0, 365.0, 880.0, 500.0)
 _VESSEL = (120.0, 330.0, 900.0, 250.0)
 
 
-@dataclass(frozen=True)
-class _Tissues:
-    """Shares of every voxel, 0 to 1: white matter (the rest is grey), CSF, enhancing vessels, old small scars."""
-
-    white: Field
-    csf: Field
-    vessels: Field
-    scars: Field
+#: Shares of every voxel, 0 to 1: white matter (the rest is grey), CSF, enhancing vessels, old small scars.
+_Tissues = tuple[Field, Field, Field, Field]
 
 
 def draw(rng: Rng, shape: tuple[int, int, int]) -> tuple[Field, NDArray[np.uint8], Geometry]:
@@ -68,15 +60,16 @@ def _contrast(
     """What the sequence of channel `number` shows, without noise."""
     from scipy.ndimage import gaussian_filter
 
+    white, csf, vessels, scars = tissues
     healthy = (label == 0).astype(np.float32)
     image = np.full(canvas.shape, _GREY[number], dtype=np.float32)
-    image += tissues.white * (_WHITE[number] - _GREY[number])
-    image += healthy * tissues.scars * (_OEDEMA[number] - image)
+    image += white * (_WHITE[number] - _GREY[number])
+    image += healthy * scars * (_OEDEMA[number] - image)
     image += (label == 2) * swelling * (_OEDEMA[number] - image)
     image += (label == 1) * (_NECROSIS[number] - image)
     image += (label == 4) * (_ENHANCING[number] - image)
-    image += healthy * tissues.csf * (_CSF[number] - image)
-    image += healthy * tissues.vessels * (_VESSEL[number] - image)
+    image += healthy * csf * (_CSF[number] - image)
+    image += healthy * vessels * (_VESSEL[number] - image)
     # Partial volume of the tissue borders.
     sigmas = 0.45 * canvas.edge_mm / np.asarray(canvas.geometry.spacing_mm)
     return np.asarray(gaussian_filter(image, sigmas, truncate=2.5))
@@ -143,7 +136,7 @@ def _tissues(rng: Rng, canvas: Canvas, depth: Field) -> _Tissues:
     caps = canvas.cover(ventricles - rng.uniform(0.5, 4.0))
     caps = caps * np.clip(0.4 + 0.4 * canvas.noise(rng, 12.0), 0.0, 0.9)
     scars = np.where(hindbrain < 0, 0.0, np.maximum(0.85 * spots * (ribbon > 0), caps))
-    return _Tissues(white, csf, vessels, scars)
+    return white, csf, vessels, scars
 
 
 def _folds(rng: Rng, canvas: Canvas, scale_mm: float | tuple[float, float, float]) -> Field:
@@ -196,8 +189,8 @@ def _tumour(
     core = np.maximum(core, 3.0 - depth)
     core = core - max(float(core.min()) + 1.7 * canvas.edge_mm, 0.0)  # on coarse grids too there is a core
     rim = rng.uniform(3.0, 5.5) * (1.0 + 0.45 * np.clip(canvas.noise(rng, 8.0), -1.2, 1.6))
-    spread = rng.uniform(7.0, 17.0) * (1.0 + 0.4 * canvas.noise(rng, 14.0)) - 11.0 * (1.0 - tissues.white)
-    oedema = (core < np.maximum(spread, 2.0)) & (tissues.csf < 0.5) & (depth > 2.0)
+    spread = rng.uniform(7.0, 17.0) * (1.0 + 0.4 * canvas.noise(rng, 14.0)) - 11.0 * (1.0 - tissues[0])
+    oedema = (core < np.maximum(spread, 2.0)) & (tissues[1] < 0.5) & (depth > 2.0)
     parts, _ = components(oedema | (core < 0))
     main = np.bincount(parts[core < 0]).argmax()  # islands that only the noise made are left out
     label = np.where(parts == main, 2, 0)

@@ -116,7 +116,27 @@ def list_networks(data: Path | None = None, *, progress: Progress | None = None)
     if data is not None:
         dataset = load_dataset(data)
         given = fingerprint(dataset, progress=progress), dataset.labels
-    return [_row(name, given) for name in recipe_names()]
+    rows = []
+    for name in recipe_names():
+        config = load_recipe(name)
+        record, labels = given or TYPICAL_DATA[name]
+        plan = make_plan(record, labels, config.plan, budget_s=config.budget_s)
+        try:
+            parameters, remark = count_trainable(config.network, plan), ""
+        except UsageError as error:
+            # An extra that is not installed: the other rows are still of use.
+            parameters, remark = None, str(error)
+        rows.append(
+            NetworkRow(
+                recipe=name,
+                network=config.network,
+                dimension=plan.dimension,
+                parameters=parameters,
+                data=record.dataset,
+                remark=remark,
+            )
+        )
+    return rows
 
 
 def networks_text(rows: list[NetworkRow]) -> str:
@@ -127,22 +147,3 @@ def networks_text(rows: list[NetworkRow]) -> str:
         for row, count in zip(rows, counts, strict=True)
     ]
     return Table.of(("recipe", "network", "dimension", "parameters", "data"), cells).plain()
-
-
-def _row(name: str, given: tuple[Fingerprint, LabelSet] | None) -> NetworkRow:
-    config = load_recipe(name)
-    record, labels = given or TYPICAL_DATA[name]
-    plan = make_plan(record, labels, config.plan, budget_s=config.budget_s)
-    try:
-        parameters, remark = count_trainable(config.network, plan), ""
-    except UsageError as error:
-        # An extra that is not installed: the other rows are still of use.
-        parameters, remark = None, str(error)
-    return NetworkRow(
-        recipe=name,
-        network=config.network,
-        dimension=plan.dimension,
-        parameters=parameters,
-        data=record.dataset,
-        remark=remark,
-    )

@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -51,37 +50,27 @@ class Compiled:
 
     Raises:
         ConversionError: it cannot be converted, or its logits are not torch's.
-        MemoryError: the memory does not suffice.
+        Exception: of the library's own, for what it cannot do, or for want of memory.
     """
 
-    def __init__(self, network: nn.Module, shape: Sequence[int], threads: int) -> None:
+    def __init__(self, network: nn.Module, shape: tuple[int, ...], threads: int) -> None:
         strides = getattr(network, "total_stride", None)
         if strides is not None and any(n % step for n, step in zip(shape[1:], strides, strict=True)):
-            raise ConversionError(f"windows of {tuple(shape[1:])} are no multiples of its strides")
-        self._network = network
-        try:
-            self._build(tuple(shape), threads)
-        except (ConversionError, MemoryError):
-            raise
-        except Exception as error:
-            # Whatever the library could not do: torch can.
-            raise _brief(error) from error
-
-    def _build(self, shape: tuple[int, ...], threads: int) -> None:
-        small = _small(self._network, shape)
+            raise ConversionError(f"windows of {shape[1:]} are no multiples of its strides")
+        small = _small(network, shape)
         # Norms need two voxels at the lowest resolution to be traced, and a few more to be compared.
-        model = _converted(self._network, _small(self._network, shape, along_others=1))
+        model = _converted(network, _small(network, shape, along_others=1))
         model.reshape([1, *shape])
         without_joins(model)
         if small != shape:
             sample = model.clone()
             sample.reshape([1, *small])
             exact_norms(sample, above=_LEAST)
-            _compare(self._network, _compile(sample, threads), small)
+            _compare(network, _compile(sample, threads), small)
         exact_norms(model)
         self._compiled = _compile(model, threads)
         if small == shape:
-            _compare(self._network, self._compiled, shape)
+            _compare(network, self._compiled, shape)
         self._request = self._compiled.create_infer_request()
         self._outputs = tuple(self._compiled.outputs[0].shape)[1:]
         if self._outputs[1:] != shape[1:]:
@@ -91,10 +80,7 @@ class Compiled:
         """(N, C, *patch) -> logits (N, K, *patch) in memory of their own."""
         logits = torch.empty((len(batch), *self._outputs))
         for window, out in zip(batch, logits, strict=True):
-            try:
-                out.copy_(torch.from_numpy(_inferred(self._request, window[None].contiguous().numpy())[0]))
-            except RuntimeError as error:
-                raise _brief(error) from error
+            out.copy_(torch.from_numpy(_inferred(self._request, window[None].contiguous().numpy())[0]))
         return logits
 
     def release(self) -> None:
@@ -171,11 +157,3 @@ def _inferred(request: Any, window: NDArray[np.float32]) -> NDArray[np.float32]:
     """A view of the request's own memory."""
     result: NDArray[np.float32] = request.infer({0: window}, share_inputs=True, share_outputs=True)[0]
     return result
-
-
-def _brief(error: Exception) -> Exception:
-    """The library's error in a line; a MemoryError where it says that memory is short."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if "alloc" in str(error).lower():
-        return MemoryError(f"OpenVINO is out of memory ({lines[-1][:120]})")
-    return ConversionError(lines[-1][:160] if lines else type(error).__name__)

@@ -136,7 +136,7 @@ class CpuNetwork:
                     logits = compiled(batch)
                     self.backend = f"OpenVINO {self._version}"
                     return logits
-                except (openvino.ConversionError, MemoryError) as error:
+                except Exception as error:  # whatever the library could not do: torch can
                     self._refuse(error)
         with torch.inference_mode():
             logits = self.module(batch)
@@ -156,7 +156,10 @@ class CpuNetwork:
         return begun or self._done > WORTH * torch.get_num_threads()
 
     def _refuse(self, error: Exception) -> None:
-        reason = "the memory does not suffice" if out_of_memory(error) else str(error)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1][:160] if lines else type(error).__name__
+        if out_of_memory(error) or "alloc" in str(error).lower():
+            reason = "the memory does not suffice"
         self._refused = True
         self._compile.cache_clear()
         self._turn.last = None
