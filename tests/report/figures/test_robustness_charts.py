@@ -10,6 +10,7 @@ from PIL import Image
 
 from vesal.data.labels import LabelSet
 from vesal.evaluate.robustness.degradation import Estimate, WorstCase
+from vesal.report.figures.colours import THEMES
 from vesal.report.figures.robustness_charts import (
     CorruptedScan,
     Degradation,
@@ -30,11 +31,13 @@ def test_a_baseline_changes_the_chart_and_a_single_severity_can_be_drawn():
     classes = {"a": mean, "b": {0: mean[0]}}
     alone = Degradation("noise", mean, classes, {})
     beside = Degradation("noise", mean, classes, {0: mean[3]})
+    light = THEMES["light"]
     colours = ("#e6550d", "#3182bd")
     assert (
-        opened(degradation_chart(alone, colours, 0.2)) != opened(degradation_chart(beside, colours, 0.2))
+        opened(degradation_chart(alone, colours, 0.2, light))
+        != opened(degradation_chart(beside, colours, 0.2, light))
     ).any()
-    assert opened(degradation_chart(Degradation("blur", {0: mean[0]}, {}, {}), (), 0.0)).size
+    assert opened(degradation_chart(Degradation("blur", {0: mean[0]}, {}, {}), (), 0.0, light)).size
 
 
 @pytest.mark.parametrize("empty", [False, True])

@@ -23,9 +23,9 @@ def test_a_case_has_slices_and_surfaces_of_truth_and_prediction(tmp_path: Path) 
     assert set(made.surfaces) == {"truth", "prediction"}
 
 
-def test_surfaces_are_left_out_where_nobody_wants_them(tmp_path: Path) -> None:
+def test_surfaces_are_left_out_where_whole_slices_are_shown(tmp_path: Path) -> None:
     dataset, _ = make_data(tmp_path / "data", 1)
-    made = case_pictures(dataset.cases[0], LABELS, ["MRI"], surfaces=False)
+    made = case_pictures(dataset.cases[0], LABELS, ["MRI"], whole=True)
     assert len(made.pictures) == 1
     assert made.surfaces == {}
 

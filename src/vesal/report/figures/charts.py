@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 MANY_CLASSES = 8
 
 
-def dice_distribution(
-    values: Mapping[str, Sequence[float]], colours: Sequence[str], theme: Theme = THEMES["light"]
-) -> bytes:
+def dice_distribution(values: Mapping[str, Sequence[float]], colours: Sequence[str], theme: Theme) -> bytes:
     """Dice of every case as a dot, with the box of the quartiles and the median, one row a class.
 
     Args:
@@ -56,7 +54,7 @@ def volume_agreement(
     pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     colours: Sequence[str],
     unit: str,
-    theme: Theme = THEMES["light"],
+    theme: Theme,
 ) -> bytes:
     """Predicted over true volume of every case, with the line of equality.
 
@@ -90,7 +88,7 @@ def bland_altman_chart(
     predicted_ml: Sequence[float],
     agreement: Agreement,
     colour: str,
-    theme: Theme = THEMES["light"],
+    theme: Theme,
 ) -> bytes:
     """Predicted minus true volume of every case over the mean of the two, with bias, limits and their intervals.
 
@@ -132,9 +130,7 @@ def volume_histogram(
     return to_png(figure)
 
 
-def intensity_histogram(
-    samples: Sequence[float], channel: str, colour: str, theme: Theme = THEMES["light"]
-) -> bytes:
+def intensity_histogram(samples: Sequence[float], channel: str, colour: str, theme: Theme) -> bytes:
     """Intensities of labelled voxels of all cases in one channel, in file units; tails of 0.2 % are cut."""
     figure, axes = new_chart(f"{channel}: intensities of labelled voxels", theme, height=1.9)
     data = np.asarray(samples, dtype=float)

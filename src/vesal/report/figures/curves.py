@@ -38,7 +38,7 @@ class History:
     colours: Sequence[str] = ()
 
 
-def training_curve(name: str, history: History, theme: Theme = THEMES["light"]) -> bytes:
+def training_curve(name: str, history: History, theme: Theme) -> bytes:
     """One of CURVES over the steps, as a chart of its own."""
     figure, axes = new_chart(name, theme, "step")
     CURVES[name](axes, history, theme)

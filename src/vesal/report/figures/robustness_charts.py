@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vesal.data.labels import LabelSet
 from vesal.evaluate.robustness.degradation import Estimate, WorstCase
 from vesal.report.figures.charts import draw_key, new_chart
-from vesal.report.figures.colours import SCAN, THEMES, Theme
+from vesal.report.figures.colours import SCAN, Theme
 from vesal.report.figures.panels import row
 from vesal.report.figures.planes import context_margin_mm, cut_planes
 from vesal.report.figures.scan_figures import LEGEND, draw_legend, draw_plane, new_figure, to_png
@@ -55,9 +55,7 @@ class CorruptedScan:
     predictions: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def degradation_chart(
-    degradation: Degradation, colours: Sequence[str], lowest: float, theme: Theme = THEMES["light"]
-) -> bytes:
+def degradation_chart(degradation: Degradation, colours: Sequence[str], lowest: float, theme: Theme) -> bytes:
     """The mean with its interval as a band, each class as a thin line, a baseline dashed.
 
     Args:

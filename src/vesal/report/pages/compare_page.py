@@ -14,7 +14,7 @@ from vesal.evaluate.compare_text import case_table, class_table, compared_rows, 
 from vesal.evaluate.paired_comparison import ComparedClass, Comparison
 from vesal.files import write_text
 from vesal.report.figures.charts import draw_dots, draw_equality, draw_key, name_rows, new_chart
-from vesal.report.figures.colours import MEAN_COLOUR, THEMES, Theme, colours_by_class
+from vesal.report.figures.colours import MEAN_COLOUR, Theme, colours_by_class
 from vesal.report.figures.scan_figures import to_png
 from vesal.report.pages.html import chart, render_page
 from vesal.text import plural
@@ -57,9 +57,7 @@ def _context(comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def difference_chart(
-    comparison: Comparison, rows: Sequence[ComparedClass], theme: Theme = THEMES["light"]
-) -> bytes:
+def difference_chart(comparison: Comparison, rows: Sequence[ComparedClass], theme: Theme) -> bytes:
     """B - A of every case as a dot, one row a class; a bar for the mean's interval, a line at 0."""
     from matplotlib.ticker import MaxNLocator
 
@@ -84,7 +82,7 @@ def difference_chart(
     return to_png(figure)
 
 
-def scatter_chart(comparison: Comparison, theme: Theme = THEMES["light"]) -> bytes:
+def scatter_chart(comparison: Comparison, theme: Theme) -> bytes:
     """B over A of every case and class, with the line of equality."""
     heading = f"{title(comparison)} of {comparison.b} over {comparison.a}"
     figure, axes = new_chart(heading, theme, comparison.a, height=2.9)

@@ -62,19 +62,8 @@ def write_robustness_report(
 def _context(
     found: Robustness, labels: LabelSet, scans: Sequence[CorruptedScan], baseline: Robustness | None
 ) -> dict[str, Any]:
-    heat, curves = _heat(found), _curves(found, labels, baseline)
-    contents = [
-        ("limits", "Limits", found.limits),
-        ("heat", "All artefacts", heat["rows"]),
-        ("curves", "Curves", curves),
-        ("baseline", "Baseline", found.comparison),
-        ("worst", "Worst cases", found.worst),
-        ("table", "Every number", True),
-        ("how", "How it was measured", True),
-    ]
     return {
         "title": f"Robustness of {_name(Path(found.model))}",
-        "contents": [(target, name) for target, name, there in contents if there],
         "verdict": " ".join(filter(None, [headline_sentence(found), limits_sentence(found)])),
         "facts": [
             plural(found.cases, "case"),
@@ -84,8 +73,8 @@ def _context(
         ],
         "tiles": _tiles(found),
         "found": found,
-        "heat": heat,
-        "curves": curves,
+        "heat": _heat(found),
+        "curves": _curves(found, labels, baseline),
         "examples": [(shown.worst, _picture(shown, labels)) for shown in scans],
         "comparison_table": None if found.comparison is None else comparison_table(found.comparison),
         "number": number,

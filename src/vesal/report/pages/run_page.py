@@ -65,7 +65,7 @@ def write_run_report(run: Path) -> Path:
 
 
 def _context(pieces: RunContents) -> dict[str, Any]:
-    context: dict[str, Any] = {
+    return {
         "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
         "verdict": _verdict(pieces),
         "facts": _facts(pieces),
@@ -87,23 +87,6 @@ def _context(pieces: RunContents) -> dict[str, Any]:
         "version": pieces.environment.get("versions", {}).get("vesal", ""),
         "date": moment(str(pieces.environment.get("date", ""))),
     }
-    context["contents"] = _contents(context)
-    return context
-
-
-def _contents(context: dict[str, Any]) -> list[tuple[str, str]]:
-    every = [
-        ("scores", "Scores", context["scores"]),
-        ("quality", "Quality estimate", context["quality"]),
-        ("postprocess", "Post-processing", context["postprocess"]),
-        ("examples", "Pictures", context["examples"]),
-        ("training", "Training", True),
-        ("cases", "Every case", context["scores"]),
-        ("data", "Data", True),
-        ("plan", "Plan", context["plan_facts"]),
-        ("configuration", "Configuration", True),
-    ]
-    return [(target, name) for target, name, there in every if there]
 
 
 # --- the first lines -----------------------------------------------------------------------------------
