@@ -27,18 +27,16 @@ class Lesions:
     Attributes:
         true: lesions in the truth.
         found: of those, how many the prediction touches.
-        predicted: pieces of the prediction.
-        false: of those, how many touch no truth.
+        false: pieces of the prediction that touch no truth.
         false_voxels: in them.
         dices: (found,) Dice of each found lesion against all predicted pieces that touch it, together.
 
-    >>> Lesions(true=4, found=3, predicted=5, false=1, false_voxels=7, dices=(0.9, 0.8, 0.8)).f1
+    >>> Lesions(true=4, found=3, false=1, false_voxels=7, dices=(0.9, 0.8, 0.8)).f1
     0.75
     """
 
     true: int
     found: int
-    predicted: int
     false: int
     false_voxels: int
     dices: tuple[float, ...] = ()
@@ -92,7 +90,7 @@ def lesions(prediction: Mask, truth: Mask, ignore: Mask | None = None) -> Lesion
         truth = truth & ~ignore
     box = bounding_box(prediction | truth)
     if box is None:
-        return Lesions(0, 0, 0, 0, 0)
+        return Lesions(0, 0, 0, 0)
     prediction, truth = prediction[box], truth[box]
     touching = generate_binary_structure(truth.ndim, truth.ndim)
     actual, true = label(truth, touching)
@@ -109,11 +107,9 @@ def lesions(prediction: Mask, truth: Mask, ignore: Mask | None = None) -> Lesion
     met = np.zeros(predicted + 1, dtype=bool)
     met[pairs[1]] = True
     false = np.flatnonzero(~met & ~unjudged)
-    # A piece that holds nothing but ignored voxels is none.
-    predicted -= int(np.count_nonzero(sizes[1:] == 0))
     volumes = np.bincount(actual.ravel(), minlength=true + 1)
     dices = []
     for lesion in np.unique(pairs[0]):
         own = pairs[0] == lesion
         dices.append(float(2 * shared[own].sum() / (volumes[lesion] + sizes[pairs[1][own]].sum())))
-    return Lesions(int(true), len(dices), int(predicted), len(false), int(sizes[false].sum()), tuple(dices))
+    return Lesions(int(true), len(dices), len(false), int(sizes[false].sum()), tuple(dices))
