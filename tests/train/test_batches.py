@@ -57,7 +57,7 @@ def same(one: Batch, other: Batch) -> bool:
 def test_patches_of_cases_on_the_device_are_those_of_the_sampler_bit_for_bit(
     cases: list[PreparedCase], plan: Plan, patch: tuple[int, ...]
 ) -> None:
-    sampler = PatchSampler(cases, plan, patch=patch, batch=3)
+    sampler = PatchSampler(cases, plan.model_copy(update={"patch": patch, "batch": 3}))
     cached = DeviceCache(sampler, CPU)
     for step in range(12):
         image, label = cached.batch(step)

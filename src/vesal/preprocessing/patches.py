@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.errors import DataError, UsageError
+from vesal.errors import DataError
 from vesal.parallel import available_memory
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
@@ -58,16 +58,12 @@ class PatchSampler:
 
     Args:
         cases: prepared, with labels.
-        plan: gives patch, batch and dimension where they are not given.
-        patch: voxels along the network's axes.
-        batch: items.
+        plan: gives patch, batch and dimension.
         foreground_share: of items centred on foreground, 0 to 1; nnU-Net's third.
         seed: of the order and the places.
-        memory_bytes: what the arrays may take; None is half of what is available.
 
     Raises:
         DataError: no case, or one without a label.
-        UsageError: a size or share that makes no sense.
     """
 
     def __init__(
@@ -75,11 +71,8 @@ class PatchSampler:
         cases: Sequence[PreparedCase],
         plan: Plan,
         *,
-        patch: Sequence[int] | None = None,
-        batch: int | None = None,
         foreground_share: float = 1 / 3,
         seed: int = 0,
-        memory_bytes: int | None = None,
     ) -> None:
         if not cases:
             raise DataError(
@@ -87,23 +80,16 @@ class PatchSampler:
             )
         if unlabelled := [case.id for case in cases if case.label is None]:
             raise DataError(f"Case {unlabelled[0]} has no label to train on; give it one or leave it out.")
-        patch = plan.patch if patch is None else tuple(patch)
-        batch = plan.batch if batch is None else batch
-        if len(patch) != plan.dimension or min(patch) < 1 or batch < 1 or not 0 <= foreground_share <= 1:
-            raise UsageError(
-                f"Patches of {patch}, {batch} a batch, {foreground_share} on foreground cannot be drawn; a patch "
-                f"needs {plan.dimension} sizes of at least 1, a batch 1 item, and the share lies in 0 to 1."
-            )
         self.cases = tuple(cases)
-        self.window = (1, *patch)[-3:]
+        self.window = (1, *plan.patch)[-3:]
         self.flat = plan.dimension == 2
         self._labels = plan.labels
         self._epoch = sum(case.crop.shape[0] for case in cases) if self.flat else len(cases)
-        self._batch = batch
+        self._batch = plan.batch
         self._foreground_share = foreground_share
         self._seed = seed
-        limit = int(_MEMORY_SHARE * available_memory()) if memory_bytes is None else memory_bytes
-        self.in_memory = sum(case.nbytes for case in self.cases) <= limit
+        total = sum(case.nbytes for case in self.cases)
+        self.in_memory = total <= int(_MEMORY_SHARE * available_memory())
         self._arrays: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = {}
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()

@@ -55,9 +55,7 @@ _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
-_TIFF = Format(
-    raster.read_tiff, raster.read_tiff_geometry, raster.encode_tiff, partial(raster.read_tiff, mask=True)
-)
+_TIFF = replace(_PNG, encode=raster.encode_tiff)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
 FORMATS = {

@@ -33,7 +33,7 @@ def test_a_timed_pass_tells_its_rate_and_leaves_the_random_state_as_it_was() -> 
 
 def test_only_the_warm_passes_count_and_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([9.0, 1.0, 5.0, 2.0, 3.0, 4.0])
-    monkeypatch.setattr(speed._Trial, "run", lambda trial, number: next(took))
+    monkeypatch.setattr(speed, "_trial", lambda *_: lambda number: next(took))
     assert time_pass(small(), TrainConfig(), CPU, 100.0).pass_s == 3.0
 
 
@@ -43,11 +43,11 @@ def test_no_pass_is_begun_that_would_end_too_late(
 ) -> None:
     now = [0.0]
 
-    def run(trial: object, number: int) -> float:
+    def run(number: int) -> float:
         now.append(now[-1] + each_s)
         return each_s
 
-    monkeypatch.setattr(speed._Trial, "run", run)
+    monkeypatch.setattr(speed, "_trial", lambda *_: run)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[-1])
     assert time_pass(small(), TrainConfig(), CPU, 1.0).pass_s == each_s
     assert len(now) - 1 == runs

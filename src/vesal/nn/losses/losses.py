@@ -7,12 +7,13 @@ regions). What is left out (ignored voxels, classes that were not annotated in a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from vesal.data.labels import IGNORE, LabelSet
@@ -25,7 +26,11 @@ from vesal.planning.plan import Plan
 _LEAST_COST = 1e-6
 
 
-@dataclass(frozen=True)
+_Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class LossOptions:
     """What a loss is built with. Each option acts on the losses that it names.
 
@@ -45,39 +50,25 @@ class LossOptions:
         boundary_weight: of the boundary loss beside Dice, per mm; from about 1 it may drive all to the background.
 
     Raises:
-        UsageError: a value is out of its range.
+        ValidationError: a value is out of its range.
     """
 
-    class_weights: Mapping[str, float] | None = None
-    label_smoothing: float = 0.0
+    class_weights: Mapping[str, _Cost] | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     batch_dice: bool = False
     background: bool = False
-    smooth: float = 1e-5
-    focal_gamma: float = 2.0
-    tversky_alpha: float = 0.3
-    tversky_beta: float = 0.7
-    focal_tversky_gamma: float = 4 / 3
-    boundary_weight: float = 0.01
+    smooth: _Positive = 1e-5
+    focal_gamma: _Cost = 2.0
+    tversky_alpha: _Cost = 0.3
+    tversky_beta: _Cost = 0.7
+    focal_tversky_gamma: _Positive = 4 / 3
+    boundary_weight: _Cost = 0.01
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(
-                f"label_smoothing is {self.label_smoothing:g}; choose at least 0 and less than 1, such as 0.1."
-            )
-        for name in ("smooth", "focal_tversky_gamma"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name):g}; choose a number above 0.")
-        for name in ("focal_gamma", "tversky_alpha", "tversky_beta", "boundary_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name} is {getattr(self, name):g}; choose 0 or a number above it.")
+    @model_validator(mode="after")
+    def _some_error_costs(self) -> Self:
         if self.tversky_alpha + self.tversky_beta == 0:
-            raise UsageError("tversky_alpha and tversky_beta are both 0; let one of them be above 0.")
-        weights = self.class_weights or {}
-        for name, weight in weights.items():
-            if not 0 <= weight < math.inf:
-                raise UsageError(
-                    f"The class weight of '{name}' is {weight:g}; choose 0 or a number above it."
-                )
+            raise ValueError("tversky_alpha and tversky_beta are both 0; let one of them be above 0")
+        return self
 
 
 _DEFAULTS = LossOptions()

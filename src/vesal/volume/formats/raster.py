@@ -46,12 +46,18 @@ _SMALL_BYTES = 1 << 26
 
 
 def read(path: Path, data: bytes, *, mask: bool = False) -> Volume:
-    """Read an image (C, X, Y), uint8 or uint16 (bmp, jpg: uint8); palettes become colours, in a mask numbers.
+    """Read an image (C, X, Y), or the pages of a TIFF (C, X, Y, Z), in the file's own type.
+
+    Palettes become colours, in a mask numbers. Of a TIFF of several images, such as a scan and its thumbnail, the
+    first is read.
 
     Raises:
-        DataError: not an image, damaged, or a PNG of 16-bit colour.
+        DataError: not an image, damaged, a PNG of 16-bit colour, or of more axes than channels, slices, rows and
+            columns.
     """
     with _as_data_error(path):
+        if _is_tiff(data):
+            return _read_tiff(path, data, mask)
         image = _open(path, data)
         return Volume(_pixels(image, mask), _geometry(image))
 
@@ -64,7 +70,7 @@ def read_geometry(path: Path) -> Geometry:
     """
     data = read_bytes(path)
     with _as_data_error(path):
-        return _geometry(_open(path, data))
+        return _tiff_layout(path, _tiff(data))[2] if _is_tiff(data) else _geometry(_open(path, data))
 
 
 def encode_png(path: Path, volume: Volume) -> bytes:
@@ -142,52 +148,31 @@ def _geometry(image: Any) -> Geometry:
 # --- TIFF ----------------------------------------------------------------------------------------------
 
 
-def read_tiff(path: Path, data: bytes, *, mask: bool = False) -> Volume:
-    """Read an image (C, X, Y), or one of several pages (C, X, Y, Z), in the file's own type; palettes as `read`.
-
-    Of a file of several images, such as a scan and its thumbnail, the first is read.
-
-    Raises:
-        DataError: not an image, damaged, or of more axes than channels, slices, rows and columns.
-    """
-    if not _is_tiff(data):
-        return read(path, data, mask=mask)
-    with _as_data_error(path):
-        file = _tiff(data)
-        axes, sizes, geometry = _tiff_layout(path, file)
-        series = file.series[0]
-        _check_size(path, data, math.prod(sizes) * np.dtype(series.dtype).itemsize)
-        page = series.keyframe
-        array = _tiff_pixels(series, data, sizes)
-        if array.dtype == np.bool_:
-            array = array.astype(np.uint8)
-        if array.dtype.kind not in "uif":
-            raise DataError(
-                f"{path} holds numbers of type {array.dtype}; convert it to integers or real numbers."
-            )
-        channels = "S" if "S" in axes else "C"
-        order = [axes.index(axis) for axis in (channels, "X", "Y") if axis in axes]
-        order += [axis for axis in range(len(axes)) if axis not in order]
-        array = array.astype(array.dtype.newbyteorder("="), copy=False).transpose(order)
-        if channels not in axes:
-            array = array[None]
-        elif page.extrasamples and int(page.extrasamples[-1]) in _ALPHA:
-            array = array[:-1]
-        if page.colormap is not None and not mask and array.shape[0] == 1:
-            # TIFF states palettes in 16 bits, programs mean 8 of them: times 256 or times 257.
-            array = (np.asarray(page.colormap) >> 8).astype(np.uint8)[:, array[0]]
-        return Volume(array.reshape(array.shape[0], *geometry.shape), geometry)
-
-
-def read_tiff_geometry(path: Path) -> Geometry:
-    """The grid, without unpacking the pixels.
-
-    Raises:
-        DataError: not an image, or damaged.
-    """
-    data = read_bytes(path)
-    with _as_data_error(path):
-        return _tiff_layout(path, _tiff(data))[2] if _is_tiff(data) else _geometry(_open(path, data))
+def _read_tiff(path: Path, data: bytes, mask: bool) -> Volume:
+    file = _tiff(data)
+    axes, sizes, geometry = _tiff_layout(path, file)
+    series = file.series[0]
+    _check_size(path, data, math.prod(sizes) * np.dtype(series.dtype).itemsize)
+    page = series.keyframe
+    array = _tiff_pixels(series, data, sizes)
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8)
+    if array.dtype.kind not in "uif":
+        raise DataError(
+            f"{path} holds numbers of type {array.dtype}; convert it to integers or real numbers."
+        )
+    channels = "S" if "S" in axes else "C"
+    order = [axes.index(axis) for axis in (channels, "X", "Y") if axis in axes]
+    order += [axis for axis in range(len(axes)) if axis not in order]
+    array = array.astype(array.dtype.newbyteorder("="), copy=False).transpose(order)
+    if channels not in axes:
+        array = array[None]
+    elif page.extrasamples and int(page.extrasamples[-1]) in _ALPHA:
+        array = array[:-1]
+    if page.colormap is not None and not mask and array.shape[0] == 1:
+        # TIFF states palettes in 16 bits, programs mean 8 of them: times 256 or times 257.
+        array = (np.asarray(page.colormap) >> 8).astype(np.uint8)[:, array[0]]
+    return Volume(array.reshape(array.shape[0], *geometry.shape), geometry)
 
 
 def encode_tiff(path: Path, volume: Volume) -> bytes:

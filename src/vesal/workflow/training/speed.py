@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from vesal.augment.policy import Policy
 from vesal.nn.cpu.instance_norm import keep_memory
-from vesal.nn.losses.losses import Loss, build_loss
+from vesal.nn.losses.losses import build_loss
 from vesal.parallel import available_memory
 from vesal.planning.patch_size import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
 from vesal.planning.plan import Plan
 from vesal.planning.planner import count_operations
-from vesal.train.checkpoint import Trained
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
 from vesal.train.trainer import untrained
@@ -67,7 +67,7 @@ def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: fl
         keep_memory()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        trial = _Trial.of(plan, config, device)
+        trial = _trial(plan, config, device)
         took: list[float] = []
         warm = _WARM.get(device.type, 1)
         began = time.perf_counter()
@@ -76,7 +76,7 @@ def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: fl
             likely = took[-1] if len(took) > warm else 0.0
             if took and time.perf_counter() - began + likely > limit_s:
                 break
-            took.append(trial.run(len(took)))
+            took.append(trial(len(took)))
     del trial
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -125,55 +125,35 @@ def usable_memory_gb(device: torch.device) -> float | None:
     return None if usable == MEMORY_GB else usable
 
 
-@dataclass(eq=False)
-class _Trial:
-    """A network in training on one made-up batch."""
+def _trial(plan: Plan, config: TrainConfig, device: torch.device) -> Callable[[int], float]:
+    """A network in training on one made-up batch: number of a pass -> its seconds."""
+    precision = Precision(config.precision, device)
+    trained = untrained(plan, config, device, precision)
+    trained.network.train()
+    label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)
+    label[(slice(None), *(slice(size // 4, -(-3 * size // 4)) for size in plan.patch))] = 1
+    policy = Policy(plan, config.augment)
+    loss_of = build_loss(config.loss, plan, config.loss_options)
+    image = torch.randn(plan.batch, plan.inputs, *plan.patch).to(device)
+    label = label.to(device)
 
-    plan: Plan
-    trained: Trained
-    precision: Precision
-    policy: Policy
-    loss: Loss
-    image: torch.Tensor
-    label: torch.Tensor
-    clip: float | None
-
-    @classmethod
-    def of(cls, plan: Plan, config: TrainConfig, device: torch.device) -> _Trial:
-        precision = Precision(config.precision, device)
-        trained = untrained(plan, config, device, precision)
-        trained.network.train()
-        label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)
-        label[(slice(None), *(slice(size // 4, -(-3 * size // 4)) for size in plan.patch))] = 1
-        return cls(
-            plan,
-            trained,
-            precision,
-            Policy(plan, config.augment),
-            build_loss(config.loss, plan, config.loss_options),
-            torch.randn(plan.batch, plan.inputs, *plan.patch).to(device),
-            label.to(device),
-            config.clip,
-        )
-
-    def run(self, number: int) -> float:
-        """Seconds of a pass."""
+    def run(number: int) -> float:
         began = time.perf_counter()
-        trained = self.trained
-        generator = torch.Generator().manual_seed(number)
-        parameters = self.policy.draw(self.plan.batch, self.plan.patch, generator)
-        image, label = parameters.apply(self.image, self.label)
+        parameters = policy.draw(plan.batch, plan.patch, torch.Generator().manual_seed(number))
+        varied, target = parameters.apply(image, label)
         trained.optimizer.zero_grad(set_to_none=True)
-        with self.precision.forward():
-            loss = self.loss(trained.network(image), label)
-        self.precision.backward(loss)
-        self.precision.update(trained.optimizer, trained.network, self.clip)
+        with precision.forward():
+            loss = loss_of(trained.network(varied), target)
+        precision.backward(loss)
+        precision.update(trained.optimizer, trained.network, config.clip)
         if trained.average is not None:
             trained.average.update(trained.network, number + 1)
         # Its value is there only when the device is done.
         float(loss.detach())
-        if image.device.type == "cuda":
-            torch.cuda.synchronize(image.device)
-        elif image.device.type == "mps":
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
             torch.mps.synchronize()
         return time.perf_counter() - began
+
+    return run
