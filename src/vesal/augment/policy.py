@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -141,14 +142,8 @@ class Policy:
         intensity = self._draw_intensity(patches, generator)
         mirror = self._draw_mirror(n, generator)
         later = self._later(generator)
+        warp = replace(warp, channels=self.frame.channels, **self._draw_later_warp(patches, later))
         intensity |= self._draw_later_intensity(patches, later)
-        warp = replace(
-            warp,
-            shift_mm=self._draw_shift_mm(patches, later["translate"]),
-            shear=self._draw_shear(n, later["shear"]),
-            widths=self._draw_widths(n, later["grid"]),
-            channels=self.frame.channels,
-        )
         schemes = [of.scheme for of in self.plan.normalisation]
         artifacts, strength = self.config.artifacts, self.config.strength
         return Parameters(
@@ -178,16 +173,15 @@ class Policy:
             tuple(self.frame.spacing_mm[axis] for axis in self.frame.plane),
             torch.where(turned, angles, torch.zeros(())),
             torch.where(scaled, scale, torch.ones(())),
-            self._draw_displacement(n, patches.extent_mm, generator),
+            self._draw_displacement(patches, generator),
         )
 
-    def _draw_displacement(
-        self, n: int, extent_mm: tuple[float, ...], generator: torch.Generator
-    ) -> Tensor | None:
+    def _draw_displacement(self, patches: Patches, generator: torch.Generator) -> Tensor | None:
         # How many numbers this takes depends on the configuration, so it has a generator to itself.
         own = torch.Generator().manual_seed(int(torch.randint(0, 2**31, (), generator=generator)))
         if self.config.elastic_probability == 0:
             return None
+        n, extent_mm = patches.n, patches.extent_mm
         distance = max(extent_mm) / self.config.elastic_intervals
         intervals = [max(1, round(extent / distance)) for extent in extent_mm]
         share = uniform((n,), self.config.elastic_range, own)
@@ -246,28 +240,25 @@ class Policy:
         seeds = torch.randint(0, 2**31, (len(_LATER),), generator=copy).tolist()
         return {name: torch.Generator().manual_seed(seed) for name, seed in zip(_LATER, seeds, strict=True)}
 
-    def _draw_shift_mm(self, patches: Patches, own: torch.Generator) -> Tensor | None:
-        if not (probability := self._probability("translate")):
-            return None
-        n, each = patches.n, (patches.n, len(self.frame.plane))
-        share = uniform(each, self.config.translate_range, own)
-        share = torch.where(happens(each, 0.5, own), share, -share)
-        return share * torch.tensor(patches.extent_mm) * happens((n, 1), probability, own)
-
-    def _draw_shear(self, n: int, own: torch.Generator) -> Tensor | None:
-        if not (probability := self._probability("shear")):
-            return None
-        most, width = self.config.shear_degrees, len(self.frame.plane)
-        # Triangular, so that no shear folds the image or changes its area.
-        upper = torch.deg2rad(uniform((n, width, width), (-most, most), own)).tan().triu(1)
-        shear = torch.where(happens((n, 1, 1), 0.5, own), upper, upper.transpose(1, 2))
-        return shear * happens((n, 1, 1), probability, own)
-
-    def _draw_widths(self, n: int, own: torch.Generator) -> Tensor | None:
-        if not (probability := self._probability("grid")):
-            return None
-        most = uniform((n, 1, 1), self.config.grid_range, own) * happens((n, 1, 1), probability, own)
-        return 1 + most * uniform((n, len(self.frame.plane), self.config.grid_intervals), (-1.0, 1.0), own)
+    def _draw_later_warp(self, patches: Patches, later: Mapping[str, torch.Generator]) -> dict[str, Any]:
+        config, n, width = self.config, patches.n, len(self.frame.plane)
+        drawn = {}
+        if probability := self._probability("translate"):
+            own = later["translate"]
+            share = uniform((n, width), config.translate_range, own)
+            share = torch.where(happens((n, width), 0.5, own), share, -share)
+            drawn["shift_mm"] = share * torch.tensor(patches.extent_mm) * happens((n, 1), probability, own)
+        if probability := self._probability("shear"):
+            own, most = later["shear"], config.shear_degrees
+            # Triangular, so that no shear folds the image or changes its area.
+            upper = torch.deg2rad(uniform((n, width, width), (-most, most), own)).tan().triu(1)
+            shear = torch.where(happens((n, 1, 1), 0.5, own), upper, upper.transpose(1, 2))
+            drawn["shear"] = shear * happens((n, 1, 1), probability, own)
+        if probability := self._probability("grid"):
+            own = later["grid"]
+            change = uniform((n, 1, 1), config.grid_range, own) * happens((n, 1, 1), probability, own)
+            drawn["widths"] = 1 + change * uniform((n, width, config.grid_intervals), (-1.0, 1.0), own)
+        return drawn
 
     def _draw_turn(self, patches: Patches, generator: torch.Generator) -> QuarterTurn | None:
         if not (probability := self._probability("rotate90")):

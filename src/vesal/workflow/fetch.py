@@ -12,7 +12,6 @@ from vesal.download.archives import extract
 from vesal.download.catalogue import (
     ARCHIVES,
     REGISTERED,
-    WAITS_S,
     Archive,
     OfficialDataset,
     Options,
@@ -145,7 +144,7 @@ def _download(known: Archive, target: Path, stage: StageProgress, tell: Callable
         )
     tell(f"Downloading {known.url}")
     # Scans do not shrink in a tar: unpacked, it needs its own size again.
-    options = Options(stage("Downloading (MB)"), tell, WAITS_S, spare=known.megabytes * 10**6)
+    options = Options(stage("Downloading (MB)"), tell, spare=known.megabytes * 10**6)
     try:
         download(known.url, target, known.md5, options)
     except KeyboardInterrupt:

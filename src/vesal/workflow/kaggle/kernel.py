@@ -178,7 +178,7 @@ def _check_folder(folder: Path) -> None:
 
 def _metadata(identity: str, title: str, options: KernelOptions) -> dict[str, Any]:
     gpu = options.accelerator.lower() != "none"
-    found: dict[str, Any] = {
+    return {
         "id": identity,
         "title": title,
         "code_file": SCRIPT,
@@ -191,11 +191,9 @@ def _metadata(identity: str, title: str, options: KernelOptions) -> dict[str, An
         "competition_sources": list(options.competitions),
         "kernel_sources": [] if options.earlier is None else [options.earlier],
         "model_sources": [],
-    }
-    if gpu:
         # Without it Kaggle may give a P100, for which its own torch has no code (Kaggle/kaggle-cli issue 1151).
-        found["machine_shape"] = options.accelerator
-    return found
+        **({"machine_shape": options.accelerator} if gpu else {}),
+    }
 
 
 def _script(title: str, settings: dict[str, Any]) -> str:
