@@ -91,7 +91,7 @@ def test_an_empty_truth_leaves_the_choice_to_the_prediction_and_nothing_at_all_s
     empty = np.zeros_like(label)
     assert cut_planes(volume, [empty, label])[0].index == richest_slices(label)[2]
     assert cut_planes(volume, [empty, empty])[0].index == volume.geometry.shape[2] // 2
-    assert pixels(planes_picture(volume, LABELS, truth=empty, prediction=empty)).size
+    assert pixels(planes_picture(volume, LABELS, [empty, empty])).size
 
 
 def test_a_margin_shows_the_label_and_so_many_millimetres_around_it():
@@ -121,7 +121,7 @@ def test_a_two_dimensional_image_is_shown_as_it_lies_in_its_file():
     assert plane.image[:5, 30:].min() == 1.0
     label = np.zeros((40, 30), dtype=np.uint8)
     label[5:15, 5:15] = 1
-    image = pixels(planes_picture(volume, LABELS, truth=label))
+    image = pixels(planes_picture(volume, LABELS, [label]))
     assert image.shape[1] > image.shape[0]
 
 

@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import Estimate, WorstCase
+from vesal.evaluate.robustness.degradation import MEAN, Estimate, WorstCase
 from vesal.report.figures.colours import THEMES
 from vesal.report.figures.robustness_charts import (
     CorruptedScan,
-    Degradation,
     corrupted_png,
     degradation_chart,
 )
@@ -28,16 +27,13 @@ def opened(png: bytes) -> np.ndarray:
 @pytest.mark.filterwarnings("error")
 def test_a_baseline_changes_the_chart_and_a_single_severity_can_be_drawn():
     mean = {0: Estimate(mean=0.9, low=0.8, high=0.95), 3: Estimate(mean=0.5, low=0.3, high=0.6)}
-    classes = {"a": mean, "b": {0: mean[0]}}
-    alone = Degradation("noise", mean, classes, {})
-    beside = Degradation("noise", mean, classes, {0: mean[3]})
     light = THEMES["light"]
     colours = ("#e6550d", "#3182bd")
-    assert (
-        opened(degradation_chart(alone, colours, 0.2, light))
-        != opened(degradation_chart(beside, colours, 0.2, light))
-    ).any()
-    assert opened(degradation_chart(Degradation("blur", {0: mean[0]}, {}, {}), (), 0.0, light)).size
+    lines = {MEAN: mean, "a": mean, "b": {0: mean[0]}}
+    alone = degradation_chart("noise", lines, {}, colours, 0.2, light)
+    beside = degradation_chart("noise", lines, {0: mean[3]}, colours, 0.2, light)
+    assert (opened(alone) != opened(beside)).any()
+    assert opened(degradation_chart("blur", {MEAN: {0: mean[0]}}, {}, (), 0.0, light)).size
 
 
 @pytest.mark.parametrize("empty", [False, True])

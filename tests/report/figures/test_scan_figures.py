@@ -34,22 +34,20 @@ def pixels(png: bytes) -> np.ndarray:
 
 def test_the_contours_of_truth_and_prediction_are_drawn_in_the_colour_of_the_class():
     volume, label = scan()
-    bare, solid = (
-        pixels(planes_picture(volume, LABELS, truth=truth)) for truth in (np.zeros_like(label), label)
-    )
+    bare, solid = (pixels(planes_picture(volume, LABELS, [truth])) for truth in (np.zeros_like(label), label))
     orange = lambda image: ((image[..., 0] - image[..., 2]) > 90).sum()  # noqa: E731
     # An empty truth leaves the swatch in the legend alone.
     assert orange(solid) > orange(bare) + 300
-    both = pixels(planes_picture(volume, LABELS, truth=label, prediction=np.roll(label, 3, axis=0)))
+    both = pixels(planes_picture(volume, LABELS, [label, np.roll(label, 3, axis=0)]))
     assert np.abs(both - solid).sum() > 10_000
 
 
 def test_a_single_voxel_has_a_contour():
     volume, label = scan()
     label[:] = 0
-    bare = pixels(planes_picture(volume, LABELS, truth=label))
+    bare = pixels(planes_picture(volume, LABELS, [label]))
     label[12, 15, 10] = 1
-    assert np.abs(pixels(planes_picture(volume, LABELS, truth=label)) - bare).max() > 60
+    assert np.abs(pixels(planes_picture(volume, LABELS, [label])) - bare).max() > 60
 
 
 REGIONS = LabelSet.from_values(
@@ -63,10 +61,10 @@ REGIONS = LabelSet.from_values(
 def test_channels_stand_side_by_side_with_truth_and_prediction_on_panels_of_their_own(shape, channels):
     volume, label = scan(shape, (1.0,) * len(shape), channels=channels)
     names = [f"C{number}" for number in range(channels)]
-    shown = {"none": (None, None), "truth": (label, None), "both": (label, label)}
+    shown = {"none": (), "truth": ("truth",), "both": ("truth", "prediction")}
     orange = {}
-    for name, (truth, prediction) in shown.items():
-        image = pixels(channels_picture(volume, REGIONS, names, truth=truth, prediction=prediction))
+    for name, titles in shown.items():
+        image = pixels(channels_picture(volume, REGIONS, names, dict.fromkeys(titles, label)))
         orange[name] = ((image[:-40, :, 0] - image[:-40, :, 1]) > 70).sum()
     assert orange["none"] == 0
     assert orange["truth"] > 200
@@ -80,8 +78,8 @@ def test_a_colour_photograph_is_one_panel_and_three_modalities_are_three():
     volume = Volume(array, Geometry.from_spacing((40, 30), (1, 1)))
     label = np.zeros((40, 30), dtype=np.uint8)
     label[5:15, 5:15] = 1
-    photograph = pixels(channels_picture(volume, LABELS, ("red", "green", "blue"), truth=label))
-    modalities = pixels(channels_picture(volume, LABELS, ("T1", "T2", "PD"), truth=label))
+    photograph = pixels(planes_picture(volume, LABELS, [label]))
+    modalities = pixels(channels_picture(volume, LABELS, ("T1", "T2", "PD"), {"truth": label}))
     red = lambda image: ((image[..., 0] > 180) & (image[..., 2] < 40)).sum()  # noqa: E731
     assert red(photograph) > 20_000
     assert red(modalities) < 5_000
@@ -96,7 +94,7 @@ def test_names_with_dollars_and_markup_are_drawn_as_they_are():
         "a very long name of a class that would not fit": 3,
     }
     volume, label = scan()
-    assert pixels(planes_picture(volume, LabelSet.from_values(names), truth=label, prediction=label)).size
+    assert pixels(planes_picture(volume, LabelSet.from_values(names), [label, label])).size
 
 
 def test_surfaces_and_showcase_are_pictures():
@@ -112,7 +110,7 @@ def test_threads_draw_the_same_pictures_as_one():
     inputs = [scan(seed=seed) for seed in range(6)]
 
     def draw(item):
-        return planes_picture(item[0], LABELS, truth=item[1])
+        return planes_picture(item[0], LABELS, [item[1]])
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(draw, inputs)) == [draw(item) for item in inputs]

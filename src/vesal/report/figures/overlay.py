@@ -37,6 +37,8 @@ def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet) -> bytes:
     Raises:
         DataError: the label map is of another shape than the image, or holds a value that is not declared.
     """
+    from PIL import Image
+
     if label.geometry.shape != volume.geometry.shape:
         raise DataError(
             f"The label map is {label.geometry.shape} and the scan {volume.geometry.shape}; "
@@ -44,10 +46,13 @@ def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet) -> bytes:
         )
     contiguous = labels.encode(label.array)
     if volume.geometry.ndim == 3:
-        return planes_picture(volume, labels, prediction=contiguous)
+        return planes_picture(volume, labels, [contiguous])
     plane = cut_planes(volume, [contiguous])[0]
     picture = plane.image if plane.image.ndim == 3 else np.repeat(plane.image[..., None], 3, axis=2)
-    return _encoded(_drawn(picture, plane.maps[0], labels))
+    drawn = _drawn(picture, plane.maps[0], labels)
+    stream = io.BytesIO()
+    Image.fromarray(np.round(np.clip(drawn, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _drawn(
@@ -74,11 +79,3 @@ def _contour(mask: NDArray[np.bool_], width: float) -> NDArray[np.float32]:
     # From the pixel's centre to the border of the mask, which runs between pixels.
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] - 0.5
     return (np.clip(width - depth + 0.5, 0.0, 1.0) * mask).astype(np.float32)
-
-
-def _encoded(picture: NDArray[np.float32]) -> bytes:
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import Estimate, WorstCase
+from vesal.evaluate.robustness.degradation import MEAN, Estimate, WorstCase
 from vesal.report.figures.charts import draw_key, new_chart
 from vesal.report.figures.colours import SCAN, Theme
 from vesal.report.figures.panels import row
@@ -20,23 +20,6 @@ from vesal.volume.volume import Volume
 _MEAN_WIDTH, _CLASS_WIDTH = 1.9, 0.9
 #: Inches of the picture of a scan.
 _SCAN_WIDTH = 9.0
-
-
-@dataclass(frozen=True)
-class Degradation:
-    """Dice over severity of one artefact; severity 0 is the clean scan.
-
-    Attributes:
-        artifact: its name.
-        mean: severity -> the mean over the classes.
-        classes: class -> severity -> its mean.
-        baseline: severity -> another model's mean over the classes; empty for none.
-    """
-
-    artifact: str
-    mean: Mapping[int, Estimate]
-    classes: Mapping[str, Mapping[int, Estimate]]
-    baseline: Mapping[int, Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,29 +38,40 @@ class CorruptedScan:
     predictions: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def degradation_chart(degradation: Degradation, colours: Sequence[str], lowest: float, theme: Theme) -> bytes:
-    """The mean with its interval as a band, each class as a thin line, a baseline dashed.
+def degradation_chart(
+    artifact: str,
+    classes: Mapping[str, Mapping[int, Estimate]],
+    baseline: Mapping[int, Estimate],
+    colours: Sequence[str],
+    lowest: float,
+    theme: Theme,
+) -> bytes:
+    """Dice over severity of one artefact: the mean with its interval as a band, each class as a thin line.
 
     Args:
-        degradation: what is drawn.
+        artifact: its name.
+        classes: class -> severity, 0 for the clean scan -> its Dice; with MEAN over the classes.
+        baseline: severity -> another model's mean over the classes, drawn dashed; empty for none.
         colours: one a class.
         lowest: where the axis of Dice begins, alike for all artefacts so that they can be compared by eye.
     """
-    figure, axes = new_chart(degradation.artifact, theme, width=2.7, height=1.9, left=0.42)
-    severities = list(degradation.mean)
+    figure, axes = new_chart(artifact, theme, width=2.7, height=1.9, left=0.42)
+    over_classes = classes[MEAN]
+    lines = [values for name, values in classes.items() if name != MEAN]
+    severities = list(over_classes)
     mean, low, high = np.array(
-        [(one.mean, one.low, one.high) for one in degradation.mean.values()], dtype=float
+        [(one.mean, one.low, one.high) for one in over_classes.values()], dtype=float
     ).T
     axes.fill_between(severities, low, high, color=theme.accent, alpha=0.16, linewidth=0)
-    if len(degradation.classes) > 1:
-        for values, colour in zip(degradation.classes.values(), colours, strict=True):
+    if len(lines) > 1:
+        for values, colour in zip(lines, colours, strict=True):
             axes.plot(list(values), _means(values), color=colour, linewidth=_CLASS_WIDTH)
     handles = axes.plot(
         severities, mean, color=theme.accent, linewidth=_MEAN_WIDTH, marker="o", markersize=3, label="mean"
     )
-    if degradation.baseline:
+    if baseline:
         handles += axes.plot(
-            list(degradation.baseline), _means(degradation.baseline), color=theme.faint,
+            list(baseline), _means(baseline), color=theme.faint,
             linewidth=1.4, linestyle=(0, (3, 2)), label="baseline",
         )  # fmt: skip
         draw_key(axes, handles, theme, place="lower left")

@@ -46,9 +46,8 @@ _DIRECTION = "#f4d35e"
 def planes_picture(
     volume: Volume,
     labels: LabelSet,
+    maps: Sequence[NDArray[np.uint8]],
     *,
-    truth: NDArray[np.uint8] | None = None,
-    prediction: NDArray[np.uint8] | None = None,
     margin_mm: float | None = None,
 ) -> bytes:
     """Three orthogonal slices (or one 2D image) at one scale, with the contours of each class.
@@ -56,11 +55,9 @@ def planes_picture(
     Args:
         volume: image (C, *spatial), any orientation.
         labels: names and colours of the classes.
-        truth: contiguous label map (*spatial), drawn solid.
-        prediction: likewise, drawn dashed and lighter where there is a truth.
+        maps: contiguous label maps (*spatial), such as the truth, drawn solid, and the prediction, dashed and lighter.
         margin_mm: how much to show around the labels; None shows the whole slices.
     """
-    maps = [map_ for map_ in (truth, prediction) if map_ is not None]
     planes = cut_planes(volume, maps, margin_mm=margin_mm)
     rectangles, height = arrange([plane.size_mm for plane in planes], _WIDTH, 0.5 * _WIDTH)
     flat = volume.geometry.ndim == 2
@@ -77,46 +74,33 @@ def channels_picture(
     volume: Volume,
     labels: LabelSet,
     names: Sequence[str],
+    maps: Mapping[str, NDArray[np.uint8]],
     *,
-    truth: NDArray[np.uint8] | None = None,
-    prediction: NDArray[np.uint8] | None = None,
     margin_mm: float | None = None,
 ) -> bytes:
-    """All channels of a scan side by side, bare, then truth and prediction, each on a panel of its own.
+    """All channels of a scan side by side, bare, then its label maps, each on a panel of its own.
 
-    The slice is the axial one richest in labels; a 2D image is shown whole, a colour photograph as one panel.
+    The slice is the axial one richest in labels; a 2D image is shown whole.
 
     Args:
         volume: image (C, *spatial).
         labels: names and colours of the classes.
-        names: of the channels.
-        truth, prediction: contiguous label maps (*spatial), drawn on the first channel.
+        names: one a channel.
+        maps: title, such as 'truth' -> contiguous label map (*spatial), drawn on the first channel.
         margin_mm: as in `planes_picture`.
     """
-    drawn = {"truth": truth, "prediction": prediction}
-    maps = [map_ for map_ in drawn.values() if map_ is not None]
-    scans = [volume]
-    if not is_photograph(names):
-        # One by one: three channels at once might be taken for red, green and blue.
-        scans = [Volume(channel[None], volume.geometry) for channel in volume.array]
-    cut = [cut_planes(scan, maps, margin_mm=margin_mm)[0] for scan in scans]
-    named = list(zip(names if len(scans) == len(names) else ["image"], cut, strict=True))
-    panels = [(name, replace(plane, maps=())) for name, plane in named]
-    name, first = named[0]
-    titles = [title for title, map_ in drawn.items() if map_ is not None]
-    for title, map_ in zip(titles, first.maps, strict=True):
-        panels.append((title if len(named) == 1 else f"{title} on {name}", replace(first, maps=(map_,))))
+    # One by one: three channels at once might be taken for red, green and blue.
+    scans = [Volume(channel[None], volume.geometry) for channel in volume.array]
+    cut = [cut_planes(scan, list(maps.values()), margin_mm=margin_mm)[0] for scan in scans]
+    panels = [(name, replace(plane, maps=())) for name, plane in zip(names, cut, strict=True)]
+    for title, map_ in zip(maps, cut[0].maps, strict=True):
+        panels.append((title if len(cut) == 1 else f"{title} on {names[0]}", replace(cut[0], maps=(map_,))))
     rectangles, height = grid([plane.size_mm for _, plane in panels], _WIDTH)
     figure = new_figure(_WIDTH, height + LEGEND, SCAN.paper)
     for (title, plane), rectangle in zip(panels, rectangles, strict=True):
         draw_plane(figure, rectangle, plane, labels, title, FILLED)
     draw_legend(figure, labels, bool(maps), note="" if volume.geometry.ndim == 2 else _CONVENTION)
     return to_png(figure)
-
-
-def is_photograph(names: Sequence[str]) -> bool:
-    """Whether channels of these names are one picture in colour and no modalities."""
-    return tuple(names) == ("red", "green", "blue")
 
 
 def surfaces_picture(

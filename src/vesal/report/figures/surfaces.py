@@ -79,9 +79,11 @@ def surface(mask: NDArray[np.bool_], geometry: Geometry, first: tuple[int, ...] 
 
     sigmas = np.clip((0.65 * voxel_mm + 0.5 * voxel_mm.min()) / step, 0.9, 8.0)
     depth = _with_specks(on_grid(1.0), inside)
-    smooth = _kept(
-        _smoothed(on_grid(voxel_mm), sigmas), depth, _FARTHEST_SIDES * float(voxel_mm.max()) / step
-    )
+    field = on_grid(voxel_mm)
+    once = ndimage.gaussian_filter(field, sigmas)
+    # What smoothing took away is smoothed and given back: coarse shapes keep their size.
+    twice = np.asarray(once + ndimage.gaussian_filter(field - once, sigmas))
+    smooth = _kept(twice, depth, _FARTHEST_SIDES * float(voxel_mm.max()) / step)
     vertices, faces, _, _ = marching_cubes(np.pad(smooth, 1, constant_values=-step), level=0.0)
     # From cells of the padded cubic grid to voxel indices of the source, whose faces coincide.
     indices = (vertices - 1 + 0.5) * (extent_mm / target) / spacing - 0.5 + start
@@ -102,14 +104,6 @@ def _coarsened(mask: NDArray[np.bool_], extent_mm: NDArray[np.floating]) -> NDAr
     )
     kept = np.where(share >= min(0.5, float(share.max())), 1.0, -1.0)
     return np.asarray(_with_specks(kept, mask) > 0)
-
-
-def _smoothed(field: Floats, sigmas: NDArray[np.floating]) -> Floats:
-    """Smoothed, and what that took away smoothed and given back: coarse shapes keep their size."""
-    from scipy import ndimage
-
-    once = ndimage.gaussian_filter(field, sigmas)
-    return np.asarray(once + ndimage.gaussian_filter(field - once, sigmas))
 
 
 def _with_specks(depth: Floats, inside: NDArray[np.bool_]) -> Floats:

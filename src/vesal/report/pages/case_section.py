@@ -10,12 +10,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
 from vesal.report.figures.planes import context_margin_mm
-from vesal.report.figures.scan_figures import (
-    channels_picture,
-    is_photograph,
-    planes_picture,
-    surfaces_picture,
-)
+from vesal.report.figures.scan_figures import channels_picture, planes_picture, surfaces_picture
 from vesal.report.figures.surfaces import Mesh, class_surfaces
 from vesal.report.pages.html import Picture, scan
 from vesal.run.contents import ShownCase, load_case
@@ -46,15 +41,8 @@ def case_pictures(
 ) -> CasePictures:
     """Slices in three planes, the channels side by side with truth and prediction beside them, and the surfaces.
 
-    Args:
-        case: names the files.
-        labels: what is drawn.
-        channels: names of the channels.
-        prediction: its file, if there is one.
-        whole: show whole slices and no surfaces, not just the labels and what is around them.
-
-    Returns:
-        Pictures and what could not be shown. Nothing is raised for a bad case.
+    With `whole` the slices are shown whole, not just the labels and what is around them, and no surfaces. Nothing is
+    raised for a bad case.
     """
     try:
         shown = load_case(case, labels, prediction)
@@ -72,13 +60,12 @@ def _draw(
     present = {title: map_ for title, map_ in maps.items() if map_ is not None}
     margin = None if whole else context_margin_mm(list(present.values()), geometry)
     made = CasePictures()
-    planes = planes_picture(volume, labels, truth=shown.truth, prediction=shown.prediction, margin_mm=margin)
+    planes = planes_picture(volume, labels, list(present.values()), margin_mm=margin)
     made.pictures.append(scan(planes, f"Slices of {name} with contours"))
     names = channel_names(channels, volume.channels)
-    if volume.channels > 1 and not is_photograph(names):
-        side_by_side = channels_picture(
-            volume, labels, names, truth=shown.truth, prediction=shown.prediction, margin_mm=margin
-        )
+    # A photograph is one picture in colour and no modalities.
+    if volume.channels > 1 and names != ["red", "green", "blue"]:
+        side_by_side = channels_picture(volume, labels, names, present, margin_mm=margin)
         made.pictures.append(scan(side_by_side, f"All channels of {name}"))
     solid = geometry.ndim == 3 and min(geometry.shape) >= 3
     if solid and not whole and any(map_.any() for map_ in present.values()):

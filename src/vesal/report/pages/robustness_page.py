@@ -20,12 +20,7 @@ from vesal.evaluate.robustness.result_text import (
 )
 from vesal.files import write_text
 from vesal.report.figures.colours import class_colours
-from vesal.report.figures.robustness_charts import (
-    CorruptedScan,
-    Degradation,
-    corrupted_png,
-    degradation_chart,
-)
+from vesal.report.figures.robustness_charts import CorruptedScan, corrupted_png, degradation_chart
 from vesal.report.pages.html import Picture, chart, render_page, scan
 from vesal.run_files import MODEL, fold_name
 from vesal.text import UNDEFINED, duration, interval, listed, number, plural
@@ -153,37 +148,26 @@ def _heat_cell(condition: Condition | None) -> dict[str, Any]:
 
 
 def _curves(found: Robustness, labels: LabelSet, baseline: Robustness | None) -> list[Picture]:
-    degradations = _degradations(found, baseline)
-    values = [one.low or 0.0 for degradation in degradations for one in degradation.mean.values()]
-    for degradation in degradations:
-        values += [one.mean or 0.0 for line in degradation.classes.values() for one in line.values()]
-    lowest = max(0.0, 0.1 * int(10 * min(values, default=0.0)))
-    return [
-        chart(
-            partial(degradation_chart, degradation, class_colours(labels), lowest),
-            f"Dice over the severity of {degradation.artifact}",
-        )
-        for degradation in degradations
-    ]
-
-
-def _degradations(found: Robustness, baseline: Robustness | None) -> list[Degradation]:
-    """Of each artefact that was tested at severities."""
-    degradations = []
+    """Of each artefact that was tested at severities, all over one range of Dice."""
+    drawn: dict[str, tuple[dict[str, dict[int, Estimate]], dict[int, Estimate]]] = {}
+    values = []
     for artifact, row in drops_by_severity(found.conditions)[1].items():
         tested = sorted(severity for severity in row if severity is not None)
         titles = {0: CLEAN, **{severity: f"{artifact} {severity}" for severity in tested}}
-        mean = _dice(found.conditions, titles, MEAN)
-        if tested and mean:
-            degradations.append(
-                Degradation(
-                    artifact=artifact,
-                    mean=mean,
-                    classes={name: _dice(found.conditions, titles, name) for name in found.classes},
-                    baseline={} if baseline is None else _dice(baseline.conditions, titles, MEAN),
-                )
-            )
-    return degradations
+        classes = {name: _dice(found.conditions, titles, name) for name in (MEAN, *found.classes)}
+        if tested and classes[MEAN]:
+            other = {} if baseline is None else _dice(baseline.conditions, titles, MEAN)
+            drawn[artifact] = classes, other
+            values += [one.low or 0.0 for one in classes[MEAN].values()]
+            values += [one.mean or 0.0 for name in found.classes for one in classes[name].values()]
+    lowest = max(0.0, 0.1 * int(10 * min(values, default=0.0)))
+    return [
+        chart(
+            partial(degradation_chart, artifact, *lines, class_colours(labels), lowest),
+            f"Dice over the severity of {artifact}",
+        )
+        for artifact, lines in drawn.items()
+    ]
 
 
 def _dice(conditions: Sequence[Condition], titles: Mapping[int, str], class_name: str) -> dict[int, Estimate]:
