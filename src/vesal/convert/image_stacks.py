@@ -20,7 +20,6 @@ from vesal.data.case import VOXEL_BYTES, read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
-from vesal.layouts.registry import no_file_name
 from vesal.layouts.scan_files import by_stem, is_picture
 from vesal.text import times
 from vesal.volume.geometry import Array, Geometry
@@ -91,8 +90,6 @@ def _job(
     root: Path, index: SliceIndex, name: str, images: Sequence[Path] | None, masks: Sequence[Path]
 ) -> Job:
     """A volume out of its pictures and masks; without images it is none but a label map, annotated or not."""
-    if no_file_name(name):
-        raise DataError(f"{root / SIDECAR} calls a volume {name!r}, which cannot name a file; correct it.")
     record = index.volumes[name]
     annotated = None if images is None else record.annotated
     case = Case(id=name, images=(), patient=record.patient, annotated=annotated)

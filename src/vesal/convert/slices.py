@@ -8,7 +8,7 @@ from posterior to anterior (y), from inferior to superior (z).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -278,22 +278,22 @@ def join_images(record: SlicedVolume, pictures: Sequence[Array]) -> Volume:
 
     Slices that were left out get the lowest intensity of the window.
     """
-    plane = record.plane
     channels = []
     for channel, window in enumerate(record.windows):
         black = from_pixels(np.zeros(1, dtype=np.uint8), window, record.bits, record.dtype)
-        stack = np.full((record.depth, *plane.shape), black[0], dtype=record.dtype)
-        for number, picture in zip(record.written, pictures, strict=True):
-            stack[number] = from_pixels(picture[channel], window, record.bits, record.dtype)
-        channels.append(uncut(stack, record.geometry, record.axis))
+        slices = (from_pixels(picture[channel], window, record.bits, record.dtype) for picture in pictures)
+        channels.append(_joined(record, slices, black[0], np.dtype(record.dtype)))
     return Volume(np.stack(channels), record.geometry)
 
 
 def join_masks(record: SlicedVolume, masks: Sequence[Array], background: int) -> LabelMap:
     """The label map out of its slices' masks (columns, rows); slices that were left out are background."""
-    plane = record.plane
     kind = np.result_type(*masks) if masks else np.dtype(np.uint8)
-    stack = np.full((record.depth, *plane.shape), background, dtype=kind)
-    for number, mask in zip(record.written, masks, strict=True):
-        stack[number] = mask
-    return LabelMap(uncut(stack, record.geometry, record.axis), record.label_geometry)
+    return LabelMap(_joined(record, masks, background, kind), record.label_geometry)
+
+
+def _joined(record: SlicedVolume, slices: Iterable[Array], empty: Any, kind: np.dtype[Any]) -> Array:
+    stack = np.full((record.depth, *record.plane.shape), empty, dtype=kind)
+    for number, plane in zip(record.written, slices, strict=True):
+        stack[number] = plane
+    return uncut(stack, record.geometry, record.axis)

@@ -53,16 +53,17 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
             raise DataError(
                 f"{root / 'dataset.json'} has a training entry without image and label: {entry!r}."
             )
-        case = _with_own_entries(_msd_case(root, entry["image"], entry["label"]), json, root)
+        image = _inside(root, entry["image"])
+        label = None if entry["label"] is None else _inside(root, entry["label"])
+        case = _case(json, root, strip_suffix(image), (image,), label)
         remarks += _entered(cases, case, root)
     tests: dict[str, Case] = {}
     for entry in _listed(json, "test", root):
-        scan = _msd_case(root, entry["image"] if isinstance(entry, Mapping) else entry, None)
-        case = _with_own_entries(scan, json, root)
-        if case.images[0].exists():
-            remarks += _entered(tests, case, root)
+        image = _inside(root, entry["image"] if isinstance(entry, Mapping) else entry)
+        if image.exists():
+            remarks += _entered(tests, _case(json, root, strip_suffix(image), (image,)), root)
         else:
-            remarks.append(f"dataset.json lists the test image {case.images[0]}, which is not there.")
+            remarks.append(f"dataset.json lists the test image {image}, which is not there.")
     promised = json.get("numTraining", len(cases))
     if promised != len(cases):
         remarks.append(f"dataset.json speaks of {promised} training cases and lists {len(cases)}.")
@@ -85,13 +86,6 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
         orphans=lone,
         remarks=tuple(remarks),
     )
-
-
-def _msd_case(root: Path, image: object, label: object) -> Case:
-    path = _inside(root, image)
-    name = strip_suffix(path)
-    truth = None if label is None else _inside(root, label)
-    return Case(id=name, images=(path,), label=truth, patient=_patient(name))
 
 
 def _entered(cases: dict[str, Case], case: Case, root: Path) -> list[str]:
@@ -145,10 +139,10 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
     json = _description(root) if described else {}
     images, truths = _channels_in(root / "imagesTr"), by_stem(root / "labelsTr")
     if isinstance(json.get("dataset"), Mapping):
-        cases, lone = _nnunet_listed(root, json["dataset"]), list[Orphan]()
+        cases, lone = _nnunet_listed(json, root), list[Orphan]()
     else:
-        cases, lone = _nnunet_found(images, truths)
-    tests = [_scan(name, files) for name, files in _channels_in(root / "imagesTs").items()]
+        cases, lone = _nnunet_found(json, root, images, truths)
+    tests = [_case(json, root, name, files) for name, files in _channels_in(root / "imagesTs").items()]
     remarks = []
     if not described:
         remarks.append("There is no dataset.json, so channels have numbers for names.")
@@ -161,7 +155,6 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         channels = _json_channels(json, root)
     else:
         channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
-    cases, tests = ([_with_own_entries(case, json, root) for case in part] for part in (cases, tests))
     remarks += [] if "patients" in json else _maybe_one_patient(cases)
     known = {case.id for case in cases}
     return Dataset(
@@ -178,7 +171,7 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
 
 
 def _nnunet_found(
-    images: Mapping[str, dict[int, Path]], truths: Mapping[str, Path]
+    json: Mapping[str, Any], root: Path, images: Mapping[str, dict[int, Path]], truths: Mapping[str, Path]
 ) -> tuple[list[Case], list[Orphan]]:
     cases, lone = [], []
     expected = sorted({channel for files in images.values() for channel in files})
@@ -187,18 +180,18 @@ def _nnunet_found(
         if missing := "label" if name not in truths else next(iter(absent), None):
             lone.append(Orphan(id=name, path=next(iter(files.values())), missing=missing))
         else:
-            cases.append(_scan(name, files, truths[name]))
+            cases.append(_case(json, root, name, files, truths[name]))
     return cases, lone + alone(truths, images, "image")
 
 
-def _nnunet_listed(root: Path, listed: Mapping[str, Any]) -> list[Case]:
+def _nnunet_listed(json: Mapping[str, Any], root: Path) -> list[Case]:
     """Version 2's optional 'dataset': {CASE: {"images": [...], "label": ...}}."""
     cases = []
-    for name, entry in listed.items():
+    for name, entry in json["dataset"].items():
         if not isinstance(entry, Mapping) or not entry.get("images") or "label" not in entry:
             raise DataError(f"{root / 'dataset.json'}: case {name} needs 'images' and 'label'.")
-        files = tuple(_inside(root, image) for image in entry["images"])
-        cases.append(Case(id=name, images=files, label=_inside(root, entry["label"]), patient=_patient(name)))
+        files = [_inside(root, image) for image in entry["images"]]
+        cases.append(_case(json, root, name, files, _inside(root, entry["label"])))
     return cases
 
 
@@ -206,12 +199,7 @@ def _channels_in(folder: Path) -> dict[str, dict[int, Path]]:
     return channel_files(by_stem(folder).values())
 
 
-def _scan(name: str, files: Mapping[int, Path], label: Path | None = None) -> Case:
-    images = tuple(files[channel] for channel in sorted(files))
-    return Case(id=name, images=images, label=label, patient=_patient(name))
-
-
-# --- patients ----------------------------------------------------------------------------------------------
+# --- one case ----------------------------------------------------------------------------------------------
 
 
 def _patient(name: str) -> str:
@@ -224,17 +212,27 @@ def _patient(name: str) -> str:
     return match[1] if match else name
 
 
-def _with_own_entries(case: Case, json: Mapping[str, Any], root: Path) -> Case:
-    """The case with what Vesal's own entries say of it: "patients": {case: patient}, "annotated": {case: [names]}."""
+def _case(
+    json: Mapping[str, Any],
+    root: Path,
+    name: str,
+    images: Sequence[Path] | Mapping[int, Path],
+    label: Path | None = None,
+) -> Case:
+    """A case, with Vesal's own entries: "patients": {case: patient}, "annotated": {case: [names]}."""
     patients, annotated = json.get("patients", {}), json.get("annotated", {})
     if not isinstance(patients, Mapping) or not isinstance(annotated, Mapping):
         raise DataError(
             f'{root / "dataset.json"}: "patients" gives cases their patients and "annotated" their lists of '
             "label names; correct or remove them."
         )
-    drawn = annotated_names(annotated.get(case.id), f"Case {case.id} of {root / 'dataset.json'}")
-    patient = str(patients.get(case.id, case.patient))
-    return case.model_copy(update={"patient": patient, "annotated": drawn})
+    return Case(
+        id=name,
+        images=tuple(images[i] for i in sorted(images)) if isinstance(images, Mapping) else tuple(images),
+        label=label,
+        patient=str(patients.get(name, _patient(name))),
+        annotated=annotated_names(annotated.get(name), f"Case {name} of {root / 'dataset.json'}"),
+    )
 
 
 def _maybe_one_patient(cases: Iterable[Case]) -> list[str]:

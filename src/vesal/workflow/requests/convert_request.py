@@ -61,11 +61,9 @@ class ConvertRequest:
         data: a data set, pictures of volumes, masks, or plain scans (`vesal.convert.sources`).
         out: a new folder, not inside `data`.
         to: a key of TARGETS.
-        window: of PNG: 'auto', 'full' or (low, high) in the scan's units.
         mapping: label values to change, such as '4=3' or 'oedema=5'.
         cases: ids; all if there are none.
         split: share of the annotated cases whose labels go to labelsTs.
-        spacing_mm: of columns, rows and slices, for pictures without a sidecar.
     """
 
     data: Data

@@ -13,10 +13,7 @@ class KernelOptions:
     """What shall run on Kaggle.
 
     Attributes:
-        budget: such as '30m'.
         fold: None for no fold.
-        datasets: OWNER/NAME of each.
-        earlier: OWNER/NAME of a kernel whose output is attached.
         data: by the end of its path.
         title: 'Vesal RECIPE' when not given.
         install: 'vesal==1.0', a URL; by default the script carries this very Vesal.

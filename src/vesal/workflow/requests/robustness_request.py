@@ -9,10 +9,6 @@ from typing import Annotated
 from vesal.errors import UsageError
 from vesal.workflow.requests.fields import Argument, Backend, Device, Layout, Mirror, Option
 
-#: Severities of the whole benchmark, and of a shorter one.
-ALL_SEVERITIES = (1, 2, 3, 4, 5)
-QUICK_SEVERITIES = (1, 3, 5)
-
 
 def parse_severities(text: str) -> tuple[int, ...]:
     """What --severity says, each number once.
@@ -92,7 +88,7 @@ class RobustnessRequest:
         """From 1 to 5, as they were asked for."""
         if self.severities is not None:
             return self.severities
-        return QUICK_SEVERITIES if self.quick else ALL_SEVERITIES
+        return (1, 3, 5) if self.quick else (1, 2, 3, 4, 5)
 
     @property
     def folder(self) -> Path:
