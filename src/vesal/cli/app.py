@@ -84,12 +84,11 @@ def main() -> None:
             raise
         if debug:
             traceback.print_exc()
-        typer.echo(f"vesal: {_system_failure(error)}", err=True)
+        text = "The memory of this machine is used up; close other programs or choose a smaller batch."
+        if isinstance(error, OSError):
+            where = f" {error.filename}" if error.filename else ""
+            text = (
+                f"The system refused{where}: {error.strerror or error}; run again with --debug for the place."
+            )
+        typer.echo(f"vesal: {text}", err=True)
         sys.exit(1)
-
-
-def _system_failure(error: Exception) -> str:
-    if not isinstance(error, OSError):
-        return "The memory of this machine is used up; close other programs or choose a smaller batch."
-    where = f" {error.filename}" if error.filename else ""
-    return f"The system refused{where}: {error.strerror or error}; run again with --debug for the place."

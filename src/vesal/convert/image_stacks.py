@@ -1,4 +1,4 @@
-"""Volumes that lie before us as pictures: with the sidecar of a conversion, or by the numbers in their names."""
+"""Volumes from their slices: by the sidecar of a conversion, or by the numbers in the names of the files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -43,16 +44,15 @@ def sliced(root: Path, index: SliceIndex) -> Source:
             for number in record.written
             if record.labels is not None
         ]
-        jobs.append(_job(root, index, name, images, masks))
+        jobs.append(_job(index, name, images, masks))
     remarks = [f"Pictures are put together as {SIDECAR} says; volumes: {len(jobs)}."]
     if lost := sum(len(record.written) < record.depth for record in index.volumes.values()):
         remarks.append(
             f"Empty slices were left out (volumes: {lost}): they come back without label, and without what "
             "the image showed there."
         )
-    return replace(
-        _source(index, jobs, f"pictures with {SIDECAR}"), remarks=tuple(remarks), credits=credits_of(root)
-    )
+    read_as = f"pictures with {SIDECAR}"
+    return _source(index, jobs, read_as, remarks=tuple(remarks), credits=credits_of(root))
 
 
 def names_slices(root: Path, index: SliceIndex) -> bool:
@@ -76,20 +76,18 @@ def masks(root: Path, index: SliceIndex, sidecar: Path) -> Source:
         wanted = [record.slice_id(name, number) for number in record.written]
         if any(stem in files for stem in wanted):
             planes = [files.get(stem, root / f"{stem}.png") for stem in wanted]
-            jobs.append(_job(root, index, name, None, planes))
+            jobs.append(_job(index, name, None, planes))
     if not jobs:
         raise DataError(
             f"No file of {root} is named as a slice in {sidecar}; give the folder of the masks, or the whole "
             "folder that was converted."
         )
     remark = f"Masks are put together as {sidecar} says; label maps: {len(jobs)}."
-    return replace(_source(index, jobs, f"masks with {SIDECAR}"), masks_only=True, remarks=(remark,))
+    return _source(index, jobs, f"masks with {SIDECAR}", masks_only=True, remarks=(remark,))
 
 
-def _job(
-    root: Path, index: SliceIndex, name: str, images: Sequence[Path] | None, masks: Sequence[Path]
-) -> Job:
-    """A volume out of its pictures and masks; without images it is none but a label map, annotated or not."""
+def _job(index: SliceIndex, name: str, images: Sequence[Path] | None, masks: Sequence[Path]) -> Job:
+    """A volume out of its pictures and masks, or a label map alone where `images` is None."""
     record = index.volumes[name]
     annotated = None if images is None else record.annotated
     case = Case(id=name, images=(), patient=record.patient, annotated=annotated)
@@ -98,8 +96,8 @@ def _job(
     return Job(case, images is not None and record.test, read, (*(images or ()), *masks), needed)
 
 
-def _source(index: SliceIndex, jobs: Sequence[Job], read_as: str) -> Source:
-    return Source(index.name, index.channels, _back(index).target, tuple(jobs), read_as)
+def _source(index: SliceIndex, jobs: Sequence[Job], read_as: str, **more: Any) -> Source:
+    return Source(index.name, index.channels, _back(index).target, tuple(jobs), read_as, **more)
 
 
 def _read_sliced(
@@ -109,7 +107,7 @@ def _read_sliced(
     images: Sequence[Path] | None,
     masks: Sequence[Path],
 ) -> Scan:
-    """The volume out of its pictures (None: there are none to be read) and masks, with its own label values."""
+    """The volume out of its pictures (None: masks alone) and masks, with its own label values."""
     image = label = None
     plane = record.plane.shape
     if images is not None:
@@ -133,7 +131,7 @@ def _read_sliced(
 
 
 def _sized(case: Case, path: Path, picture: Array, shape: tuple[int, ...]) -> Array:
-    """The picture, if it is what a slice of the volume has to be."""
+    """The picture, if it has the shape of the volume's slices."""
     if picture.shape != shape:
         sizes = " and not ".join(map(times, (picture.shape, shape)))
         raise DataError(

@@ -46,7 +46,6 @@ class Written(JournalEntry):
     Attributes:
         patient, test: as in `Scan` and its case.
         annotated: names of the target's labels.
-        labelled: has a label map.
         ndim: spatial axes, 2 or 3.
         digest: of the voxels, to find scans that are there twice.
         volume: how it became pictures, where it did.
@@ -56,7 +55,6 @@ class Written(JournalEntry):
     patient: str
     annotated: tuple[str, ...] | None = None
     test: bool = False
-    labelled: bool = False
     ndim: int = 3
     digest: str = ""
     volume: SlicedVolume | None = None
@@ -70,7 +68,6 @@ class Written(JournalEntry):
             patient=scan.case.patient,
             annotated=task.relabelling.annotated(scan.case.annotated),
             test=scan.test,
-            labelled=scan.label is not None,
             ndim=ndim,
             files=files,
             **more,

@@ -90,8 +90,8 @@ def _cases(dataset: Dataset) -> Source:
             f"whose {first.missing} is missing."
         )
     held_out = by_stem(dataset.root / "labelsTs")
-    tests = [case.model_copy(update={"label": held_out.get(case.id)}) for case in dataset.unlabelled]
     jobs = [_case_job(case, test=False) for case in dataset.cases]
+    tests = (case.model_copy(update={"label": held_out.get(case.id)}) for case in dataset.unlabelled)
     jobs += [_case_job(case, test=True) for case in tests]
     return Source(
         name=dataset.name,
@@ -130,14 +130,11 @@ def _checked_brats(dataset: Dataset) -> list[Failure]:
 
 
 def _case_job(case: Case, *, test: bool) -> Job:
-    return Job(case, test, partial(_read_case, case, test), _files(case))
-
-
-def _files(case: Case) -> tuple[Path, ...]:
     try:
-        return files_of(case)
+        files = files_of(case)
     except DataError:  # reported when the case is read
-        return case.files
+        files = case.files
+    return Job(case, test, partial(_read_case, case, test), files)
 
 
 def _read_case(case: Case, test: bool) -> Scan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset
@@ -145,25 +145,20 @@ def _matched(
 def _match(images: Mapping[str, Path], truths: Mapping[str, Path]) -> dict[str, str]:
     """Name of an image -> name of its label: the same, or the same but for words such as _seg at the ends."""
     partner = {name: name for name in images if name in truths}
-    bare_images = _by_bare_name([name for name in images if name not in partner])
-    bare_truths = _by_bare_name([name for name in truths if name not in partner])
-    for bare, names in bare_images.items():
-        others = bare_truths.get(bare, [])
+    by_bare_name: dict[str, tuple[list[str], list[str]]] = {}
+    for side, files in enumerate((images, truths)):
+        for name in files:
+            if name not in partner:
+                by_bare_name.setdefault(_bare(name), ([], []))[side].append(name)
+    for names, others in by_bare_name.values():
         if len(names) == len(others) == 1:
             partner[names[0]] = others[0]
-        elif others:
+        elif names and others:
             raise DataError(
                 f"{images[names[0]]} could belong to several labels or share one ({', '.join(names + others)}); "
                 "rename the files or write a manifest."
             )
     return partner
-
-
-def _by_bare_name(names: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in names:
-        found.setdefault(_bare(name), []).append(name)
-    return found
 
 
 def _bare(name: str) -> str:

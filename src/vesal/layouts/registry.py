@@ -84,7 +84,13 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
     _check_ids(dataset)
     _check_labels(dataset)
     if not dataset.cases and not dataset.unlabelled:
-        raise DataError(_no_case(dataset))
+        seen = "no image was found"
+        if dataset.orphans:
+            seen = f"such as {dataset.orphans[0].path}, whose {dataset.orphans[0].missing} is missing"
+        raise DataError(
+            f"{dataset.root} (read as '{dataset.layout}') holds no complete case, {seen}; "
+            "check that images and labels lie where the layout has them."
+        )
     if not dataset.cases:
         remarks += ("No case is annotated: these scans can be predicted, not trained on.",)
     return dataset.model_copy(update={"remarks": remarks + dataset.remarks})
@@ -190,13 +196,3 @@ def _check_labels(dataset: Dataset) -> None:
                 f"Case {case.id} of {dataset.root} has '{unknown[0]}' as an annotated label; "
                 f"there are: {', '.join(dataset.labels.names)}."
             )
-
-
-def _no_case(dataset: Dataset) -> str:
-    seen = "no image was found"
-    if dataset.orphans:
-        seen = f"such as {dataset.orphans[0].path}, whose {dataset.orphans[0].missing} is missing"
-    return (
-        f"{dataset.root} (read as '{dataset.layout}') holds no complete case, {seen}; "
-        "check that images and labels lie where the layout has them."
-    )
