@@ -166,13 +166,10 @@ class Features:
             deviations(getattr(self, name), np.stack([getattr(one, name) for one in others]), floor).ravel()
             for name, floor in _FLOORS.items()
         ]
-        fits = [
-            fit(own[None], normed(np.stack(pictures)).sum(axis=0, keepdims=True))[0]
-            for own, pictures in (
-                (self.image, [one.image for one in others]),
-                (self.label, [one.label for one in others]),
-            )
-        ]
+        fits = []
+        for name in ("image", "label"):
+            pictures = normed(np.stack([getattr(one, name) for one in others]))
+            fits.append(fit(getattr(self, name)[None], pictures.sum(axis=0, keepdims=True))[0])
         return float(np.nanmean(np.concatenate(gaps)) + _CORRELATION_WEIGHT * sum(1 - one for one in fits))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ class _Entry(JournalEntry):
 
 
 def inspect_run(
-    data: Path, out: Path | None, *, layout: str = "auto", pictures: int = 6, progress: Progress | None = None
+    data: Path, out: Path | None, *, layout: str = "auto", progress: Progress | None = None
 ) -> Inspection:
     """Read every file once, look for damage, and write inspect.html and inspect.json into `out`."""
     found = _inspect(load_dataset(data, layout), progress)
@@ -85,8 +85,7 @@ def inspect_run(
     # Imported here: drawing libraries are not needed for the numbers alone.
     from vesal.report.pages.inspect_page import write_inspect_report
 
-    page = write_inspect_report(found.dataset, found.fingerprint, found.findings, out, pictures=pictures)
-    return Inspection(found.dataset, found.fingerprint, found.findings, page)
+    return replace(found, page=write_inspect_report(found.dataset, found.fingerprint, found.findings, out))
 
 
 def _inspect(dataset: Dataset, progress: Progress | None) -> Inspection:
@@ -202,15 +201,9 @@ def _write(result: FixSummary, pictures: int) -> None:
     # Imported here: drawing libraries are not needed before.
     from vesal.report.pages.inspect_page import write_inspect_report
 
-    summary, original = result.to_dict(), result.original
-    source = {"vesal": __version__, "source": str(original.dataset.root)}
-    write_json(result.folder / "changes.json", source | summary)
-    write_text(result.folder / "changes.md", changes_markdown(original.dataset.name, summary))
-    write_inspect_report(
-        original.dataset,
-        original.fingerprint,
-        original.findings,
-        result.page.parent,
-        pictures=pictures,
-        fixed=summary,
+    summary, of, out = result.to_dict(), result.original, result.page.parent
+    write_json(
+        result.folder / "changes.json", {"vesal": __version__, "source": str(of.dataset.root)} | summary
     )
+    write_text(result.folder / "changes.md", changes_markdown(of.dataset.name, summary))
+    write_inspect_report(of.dataset, of.fingerprint, of.findings, out, pictures=pictures, fixed=summary)

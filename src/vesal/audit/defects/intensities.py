@@ -34,18 +34,17 @@ def is_constant(record: CaseRecord) -> bool:
 
 
 def find_constant_images(cases: ReferenceCases) -> Iterable[Finding]:
-    severities: tuple[tuple[Severity, bool], ...] = (("error", True), ("note", False))
-    for severity, volumes in severities:
+    constant: dict[Severity, CaseDetails] = {"error": {}, "note": {}}
+    for record in cases.scans:
+        if is_constant(record):
+            constant["error" if len(record.shape) == 3 else "note"][record.id] = ""
+    for severity, found in constant.items():
         yield from find_in(
             "constant-image",
             severity,
             "An image has the same intensity everywhere",
             "Replace the file by an intact copy or take the case out.",
-            {
-                record.id: ""
-                for record in cases.scans
-                if is_constant(record) and (len(record.shape) == 3) == volumes
-            },
+            found,
         )
 
 

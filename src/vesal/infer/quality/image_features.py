@@ -58,11 +58,11 @@ def image_features(volume: Volume, prepared: Prepared) -> dict[str, dict[str, fl
 def _geometry(prepared: Prepared) -> dict[str, float]:
     """Voxel and scan sizes along the axes of the prepared array."""
     crop = prepared.crop
-    spacing = [crop.source.spacing_mm[axis] for axis in crop.turn.order]
     found = {}
-    for axis, (size, step) in enumerate(zip(crop.turn.order, spacing, strict=True)):
+    for axis, own in enumerate(crop.turn.order):
+        step = crop.source.spacing_mm[own]
         found[f"spacing {axis}"] = float(np.log(step))
-        found[f"extent {axis}"] = float(np.log(crop.source.shape[size] * step))
+        found[f"extent {axis}"] = float(np.log(crop.source.shape[own] * step))
     return found
 
 

@@ -144,11 +144,15 @@ def _volumes(dataset: Dataset, record: Fingerprint, unit: str) -> dict[str, Any]
 
 
 def _statistics(values: Sequence[float]) -> dict[str, float | None]:
-    if not values:
-        return dict.fromkeys(("mean", "min", "max", "median", "std"))
+    functions: dict[str, Any] = {
+        "mean": np.mean,
+        "min": np.min,
+        "max": np.max,
+        "median": np.median,
+        "std": np.std,
+    }
     data = np.asarray(values, dtype=float)
-    found = (data.mean(), data.min(), data.max(), np.median(data), data.std())
-    return dict(zip(("mean", "min", "max", "median", "std"), map(float, found), strict=True))
+    return {name: float(function(data)) if values else None for name, function in functions.items()}
 
 
 def _spread(rows: Sequence[tuple[float, ...]]) -> dict[str, Any]:
@@ -179,8 +183,8 @@ def _intensities(record: Fingerprint) -> dict[str, Any]:
         channels = [case.channels[index] for case in record.cases if len(case.channels) > index]
         if not channels:
             continue
-        samples = np.concatenate(
-            [np.asarray(channel.foreground_samples, dtype=float) for channel in channels]
+        samples = np.array(
+            [value for channel in channels for value in channel.foreground_samples], dtype=float
         )
         low, middle, high = np.mean([channel.percentiles for channel in channels], axis=0)
         found[name] = {
@@ -289,12 +293,8 @@ def _examples(dataset: Dataset, record: Fingerprint, unit: str, pictures: int) -
         if case.id in cases
     )
     amounts = [item for item in amounts if item[0] > 0] or amounts
-    places = (
-        sorted({round(place) for place in np.linspace(0, len(amounts) - 1, pictures)})
-        if amounts and pictures
-        else []
-    )
-    chosen = [amounts[place] for place in places]
+    places = np.linspace(0, len(amounts) - 1, pictures if amounts else 0)
+    chosen = [amounts[place] for place in sorted({round(place) for place in places})]
 
     def draw(item: tuple[float, str]) -> dict[str, Any]:
         volume, name = item
