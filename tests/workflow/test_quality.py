@@ -76,7 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_model_file_and_the_run_hold_the_quality_model(run: Run) -> None:
     package = load_package(run.fold(0) / "model.vesal")
     assert package.quality is not None
-    assert package.quality["cases"] == 10
+    assert package.quality["single"]["flag"]["clean"] == 10
     assert len(json.dumps(package.quality)) < 200_000
     record = CalibrationRecord.load(run.calibration_file)
     assert len(record.cases) == 20

@@ -124,7 +124,6 @@ def calibrate(
 
     Args:
         held_out: clean scans and corrupted copies of the same scans.
-        classes: of the model.
         temperature: as `vesal.infer.quality.temperature.fit_temperature` finds it.
 
     Returns:
@@ -138,7 +137,6 @@ def calibrate(
     ensemble = None
     if len(gaps) == len(clean) and np.mean(gaps) < TRAINING_GAP:
         fitted = ensemble = _fit_model(scans, classes, ensemble=True)
-    folds = sorted({one.fold for one in clean})
     calibrations = {
         fold: Calibration(
             classes=tuple(classes),
@@ -147,10 +145,8 @@ def calibrate(
             encoder=encoders.get(fold),
             single=single.model,
             ensemble=None if ensemble is None else ensemble.model,
-            cases=len(clean),
-            folds=len(folds),
         )
-        for fold in folds
+        for fold in sorted({one.fold for one in clean})
     }
     record = CalibrationRecord(
         temperature=temperature,

@@ -135,8 +135,6 @@ class Calibration(Stored):
         encoder: the same of what this file's network encodes; None where its features cannot be recorded.
         single: for results of one network.
         ensemble: for those of several, which are compared with each other; None where that was not fitted.
-        cases: held-out scans that it was fitted to.
-        folds: networks that predicted them.
     """
 
     version: Literal[1] = 1
@@ -146,8 +144,6 @@ class Calibration(Stored):
     encoder: ReferenceDistribution | None
     single: QualityModel
     ensemble: QualityModel | None
-    cases: Count
-    folds: Count
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Calibration:
