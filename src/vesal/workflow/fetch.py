@@ -90,8 +90,10 @@ def fetch(
     fresh = not folder.exists()
     if fresh:
         archive = source or out / f"{known.folder}.tar"
-        if isinstance(known, Archive):
-            _compare(known, source, tell) if source else _download(known, archive, stage, tell)
+        if isinstance(known, Archive) and source is None:
+            _download(known, archive, stage, tell)
+        elif isinstance(known, Archive):
+            _compare(known, archive, tell)
         elif source is None and isinstance(known, Registered):
             raise UsageError(
                 f"{name} is given to registered users only: register at {known.page}, download {known.file} there, "
