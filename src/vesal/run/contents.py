@@ -20,6 +20,7 @@ from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.scores import Scores
 from vesal.files import read_json, read_json_lines
 from vesal.planning.plan import Plan
+from vesal.record import Record
 from vesal.run_files import (
     ALL,
     CONFIG,
@@ -40,6 +41,7 @@ from vesal.volume.resample import resample_label
 from vesal.volume.volume import LabelMap, Volume
 
 Piece = TypeVar("Piece")
+Stored = TypeVar("Stored", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,14 @@ class RunContents:
     def trained_on_all(self) -> bool:
         """Whether nothing was held out."""
         return set(self.curves) == {ALL}
+
+    def record(self, name: str, kind: type[Stored]) -> Stored | None:
+        """A record that not every run has; None where it is not there, or damaged, which `missing` then says."""
+        try:
+            return kind.load(self.folder / name) if (self.folder / name).exists() else None
+        except VesalError as error:
+            self.missing.append(str(error))
+            return None
 
 
 def run_contents(folder: Path) -> RunContents:

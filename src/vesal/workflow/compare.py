@@ -94,12 +94,10 @@ def scores_files(place: Path) -> list[Path]:
 
 def _folds(folder: Path) -> dict[str, str] | None:
     """case -> fold whose training predicted it, of a run with several; None for anything else."""
-    run = Run(folder)
     try:
-        folds = run.folds()
+        folds = Run(folder).folds()
     except VesalError:
         return None
-    if folds is None:
+    if folds is None or len(folds.parts) < 2:
         return None
-    found = {case: str(number) for number in range(len(folds.parts)) for case in folds.validation(number)}
-    return found if len(folds.parts) > 1 else None
+    return {case: str(number) for number in range(len(folds.parts)) for case in folds.validation(number)}

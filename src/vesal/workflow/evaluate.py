@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
-from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.evaluate.case_scores import ClassScore, lesion_classes, score_case
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
@@ -43,17 +42,15 @@ def evaluate_run(
     if truth is None:
         scores = score_run(Run(first), tolerance_mm=tolerance_mm, lesions=lesions, progress=progress)
     else:
-        known = None if labels is None else _declared(labels)
+        known = None
+        if labels is not None:
+            known = load_dataset(labels.parent if labels.is_file() else labels).labels
         scores = score_folders(
             first, truth, known, tolerance_mm=tolerance_mm, lesions=lesions, progress=progress
         )
     if out is not None:
         save_scores(out, scores)
     return scores
-
-
-def _declared(labels: Path) -> LabelSet:
-    return load_dataset(labels.parent if labels.is_file() else labels).labels
 
 
 def score_run(

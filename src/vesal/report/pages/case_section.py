@@ -13,7 +13,7 @@ from vesal.report.figures.planes import context_margin_mm
 from vesal.report.figures.scan_figures import channels_picture, planes_picture, surfaces_picture
 from vesal.report.figures.surfaces import Mesh, class_surfaces
 from vesal.report.pages.html import Picture, scan
-from vesal.run.contents import ShownCase, load_case
+from vesal.run.contents import load_case
 
 
 @dataclass
@@ -44,34 +44,28 @@ def case_pictures(
     With `whole` the slices are shown whole, not just the labels and what is around them, and no surfaces. Nothing is
     raised for a bad case.
     """
+    made = CasePictures()
     try:
         shown = load_case(case, labels, prediction)
-        return _draw(case.id, shown, labels, channels, whole)
+        volume, geometry = shown.volume, shown.volume.geometry
+        maps = {"truth": shown.truth, "prediction": shown.prediction}
+        present = {title: map_ for title, map_ in maps.items() if map_ is not None}
+        margin = None if whole else context_margin_mm(list(present.values()), geometry)
+        planes = planes_picture(volume, labels, list(present.values()), margin_mm=margin)
+        made.pictures.append(scan(planes, f"Slices of {case.id} with contours"))
+        names = channel_names(channels, volume.channels)
+        # A photograph is one picture in colour and no modalities.
+        if volume.channels > 1 and names != ["red", "green", "blue"]:
+            side_by_side = channels_picture(volume, labels, names, present, margin_mm=margin)
+            made.pictures.append(scan(side_by_side, f"All channels of {case.id}"))
+        solid = geometry.ndim == 3 and min(geometry.shape) >= 3
+        if solid and not whole and any(map_.any() for map_ in present.values()):
+            made.surfaces = {title: class_surfaces(map_, geometry, labels) for title, map_ in present.items()}
+            drawn = surfaces_picture(made.surfaces, labels)
+            alt = f"Surfaces of {case.id}: {' and '.join(made.surfaces)}"
+            made.pictures.append(scan(drawn, alt, "surface"))
     except (VesalError, OSError, ValueError, MemoryError) as error:
         return CasePictures(problems=[f"No picture could be made of {case.id}: {error}"])
-
-
-def _draw(
-    name: str, shown: ShownCase, labels: LabelSet, channels: Sequence[str], whole: bool
-) -> CasePictures:
-    volume = shown.volume
-    geometry = volume.geometry
-    maps = {"truth": shown.truth, "prediction": shown.prediction}
-    present = {title: map_ for title, map_ in maps.items() if map_ is not None}
-    margin = None if whole else context_margin_mm(list(present.values()), geometry)
-    made = CasePictures()
-    planes = planes_picture(volume, labels, list(present.values()), margin_mm=margin)
-    made.pictures.append(scan(planes, f"Slices of {name} with contours"))
-    names = channel_names(channels, volume.channels)
-    # A photograph is one picture in colour and no modalities.
-    if volume.channels > 1 and names != ["red", "green", "blue"]:
-        side_by_side = channels_picture(volume, labels, names, present, margin_mm=margin)
-        made.pictures.append(scan(side_by_side, f"All channels of {name}"))
-    solid = geometry.ndim == 3 and min(geometry.shape) >= 3
-    if solid and not whole and any(map_.any() for map_ in present.values()):
-        made.surfaces = {title: class_surfaces(map_, geometry, labels) for title, map_ in present.items()}
-        drawn = surfaces_picture(made.surfaces, labels)
-        made.pictures.append(scan(drawn, f"Surfaces of {name}: {' and '.join(made.surfaces)}", "surface"))
     return made
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from vesal.errors import VesalError
+from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.scores import Scores
 from vesal.files import write_text
 from vesal.infer.quality.quality_model import CalibrationRecord
@@ -26,8 +26,7 @@ from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section
 from vesal.report.pages.score_section import score_section
 from vesal.run.contents import RunContents, run_contents
-from vesal.run.folder import Run
-from vesal.run_files import ALL, REPORT, SURFACES
+from vesal.run_files import ALL, CALIBRATION, POSTPROCESS, REPORT, SURFACES
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
 
@@ -65,14 +64,19 @@ def write_run_report(run: Path) -> Path:
 
 
 def _context(pieces: RunContents) -> dict[str, Any]:
+    record = pieces.record(CALIBRATION, CalibrationRecord)
+    quality = None
+    if record is not None:
+        quality = quality_section(record, [*colours_by_class([*record.dice], pieces.labels).values()])
+    choice = pieces.record(POSTPROCESS, PostprocessChoice)
     return {
         "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
         "verdict": _verdict(pieces),
         "facts": _facts(pieces),
         "missing": pieces.missing,
         "scores": score_section(pieces.scores, pieces.labels, pieces.fold_of) if pieces.scores else None,
-        "quality": _quality(pieces),
-        "postprocess": postprocess_section(pieces.folder, pieces.missing),
+        "quality": quality,
+        "postprocess": None if choice is None else postprocess_section(choice),
         "examples": _examples(pieces, pieces.scores) if pieces.scores else [],
         "curves": _curves(pieces),
         "training_note": _training_note(pieces),
@@ -96,7 +100,7 @@ def _verdict(pieces: RunContents) -> str:
     scores = pieces.scores
     if scores is None:
         if pieces.trained_on_all:
-            cases = plural(len(pieces.dataset.cases), "case") if pieces.dataset else "all cases"
+            cases = plural(len(pieces.dataset.cases), "case") if pieces.dataset else "cases"
             return f"Trained on all {cases}; nothing was held out, so there is no score. Evaluate it on other data."
         return "This run has not been scored."
     row = scores.of("dice")
@@ -135,19 +139,6 @@ def _facts(pieces: RunContents) -> list[str]:
 def _seconds(pieces: RunContents) -> float:
     """Training time of all folds together."""
     return sum(curves.largest(rows, "time_s") or 0.0 for rows in pieces.curves.values())
-
-
-def _quality(pieces: RunContents) -> dict[str, Any] | None:
-    """How well the quality model estimates; a damaged record is reported on the page."""
-    path = Run(pieces.folder).calibration_file
-    if not path.exists():
-        return None
-    try:
-        record = CalibrationRecord.load(path)
-    except VesalError as error:
-        pieces.missing.append(str(error))
-        return None
-    return quality_section(record, [*colours_by_class([*record.dice], pieces.labels).values()])
 
 
 # --- pictures of cases ---------------------------------------------------------------------------------
