@@ -60,11 +60,14 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
         remarks.append(remark)
     if labels is None:
         raise DataError(f"{path} names no label file; fill the column 'label' for the annotated cases.")
+    named = head.get("channels", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise DataError(f'{path}: "channels" must be a list of names such as ["T2", "ADC"].')
     return Dataset(
         name=str(head.get("name") or (path.parent.name if path.name in _NAMES else path.stem)),
         root=path.parent,
         layout="manifest",
-        channels=_named_channels(head, path) or channels or found_channels(cases),
+        channels=tuple(named) or channels or found_channels(cases),
         labels=labels,
         cases=tuple(labelled),
         unlabelled=tuple(case for case in cases if case.label is None),
@@ -145,13 +148,6 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
 def _path(entry: str, manifest: Path) -> Path:
     """As the manifest means it: relative to its folder unless absolute."""
     return manifest.parent / Path(entry).expanduser()
-
-
-def _named_channels(head: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    named = head.get("channels", [])
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-        raise DataError(f'{path}: "channels" must be a list of names such as ["T2", "ADC"].')
-    return tuple(named)
 
 
 def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:

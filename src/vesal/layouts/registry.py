@@ -77,12 +77,18 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         raise unknown_name("layout", layout, ["auto", *LAYOUTS])
     root = Path(folder).expanduser().absolute()
     _usable(root)
-    remarks: tuple[str, ...] = ()
+    remarks = []
     if layout == "auto":
-        layout, remarks = _recognise(root)
+        found = _matches(root)
+        if not found:
+            raise DataError(_nothing_recognised(root))
+        layout, reason = found[0]
+        remarks.append(f"Read as '{layout}', because there is {reason}.")
+        if len(found) > 1:
+            others = ", ".join(f"'{other}'" for other, _ in found[1:])
+            remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
     dataset = LAYOUTS[layout].read(root, labels)
-    _check_ids(dataset)
-    _check_labels(dataset)
+    _check(dataset)
     if not dataset.cases and not dataset.unlabelled:
         seen = "no image was found"
         if dataset.orphans:
@@ -92,8 +98,8 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
             "check that images and labels lie where the layout has them."
         )
     if not dataset.cases:
-        remarks += ("No case is annotated: these scans can be predicted, not trained on.",)
-    return dataset.model_copy(update={"remarks": remarks + dataset.remarks})
+        remarks.append("No case is annotated: these scans can be predicted, not trained on.")
+    return dataset.model_copy(update={"remarks": (*remarks, *dataset.remarks)})
 
 
 def _usable(root: Path) -> None:
@@ -109,19 +115,6 @@ def _usable(root: Path) -> None:
         raise DataError(f"Cannot read the folder {root}: {error.strerror or error}.") from error
     if empty:
         raise DataError(f"The folder {root} is empty; give the folder that holds the data set.")
-
-
-def _recognise(root: Path) -> tuple[str, tuple[str, ...]]:
-    """The layout that 'auto' takes, and the remarks that say why."""
-    found = _matches(root)
-    if not found:
-        raise DataError(_nothing_recognised(root))
-    name, reason = found[0]
-    remarks = [f"Read as '{name}', because there is {reason}."]
-    if len(found) > 1:
-        others = ", ".join(f"'{other}'" for other, _ in found[1:])
-        remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
-    return name, tuple(remarks)
 
 
 def _matches(root: Path) -> list[tuple[str, str]]:
@@ -166,7 +159,8 @@ def _nothing_recognised(root: Path) -> str:
     return f"{root} fits no layout; {hint}. Looked for {looked}."
 
 
-def _check_ids(dataset: Dataset) -> None:
+def _check(dataset: Dataset) -> None:
+    """Names that cannot be files, or are there twice; label files with loss; labels that are not declared."""
     first: dict[str, Case] = {}
     for case in dataset.cases + dataset.unlabelled:
         if no_file_name(case.id):
@@ -176,15 +170,6 @@ def _check_ids(dataset: Dataset) -> None:
         if (other := first.setdefault(case.id, case)) is not case:
             files = f"{other.images[0]} and {case.images[0]}"
             raise DataError(f"Two cases are called '{case.id}' ({files}); give each its own name.")
-
-
-def no_file_name(name: str) -> bool:
-    """Whether a file of this name would lie elsewhere than in its folder, or cannot be, on any system."""
-    elsewhere = any(sign in name for sign in "/\\\0") or PureWindowsPath(name).drive != ""
-    return elsewhere or name in ("", ".", "..")
-
-
-def _check_labels(dataset: Dataset) -> None:
     for case in dataset.cases:
         if case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
             raise DataError(
@@ -196,3 +181,9 @@ def _check_labels(dataset: Dataset) -> None:
                 f"Case {case.id} of {dataset.root} has '{unknown[0]}' as an annotated label; "
                 f"there are: {', '.join(dataset.labels.names)}."
             )
+
+
+def no_file_name(name: str) -> bool:
+    """Whether a file of this name would lie elsewhere than in its folder, or cannot be, on any system."""
+    elsewhere = any(sign in name for sign in "/\\\0") or PureWindowsPath(name).drive != ""
+    return elsewhere or name in ("", ".", "..")

@@ -19,7 +19,6 @@ from vesal.convert.slices import AXES
 from vesal.convert.sources import open_source
 from vesal.convert.targets import TARGETS, Target
 from vesal.data.case import scan_workers
-from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, fingerprint
 from vesal.data.folds import make_folds, present_classes
 from vesal.data.labels import LabelSet
@@ -205,37 +204,28 @@ def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
 def _held_out(
     request: ConvertRequest, source: Source, jobs: Sequence[Job], stage: StageProgress
 ) -> dict[str, list[str]]:
-    """Patients whose cases become test scans, as an entry of the journal's head; {} where no split is wanted."""
+    """Patients whose cases become test scans, as an entry of the journal's head; {} where no split is wanted.
+
+    About so large a share of the cases: that many of equal parts, none of which tears a group apart.
+    """
     if request.split is None:
         return {}
-    training = [job.case for job in jobs if not job.test]
+    cases = [job.case for job in jobs if not job.test]
     together: Sequence[Sequence[str]] = ()
     present: Mapping[str, Sequence[str]] | None = None
     if source.dataset is not None:
-        record = fingerprint(
-            source.dataset.model_copy(update={"cases": tuple(training)}), progress=stage("Looking")
-        )
+        training = source.dataset.model_copy(update={"cases": tuple(cases)})
+        record = fingerprint(training, progress=stage("Looking"))
         together, present = duplicate_groups(record), present_classes(record)
-    return {"held_out": sorted(_draw(request.split, request.seed, training, together, present))}
-
-
-def _draw(
-    split: float,
-    seed: int,
-    cases: Sequence[Case],
-    together: Sequence[Sequence[str]],
-    present: Mapping[str, Sequence[str]] | None,
-) -> set[str]:
-    """Patients of about so large a share of the cases: that many of equal parts, none of which tears a group apart."""
     patients = {case.patient for case in cases}
-    parts = Fraction(split).limit_denominator(min(_FINEST_SHARE, max(2, len(patients))))
+    parts = Fraction(request.split).limit_denominator(min(_FINEST_SHARE, max(2, len(patients))))
     count, taken = max(2, parts.denominator), max(1, min(parts.numerator, parts.denominator - 1))
     try:
-        folds = make_folds(cases, folds=count, seed=seed, together=together, present=present)
+        folds = make_folds(cases, folds=count, seed=request.seed, together=together, present=present)
     except UsageError as error:
-        raise UsageError(f"--split {split:g} cannot be drawn by patient: {error}") from error
+        raise UsageError(f"--split {request.split:g} cannot be drawn by patient: {error}") from error
     names = {name for part in folds.parts[:taken] for name in part}
-    return {case.patient for case in cases if case.id in names}
+    return {"held_out": sorted({case.patient for case in cases if case.id in names})}
 
 
 # --- the work ----------------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ class TrainRequest:
         budget: time to train, such as '20m'.
         seed, deterministic, mirror, dimension: None and False leave what the recipe says.
         cache: the run folder's prepared/ by default.
-        settings: `key=value`, as on the command line.
         overrides: fields of the recipe to replace, by their dotted names; they count more than the options above.
         quiet: no live display.
     """
