@@ -87,8 +87,6 @@ def main() -> None:
         text = "The memory of this machine is used up; close other programs or choose a smaller batch."
         if isinstance(error, OSError):
             where = f" {error.filename}" if error.filename else ""
-            text = (
-                f"The system refused{where}: {error.strerror or error}; run again with --debug for the place."
-            )
+            text = f"The system refused{where}: {error.strerror or error}; run again with --debug for a traceback."
         typer.echo(f"vesal: {text}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What travels from one layout to another: a scan that was read, and what became of it."""
+"""Records of a conversion: its source, a scan that was read, a case that was written, and a description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label values that change on the way from one data set to another: by the user's map, or by a layout's rule."""
+"""Changes of label values in a conversion: by the user's map, or by a layout's rule."""
 
 from __future__ import annotations
 

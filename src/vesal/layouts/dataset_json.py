@@ -66,7 +66,7 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
             remarks.append(f"dataset.json lists the test image {image}, which is not there.")
     promised = json.get("numTraining", len(cases))
     if promised != len(cases):
-        remarks.append(f"dataset.json speaks of {promised} training cases and lists {len(cases)}.")
+        remarks.append(f"dataset.json states {promised} training cases and lists {len(cases)}.")
     if foreign := [name for name in tests if name in cases and tests[name].images != cases[name].images]:
         remarks.append(f"Left out are test images with the names of training images: {listed(foreign, 5)}.")
     lone, unlisted = _unlisted(root, cases)

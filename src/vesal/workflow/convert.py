@@ -1,4 +1,4 @@
-"""Convert: any data set that is understood into another layout, case by case; one bad case stops nothing."""
+"""Convert a data set of any known layout to another, case by case; a case that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from vesal.workflow.requests.convert_request import SPACING_ERROR, ConvertReques
 
 #: Parts that a share is made of: 0.15 is 3 of 20.
 _FINEST_SHARE = 20
-#: Fields of a request that must be the same for a conversion to go on.
+#: Fields of a request that must be the same for a conversion to be resumed.
 _SAME = ("to", "window", "bits", "keep_empty", "axis", "merge", "spacing_mm", "stack", "split", "seed")
 #: In the new data set's folder.
 _JOURNAL = "conversion.jsonl"
 
 
 class ConvertResult(Record):
-    """What came of it.
+    """The result of a conversion.
 
     Attributes:
         folder: of the new data set.
@@ -191,7 +191,7 @@ def _chosen(source: Source, wanted: Sequence[str]) -> tuple[Job, ...]:
 
 
 def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
-    """What must be the same for a conversion to go on."""
+    """What must be the same for a conversion to be resumed."""
     return {
         "data": str(request.data.expanduser().resolve()),
         "read_as": source.read_as,

@@ -1,4 +1,4 @@
-"""Predict many scans: read ahead, segment, write on each scan's own grid; one bad scan stops nothing.
+"""Predict many scans: read ahead, segment, write on each scan's own grid; a scan that fails does not stop the others.
 
 The output folder holds CASE.nii.gz (or the scan's own format); quality.json and quality.csv, where the model has a
 quality model; and, where they were asked for, overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
@@ -25,7 +25,7 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
-from vesal.files import atomic_path, write_bytes, write_json
+from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model
 from vesal.infer.quality.image_features import image_features
 from vesal.layouts.input_scans import default_ending
@@ -59,8 +59,8 @@ class _Target:
 
 @dataclass
 class PredictResult:
-    """What came of it: files, overlays, probability maps by class, maps of uncertainty, quality estimates (None
-    where the model has no quality model), seconds by case, cases that failed, backend."""
+    """The result of a prediction: files, overlays, probability maps by class, maps of uncertainty, quality estimates
+    (None where the model has no quality model), seconds by case, cases that failed, backend."""
 
     files: dict[str, Path] = field(default_factory=dict)
     overlays: dict[str, Path] = field(default_factory=dict)
@@ -214,7 +214,7 @@ def _with_channels(volume: Volume, plan: Plan) -> Volume:
 
 
 def _check_png(volume: Volume, labels: LabelSet) -> None:
-    """Raise now, and not after the scan's minutes, where its result cannot be a PNG."""
+    """Raise before the scan is predicted where its result cannot be a PNG."""
     if volume.geometry.ndim != 2:
         raise DataError("the scan is a volume and a PNG holds one slice; write another format (--to nifti).")
     if min(labels.values) < 0 or max(labels.values) > _PNG_ONE:
@@ -325,7 +325,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _try_folder(out: Path) -> None:
-    """Find out now, not after the first scan's minutes, that nothing can be written."""
-    with atomic_path(out / ".vesal-write-test") as temporary:
-        temporary.write_bytes(b"\0")
+    """Raise before the first scan is predicted where nothing can be written."""
+    write_bytes(out / ".vesal-write-test", b"\0")
     (out / ".vesal-write-test").unlink(missing_ok=True)

@@ -10,13 +10,13 @@ from vesal.workflow.requests.fields import Option, Recipe, Settings, parse_fold
 
 @dataclass(frozen=True)
 class KernelOptions:
-    """What shall run on Kaggle.
+    """What to run on Kaggle.
 
     Attributes:
         fold: None for no fold.
         data: by the end of its path.
         title: 'Vesal RECIPE' when not given.
-        install: 'vesal==1.0', a URL; by default the script carries this very Vesal.
+        install: 'vesal==1.0', a URL; by default the script contains the source of this Vesal.
     """
 
     recipe: Recipe = "auto"
