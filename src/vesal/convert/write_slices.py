@@ -65,17 +65,10 @@ def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
         written=_kept(mask, task, depth=len(cut(image.array[0], image.geometry, axis))),
     )
     files = _save(scan, record, mask, task)
-    nothing = mask is not None and not record.written
-    return Written.of(
-        scan,
-        task,
-        files,
-        ndim=image.geometry.ndim,
-        volume=record,
-        remark=f"Case {scan.case.id} has no foreground, so none of its slices was written."
-        if nothing
-        else "",
-    )
+    remark = ""
+    if mask is not None and not record.written:
+        remark = f"Case {scan.case.id} has no foreground, so none of its slices was written."
+    return Written.of(scan, task, files, ndim=image.geometry.ndim, volume=record, remark=remark)
 
 
 def describe_pictures(out: Path, described: Described, folders: Mapping[str, str]) -> list[str]:
@@ -90,14 +83,12 @@ def describe_pictures(out: Path, described: Described, folders: Mapping[str, str
     index.save(out / SIDECAR)
     entries = []
     for one in described.written:
-        if one.volume is None:
-            continue
-        for number in one.volume.written:
-            names = one.volume.picture_names(one.id, number)
-            images = [f"{one.volume.images}/{name}{_ENDING}" for name in names]
-            name = one.volume.slice_id(one.id, number)
+        record = index.volumes[one.id]
+        for number in record.written:
+            images = [f"{record.images}/{name}{_ENDING}" for name in record.picture_names(one.id, number)]
+            name = record.slice_id(one.id, number)
             image = images[0] if len(images) == 1 else images
-            entries.append(one.manifest_entry(name, image, f"{one.volume.labels}/{name}{_ENDING}"))
+            entries.append(one.manifest_entry(name, image, f"{record.labels}/{name}{_ENDING}"))
     return describe_manifest(out, described, entries)
 
 
