@@ -6,6 +6,7 @@ import math
 import shlex
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from vesal.errors import VesalError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import HEADLINE, summary_table
 from vesal.files import read_json, write_json, write_text
-from vesal.report.figures.curves import is_number, largest, series
+from vesal.report.figures.curves import largest, series
 from vesal.run.contents import RunContents
 from vesal.run_files import DESCRIPTIONS, FINISHED, MODELS, SUMMARY, SUMMARY_TEXT, fold_folder
 from vesal.table import Cell, Table
@@ -125,6 +126,10 @@ def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
     steps, dice = series(rows, "val_dice")
     losses = series(rows, "train_loss")[1]
     best = int(dice.argmax()) if len(dice) else None
+    best_step = None if best is None else int(steps[best])
+    with suppress(VesalError, AttributeError):
+        # As the training noted it; a run that goes on has not yet.
+        best_step = read_json(fold_folder(pieces.folder, name) / FINISHED).get("best_step", best_step)
     return {
         "fold": name,
         "steps": largest(rows, "step"),
@@ -132,19 +137,10 @@ def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
         "time_s": largest(rows, "time_s"),
         "memory_mb": largest(rows, "memory_mb"),
         "train_loss": float(losses[-1]) if len(losses) else None,
-        "best_step": _best_step(fold_folder(pieces.folder, name), None if best is None else int(steps[best])),
+        "best_step": best_step,
         "best_val_dice": None if best is None else float(dice[best]),
         "held_out": sum(of == name for of in pieces.fold_of.values()),
     }
-
-
-def _best_step(folder: Path, otherwise: int | None) -> int | None:
-    """As the training noted it; a run that goes on has not yet."""
-    try:
-        found = read_json(folder / FINISHED)["best_step"]
-    except (VesalError, KeyError, TypeError):
-        return otherwise
-    return int(found) if is_number(found) else otherwise
 
 
 def _scores(scores: Scores) -> dict[str, Any]:

@@ -39,14 +39,7 @@ def write_robustness_report(
     scans: Sequence[CorruptedScan] = (),
     baseline: Robustness | None = None,
 ) -> None:
-    """Write one page that holds everything, pictures too.
-
-    Args:
-        path: of the page.
-        found: what was measured.
-        labels: names and colours of the classes.
-        scans: the worst cases, to be drawn.
-        baseline: drawn dashed in the curves, if there is one.
+    """Write one page that holds everything: `scans`, the worst cases, as pictures, `baseline` dashed in the curves.
 
     Raises:
         VesalError: the page cannot be written.

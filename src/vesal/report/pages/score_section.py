@@ -28,12 +28,9 @@ _MOST_AGREEMENTS = 8
 
 
 def score_section(scores: Scores, labels: LabelSet | None, fold_of: Mapping[str, str]) -> dict[str, Any]:
-    """For the template: tiles, tables, charts and notes.
+    """For the template: tiles, tables, charts and notes of the held-out cases.
 
-    Args:
-        scores: of the held-out cases.
-        labels: names and colours of the classes, as far as they are known.
-        fold_of: case -> the fold that held it out.
+    `labels` are None where the classes' colours are not known; `fold_of` names the fold that held a case out.
     """
     colours = colours_by_class(scores.classes, labels)
     return {
