@@ -8,7 +8,7 @@ from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import METRICS, ClassScore
 from vesal.evaluate.scores import summarise
 from vesal.report.figures import charts
-from vesal.report.figures.colours import colours_by_class
+from vesal.report.figures.colours import THEMES, colours_by_class
 from vesal.report.pages.score_section import further_tables, score_charts
 
 LABELS = LabelSet.from_values({"liver": 1, "liver tumour": 2})
@@ -47,6 +47,6 @@ def test_every_class_has_its_chart_of_agreement_also_for_a_single_case():
     several, one = scores(), scores(cases=1)
     assert len(score_charts(several, colours_by_class(several.classes, LABELS))) == 4
     assert one.agreement_ml["liver"].lower is None
-    assert charts.bland_altman_chart("$x$_", [4.0], [5.0], one.agreement_ml["liver"], "#336699").startswith(
-        b"\x89PNG"
-    )
+    agreement, theme = one.agreement_ml["liver"], THEMES["light"]
+    png = charts.bland_altman_chart("$x$_", [4.0], [5.0], agreement, "#336699", theme)
+    assert png.startswith(b"\x89PNG")
