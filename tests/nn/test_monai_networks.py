@@ -21,7 +21,7 @@ needs_monai = pytest.mark.skipif(
     reason="MONAI is not installed: pip install 'vesal[monai]'",
 )
 
-MONAI = sorted(name for name, kind in NETWORKS.items() if kind.extra == "monai")
+MONAI = sorted(name for name in NETWORKS if name.startswith("monai-"))
 SWIN = (12, 12, 24, 48, 96, 192)
 
 

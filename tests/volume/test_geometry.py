@@ -65,20 +65,6 @@ def test_axis_codes_agree_with_nibabel(order, signs):
     assert geometry.axis_codes == "".join(nib.aff2axcodes(geometry.affine))
 
 
-@pytest.mark.parametrize(("order", "signs"), ORIENTATIONS[::5])
-def test_cropping_and_padding_keep_a_marked_voxel_in_its_place(order, signs):
-    geometry = oriented(order, signs, 15.0)
-    array = marked(geometry, (2, 3, 4))
-    crop = geometry.cropped((1, 2, 3), (4, 5, 6))
-    np.testing.assert_allclose(
-        world_of_mark(array[1:4, 2:5, 3:6], crop), world_of_mark(array, geometry), atol=1e-10
-    )
-    padded = geometry.cropped((-2, 0, -1), (4, 7, 6))
-    assert padded.shape == (6, 7, 7)
-    grown = np.pad(array, ((2, 0), (0, 2), (1, 0)))
-    np.testing.assert_allclose(world_of_mark(grown, padded), world_of_mark(array, geometry), atol=1e-10)
-
-
 def test_another_shape_keeps_the_outer_faces_and_the_volume():
     geometry = oriented((2, 0, 1), (1, -1, 1), 30.0)
     other = geometry.with_shape((8, 3, 7))

@@ -287,7 +287,11 @@ def test_every_turn_and_whole_shift_copies_the_values(order):
         grid = Geometry(turned.shape[1:], base.affine @ matrix)
         result = resample_volume(Volume(array, base), grid, order).array
         np.testing.assert_allclose(result, turned, atol=0 if order < 3 else 1e-5)
-    padded = resample_volume(Volume(array, base), base.cropped((-1, 0, 2), (5, 4, 6)), order, fill=-3.0).array
+    shift = np.eye(4)
+    shift[:3, 3] = (-1, 0, 2)
+    padded = resample_volume(
+        Volume(array, base), Geometry((6, 4, 4), base.affine @ shift), order, fill=-3.0
+    ).array
     expected = np.pad(array, ((0, 0), (1, 1), (0, 0), (0, 0)), constant_values=-3.0)[:, :, :4, 2:]
     np.testing.assert_allclose(padded, expected, atol=0 if order < 3 else 1e-5)
 

@@ -177,7 +177,7 @@ def check_split(
     for name in sides[1]:
         if (group := group_of[name]) in trained:
             left, right = ([each for each in side if each in group] for side in sides)
-            raise DataError(_leak(*_closest(left, right, patients, linked), patients, linked))
+            raise DataError(_leak(left, right, patients, linked))
 
 
 def present_classes(fingerprint: Fingerprint) -> dict[str, tuple[str, ...]]:
@@ -213,26 +213,19 @@ def _groups(cases: Sequence[Case], together: Iterable[Collection[str]]) -> list[
     return sorted(tuple(sorted(group)) for group in groups.values())
 
 
-def _closest(
+def _leak(
     left: Sequence[str], right: Sequence[str], patients: Mapping[str, str], together: Sequence[set[str]]
-) -> tuple[str, str]:
-    """A pair over the two sides that belongs together directly if there is one, else through a third case."""
+) -> str:
+    """The sentence about a pair over the two sides that belongs together: directly, or through a third case."""
     pairs = [(a, b) for a in left for b in right]
-    direct = [pair for pair in pairs if pair[0] == pair[1]]
-    direct += [pair for pair in pairs if any(set(pair) <= group for group in together)]
-    direct += [pair for pair in pairs if patients[pair[0]] == patients[pair[1]]]
-    return (direct or pairs)[0]
-
-
-def _leak(a: str, b: str, patients: Mapping[str, str], together: Sequence[set[str]]) -> str:
-    if a == b:
-        return f"Case {a} is both in training and in validation; take it out of one."
-    if any({a, b} <= group for group in together):
-        why = "are the same scan or nearly so"
-    elif patients[a] == patients[b]:
-        why = f"are of one patient ({patients[a]})"
+    if twice := [a for a, b in pairs if a == b]:
+        return f"Case {twice[0]} is both in training and in validation; take it out of one."
+    if alike := [pair for pair in pairs if any(set(pair) <= group for group in together)]:
+        (a, b), why = alike[0], "are the same scan or nearly so"
+    elif siblings := [pair for pair in pairs if patients[pair[0]] == patients[pair[1]]]:
+        (a, b), why = siblings[0], f"are of one patient ({patients[siblings[0][0]]})"
     else:
-        why = "belong together through other cases of their patients or identical scans"
+        (a, b), why = pairs[0], "belong together through other cases of their patients or identical scans"
     return (
         f"The split leaks: {a} (training) and {b} (validation) {why}; "
         "move both to one side or draw the folds anew."

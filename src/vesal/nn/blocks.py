@@ -19,7 +19,7 @@ SLOPE = 0.01
 _CONVOLUTION: dict[int, type[nn.Module]] = {2: Conv2d, 3: Conv3d}
 _UPSAMPLING: dict[int, type[nn.Module]] = {2: ConvTranspose2d, 3: ConvTranspose3d}
 _MEAN_POOLING: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-_MAX_POOLING: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+MAX_POOLING: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 #: Normalisation by name: (dimension, features) -> module.
 NORMS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -103,14 +103,6 @@ class Bricks:
         stride = tuple(stride)
         return _UPSAMPLING[self.dimension](inputs, features, stride, stride=stride, bias=self.bias)
 
-    def mean_pooling(self, stride: Sequence[int]) -> nn.Module:
-        """The mean over blocks of `stride` voxels."""
-        return _MEAN_POOLING[self.dimension](tuple(stride), stride=tuple(stride))
-
-    def max_pooling(self, stride: Sequence[int]) -> nn.Module:
-        """The largest over blocks of `stride` voxels."""
-        return _MAX_POOLING[self.dimension](tuple(stride), stride=tuple(stride))
-
     def normalisation(self, features: int) -> nn.Module:
         """The norm of this network for `features` channels."""
         return NORMS[self.norm](self.dimension, features)
@@ -174,7 +166,7 @@ class ResidualBlock(nn.Module):
         stride = ones if stride is None else tuple(stride)
         self.first = ConvNormAct(bricks, inputs, features, kernel, stride)
         self.second = ConvNormAct(bricks, features, features, kernel, act=False)
-        self.pool = nn.Identity() if stride == ones else bricks.mean_pooling(stride)
+        self.pool = nn.Identity() if stride == ones else _MEAN_POOLING[bricks.dimension](stride)
         self.project = (
             nn.Identity() if inputs == features else ConvNormAct(bricks, inputs, features, ones, act=False)
         )

@@ -350,7 +350,7 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
         with torch.device("meta"):
             expected = build_network(network, plan).state_dict()
     except MissingExtraError as error:
-        fix = f"install it: pip install 'vesal[{NETWORKS[network].extra}]'"
+        fix = "install it: pip install 'vesal[monai]'"
         raise _RefusedError(f"its network {network} needs a library that is not installed", fix) from error
     except Exception as error:
         raise _RefusedError(f"its plan describes no network ({_brief(error)})") from error

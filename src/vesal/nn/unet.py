@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vesal.errors import UsageError, unknown_name
-from vesal.nn.blocks import AttentionGate, Bricks, ConvNormAct, ResidualBlock, initialise
+from vesal.nn.blocks import MAX_POOLING, AttentionGate, Bricks, ConvNormAct, ResidualBlock, initialise
 from vesal.nn.cpu.instance_norm import channels_last
 from vesal.nn.padding import Sizes
 from vesal.planning.plan import Stage, total_stride
@@ -92,7 +92,7 @@ class UNet(nn.Module):
         inputs = [channels, *(stage.features for stage in stages[:-1])]
         ones = (1,) * bricks.dimension
         self.pools = nn.ModuleList(
-            bricks.max_pooling(stage.stride) if pooling and stage.stride != ones else nn.Identity()
+            MAX_POOLING[bricks.dimension](stage.stride) if pooling and stage.stride != ones else nn.Identity()
             for stage in stages
         )
         self.encoder = nn.ModuleList(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -15,25 +14,6 @@ from vesal.nn import monai_networks
 from vesal.nn.blocks import Bricks
 from vesal.nn.unet import UNet
 from vesal.planning.plan import Plan
-
-
-@dataclass(frozen=True)
-class NetworkKind:
-    """An entry of `NETWORKS`.
-
-    Attributes:
-        build: the network for a plan; UsageError where the plan asks for what it has not.
-        about: one line.
-        extra: which of Vesal's extras it needs (pip install 'vesal[EXTRA]'); None for none.
-        deep_supervision: whether it has as many heads as the plan; else a single one.
-        checkpointing: whether it can compute activations again in the backward pass.
-    """
-
-    build: Callable[[Plan], nn.Module]
-    about: str
-    extra: str | None = None
-    deep_supervision: bool = True
-    checkpointing: bool = True
 
 
 def _unet(
@@ -53,46 +33,17 @@ def _unet(
     )
 
 
-#: What `build_network` can build, all of it from the plan alone, in 2D and 3D.
-NETWORKS: dict[str, NetworkKind] = {
-    "unet": NetworkKind(_unet, "U-Net as nnU-Net lays it out"),
-    "residual-unet": NetworkKind(
-        partial(_unet, encoder="residual"), "U-Net with residual blocks in the encoder"
-    ),
-    "attention-unet": NetworkKind(
-        partial(_unet, skips="gated"), "U-Net with attention gates on the skips (Oktay et al., 2018)"
-    ),
-    "monai-unet": NetworkKind(
-        monai_networks.unet,
-        "MONAI's U-Net of residual units",
-        extra="monai",
-        deep_supervision=False,
-        checkpointing=False,
-    ),
-    "monai-attention-unet": NetworkKind(
-        monai_networks.attention_unet,
-        "MONAI's Attention U-Net",
-        extra="monai",
-        deep_supervision=False,
-        checkpointing=False,
-    ),
-    "monai-dynunet": NetworkKind(
-        monai_networks.dynunet, "MONAI's nnU-Net (DynUNet)", extra="monai", checkpointing=False
-    ),
-    "monai-segresnet": NetworkKind(
-        monai_networks.segresnet,
-        "MONAI's SegResNet (Myronenko, 2018)",
-        extra="monai",
-        deep_supervision=False,
-        checkpointing=False,
-    ),
-    "monai-swin-unetr": NetworkKind(
-        monai_networks.swin_unetr,
-        "MONAI's Swin UNETR (Hatamizadeh et al., 2022)",
-        extra="monai",
-        deep_supervision=False,
-        checkpointing=False,
-    ),
+#: The networks by name, each built from the plan alone, in 2D and 3D; UsageError where the plan asks for what it has
+#: not. Those of MONAI's need the extra `monai`.
+NETWORKS: dict[str, Callable[[Plan], nn.Module]] = {
+    "unet": _unet,  # as nnU-Net lays it out
+    "residual-unet": partial(_unet, encoder="residual"),
+    "attention-unet": partial(_unet, skips="gated"),  # Oktay et al., 2018
+    "monai-unet": monai_networks.unet,
+    "monai-attention-unet": monai_networks.attention_unet,
+    "monai-dynunet": monai_networks.dynunet,  # MONAI's nnU-Net
+    "monai-segresnet": monai_networks.segresnet,  # Myronenko, 2018
+    "monai-swin-unetr": monai_networks.swin_unetr,  # Hatamizadeh et al., 2022
 }
 
 
@@ -113,12 +64,12 @@ def build_network(name: str, plan: Plan, *, checkpointing: bool = False) -> nn.M
             that can be built, or it has no checkpointing.
     """
     require(name)
-    if checkpointing and not NETWORKS[name].checkpointing:
-        able = ", ".join(sorted(other for other, kind in NETWORKS.items() if kind.checkpointing))
+    if checkpointing and _is_monai(name):
+        able = ", ".join(sorted(other for other in NETWORKS if not _is_monai(other)))
         raise UsageError(
             f"The network {name} has no gradient checkpointing; leave it out, or choose one of: {able}."
         )
-    network = NETWORKS[name].build(plan)
+    network = NETWORKS[name](plan)
     if checkpointing:
         network.checkpointing = True  # type: ignore[assignment]
     return network
@@ -132,8 +83,12 @@ def require(name: str) -> None:
     """
     if name not in NETWORKS:
         raise unknown_name("network", name, NETWORKS)
-    if NETWORKS[name].extra == "monai":
+    if _is_monai(name):
         monai_networks.require(name)
+
+
+def _is_monai(name: str) -> bool:
+    return name.startswith("monai-")
 
 
 def count_trainable(name: str, plan: Plan) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,14 +58,6 @@ class Position:
     finished: bool = False
 
 
-class Stateful(Protocol):
-    """An optimizer, a gradient scaler: whatever has a state to keep."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-
-
 @dataclass(frozen=True)
 class Trained:
     """What training changes."""
@@ -73,7 +65,7 @@ class Trained:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None
-    scaler: Stateful
+    scaler: torch.amp.GradScaler
 
 
 def save_checkpoint(path: Path, position: Position, of: Trained) -> None:

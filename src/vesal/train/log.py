@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -16,16 +16,6 @@ from vesal.files import read_json_lines, write_text
 
 #: One row: numbers (None where undefined) and dictionaries of numbers a class.
 Row = dict[str, Any]
-
-
-class Listener(Protocol):
-    """Receives the rows of a training."""
-
-    def row(self, row: Row) -> None:
-        """A row of metrics.jsonl was written."""
-
-    def close(self) -> None:
-        """The training ended or was stopped."""
 
 
 class JsonLines:
@@ -102,9 +92,6 @@ class Console:
         if not self._console.is_terminal and now - self._last_line >= self._every_s:
             self._last_line = now
             self._console.print(f"{self._title} {100 * share:.0f} %  {text}", highlight=False)
-
-    def close(self) -> None:
-        """Nothing to close: the context manager stops the display."""
 
 
 def status_line(seen: Row, left_s: float | None) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -131,29 +131,20 @@ def wants_compiling(config: TrainConfig, steps: int | None, device: torch.device
     return steps >= _LONG_STEPS if steps is not None else (config.budget_s or 0.0) >= _LONG_S
 
 
-@dataclass(frozen=True)
-class _Probe:
+class _Probe(NamedTuple):
     """Loss and gradients by parameter."""
 
     loss: float
     gradients: dict[str, Tensor]
 
-    def distances(self, other: _Probe) -> dict[str, float]:
-        """Of each gradient to the other's, the whole's by the name of ''."""
-        apart = {
-            name: torch.linalg.vector_norm(gradient - other.gradients[name])
-            for name, gradient in self.gradients.items()
-        }
-        return _read(apart)
-
-    def norms(self) -> dict[str, float]:
-        """Of the gradients, the whole's by the name of ''."""
-        return _read({name: torch.linalg.vector_norm(of) for name, of in self.gradients.items()})
-
-
-def _read(norms: dict[str, Tensor]) -> dict[str, float]:
-    whole = torch.linalg.vector_norm(torch.stack(list(norms.values())))
-    return dict(zip([*norms, ""], torch.stack([*norms.values(), whole]).tolist(), strict=True))
+    def norms(self, less: dict[str, Tensor] | None = None) -> dict[str, float]:
+        """Of the gradients, or of their differences to others; the whole's by the name of ''."""
+        norms = [
+            torch.linalg.vector_norm(of if less is None else of - less[name])
+            for name, of in self.gradients.items()
+        ]
+        whole = torch.linalg.vector_norm(torch.stack(norms))
+        return dict(zip([*self.gradients, ""], torch.stack([*norms, whole]).tolist(), strict=True))
 
 
 def _difference(expected: _Probe, again: _Probe, found: _Probe) -> str | None:
@@ -164,7 +155,7 @@ def _difference(expected: _Probe, again: _Probe, found: _Probe) -> str | None:
         return f"the loss is {found.loss:.5g} in place of {expected.loss:.5g}"
     if expected.gradients.keys() != found.gradients.keys():
         return "other parameters have gradients"
-    norms, noises, distances = expected.norms(), expected.distances(again), expected.distances(found)
+    norms, noises, distances = (expected.norms(less) for less in (None, again.gradients, found.gradients))
     # The whole first: it is what rounding moves least.
     for name in reversed(norms):
         scale = max(norms[name], _COUNTS * norms[""])

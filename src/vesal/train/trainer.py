@@ -25,7 +25,7 @@ from vesal.run_files import METRICS, TENSORBOARD
 from vesal.train.batches import Batch, BatchMaker, cases_on_device, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.interrupt import StopRequest
-from vesal.train.log import Console, JsonLines, Listener, Row, memory_mb
+from vesal.train.log import Console, JsonLines, Row, memory_mb
 from vesal.train.loss_meter import LossMeter
 from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
@@ -50,16 +50,17 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         UsageError: the monitored quantity is of a class that the data set does not have.
         VesalError: the loss stays not finite, or the checkpoint belongs to another configuration.
     """
-    check_plan(job.config, job.plan)
-    torch.manual_seed(job.config.seed)
+    config = job.config
+    check_plan(config, job.plan)
+    torch.manual_seed(config.seed)
     if job.device.type == "cpu":
         keep_memory()
     with ExitStack() as stack:
-        stack.enter_context(kernels(job.device, deterministic=job.config.deterministic))
+        stack.enter_context(kernels(job.device, deterministic=config.deterministic))
         sampler = PatchSampler(
-            job.train, job.plan, foreground_share=job.config.foreground_share, seed=job.config.seed
+            job.train, job.plan, foreground_share=config.foreground_share, seed=config.seed
         )
-        precision = Precision(job.config.precision, job.device)
+        precision = Precision(config.precision, job.device)
         state = _set_up(job, sampler, precision, resume=resume)
         position = state.position
         if position.finished and (state.progress >= 1.0 or state.ended_early):
@@ -70,39 +71,33 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             stack.callback(listener.close)
         console = stack.enter_context(Console(job.title, quiet=quiet))
         stop = stack.enter_context(StopRequest())
-        maker = _batch_maker(job, sampler, console)
-        batches = stack.enter_context(prefetched(maker, position.step * job.config.accumulation))
+        maker = BatchMaker(
+            sampler,
+            Policy(job.plan, config.augment),
+            job.device,
+            seed=config.seed,
+            accumulation=config.accumulation,
+            device_cache=cases_on_device(sampler, job.device, config.device_cache, console.say),
+            memory_format=memory_format(config, job.plan.dimension, job.device),
+        )
+        batches = stack.enter_context(prefetched(maker, position.step * config.accumulation))
         if position.step == 0:
             patch = torch.zeros(1, job.plan.inputs, *job.plan.patch, device=job.device)
             board.graph(state.trained.network, patch)
-        logger = _Logger((lines, board, console), board, console)
-        _run(state, batches, logger, stop, precision)
+        _run(state, batches, _Logger(lines, board, console), stop, precision)
         return position
-
-
-def _batch_maker(job: TrainJob, sampler: PatchSampler, console: Console) -> BatchMaker:
-    config = job.config
-    return BatchMaker(
-        sampler,
-        Policy(job.plan, config.augment),
-        job.device,
-        seed=config.seed,
-        accumulation=config.accumulation,
-        device_cache=cases_on_device(sampler, job.device, config.device_cache, console.say),
-        memory_format=memory_format(config, job.plan.dimension, job.device),
-    )
 
 
 @dataclass(frozen=True)
 class _Logger:
     """Everything that a training reports to."""
 
-    listeners: tuple[Listener, ...]
+    lines: JsonLines
     board: TensorBoard
     console: Console
 
     def row(self, row: Row) -> None:
-        for listener in self.listeners:
+        for listener in (self.lines, self.board, self.console):
             listener.row(row)
 
 

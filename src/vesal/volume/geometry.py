@@ -158,14 +158,6 @@ class Geometry:
         matrix[self.ndim, self.ndim] = 1.0
         return Geometry(shape, self.affine @ matrix)
 
-    def cropped(self, start: Sequence[int], stop: Sequence[int]) -> Geometry:
-        """The grid of `array[start[0]:stop[0], ...]`; negative starts and stops beyond the end pad it."""
-        affine = self.affine.copy()
-        affine[: self.ndim, self.ndim] += self.affine[: self.ndim, : self.ndim] @ np.asarray(
-            start, dtype=float
-        )
-        return Geometry(tuple(int(b - a) for a, b in zip(start, stop, strict=True)), affine)
-
     def with_shape(self, shape: Sequence[int]) -> Geometry:
         """Another number of voxels over exactly the same field of view (outer faces coincide)."""
         scale = np.asarray(self.shape, dtype=float) / np.asarray(shape, dtype=float)

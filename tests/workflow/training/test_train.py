@@ -160,7 +160,7 @@ def test_a_fixed_scan_is_read_again_on_resume(tiny_data: Path, tmp_path: Path) -
     assert [failure.id for failure in first.left_out] == ["tiny_02"]
     path.write_bytes(whole)
     again = TrainRequest(data=data, out=tmp_path / "run", resume=True, device="cpu", quiet=True)
-    assert train_run(again, tell=silent).left_out == []
+    assert train_run(again, tell=silent).left_out == ()
 
 
 def test_a_damaged_fingerprint_is_taken_anew(tiny_data: Path, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_damaged_fingerprint_is_taken_anew(tiny_data: Path, tmp_path: Path) ->
     for damage in ("{", "{}"):
         (tmp_path / "run" / "fingerprint.json").write_text(damage)
         again = TrainRequest(data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True)
-        assert train_run(again, tell=silent).left_out == []
+        assert train_run(again, tell=silent).left_out == ()
         assert json.loads((tmp_path / "run" / "fingerprint.json").read_text())["cases"]
 
 

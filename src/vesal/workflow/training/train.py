@@ -24,6 +24,7 @@ from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_markdown
 from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer.predictor import load_model
+from vesal.journal import file_stamps
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import load_package, save_package
 from vesal.nn.zoo import resolve_device
@@ -31,6 +32,7 @@ from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
+from vesal.record import Record
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
 from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED, RAW_PREDICTIONS
@@ -50,25 +52,14 @@ class Interrupted(VesalError):
     """A signal stopped the run; everything is saved."""
 
 
-@dataclass
-class TrainResult:
+class TrainResult(Record):
     """What a training left: its folder, models, scores, and the cases that it had to leave out."""
 
-    folder: Path
-    models: list[Path]
+    run: Path
+    models: tuple[Path, ...]
     scores: Scores | None
-    left_out: list[Failure]
+    left_out: tuple[Failure, ...]
     report: Path
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "run": str(self.folder),
-            "models": [str(path) for path in self.models],
-            "left_out": [failure.model_dump() for failure in self.left_out],
-            "scores": None if self.scores is None else self.scores.to_dict(),
-            "report": str(self.report),
-        }
 
     def text(self) -> str:
         """The scores and where to look."""
@@ -134,7 +125,13 @@ def train_run(
     # Imported here: drawing libraries are not needed before.
     from vesal.report.pages.run_page import write_run_report
 
-    return TrainResult(run.folder, models, scores, [*left_out, *failed], write_run_report(run.folder))
+    return TrainResult(
+        run=run.folder,
+        models=tuple(models),
+        scores=scores,
+        left_out=(*left_out, *failed),
+        report=write_run_report(run.folder),
+    )
 
 
 def _prepare(
@@ -179,7 +176,9 @@ def _score(session: _Session, models: Sequence[Path]) -> Scores | None:
         return None
     session.tell(choose_postprocess(run, progress=session.stage("Post-processing")).sentence)
     scores = score_run(run, progress=session.stage("Scoring"))
-    _put_scores(models, scores)
+    for file in models:
+        # The measured quality travels in the model file.
+        save_package(file, replace(load_package(file), scores=scores.to_dict()))
     # Time differs from run to run, and what is learned in it.
     allowed_s = None if config.deterministic else time_limit_s(run)
     options = CalibrationOptions(config.tta, config.overlap, str(session.device), allowed_s)
@@ -246,9 +245,8 @@ def _sources(dataset: Dataset) -> str:
             files = files_of(case)
         except DataError:
             # Absent or damaged: the fingerprint reports it; here it is enough that fixing it changes the digest.
-            files = tuple(path for path in (*case.images, case.label) if path is not None)
-        files = tuple(path for path in files if path.exists())
-        lines += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+            files = case.files
+        lines += [f"{path} {stamp}" for path, stamp in zip(files, file_stamps(files), strict=True)]
     return content_hash("\n".join(lines).encode())
 
 
@@ -386,10 +384,3 @@ def _provenance(dataset: Dataset, record: Fingerprint, config: TrainConfig) -> d
         # The same seed shall give the same file, byte for byte; the date would not.
         found["date"] = environment("")["date"]
     return found
-
-
-def _put_scores(models: Sequence[Path], scores: Scores) -> None:
-    """The measured quality travels in the model file."""
-    for file in models:
-        package = load_package(file)
-        save_package(file, replace(package, scores=scores.to_dict()))
