@@ -121,13 +121,32 @@ def _choose_fit(
     # A spacing, patch or network that was asked for is kept: the spacing is then not coarsened to fit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
     found = best_fit(sizes, wanted, spec, limits, coarsen=free)
-    reasons += _fit_reasons(found, wanted, sizes)
+    median = sizes.median(found.spacing_mm)
+    if tuple(wanted) != found.spacing_mm:
+        reasons.append(
+            f"Spacing coarsened from {times(wanted, 3)} to {times(found.spacing_mm, 3)} mm: at full resolution the "
+            f"time allows patches that hold less than {COVERAGE:.0%} of the median case "
+            f"({times(sizes.median(wanted))} voxels); now it has {times(median)}."
+        )
+        if found.coverage < COVERAGE:
+            reasons.append(
+                f"Coarser still, the smallest class would have fewer than {CLASS_VOXELS[len(median)]} voxels."
+            )
+    cost = found.network.step_operations(BATCH) / 1e9
+    what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
+    reasons.append(
+        f"Patch {times(found.network.patch)}: {what} ({times(median)}), {cost:.3g} GFLOP in a step of {BATCH}."
+    )
     return found
 
 
 def _choose_batch(network: Network, voxels: float, limits: Limits, reasons: list[str]) -> int:
     batch = batch_size(network, voxels, limits)
-    reasons.append(_batch_reason(batch, network, limits))
+    memory = network.step_bytes(batch, limits.bytes_per_number) / 1e9
+    why = "at least 2, at most what memory, time and 5 % of the data set's voxels allow"
+    if limits.device == "cpu" and len(network.patch) == 3:
+        why = "on a CPU more steps gain more than larger ones"
+    reasons.append(f"Batch {batch}: {why}; about {memory:.2g} GB of activations and weights.")
     return batch
 
 
@@ -370,35 +389,6 @@ def _limits_reason(
         f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
         f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}, {how}); {memory}."
     )
-
-
-def _fit_reasons(found: Fit, wanted: Sequence[float], sizes: CaseSizes) -> list[str]:
-    reasons = []
-    median = sizes.median(found.spacing_mm)
-    if tuple(wanted) != found.spacing_mm:
-        reasons.append(
-            f"Spacing coarsened from {times(wanted, 3)} to {times(found.spacing_mm, 3)} mm: at full resolution the "
-            f"time allows patches that hold less than {COVERAGE:.0%} of the median case "
-            f"({times(sizes.median(wanted))} voxels); now it has {times(median)}."
-        )
-        if found.coverage < COVERAGE:
-            reasons.append(
-                f"Coarser still, the smallest class would have fewer than {CLASS_VOXELS[len(median)]} voxels."
-            )
-    cost = found.network.step_operations(BATCH) / 1e9
-    what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
-    reasons.append(
-        f"Patch {times(found.network.patch)}: {what} ({times(median)}), {cost:.3g} GFLOP in a step of {BATCH}."
-    )
-    return reasons
-
-
-def _batch_reason(batch: int, network: Network, limits: Limits) -> str:
-    memory = network.step_bytes(batch, limits.bytes_per_number) / 1e9
-    why = "at least 2, at most what memory, time and 5 % of the data set's voxels allow"
-    if limits.device == "cpu" and len(network.patch) == 3:
-        why = "on a CPU more steps gain more than larger ones"
-    return f"Batch {batch}: {why}; about {memory:.2g} GB of activations and weights."
 
 
 _WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and loses little"}

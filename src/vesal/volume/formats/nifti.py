@@ -49,7 +49,9 @@ def read(path: Path, data: bytes) -> Volume:
     header = _header(path, _beginning(path, data))
     shape, channels, geometry = _layout(path, header)
     dtype = header.get_data_dtype()
-    samples = _samples(path, dtype)
+    coloured = dtype.names is not None and dtype.names[:3] == ("R", "G", "B")
+    if not coloured and (dtype.kind not in "uif" or dtype.itemsize > 8):
+        raise DataError(f"{path} holds numbers of type {dtype}; convert it to integers or real numbers.")
     try:
         offset = max(int(header["vox_offset"]), header.structarr.dtype.itemsize + 4)
     except (ValueError, OverflowError) as error:
@@ -58,9 +60,8 @@ def read(path: Path, data: bytes) -> Volume:
         count = count_voxels((*shape, channels), path)
         data = inflate(data, path, offset + count * dtype.itemsize)
     array = voxels(data, path, dtype, (*shape, channels), offset)
-    if samples > 1:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
-        parts = [array[name] for name in ("R", "G", "B")]
-        array = np.concatenate(parts, axis=-1)
+    if coloured:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
+        array = np.concatenate([array[name] for name in ("R", "G", "B")], axis=-1)
     array = np.moveaxis(array, -1, 0)
     return Volume(_scaled(path, header, array), geometry)
 
@@ -167,14 +168,6 @@ def _in_plane(affine: Array) -> Array:
     if np.allclose(affine[2, :2], 0.0):
         return plane
     return np.diag([*np.sqrt((affine[:3, :2] ** 2).sum(axis=0)), 1.0])
-
-
-def _samples(path: Path, dtype: np.dtype) -> int:
-    if dtype.names is not None and dtype.names[:3] == ("R", "G", "B"):
-        return 3
-    if dtype.kind not in "uif" or dtype.itemsize > 8:
-        raise DataError(f"{path} holds numbers of type {dtype}; convert it to integers or real numbers.")
-    return 1
 
 
 def _scaled(path: Path, header: Nifti1Header, array: Array) -> Array:

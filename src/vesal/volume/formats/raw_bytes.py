@@ -6,6 +6,7 @@ bytes behind it were found to be there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from pathlib import Path
 
@@ -122,12 +123,9 @@ def count_voxels(shape: Sequence[int], path: Path) -> int:
     Raises:
         DataError: a size is not positive.
     """
-    count = 1
-    for size in shape:
-        if size < 1:
-            raise DataError(f"{path} has an axis of {size} voxels (shape {tuple(shape)}); write it again.")
-        count *= int(size)
-    return count
+    if (least := min(shape, default=1)) < 1:
+        raise DataError(f"{path} has an axis of {least} voxels (shape {tuple(shape)}); write it again.")
+    return math.prod(int(size) for size in shape)
 
 
 def storable(array: Array, path: Path, form: str, types: Container[str] | None = None) -> Array:
