@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -131,7 +131,8 @@ def wants_compiling(config: TrainConfig, steps: int | None, device: torch.device
     return steps >= _LONG_STEPS if steps is not None else (config.budget_s or 0.0) >= _LONG_S
 
 
-class _Probe(NamedTuple):
+@dataclass(frozen=True)
+class _Probe:
     """Loss and gradients by parameter."""
 
     loss: float
