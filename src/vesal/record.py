@@ -18,6 +18,8 @@ class Record(BaseModel):
 
     #: For the message about a file that holds something else: what it should hold, and the cure.
     described: ClassVar[tuple[str, str]] = ("what is expected", "delete it or name another file")
+    #: What `load` reads of a folder.
+    file_name: ClassVar[str] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -29,11 +31,14 @@ class Record(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a JSON file of this record.
+        """Read a JSON file of this record, or the folder's one of the name `file_name`.
 
         Raises:
             VesalError: the file is absent, is not JSON, or holds something else, such as another version.
         """
+        path = Path(path)
+        if cls.file_name and path.is_dir():
+            path /= cls.file_name
         try:
             return cls.model_validate(read_json(path))
         except ValidationError as error:

@@ -324,7 +324,8 @@ class _Table:
         of_a, of_b = a.mean(axis=0), b.mean(axis=0)
         apart = np.round(of_b - of_a, 12)
         ranks = wilcoxon(apart)
-        bounds = self._bounds()
+        shown = ALL_METRICS[self.metric]
+        bounds = (0.0, np.inf) if shown.best == "zero" else shown.bounds
         a_low, a_high = bootstrap_interval(of_a, bounds=bounds)
         b_low, b_high = bootstrap_interval(of_b, bounds=bounds)
         return ComparedClass(
@@ -386,10 +387,6 @@ class _Table:
         ]
         values = [self._value(rows, of, case) for of in shared]
         return float(np.mean(np.array(values, dtype=float))) if values else None
-
-    def _bounds(self) -> tuple[float, float]:
-        shown = ALL_METRICS[self.metric]
-        return (0.0, np.inf) if shown.best == "zero" else shown.bounds
 
 
 def _judge(row: ComparedClass, metric: str) -> ComparedClass:

@@ -53,7 +53,11 @@ def score_folders(
     expected, found = label_files(truth), label_files(predictions)
     if not expected:
         raise DataError(f"{truth} holds no label map; name the folder of true labels.")
-    _refuse_missing(predictions, truth, expected, found)
+    if missing := [case for case in expected if case not in found]:
+        raise DataError(
+            f"{predictions} has no prediction of {len(missing)} of the {len(expected)} cases in {truth}: "
+            f"{', '.join(missing)}; predict them, or take their truth out of the folder."
+        )
     workers = scan_workers(list(expected.values()))
     passes = 1 if labels is not None else 2
     if labels is None:
@@ -72,9 +76,9 @@ def score_folders(
             f"None of the {len(failures)} cases could be scored; the first, {failures[0].id}: {failures[0].message}"
         )
     rows = [row for result in results if not isinstance(result, Failure) for row in result]
-    return summarise(
-        rows, labels, tolerance_mm=tolerance_mm, failures=failures, remarks=_extra(found, expected, truth)
-    )
+    extra = [case for case in found if case not in expected]
+    remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
+    return summarise(rows, labels, tolerance_mm=tolerance_mm, failures=failures, remarks=remarks)
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -99,23 +103,6 @@ def label_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _refuse_missing(
-    predictions: Path, truth: Path, expected: Mapping[str, Path], found: Mapping[str, Path]
-) -> None:
-    if missing := [case for case in expected if case not in found]:
-        raise DataError(
-            f"{predictions} has no prediction of {len(missing)} of the {len(expected)} cases in {truth}: "
-            f"{', '.join(missing)}; predict them, or take their truth out of the folder."
-        )
-
-
-def _extra(found: Mapping[str, Path], expected: Mapping[str, Path], truth: Path) -> list[str]:
-    extra = [case for case in found if case not in expected]
-    if not extra:
-        return []
-    return [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."]
-
-
 def _score_pair(
     pair: tuple[str, Path, Path],
     labels: LabelSet,
@@ -123,13 +110,20 @@ def _score_pair(
     lesions: Sequence[str],
 ) -> list[ClassScore] | Failure:
     case, predicted, actual = pair
+
+    def encoded(label: LabelMap, path: Path) -> NDArray[np.uint8]:
+        try:
+            return labels.encode(label.array)
+        except DataError as error:
+            raise DataError(f"{path}: {error}.") from error
+
     try:
         truth, prediction = read_label(actual), read_label(predicted)
         _check_grids(prediction, predicted, truth, actual)
         return score_case(
             case,
-            _encode(prediction, predicted, labels),
-            _encode(truth, actual, labels),
+            encoded(prediction, predicted),
+            encoded(truth, actual),
             truth.geometry,
             labels,
             tolerance_mm=tolerance_mm,
@@ -152,13 +146,6 @@ def _check_grids(prediction: LabelMap, predicted: Path, truth: LabelMap, actual:
         f"{predicted} lies on another grid than {actual} ({gap}); predict with vesal predict, which writes on the "
         "scan's own grid, or resample the prediction onto the truth's."
     )
-
-
-def _encode(label: LabelMap, path: Path, labels: LabelSet) -> NDArray[np.uint8]:
-    try:
-        return labels.encode(label.array)
-    except DataError as error:
-        raise DataError(f"{path}: {error}.") from error
 
 
 def _labels_in(files: Mapping[str, Path], folder: Path, workers: int, progress: Progress | None) -> LabelSet:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -64,6 +63,7 @@ class Scores(Record):
     """
 
     described: ClassVar[tuple[str, str]] = ("scores", "make them again with vesal evaluate")
+    file_name: ClassVar[str] = SCORES
 
     version: Literal[1] = 1
     classes: tuple[str, ...]
@@ -94,16 +94,6 @@ class Scores(Record):
             case: mean_defined([row.dice for row in scored.values()])
             for case, scored in by_case(self.cases).items()
         }
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read scores.json, or the one in a folder.
-
-        Raises:
-            VesalError: it is absent, damaged, or of another version.
-        """
-        path = Path(path)
-        return super().load(path / SCORES if path.is_dir() else path)
 
 
 def by_case(rows: Sequence[ClassScore]) -> dict[str, dict[str, ClassScore]]:
@@ -152,27 +142,22 @@ def summarise(
             for scored in scored_cases
         ]
         summary.append(_summary(MEAN, metric, values))
+    agreement_ml = {}
+    for name in labels.classes:
+        # A case where both volumes are 0 would only make them agree.
+        if held := [row for row in rows if row.class_name == name and row.empty != "both"]:
+            volumes = [row.volume_ml for row in held], [row.truth_volume_ml for row in held]
+            agreement_ml[name] = bland_altman(*volumes)
     return Scores(
         classes=labels.classes,
         tolerance_mm=tolerance_mm,
         cases=tuple(rows),
         summary=tuple(summary),
         lesions=lesions,
-        agreement_ml=_volume_agreement(labels.classes, rows),
+        agreement_ml=agreement_ml,
         failures=tuple(failures),
         remarks=tuple(remarks),
     )
-
-
-def _volume_agreement(classes: Sequence[str], rows: Sequence[ClassScore]) -> dict[str, Agreement]:
-    """Of each class that any case holds; a case where both volumes are 0 would only make them agree."""
-    found = {}
-    for name in classes:
-        held = [row for row in rows if row.class_name == name and row.empty != "both"]
-        if held:
-            volumes = [row.volume_ml for row in held], [row.truth_volume_ml for row in held]
-            found[name] = bland_altman(*volumes)
-    return found
 
 
 def mean_defined(values: Sequence[float | None]) -> float | None:

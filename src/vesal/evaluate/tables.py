@@ -8,6 +8,7 @@ from pathlib import Path
 from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
 from vesal.evaluate.scores import MEAN, Scores
 from vesal.files import write_json, write_text
+from vesal.record import Record
 from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT
 from vesal.table import Cell, Table
 from vesal.text import bullets, plural
@@ -51,13 +52,14 @@ def scores_csv(scores: Scores) -> str:
     The columns of lesions are there when any were counted.
     """
     left_out = () if scores.lesions else ("lesions", "lesions_found", *LESION_METRICS)
-    names = {
-        name: field.serialization_alias or name
-        for name, field in ClassScore.model_fields.items()
-        if name not in left_out
-    }
-    rows = [[getattr(row, name) for name in names] for row in scores.cases]
-    return Table.of([*names.values()], rows).csv()
+    return record_table(ClassScore, scores.cases, left_out).csv()
+
+
+def record_table(kind: type[Record], rows: Iterable[Record], left_out: Sequence[str] = ()) -> Table:
+    """A row a record; a column a field, named as in JSON."""
+    fields = {name: field for name, field in kind.model_fields.items() if name not in left_out}
+    columns = [field.serialization_alias or name for name, field in fields.items()]
+    return Table.of(columns, [[getattr(row, name) for name in fields] for row in rows])
 
 
 def scores_markdown(scores: Scores) -> str:

@@ -63,7 +63,13 @@ def choose(validation: ValidationCases, parts: Sequence[int]) -> PostprocessChoi
         if not dropped:
             break
         # Once more without them: where all foreground is left alone, its classes may ask for a step.
-        banned |= {of: [_failed(trial) for trial in search.trials if trial.step.of == of] for of in dropped}
+        for of in dropped:
+            failed = {"verdict": "no gain where it was chosen on other cases"}
+            banned[of] = [
+                trial.model_copy(update=failed if trial.verdict == "chosen" else {})
+                for trial in search.trials
+                if trial.step.of == of
+            ]
     trials = [*(trial for tried in banned.values() for trial in tried), *search.trials]
     return _record(validation, steps, crossfit, trials, len(set(parts)))
 
@@ -230,12 +236,6 @@ def _failing(validation: ValidationCases, steps: Steps, crossfit: Sequence[Steps
         if not len(gains) or gains.mean() <= 0:
             failing.append(of)
     return failing
-
-
-def _failed(trial: Trial) -> Trial:
-    if trial.verdict != "chosen":
-        return trial
-    return trial.model_copy(update={"verdict": "no gain where it was chosen on other cases"})
 
 
 def _record(

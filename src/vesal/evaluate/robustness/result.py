@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from vesal.data.fingerprint import Failure
 from vesal.evaluate.robustness.degradation import (
@@ -69,6 +68,7 @@ class Robustness(Record):
     """
 
     described: ClassVar[tuple[str, str]] = ("a robustness benchmark", "make it with vesal robustness")
+    file_name: ClassVar[str] = f"{NAME}.json"
 
     version: Literal[1] = 1
     model: str
@@ -96,16 +96,6 @@ class Robustness(Record):
         """Of the clean scans, the mean over the classes."""
         means = [one.dice for one in self.conditions if one.artifact == CLEAN and one.class_name == MEAN]
         return means[0] if means else Estimate()
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read robustness.json, or the one in a folder.
-
-        Raises:
-            VesalError: it is absent, damaged, or of another version.
-        """
-        path = Path(path)
-        return super().load(path / f"{NAME}.json" if path.is_dir() else path)
 
 
 def conclude(

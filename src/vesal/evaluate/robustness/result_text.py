@@ -15,6 +15,7 @@ from vesal.evaluate.robustness.degradation import (
 )
 from vesal.evaluate.robustness.result import NAME, Robustness
 from vesal.evaluate.scores import MEAN
+from vesal.evaluate.tables import record_table
 from vesal.files import write_json, write_text
 from vesal.table import Cell, Table
 from vesal.text import bullets, number, plural, with_interval
@@ -24,7 +25,7 @@ def save_robustness(folder: str | Path, found: Robustness) -> None:
     """Write robustness.json, .csv and .md into `folder`."""
     folder = Path(folder)
     write_json(folder / f"{NAME}.json", found.to_dict())
-    write_text(folder / f"{NAME}.csv", score_table(found.rows).csv())
+    write_text(folder / f"{NAME}.csv", record_table(ArtifactScore, found.rows).csv())
     write_text(folder / f"{NAME}.md", robustness_markdown(found))
 
 
@@ -109,13 +110,6 @@ def _comparison(found: BaselineComparison) -> str:
 
 
 # --- tables ----------------------------------------------------------------------------------------------
-
-
-def score_table(rows: Sequence[ArtifactScore]) -> Table:
-    """A row a case, condition and class, with everything that was measured."""
-    fields = ArtifactScore.model_fields.items()
-    names = {name: field.serialization_alias or name for name, field in fields}
-    return Table.of([*names.values()], [[getattr(row, name) for name in names] for row in rows])
 
 
 def condition_table(conditions: Sequence[Condition], class_name: str | None = None) -> Table:
