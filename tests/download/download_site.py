@@ -35,7 +35,6 @@ class Site:
 
     url: str = ""
     content: bytes = CONTENT
-    etag: str | None = '"first"'
     ranges: bool = True
     sized: bool = True
     answers: list[str] = field(default_factory=list)
@@ -64,11 +63,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         if answer == "change":
-            site.content, site.etag = OTHER, '"second"' if site.etag else None
+            site.content = OTHER
         body, start = site.content, 0
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        current = self.headers.get("If-Range") in (None, site.etag)
-        if wanted and site.ranges and (current or answer == "careless"):
+        if wanted and site.ranges:
             start = int(wanted[1])
             if start >= len(body):
                 self.send_error(416)
@@ -79,8 +77,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if site.sized:
             self.send_header("Content-Length", str(len(body) - start))
-        if site.etag:
-            self.send_header("ETag", site.etag)
         self.end_headers()
         piece = body[start:]
         if answer == "break":

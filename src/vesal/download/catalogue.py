@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from vesal.errors import DataError, VesalError
-from vesal.files import read_json, write_json
 from vesal.parallel import Progress
 from vesal.version import __version__
 
@@ -156,9 +155,8 @@ class Options:
 def download(url: str, target: Path, md5: str, options: Options | None = None) -> None:
     """Download `url` to `target`, which comes into being when it is whole and its checksum is right.
 
-    What has arrived lies in TARGET.part beside it; an interrupted download, of this call or an earlier one, goes on
-    from there as long as the server's file is the same (its ETag or date, and its size) and starts over where it is
-    not or where the server does not continue.
+    What has arrived lies in TARGET.part beside it. An interrupted download, of this call or an earlier one, goes on
+    from there; if the checksum of a file that arrived in pieces is wrong, it starts over once.
 
     Args:
         url: of the file; proxies are taken from the system's settings.
@@ -171,22 +169,24 @@ def download(url: str, target: Path, md5: str, options: Options | None = None) -
         VesalError: the server refuses, does not answer, or breaks off again and again; or the disk is too small.
     """
     options = options or Options()
-    part = _Part(url, target)
+    part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _all_of_it(part, options)
-        found = md5_of(part.path)
-        if found != md5:
-            part.discard()
+        in_pieces = _all_of_it(url, part, options)
+        if in_pieces and md5_of(part) != md5:
+            options.tell("The file on the server has changed since the download began; starting over.")
+            part.unlink()
+            _all_of_it(url, part, options)
+        if (found := md5_of(part)) != md5:
+            part.unlink()
             raise DataError(
                 f"What came from {url} has the checksum {found} instead of the published {md5}; it was deleted, "
                 "so try again, and if that repeats the archive is not the one that was published."
             )
-        part.path.replace(target)
-        part.note.unlink(missing_ok=True)
+        part.replace(target)
     except OSError as error:
         raise VesalError(
-            f"Cannot write {part.path}: {error.strerror or error}; free some space or choose another folder."
+            f"Cannot write {part}: {error.strerror or error}; free some space or choose another folder."
         ) from error
 
 
@@ -200,109 +200,66 @@ class _Broken(Exception):
     """The connection failed in a way that may pass."""
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """What identifies the server's file; size in bytes, None where the server does not give it."""
-
-    size: int | None
-    etag: str | None
-    modified: str | None
-
-    def same(self, other: _Remote) -> bool:
-        """Whether size, ETag and date agree as far as they are known."""
-        pairs = ((self.size, other.size), (self.etag, other.etag), (self.modified, other.modified))
-        return all(one is None or two is None or one == two for one, two in pairs)
-
-    @property
-    def validator(self) -> str | None:
-        """What If-Range takes (RFC 9110, 13.1.5): a strong ETag, or else the date."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+def _arrived(part: Path) -> int:
+    """Bytes that are there."""
+    return part.stat().st_size if part.exists() else 0
 
 
-class _Part:
-    """TARGET.part and the note beside it of the file that it is a part of."""
-
-    def __init__(self, url: str, target: Path) -> None:
-        self.url = url
-        self.path = target.with_name(target.name + ".part")
-        self.note = target.with_name(target.name + ".part.json")
-
-    def arrived(self) -> int:
-        """Bytes that are there; 0 where it is not known of what they are a part."""
-        return self.path.stat().st_size if self.remote() and self.path.exists() else 0
-
-    def remote(self) -> _Remote | None:
-        """The file that it is a part of; None where the note is absent or of another address."""
-        try:
-            note = read_json(self.note)
-            return _Remote(**note) if note.pop("url") == self.url else None
-        except (DataError, KeyError, TypeError, AttributeError):
-            return None
-
-    def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
-        self.note.unlink(missing_ok=True)
-
-
-def _all_of_it(part: _Part, options: Options) -> None:
-    """Ask until all is there, patiently as long as something arrives."""
+def _all_of_it(url: str, part: Path, options: Options) -> bool:
+    """Ask until all is there, patiently as long as something arrives; whether it came in several pieces."""
     failures = 0
     while True:
-        before = part.arrived()
+        before = _arrived(part)
         try:
-            if _some_of_it(part, options):
-                return
+            if _some_of_it(url, part, options):
+                return before > 0
             reason = "the server ended it before the end"
         except _Broken as broken:
             reason = str(broken)
-        failures = 1 if part.arrived() > before else failures + 1
-        allowed = len(options.waits_s) if part.arrived() else min(_TRIES_AT_FIRST, len(options.waits_s))
+        arrived = _arrived(part)
+        failures = 1 if arrived > before else failures + 1
+        allowed = len(options.waits_s) if arrived else min(_TRIES_AT_FIRST, len(options.waits_s))
         if failures > allowed:
-            kept = f" {part.arrived() / 1e6:.0f} MB are kept, and the same command goes on from there."
+            kept = f" {arrived / 1e6:.0f} MB are kept, and the same command goes on from there."
             raise VesalError(
-                f"The download of {part.url} failed {failures} times in a row, lastly because {reason}; "
-                f"look at the connection and try again.{kept if part.arrived() else ''}"
+                f"The download of {url} failed {failures} times in a row, lastly because {reason}; "
+                f"look at the connection and try again.{kept if arrived else ''}"
             )
         wait_s = options.waits_s[failures - 1]
         options.tell(f"The download broke off ({reason}); going on in {wait_s:g} s.")
         time.sleep(wait_s)
 
 
-def _some_of_it(part: _Part, options: Options) -> bool:
+def _some_of_it(url: str, part: Path, options: Options) -> bool:
     """One request; whether the file is whole after it."""
-    have, known = part.arrived(), part.remote()
+    have = _arrived(part)
     headers = {"User-Agent": f"vesal/{__version__}", "Accept-Encoding": "identity"}
-    if have and known:
-        if have == known.size:
-            return True
+    if have:
         headers["Range"] = f"bytes={have}-"
-        if known.validator:
-            headers["If-Range"] = known.validator
-    with _open(part, urllib.request.Request(part.url, headers=headers)) as response:
-        remote, start = _described(response)
-        if response.status != 206 or not have or start != have or not (known and known.same(remote)):
-            if response.status == 206 and start != 0:
-                # Another file, or another piece than was asked for: the next request asks for all of it.
-                part.discard()
-                raise _Broken("the file on the server has changed")
-            part.path.write_bytes(b"")
-            write_json(part.note, {"url": part.url, **vars(remote)})
+    with _open(urllib.request.Request(url, headers=headers)) as response:
+        if response is None:
+            return True
+        start, size = _place(response)
+        if start != have:  # the server does not continue
+            part.unlink(missing_ok=True)
+            if start:
+                raise _Broken("the server sent another piece than was asked for")
             have = 0
-        needed, free = (remote.size or 0) - have + options.spare, shutil.disk_usage(part.path.parent).free
+        needed, free = (size or 0) - have + options.spare, shutil.disk_usage(part.parent).free
         if needed > free:
             raise VesalError(
-                f"{part.path.parent} has {free / 1e9:.1f} GB left where {needed / 1e9:.1f} GB are needed; "
+                f"{part.parent} has {free / 1e9:.1f} GB left where {needed / 1e9:.1f} GB are needed; "
                 "free some space or choose another folder."
             )
-        have = _receive(response, part, have, remote.size, options)
-    return remote.size is None or have >= remote.size
+        have = _receive(response, part, have, size, options)
+    return size is None or have >= size
 
 
-def _receive(response: IO[bytes], part: _Part, have: int, size: int | None, options: Options) -> int:
+def _receive(response: IO[bytes], part: Path, have: int, size: int | None, options: Options) -> int:
     """Append what arrives; the bytes that are there now."""
     total_mb = max(1, (size or 0) // 10**6)
     # Unbuffered: whatever ends this process, what arrived is there.
-    with part.path.open("ab", buffering=0) as file:
+    with part.open("ab", buffering=0) as file:
         while True:
             try:
                 chunk = response.read(_CHUNK)
@@ -323,26 +280,26 @@ def _receive(response: IO[bytes], part: _Part, have: int, size: int | None, opti
 
 
 @contextlib.contextmanager
-def _open(part: _Part, request: urllib.request.Request) -> Any:
-    """The answer to a request; what may pass raises _Broken."""
+def _open(request: urllib.request.Request) -> Any:
+    """The answer to a request, None where nothing follows what is there; what may pass raises _Broken."""
     opener = urllib.request.build_opener(_NoDowngrade)
     try:
         response = opener.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:
-            part.discard()
-            raise _Broken("the file on the server has changed") from error
+            yield None
+            return
         if error.code in _PASSING:
             raise _Broken(f"the server answered {error.code} {error.reason}") from error
         raise VesalError(
-            f"The server refuses {part.url}: {error.code} {error.reason}; "
+            f"The server refuses {request.full_url}: {error.code} {error.reason}; "
             "the archive may have moved, so look for a newer version of Vesal."
         ) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise VesalError(
-                f"The certificate of {part.url} cannot be verified ({error.reason.verify_message}); "
+                f"The certificate of {request.full_url} cannot be verified ({error.reason.verify_message}); "
                 "look at the system's certificates and clock."
             ) from error
         raise _Broken(_reason(error.reason)) from error
@@ -365,17 +322,15 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _described(response: Any) -> tuple[_Remote, int]:
-    """The server's file, and the position of the first byte of the answer."""
-    headers = response.headers
-    start, size = 0, headers.get("Content-Length")
+def _place(response: Any) -> tuple[int, int | None]:
+    """The position of the first byte of the answer (-1 if unknown), and the bytes of the whole file if known."""
+    start, size = 0, response.headers.get("Content-Length")
     if response.status == 206:
         # Content-Range: bytes 100-199/200, or /* for an unknown size
-        where, _, size = str(headers.get("Content-Range", "")).removeprefix("bytes ").partition("/")
+        where, _, size = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("/")
         first = where.partition("-")[0]
         start = int(first) if first.isdigit() else -1
-    whole = int(size) if size and size.isdigit() else None
-    return _Remote(whole, headers.get("ETag"), headers.get("Last-Modified")), start
+    return start, int(size) if size and size.isdigit() else None
 
 
 def _reason(error: object) -> str:
