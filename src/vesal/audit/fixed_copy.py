@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vesal.convert.records import Described, credits_of
+from vesal.convert.records import Described, credits_of, manifest_entry
 from vesal.convert.write_volumes import describe_manifest
 from vesal.data.dataset import Case, Dataset
 from vesal.errors import DataError, VesalError
@@ -195,17 +195,8 @@ def _image_of(entry: Any) -> str:
 def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
     entries = []
     for case in cases:
-        images = [places.of(path) for path in case.images]
-        entry: dict[str, Any] = {
-            "id": case.id,
-            "image": images[0] if len(images) == 1 else images,
-            "patient": case.patient,
-        }
-        if case.label is not None:
-            entry["label"] = places.of(case.label)
-        if case.annotated is not None:
-            entry["annotated"] = list(case.annotated)
-        entries.append(entry)
+        label = None if case.label is None else places.of(case.label)
+        entries.append(manifest_entry(case, case.id, [places.of(path) for path in case.images], label))
     described = Described(dataset.name, dataset.channels, dataset.labels, {}, (), credits_of(dataset.root))
     describe_manifest(places.out, described, entries)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,14 +73,16 @@ class Written(JournalEntry):
             **more,
         )
 
-    def manifest_entry(self, name: str, image: str | list[str], label: str) -> dict[str, Any]:
-        """The case, or a slice of it, in a manifest; a test scan is listed without its label."""
-        entry: dict[str, Any] = {"id": name, "image": image, "patient": self.patient}
-        if not self.test:
-            entry["label"] = label
-            if self.annotated is not None:
-                entry["annotated"] = list(self.annotated)
-        return entry
+
+def manifest_entry(of: Case | Written, name: str, images: Sequence[str], label: str | None) -> dict[str, Any]:
+    """A case, or a slice of it, in a manifest; a test scan is listed without its label."""
+    entry: dict[str, Any] = {"id": name, "image": images[0] if len(images) == 1 else list(images)}
+    entry["patient"] = of.patient
+    if label is not None:
+        entry["label"] = label
+        if of.annotated is not None:
+            entry["annotated"] = list(of.annotated)
+    return entry
 
 
 @dataclass(frozen=True)

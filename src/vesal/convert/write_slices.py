@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vesal.convert.records import Described, Scan, Task, Written
+from vesal.convert.records import Described, Scan, Task, Written, manifest_entry
 from vesal.convert.slices import (
     SIDECAR,
     SlicedVolume,
@@ -87,8 +87,8 @@ def describe_pictures(out: Path, described: Described, folders: Mapping[str, str
         for number in record.written:
             images = [f"{record.images}/{name}{_ENDING}" for name in record.picture_names(one.id, number)]
             name = record.slice_id(one.id, number)
-            image = images[0] if len(images) == 1 else images
-            entries.append(one.manifest_entry(name, image, f"{record.labels}/{name}{_ENDING}"))
+            label = None if one.test else f"{record.labels}/{name}{_ENDING}"
+            entries.append(manifest_entry(one, name, images, label))
     return describe_manifest(out, described, entries)
 
 

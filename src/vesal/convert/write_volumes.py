@@ -8,7 +8,7 @@ from typing import Any
 
 from isal import igzip
 
-from vesal.convert.records import Described, Scan, Task, Written
+from vesal.convert.records import Described, Scan, Task, Written, manifest_entry
 from vesal.data.case import grid_tolerance_mm
 from vesal.data.dataset import Case
 from vesal.data.folds import make_folds
@@ -179,9 +179,9 @@ def describe_nifti(out: Path, described: Described, folders: Mapping[str, str]) 
     entries = []
     for one in described.written:
         image = f"{folders['test_images' if one.test else 'images']}/{one.id}{_ENDING}"
-        if image not in one.files:
-            continue
-        entries.append(one.manifest_entry(one.id, image, f"{folders['labels']}/{one.id}{_ENDING}"))
+        label = None if one.test else f"{folders['labels']}/{one.id}{_ENDING}"
+        if image in one.files:
+            entries.append(manifest_entry(one, one.id, [image], label))
     return describe_manifest(out, described, entries) if entries else []
 
 

@@ -144,17 +144,14 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         cases, lone = _nnunet_found(json, root, images, truths)
     tests = [_case(json, root, name, files) for name, files in _channels_in(root / "imagesTs").items()]
     remarks = []
-    if not described:
+    if described:
+        labels, channels = labels or _json_labels(json, root), _json_channels(json, root)
+    else:
         remarks.append("There is no dataset.json, so channels have numbers for names.")
-    if labels is None and described:
-        labels = _json_labels(json, root)
+        channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
     if labels is None:
         labels, remark = found_labels(cases, root)
         remarks.append(remark)
-    if described:
-        channels = _json_channels(json, root)
-    else:
-        channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
     remarks += [] if "patients" in json else _maybe_one_patient(cases)
     known = {case.id for case in cases}
     return Dataset(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vesal.errors import DataError, UsageError
-from vesal.layouts.registry import LAYOUTS
+from vesal.layouts.registry import LAYOUTS, recognised
 from vesal.layouts.scan_files import visible
 
 #: Folders down that are searched: Kaggle has input/datasets/OWNER/NAME/version/FOLDER, and archives have their own
@@ -65,21 +65,9 @@ def _search(folder: Path, depth: int, skip: Callable[[Path], bool], general: boo
     except DataError:
         return []
     below = [found for path in inner for found in _search(path, depth - 1, skip, general)]
-    layout = _fitting(folder, general)
+    layout = next((name for name, _ in recognised(folder, general, [])), None)
     # Some layouts fit from several levels above (BraTS), and each of their cases fits as well: several folders of
     # one layout are one data set where the folder around them fits it too.
     if layout is not None and len(below) != 1 and all(name == layout for _, name in below):
         return [(folder, layout)]
     return below
-
-
-def _fitting(folder: Path, general: bool) -> str | None:
-    for name, layout in LAYOUTS.items():
-        if layout.general != general:
-            continue
-        try:
-            if layout.detect(folder) is not None:
-                return name
-        except (DataError, OSError):
-            continue
-    return None

@@ -7,7 +7,7 @@ Each layout is one pair of functions. `detect(folder)` returns in a few words wh
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -125,25 +125,25 @@ def _matches(root: Path) -> list[tuple[str, str]]:
     """
     failures: list[DataError] = []
     for general in (False, True):
-        found = []
-        for name, layout in LAYOUTS.items():
-            if layout.general != general:
-                continue
-            try:
-                reason = layout.detect(root)
-            except DataError as error:
-                failures.append(error)
-            except OSError as error:
-                failures.append(
-                    DataError(f"Cannot read {error.filename or root}: {error.strerror or error}.")
-                )
-            else:
-                found += [] if reason is None else [(name, reason)]
-        if found:
+        if found := list(recognised(root, general, failures)):
             return found
         if failures and (general or (root / "dataset.json").exists()):
             raise failures[0]
     return []
+
+
+def recognised(root: Path, general: bool, failures: list[DataError]) -> Iterator[tuple[str, str]]:
+    """The general or the special layouts that fit, and what each recognised; errors are added to `failures`."""
+    for name, layout in LAYOUTS.items():
+        if layout.general != general:
+            continue
+        try:
+            if (reason := layout.detect(root)) is not None:
+                yield name, reason
+        except DataError as error:
+            failures.append(error)
+        except OSError as error:
+            failures.append(DataError(f"Cannot read {error.filename or root}: {error.strerror or error}."))
 
 
 def _nothing_recognised(root: Path) -> str:

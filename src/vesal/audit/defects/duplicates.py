@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -38,23 +37,12 @@ _PICTURES = 5000  # scans among which pictures are compared; the marks are among
 _COMMON = 50
 
 
-@dataclass(frozen=True)
-class NearDuplicate:
-    """Two scans that are nearly one, and why: `shared` marks of 64, or the `correlation` of their pictures."""
-
-    first: str
-    second: str
-    shared: int
-    correlation: float
-
-
 def duplicate_groups(fingerprint: Fingerprint) -> tuple[tuple[str, ...], ...]:
     """Case ids that a split must keep on one side: with identical voxels, or nearly one scan.
 
     Headers do not count; constant images, such as empty slices, are no scans.
     """
-    pairs = [(one.first, one.second) for one in near_duplicates(fingerprint.cases)]
-    return identical_groups(fingerprint) + tuple(pairs)
+    return identical_groups(fingerprint) + tuple(near_duplicates(fingerprint.cases))
 
 
 def identical_groups(fingerprint: Fingerprint) -> tuple[tuple[str, ...], ...]:
@@ -73,15 +61,15 @@ def _ids_by(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return groups
 
 
-def near_duplicates(records: Sequence[CaseRecord]) -> tuple[NearDuplicate, ...]:
-    """Pairs of scans that are nearly one, but not voxel for voxel."""
+def near_duplicates(records: Sequence[CaseRecord]) -> dict[tuple[str, str], str]:
+    """Pairs of scans that are nearly one, but not voxel for voxel, and why."""
     known = [record for record in records if record.case_features is not None and not is_constant(record)]
-    found = {(one.first, one.second): one for one in [*_alike(known), *_cut(known)]}
     digests = {record.id: record.image_digest for record in known}
-    return tuple(one for pair, one in found.items() if digests[pair[0]] != digests[pair[1]])
+    found = dict([*_alike(known), *_cut(known)])
+    return {pair: why for pair, why in found.items() if digests[pair[0]] != digests[pair[1]]}
 
 
-def _cut(records: Sequence[CaseRecord]) -> Iterable[NearDuplicate]:
+def _cut(records: Sequence[CaseRecord]) -> Iterable[tuple[tuple[str, str], str]]:
     """By shared marks."""
     holders = defaultdict[int, list[int]](list)
     for index, record in enumerate(records):
@@ -92,10 +80,13 @@ def _cut(records: Sequence[CaseRecord]) -> Iterable[NearDuplicate]:
     )
     for (a, b), count in shared.items():
         if count >= _SHARED[records[a].patient == records[b].patient]:
-            yield NearDuplicate(records[a].id, records[b].id, count, 0.0)
+            why = (
+                f"they share {count} of {MARKS} marks of local patterns, as a crop or another file type does"
+            )
+            yield (records[a].id, records[b].id), why
 
 
-def _alike(records: Sequence[CaseRecord]) -> Iterable[NearDuplicate]:
+def _alike(records: Sequence[CaseRecord]) -> Iterable[tuple[tuple[str, str], str]]:
     """By their small pictures, of different patients alone: scans of one patient are alike as a rule."""
     sizes = Counter((len(record.channels), len(record.shape)) for record in records)
     if not sizes:
@@ -115,7 +106,8 @@ def _alike(records: Sequence[CaseRecord]) -> Iterable[NearDuplicate]:
     nearest = apart.min(axis=1)
     limit = min(_APART, _APART_USUAL * float(np.median(nearest)))
     for a, b in np.argwhere(np.triu(apart < limit, 1)).tolist():
-        yield NearDuplicate(same[a].id, same[b].id, 0, float(1 - apart[a, b]))
+        why = f"seen small they correlate by {float(1 - apart[a, b]):.3f}, as a resampled copy does"
+        yield (same[a].id, same[b].id), why
 
 
 # --- findings ----------------------------------------------------------------------------------------------
@@ -168,11 +160,7 @@ def _tested(kind: str, test: str, same: list[str], how: str, end: str, fix: str)
 def find_near_duplicates(cases: ReferenceCases) -> Iterable[Finding]:
     patients = {record.id: record.patient for record in cases.scans}
     tests = {record.id for record in cases.fingerprint.unlabelled}
-    for found in near_duplicates(cases.scans):
-        pair = (found.first, found.second)
-        why = f"seen small they correlate by {found.correlation:.3f}, as a resampled copy does"
-        if found.shared:
-            why = f"they share {found.shared} of {MARKS} marks of local patterns, as a crop or another file type does"
+    for pair, why in near_duplicates(cases.scans).items():
         yield Finding(
             kind="near-duplicate",
             severity="note" if patients[pair[0]] == patients[pair[1]] else "warning",
