@@ -1,4 +1,4 @@
-"""One case: its label map against the truth, class by class. What an empty mask is worth is decided here alone."""
+"""One case: its label map against the truth, class by class, and what an empty mask scores."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from vesal.infer.quality.estimate import QualityEstimate, QualityEstimator
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.quality.quality_model import read_calibration
+from vesal.infer.window_overlap import OVERLAP
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.model_file import Package, load_package
 from vesal.nn.zoo import resolve_device
@@ -88,7 +89,7 @@ class Model:
         """What has computed the networks last, such as 'OpenVINO 2026.4.1'."""
         return backend_name(self.networks)
 
-    def windows(self, *, mirror: bool = False, overlap: float = 0.5) -> Windows:
+    def windows(self, *, mirror: bool = False, overlap: float = OVERLAP) -> Windows:
         """How a volume is cut: the training patch, as many at once as the device likes."""
         room = _BATCH_VOXELS.get(self.device.type, 1 << 22)
         return Windows(
@@ -186,7 +187,7 @@ class Model:
         *,
         spacing_mm: Sequence[float] | None = None,
         mirror: bool = False,
-        overlap: float = 0.5,
+        overlap: float = OVERLAP,
         threshold: float = 0.5,
         probabilities: bool = False,
         quality: bool = False,

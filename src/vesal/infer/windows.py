@@ -4,8 +4,8 @@ Shapes: image (C, *S), logits (K, *S). For a 2D network S is (slices, A, B), and
 its own; for a 3D network S is (X, Y, Z).
 
 Windows are visited in the order of one axis of S. What no later window touches is finished and handed on, so that
-the logits in memory are as deep as one window, however long the volume is. The weights of all windows at a voxel
-sum to 1 from the start: they are products of one factor an axis, and so is their sum over an even grid of windows.
+the logits in memory are as deep as one window, however long the volume is. The weights are divided by their sum
+beforehand: on an even grid of windows that sum is a product of one factor an axis, as each weight is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+
+from vesal.infer.window_overlap import OVERLAP
 
 #: (N, C, *patch) -> logits (N, K, *patch), each time in memory that no later call uses again.
 Network = Callable[[Tensor], Tensor]
@@ -36,7 +38,7 @@ class Windows:
     """
 
     patch: tuple[int, ...]
-    overlap: float = 0.5
+    overlap: float = OVERLAP
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
 

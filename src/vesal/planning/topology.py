@@ -1,4 +1,4 @@
-"""The network's resolutions: which axis is halved when, kernels, features (nnU-Net's rules)."""
+"""The stages of the network: strides, kernels and features, by nnU-Net's rules."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def strides_and_kernels(
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
     """(strides, kernels) of the stages for a patch, which need not be a multiple of the strides yet.
 
-    An axis is halved while it has at least 8 voxels and its spacing is less than twice the smallest of those
-    that can be halved; its kernel is 1 until its spacing is within a factor of 2 of the smallest, then 3.
+    An axis is halved while it has at least 8 voxels (12 if no other axis is halved with it) and its spacing is less
+    than twice the smallest of those that can be halved; its kernel is 1 until its spacing is within a factor of 2 of
+    the smallest, then 3.
 
     >>> strides_and_kernels((40, 56, 40), (1.0, 1.0, 1.0))[0]
     [(1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2)]

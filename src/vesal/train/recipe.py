@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from vesal.augment.policy import AugmentConfig
 from vesal.errors import UsageError, unknown_name
 from vesal.files import write_text
+from vesal.infer.window_overlap import OVERLAP
 from vesal.nn.losses.losses import LossOptions
 from vesal.planning.settings import PlanSettings
 
@@ -92,7 +93,7 @@ class TrainConfig(BaseModel):
     """Epochs between validations, in place of a share of the run."""
     validation_time: float = Field(default=0.1, gt=0, le=1)
     """Largest share of a time budget that validation may take; it waits or looks at fewer cases to keep it."""
-    overlap: float = Field(default=0.5, ge=0, lt=1)
+    overlap: float = Field(default=OVERLAP, ge=0, lt=1)
     """Share of a window that its neighbour covers, when held-out cases are predicted."""
     monitor: str = "val_dice"
     """What selects the best weights and drives early stopping and the plateau: val_dice, val_dice/CLASS, val_loss or

@@ -15,6 +15,7 @@ from torch import Tensor
 from vesal.data.labels import IGNORE
 from vesal.infer.logits_to_labels import labels_from_logits
 from vesal.infer.predictor import Model
+from vesal.infer.window_overlap import OVERLAP
 from vesal.metrics.overlap import confusions
 from vesal.nn.losses.losses import Loss
 from vesal.preprocessing.cache import PreparedCase
@@ -58,7 +59,7 @@ def validate(
     cases: Sequence[PreparedCase],
     *,
     loss: Loss | None = None,
-    overlap: float = 0.5,
+    overlap: float = OVERLAP,
     allowed_s: float | None = None,
 ) -> Validation:
     """Predict whole volumes without mirroring and compare with the prepared labels.

@@ -32,6 +32,7 @@ from vesal.infer.quality.estimate import QualityEstimate
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.infer.quality.temperature import Voxels, VoxelSampler, concatenated, fit_temperature
+from vesal.infer.window_overlap import OVERLAP
 from vesal.infer.windows import Network
 from vesal.metrics.overlap import confusions
 from vesal.nn.model_file import load_package, save_package
@@ -66,7 +67,7 @@ class CalibrationOptions:
     """
 
     mirror: bool = False
-    overlap: float = 0.5
+    overlap: float = OVERLAP
     device: str = "auto"
     allowed_s: float | None = None
 

@@ -26,9 +26,13 @@ from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
 from vesal.volume.geometry import Array, Geometry
 
-#: A label counts as shifted when the image around it, moved, correlates with the others' by so much more, and by so
-#: many times more than that of 90 % of the others does at best. So many cases are read again at most.
-_GAIN, _BEYOND, _READ_AGAIN = 0.15, 2.5, 20
+#: A label may be shifted when moving it raises the correlation of the image around it with that of the other cases
+#: by at least this much ...
+_GAIN = 0.15
+#: ... and by this many times the best gain of 90 % of the other cases.
+_BEYOND = 2.5
+#: Cases that are read again at most.
+_READ_AGAIN = 20
 #: ... and when its classes and their rim explain so many times more of the intensities after the move.
 _EXPLAINED = 2.5
 #: Voxels of the rim.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from vesal.errors import UsageError
+from vesal.infer.window_overlap import OVERLAP
 from vesal.workflow.requests.fields import Mirror, Option
 
 #: What --to takes -> the ending of the files.
@@ -39,7 +40,7 @@ class PredictOptions:
     probabilities: Annotated[bool, Option("Also write a map for each class: OUT/probabilities/CLASS.")] = (
         False
     )
-    overlap: Annotated[float, Option("Share of a window that the next one covers.")] = 0.5
+    overlap: Annotated[float, Option("Share of a window that the next one covers.")] = OVERLAP
     skip_existing: Annotated[bool, Option("Leave results that are already there.", ("--resume",))] = False
     quality: Annotated[
         bool,
