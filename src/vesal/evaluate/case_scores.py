@@ -174,7 +174,11 @@ def score_case(
         UsageError: a class whose lesions are to be counted is unknown.
         DataError: a label map is not of the grid's shape, or an annotated name is unknown.
     """
-    _refuse_other_shapes(case, prediction, truth, geometry)
+    for what, array in (("prediction", prediction), ("truth", truth)):
+        if array.shape != geometry.shape:
+            raise DataError(
+                f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
+            )
     try:
         scored = labels.judged(annotated)
     except DataError as error:
@@ -206,16 +210,6 @@ def score_case(
             row = _with_lesions(row, find_lesions(*masks, left_out), geometry)
         rows.append(row)
     return rows
-
-
-def _refuse_other_shapes(
-    case: str, prediction: NDArray[np.uint8], truth: NDArray[np.uint8], geometry: Geometry
-) -> None:
-    for what, array in (("prediction", prediction), ("truth", truth)):
-        if array.shape != geometry.shape:
-            raise DataError(
-                f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
-            )
 
 
 def diagonal_mm(geometry: Geometry) -> float:

@@ -31,11 +31,6 @@ _NOTES = {
     "prediction": "nothing was predicted",
     "truth": "predicted, but not in the truth",
 }
-_EFFECTS = {
-    "both": "excluded from the means",
-    "prediction": "Dice and NSD 0, distances the image's diagonal",
-    "truth": "Dice and NSD 0, distances the image's diagonal",
-}
 
 
 def save_scores(folder: str | Path, scores: Scores) -> None:
@@ -161,8 +156,10 @@ def _exclusions(rows: Iterable[ClassScore]) -> list[str]:
     for row in rows:
         if row.empty is not None:
             found.setdefault((row.class_name, row.empty), []).append(row.case)
+    judged = "Dice and NSD 0, distances the image's diagonal"
     return [
-        f"{name}: {_NOTES[kind]} in {len(cases)} ({_EFFECTS[kind]}): {', '.join(cases)}."
+        f"{name}: {_NOTES[kind]} in {len(cases)} "
+        f"({'excluded from the means' if kind == 'both' else judged}): {', '.join(cases)}."
         for (name, kind), cases in found.items()
     ]
 

@@ -25,7 +25,7 @@ from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.requests.train_request import OverfitRequest
-from vesal.workflow.training.train import Interrupted
+from vesal.workflow.training.train import Interrupted, tell_left_out
 from vesal.workflow.training.training_plan import plan_for
 
 #: Dice that an overfitted case reaches.
@@ -116,12 +116,7 @@ def overfit_run(
     for reason in plan.reasons:
         tell(f"  {reason}")
     prepared, failed = prepare_dataset(cases, plan, run.folder / PREPARED, progress=stage("Preparing"))
-    for failure in failed:
-        tell(f"Left out {failure.id}: {failure.message}")
-    if not prepared:
-        raise DataError(
-            f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
-        )
+    tell_left_out(request.data, prepared, failed, tell)
     job = TrainJob(plan, config, prepared, prepared, run.fold("overfit"), device, "overfit", {})
     position = train(job, quiet=request.quiet)
     if not position.finished:
@@ -149,14 +144,13 @@ def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerp
         raise DataError(
             f"No annotated case of {dataset.root} can be read; vesal inspect {dataset.root} says why."
         )
-    ranked = sorted(record.cases, key=_by_classes)
-    names = {case.id for case in ranked[:count]}
+
+    def rank(case: CaseRecord) -> tuple[int, int]:
+        return -sum(voxels > 0 for voxels in case.voxels.values()), -sum(case.voxels.values())
+
+    names = {case.id for case in sorted(record.cases, key=rank)[:count]}
     kept = tuple(case for case in record.cases if case.id in names)
     return record.model_copy(update={"cases": kept}), [case for case in dataset.cases if case.id in names]
-
-
-def _by_classes(case: CaseRecord) -> tuple[int, int]:
-    return -sum(voxels > 0 for voxels in case.voxels.values()), -sum(case.voxels.values())
 
 
 def _advice(

@@ -103,7 +103,12 @@ def calibrate_run(
             f"{'is' if count == 1 else 'are'} {count}; train more folds (--fold all)."
         )
         return False
-    models = {str(number): _digest(run.fold(number) / MODEL) for number in held_out}
+    models = {}
+    for number in held_out:
+        package = load_package(run.fold(number) / MODEL)
+        # A quality model depends on the weights and on the steps after them.
+        steps = json.dumps(package.postprocess, sort_keys=True)
+        models[str(number)] = content_hash(package.weights_digest.encode(), steps.encode())
     if _is_calibrated(run, models):
         return True
     scans, voxels = predict_held_out(run, options, progress=progress)
@@ -166,14 +171,6 @@ def time_limit_s(run: Run) -> float:
     return max(_ALWAYS_S, _SHARE * spent_s)
 
 
-def _digest(file: Path) -> str:
-    """Of the weights and of the steps after them: what a quality model depends on."""
-    package = load_package(file)
-    return content_hash(
-        package.weights_digest.encode(), json.dumps(package.postprocess, sort_keys=True).encode()
-    )
-
-
 def _is_calibrated(run: Run, models: dict[str, str]) -> bool:
     """Whether a quality model was fitted to these models, and they hold it."""
     try:
@@ -191,10 +188,6 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 
 # --- one held-out scan -----------------------------------------------------------------------------------------
-
-
-#: A held-out scan; the artefact it is corrupted by, or None for the clean one.
-_Task = tuple[Case, Artifact | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,23 +223,20 @@ class _FoldPredictor:
 
     def predict(self, cases: Sequence[Case]) -> Iterator[tuple[HeldOutScan, Voxels | None]]:
         """Yield each scan with voxels for the temperature, and then the same scan corrupted."""
-        tasks = self._tasks(cases)
-        for (case, artifact), scan in zip(tasks, read_ahead(self._read, tasks), strict=True):
-            if self.corrupts or artifact is None:
-                yield self._predict(case, artifact, scan)
-
-    def _tasks(self, cases: Sequence[Case]) -> list[_Task]:
-        """Each scan clean, and with one artefact: all kinds about equally often, which one by chance."""
         plan = self._model.plan
         artifacts = applicable(benchmark(plan.modality, (_SEVERITY,)), plan.scan_dimension)
+        # All kinds of artefacts about equally often, which one by chance.
         generator = np.random.default_rng([_SEED, self._fold])
         order: list[int] = []
         while len(order) < len(cases):
             order += generator.permutation(len(artifacts)).tolist()
         pairs = zip(cases, order, strict=False)
-        return [task for case, number in pairs for task in ((case, None), (case, artifacts[number]))]
+        tasks = [task for case, number in pairs for task in ((case, None), (case, artifacts[number]))]
+        for (case, artifact), scan in zip(tasks, read_ahead(self._read, tasks), strict=True):
+            if self.corrupts or artifact is None:
+                yield self._predict(case, artifact, scan)
 
-    def _read(self, task: _Task) -> _Scan:
+    def _read(self, task: tuple[Case, Artifact | None]) -> _Scan:
         case, artifact = task
         raw = read_case(case)
         if raw.label is None:
@@ -336,22 +326,14 @@ class QualityFiles:
         if not last and time.monotonic() - self._written_s < _EVERY_S:
             return
         write_json(self._folder / QUALITY, {"version": 1, "cases": self.rows})
-        write_text(self._folder / QUALITY_CSV, self._table().csv())
-        self._written_s = time.monotonic()
-
-    def _table(self) -> Table:
-        """One line a case."""
         dice = [(name, what) for name in self._classes for what in ("value", "low", "high")]
         names = [f"{name} {'dice' if what == 'value' else what}" for name, what in dice]
-        rows = [
-            [
-                case,
-                *map(row.get, _COLUMNS),
-                *(row["predicted_dice"].get(name, {}).get(what) for name, what in dice),
-            ]
-            for case, row in self.rows.items()
-        ]
-        return Table.of(["case", *_COLUMNS, *names], rows)
+        rows = []
+        for case, row in self.rows.items():
+            predicted = (row["predicted_dice"].get(name, {}).get(what) for name, what in dice)
+            rows.append([case, *map(row.get, _COLUMNS), *predicted])
+        write_text(self._folder / QUALITY_CSV, Table.of(["case", *_COLUMNS, *names], rows).csv())
+        self._written_s = time.monotonic()
 
     def text(self) -> str:
         """One line for a reader."""

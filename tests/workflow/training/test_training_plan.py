@@ -17,7 +17,7 @@ from vesal.planning.planner import count_operations, make_plan
 from vesal.planning.settings import PlanSettings
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training import training_plan
-from vesal.workflow.training.speed import IN_STEPS, Timing
+from vesal.workflow.training.speed import IN_STEPS
 from vesal.workflow.training.training_plan import plan_for
 
 
@@ -30,12 +30,12 @@ class Device:
     memory_bytes: float = math.inf
     asked: list[Plan] = field(default_factory=list)
 
-    def time_pass(self, plan: Plan, config: TrainConfig, device: torch.device, limit_s: float) -> Timing:
+    def time_pass(self, plan: Plan, config: TrainConfig, device: torch.device, limit_s: float) -> float:
         self.asked.append(plan)
         if plan.batch * math.prod(plan.patch) > self.memory_bytes:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         rate = self.rate if len(self.asked) == 1 else self.rate_of_plan or self.rate
-        return Timing(IN_STEPS * count_operations(plan) / rate, rate)
+        return IN_STEPS * count_operations(plan) / rate
 
 
 @pytest.fixture(autouse=True)
@@ -198,7 +198,7 @@ def test_a_small_gpu_is_not_planned_beyond_its_memory(length: dict, monkeypatch:
 
 
 def test_what_cannot_be_timed_is_planned_by_constants_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> Timing:
+    def fails(*_: object) -> float:
         raise ValueError("Expected more than 1 value per channel when training")
 
     monkeypatch.setattr(training_plan, "time_pass", fails)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
@@ -33,22 +32,8 @@ _COUNTED = 5
 _MEMORY_STEP_GB = 0.5
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What a forward and backward pass with all that goes with it took.
-
-    Attributes:
-        pass_s: seconds of one batch, the median of a few.
-        rate: operations a second, as the planner counts them, that training sustains: the steps' less the time
-            that goes into no step.
-    """
-
-    pass_s: float
-    rate: float
-
-
-def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: float) -> Timing:
-    """Train a plan's network for a few steps on made-up patches, and forget it.
+def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: float) -> float:
+    """Train a plan's network for a few steps on made-up patches, and forget it: the median seconds of one batch.
 
     A step augments, goes forwards and backwards, updates weights and their average, as in training. Patches are
     not cut: training does that ahead in a thread of its own. It changes no global random state.
@@ -80,8 +65,7 @@ def time_pass(plan: Plan, config: TrainConfig, device: torch.device, limit_s: fl
     del trial
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    pass_s = statistics.median(took[warm:] or took[-1:])
-    return Timing(pass_s, IN_STEPS * count_operations(plan) / pass_s)
+    return statistics.median(took[warm:] or took[-1:])
 
 
 def cut_to(plan: Plan, operations: float) -> Plan:

@@ -139,13 +139,11 @@ def _prepare(
 ) -> tuple[list[PreparedCase], list[Failure]]:
     folder = session.request.cache or session.run.folder / PREPARED
     prepared, failed = prepare_dataset(cases, plan, folder, progress=session.stage("Preparing"))
-    for failure in failed:
-        session.tell(f"Left out {failure.id}: {failure.message}")
+    tell_left_out(session.request.data, prepared, failed, session.tell)
     if outside := [case.id for case in prepared if case.outside]:
         session.tell(
             f"Labelled voxels lie where {', '.join(outside)} are zero in every channel; they cannot be learned."
         )
-    _some(prepared, session.request)
     return prepared, failed
 
 
@@ -187,11 +185,18 @@ def _score(session: _Session, models: Sequence[Path]) -> Scores | None:
     return scores
 
 
-def _some(cases: Sequence[Case] | Sequence[PreparedCase], request: TrainRequest) -> None:
-    if not cases:
-        raise DataError(
-            f"No case of {request.data} can be trained on; vesal inspect {request.data} says why."
-        )
+def tell_left_out(
+    data: Path, kept: Sequence[Any], left_out: Sequence[Failure], tell: Callable[[str], None]
+) -> None:
+    """Name the cases that are left out.
+
+    Raises:
+        DataError: none is kept.
+    """
+    for failure in left_out:
+        tell(f"Left out {failure.id}: {failure.message}")
+    if not kept:
+        raise DataError(f"No case of {data} can be trained on; vesal inspect {data} says why.")
 
 
 def _overrides(request: TrainRequest) -> dict[str, Any]:
@@ -260,10 +265,8 @@ def _usable(
             for case in finding.cases:
                 reasons.setdefault(case, f"{finding.message} {finding.fix}")
     left_out = [Failure(id=case, message=reason) for case, reason in reasons.items()]
-    for failure in left_out:
-        session.tell(f"Left out {failure.id}: {failure.message}")
     cases = [case for case in dataset.cases if case.id not in reasons]
-    _some(cases, session.request)
+    tell_left_out(session.request.data, cases, left_out, session.tell)
     return cases, left_out
 
 
@@ -294,12 +297,22 @@ def _folds(session: _Session, cases: Sequence[Case], record: Fingerprint) -> Fol
 
 
 def _plan(session: _Session, dataset: Dataset, record: Fingerprint, cases: Sequence[Case]) -> Plan:
-    """The plan: the run's, a person's, or one for the cases that can be trained on."""
+    """The plan: the run's, a person's, or one for the cases that can be trained on.
+
+    Raises:
+        UsageError: the person's was made for other labels or channels.
+    """
     run, config = session.run, session.config
     if run.plan_file.exists():
         plan = Plan.load(run.plan_file)
     elif session.request.plan_file is not None:
-        plan = _given_plan(session.request.plan_file, dataset)
+        file, labels = session.request.plan_file, dataset.labels
+        plan = Plan.load(file)
+        if plan.labels not in (labels, labels.as_regions()) or plan.channels != dataset.channels:
+            raise UsageError(
+                f"{file} was made for other labels or channels than {dataset.name} has; "
+                "make one for it with vesal plan."
+            )
     else:
         usable = {case.id for case in cases}
         sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
@@ -310,21 +323,6 @@ def _plan(session: _Session, dataset: Dataset, record: Fingerprint, cases: Seque
     check_plan(config, plan)
     for reason in plan.reasons:
         session.tell(f"  {reason}")
-    return plan
-
-
-def _given_plan(file: Path, dataset: Dataset) -> Plan:
-    """A plan that a person gives.
-
-    Raises:
-        UsageError: it was made for other labels or channels.
-    """
-    plan = Plan.load(file)
-    if plan.labels not in (dataset.labels, dataset.labels.as_regions()) or plan.channels != dataset.channels:
-        raise UsageError(
-            f"{file} was made for other labels or channels than {dataset.name} has; "
-            "make one for it with vesal plan."
-        )
     return plan
 
 

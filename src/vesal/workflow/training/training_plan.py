@@ -20,7 +20,7 @@ from vesal.planning.plan import Plan
 from vesal.planning.planner import count_operations, make_plan
 from vesal.text import budget_text, times
 from vesal.train.recipe import TrainConfig
-from vesal.workflow.training.speed import IN_STEPS, Timing, cut_to, time_pass, usable_memory_gb
+from vesal.workflow.training.speed import IN_STEPS, cut_to, time_pass, usable_memory_gb
 
 #: Budgets from this on are planned by measuring; of shorter ones it would take too much.
 MEASURED_FROM_S = 240.0
@@ -162,8 +162,8 @@ class _Wanted:
         """Operations a second where nothing is measured."""
         return Limits.of(self.device.type, plan.dimension, None, None).rate
 
-    def time(self, plan: Plan, limit_s: float) -> Timing | None:
-        """None where the network cannot be trained on such patches.
+    def time(self, plan: Plan, limit_s: float) -> float | None:
+        """Seconds of a pass; None where the network cannot be trained on such patches.
 
         Raises:
             MemoryError: the device's is not enough.
@@ -184,20 +184,22 @@ def _measured(wanted: _Wanted, budget_s: float, progress: Progress | None) -> Pl
     memory_gb = wanted.free_memory_gb()
     rough = wanted.plan(memory_gb=memory_gb)
     assumed = wanted.assumed_rate(rough)
+    piece = cut_to(rough, _SHORT_S * assumed)
     try:
-        first = wanted.time(cut_to(rough, _SHORT_S * assumed), limit_s)
+        piece_s = wanted.time(piece, limit_s)
     except MemoryError:
-        first = None
+        piece_s = None
     tell(1, 2)
-    if first is None:
+    if piece_s is None:
         tell(2, 2)
         return _with_reason(rough, "No step could be timed on this device, so it is planned by constants.")
     reasons = []
-    rate = _believed(first, assumed)
-    if first.rate < _SLOWEST * assumed:
+    found = _sustained(piece, piece_s)
+    rate = _believed(found, assumed)
+    if found < _SLOWEST * assumed:
         reasons.append(
-            f"Only {first.rate / 1e9:.2g} GFLOP/s were measured, as if other work held this device; planned for "
-            f"{rate / 1e9:.2g}. If it is always so slow, ask for --set plan.rate={first.rate:.2g}."
+            f"Only {found / 1e9:.2g} GFLOP/s were measured, as if other work held this device; planned for "
+            f"{rate / 1e9:.2g}. If it is always so slow, ask for --set plan.rate={found:.2g}."
         )
     plan = _fitted(wanted, rate, memory_gb, limit_s, reasons)
     tell(2, 2)
@@ -208,10 +210,10 @@ def _fitted(
     wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, reasons: list[str]
 ) -> Plan:
     """The plan for this rate, made anew where its own pass turns out to take far longer, or shorter."""
-    plan, timing = _timed(wanted, rate, memory_gb, limit_s, reasons)
-    if timing is not None and not 1 / _FAR_OFF <= timing.rate / rate <= _FAR_OFF:
-        slower = rate / timing.rate
-        rate = _believed(timing, wanted.assumed_rate(plan))
+    plan, pass_s = _timed(wanted, rate, memory_gb, limit_s, reasons)
+    if pass_s is not None and not 1 / _FAR_OFF <= (found := _sustained(plan, pass_s)) / rate <= _FAR_OFF:
+        slower = rate / found
+        rate = _believed(found, wanted.assumed_rate(plan))
         anew = wanted.plan(rate, memory_gb)
         if (anew.patch, anew.batch, anew.stages) == (plan.patch, plan.batch, plan.stages):
             plan = anew  # for its reasons
@@ -219,15 +221,16 @@ def _fitted(
             reasons.append(
                 f"Planned anew: a step of the plan before took {slower:.2g} times as long as a small one had promised."
             )
-            plan, timing = _timed(wanted, rate, memory_gb, limit_s, reasons)
-    pass_s = _planned_s(plan, rate) if timing is None else timing.pass_s
-    return _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=timing is not None))
+            plan, pass_s = _timed(wanted, rate, memory_gb, limit_s, reasons)
+    measured = pass_s is not None
+    pass_s = _planned_s(plan, rate) if pass_s is None else pass_s
+    return _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=measured))
 
 
 def _timed(
     wanted: _Wanted, rate: float, memory_gb: float | None, limit_s: float, reasons: list[str]
-) -> tuple[Plan, Timing | None]:
-    """The plan, for less memory where a pass does not fit it, and the pass timed; None if it would take too long."""
+) -> tuple[Plan, float | None]:
+    """The plan, for less memory where a pass does not fit it; seconds of a pass, None if it would take too long."""
     plan = wanted.plan(rate, memory_gb)
     for _ in range(_TRIES):
         # One pass warms up, and one counts.
@@ -251,9 +254,14 @@ def _planned_s(plan: Plan, rate: float) -> float:
     return IN_STEPS * count_operations(plan) / rate
 
 
-def _believed(timing: Timing, assumed: float) -> float:
+def _sustained(plan: Plan, pass_s: float) -> float:
+    """Operations a second that training sustains: the steps' less the time that goes into no step."""
+    return IN_STEPS * count_operations(plan) / pass_s
+
+
+def _believed(rate: float, assumed: float) -> float:
     """The rate to plan for, as the reasons tell it: the same number, when asked for, gives the same plan."""
-    return float(f"{max(timing.rate, _SLOWEST * assumed):.2g}")
+    return float(f"{max(rate, _SLOWEST * assumed):.2g}")
 
 
 def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
@@ -279,7 +287,6 @@ def _with_reason(plan: Plan, *reasons: str) -> Plan:
 
 def plan_text(plan: Plan, network: str = "unet") -> str:
     """The plan in a dozen lines, the reasons last."""
-
     parameters = count_trainable(network, plan)
     lines = [
         f"Network    {network}, {plan.dimension}D, {len(plan.stages)} stages, {parameters:,} parameters",
