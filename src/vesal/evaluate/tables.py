@@ -16,12 +16,12 @@ from vesal.text import bullets, plural
 #: Metrics of the first table.
 HEADLINE = ("dice", "nsd", "hd95_mm", "assd_mm")
 
-LESION_NOTE = (
+_LESION_NOTE = (
     "A lesion is a connected piece (by faces, edges and corners). It is found when one of its voxels was predicted; "
     "a predicted piece that touches no truth is a false positive. Counts are over all cases, the rest are means over "
     "cases."
 )
-VOLUME_NOTE = (
+_VOLUME_NOTE = (
     "Predicted minus true volume: its mean (bias) and the limits between which 95 of 100 differences lie (Bland and "
     "Altman), with their intervals."
 )
@@ -71,10 +71,8 @@ def scores_markdown(scores: Scores) -> str:
         "## Medians",
         summary_table(scores, median=True).markdown(),
     ]
-    if scores.lesions:
-        parts += ["## Lesions", LESION_NOTE, lesion_table(scores).markdown()]
-    if scores.agreement_ml:
-        parts += ["## Volumes", VOLUME_NOTE, agreement_table(scores).markdown()]
+    for title, note, table in further_tables(scores):
+        parts += [f"## {title}", note, table.markdown()]
     if notes := [*_exclusions(scores.cases), *scores.remarks]:
         parts += ["## Notes", bullets(notes)]
     if scores.failures:
@@ -104,6 +102,16 @@ def summary_table(
             row.append(Cell(dice.count, remark=f"{dice.excluded} excluded" if dice.excluded else ""))
         rows.append(row)
     return Table(["Class", *map(metric_heading, metrics), *["Cases"] * counted], rows, totals=int(several))
+
+
+def further_tables(scores: Scores) -> list[tuple[str, str, Table]]:
+    """Title, note and table of lesions and of volumes, where there are any."""
+    found = []
+    if scores.lesions:
+        found.append(("Lesions", _LESION_NOTE, lesion_table(scores)))
+    if scores.agreement_ml:
+        found.append(("Volumes", _VOLUME_NOTE, agreement_table(scores)))
+    return found
 
 
 def lesion_table(scores: Scores) -> Table:

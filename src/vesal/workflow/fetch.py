@@ -167,14 +167,25 @@ def _compare(known: Archive, source: Path, tell: Callable[[str], None]) -> None:
 def _unpack(
     archive: Path, folder: Path, known: OfficialDataset, stage: StageProgress, tell: Callable[[str], None]
 ) -> Dataset:
-    """Unpack and look before the folder gets its name, so that a folder of that name is a data set."""
+    """Unpack and look before the folder gets its name, so that a folder of that name is a data set.
+
+    `tell` says where it is not the whole one that its name promises.
+    """
     waiting = folder.with_name(f".checking-{folder.name}")
     shutil.rmtree(waiting, ignore_errors=True)
     try:
         extract(archive, waiting, progress=stage("Unpacking (MB)"))
         dataset = _whole(waiting)
         if isinstance(known, Registered):
-            _verify(known, dataset, tell)
+            if dataset.layout != known.layout:
+                raise DataError(
+                    f"{dataset.root} was read as '{dataset.layout}' where '{known.layout}' was expected; "
+                    f"take {known.file} from {known.page}."
+                )
+            for orphan in dataset.orphans[:5]:
+                tell(f"{orphan.path.name} has no partner: the {orphan.missing} is missing.")
+            if len(dataset.cases) != known.cases:
+                tell(f"It holds {len(dataset.cases)} labelled scans where the whole one has {known.cases}.")
         waiting.rename(folder)
     except DataError as error:
         # What was unpacked is gone when the message is read.
@@ -197,16 +208,3 @@ def _whole(folder: Path) -> Dataset:
             "move it away and fetch the data set again."
         )
     return dataset
-
-
-def _verify(known: Registered, dataset: Dataset, tell: Callable[[str], None]) -> None:
-    """Say where a data set is not the whole one that its name promises."""
-    if dataset.layout != known.layout:
-        raise DataError(
-            f"{dataset.root} was read as '{dataset.layout}' where '{known.layout}' was expected; "
-            f"take {known.file} from {known.page}."
-        )
-    for orphan in dataset.orphans[:5]:
-        tell(f"{orphan.path.name} has no partner: the {orphan.missing} is missing.")
-    if len(dataset.cases) != known.cases:
-        tell(f"It holds {len(dataset.cases)} labelled scans where the whole one has {known.cases}.")

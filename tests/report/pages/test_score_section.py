@@ -7,9 +7,10 @@ import numpy as np
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import METRICS, ClassScore
 from vesal.evaluate.scores import summarise
+from vesal.evaluate.tables import further_tables
 from vesal.report.figures import charts
 from vesal.report.figures.colours import THEMES, colours_by_class
-from vesal.report.pages.score_section import further_tables, score_charts
+from vesal.report.pages.score_section import score_charts
 
 LABELS = LabelSet.from_values({"liver": 1, "liver tumour": 2})
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.evaluate.postprocessing.choice_record import ClassGain, Gain, PostprocessChoice, Trial
-from vesal.evaluate.postprocessing.validation_cases import Steps, ValidationCases
+from vesal.evaluate.postprocessing.validation_cases import Floats, Steps, ValidationCases
 from vesal.infer.postprocess import Kind, Step, in_order
 from vesal.metrics.statistics import bootstrap_interval
 
@@ -37,8 +37,6 @@ _ROUNDING_MM = 1e-9
 #: Voxel volumes that differ by less than this share are one.
 _SAME_VOXEL = 0.01
 
-Floats = NDArray[np.float64]
-
 
 def choose(validation: ValidationCases, parts: Sequence[int]) -> PostprocessChoice:
     """Choose the steps.
@@ -58,7 +56,12 @@ def choose(validation: ValidationCases, parts: Sequence[int]) -> PostprocessChoi
     while True:
         search = _Search(validation, everyone, frozenset(banned))
         steps = search.run()
-        crossfit = _crossfit(validation, parts, frozenset(banned)) if steps else []
+        crossfit: list[Steps] = []
+        if steps:
+            # For each case the steps that are chosen on all parts but its own.
+            others = {part: [case for case in everyone if parts[case] != part] for part in sorted(set(parts))}
+            found = {part: _Search(validation, of, frozenset(banned)).run() for part, of in others.items()}
+            crossfit = [found[part] for part in parts]
         dropped = _failing(validation, steps, crossfit)
         if not dropped:
             break
@@ -84,17 +87,6 @@ def too_few(cases: int, patients: int) -> PostprocessChoice | None:
         reason=f"Post-processing is chosen on {LEAST_PATIENTS} held-out patients or more and here are {patients}, "
         "so none is done.",
     )
-
-
-def _crossfit(
-    validation: ValidationCases, parts: Sequence[int], banned: frozenset[str | None]
-) -> list[Steps]:
-    """For each case the steps that are chosen on all parts but its own."""
-    found = {
-        part: _Search(validation, [case for case, own in enumerate(parts) if own != part], banned).run()
-        for part in sorted(set(parts))
-    }
-    return [found[part] for part in parts]
 
 
 # --- the search --------------------------------------------------------------------------------------------

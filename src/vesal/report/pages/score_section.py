@@ -10,7 +10,7 @@ from typing import Any
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import ClassScore
 from vesal.evaluate.scores import MEAN, Scores, by_case
-from vesal.evaluate.tables import LESION_NOTE, VOLUME_NOTE, agreement_table, lesion_table, summary_table
+from vesal.evaluate.tables import further_tables, summary_table
 from vesal.report.figures import charts
 from vesal.report.figures.colours import MEAN_COLOUR, Theme, colours_by_class
 from vesal.report.pages.html import Picture, chart
@@ -54,16 +54,6 @@ def _tiles(scores: Scores, colours: Mapping[str, str]) -> list[tuple[str, str, s
         bounds = interval(row.low, row.high) if row.count > 1 else ""
         tiles.append((title, colours.get(name, ""), number(row.mean), bounds))
     return tiles
-
-
-def further_tables(scores: Scores) -> list[tuple[str, str, Table]]:
-    """Title, note and table of lesions and of volumes, where there are any."""
-    found = []
-    if scores.lesions:
-        found.append(("Lesions", LESION_NOTE, lesion_table(scores)))
-    if scores.agreement_ml:
-        found.append(("Volumes", VOLUME_NOTE, agreement_table(scores)))
-    return found
 
 
 def _note(scores: Scores) -> str:

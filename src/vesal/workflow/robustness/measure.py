@@ -34,9 +34,6 @@ from vesal.workflow.robustness.benchmark_cases import translation, truth_of
 #: Copies of a scan that corrupting one needs, in float32 and complex numbers.
 _COPIES = 8
 
-#: Called after every prediction.
-Tick = Callable[[], None]
-
 
 class Measured(JournalEntry):
     """One case through the whole benchmark.
@@ -98,7 +95,7 @@ class RobustnessRunner:
         """
         return translation(self.labels, self.model.labels)
 
-    def measure(self, cases: Sequence[Case], tick: Tick) -> Iterator[Measured]:
+    def measure(self, cases: Sequence[Case], tick: Callable[[], None]) -> Iterator[Measured]:
         """Yield one case after the other; what fails in one stops no other.
 
         Args:
@@ -107,7 +104,11 @@ class RobustnessRunner:
         """
         # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
-        workers = 1 if self.model.device.type == "cpu" else _workers(cases)
+        workers = 1
+        if self.model.device.type != "cpu":
+            # As memory allows, by the size of the largest file: a packed voxel is a byte or more.
+            sizes = [sum(path.stat().st_size for path in case.images if path.exists()) for case in cases]
+            workers = workers_within(_COPIES * 8 * max(sizes, default=0))
         with ThreadPoolExecutor(1) as scorer:
             for case in cases:
                 began = time.monotonic()
@@ -139,7 +140,9 @@ class RobustnessRunner:
 
     # --- corrupt, segment, score -------------------------------------------------------------------------
 
-    def _measured(self, case: Case, workers: int, scorer: ThreadPoolExecutor, tick: Tick) -> Measured:
+    def _measured(
+        self, case: Case, workers: int, scorer: ThreadPoolExecutor, tick: Callable[[], None]
+    ) -> Measured:
         """A case in every condition; time and memory are not in it yet."""
         conditions: tuple[Artifact | None, ...] = (None, *self.artifacts)
         rows: list[ArtifactScore] = []
@@ -236,12 +239,6 @@ class RobustnessRunner:
             annotated=subject.case.annotated,
         )
         return {score.class_name: score for score in scores}
-
-
-def _workers(cases: Sequence[Case]) -> int:
-    """Threads that memory is enough for, by the size of the largest file: a packed voxel is a byte or more."""
-    sizes = [sum(path.stat().st_size for path in case.images if path.exists()) for case in cases]
-    return workers_within(_COPIES * 8 * max(sizes, default=0))
 
 
 def _reason(error: Exception) -> str:
