@@ -37,8 +37,7 @@ def score_folders(
     Args:
         predictions, truth: folders; every file in `truth` needs its prediction.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
-        tolerance_mm: of the NSD.
-        lesions: classes whose lesions are counted; None takes those whose names say so.
+        tolerance_mm, lesions: as in `score_case`.
         progress: called with (done, total).
 
     Raises:

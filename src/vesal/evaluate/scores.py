@@ -115,13 +115,7 @@ def summarise(
     """Average over the cases: each class by itself, and the mean over the classes.
 
     That mean is taken in each case over the classes which it defines, and then over the cases, so that every
-    case weighs alike.
-
-    Args:
-        rows: of `score_case`, of all cases.
-        labels: what was scored.
-        tolerance_mm: that the rows were made with.
-        failures, remarks: to keep beside the scores.
+    case weighs alike. The rows are those of `score_case` with these labels and this tolerance.
     """
     scored_cases = by_case(rows).values()
     lesions = tuple(

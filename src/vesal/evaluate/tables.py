@@ -87,11 +87,7 @@ def summary_table(
 ) -> Table:
     """A row a class, and one of the mean over the classes where there are several; a column a metric.
 
-    Args:
-        scores: to show.
-        metrics: the columns.
-        median: the medians over the cases in place of the means.
-        counted: with a column of the cases that define the Dice.
+    Values are means over the cases, or medians; `counted` adds a column of the cases that define the Dice.
     """
     several = len(scores.classes) > 1
     rows = []

@@ -36,8 +36,7 @@ def evaluate_run(
         truth: folder of true labels.
         out: takes scores.json, scores.csv and scores.md; a run's go into the run.
         labels: a dataset.json that names the labels; without it they are named by their values.
-        tolerance_mm: of the NSD.
-        lesions: classes whose lesions are counted; None takes those whose names say so.
+        tolerance_mm, lesions: as in `score_case`.
     """
     if truth is None:
         scores = score_run(Run(first), tolerance_mm=tolerance_mm, lesions=lesions, progress=progress)

@@ -38,8 +38,6 @@ class Fetched(Record):
         folder: the data set's own folder, for `vesal train`.
         cases: how many labelled scans it has.
         fresh: whether it was fetched now; False where it was there already.
-        licence: under which it may be used.
-        citation: what to cite.
     """
 
     name: str

@@ -56,11 +56,9 @@ class OverfitResult(Record):
     """What came of it.
 
     Attributes:
-        cases: that were learned.
-        steps: done.
         dice: mean of the best validation, None where nothing could be measured.
         per_class: Dice of each class there.
-        target: that was wanted.
+        target: the Dice that was wanted.
         advice: what is probably wrong, one sentence each; empty where the target was reached.
     """
 

@@ -59,14 +59,9 @@ class ValidationCase:
         labels: LabelSet,
         annotated: Collection[str] | None = None,
     ) -> ValidationCase:
-        """Of contiguous label maps (*spatial); voxels that are 255 in the truth do not count.
+        """Of contiguous label maps (*spatial) on one grid; voxels that are 255 in the truth do not count.
 
-        Args:
-            names: of case and patient.
-            prediction, truth: on one grid.
-            geometry: of that grid.
-            labels: their regions, where there are any, are the classes.
-            annotated: names of the labels that were drawn; None means all.
+        `names` are those of case and patient; `annotated` names the labels that were drawn, None means all.
 
         Raises:
             DataError: an annotated name is unknown.

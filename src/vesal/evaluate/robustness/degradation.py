@@ -203,12 +203,7 @@ class _ConditionScores:
 
 
 def degradation_table(rows: Sequence[ArtifactScore], classes: Sequence[str]) -> tuple[Condition, ...]:
-    """Every condition in the order of the rows, CLEAN first: of each class, then of their mean.
-
-    Args:
-        rows: of all cases and conditions.
-        classes: what was scored.
-    """
+    """Every condition in the order of the rows, CLEAN first: of each class, then of their mean."""
     table = []
     for one in _conditions(rows):
         for name in (*classes, MEAN):

@@ -84,11 +84,7 @@ class LimitResult(Record):
 
 
 def check_limit_names(limits: Sequence[Limit], tested: Sequence[tuple[str, int | None]]) -> None:
-    """Refuse, before hours of work, limits on what will not be tested.
-
-    Args:
-        limits: all of them.
-        tested: (artefact, severity) of every condition.
+    """Refuse, before hours of work, limits on what is not among `tested`: (artefact, severity) of each condition.
 
     Raises:
         UsageError: an artefact or a severity is not among them.

@@ -106,15 +106,7 @@ def conclude(
     limits: Sequence[Limit] = (),
     baseline: Robustness | None = None,
 ) -> Robustness:
-    """All that follows from the rows.
-
-    Args:
-        rows: of all cases and conditions.
-        classes: what was scored.
-        about: model, data, settings, cost, failures and remarks of the `Robustness`.
-        limits: to judge.
-        baseline: to compare with.
-    """
+    """All that follows from the rows; `about` holds model, data, settings, cost, failures and remarks."""
     conditions = degradation_table(rows, classes)
     remarks = list(about.pop("remarks", ()))
     comparison = None

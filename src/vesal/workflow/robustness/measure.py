@@ -96,11 +96,9 @@ class RobustnessRunner:
         return translation(self.labels, self.model.labels)
 
     def measure(self, cases: Sequence[Case], tick: Callable[[], None]) -> Iterator[Measured]:
-        """Yield one case after the other; what fails in one stops no other.
+        """Yield one labelled case after the other; what fails in one stops no other.
 
-        Args:
-            cases: labelled ones.
-            tick: called after every prediction, also where it failed.
+        `tick` is called after every prediction, also where it failed.
         """
         # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
