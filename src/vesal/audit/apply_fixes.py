@@ -33,11 +33,9 @@ class FixRecord(Record):
         case: its id; '' where the data set as a whole is meant.
         kind: of the finding.
         outcome: 'fixed'; 'left out' of the fixed copy; 'kept' as it is.
-        wrong: what was wrong.
+        wrong, numbers, look: as in `FixResult`.
         done: what was done, or why nothing was.
         files: that were written anew, below the data set's folder.
-        numbers: that the sentences rest on.
-        look: somebody should look at the result.
     """
 
     case: str

@@ -1,20 +1,16 @@
-"""What a file in `defects` exports: FIND, the checks that find its defects, and FIX, what becomes of each kind.
+"""What a file in `defects` exports: FIND, checks (`ReferenceCases` -> findings), and FIX, a `Fix` for each kind.
 
 A fix measures its defect in the files before it touches anything, whatever the finding says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vesal.audit.editable_case import EditableCase, FixResult
-from vesal.audit.finding import Finding
 from vesal.audit.reference_cases import ReferenceCases
-
-#: All cases of a data set -> what is wrong with some of them.
-Find = Callable[[ReferenceCases], Iterable[Finding]]
 
 #: (a case, the finding's details of it, the sound cases) -> the fixed case. Raises `NothingToFix` where the defect is
 #: not there, and `CannotFix` where it cannot be fixed.

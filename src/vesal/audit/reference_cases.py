@@ -110,15 +110,13 @@ class ReferenceCases:
     @cached_property
     def usual_spacing(self) -> Array:
         """(axes,) in RAS order (mm): the median of the logarithms."""
-        usual: Array = np.exp(np.median(np.log(self.spacings), axis=0))
-        return usual
+        return np.asarray(np.exp(np.median(np.log(self.spacings), axis=0)))
 
     def spacing_ratio(self, spacing_mm: Sequence[float]) -> Array | None:
         """How many times too large each axis' spacing (RAS order, mm) is; None without others to compare with."""
         if len(self.spacings) < FEWEST or self.spacings.shape[1] != len(spacing_mm):
             return None
-        ratio: Array = np.asarray(spacing_mm, dtype=float) / self.usual_spacing
-        return ratio
+        return np.asarray(np.asarray(spacing_mm, dtype=float) / self.usual_spacing)
 
     def grid_ratio(self, grid: Geometry) -> Array | None:
         """The same of a grid."""

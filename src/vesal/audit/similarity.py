@@ -85,8 +85,7 @@ def deviations(own: Array, usual: Array, floor: float) -> Array:
         middle = np.nanmedian(usual, axis=0)
         # 1.4826 turns the median absolute deviation into the standard deviation of a normal distribution.
         spread = 1.4826 * np.nanmedian(np.abs(usual - middle), axis=0)
-    found: Array = np.minimum(np.abs(own - middle) / np.maximum(np.nan_to_num(spread), floor), CUT)
-    return found
+    return np.asarray(np.minimum(np.abs(own - middle) / np.maximum(np.nan_to_num(spread), floor), CUT))
 
 
 # --- small pictures ----------------------------------------------------------------------------------------
@@ -102,8 +101,7 @@ def normed(pictures: Array) -> Array:
 def others_of(pictures: Array) -> Array:
     """(n, channels, blocks...): for each picture the sum of all others, each with mean 0 and length 1."""
     each = normed(pictures)
-    others: Array = each.sum(axis=0) - each
-    return others
+    return np.asarray(each.sum(axis=0) - each)
 
 
 def fit(changed: Array, others: Array) -> NDArray[np.float64]:
@@ -220,5 +218,4 @@ def _coarse(channel: Array) -> Array:
     from scipy import ndimage
 
     blurred = ndimage.gaussian_filter(channel, [size / (2 * BLOCKS) for size in channel.shape])
-    small: Array = resize(blurred[None], (BLOCKS,) * channel.ndim, 1)[0]
-    return small
+    return np.asarray(resize(blurred[None], (BLOCKS,) * channel.ndim, 1)[0])

@@ -86,13 +86,6 @@ class SlicedVolume(Record):
         return Geometry(self.shape, np.asarray(self.affine))
 
     @property
-    def label_geometry(self) -> Geometry:
-        """The grid of its label map."""
-        return Geometry(
-            self.shape, np.asarray(self.affine if self.label_affine is None else self.label_affine)
-        )
-
-    @property
     def depth(self) -> int:
         """Slices of the whole volume, those left out included."""
         if self.axis is None:
@@ -167,8 +160,7 @@ def cut(array: Array, geometry: Geometry, axis: str | None) -> Array:
     if axis is None:
         return array[None]
     turned = geometry.turn_to_ras().apply(array)
-    slices: Array = np.moveaxis(turned, "xyz".index(axis), 0)[:, ::-1, ::-1]
-    return slices
+    return np.asarray(np.moveaxis(turned, "xyz".index(axis), 0)[:, ::-1, ::-1])
 
 
 def uncut(slices: Array, geometry: Geometry, axis: str | None) -> Array:
@@ -256,8 +248,7 @@ def from_pixels(pixels: Array, window: Window, bits: int, dtype: str) -> Array:
     if kind.kind in "ui":
         limits = np.iinfo(kind)
         values = np.clip(np.rint(values), limits.min, limits.max)
-    whole: Array = values.astype(kind)
-    return whole
+    return np.asarray(values.astype(kind))
 
 
 # --- volumes out of pictures -------------------------------------------------------------------------------
@@ -289,7 +280,8 @@ def join_images(record: SlicedVolume, pictures: Sequence[Array]) -> Volume:
 def join_masks(record: SlicedVolume, masks: Sequence[Array], background: int) -> LabelMap:
     """The label map out of its slices' masks (columns, rows); slices that were left out are background."""
     kind = np.result_type(*masks) if masks else np.dtype(np.uint8)
-    return LabelMap(_joined(record, masks, background, kind), record.label_geometry)
+    grid = Geometry(record.shape, np.asarray(record.label_affine or record.affine))
+    return LabelMap(_joined(record, masks, background, kind), grid)
 
 
 def _joined(record: SlicedVolume, slices: Iterable[Array], empty: Any, kind: np.dtype[Any]) -> Array:

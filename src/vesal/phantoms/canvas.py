@@ -184,8 +184,7 @@ def _segment(
     x -= axis[0] * along
     y -= axis[1] * along
     z -= axis[2] * along
-    distance: Field = np.sqrt(x * x + y * y + z * z) - (np.float32(first) + np.float32(last - first) * along)
-    return distance
+    return np.asarray(np.sqrt(x * x + y * y + z * z) - (np.float32(first) + np.float32(last - first) * along))
 
 
 def rotation(degrees: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

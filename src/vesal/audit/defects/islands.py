@@ -91,8 +91,7 @@ def islands(held: Array, background: int, spacing_mm: Sequence[float]) -> Array:
         return np.zeros_like(drawn)
     gap = ndimage.distance_transform_edt(~(drawn & ~small[numbered]), sampling=spacing_mm)
     nearest = np.asarray(ndimage.minimum(gap, numbered, index=np.arange(count + 1)))
-    found: Array = (small & (nearest >= _least_gap_mm(spacing_mm)))[numbered]
-    return found
+    return np.asarray((small & (nearest >= _least_gap_mm(spacing_mm)))[numbered])
 
 
 FIND = (find_islands,)

@@ -157,8 +157,7 @@ def rounded(values: Array, labels: LabelSet) -> Array:
 def _typed(array: Array, labels: LabelSet) -> Array:
     """In the smallest type that holds all declared values."""
     low, high = min(labels.values), max(labels.values)
-    typed: Array = array.astype(np.min_scalar_type(high if low >= 0 else min(low, -high - 1)))
-    return typed
+    return np.asarray(array.astype(np.min_scalar_type(high if low >= 0 else min(low, -high - 1))))
 
 
 def fix_undeclared_value(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
@@ -193,8 +192,7 @@ def _as_around(array: Array, wrong: Array) -> Array:
     from scipy import ndimage
 
     index = ndimage.distance_transform_edt(wrong, return_distances=False, return_indices=True)
-    found: Array = array[tuple(index)]
-    return found
+    return np.asarray(array[tuple(index)])
 
 
 def evident_mapping(

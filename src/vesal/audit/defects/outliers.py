@@ -34,7 +34,8 @@ def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
     clipped: CaseDetails = {}
     scaled: CaseDetails = {}
     for index, name in enumerate(names):
-        spans = {record.id: span for record in held if (span := _span(record, index)) > 0}
+        ends = {record.id: record.channels[index].percentiles for record in held}
+        spans = {case: high - low for case, (low, _, high) in ends.items() if high > low}
         for case, span, usual in _odd(spans, factor=_INTENSITY_FACTOR):
             scaled[case] = f"{name} spans {span:.3g}, usual is {usual:.3g}"
         shares = {each.id: each.case_features.saturated[index] for each in held if each.case_features}
@@ -76,11 +77,6 @@ def _odd(
     for (name, value), far in zip(values.items(), outliers(numbers, least), strict=True):
         if far > 1:
             yield name, value, usual
-
-
-def _span(record: CaseRecord, channel: int) -> float:
-    low, _, high = record.channels[channel].percentiles
-    return high - low
 
 
 def find_blank_slices(cases: ReferenceCases) -> Iterable[Finding]:
