@@ -125,27 +125,22 @@ def _unpack(archive: Path, folder: Path, progress: Progress | None) -> None:
                 continue
             # The readers never give more than the declared size.
             total += size
-            _check_room(archive, folder, size, total, max(HARMLESS, MOST_RATIO * packed))
+            if total > (most := max(HARMLESS, MOST_RATIO * packed)):
+                raise DataError(
+                    f"{archive} would unpack to more than {most / 1e9:.1f} GB, over {MOST_RATIO} times its size or "
+                    "what is harmless; it looks made to fill a disk and was not unpacked."
+                )
+            if size > (free := shutil.disk_usage(folder).free):
+                raise VesalError(
+                    f"The disk of {folder.parent} has {free / 1e9:.1f} GB left, too little to unpack {archive}; "
+                    "free some space or choose another folder."
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as out:
                 while chunk := content.read(_CHUNK):
                     out.write(chunk)
                     report(min(file.tell() // 10**6, total_mb), total_mb)
     report(total_mb, total_mb)
-
-
-def _check_room(archive: Path, folder: Path, size: int, total: int, most: int) -> None:
-    """Refuse what fills the disk: by its size against the archive's, and by the space that is left."""
-    if total > most:
-        raise DataError(
-            f"{archive} would unpack to more than {most / 1e9:.1f} GB, over {MOST_RATIO} times its size or what is "
-            "harmless; it looks made to fill a disk and was not unpacked."
-        )
-    if size > (free := shutil.disk_usage(folder).free):
-        raise VesalError(
-            f"The disk of {folder.parent} has {free / 1e9:.1f} GB left, too little to unpack {archive}; "
-            "free some space or choose another folder."
-        )
 
 
 def _members(archive: Path, file: IO[bytes]) -> Iterator[tuple[str, int, IO[bytes] | None]]:
