@@ -161,7 +161,6 @@ def score_case(
     """Score every class that was annotated in a case.
 
     Args:
-        case: the case's id.
         prediction, truth: (*spatial) contiguous label maps; voxels that are 255 in the truth are left out of
             everything, a 255 in the prediction is background.
         geometry: the grid of both; distances follow its spacing.
@@ -174,17 +173,15 @@ def score_case(
         UsageError: a class whose lesions are to be counted is unknown.
         DataError: a label map is not of the grid's shape, or an annotated name is unknown.
     """
+    grid = geometry.shape
     for what, array in (("prediction", prediction), ("truth", truth)):
-        if array.shape != geometry.shape:
-            raise DataError(
-                f"The {what} of {case} has the shape {array.shape}, but its grid {geometry.shape}."
-            )
+        if array.shape != grid:
+            raise DataError(f"The {what} of {case} has the shape {array.shape}, but its grid {grid}.")
     try:
         scored = labels.judged(annotated)
     except DataError as error:
         raise DataError(f"{case}: {error}") from error
-    # Outside the box there is background alone, as there is outside an image: only true negatives, which enter
-    # no metric, differ.
+    # Outside the box is background alone, as outside an image: true negatives, which enter no metric.
     box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * truth.ndim
     prediction, truth = prediction[box], truth[box]
     ignore = truth == IGNORE

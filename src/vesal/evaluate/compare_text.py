@@ -12,18 +12,13 @@ from vesal.text import bullets, interval, listed, number, plural, signed
 #: More names than this are counted and not listed.
 _MOST_NAMES = 12
 
-VERDICTS = {
+_VERDICTS = {
     "a": "{a} is better",
     "b": "{b} is better",
     "same": "equal in every case",
     "open": "no clear difference",
     "unclear": "unclear: interval and rank test disagree",
 }
-
-
-def verdict(comparison: Comparison, row: ComparedClass) -> str:
-    """A few words for a table."""
-    return VERDICTS[row.verdict].format(a=comparison.a, b=comparison.b)
 
 
 def title(comparison: Comparison) -> str:
@@ -41,7 +36,11 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
     row = comparison.overall if row is None else row
     of_class = "" if row.class_name == MEAN or len(comparison.classes) == 1 else f" of {row.class_name}"
     what = f"mean {title(comparison)}{of_class}"
-    over = _over(comparison, row)
+    over = f"Over {plural(row.cases, 'case')}"
+    if comparison.runs_a + comparison.runs_b > 2:
+        over += f" and {comparison.runs_a} and {comparison.runs_b} trainings"
+    elif comparison.groups:
+        over += f" in {comparison.groups} folds"
     if not row.cases or row.difference is None:
         return f"No case defines the {title(comparison)}{of_class} in both {comparison.a} and {comparison.b}."
     if row.verdict == "same":
@@ -62,15 +61,6 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
     could = _quantity(row.detectable, comparison)
     found = f"a true difference of {could} would have been found four times in five"
     return f"{text}: no clear difference; {found}."
-
-
-def _over(comparison: Comparison, row: ComparedClass) -> str:
-    cases = plural(row.cases, "case")
-    if comparison.runs_a + comparison.runs_b > 2:
-        return f"Over {cases} and {comparison.runs_a} and {comparison.runs_b} trainings"
-    if comparison.groups:
-        return f"Over {cases} in {comparison.groups} folds"
-    return f"Over {cases}"
 
 
 def _evidence(comparison: Comparison, row: ComparedClass) -> str:
@@ -183,7 +173,7 @@ def class_table(comparison: Comparison) -> Table:
             Cell(row.rank_biserial, decimals=2),
             Cell(row.cohens_dz, decimals=2),
             Cell(row.larger - row.smaller, text=f"{row.larger} / {row.smaller} / {row.equal}"),
-            verdict(comparison, row),
+            _VERDICTS[row.verdict].format(a=comparison.a, b=comparison.b),
         )
         for row in compared_rows(comparison)
     ]

@@ -123,7 +123,7 @@ def predict_cases(
     waiting = []
     for case, target in zip(cases, targets, strict=True):
         there = all(path.exists() for path in target.files())
-        if options.skip_existing and there and (result.quality is None or case.id in result.quality):
+        if options.skip_existing and there and (result.quality is None or case.id in result.quality.rows):
             result.note(case.id, target)
         else:
             waiting.append((case, target))
@@ -251,7 +251,8 @@ def _predict(
             scan.prepared, windows, threshold=options.threshold, recorder=recorder, on_rows=on_rows
         )
     if recorder is not None and result.quality is not None and scan.features is not None:
-        result.quality.add(case.id, model.estimate_quality(scan.features, recorder, label))
+        estimate = model.estimate_quality(scan.features, recorder, label)
+        result.quality.rows[case.id] = estimate.to_dict()
     write_label(target.label, label)
     result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:

@@ -28,7 +28,6 @@ from vesal.errors import VesalError
 from vesal.files import content_hash, read_json, write_json, write_text
 from vesal.infer.predictor import load_model
 from vesal.infer.quality.calibrate import FEWEST, HeldOutScan, calibrate
-from vesal.infer.quality.estimate import QualityEstimate
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.infer.quality.temperature import Voxels, VoxelSampler, concatenated, fit_temperature
@@ -103,14 +102,16 @@ def calibrate_run(
             f"{'is' if count == 1 else 'are'} {count}; train more folds (--fold all)."
         )
         return False
-    models = {}
+    models, fitted = {}, True
     for number in held_out:
         package = load_package(run.fold(number) / MODEL)
+        fitted &= package.quality is not None
         # A quality model depends on the weights and on the steps after them.
         steps = json.dumps(package.postprocess, sort_keys=True)
         models[str(number)] = content_hash(package.weights_digest.encode(), steps.encode())
-    if _is_calibrated(run, models):
-        return True
+    with contextlib.suppress(VesalError):
+        if fitted and CalibrationRecord.load(run.calibration_file).models == models:
+            return True
     scans, voxels = predict_held_out(run, options, progress=progress)
     labels = load_package(run.fold(next(iter(held_out))) / MODEL).plan.labels
     temperature = fit_temperature(concatenated(voxels), regions=bool(labels.regions))
@@ -169,16 +170,6 @@ def time_limit_s(run: Run) -> float:
             lines = (run.fold(number) / METRICS).read_text(encoding="utf-8").splitlines()
             spent_s += float(json.loads(lines[-1])["time_s"])
     return max(_ALWAYS_S, _SHARE * spent_s)
-
-
-def _is_calibrated(run: Run, models: dict[str, str]) -> bool:
-    """Whether a quality model was fitted to these models, and they hold it."""
-    try:
-        same = CalibrationRecord.load(run.calibration_file).models == models
-    except VesalError:
-        return False
-    files = [run.fold(number) / MODEL for number in models]
-    return same and all(load_package(file).quality is not None for file in files)
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
@@ -314,12 +305,6 @@ class QualityFiles:
         self.rows: dict[str, dict[str, Any]] = _earlier(folder / QUALITY) if earlier else {}
         self._folder, self._classes = folder, tuple(classes)
         self._written_s = time.monotonic()
-
-    def __contains__(self, case: object) -> bool:
-        return case in self.rows
-
-    def add(self, case: str, estimate: QualityEstimate) -> None:
-        self.rows[case] = estimate.to_dict()
 
     def save(self, *, last: bool) -> None:
         """Write, if it is the last time or the last is some seconds ago."""

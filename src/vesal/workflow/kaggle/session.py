@@ -21,7 +21,6 @@ from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.train import TrainResult, train_run
 
 _DEPTH = 6
-_PREPARED = shutil.ignore_patterns(PREPARED)
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,9 @@ def _bring_earlier(request: PlatformRun, run: Run, tell: Callable[[str], None]) 
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         # Contents only: files of the input are read-only.
-        shutil.copytree(newest, temporary, copy_function=shutil.copyfile, ignore=_PREPARED)
+        shutil.copytree(
+            newest, temporary, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns(PREPARED)
+        )
         for folder in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
             folder.chmod(0o755)
         temporary.rename(run.folder)

@@ -93,7 +93,18 @@ def train_run(
         DataError: no case can be trained on, or a split leaks.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    overrides = _overrides(request)
+    overrides = recipe_overrides(
+        request.settings,
+        budget=request.budget,
+        dimension=request.dimension,
+        steps=request.steps,
+        epochs=request.epochs,
+        seed=request.seed,
+        deterministic=request.deterministic or None,
+        fold=request.fold,
+        tta=request.mirror or None,
+    )
+    overrides |= request.overrides
     run = Run(request.out)
     run.begin(resume=request.resume)
     config = _config(request, overrides, run)
@@ -197,21 +208,6 @@ def tell_left_out(
         tell(f"Left out {failure.id}: {failure.message}")
     if not kept:
         raise DataError(f"No case of {data} can be trained on; vesal inspect {data} says why.")
-
-
-def _overrides(request: TrainRequest) -> dict[str, Any]:
-    chosen = recipe_overrides(
-        request.settings,
-        budget=request.budget,
-        dimension=request.dimension,
-        steps=request.steps,
-        epochs=request.epochs,
-        seed=request.seed,
-        deterministic=request.deterministic or None,
-        fold=request.fold,
-        tta=request.mirror or None,
-    )
-    return chosen | request.overrides
 
 
 def _config(request: TrainRequest, overrides: dict[str, Any], run: Run) -> TrainConfig:
