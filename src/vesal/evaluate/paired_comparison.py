@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -181,8 +182,8 @@ def compare(a: Side, b: Side, metric: str = "dice") -> Comparison:
         overall=_judge(overall, metric),
         rows=tuple(rows),
         cases=table.pairs(),
-        only_a=_others(runs_a, common),
-        only_b=_others(runs_b, common),
+        only_a=tuple(dict.fromkeys(case for run in runs_a for case in run if case not in common)),
+        only_b=tuple(dict.fromkeys(case for run in runs_b for case in run if case not in common)),
         remarks=(*remarks, *tolerance_remarks),
     )
 
@@ -196,11 +197,12 @@ Cases = dict[str, dict[str, ClassScore]]
 def _common_classes(a: Side, b: Side) -> tuple[str, ...]:
     first = a.scores[0].classes
     for side in (a, b):
-        for index, scores in enumerate(side.scores):
+        for scores, source in zip_longest(side.scores, side.sources):
             if set(scores.classes) != set(first):
                 raise DataError(
-                    f"{_where(side, index)} has the classes {', '.join(scores.classes)}, but {_where(a, 0)} "
-                    f"{', '.join(first)}; score both with the same labels (vesal evaluate --labels)."
+                    f"{source or side.name} has the classes {', '.join(scores.classes)}, but "
+                    f"{[*a.sources, a.name][0]} {', '.join(first)}; score both with the same labels "
+                    "(vesal evaluate --labels)."
                 )
     return first
 
@@ -217,10 +219,6 @@ def _tolerance_remarks(a: Side, b: Side, metric: str) -> list[str]:
     return [
         f"The scores have other tolerances of the NSD ({unequal}), which {ALL_METRICS[metric].title} does not use."
     ]
-
-
-def _where(side: Side, index: int) -> str:
-    return side.sources[index] if index < len(side.sources) else side.name
 
 
 def _runs(side: Side) -> tuple[list[Cases], Mapping[str, str] | None]:
@@ -258,10 +256,6 @@ def _refuse_other_truth(a: Side, b: Side, of_a: Cases, of_b: Cases, common: Mapp
                     f"{volumes[0]:.4g} ml in the one and {volumes[1]:.4g} ml in the other; score both against the same "
                     "labels."
                 )
-
-
-def _others(runs: Sequence[Cases], common: Mapping[str, None]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(case for run in runs for case in run if case not in common))
 
 
 def _groups(
