@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -91,23 +90,6 @@ class Head:
     annotated: Tensor | None
     weights: Tensor | None
     spacing_mm: Sequence[float]
-
-
-class SoftCounts(Protocol):
-    """What all terms of a loss share, computed once a head.
-
-    `background` asks for the background as one more class, the first; regions have none.
-    """
-
-    head: Head
-
-    def overlap(self, *, background: bool) -> Overlap: ...
-
-    def cross_entropy(
-        self, *, smoothing: float = 0.0, gamma: float = 0.0, balanced: bool = False
-    ) -> Tensor: ...
-
-    def maps(self, *, background: bool) -> Maps: ...
 
 
 class SoftmaxCounts:
@@ -260,6 +242,11 @@ class SigmoidCounts:
 
     def _counted(self, like: Tensor) -> Tensor:
         return torch.ones_like(like) if self.annotated is None else self.annotated.to(like.dtype)
+
+
+#: What all terms of a loss share, computed once a head. `background` asks for the background as one more class, the
+#: first; regions have none.
+SoftCounts = SoftmaxCounts | SigmoidCounts
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
