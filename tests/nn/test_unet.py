@@ -12,7 +12,7 @@ from vesal.nn.blocks import Bricks
 from vesal.nn.unet import UNet
 from vesal.nn.zoo import build_network, count_trainable
 from vesal.planning.plan import Normalisation, Stage
-from vesal.planning.planner import count_parameters
+from vesal.planning.planner import network_of
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -105,4 +105,4 @@ def test_the_double_convolution_u_net_with_max_pooling_has_its_published_paramet
         normalisation=(Normalisation(scheme="minmax"),),
         labels=LabelSet.from_values({"background": 0, "heart": 1}, regions={"heart": ["heart"]}),
     )
-    assert count_trainable("unet", plan) == count_parameters(plan) == 22_581_217
+    assert count_trainable("unet", plan) == network_of(plan).parameters == 22_581_217

@@ -13,7 +13,7 @@ from vesal.errors import UsageError
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.nn.zoo import NETWORKS, build_network, count_trainable
 from vesal.planning.plan import Plan
-from vesal.planning.planner import count_parameters
+from vesal.planning.planner import network_of
 from vesal.train.schedule import WeightAverage
 
 #: Layers that take the mean of their input away, and with it a bias in front of them.
@@ -249,7 +249,7 @@ def test_parameters_are_counted_without_building_the_weights(case: tuple[str, Pl
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count_trainable(name, plan) == count
     if name in OURS:
-        assert count_parameters(plan, name) == count
+        assert network_of(plan, name).parameters == count
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")

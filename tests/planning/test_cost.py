@@ -13,7 +13,7 @@ from vesal.errors import UsageError
 from vesal.nn.zoo import build_network
 from vesal.planning.cost import Network
 from vesal.planning.plan import Normalisation, Plan, Stage
-from vesal.planning.planner import count_operations, count_parameters, network_of
+from vesal.planning.planner import count_operations, network_of
 
 FLAT = (((1, 3), (1, 1)), ((3, 3), (1, 2)), ((3, 3), (2, 2)), ((3, 5), (3, 2)))
 DEEP = (((3, 3, 1), (1, 1, 1)), ((3, 3, 3), (2, 2, 1)), ((3, 3, 3), (2, 2, 2)))
@@ -60,7 +60,7 @@ def test_parameters_activations_and_multiplications_are_those_of_the_real_networ
 ) -> None:
     plan = make_plan(shape, patch, **changes)
     network = build_network(name, plan)
-    assert count_parameters(plan, name) == sum(weights.numel() for weights in network.parameters())
+    assert network_of(plan, name).parameters == sum(weights.numel() for weights in network.parameters())
 
     seen: list[tuple[int, int]] = []
 
@@ -87,4 +87,4 @@ def test_a_larger_batch_takes_more_memory_and_time_but_no_more_weights() -> None
 
 def test_a_network_of_unknown_layers_is_refused() -> None:
     with pytest.raises(UsageError, match="known costs 'monai-unet'; choose one of: attention-unet, resid"):
-        count_parameters(make_plan(FLAT, (12, 16)), "monai-unet")
+        _ = network_of(make_plan(FLAT, (12, 16)), "monai-unet").parameters

@@ -62,9 +62,9 @@ def read_case(case: Case) -> RawCase:
     image, parts = _read_channels(case)
     label, heads = None, (parts[0][:_HEAD_BYTES], b"")
     if case.label is not None:
-        data = _bytes_of(case, case.label)
-        heads = (heads[0], data[:_HEAD_BYTES])
         try:
+            data = read_bytes(case.label)
+            heads = (heads[0], data[:_HEAD_BYTES])
             label = read_label(case.label, data)
             parts += [data, *_detached(case.label, data)]
         except DataError as error:
@@ -84,10 +84,12 @@ def read_image(case: Case, *, floating: bool = True) -> Volume:
 def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[bytes]]:
     parts, volumes = [], []
     for path in case.images:
-        data = _bytes_of(case, path)
         try:
+            data = read_bytes(path)
             volume = read_volume(path, data)
-            volumes.append(_floating(volume) if floating else volume)
+            if floating and volume.array.dtype.kind != "f":
+                volume = Volume(volume.array.astype(np.float32), volume.geometry)
+            volumes.append(volume)
             parts += [data, *_detached(path, data)]
         except DataError as error:
             raise _in_case(case, error) from error
@@ -141,12 +143,6 @@ def _one_array(volumes: Sequence[Volume]) -> NDArray[Any]:
     return np.concatenate(arrays, out=joined.transpose(0, *range(joined.ndim - 1, 0, -1)))
 
 
-def _floating(volume: Volume) -> Volume:
-    if volume.array.dtype.kind == "f":
-        return volume
-    return Volume(volume.array.astype(np.float32), volume.geometry)
-
-
 def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
     for path, grid in zip(case.images[1:], grids[1:], strict=True):
         if grid.shape != grids[0].shape:
@@ -164,13 +160,6 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
 def grid_tolerance_mm(grid: Geometry) -> float:
     """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
     return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
-
-
-def _bytes_of(case: Case, path: Path) -> bytes:
-    try:
-        return read_bytes(path)
-    except DataError as error:
-        raise _in_case(case, error) from error
 
 
 def _in_case(case: Case, error: DataError) -> DataError:

@@ -220,7 +220,10 @@ def channel_statistics(channel: NDArray[Any], foreground: NDArray[Any]) -> tuple
     found = moments(channel)
     flat = channel.ravel(order="K")
     # A prime step cannot fall in with the length of the image's rows.
-    sample = flat[:: _prime_above(flat.size // _PERCENTILE_VOXELS)]
+    step = max(1, flat.size // _PERCENTILE_VOXELS)
+    while step > 3 and any(step % divisor == 0 for divisor in range(2, int(step**0.5) + 1)):
+        step += 1
+    sample = flat[::step]
     sample = sample[np.isfinite(sample)]
     low, middle, high = np.percentile(sample, (0.5, 50, 99.5)) if sample.size else (0.0, 0.0, 0.0)
     statistics = ChannelStatistics(
@@ -257,10 +260,3 @@ def _voxel_digest(image: Volume) -> str:
     shape = str(image.array.shape).encode()
     channels = (np.asarray(channel, dtype=np.float32).ravel(order="F") for channel in image.array)
     return content_hash(shape, *(channel.data for channel in channels))
-
-
-def _prime_above(number: int) -> int:
-    """The smallest prime that is at least `number`, or 1."""
-    while number > 3 and any(number % divisor == 0 for divisor in range(2, int(number**0.5) + 1)):
-        number += 1
-    return max(1, number)

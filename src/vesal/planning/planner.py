@@ -194,11 +194,6 @@ def network_of(plan: Plan, name: str = "unet") -> Network:
     return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
 
 
-def count_parameters(plan: Plan, network: str = "unet") -> int:
-    """Trainable parameters of the plan's network; exactly those of the real one."""
-    return network_of(plan, network).parameters
-
-
 def count_operations(plan: Plan, network: str = "unet") -> float:
     """Floating-point operations of a training step: two a multiplication, backward pass included."""
     return network_of(plan, network).step_operations(plan.batch)

@@ -148,7 +148,9 @@ class BatchMaker:
         """The batch of that number on the device, augmented."""
         image, label = to_device(batch.image, self.device), to_device(batch.label, self.device)
         annotated = None if batch.annotated is None else to_device(batch.annotated, self.device)
-        generator = _generator(self.seed, *divmod(number, self.accumulation))
+        place = divmod(number, self.accumulation)
+        entropy = np.random.SeedSequence([self.seed, *place]).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
         parameters = self.policy.draw(image.shape[0], tuple(image.shape[2:]), generator)
         image, label = parameters.apply(image, label)
         if self.memory_format is not None:
@@ -187,9 +189,3 @@ def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
 
     with contextlib.closing(read_ahead(make, itertools.count(first), _AHEAD)) as ready:
         yield itertools.starmap(join, ready)
-
-
-def _generator(seed: int, step: int, part: int) -> torch.Generator:
-    """The randomness of one batch's augmentation: a function of seed and place in the run."""
-    state = np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

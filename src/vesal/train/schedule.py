@@ -41,15 +41,6 @@ def learning_rate(config: TrainConfig, clock: Clock) -> float:
     return max(config.lr_min, schedule(config, clock))
 
 
-def _poly(config: TrainConfig, clock: Clock) -> float:
-    """(1 - x) ** 0.9 (nnU-Net)."""
-    return config.lr * (1.0 - _after_warmup(config, clock)) ** 0.9
-
-
-def _cosine(config: TrainConfig, clock: Clock) -> float:
-    return _between(config.lr_min, config.lr, _after_warmup(config, clock))
-
-
 def _restarts(config: TrainConfig, clock: Clock) -> float:
     """Cosine with warm restarts (SGDR, Loshchilov and Hutter, 2017)."""
     epoch, period = clock.epoch, config.lr_period
@@ -61,14 +52,6 @@ def _restarts(config: TrainConfig, clock: Clock) -> float:
     return _between(config.lr_min, config.lr, epoch / period)
 
 
-def _step(config: TrainConfig, clock: Clock) -> float:
-    return config.lr * config.lr_factor ** math.floor(clock.epoch / config.lr_period)
-
-
-def _plateau(config: TrainConfig, clock: Clock) -> float:
-    return config.lr * config.lr_factor**clock.reductions
-
-
 def _one_cycle(config: TrainConfig, clock: Clock) -> float:
     """Up from lr / 25 and down to lr / 250,000 by cosines (Smith and Topin, 2018, with torch's numbers)."""
     if clock.progress < config.warmup:
@@ -78,12 +61,12 @@ def _one_cycle(config: TrainConfig, clock: Clock) -> float:
 
 #: Schedules by name: (config, clock) -> learning rate after the warm-up.
 SCHEDULES: dict[str, Callable[[TrainConfig, Clock], float]] = {
-    "poly": _poly,
-    "cosine": _cosine,
+    "poly": lambda config, clock: config.lr * (1.0 - _after_warmup(config, clock)) ** 0.9,  # nnU-Net's
+    "cosine": lambda config, clock: _between(config.lr_min, config.lr, _after_warmup(config, clock)),
     "constant": lambda config, _clock: config.lr,
     "restarts": _restarts,
-    "step": _step,
-    "plateau": _plateau,
+    "step": lambda config, clock: config.lr * config.lr_factor ** math.floor(clock.epoch / config.lr_period),
+    "plateau": lambda config, clock: config.lr * config.lr_factor**clock.reductions,
     "one_cycle": _one_cycle,
 }
 

@@ -84,6 +84,8 @@ class Geometry:
     def from_world(cls, shape: Sequence[int], affine: Array, world: str) -> Geometry:
         """From an affine into a world whose axes count towards `world`, such as 'LPS', 'RAS' or 'LAS'.
 
+        A 2D affine is in the image plane and stays.
+
         >>> Geometry.from_world((2, 2, 2), np.eye(4), "LPS").axis_codes
         'LPS'
         """
@@ -94,7 +96,7 @@ class Geometry:
 
     def to_lps(self) -> tuple[tuple[float, ...], tuple[float, ...], NDArray[np.float64]]:
         """ITK's description of this grid: (spacing_mm, origin, direction (ndim, ndim)) in LPS+."""
-        flipped = _flip_lps_ras(self.affine)
+        flipped = Geometry.from_world(self.shape, self.affine, "LPS").affine
         direction = flipped[: self.ndim, : self.ndim] / np.asarray(self.spacing_mm)
         return self.spacing_mm, tuple(flipped[: self.ndim, self.ndim].tolist()), direction
 
@@ -214,10 +216,3 @@ class Turn:
             array = np.flip(array, flips)
         inverse = np.argsort(self.order)
         return array.transpose(*range(lead), *(lead + int(axis) for axis in inverse))
-
-
-def _flip_lps_ras(affine: Array) -> NDArray[np.float64]:
-    """LPS+ -> RAS+ and back: negate the first two world axes. A 2D affine is in the image plane and stays."""
-    if affine.shape[0] != 4:
-        return np.array(affine, dtype=np.float64)
-    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, dtype=np.float64)

@@ -101,7 +101,9 @@ def encode(path: Path, volume: Volume) -> bytes:
     affine[: geometry.ndim, : geometry.ndim] = geometry.affine[:-1, :-1]
     affine[: geometry.ndim, 3] = geometry.affine[:-1, -1]
     header.set_sform(affine, code=1)
-    header.set_qform(affine, code=0 if _sheared(affine) else 1, strip_shears=True)
+    directions = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    sheared = not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5)
+    header.set_qform(affine, code=0 if sheared else 1, strip_shears=True)
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = header.structarr.dtype.itemsize + 4
     content = b"".join((header.binaryblock, bytes(4), np.moveaxis(array, 0, -1).tobytes(order="F")))
@@ -185,11 +187,6 @@ def _scaled(path: Path, header: Nifti1Header, array: Array) -> Array:
         np.multiply(scaled, kind(slope), out=scaled)
         np.add(scaled, kind(inter or 0.0), out=scaled)
     return scaled
-
-
-def _sheared(affine: Array) -> bool:
-    columns = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    return not np.allclose(columns.T @ columns, np.eye(3), atol=1e-5)
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

@@ -259,7 +259,7 @@ def _tiff_layout(path: Path, file: Any) -> tuple[str, tuple[int, ...], Geometry]
     tags = file.pages[0].tags
     note = tags["ImageDescription"].value if "ImageDescription" in tags else None
     for whole in (shape, (*shape, 1)):
-        if len(whole) <= 3 and (known := _written(_json_entry(note), whole)) is not None:
+        if len(whole) <= 3 and (known := _written(note, whole, keyed=True)) is not None:
             return axes, sizes, known
     spacing = _tiff_spacing(file, tags)
     return axes, sizes, Geometry.from_spacing(shape, spacing[: len(shape)])
@@ -302,20 +302,12 @@ def _check_size(path: Path, data: bytes, promised: int) -> None:
         raise DataError(f"{path} promises {promised} bytes of pixels in {len(data)} bytes; copy it again.")
 
 
-def _json_entry(note: Any) -> str | None:
-    if not isinstance(note, str) or _KEY not in note:
-        return None
+def _written(note: Any, shape: tuple[int, ...], *, keyed: bool = False) -> Geometry | None:
+    """The geometry that Vesal wrote, where it is there and fits; `keyed` where it is an entry of an object."""
     try:
-        return json.dumps(json.loads(note)[_KEY])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _written(note: Any, shape: tuple[int, ...]) -> Geometry | None:
-    """The geometry that Vesal wrote, where it is there and fits."""
-    try:
-        return Geometry(shape, np.asarray(json.loads(note), dtype=np.float64))
-    except (ValueError, TypeError):
+        affine = json.loads(note)[_KEY] if keyed else json.loads(note)
+        return Geometry(shape, np.asarray(affine, dtype=np.float64))
+    except (ValueError, TypeError, KeyError):
         return None
 
 
