@@ -61,7 +61,7 @@ def test_a_plateau_reduces_once_its_patience_is_over_and_waits_again(plan: Plan,
     counts = []
     for dice in (0.5, 0.4, 0.4, 0.4, 0.4, 0.6, 0.5):
         run.judge(told(dice))
-        counts.append(run.clock.reductions)
+        counts.append(run.position.reductions)
     assert counts == [0, 0, 1, 1, 2, 2, 2]
 
 

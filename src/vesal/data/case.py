@@ -68,7 +68,7 @@ def read_case(case: Case) -> RawCase:
             label = read_label(case.label, data)
             parts += [data, *_detached(case.label, data)]
         except DataError as error:
-            raise _in_case(case, error) from error
+            raise DataError(f"Case {case.id}: {error}") from error
     return RawCase(image, label, content_hash(*parts), heads)
 
 
@@ -92,7 +92,7 @@ def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[b
             volumes.append(volume)
             parts += [data, *_detached(path, data)]
         except DataError as error:
-            raise _in_case(case, error) from error
+            raise DataError(f"Case {case.id}: {error}") from error
     _same_grid(case, [volume.geometry for volume in volumes])
     if len(volumes) == 1:
         return volumes[0], parts
@@ -160,10 +160,6 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
 def grid_tolerance_mm(grid: Geometry) -> float:
     """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
     return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
-
-
-def _in_case(case: Case, error: DataError) -> DataError:
-    return DataError(f"Case {case.id}: {error}")
 
 
 def _growth(grid: Geometry, spacing_mm: Sequence[float] | None) -> float:

@@ -176,6 +176,8 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         statistics, not_finite = channel_statistics(channel, values)
         channels.append(statistics)
         nan_voxels += not_finite
+    # In the files' own order: first axis fastest.
+    voxels = (np.asarray(channel, dtype=np.float32).ravel(order="F").data for channel in image.array)
     limits = [(channel.percentiles[0], channel.percentiles[2]) for channel in channels]
     return CaseRecord(
         id=case.id,
@@ -194,7 +196,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         voxels={label.name: counts.get(label.value, 0) for label in labels.labels} if counts else {},
         undeclared=tuple(sorted(set(counts) - set(labels.values))),
         nan_voxels=nan_voxels,
-        image_digest=_voxel_digest(image),
+        image_digest=content_hash(str(image.array.shape).encode(), *voxels),
         voxel_volume_mm3=grid.voxel_volume_mm3,
         channels=tuple(channels),
         image_header=read_header(case.images[0], raw.heads[0]),
@@ -253,10 +255,3 @@ def _sample_foreground(
     where = np.unravel_index(places, label.array.shape, order="F")
     found = [channel[where] for channel in image.array]
     return [values[np.isfinite(values)] for values in found]
-
-
-def _voxel_digest(image: Volume) -> str:
-    """Of the decoded voxels in the files' own order: first axis fastest, float32."""
-    shape = str(image.array.shape).encode()
-    channels = (np.asarray(channel, dtype=np.float32).ravel(order="F") for channel in image.array)
-    return content_hash(shape, *(channel.data for channel in channels))

@@ -235,7 +235,9 @@ class LabelSet(Record):
     def decode(self, contiguous: NDArray[np.uint8]) -> NDArray[Any]:
         """Contiguous values -> file values, in the smallest integer type that holds all of them."""
         ignore = self.background if self.ignore is None else self.ignore
-        table = np.full(256, self.background, dtype=np.min_scalar_type(_widest(self.values)))
+        lowest, highest = min(self.values), max(self.values)
+        widest = highest if lowest >= 0 else min(lowest, -highest - 1)
+        table = np.full(256, self.background, dtype=np.min_scalar_type(widest))
         table[1 : len(self.labels) + 1] = [label.value for label in self.labels]
         table[IGNORE] = ignore
         return _look_up(table, contiguous)
@@ -389,8 +391,3 @@ def _sided(name: str) -> bool:
     """Whether a name holds left or right as a word and is no part of the heart; the brain has lateral ventricles."""
     words = {word.lower() for word in _SPLIT.split(name)}
     return not words.isdisjoint(_OPPOSITE) and ("lateral" in words or words.isdisjoint(_HEART))
-
-
-def _widest(values: Sequence[int]) -> int:
-    lowest, highest = min(values), max(values)
-    return highest if lowest >= 0 else min(lowest, -highest - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,9 @@ def moments(values: NDArray[Any]) -> Moments:
     """
     count, not_finite, total, squares, shift = 0, 0, 0.0, 0.0, None
     minimum, maximum = np.inf, -np.inf
-    for block in _blocks(values):
+    flat = values.ravel(order="K")
+    for first in range(0, flat.size, _BLOCK):
+        block = flat[first : first + _BLOCK]
         low, high = float(block.min()), float(block.max())
         if not np.isfinite(high - low):
             kept = block[np.isfinite(block)]
@@ -55,9 +56,3 @@ def moments(values: NDArray[Any]) -> Moments:
     mean = total / count
     std = float(np.sqrt(max(0.0, squares / count - mean**2)))
     return Moments(count, minimum, maximum, mean + shift, std, not_finite)
-
-
-def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    flat = values.ravel(order="K")
-    for first in range(0, flat.size, _BLOCK):
-        yield flat[first : first + _BLOCK]

@@ -115,7 +115,10 @@ class Network:
         """
         if self.name not in _KNOWN:
             raise unknown_name("network with known costs", self.name, _KNOWN)
-        voxels = _voxels(self.patch, self.stages)
+        size, voxels = list(self.patch), list[int]()
+        for stage in self.stages:
+            size = [-(-length // step) for length, step in zip(size, stage.stride, strict=True)]
+            voxels.append(math.prod(size))
         yield from self._encoder(voxels, residual=_KNOWN[self.name] == "residual")
         yield from self._decoder(voxels, gated=_KNOWN[self.name] == "gated")
         for stage, count in zip(self.stages[: self.heads], voxels, strict=False):
@@ -154,12 +157,3 @@ class Network:
         taps, norm = math.prod(kernel), self.norm != "none"
         slope = act and self.activation == "prelu"
         return Layer(inputs, outputs, taps, voxels, taps, norm, bias=self.bias or not norm, slope=slope)
-
-
-def _voxels(patch: Sequence[int], stages: Sequence[Stage]) -> list[int]:
-    """Voxels of the patch at each stage."""
-    size, found = list(patch), []
-    for stage in stages:
-        size = [-(-length // step) for length, step in zip(size, stage.stride, strict=True)]
-        found.append(math.prod(size))
-    return found

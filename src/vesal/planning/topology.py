@@ -68,14 +68,10 @@ def make_stages(patch: Sequence[int], spacing_mm: Sequence[float], *, wide: bool
     """The encoder's stages for a patch; `wide` are nnU-Net's features, else a narrow first stage."""
     dimension = len(patch)
     strides, kernels = strides_and_kernels(patch, spacing_mm)
-    features = []
-    for depth in range(len(strides)):
-        if wide:
-            features.append(min(_WIDE_FIRST << depth, _WIDE_CAP[dimension]))
-        else:
-            features.append(
-                min(_WIDE_FIRST << (depth - 1), _NARROW_CAP[dimension]) if depth else _NARROW_FIRST
-            )
+    cap = _WIDE_CAP[dimension] if wide else _NARROW_CAP[dimension]
+    features = [min(_WIDE_FIRST << depth, cap) for depth in range(len(strides))]
+    if not wide:
+        features = [_NARROW_FIRST, *features[:-1]]
     return tuple(
         Stage(features=count, kernel=kernel, stride=stride)
         for count, kernel, stride in zip(features, kernels, strides, strict=True)

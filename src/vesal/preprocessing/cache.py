@@ -96,7 +96,11 @@ class Cache:
 
     def __enter__(self) -> Cache:
         sweep(self._folder, older_than_s=_STALE_S)
-        self._digests = _read_index(self._folder / _INDEX)
+        try:
+            index = read_json(self._folder / _INDEX)
+        except VesalError:
+            index = None
+        self._digests = index if isinstance(index, dict) else {}
         return self
 
     def __exit__(
@@ -230,11 +234,3 @@ def _save(path: Path, array: NDArray[Any]) -> int:
             np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
             stream.write(array.data)
         return temporary.stat().st_size
-
-
-def _read_index(path: Path) -> dict[str, str]:
-    try:
-        index = read_json(path)
-    except VesalError:
-        return {}
-    return index if isinstance(index, dict) else {}

@@ -91,7 +91,15 @@ def load_checkpoint(path: Path, of: Trained) -> Position:
     Raises:
         VesalError: the file is no checkpoint, or one of another network.
     """
-    state = _read(path)
+    try:
+        # weights_only: a checkpoint is data; nothing in it may run.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise VesalError(
+            f"{path} is not a readable checkpoint; delete it to begin this fold anew."
+        ) from error
+    if not isinstance(state, dict) or state.get("version") != _VERSION:
+        raise VesalError(f"{path} is not a checkpoint of this version; delete it to begin this fold anew.")
     try:
         of.network.load_state_dict(state["network"])
         _load_optimizer(of.optimizer, state["optimizer"])
@@ -119,16 +127,3 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
         for name, value in kept.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 kept[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        # weights_only: a checkpoint is data; nothing in it may run.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise VesalError(
-            f"{path} is not a readable checkpoint; delete it to begin this fold anew."
-        ) from error
-    if not isinstance(state, dict) or state.get("version") != _VERSION:
-        raise VesalError(f"{path} is not a checkpoint of this version; delete it to begin this fold anew.")
-    return state

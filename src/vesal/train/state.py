@@ -15,7 +15,7 @@ from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import CHECKPOINT, MODEL
 from vesal.train.checkpoint import Position, Trained, save_checkpoint
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import Clock, WeightAverage
+from vesal.train.schedule import WeightAverage
 from vesal.train.validation import Validation
 
 
@@ -93,11 +93,6 @@ class State:
     def epoch(self) -> float:
         """Epochs done, fractions included."""
         return self.position.step / self.epoch_steps
-
-    @property
-    def clock(self) -> Clock:
-        """For the learning rate."""
-        return Clock(self.progress, self.epoch, self.position.reductions)
 
     @property
     def ended_early(self) -> bool:

@@ -31,7 +31,7 @@ from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
-from vesal.train.schedule import WeightAverage, learning_rate
+from vesal.train.schedule import Clock, WeightAverage, learning_rate
 from vesal.train.state import State, TrainJob
 from vesal.train.tensorboard import TensorBoard
 from vesal.train.validation import spread, validate
@@ -167,7 +167,17 @@ def _run(
     while state.progress < 1.0 and not stop.requested:
         loss_meter.add(take_step(state, batches, objective, precision))
         if position.step % _LOG_STEPS == 0 or state.progress >= 1.0:
-            logger.row(_training_row(state, loss_meter))
+            logger.row(
+                {
+                    "step": position.step,
+                    "time_s": round(state.elapsed_s, 3),
+                    "progress": round(state.progress, 5),
+                    "epoch": round(state.epoch, 4),
+                    "train_loss": loss_meter.mean(),
+                    "lr": state.trained.optimizer.param_groups[0]["lr"],
+                    **memory_mb(job.device),
+                }
+            )
         logger.console.progress(state.progress)
         if job.validation and state.validation_due:
             loss_meter.read()
@@ -196,7 +206,7 @@ def take_step(state: State, batches: Iterator[Batch], objective: Objective, prec
         optimizer are then as they were.
     """
     position, trained, config = state.position, state.trained, state.job.config
-    rate = learning_rate(config, state.clock)
+    rate = learning_rate(config, Clock(state.progress, state.epoch, position.reductions))
     for group in trained.optimizer.param_groups:
         group["lr"] = rate
     trained.network.train()
@@ -268,15 +278,3 @@ def _ship(state: State) -> None:
             scores=None,
         ),
     )
-
-
-def _training_row(state: State, loss_meter: LossMeter) -> Row:
-    return {
-        "step": state.position.step,
-        "time_s": round(state.elapsed_s, 3),
-        "progress": round(state.progress, 5),
-        "epoch": round(state.epoch, 4),
-        "train_loss": loss_meter.mean(),
-        "lr": state.trained.optimizer.param_groups[0]["lr"],
-        **memory_mb(state.job.device),
-    }
