@@ -74,19 +74,15 @@ class Parameters:
                 if move:
                     image, label = move.apply(image, label)
             scan = image if self.channels is None else image[:, : self.channels]
-            changed = self._change(scan)
+            changed = apply_artifacts(self.artifacts, scan, self.outside_zero, self.restandardise)
+            changed = self._outside_restored(changed, scan)
+            for record in self.intensity.values():
+                changed = record.apply(changed)
+            changed = self._outside_restored(changed, scan)
             if changed is not scan:
                 others = image[:, scan.shape[1] :]
                 image = torch.cat([changed, others], 1) if others.shape[1] else changed
             return self.mirror.apply(image, label) if self.mirror else (image, label)
-
-    def _change(self, scan: Tensor) -> Tensor:
-        """Intensities (N, C, *S) -> the same shape; the very same tensor where nothing was drawn."""
-        image = apply_artifacts(self.artifacts, scan, self.outside_zero, self.restandardise)
-        image = self._outside_restored(image, scan)
-        for record in self.intensity.values():
-            image = record.apply(image)
-        return self._outside_restored(image, scan)
 
     def _outside_restored(self, image: Tensor, before: Tensor) -> Tensor:
         if image is not before:
@@ -140,7 +136,9 @@ class Policy:
         patches = Patches(self.frame, n, shape, channel_probability=self.config.channel_probability)
         warp = self._draw_warp(patches, generator)
         intensity = self._draw_intensity(patches, generator)
-        mirror = self._draw_mirror(n, generator)
+        mirrored = mirrored_axes(self.plan, self.config)
+        allowed = torch.tensor([axis in mirrored for axis in range(self.plan.dimension)])
+        flips = happens((n, self.plan.dimension), self.config.mirror_probability, generator) & allowed
         later = self._later(generator)
         warp = replace(warp, channels=self.frame.channels, **self._draw_later_warp(patches, later))
         intensity |= self._draw_later_intensity(patches, later)
@@ -149,7 +147,7 @@ class Policy:
         return Parameters(
             warp,
             intensity,
-            mirror,
+            Mirror(flips, lateral_axis(self.plan), self.plan.labels.swaps),
             tuple(i for i, scheme in enumerate(schemes) if scheme == "zscore_nonzero"),
             turn=self._draw_turn(patches, later["rotate90"]),
             artifacts=draw_artifacts(artifacts, patches, later["artifacts"], strength=strength),
@@ -192,12 +190,6 @@ class Policy:
             [extent / count for extent, count in zip(extent_mm, intervals, strict=True)]
         )
         return displacement * share.view(n, 1, *ones) * distance_mm.float().view(1, -1, *ones)
-
-    def _draw_mirror(self, n: int, generator: torch.Generator) -> Mirror:
-        mirrored = mirrored_axes(self.plan, self.config)
-        allowed = torch.tensor([axis in mirrored for axis in range(self.plan.dimension)])
-        flips = happens((n, self.plan.dimension), self.config.mirror_probability, generator) & allowed
-        return Mirror(flips, lateral_axis(self.plan), self.plan.labels.swaps)
 
     def _draw_intensity(self, patches: Patches, generator: torch.Generator) -> dict[str, Intensity]:
         config, n = self.config, patches.n

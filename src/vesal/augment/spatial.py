@@ -217,11 +217,8 @@ class Mirror:
             image[row] = image[row].flip([1 + axis for axis in axes])
             label[row] = label[row].flip(axes)
             if self.swaps and self.lateral_axis in axes:
-                label[row] = self._partners(label.device)[label[row].int()]
+                table = torch.arange(256, dtype=torch.uint8)
+                for left, right in self.swaps:
+                    table[left], table[right] = right, left
+                label[row] = to_device(table, label.device)[label[row].int()]
         return image, label
-
-    def _partners(self, device: torch.device) -> Tensor:
-        table = torch.arange(256, dtype=torch.uint8)
-        for left, right in self.swaps:
-            table[left], table[right] = right, left
-        return to_device(table, device)

@@ -164,7 +164,9 @@ def _refined(
     coarse: NDArray[Any], axes: Sequence[Axis], cells: Box, between: Callable[[Box, Box], NDArray[Any]]
 ) -> NDArray[Any]:
     """What all corners of a cell agree on at its fine voxels, `between` (corners, cells) where they do not."""
-    result = _nearest(_lower(coarse, axes), axes, cells)
+    sizes = zip(axes, coarse.shape, strict=True)
+    lower = coarse[tuple(slice(0, size - axis.corners + 1) for axis, size in sizes)]
+    result = _nearest(lower, axes, cells)
     if all(axis.corners == 1 for axis in axes) or coarse.min() == coarse.max():
         return result
     box = _box_of(_disagree(coarse, axes))
@@ -292,13 +294,6 @@ def _fine(axes: Sequence[Axis], cells: Box, outer: Box) -> Box:
     return tuple(
         slice(part.start - first, part.stop - first) for part, first in zip(parts, firsts, strict=True)
     )
-
-
-def _lower(corners: NDArray[Any], axes: Sequence[Axis]) -> NDArray[Any]:
-    """The value at each cell's lower corner."""
-    return corners[
-        tuple(slice(0, size - axis.corners + 1) for axis, size in zip(axes, corners.shape, strict=True))
-    ]
 
 
 def _nearest(of_cells: NDArray[Any], axes: Sequence[Axis], cells: Box) -> NDArray[Any]:

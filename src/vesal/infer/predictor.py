@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
@@ -92,11 +92,13 @@ class Model:
     def windows(self, *, mirror: bool = False, overlap: float = OVERLAP) -> Windows:
         """How a volume is cut: the training patch, as many at once as the device likes."""
         room = _BATCH_VOXELS.get(self.device.type, 1 << 22)
+        # Axes that training mirrored, without the left/right axis where a mirrored left is a right.
+        lateral = lateral_axis(self.plan) if self.labels.swaps else None
         return Windows(
             patch=self.plan.patch,
             overlap=overlap,
             batch=max(1, room // int(np.prod(self.plan.patch))),
-            mirror_axes=_test_time_axes(self.plan) if mirror else (),
+            mirror_axes=tuple(axis for axis in mirror_axes(self.plan) if axis != lateral) if mirror else (),
         )
 
     def feature_recorder(
@@ -104,7 +106,7 @@ class Model:
     ) -> FeatureRecorder:
         """Records features of the networks while one scan is predicted (`vesal.infer.quality.network_features`)."""
         return FeatureRecorder(
-            [(network, _module_of(network)) for network in self.networks],
+            [(network, getattr(network, "module", network)) for network in self.networks],
             self.labels,
             windows,
             uncertainty=uncertainty,
@@ -261,18 +263,6 @@ class Model:
 
 def _tensor(image: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
-
-
-def _module_of(network: Network) -> nn.Module | None:
-    """Torch's module behind a network, if it has one."""
-    found = getattr(network, "module", network)
-    return found if isinstance(found, nn.Module) else None
-
-
-def _test_time_axes(plan: Plan) -> tuple[int, ...]:
-    """Axes that training mirrored, without the left/right axis where a mirrored left is a right."""
-    axes = mirror_axes(plan)
-    return tuple(axis for axis in axes if not (plan.labels.swaps and axis == lateral_axis(plan)))
 
 
 def load_model(

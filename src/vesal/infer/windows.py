@@ -292,7 +292,10 @@ class _RollingSums:
         shape = list(grid.padded)
         shape[grid.axis] = self._depth
         size = (outputs, *shape)
-        self._sums = torch.zeros(size, dtype=torch.float32, device=_with_room(device, 4 * int(np.prod(size))))
+        if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] <= 8 * int(np.prod(size)):
+            # They would take more than half of its free memory.
+            device = torch.device("cpu")
+        self._sums = torch.zeros(size, dtype=torch.float32, device=device)
         self._first = 0
 
     def add(self, place: _Place, logits: Tensor, share: float) -> None:
@@ -332,10 +335,3 @@ class _RollingSums:
             count = min(stop - start, self._depth - at)
             yield at, count
             start += count
-
-
-def _with_room(device: torch.device, needed: int) -> torch.device:
-    """The device itself, if half of its free memory holds so many bytes; else the CPU."""
-    if device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > 2 * needed:
-        return device
-    return torch.device("cpu")

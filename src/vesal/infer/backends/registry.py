@@ -67,18 +67,13 @@ def backend_networks(
         network = package.build(copy=False).to(device)
         at_once = backend == "openvino"
         if version is not None and (at_once or isinstance(network, UNet)):
-            work = 0.0 if at_once else _multiply_adds(package)
+            # A training step is three passes of a batch, a multiply-add two operations.
+            operations = 0.0 if at_once else count_operations(package.plan, package.network)
+            work = operations / 6 / package.plan.batch / int(np.prod(package.plan.patch))
             networks.append(CpuNetwork(network, version, turn, work, at_once))
         else:
             networks.append(network)
     return tuple(networks)
-
-
-def _multiply_adds(package: Package) -> float:
-    """For a voxel of a window."""
-    plan = package.plan
-    # A training step is three passes of a batch, a multiply-add two operations.
-    return count_operations(plan, package.network) / 6 / plan.batch / int(np.prod(plan.patch))
 
 
 def backend_name(networks: Sequence[Network]) -> str:

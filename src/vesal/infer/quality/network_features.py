@@ -59,7 +59,7 @@ class FeatureRecorder:
     """Votes as the model does, and records features of its networks.
 
     Args:
-        networks: that vote, with the torch modules behind them (None where there is none).
+        networks: that vote, with what is behind each: torch's module, or the network itself.
         labels: what they predict.
         windows: how the volume is cut.
         uncertainty: also give the uncertainty of each voxel, as one more channel behind the logits: the entropy of the
@@ -70,7 +70,7 @@ class FeatureRecorder:
 
     def __init__(
         self,
-        networks: Sequence[tuple[Network, nn.Module | None]],
+        networks: Sequence[tuple[Network, Any]],
         labels: LabelSet,
         windows: Windows,
         *,

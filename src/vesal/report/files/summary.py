@@ -47,6 +47,8 @@ def run_summary(pieces: RunContents) -> dict[str, Any]:
     configuration = _configuration(pieces)
     folds = [_fold(pieces, name) for name in pieces.curves]
     environment = pieces.environment
+    run = shlex.quote(str(pieces.folder))
+    data = "DATA" if pieces.dataset is None else shlex.quote(str(pieces.dataset.root))
     return {
         "version": 1,
         "recipe": configuration.get("recipe"),
@@ -63,7 +65,12 @@ def run_summary(pieces: RunContents) -> dict[str, Any]:
         },
         "scores": None if pieces.scores is None else _scores(pieces.scores),
         "files": _files(pieces.folder),
-        "commands": _commands(pieces),
+        "commands": {
+            "predict": f"vesal predict {run} SCANS -o OUT",
+            "resume": f"vesal train {data} -o {run} --resume",
+            "evaluate": f"vesal evaluate {run}",
+            "report": f"vesal report {run}",
+        },
         "missing": pieces.missing,
     }
 
@@ -171,17 +178,6 @@ def _files(folder: Path) -> dict[str, str]:
         for path in sorted(folder.glob(pattern)):
             found[path.relative_to(folder).as_posix()] = what
     return found
-
-
-def _commands(pieces: RunContents) -> dict[str, str]:
-    run = shlex.quote(str(pieces.folder))
-    data = "DATA" if pieces.dataset is None else shlex.quote(str(pieces.dataset.root))
-    return {
-        "predict": f"vesal predict {run} SCANS -o OUT",
-        "resume": f"vesal train {data} -o {run} --resume",
-        "evaluate": f"vesal evaluate {run}",
-        "report": f"vesal report {run}",
-    }
 
 
 # --- the text ------------------------------------------------------------------------------------------

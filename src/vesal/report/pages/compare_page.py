@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,10 +26,6 @@ def write_comparison_page(path: Path, comparison: Comparison) -> None:
     Raises:
         VesalError: the page cannot be written.
     """
-    write_text(path, render_page("compare.html.j2", _context(comparison)))
-
-
-def _context(comparison: Comparison) -> dict[str, Any]:
     rows = [row for row in compared_rows(comparison) if row.cases]
     pictures = []
     if rows:
@@ -39,7 +34,7 @@ def _context(comparison: Comparison) -> dict[str, Any]:
             chart(partial(scatter_chart, comparison), f"{comparison.b} over {comparison.a}, case by case"),
         ]  # fmt: skip
     several = comparison.runs_a + comparison.runs_b > 2
-    return {
+    context = {
         "title": f"{comparison.b} against {comparison.a}",
         "sentence": sentence(comparison),
         "facts": [
@@ -55,6 +50,7 @@ def _context(comparison: Comparison) -> dict[str, Any]:
         "case_table": case_table(comparison),
         "version": __version__,
     }  # fmt: skip
+    write_text(path, render_page("compare.html.j2", context))
 
 
 def difference_chart(comparison: Comparison, rows: Sequence[ComparedClass], theme: Theme) -> bytes:

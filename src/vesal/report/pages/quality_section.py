@@ -10,7 +10,7 @@ import numpy as np
 
 from vesal.infer.quality.quality_model import CalibrationRecord, FlagModel, RiskCoverage
 from vesal.report.figures.charts import MANY_CLASSES, draw_dots, draw_equality, draw_key, new_chart
-from vesal.report.figures.colours import THEMES, Theme
+from vesal.report.figures.colours import Theme
 from vesal.report.figures.scan_figures import to_png
 from vesal.report.pages.html import Picture, chart
 from vesal.table import Cell, Table
@@ -19,14 +19,23 @@ from vesal.table import Cell, Table
 def quality_section(record: CalibrationRecord, colours: Sequence[str]) -> dict[str, Any]:
     """What the page's template takes; `colours` are one a class of `record.dice`."""
     drawn: list[Picture] = []
+    note = (
+        "For each new scan vesal predict estimates the Dice and says review or ok. All numbers here are cross-fitted: "
+        "each held-out scan was scored by models that were fitted to the others. "
+    )
     if record.dice:
         title = "Predicted over true Dice of each held-out scan"
         drawn.append(chart(partial(dice_scatter, record, colours), title))
-    if record.risk_coverage is not None:
+    if (curve := record.risk_coverage) is not None:
         title = "Mean error of the scans that are kept, over the share that is kept"
-        drawn.append(chart(partial(coverage_curve, record.risk_coverage), title))
+        drawn.append(chart(partial(coverage_curve, curve), title))
+        note += (
+            f"If the scans of the lowest predicted Dice are left out first, the mean error averages {curve.area:.4f} "
+            f"over all shares that are kept; in the best order it would be {curve.area_of_best_order:.4f}, in random "
+            f"order {curve.area_of_no_order:.4f}. "
+        )
     return {
-        "note": _note(record),
+        "note": note + f"Logits are divided by a temperature of {record.temperature:.2f}.",
         "charts": drawn,
         "dice": Table.of(
             ["class", "scans", "mean error of the predicted Dice", "of the median Dice", "Spearman"],
@@ -37,20 +46,6 @@ def quality_section(record: CalibrationRecord, colours: Sequence[str]) -> dict[s
         ),
         "flag": Table.of(["held-out scans", "number", "review"], _flag_rows(record.flag)),
     }
-
-
-def _note(record: CalibrationRecord) -> str:
-    note = (
-        "For each new scan vesal predict estimates the Dice and says review or ok. All numbers here are cross-fitted: "
-        "each held-out scan was scored by models that were fitted to the others. "
-    )
-    if (curve := record.risk_coverage) is not None:
-        note += (
-            f"If the scans of the lowest predicted Dice are left out first, the mean error averages {curve.area:.4f} "
-            f"over all shares that are kept; in the best order it would be {curve.area_of_best_order:.4f}, in random "
-            f"order {curve.area_of_no_order:.4f}. "
-        )
-    return note + f"Logits are divided by a temperature of {record.temperature:.2f}."
 
 
 def _flag_rows(flag: FlagModel) -> list[tuple[str, str, str]]:
@@ -64,7 +59,7 @@ def _flag_rows(flag: FlagModel) -> list[tuple[str, str, str]]:
     return [(name, str(all_of), f"{found} ({found / max(all_of, 1):.0%})") for name, all_of, found in rows]
 
 
-def dice_scatter(record: CalibrationRecord, colours: Sequence[str], theme: Theme = THEMES["light"]) -> bytes:
+def dice_scatter(record: CalibrationRecord, colours: Sequence[str], theme: Theme) -> bytes:
     """Predicted over true Dice of every clean held-out scan, with the line of equality."""
     figure, axes = new_chart("predicted Dice over true Dice", theme, height=2.7)
     handles: list[Any] = []
@@ -87,7 +82,7 @@ def dice_scatter(record: CalibrationRecord, colours: Sequence[str], theme: Theme
     return to_png(figure)
 
 
-def coverage_curve(curve: RiskCoverage, theme: Theme = THEMES["light"]) -> bytes:
+def coverage_curve(curve: RiskCoverage, theme: Theme) -> bytes:
     """Mean 1 - Dice of the scans that are kept, over their share; the mean of all as a line."""
     figure, axes = new_chart("1 - Dice of the scans that are kept", theme, height=2.7)
     share, risk = np.array(curve.points).T

@@ -44,13 +44,7 @@ def write_robustness_report(
     Raises:
         VesalError: the page cannot be written.
     """
-    write_text(path, render_page("robustness.html.j2", _context(found, labels, scans, baseline)))
-
-
-def _context(
-    found: Robustness, labels: LabelSet, scans: Sequence[CorruptedScan], baseline: Robustness | None
-) -> dict[str, Any]:
-    return {
+    context = {
         "title": f"Robustness of {_name(Path(found.model))}",
         "verdict": " ".join(filter(None, [headline_sentence(found), limits_sentence(found)])),
         "facts": [
@@ -63,7 +57,13 @@ def _context(
         "found": found,
         "heat": _heat(found),
         "curves": _curves(found, labels, baseline),
-        "examples": [(shown.worst, _picture(shown, labels)) for shown in scans],
+        "examples": [
+            (
+                one.worst,
+                scan(corrupted_png(one, labels), f"{one.worst.case}, clean and {one.worst.condition}"),
+            )
+            for one in scans
+        ],
         "comparison_table": None if found.comparison is None else comparison_table(found.comparison),
         "number": number,
         "table": condition_table(found.conditions),
@@ -71,10 +71,7 @@ def _context(
         "overview": _overview(found),
         "version": __version__,
     }
-
-
-def _picture(shown: CorruptedScan, labels: LabelSet) -> Picture:
-    return scan(corrupted_png(shown, labels), f"{shown.worst.case}, clean and {shown.worst.condition}")
+    write_text(path, render_page("robustness.html.j2", context))
 
 
 # --- the first lines -------------------------------------------------------------------------------------

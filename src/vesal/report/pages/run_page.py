@@ -156,7 +156,11 @@ def _examples(pieces: RunContents, scores: Scores) -> list[dict[str, Any]]:
     examples = []
     for case, rank in chosen.items():
         rows = [row for row in scores.cases if row.case == case]
-        made = _pictures(pieces, case)
+        made, solid = _pictures(pieces, case), ""
+        if pieces.labels is not None and made.surfaces:
+            path = pieces.folder / SURFACES / f"{case}.glb"
+            write_glb(path, made.surfaces, pieces.labels)
+            solid = f"{SURFACES}/{quote(path.name)}"
         examples.append(
             {
                 "rank": rank,
@@ -164,7 +168,7 @@ def _examples(pieces: RunContents, scores: Scores) -> list[dict[str, Any]]:
                 "scores": listed([f"{row.class_name} {number(row.dice)}" for row in rows]),
                 "pictures": made.pictures,
                 "problems": made.problems,
-                "solid": _solid(pieces, case, made),
+                "solid": solid,
             }
         )
     return examples
@@ -182,15 +186,6 @@ def _pictures(pieces: RunContents, name: str) -> CasePictures:
     if prediction is None and made.pictures:
         made.problems.insert(0, "The prediction is no longer in the run folder; only the truth is shown.")
     return made
-
-
-def _solid(pieces: RunContents, name: str, made: CasePictures) -> str:
-    """The address, from the page, of the surfaces as a GLB file; '' where there are none."""
-    if pieces.labels is None or not made.surfaces:
-        return ""
-    path = pieces.folder / SURFACES / f"{name}.glb"
-    write_glb(path, made.surfaces, pieces.labels)
-    return f"{SURFACES}/{quote(path.name)}"
 
 
 # --- training ------------------------------------------------------------------------------------------
