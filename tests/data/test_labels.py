@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vesal.data.labels import IGNORE, Label, LabelSet, Region, left_right_pairs, values_in
+from vesal.data.labels import IGNORE, Label, LabelSet, Region, left_right_pairs, value_counts
 from vesal.errors import DataError
 
 BRATS = LabelSet.from_values(
@@ -100,7 +100,7 @@ def test_found_values_are_those_of_numpy(seed: int) -> None:
     span = int(10 ** generator.uniform(0, 6))
     low = int(generator.integers(-span, span))
     array = generator.integers(low, low + span, (3, 4, 5))
-    assert values_in(array) == np.unique(array).tolist()
+    assert list(value_counts(array)) == np.unique(array).tolist()
 
 
 def test_masks_and_paint_are_inverse_for_nested_regions() -> None:

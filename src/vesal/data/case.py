@@ -126,7 +126,12 @@ def scan_workers(
             grid = read_geometry(path)
         except (DataError, OSError):
             continue
-        voxels = max(voxels, math.prod(grid.shape) * _growth(grid, spacing_mm))
+        # How many times more voxels the finer of both grids has, at most: whatever axis the slices are along.
+        growth = 1.0
+        if spacing_mm is not None:
+            coarsest = sorted(grid.spacing_mm)[-len(spacing_mm) :]
+            growth = max(1.0, math.prod(coarsest) / math.prod(spacing_mm))
+        voxels = max(voxels, math.prod(grid.shape) * growth)
     return workers_within(int(voxels * channels * VOXEL_BYTES))
 
 
@@ -160,14 +165,6 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
 def grid_tolerance_mm(grid: Geometry) -> float:
     """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
     return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
-
-
-def _growth(grid: Geometry, spacing_mm: Sequence[float] | None) -> float:
-    """How many times more voxels the finer of both grids has, at most: whatever axis the slices are along."""
-    if spacing_mm is None:
-        return 1.0
-    coarsest = sorted(grid.spacing_mm)[-len(spacing_mm) :]
-    return max(1.0, math.prod(coarsest) / math.prod(spacing_mm))
 
 
 def _size(path: Path) -> int:

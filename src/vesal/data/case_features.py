@@ -213,8 +213,9 @@ def _label_features(
     sums = [inside.sum(axis=tuple(k for k in range(inside.ndim) if k != axis)) for axis in range(inside.ndim)]
     middle = [float((line * np.arange(line.size)).sum() / line.sum()) for line in sums]
     islands, voxels, gap = _islands(sums, spacing)
+    own = turn.undo(held)
     return LabelFeatures(
-        digest=_digest(turn.undo(held)),
+        digest=content_hash(str(own.shape).encode(), np.asarray(own, np.int32).ravel(order="F").data),
         place=tuple(round(float(p), 5) for p in (np.array(start) + middle + 0.5) / label.shape),
         box_mm=tuple(round(float(side), 4) for side in size * spacing),
         shape_picture=pack(np.stack(shapes)),
@@ -224,10 +225,6 @@ def _label_features(
         island_voxels=voxels,
         island_gap_mm=gap,
     )
-
-
-def _digest(held: NDArray[Any]) -> str:
-    return content_hash(str(held.shape).encode(), np.asarray(held, np.int32).ravel(order="F").data)
 
 
 def _faces(sums: Sequence[NDArray[Any]], box: Sequence[slice], shape: Sequence[int]) -> tuple[float, ...]:

@@ -215,7 +215,7 @@ class LabelSet(Record):
         Raises:
             DataError: a value is not declared; the message lists it and the declared ones.
         """
-        found = values_in(array)
+        found = list(value_counts(array))
         undeclared = sorted(set(found) - set(self.values))
         if undeclared:
             raise DataError(
@@ -305,15 +305,6 @@ def joint_box(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] | 
         slice(min(side.start for side in sides), max(side.stop for side in sides))
         for sides in zip(*there, strict=True)
     )
-
-
-def values_in(array: NDArray[Any]) -> list[int]:
-    """All values of an integer array, in ascending order.
-
-    >>> values_in(np.array([[3, 0], [3, -1]]))
-    [-1, 0, 3]
-    """
-    return list(value_counts(array))
 
 
 def value_counts(array: NDArray[Any]) -> dict[int, int]:

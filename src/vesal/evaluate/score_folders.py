@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vesal.data.case import scan_workers
 from vesal.data.fingerprint import Failure
-from vesal.data.labels import LabelSet, values_in
+from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case_scores import ClassScore, lesion_classes, score_case
 from vesal.evaluate.scores import Scores, summarise
@@ -152,7 +152,7 @@ def _labels_in(files: Mapping[str, Path], folder: Path, workers: int, progress: 
 
     def values(path: Path) -> list[int]:
         try:
-            return values_in(read_label(path).array)
+            return list(value_counts(read_label(path).array))
         except (VesalError, OSError, ValueError, MemoryError):
             return []
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from vesal.data.dataset import Case, Orphan
-from vesal.data.labels import LabelSet, values_in
+from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError, VesalError
 from vesal.parallel import map_in_order
 from vesal.volume.io import is_image, read_label, read_volume, strip_suffix
@@ -204,7 +204,7 @@ def found_labels(cases: Sequence[Case], where: Path) -> tuple[LabelSet, str]:
 def label_values(path: Path) -> set[int] | DataError:
     """The values in a label file, or why it cannot be read."""
     try:
-        return {int(value) for value in values_in(read_label(path).array)}
+        return set(value_counts(read_label(path).array))
     except DataError as error:
         return error
     except OSError as error:

@@ -63,7 +63,13 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepar
     image = np.array(crop.cut(volume.array), dtype=np.float32, order="C")
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     for channel, how in zip(image, plan.normalisation, strict=True):
-        _check_finite(channel)
+        # The sum of finite 32-bit values is finite in 64 bits: one pass decides, and the count is for the message.
+        if not np.isfinite(np.sum(channel, dtype=np.float64)):
+            bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
+            raise DataError(
+                f"the image has {bad} voxels that are not finite (NaN or infinity); replace them by a number, "
+                "or leave the image out."
+            )
         normalise(channel, how)
     if crop.shape != crop.crop_shape:
         image = resize(image, crop.shape, plan.image_order)
@@ -176,16 +182,6 @@ def _check_image(volume: Volume, plan: Plan) -> None:
         raise DataError(
             f"the image's number of channels is {volume.channels} where the plan needs {len(plan.channels)} "
             f"({', '.join(plan.channels)}); give all channels in that order."
-        )
-
-
-def _check_finite(channel: NDArray[np.float32]) -> None:
-    # The sum of finite 32-bit values is finite in 64 bits: one pass decides, and the count is for the message.
-    if not np.isfinite(np.sum(channel, dtype=np.float64)):
-        bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
-        raise DataError(
-            f"the image has {bad} voxels that are not finite (NaN or infinity); replace them by a number, "
-            "or leave the image out."
         )
 
 

@@ -300,7 +300,9 @@ def _onto(array: Array, source: Geometry, out: Array, target: Geometry, order: i
     turned = array.transpose(order_of_axes)
     coordinates = []
     for axis, size in enumerate(target.shape):
-        coordinates.append(_snapped(scale[axis] * np.arange(size) + offset[order_of_axes[axis]]))
+        where = scale[axis] * np.arange(size) + offset[order_of_axes[axis]]
+        whole = np.rint(where)
+        coordinates.append(np.where(np.abs(where - whole) < _SNAP, whole, where))
     inside = []
     for where, size in zip(coordinates, turned.shape, strict=True):
         hits = np.flatnonzero((where >= -0.5) & (where <= size - 0.5))
@@ -311,11 +313,6 @@ def _onto(array: Array, source: Geometry, out: Array, target: Geometry, order: i
         out[box] = _separable(
             turned, [where[part] for where, part in zip(coordinates, inside, strict=True)], order
         )
-
-
-def _snapped(where: Array) -> Array:
-    whole = np.rint(where)
-    return np.where(np.abs(where - whole) < _SNAP, whole, where)
 
 
 def _general(array: Array, linear: Array, offset: Array, out: Array, order: int, fill: float) -> None:

@@ -16,7 +16,7 @@ from vesal.audit.editable_case import EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES
-from vesal.data.labels import values_in
+from vesal.data.labels import value_counts
 from vesal.text import plural
 from vesal.volume.geometry import Array
 
@@ -84,7 +84,7 @@ def islands(held: Array, background: int, spacing_mm: Sequence[float]) -> Array:
     sizes[0] = 0
     small = sizes <= _SHARE * sizes.sum()
     small[0] = False
-    for value in set(values_in(held)) - {background}:
+    for value in set(value_counts(held)) - {background}:
         own = np.bincount(numbered[held == value], minlength=count + 1)
         small &= 2 * own < own.sum()
     if not small.any() or not (~small[1:]).any():

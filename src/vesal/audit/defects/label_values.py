@@ -11,7 +11,7 @@ from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import RARE, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
-from vesal.data.labels import LabelSet, values_in
+from vesal.data.labels import LabelSet, value_counts
 from vesal.volume.geometry import Array
 
 #: How far labelled voxels may lie from their class in the mean, of the range of the classes.
@@ -160,7 +160,7 @@ def _typed(array: Array, labels: LabelSet) -> Array:
 def fix_undeclared_value(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
     """Values that nobody declared, where it is evident which classes they are."""
     label, labels = case.label_map, others.labels
-    found = values_in(label.array)
+    found = list(value_counts(label.array))
     foreign = [value for value in found if value not in labels.values]
     if not foreign:
         raise NothingToFix("all label values are declared")

@@ -59,7 +59,8 @@ def read(path: Path, data: bytes) -> Volume:
     dtype = _dtype(path, header)
     shape = (channels, *sizes)
     size = count_voxels(shape, path) * dtype.itemsize
-    body = _body(path, header, data, start)
+    name = header["ElementDataFile"]
+    body = data[start:] if name.upper() == "LOCAL" else read_bytes(beside(path, name))
     if _flag(header, "CompressedData"):
         body = inflate(body, path, size)
     if header.get("BinaryData", "True").lower().startswith("f"):
@@ -194,11 +195,6 @@ def _dtype(path: Path, header: Mapping[str, str]) -> np.dtype:
         raise DataError(f"{path} has the unknown ElementType '{header['ElementType']}'; convert the file.")
     big = _flag(header, "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
     return np.dtype((">" if big else "<") + code)
-
-
-def _body(path: Path, header: Mapping[str, str], data: bytes, start: int) -> bytes:
-    name = header["ElementDataFile"]
-    return data[start:] if name.upper() == "LOCAL" else read_bytes(beside(path, name))
 
 
 def _skip(path: Path, header: Mapping[str, str], rest: int) -> int:

@@ -82,13 +82,14 @@ def read(path: Path, data: bytes) -> Volume:
         body = inflate(body, path, size + max(skip, 0))
     elif encoding in ("bzip2", "bz2"):
         body = _unpack_bz2(body, path, size + max(skip, 0))
-    elif encoding in _TEXT:
-        return _volume(text_voxels(body[max(skip, 0) :], path, dtype, sizes), channel_axis, geometry)
-    elif encoding != "raw":
+    elif encoding not in (*_TEXT, "raw"):
         raise DataError(f"{path} has the unknown encoding '{encoding}'; write it again with gzip or raw.")
-    if skip == -1:
-        skip = max(0, len(body) - size)
-    return _volume(voxels(body, path, dtype, sizes, skip), channel_axis, geometry)
+    if encoding in _TEXT:
+        array = text_voxels(body[max(skip, 0) :], path, dtype, sizes)
+    else:
+        array = voxels(body, path, dtype, sizes, max(0, len(body) - size) if skip == -1 else skip)
+    array = array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
+    return Volume(array, geometry)
 
 
 def data_file(path: Path, data: bytes) -> Path | None:
@@ -138,11 +139,6 @@ def encode(path: Path, volume: Volume) -> bytes:
     stream = io.BytesIO()
     nrrd.write(stream, array, header, compression_level=1, index_order="F")
     return stream.getvalue()
-
-
-def _volume(array: Array, channel_axis: int | None, geometry: Geometry) -> Volume:
-    array = array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
-    return Volume(array, geometry)
 
 
 def _header(path: Path, data: bytes) -> Mapping[str, Any]:
