@@ -26,7 +26,7 @@ from vesal.layouts.scan_files import (
 )
 from vesal.volume.formats.raw_bytes import is_nifti, read_bytes
 from vesal.volume.io import read_label, read_volume, strip_suffix
-from vesal.volume.volume import LabelMap, Volume
+from vesal.volume.volume import Volume
 
 
 def open_source(
@@ -139,19 +139,16 @@ def _case_job(case: Case, *, test: bool) -> Job:
 
 def _read_case(case: Case, test: bool) -> Scan:
     image = read_image(case, floating=False)
-    label, integers = (None, False) if case.label is None else _read_label(case.label)
+    label = label_file = None
+    if case.label is not None:
+        data = read_bytes(case.label)
+        label = read_label(case.label, data)
+        stored = read_volume(case.label, data) if is_nifti(case.label) else None
+        # A file that holds the label as integers may be copied.
+        if stored is not None and stored.array.dtype.kind in "ui" and _as_stored(case.label, stored):
+            label_file = case.label
     single = case.images[0] if len(case.images) == 1 and _as_stored(case.images[0], image) else None
-    return Scan(case, test, image, label, single, case.label if integers else None)
-
-
-def _read_label(path: Path) -> tuple[LabelMap, bool]:
-    """The label map, and whether its file holds it as integers and may be copied."""
-    data = read_bytes(path)
-    label = read_label(path, data)
-    if not is_nifti(path):
-        return label, False
-    stored = read_volume(path, data)
-    return label, stored.array.dtype.kind in "ui" and _as_stored(path, stored)
+    return Scan(case, test, image, label, single, label_file)
 
 
 def _as_stored(path: Path, volume: Volume) -> bool:

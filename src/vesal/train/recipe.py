@@ -189,7 +189,13 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
     if any(field in overrides for field in LENGTHS):
         values = {field: value for field, value in values.items() if field not in LENGTHS}
     for field, value in overrides.items():
-        _set(values, re.sub(r"^augmentation(?=\.|$)", "augment", field).split("."), value)
+        path = re.sub(r"^augmentation(?=\.|$)", "augment", field).split(".")
+        part = values
+        for key in path[:-1]:
+            part = part.setdefault(key, {})
+            if not isinstance(part, dict):
+                raise UsageError(f"'{'.'.join(path)}' is not a setting: '{key}' has no parts.")
+        part[path[-1]] = value
     if all(values.get(field) is None for field in LENGTHS):
         values["budget_s"] = DEFAULT_BUDGET_S
     return _validated(values, f"recipe '{name}'")
@@ -269,14 +275,6 @@ def parse_duration(text: str) -> float:
     if not seconds or not math.isfinite(seconds):
         raise UsageError(f"'{text}' is not a length of time; write for example 90s, 20m or 1h30m.")
     return seconds
-
-
-def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
-    for key in path[:-1]:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
-            raise UsageError(f"'{'.'.join(path)}' is not a setting: '{key}' has no parts.")
-    values[path[-1]] = value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

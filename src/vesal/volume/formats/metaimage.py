@@ -66,7 +66,12 @@ def read(path: Path, data: bytes) -> Volume:
     if header.get("BinaryData", "True").lower().startswith("f"):
         array = text_voxels(body, path, dtype, shape)
     else:
-        array = voxels(body, path, dtype, shape, _skip(path, header, len(body) - size))
+        try:
+            skip = int(header.get("HeaderSize", "0"))
+        except ValueError as error:
+            raise DataError(f"{path} has a damaged HeaderSize ({error}); write it again.") from error
+        # -1 means that the voxels are the last bytes.
+        array = voxels(body, path, dtype, shape, max(len(body) - size if skip == -1 else skip, 0))
     if len(sizes) == 4:
         array = np.moveaxis(array[0], -1, 0)
     return Volume(array, geometry)
@@ -195,12 +200,3 @@ def _dtype(path: Path, header: Mapping[str, str]) -> np.dtype:
         raise DataError(f"{path} has the unknown ElementType '{header['ElementType']}'; convert the file.")
     big = _flag(header, "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
     return np.dtype((">" if big else "<") + code)
-
-
-def _skip(path: Path, header: Mapping[str, str], rest: int) -> int:
-    """Bytes before the voxels in their file: HeaderSize, where -1 means that the voxels are the last bytes."""
-    try:
-        skip = int(header.get("HeaderSize", "0"))
-    except ValueError as error:
-        raise DataError(f"{path} has a damaged HeaderSize ({error}); write it again.") from error
-    return max(rest, 0) if skip == -1 else max(skip, 0)

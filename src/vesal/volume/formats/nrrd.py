@@ -77,7 +77,9 @@ def read(path: Path, data: bytes) -> Volume:
     body = _body(path, header, data)
     size = count_voxels(sizes, path) * dtype.itemsize
     skip = _number(path, header, "byte skip", "byteskip")
-    body = _without_lines(body, _number(path, header, "line skip", "lineskip"))
+    lines = max(_number(path, header, "line skip", "lineskip"), 0)
+    parts = body.split(b"\n", lines)
+    body = parts[lines] if len(parts) > lines else b""
     if encoding in ("gzip", "gz"):
         body = inflate(body, path, size + max(skip, 0))
     elif encoding in ("bzip2", "bz2"):
@@ -231,17 +233,6 @@ def _body(path: Path, header: Mapping[str, Any], data: bytes) -> bytes:
         return read_bytes(beside(path, str(name)))
     ends = [at + len(gap) for gap in (b"\n\n", b"\n\r\n") if (at := data.find(gap)) >= 0]
     return data[min(ends) :] if ends else b""
-
-
-def _without_lines(body: bytes, count: int) -> bytes:
-    """The bytes after `count` lines; none where there are fewer."""
-    place = 0
-    for _ in range(count):
-        end = body.find(b"\n", place)
-        if end < 0:
-            return b""
-        place = end + 1
-    return body[place:]
 
 
 def _number(path: Path, header: Mapping[str, Any], *names: str) -> int:
