@@ -50,7 +50,7 @@ class LabelWriter:
     ) -> None:
         self._out, self._labels, self._axis = out, labels, axis
         self._axes = tuple(Axis.between(size, wanted) for size, wanted in zip(shape, out.shape, strict=True))
-        self._logit = _logit(threshold)
+        self._logit = float(np.log(threshold) - np.log1p(-threshold))
         self._here = threading.local()
         self._rows = 0
         self._last: Floats | None = None
@@ -162,7 +162,3 @@ def _slabs(logits: Tensor, shape: Sequence[int]) -> Iterator[tuple[int, Tensor]]
                 slab, size=tuple(shape[1:]), mode="bilinear", align_corners=False
             )
         yield first, slab
-
-
-def _logit(probability: float) -> float:
-    return float(np.log(probability) - np.log1p(-probability))

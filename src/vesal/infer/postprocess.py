@@ -114,7 +114,10 @@ class Postprocess(Record):
                 continue
             values = contiguous[box]
             if step.do == "fill_holes" and index is not None:
-                changed += _fill(values, labels, index)
+                components, inside = holes(values, labels.members(index))
+                gaps = inside[components]
+                values[gaps] = painted(labels)[index]
+                changed += int(np.count_nonzero(gaps))
             else:
                 changed += _remove(values, labels, index, step, voxel_mm3)
         return changed
@@ -200,13 +203,6 @@ def _remove(
     gone = leaves[components]
     values[gone] = 0 if index is None else left_behind(labels, index)[values[gone]]
     return int(np.count_nonzero(gone))
-
-
-def _fill(values: NDArray[np.uint8], labels: LabelSet, index: int) -> int:
-    components, inside = holes(values, labels.members(index))
-    gaps = inside[components]
-    values[gaps] = painted(labels)[index]
-    return int(np.count_nonzero(gaps))
 
 
 def in_order(steps: Sequence[Step], labels: LabelSet) -> tuple[Step, ...]:

@@ -87,18 +87,16 @@ class Streaks:
             star, metal = self._slice(shape, row)
             part = image[row]
             for axis in through:
-                first, last = self._slices(shape[axis], axis, row)
+                size = shape[axis]
+                middle, reach = float(self.centre[row, axis]) * size, float(self.reach[row]) * size
+                first = max(0, min(size - 1, round(middle - reach)))
+                last = min(size, max(first + 1, round(middle + reach)))
                 part = part.narrow(1 + axis, first, last - first)
             sides = [shape[axis] if axis in self.axes else 1 for axis in range(len(shape))]
             star, metal = (to_device(each, image.device).reshape(sides) for each in (star, metal))
             part.add_(star / self.unit)
             part.masked_fill_(metal, METAL_HU / self.unit)
         return image
-
-    def _slices(self, size: int, axis: int, row: int) -> tuple[int, int]:
-        middle, reach = float(self.centre[row, axis]) * size, float(self.reach[row]) * size
-        first = max(0, min(size - 1, round(middle - reach)))
-        return first, min(size, max(first + 1, round(middle + reach)))
 
     def _slice(self, shape: tuple[int, ...], row: int) -> tuple[Tensor, Tensor]:
         """(A, B) float32 in HU and bool: the rays and the metal of one slice."""

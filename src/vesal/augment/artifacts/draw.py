@@ -32,28 +32,25 @@ def draw_artifacts(
     seeds = torch.randint(0, 2**31, (len(CHAIN),), generator=generator).tolist()
     shared = torch.Generator().manual_seed(int(torch.randint(0, 2**31, (), generator=generator)))
     share = min(1.0, config.share * strength)
-    samples = _one_each(share, patches, shared) if config.share > 0 else None
+    samples = None
+    if config.share > 0:
+        kinds = learnable(patches.frame.modality, len(patches.shape))
+        corrupted = happens((patches.n,), share, shared)
+        pick = whole((patches.n,), (0, len(kinds) - 1), shared)
+        drawn = {kind: corrupted & (pick == number) for number, kind in enumerate(kinds)}
+        samples = {kind: chosen for kind, chosen in drawn.items() if chosen.any()}
     records: dict[str, Intensity] = {}
     for name, seed in zip(CHAIN, seeds, strict=True):
         kind, own = ARTIFACTS[name], torch.Generator().manual_seed(seed)
         if samples is not None:
             if name in samples:
-                chosen = replace(patches, samples=samples[name])
-                records[name] = kind.spanning(config.severity).draw(chosen, own)
+                corrupted_patches = replace(patches, samples=samples[name])
+                records[name] = kind.spanning(config.severity).draw(corrupted_patches, own)
             continue
         probability = min(1.0, config.probability_of(name) * strength)
         if probability > 0 and kind.possible(patches.frame):
             records[name] = getattr(config, name).draw(replace(patches, probability=probability), own)
     return records
-
-
-def _one_each(share: float, patches: Patches, generator: torch.Generator) -> dict[str, Tensor]:
-    """Artefact -> (N,) bool: `share` of the samples have one that can be learned; artefacts of none are left out."""
-    kinds = learnable(patches.frame.modality, len(patches.shape))
-    corrupted = happens((patches.n,), share, generator)
-    pick = whole((patches.n,), (0, len(kinds) - 1), generator)
-    chosen = {kind: corrupted & (pick == number) for number, kind in enumerate(kinds)}
-    return {kind: samples for kind, samples in chosen.items() if samples.any()}
 
 
 def apply_artifacts(

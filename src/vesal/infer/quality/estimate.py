@@ -54,11 +54,6 @@ class QualityEstimate:
     ood_scores: dict[str, float]
     error: str
 
-    @property
-    def ood_score(self) -> float:
-        """The largest of all groups."""
-        return max(self.ood_scores.values(), default=0.0)
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
@@ -67,7 +62,7 @@ class QualityEstimate:
             "uncertainty": round(self.uncertainty, 3),
             "threshold": round(self.threshold, 3),
             "predicted_dice": {name: of.to_dict() for name, of in self.dice.items()},
-            "ood_score": round(self.ood_score, 3),
+            "ood_score": round(max(self.ood_scores.values(), default=0.0), 3),
             "ood_scores": {name: round(value, 3) for name, value in self.ood_scores.items()},
             "measured_error": self.error,
         }

@@ -49,24 +49,18 @@ def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet) -> bytes:
         return planes_picture(volume, labels, [contiguous])
     plane = cut_planes(volume, [contiguous])[0]
     picture = plane.image if plane.image.ndim == 3 else np.repeat(plane.image[..., None], 3, axis=2)
-    drawn = _drawn(picture, plane.maps[0], labels)
-    stream = io.BytesIO()
-    Image.fromarray(np.round(np.clip(drawn, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def _drawn(
-    picture: NDArray[np.float32], contiguous: NDArray[np.uint8], labels: LabelSet
-) -> NDArray[np.float32]:
-    """(rows, columns, 3) 0..1 with the classes over it, small ones last so that none is buried."""
+    contiguous = plane.maps[0]
     width = max(_THINNEST, min(contiguous.shape) / _PIXELS_A_LINE)
     masks = list(zip(labels.masks(contiguous), class_colours(labels), strict=True))
+    # Small ones last, so that none is buried.
     for mask, colour in sorted(masks, key=lambda item: -int(item[0].sum())):
         if mask.any():
             line = _contour(mask, width)
             alpha = np.maximum(line, _FILL * mask)[..., None]
             picture = picture * (1 - alpha) + alpha * rgb(mixed(colour, "#ffffff", 0.15))
-    return picture
+    stream = io.BytesIO()
+    Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _contour(mask: NDArray[np.bool_], width: float) -> NDArray[np.float32]:

@@ -91,7 +91,13 @@ def cut_planes(
     turned = [turn.apply(map_) for map_ in maps]
     geometry = volume.geometry.turned(turn)
     guide = next((map_ for map_ in turned if ((map_ > 0) & (map_ != IGNORE)).any()), None)
-    box = _box(turned, geometry, margin_mm)
+    box = (slice(None),) * geometry.ndim
+    if margin_mm is not None and (labelled := _labelled_box(turned)) is not None:
+        margins = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_mm]
+        box = tuple(
+            slice(max(0, side.start - margin), min(size, side.stop + margin))
+            for side, margin, size in zip(labelled, margins, geometry.shape, strict=True)
+        )
     if geometry.ndim == 2:
         return [_flat_picture(image, turned, geometry, box)]
     if at is None:
@@ -152,18 +158,6 @@ def _flat_picture(image: Array, maps: Sequence[Array], geometry: Geometry, box: 
         letters=("", "", "", ""),
     )
     return plane if colour else _windowed([plane])[0]
-
-
-def _box(maps: Sequence[Array], geometry: Geometry, margin_mm: float | None) -> tuple[slice, ...]:
-    """The box of all labels and a margin; everything where nothing is labelled."""
-    labelled = _labelled_box(maps)
-    if margin_mm is None or labelled is None:
-        return (slice(None),) * geometry.ndim
-    margins = [int(np.ceil(margin_mm / spacing)) for spacing in geometry.spacing_mm]
-    return tuple(
-        slice(max(0, side.start - margin), min(size, side.stop + margin))
-        for side, margin, size in zip(labelled, margins, geometry.shape, strict=True)
-    )
 
 
 def _labelled_box(maps: Sequence[Array]) -> tuple[slice, ...] | None:

@@ -117,7 +117,13 @@ def render_meshes(
             for mesh, colour, part in zip(of_map, colours, opacity, strict=True)
             if mesh is not None
         ]
-        pictures.append(_halved(_blend(drawn, full, span)))
+        # Averaged down to the final size, with straight alpha.
+        fine = _blend(drawn, full, span).reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 4)
+        small = fine.mean(axis=(1, 3))
+        alpha = small[..., 3:]
+        straight = np.where(alpha > 0, small[..., :3] / np.maximum(alpha, 1e-6), 0)
+        rgba = np.clip(np.concatenate([straight, alpha], axis=-1), 0, 1)
+        pictures.append(np.round(rgba * 255).astype(np.uint8))
     return pictures
 
 
@@ -286,12 +292,3 @@ def _shade(layer: _Layer, colour: Floats, opacity: float, span: float) -> Floats
 def _unit(x: float, y: float, z: float) -> NDArray[np.float32]:
     """The direction, right of, up and out of the page, with length 1."""
     return (np.array([x, y, z]) / np.linalg.norm([x, y, z])).astype(np.float32)
-
-
-def _halved(picture: Floats) -> NDArray[np.uint8]:
-    """Averaged down to the final size, with straight alpha, as 8 bits."""
-    size = picture.shape[0] // _SUPERSAMPLING
-    small = picture.reshape(size, _SUPERSAMPLING, size, _SUPERSAMPLING, 4).mean(axis=(1, 3))
-    alpha = small[..., 3:]
-    colour = np.where(alpha > 0, small[..., :3] / np.maximum(alpha, 1e-6), 0)
-    return np.round(np.clip(np.concatenate([colour, alpha], axis=-1), 0, 1) * 255).astype(np.uint8)

@@ -49,8 +49,9 @@ def write_training_pictures(pieces: RunContents) -> None:
     for name, rows in pieces.curves.items():
         folder = fold_folder(pieces.folder, name)
         if rows:
-            picture = training_curves(run_history(pieces, {name: rows}), _title(pieces, name))
-            write_bytes(folder / CURVES, picture)
+            data = pieces.dataset.name if pieces.dataset is not None else pieces.folder.resolve().name
+            title = f"{shortened(data, 60)}, {'all cases' if name == 'all' else f'fold {name}'}"
+            write_bytes(folder / CURVES, training_curves(run_history(pieces, {name: rows}), title))
         if (grid := _predictions(pieces, name)) is not None:
             write_bytes(folder / VALIDATION_GRID, grid)
 
@@ -60,11 +61,6 @@ def run_history(pieces: RunContents, folds: Mapping[str, Rows]) -> History:
     if pieces.labels is None:
         return History(folds)
     return History(folds, pieces.labels.classes, class_colours(pieces.labels))
-
-
-def _title(pieces: RunContents, fold: str) -> str:
-    data = pieces.dataset.name if pieces.dataset is not None else pieces.folder.resolve().name
-    return f"{shortened(data, 60)}, {'all cases' if fold == 'all' else f'fold {fold}'}"
 
 
 # --- held-out cases ------------------------------------------------------------------------------------
@@ -89,12 +85,7 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
 
 def _spread(names: Sequence[str], dice: Mapping[str, float | None]) -> list[str]:
     """A few cases, from the best to the worst; those without a Dice are the last."""
-
-    def rank(name: str) -> tuple[bool, float, str]:
-        score = dice.get(name)
-        return score is None, -(score or 0.0), name
-
-    ordered = sorted(names, key=rank)
+    ordered = sorted(names, key=lambda name: (dice.get(name) is None, -(dice.get(name) or 0.0), name))
     places = np.linspace(0, len(ordered) - 1, min(_CASES, len(ordered)))
     return [ordered[round(float(place))] for place in places]
 

@@ -44,7 +44,10 @@ def write_summary(pieces: RunContents) -> None:
 
 def run_summary(pieces: RunContents) -> dict[str, Any]:
     """Everything as plain values; times in seconds, memory in MB, intervals at the scores' confidence."""
-    configuration = _configuration(pieces)
+    configuration: dict[str, Any] = {}
+    with suppress(yaml.YAMLError):
+        found = yaml.safe_load(pieces.configuration)
+        configuration = found if isinstance(found, dict) else {}
     folds = [_fold(pieces, name) for name in pieces.curves]
     environment = pieces.environment
     run = shlex.quote(str(pieces.folder))
@@ -76,14 +79,6 @@ def run_summary(pieces: RunContents) -> dict[str, Any]:
 
 
 # --- the pieces ----------------------------------------------------------------------------------------
-
-
-def _configuration(pieces: RunContents) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(pieces.configuration)
-    except yaml.YAMLError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _network(pieces: RunContents, configuration: dict[str, Any]) -> dict[str, Any]:

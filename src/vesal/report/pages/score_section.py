@@ -38,7 +38,10 @@ def score_section(scores: Scores, labels: LabelSet | None, fold_of: Mapping[str,
         "table": summary_table(scores, _SHOWN, counted=True),
         "colours": colours,
         "further": further_tables(scores),
-        "note": _note(scores),
+        "note": f"Means over the cases with {scores.confidence:.0%} studentised bootstrap intervals. NSD at "
+        f"{scores.tolerance_mm:g} mm. "
+        "A case where both truth and prediction lack the class is left out of its mean; where one lacks it, Dice "
+        "is 0. The held-out cases also chose the best checkpoint, so expect a little less on scans from elsewhere.",
         "remarks": [*scores.remarks, *(f"{failure.id}: {failure.message}" for failure in scores.failures)],
         "charts": score_charts(scores, colours),
         "cases": _case_table(scores, fold_of),
@@ -54,15 +57,6 @@ def _tiles(scores: Scores, colours: Mapping[str, str]) -> list[tuple[str, str, s
         bounds = interval(row.low, row.high) if row.count > 1 else ""
         tiles.append((title, colours.get(name, ""), number(row.mean), bounds))
     return tiles
-
-
-def _note(scores: Scores) -> str:
-    return (
-        f"Means over the cases with {scores.confidence:.0%} studentised bootstrap intervals. NSD at "
-        f"{scores.tolerance_mm:g} mm. "
-        "A case where both truth and prediction lack the class is left out of its mean; where one lacks it, Dice "
-        "is 0. The held-out cases also chose the best checkpoint, so expect a little less on scans from elsewhere."
-    )
 
 
 def score_charts(scores: Scores, colours: Mapping[str, str]) -> list[Picture]:
