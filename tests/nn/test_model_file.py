@@ -90,7 +90,7 @@ def edit_json(model: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
 def test_a_model_comes_back_as_it_was(model: Path) -> None:
     before, after = make_package(), load_package(model)
     assert replace(after, weights={}) == replace(before, weights={})
-    assert after.labels == PLAN.labels
+    assert after.plan.labels == PLAN.labels
     assert after.weights.keys() == before.weights.keys()
     assert all(torch.equal(after.weights[key], before.weights[key]) for key in before.weights)
 
