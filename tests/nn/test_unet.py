@@ -11,8 +11,8 @@ from vesal.errors import UsageError
 from vesal.nn.blocks import Bricks
 from vesal.nn.unet import UNet
 from vesal.nn.zoo import build_network, count_trainable
+from vesal.planning.cost import network_of
 from vesal.planning.plan import Normalisation, Stage
-from vesal.planning.planner import network_of
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -12,8 +12,8 @@ from small_networks import OURS, PLANS, halving, make_plan, some_loss, unsettle
 from vesal.errors import UsageError
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.nn.zoo import NETWORKS, build_network, count_trainable
+from vesal.planning.cost import network_of
 from vesal.planning.plan import Plan
-from vesal.planning.planner import network_of
 from vesal.train.schedule import WeightAverage
 
 #: Layers that take the mean of their input away, and with it a bias in front of them.

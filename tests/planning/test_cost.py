@@ -11,9 +11,8 @@ import torch
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.nn.zoo import build_network
-from vesal.planning.cost import Network
+from vesal.planning.cost import Network, count_operations, network_of
 from vesal.planning.plan import Normalisation, Plan, Stage
-from vesal.planning.planner import count_operations, network_of
 
 FLAT = (((1, 3), (1, 1)), ((3, 3), (1, 2)), ((3, 3), (2, 2)), ((3, 5), (3, 2)))
 DEEP = (((3, 3, 1), (1, 1, 1)), ((3, 3, 3), (2, 2, 1)), ((3, 3, 3), (2, 2, 2)))

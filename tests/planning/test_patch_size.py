@@ -8,8 +8,8 @@ import pytest
 from fingerprints import ABDOMEN, HEART, HIPPOCAMPUS, KINDS, LABELS, prints
 
 from vesal.planning import patch_size
-from vesal.planning.cost import Network
-from vesal.planning.planner import count_operations, make_plan
+from vesal.planning.cost import Network, count_operations
+from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
 
 MINUTES = 60.0

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vesal.errors import unknown_name
-from vesal.planning.plan import Stage
+from vesal.planning.plan import Plan, Stage
 
 #: Networks whose layers are known, and what sets them apart from the plain U-Net.
 _KNOWN = {"unet": "", "residual-unet": "residual", "attention-unet": "gated"}
@@ -157,3 +157,14 @@ class Network:
         taps, norm = math.prod(kernel), self.norm != "none"
         slope = act and self.activation == "prelu"
         return Layer(inputs, outputs, taps, voxels, taps, norm, bias=self.bias or not norm, slope=slope)
+
+
+def network_of(plan: Plan, name: str = "unet") -> Network:
+    """The network of that name for a plan, as far as its costs depend on it; its counts are those of the real one."""
+    sizes = (plan.stages, plan.inputs, plan.labels.outputs, plan.heads, plan.patch)
+    return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
+
+
+def count_operations(plan: Plan, network: str = "unet") -> float:
+    """Floating-point operations of a training step: two a multiplication, backward pass included."""
+    return network_of(plan, network).step_operations(plan.batch)

@@ -188,17 +188,6 @@ def _as_asked(found: Fit, spec: NetworkSpec, asked: PlanSettings, reasons: list[
     return replace(network, stages=stages, heads=asked.heads or network.heads)
 
 
-def network_of(plan: Plan, name: str = "unet") -> Network:
-    """The network of that name for a plan, as far as its costs depend on it; its counts are those of the real one."""
-    sizes = (plan.stages, plan.inputs, plan.labels.outputs, plan.heads, plan.patch)
-    return Network(*sizes, name, plan.norm, plan.activation, plan.bias)
-
-
-def count_operations(plan: Plan, network: str = "unet") -> float:
-    """Floating-point operations of a training step: two a multiplication, backward pass included."""
-    return network_of(plan, network).step_operations(plan.batch)
-
-
 _AXES: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
 
 # --- which axes ------------------------------------------------------------------------------------------

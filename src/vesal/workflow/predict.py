@@ -35,7 +35,7 @@ from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
-from vesal.workflow.quality import QualityFiles
+from vesal.workflow.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
 
 _PROBABILITIES = "probabilities"

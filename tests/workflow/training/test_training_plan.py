@@ -12,8 +12,9 @@ from fingerprints import HEART, HIPPOCAMPUS, LABELS, SHORT_AXIS
 from vesal.augment.config import AugmentConfig
 from vesal.data.fingerprint import Fingerprint
 from vesal.planning import patch_size
+from vesal.planning.cost import count_operations
 from vesal.planning.plan import Plan
-from vesal.planning.planner import count_operations, make_plan
+from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training import training_plan

@@ -21,7 +21,7 @@ from vesal.infer.backends import openvino
 from vesal.infer.windows import Network
 from vesal.nn.model_file import Package
 from vesal.nn.unet import UNet
-from vesal.planning.planner import count_operations
+from vesal.planning.cost import count_operations
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from vesal.augment.policy import Policy
 from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.losses.losses import build_loss
 from vesal.parallel import available_memory
+from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
 from vesal.planning.plan import Plan
-from vesal.planning.planner import count_operations
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
 from vesal.train.trainer import untrained

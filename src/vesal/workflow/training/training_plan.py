@@ -15,9 +15,10 @@ from vesal.errors import out_of_memory
 from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
+from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
-from vesal.planning.planner import count_operations, make_plan
+from vesal.planning.planner import make_plan
 from vesal.text import budget_text, times
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training.speed import IN_STEPS, cut_to, time_pass, usable_memory_gb

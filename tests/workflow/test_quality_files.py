@@ -1,0 +1,49 @@
+"""quality.json and quality.csv of a folder of predictions."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from vesal.files import read_json, write_json
+from vesal.workflow.quality_files import QualityFiles
+
+ROW: dict[str, Any] = {
+    "verdict": "review",
+    "reason": "its intensities",
+    "uncertainty": 2.5,
+    "threshold": 1.0,
+    "ood_score": 2.0,
+    "predicted_dice": {"atrium": {"value": 0.5, "low": 0.25, "high": 0.75}},
+}
+
+
+def test_both_files_hold_every_case(tmp_path: Path) -> None:
+    files = QualityFiles(tmp_path, ["atrium"], earlier=False)
+    files.rows["a"] = ROW
+    files.rows["b"] = ROW | {"verdict": "ok", "reason": ""}
+    files.save(last=True)
+    assert read_json(tmp_path / "quality.json") == {"version": 1, "cases": files.rows}
+    with (tmp_path / "quality.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["case"], row["verdict"]) for row in rows] == [("a", "review"), ("b", "ok")]
+    assert [float(rows[0][f"atrium {what}"]) for what in ("dice", "low", "high")] == [0.5, 0.25, 0.75]
+    assert "review 1 of 2 (a)" in files.text()
+
+
+def test_rows_of_an_earlier_run_are_kept_on_resume_and_damaged_ones_dropped(tmp_path: Path) -> None:
+    write_json(tmp_path / "quality.json", {"version": 1, "cases": {"a": ROW, "b": {"verdict": "ok"}}})
+    assert list(QualityFiles(tmp_path, ["atrium"], earlier=True).rows) == ["a"]
+    assert not QualityFiles(tmp_path, ["atrium"], earlier=False).rows
+    (tmp_path / "quality.json").write_text("[]")
+    assert not QualityFiles(tmp_path, ["atrium"], earlier=True).rows
+
+
+def test_files_are_written_in_the_end_and_not_after_every_scan(tmp_path: Path) -> None:
+    files = QualityFiles(tmp_path, ["atrium"], earlier=False)
+    files.rows["a"] = ROW
+    files.save(last=False)
+    assert not (tmp_path / "quality.json").exists()
+    files.save(last=True)
+    assert (tmp_path / "quality.csv").exists()
