@@ -50,7 +50,7 @@ def data_dir(request: pytest.FixtureRequest) -> Path:
     named = request.config.getoption("--data")
     if not named:
         pytest.skip("no folder of real scans was named (pytest --data DIR)")
-    folder = Path(named)
+    folder = Path(named).absolute()  # a test may link to its files
     if not folder.is_dir():
         pytest.skip(f"the folder of real scans is not there: {folder}")
     return folder
