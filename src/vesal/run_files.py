@@ -32,6 +32,7 @@ PREPARED, SURFACES = "prepared", "surfaces"
 MODEL = "model.vesal"
 CHECKPOINT = "last.ckpt"
 METRICS = "metrics.jsonl"
+TRAIN_LOG = "train.log"
 HISTORY = "history.csv"
 CURVES, VALIDATION_GRID = "training_curves.png", "val_predictions.png"
 #: The training came to its end, and what the fold held out is predicted.
@@ -57,6 +58,7 @@ DESCRIPTIONS = {
     MODELS: "the best model, all that prediction needs",
     f"{_FOLD}*/{CHECKPOINT}": "the last state, from which --resume goes on",
     f"{_FOLD}*/{METRICS}": "every number that was logged",
+    f"{_FOLD}*/{TRAIN_LOG}": "the same to read, with what happened when",
     f"{_FOLD}*/{HISTORY}": "losses, metrics and learning rate as a table",
     f"{_FOLD}*/{CURVES}": "the same as curves",
     f"{_FOLD}*/{VALIDATION_GRID}": "held-out cases beside their predictions",

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from vesal.files import read_json_lines
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import load_package
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
+from vesal.run_files import METRICS
+from vesal.train.logs.training_dice import TrainingDice
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.train.trainer import train
@@ -49,11 +52,29 @@ def test_cases_on_the_device_train_the_same_network_bit_for_bit(weights: Any) ->
     assert not same(plain, weights("another seed", seed=1))
 
 
+def test_the_dice_of_training_patches_is_logged_and_changes_no_weight(
+    weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 21, "accumulation": 2}
+    plain = weights("with", **settings)
+    rows = read_json_lines(tmp_path / "with" / METRICS)
+    assert [row["step"] for row in rows] == [*range(1, 11), 20, 21]
+    assert all(0 <= row["train_dice"] <= 1 for row in rows)
+    assert all(set(row["train_dice_per_class"]) == {"shell", "core"} for row in rows)
+    monkeypatch.setattr(TrainingDice, "add", lambda *_: None)
+    assert same(plain, weights("without", **settings))
+    assert not any("train_dice" in row for row in read_json_lines(tmp_path / "without" / METRICS))
+
+
 def test_a_compiler_that_computes_something_else_changes_nothing(
     weights: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = weights("plain")
-    monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *of: 2 * function(*of))
+
+    def wrong(function: Any, **_: Any) -> Any:
+        return lambda *of: (2 * function(*of)[0], function(*of)[1])
+
+    monkeypatch.setattr(torch, "compile", wrong)
     assert same(plain, weights("wrong", compile=True))
     assert "Not compiled, for on one batch the loss is" in " ".join(capsys.readouterr().err.split())
 

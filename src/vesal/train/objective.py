@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vesal.nn.losses.losses import Loss
 from vesal.train.batches import Batch
+from vesal.train.logs.training_dice import TrainingDice
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
 
@@ -35,7 +36,8 @@ _BRIGHTER = 1.003
 #: A parameter's gradient is measured by at least this share of the whole gradient's norm.
 _COUNTS = 0.01
 
-_Function = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+#: Image, label, annotated classes -> the loss, and what the network put out.
+_Function = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | Sequence[Tensor]]]
 
 
 class Objective:
@@ -51,16 +53,23 @@ class Objective:
         self._network = network
         self._precision = precision
 
-        def plain(image: Tensor, label: Tensor, annotated: Tensor | None) -> Tensor:
-            return loss(network(image), label, annotated)
+        def plain(
+            image: Tensor, label: Tensor, annotated: Tensor | None
+        ) -> tuple[Tensor, Tensor | Sequence[Tensor]]:
+            logits = network(image)
+            return loss(logits, label, annotated), logits
 
         self._plain: _Function = plain
         self._compiled: _Function | None = None
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, dice: TrainingDice | None = None) -> Tensor:
+        """The loss of a batch; `dice` takes in what the network put out."""
         function = self._compiled or self._plain
         with self._precision.forward():
-            return function(batch.image, batch.label, batch.annotated)
+            loss, logits = function(batch.image, batch.label, batch.annotated)
+        if dice is not None:
+            dice.add(logits, batch)
+        return loss
 
     def compile(self, batch: Batch, *, graphs: bool = False) -> str:
         """Compile, if the compiled function agrees with plain torch on a batch; the network itself stays as it is.
@@ -98,7 +107,7 @@ class Objective:
         buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
         try:
             with self._precision.forward():
-                value = function(batch.image, batch.label, batch.annotated)
+                value, _ = function(batch.image, batch.label, batch.annotated)
             value.backward()
             return _Probe(
                 float(value.detach()),

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from vesal.data.labels import LabelSet
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import CHECKPOINT, MODEL
 from vesal.train.checkpoint import Position, Trained, save_checkpoint
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import WeightAverage
-from vesal.train.validation import Validation
+from vesal.train.validation import Example, Validation
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class TrainJob:
         device: to train on.
         title: shown beside the progress bar.
         provenance: goes into the model file.
+        draw: makes TensorBoard's picture, (height, width, 3) uint8, of a held-out case; without it there is none.
     """
 
     plan: Plan
@@ -40,6 +45,7 @@ class TrainJob:
     device: torch.device
     title: str
     provenance: dict[str, Any]
+    draw: Callable[[Example, LabelSet], NDArray[np.uint8]] | None = None
 
     @property
     def checkpoint(self) -> Path:

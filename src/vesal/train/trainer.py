@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,22 +21,20 @@ from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
-from vesal.run_files import METRICS, TENSORBOARD
 from vesal.train.batches import Batch, BatchMaker, cases_on_device, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
 from vesal.train.interrupt import StopRequest
-from vesal.train.log import Console, JsonLines, Row, memory_mb
-from vesal.train.loss_meter import LossMeter
+from vesal.train.logs.loss_meter import LossMeter
+from vesal.train.logs.rows import Row, memory_mb
+from vesal.train.logs.training_dice import TrainingDice, is_logged
+from vesal.train.logs.training_logs import TrainingLogs
 from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import Clock, WeightAverage, learning_rate
 from vesal.train.state import State, TrainJob
-from vesal.train.tensorboard import TensorBoard
 from vesal.train.validation import spread, validate
-
-_LOG_STEPS = 10
 
 
 def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Position:
@@ -65,11 +63,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         position = state.position
         if position.finished and (state.progress >= 1.0 or state.ended_early):
             return position
-        lines = JsonLines(job.folder / METRICS, resume_step=position.step)
-        board = TensorBoard(job.folder / TENSORBOARD, resume_step=position.step)
-        for listener in (lines, board):
-            stack.callback(listener.close)
-        console = stack.enter_context(Console(job.title, quiet=quiet))
+        logs = TrainingLogs.open(job.folder, job.title, resume_step=position.step, quiet=quiet, stack=stack)
+        logs.text.say(f"{job.title}: {'begins' if not position.step else 'goes on'} at step {position.step}")
         stop = stack.enter_context(StopRequest())
         maker = BatchMaker(
             sampler,
@@ -77,28 +72,17 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             job.device,
             seed=config.seed,
             accumulation=config.accumulation,
-            device_cache=cases_on_device(sampler, job.device, config.device_cache, console.say),
+            device_cache=cases_on_device(sampler, job.device, config.device_cache, logs.say),
             memory_format=memory_format(config, job.plan.dimension, job.device),
         )
         batches = stack.enter_context(prefetched(maker, position.step * config.accumulation))
         if position.step == 0:
             patch = torch.zeros(1, job.plan.inputs, *job.plan.patch, device=job.device)
-            board.graph(state.trained.network, patch)
-        _run(state, batches, _Logger(lines, board, console), stop, precision)
+            logs.board.graph(state.trained.network, patch)
+        _run(state, batches, logs, stop, precision)
+        end = "ended" if position.finished else "was stopped"
+        logs.text.say(f"{job.title}: {end} at step {position.step}, best at step {position.best_step}")
         return position
-
-
-@dataclass(frozen=True)
-class _Logger:
-    """Everything that a training reports to."""
-
-    lines: JsonLines
-    board: TensorBoard
-    console: Console
-
-    def row(self, row: Row) -> None:
-        for listener in (self.lines, self.board, self.console):
-            listener.row(row)
 
 
 def check_names(config: TrainConfig) -> None:
@@ -152,7 +136,7 @@ def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resum
 
 
 def _run(
-    state: State, batches: Iterator[Batch], logger: _Logger, stop: StopRequest, precision: Precision
+    state: State, batches: Iterator[Batch], logs: TrainingLogs, stop: StopRequest, precision: Precision
 ) -> None:
     """Steps until the run's length, a signal, early stopping or a target ends it."""
     job, position = state.job, state.position
@@ -162,26 +146,18 @@ def _run(
         first = next(batches)
         batches = itertools.chain([first], batches)
         graphs = job.config.compile == "graphs" and job.config.accumulation == 1
-        logger.console.say(objective.compile(first, graphs=graphs))
+        logs.say(objective.compile(first, graphs=graphs))
     loss_meter = LossMeter.on(job.device, position, job.config.lr)
+    dice = TrainingDice(job.plan.labels)
     while state.progress < 1.0 and not stop.requested:
-        loss_meter.add(take_step(state, batches, objective, precision))
-        if position.step % _LOG_STEPS == 0 or state.progress >= 1.0:
-            logger.row(
-                {
-                    "step": position.step,
-                    "time_s": round(state.elapsed_s, 3),
-                    "progress": round(state.progress, 5),
-                    "epoch": round(state.epoch, 4),
-                    "train_loss": loss_meter.mean(),
-                    "lr": state.trained.optimizer.param_groups[0]["lr"],
-                    **memory_mb(job.device),
-                }
-            )
-        logger.console.progress(state.progress)
+        sampled = is_logged(position.step + 1) or position.step + 1 == state.steps
+        loss_meter.add(take_step(state, batches, objective, precision, dice if sampled else None))
+        if sampled or state.progress >= 1.0:
+            logs.row(_step_row(state, loss_meter, dice))
+        logs.console.progress(state.progress, position.step)
         if job.validation and state.validation_due:
             loss_meter.read()
-            _validate(state, logger, loss)
+            _validate(state, logs, loss)
             if state.ended_early:
                 break
         if time.monotonic() - state.saved_at >= job.config.checkpoint_s:
@@ -191,15 +167,36 @@ def _run(
     loss_meter.read()
     if job.validation and state.progress >= 1.0 and position.validated_at < 1.0:
         # The last step's own saving took the run past its budget.
-        _validate(state, logger, loss)
+        _validate(state, logs, loss)
     position.finished = not stop.requested
     if not job.validation or not job.model_file.exists():
         _ship(state)
     state.save()
 
 
-def take_step(state: State, batches: Iterator[Batch], objective: Objective, precision: Precision) -> Tensor:
+def _step_row(state: State, loss_meter: LossMeter, dice: TrainingDice) -> Row:
+    return {
+        "step": state.position.step,
+        "time_s": round(state.elapsed_s, 3),
+        "progress": round(state.progress, 5),
+        "epoch": round(state.epoch, 4),
+        "train_loss": loss_meter.mean(),
+        **dice.read(),
+        "lr": state.trained.optimizer.param_groups[0]["lr"],
+        **memory_mb(state.job.device),
+    }
+
+
+def take_step(
+    state: State,
+    batches: Iterator[Batch],
+    objective: Objective,
+    precision: Precision,
+    dice: TrainingDice | None = None,
+) -> Tensor:
     """Train on `accumulation` batches, without a look at a number that a GPU is still computing.
+
+    `dice` takes in the last of them.
 
     Returns:
         The mean loss, () float32 on the device. It is not finite where loss or gradients were not; weights and
@@ -212,8 +209,9 @@ def take_step(state: State, batches: Iterator[Batch], objective: Objective, prec
     trained.network.train()
     trained.optimizer.zero_grad(set_to_none=True)
     losses = []
-    for _ in range(config.accumulation):
-        value = objective(next(batches)) / config.accumulation
+    for number in range(1, config.accumulation + 1):
+        last = dice if number == config.accumulation else None
+        value = objective(next(batches), last) / config.accumulation
         precision.backward(value)
         losses.append(value.detach())
     total = torch.stack(losses).sum()
@@ -226,7 +224,7 @@ def take_step(state: State, batches: Iterator[Batch], objective: Objective, prec
     return torch.where(done, total, math.nan)
 
 
-def _validate(state: State, logger: _Logger, loss: Loss) -> None:
+def _validate(state: State, logs: TrainingLogs, loss: Loss) -> None:
     """Validate, remember, and ship the weights when they are the best so far."""
     job, position, config = state.job, state.position, state.job.config
     allowed_s = None
@@ -244,7 +242,7 @@ def _validate(state: State, logger: _Logger, loss: Loss) -> None:
     position.validation_s = (position.validation_s[0] + took_s, took_s)
     position.validation_cases = result.cases
     position.validated_at, position.validated_epoch = state.progress, state.epoch
-    logger.row(
+    logs.row(
         {
             "step": position.step,
             "time_s": round(state.elapsed_s, 3),
@@ -255,12 +253,12 @@ def _validate(state: State, logger: _Logger, loss: Loss) -> None:
             "val_cases": result.cases,
         }
     )
-    if result.example is not None:
-        colours = [label.colour for label in job.plan.labels.labels]
-        logger.board.example(result.example, colours, position.step)
     if state.judge(result) or not job.model_file.exists():
         _ship(state)
     state.save()
+    if result.example is not None and job.draw is not None:
+        last = state.progress >= 1.0 or state.ended_early
+        logs.board.example(partial(job.draw, result.example, job.plan.labels), position.step, last=last)
 
 
 def _ship(state: State) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,20 +18,40 @@ from vesal.infer.window_overlap import OVERLAP
 from vesal.metrics.overlap import confusions
 from vesal.nn.losses.losses import Loss
 from vesal.preprocessing.cache import PreparedCase
+from vesal.volume.geometry import Array, Geometry
+from vesal.volume.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A slice of a held-out case, the one richest in labelled voxels.
+    """A held-out case beside its prediction, as it was prepared.
 
     Attributes:
-        image: (A, B) float32, its first channel as the network sees it.
-        truth, predicted: (A, B) contiguous uint8.
+        case: which one, and where its arrays lie in space.
+        image: (*S) its first channel, as the network sees it.
+        truth, predicted: (*S) contiguous uint8.
     """
 
-    image: NDArray[np.float32]
+    case: PreparedCase
+    image: Array
     truth: NDArray[np.uint8]
     predicted: NDArray[np.uint8]
+
+    def in_space(self) -> tuple[Volume, NDArray[np.uint8], NDArray[np.uint8]]:
+        """The scan of one channel, with RAS axes and its spacing, and truth and prediction on its grid."""
+        crop = self.case.crop
+        size_mm = np.multiply(
+            np.subtract(crop.crop_stop, crop.crop_start), crop.source.turned(crop.turn).spacing_mm
+        )
+
+        def upright(array: Array) -> Array:
+            if crop.source.ndim == 2:
+                return array[0]
+            return array if crop.slice_axis is None else np.moveaxis(array, 0, crop.slice_axis)
+
+        image = upright(np.asarray(self.image, dtype=np.float32))
+        geometry = Geometry.from_spacing(image.shape, (size_mm / image.shape).tolist())
+        return Volume(image[None], geometry), upright(self.truth), upright(self.predicted)
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ def validate(
         if loss is not None:
             known = torch.tensor([name in judged for name in labels.classes])
             losses.append(_loss(loss, logits, truth, known, flat=model.plan.dimension == 2))
-        example = example or _example(image, truth, predicted, flat=model.plan.dimension == 2)
+        example = example or Example(case, image[0], truth, predicted)
         done += 1
         if allowed_s is not None and time.monotonic() - began >= allowed_s:
             break
@@ -116,17 +135,6 @@ def _loss(loss: Loss, logits: Tensor, truth: NDArray[np.uint8], annotated: Tenso
     # Slice by slice: each is an item of a batch, and a whole stack of float copies would be large.
     slices = zip(logits.transpose(0, 1), target, strict=True)
     return float(np.mean([float(loss(one[None], of[None], annotated[None])) for one, of in slices]))
-
-
-def _example(
-    image: NDArray[np.floating[Any]], truth: NDArray[np.uint8], predicted: NDArray[np.uint8], *, flat: bool
-) -> Example:
-    axis = 0 if flat else truth.ndim - 1
-    drawn = (truth > 0) & (truth != IGNORE)
-    where = drawn if drawn.any() else predicted > 0
-    richest = int(where.sum(axis=tuple(other for other in range(truth.ndim) if other != axis)).argmax())
-    cut = tuple(slice(None) if other != axis else richest for other in range(truth.ndim))
-    return Example(np.asarray(image[0][cut], dtype=np.float32), truth[cut], predicted[cut])
 
 
 def spread(cases: Sequence[PreparedCase]) -> list[PreparedCase]:

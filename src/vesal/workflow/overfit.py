@@ -18,6 +18,7 @@ from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.record import Record
+from vesal.report.figures.validation_grid import draw_example
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, PREPARED
 from vesal.text import number, times
@@ -115,7 +116,7 @@ def overfit_run(
         tell(f"  {reason}")
     prepared, failed = prepare_dataset(cases, plan, run.folder / PREPARED, progress=stage("Preparing"))
     tell_left_out(request.data, prepared, failed, tell)
-    job = TrainJob(plan, config, prepared, prepared, run.fold("overfit"), device, "overfit", {})
+    job = TrainJob(plan, config, prepared, prepared, run.fold("overfit"), device, "overfit", {}, draw_example)
     position = train(job, quiet=request.quiet)
     if not position.finished:
         raise Interrupted(f"Stopped after step {position.step}; begin again with another folder.")

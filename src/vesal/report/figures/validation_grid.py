@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
@@ -28,6 +30,7 @@ from vesal.report.figures.scan_figures import (
 from vesal.run.contents import RunContents, load_case
 from vesal.run_files import CURVES, VALIDATION_GRID, fold_folder
 from vesal.text import shortened
+from vesal.train.validation import Example
 
 #: Held-out cases in the picture of a fold, spread from the best to the worst.
 _CASES = 4
@@ -56,6 +59,16 @@ def write_training_pictures(pieces: RunContents) -> None:
             write_bytes(folder / VALIDATION_GRID, grid)
 
 
+def draw_example(example: Example, labels: LabelSet) -> NDArray[np.uint8]:
+    """The picture of a held-out case while a network trains, (height, width, 3) uint8: a row of val_predictions.png."""
+    import matplotlib.image
+
+    scan, *maps = example.in_space()
+    plane = cut_planes(scan, maps, margin_mm=context_margin_mm(maps, scan.geometry))[0]
+    picture = _grid([(shortened(example.case.id, 24), plane)], labels, "")
+    return np.round(255 * matplotlib.image.imread(io.BytesIO(picture))[..., :3]).astype(np.uint8)
+
+
 def run_history(pieces: RunContents, folds: Mapping[str, Rows]) -> History:
     """Rows of some folds with the classes and colours of the run."""
     if pieces.labels is None:
@@ -80,7 +93,7 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
             score = dice.get(name)
             title = shortened(name, 24)
             rows.append((title if score is None else f"{title}   Dice {score:.3f}", plane))
-    return _grid(rows, labels) if rows else None
+    return _grid(rows, labels, "held-out cases, from the best to the worst") if rows else None
 
 
 def _spread(names: Sequence[str], dice: Mapping[str, float | None]) -> list[str]:
@@ -104,8 +117,8 @@ def _plane(case: Case, labels: LabelSet, prediction: Path) -> Plane | None:
     return cut_planes(shown.volume, maps, margin_mm=margin)[0]
 
 
-def _grid(rows: Sequence[tuple[str, Plane]], labels: LabelSet) -> bytes:
-    """A row a case: scan, truth, prediction, both."""
+def _grid(rows: Sequence[tuple[str, Plane]], labels: LabelSet, note: str) -> bytes:
+    """A row a case: scan, truth, prediction, both; the note is at the lower right."""
     cell = (_WIDTH - GAP * (len(_COLUMNS) + 1)) / len(_COLUMNS)
     scales = [min(cell / plane.size_mm[0], 1.1 * cell / plane.size_mm[1]) for _, plane in rows]
     heights = [plane.size_mm[1] * scale for (_, plane), scale in zip(rows, scales, strict=True)]
@@ -125,5 +138,5 @@ def _grid(rows: Sequence[tuple[str, Plane]], labels: LabelSet) -> bytes:
             x = GAP + column * (cell + GAP) + (cell - width) / 2
             draw_plane(figure, (x, y, width, height), panel, labels, name, fill)
         y -= GAP
-    draw_legend(figure, labels, True, True, "held-out cases, from the best to the worst")
+    draw_legend(figure, labels, True, True, note)
     return to_png(figure)

@@ -28,7 +28,7 @@ from vesal.journal import JournalEntry
 from vesal.parallel import map_in_order, workers_within
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.report.figures.robustness_charts import CorruptedScan
-from vesal.train.log import memory_mb
+from vesal.train.logs.rows import memory_mb
 from vesal.workflow.robustness.benchmark_cases import translation, truth_of
 
 #: Copies of a scan that corrupting one needs, in float32 and complex numbers.

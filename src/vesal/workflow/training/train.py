@@ -33,6 +33,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.record import Record
+from vesal.report.figures.validation_grid import draw_example
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
 from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED, RAW_PREDICTIONS
@@ -128,8 +129,9 @@ def train_run(
     models = []
     for name, training, validation in _splits(config.fold, folds, prepared):
         job = TrainJob(
-            plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance)
-        )
+            plan, config, training, validation, run.fold(name), device, f"fold {name}", dict(provenance),
+            draw_example,
+        )  # fmt: skip
         _train_fold(session, job, cases)
         models.append(job.model_file)
     scores = _score(session, models)

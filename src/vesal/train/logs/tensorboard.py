@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vesal.train.log import Row
-from vesal.train.validation import Example
+from vesal.train.logs.rows import Row
+
+#: Times what a picture takes that pass until the next, and what the first is taken to need, with its library.
+_PICTURE_EVERY, _PICTURE_S = 100, 0.5
 
 
 class TensorBoard:
@@ -23,6 +26,7 @@ class TensorBoard:
         # Imported here: it takes a moment, and prediction never needs it.
         from torch.utils.tensorboard import SummaryWriter
 
+        self._next_example = time.monotonic() + _PICTURE_EVERY * _PICTURE_S
         self._writer = SummaryWriter(str(folder), purge_step=resume_step + 1 if resume_step else None)
 
     def row(self, row: Row) -> None:
@@ -47,35 +51,29 @@ class TensorBoard:
             self._writer.add_graph(network.eval(), example)
         network.train(training)
 
-    def example(self, example: Example, colours: Sequence[str], step: int) -> None:
-        """Scan, truth and prediction of a slice, side by side."""
-        panels = example_panels(example, colours)
-        self._writer.add_image("val/scan truth prediction", panels, step, dataformats="HWC")
+    def example(self, draw: Callable[[], NDArray[np.uint8]], step: int, *, last: bool) -> None:
+        """A held-out case beside its prediction.
+
+        Args:
+            draw: the picture, (height, width, 3) uint8.
+            step: of the network.
+            last: no other will follow.
+
+        Drawing takes a hundredth of the time at most: pictures before the last are left out where they would
+        come too early, or follow each other too quickly.
+        """
+        began = time.monotonic()
+        if not last and began < self._next_example:
+            return
+        # A picture for people: whatever is wrong with it, the training goes on.
+        with contextlib.suppress(Exception):
+            self._writer.add_image("val/example", draw(), step, dataformats="HWC")
+        ended = time.monotonic()
+        self._next_example = ended + _PICTURE_EVERY * (ended - began)
 
     def close(self) -> None:
         """Flush and close the event file."""
         self._writer.close()
-
-
-def example_panels(example: Example, colours: Sequence[str]) -> NDArray[np.uint8]:
-    """(B, 3 A, 3) uint8: the scan, the truth on it and the prediction on it; the front of the body is above.
-
-    Args:
-        example: arrays (A, B), along right and anterior where the slice is axial.
-        colours: of the contiguous labels from 1 on, as #rrggbb.
-    """
-    low, high = np.percentile(example.image, (1.0, 99.0))
-    grey = np.clip((example.image - low) / max(float(high - low), 1e-6), 0.0, 1.0)
-    scan = np.repeat(grey[..., None], 3, axis=-1)
-    panels = [scan]
-    for label in (example.truth, example.predicted):
-        panel = scan.copy()
-        for value, colour in enumerate(colours, start=1):
-            rgb = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)]) / 255.0
-            panel[label == value] = 0.5 * panel[label == value] + 0.5 * rgb
-        panels.append(panel)
-    side_by_side = np.concatenate([panel.transpose(1, 0, 2)[::-1] for panel in panels], axis=1)
-    return (255 * side_by_side).astype(np.uint8)
 
 
 def _tag(key: str) -> str:

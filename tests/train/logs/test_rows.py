@@ -1,16 +1,16 @@
-"""Rows of a training: on disk, whole after a kill, and on a console."""
+"""Rows of a training on disk, whole after a kill."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
-import pytest
 import torch
 
 from vesal.files import read_json_lines
-from vesal.train.log import Console, JsonLines, memory_mb
+from vesal.train.logs.rows import JsonLines, TextLog, memory_mb
 
 
 def test_rows_are_written_at_once_and_numbers_that_are_not_finite_as_null(tmp_path: Path) -> None:
@@ -35,19 +35,25 @@ def test_a_resumed_run_drops_the_rows_after_its_checkpoint_and_a_line_that_was_c
     assert read_json_lines(tmp_path / "absent.jsonl") == []
 
 
-def test_without_a_terminal_a_line_tells_the_progress_now_and_then(
-    capsys: pytest.CaptureFixture[str],
+def test_the_text_log_has_a_dated_line_a_row_and_message_and_goes_on_when_the_run_does(
+    tmp_path: Path,
 ) -> None:
-    with Console("fold 0", every_s=0.0) as console:
-        console.row({"step": 7, "train_loss": 0.25, "val_dice": None})
-        console.progress(0.5)
-        console.say("[a] line")
-    err = capsys.readouterr().err
-    assert "fold 0 50 %  step 7  loss 0.250" in err
-    assert "[a] line" in err
-    with Console("fold 0", quiet=True, every_s=0.0) as console:
-        console.progress(0.5)
-    assert capsys.readouterr().err == ""
+    path = tmp_path / "train.log"
+    for step in (0, 20):
+        log = TextLog(path, resume_step=step)
+        log.say(f"goes on at {step}\nin two lines")
+        log.row({"step": step + 1, "train_loss": 0.5, "val_dice": None, "val_dice_per_class": {"a": None}})
+        log.close()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", line) for line in lines)
+    assert [line[21:] for line in lines] == [
+        "goes on at 0 in two lines",
+        "step 1  train_loss 0.5000  val_dice_per_class: a –",
+        "goes on at 20 in two lines",
+        "step 21  train_loss 0.5000  val_dice_per_class: a –",
+    ]
+    TextLog(path).close()
+    assert path.read_text(encoding="utf-8") == ""
 
 
 def test_memory_is_that_of_the_process_on_a_cpu() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from vesal.errors import VesalError
 from vesal.train.checkpoint import Position
-from vesal.train.loss_meter import LossMeter
+from vesal.train.logs.loss_meter import LossMeter
 
 CPU = torch.device("cpu")
 

@@ -1,41 +1,12 @@
-"""Logs of a training: JSON lines and the console."""
+"""The console of a training: a live line, or now and then a line."""
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-
-from vesal.files import read_json_lines, write_text
-
-#: One row: numbers (None where undefined) and dictionaries of numbers a class.
-Row = dict[str, Any]
-
-
-class JsonLines:
-    """metrics.jsonl: one row a line. On resume, rows after the checkpoint's step are dropped."""
-
-    def __init__(self, path: Path, *, resume_step: int = 0) -> None:
-        kept = (
-            [row for row in read_json_lines(path) if row.get("step", 0) <= resume_step] if resume_step else []
-        )
-        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = path.open("a", encoding="utf-8")
-
-    def row(self, row: Row) -> None:
-        """Write and flush, so that a killed run keeps its history."""
-        self._file.write(json.dumps(_finite(row)) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+from vesal.train.logs.rows import Row
 
 
 class Console:
@@ -80,14 +51,14 @@ class Console:
         """Remember the newest numbers."""
         self._seen.update({key: value for key, value in row.items() if value is not None})
 
-    def progress(self, share: float) -> None:
-        """Show that `share` (0..1) of the run is done."""
+    def progress(self, share: float, step: int) -> None:
+        """Show that `share` (0..1) of the run is done, with this step."""
         now = time.monotonic()
         if self._began_at is None:
             self._began, self._began_at = now, share
         gained = share - self._began_at
         left_s = (now - self._began) * (1.0 - share) / gained if gained > 0 else None
-        text = status_line(self._seen, left_s)
+        text = status_line(self._seen | {"step": step}, left_s)
         self._bar.update(self._task, completed=share, text=text)
         if not self._console.is_terminal and now - self._last_line >= self._every_s:
             self._last_line = now
@@ -95,16 +66,24 @@ class Console:
 
 
 def status_line(seen: Row, left_s: float | None) -> str:
-    """Loss, Dice, learning rate, time left and memory in one line.
+    """Step, epoch, losses, Dice, learning rate, memory and time left in one line; 'val' is of the held-out cases.
 
-    >>> status_line({"step": 10, "train_loss": 0.5, "lr": 0.001, "memory_mb": 800.0}, 125.0)
-    'step 10  loss 0.500  lr 1.0e-03  800 MB  2:05 left'
+    >>> status_line({"step": 10, "epoch": 2.5, "train_loss": 0.5, "lr": 0.001, "memory_mb": 800.0}, 125.0)
+    'step 10  epoch 2.5  loss 0.500  lr 1.0e-03  800 MB  2:05 left'
+    >>> status_line({"train_loss": 0.5, "val_loss": 0.625, "train_dice": 0.75, "val_dice": 0.7}, None)
+    'step 0  loss 0.500, val 0.625  Dice 0.750, val 0.700'
     """
     parts = [f"step {seen.get('step', 0)}"]
-    if "train_loss" in seen:
-        parts.append(f"loss {seen['train_loss']:.3f}")
-    if "val_dice" in seen:
-        parts.append(f"Dice {seen['val_dice']:.3f}")
+    if "epoch" in seen:
+        parts.append(f"epoch {seen['epoch']:.1f}")
+    for name, title in (("loss", "loss"), ("dice", "Dice")):
+        values = [
+            f"{word}{seen[key]:.3f}"
+            for key, word in ((f"train_{name}", ""), (f"val_{name}", "val "))
+            if key in seen
+        ]
+        if values:
+            parts.append(f"{title} {', '.join(values)}")
     if "lr" in seen:
         parts.append(f"lr {seen['lr']:.1e}")
     if "memory_mb" in seen:
@@ -114,24 +93,3 @@ def status_line(seen: Row, left_s: float | None) -> str:
         hours, minutes = divmod(minutes, 60)
         parts.append(f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left")
     return "  ".join(parts)
-
-
-def memory_mb(device: torch.device) -> dict[str, float]:
-    """Peak memory so far (MB): on CUDA allocated and reserved, else this process's resident set."""
-    if device.type == "cuda":
-        return {
-            "memory_mb": round(torch.cuda.max_memory_allocated(device) / 1e6, 1),
-            "memory_reserved_mb": round(torch.cuda.max_memory_reserved(device) / 1e6, 1),
-        }
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
-        return {}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"memory_mb": round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3, 1)}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
