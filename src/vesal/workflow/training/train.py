@@ -34,6 +34,7 @@ from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.record import Record
 from vesal.report.figures.validation_grid import draw_example
+from vesal.report.pages.run_page import write_run_report
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
 from vesal.run_files import ALL, FINISHED, PREDICTED_BY, PREDICTIONS, PREPARED, RAW_PREDICTIONS
@@ -135,9 +136,6 @@ def train_run(
         _train_fold(session, job, cases)
         models.append(job.model_file)
     scores = _score(session, models)
-    # Imported here: drawing libraries are not needed before.
-    from vesal.report.pages.run_page import write_run_report
-
     return TrainResult(
         run=run.folder,
         models=tuple(models),
