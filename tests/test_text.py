@@ -32,7 +32,8 @@ def test_many_names_are_counted_and_few_are_listed():
 
 def test_a_text_of_the_longest_length_is_not_shortened():
     assert text.shortened("abc", 3) == "abc"
-    assert text.shortened("abcd", 3) == "ab…"
+    assert text.shortened("abcd", 3) == "a…d"
+    assert text.shortened("abcd", 2) == "a…"
 
 
 def test_markup_in_names_is_shown_and_not_applied():

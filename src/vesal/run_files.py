@@ -18,6 +18,8 @@ CONFIG = "config.yaml"
 FOLDS = "folds.json"
 ENVIRONMENT = "environment.json"
 SCORES, SCORES_CSV, SCORES_TEXT = "scores.json", "scores.csv", "scores.md"
+#: Of the volumes that slices belong to.
+VOLUME_SCORES_CSV = "scores_volumes.csv"
 SUMMARY, SUMMARY_TEXT = "summary.json", "summary.md"
 POSTPROCESS, POSTPROCESS_TEXT = "postprocess.json", "postprocess.md"
 #: What the quality model was fitted to, scan by scan.
@@ -68,6 +70,7 @@ DESCRIPTIONS = {
     SCORES: "scores of every case and class",
     SCORES_CSV: "the same as a table",
     SCORES_TEXT: "the same to read",
+    VOLUME_SCORES_CSV: "scores of the volumes that the slices belong to",
     PLAN: "spacing, patch, network",
     CONFIG: "every setting",
     FOLDS: "which case was held out when",

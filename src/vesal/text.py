@@ -94,12 +94,15 @@ def listed(names: Sequence[str], most: int = 8, last: str = ", ") -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """At most so many characters, the last one an ellipsis where any are left out.
+    """At most so many characters, an ellipsis in the middle: names of scans and slices differ at their ends.
 
-    >>> shortened("prostate", 20), shortened("prostate", 5)
-    ('prostate', 'pros…')
+    >>> shortened("prostate", 20), shortened("patient-0012_slice_0042", 12)
+    ('prostate', 'patien…_0042')
     """
-    return text if len(text) <= most else text[: most - 1] + "…"
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def duration(seconds: float) -> str:

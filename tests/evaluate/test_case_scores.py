@@ -144,7 +144,9 @@ def test_a_two_dimensional_image_is_scored_in_its_plane():
     truth, prediction = box(1, (2, 8), (2, 6), shape=(20, 10)), box(1, (2, 10), (2, 6), shape=(20, 10))
     row = score_case("a", prediction, truth, grid, TWO)[0]
     assert row.hd95_mm == pytest.approx(1.0)
-    assert row.volume_error_ml == pytest.approx(2 * 4 * 1.0 / 1000)
+    assert row.area_error_mm2 == pytest.approx(2 * 4 * 1.0)
+    assert row.sizes == (pytest.approx(24.0), pytest.approx(32.0))
+    assert row.volume_error_ml is None
 
 
 def test_a_label_map_of_another_shape_than_its_grid_is_refused():

@@ -88,3 +88,22 @@ def liver(*spots):
     for spot in spots:
         label[spot] = 2
     return label
+
+
+def test_pictures_are_of_slices_with_a_label_where_there_are_any():
+    def flat(case, dice, empty):
+        return row(case, "a", dice, empty).model_copy(
+            update={"volume_ml": None, "truth_volume_ml": None, "area_mm2": 1.0, "truth_area_mm2": 1.0}
+        )
+
+    labels = LabelSet.from_values({"a": 1})
+    rows = [
+        flat("x", 0.5, None),
+        flat("y", None, "both"),
+        flat("z", 0.0, "truth"),
+        flat("w", 0.0, "prediction"),
+    ]
+    assert summarise(rows, labels, tolerance_mm=1).shown_dice() == {"x": 0.5, "w": 0.0}
+    assert summarise(rows[1:3], labels, tolerance_mm=1).shown_dice() == {"y": None, "z": 0.0}
+    solid = [row("x", "a", 0.5), row("z", "a", 0.0, "truth")]
+    assert summarise(solid, labels, tolerance_mm=1).shown_dice() == {"x": 0.5, "z": 0.0}

@@ -11,7 +11,9 @@ from layout_examples import (
     scan,
     truth,
 )
+from PIL import Image
 
+from vesal.data.dataset import SliceOf
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
 
@@ -92,4 +94,49 @@ def test_an_annotated_that_is_no_list_of_names_is_explained(annotated: object, t
 def test_a_wrong_json_manifest_is_explained(json_text: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json_text)
     with pytest.raises(DataError, match=r"manifest\.json"):
+        load_dataset(tmp_path)
+
+
+def test_a_manifest_says_which_slice_of_which_volume_a_case_is(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (6, 5), number).save(tmp_path / f"{number}.png")
+        Image.new("L", (6, 5), 1).save(tmp_path / f"{number}_m.png")
+    (tmp_path / "manifest.csv").write_text(
+        "image,label,volume,slice,slice_mm\n0.png,0_m.png,v,-3,2.5\n1.png,1_m.png,v,4,\n2.png,2_m.png,,,\n",
+        encoding="utf-8",
+    )
+    first, second, third = load_dataset(tmp_path).cases
+    assert first.slice_of == SliceOf(volume="v", number=-3, distance_mm=2.5)
+    assert second.slice_of == SliceOf(volume="v", number=4)
+    assert (first.patient, second.patient) == ("v", "v")
+    assert (third.slice_of, third.patient) == (None, "2")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,a.png,v,1,0\n", "Case 1 of .* slice_mm '0'; slice is a whole number"),
+        ("a.png,a.png,v,first,5\n", "has slice 'first'"),
+        ("a.png,a.png,v,1.5,5\n", "has slice '1.5'"),
+        ("a.png,a.png,v,1,5 mm\n", "slice_mm '5 mm'"),
+        ("a.png,a.png,v,1,nan\n", "slice_mm 'nan'"),
+        ("a.png,a.png,v,1,5\nb.png,b.png,v,1,5\n", "a and b of .* are both slice 1 of v; give each its own"),
+        ("a.png,a.png,../v,1,5\n", "which cannot name a file"),
+    ],
+)
+def test_what_is_no_slice_is_refused(tmp_path: Path, rows: str, message: str) -> None:
+    for name in "ab":
+        Image.new("L", (6, 5), 1).save(tmp_path / f"{name}.png")
+    (tmp_path / "manifest.csv").write_text(f"image,label,volume,slice,slice_mm\n{rows}", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        load_dataset(tmp_path)
+
+
+def test_slices_of_one_volume_are_of_one_patient(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.new("L", (6, 5), 1).save(tmp_path / f"{name}.png")
+    (tmp_path / "manifest.csv").write_text(
+        "image,label,volume,slice,patient\na.png,a.png,v,1,p\nb.png,b.png,v,2,q\n", encoding="utf-8"
+    )
+    with pytest.raises(DataError, match="slices of v but of the patients p and q; name one patient"):
         load_dataset(tmp_path)

@@ -17,8 +17,10 @@ from layout_examples import (
     truth,
 )
 
+from vesal.data.dataset import SliceOf
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
+from vesal.layouts.scan_files import slice_of
 
 PAIRS: list[tuple[object, tuple[tuple[str, str], ...]]] = [
     (None, (("left", "right"),)),
@@ -98,3 +100,22 @@ def test_a_name_twice_with_two_endings_is_refused(tmp_path: Path) -> None:
     scan(tmp_path / "imagesTr/a.nii")
     with pytest.raises(DataError, match=r"a\.nii.* have the same name"):
         load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "volume", "number"),
+    [
+        ("CASE_slice_012", "CASE", 12),
+        ("lung-001.SLC-3", "lung-001", 3),
+        ("p1_z7", "p1", 7),
+        ("p1_sl_0040", "p1", 40),
+        ("case12slice034", "case12", 34),
+    ],
+)
+def test_a_word_before_the_last_number_makes_a_name_that_of_a_slice(name, volume, number):
+    assert slice_of(name) == SliceOf(volume=volume, number=number)
+
+
+@pytest.mark.parametrize("name", ["vessl12", "p1_s3", "lung_001_0042", "slice_3", "quiz7", "a_slice_3_b"])
+def test_other_numbers_are_no_slices(name):
+    assert slice_of(name) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -67,6 +67,15 @@ class Finding(BaseModel):
     def _text(self, case: str) -> str:
         text = self.details.get(case, {}).get("text")
         return f" ({text})" if text else ""
+
+
+def of_slices(names: Sequence[str], text: str) -> CaseDetails:
+    """Details of one thing that is true of all slices of a volume: the message speaks of them once.
+
+    >>> of_slices(["a_1", "a_2"], "all slices of a")
+    {'a_1': 'all slices of a', 'a_2': {}}
+    """
+    return {names[0]: text} | dict[str, str | dict[str, Any]]({name: {} for name in names[1:]})
 
 
 def find_in(

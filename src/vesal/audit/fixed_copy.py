@@ -196,7 +196,8 @@ def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
     entries = []
     for case in cases:
         label = None if case.label is None else places.of(case.label)
-        entries.append(manifest_entry(case, case.id, [places.of(path) for path in case.images], label))
+        images = [places.of(path) for path in case.images]
+        entries.append(manifest_entry(case, case.id, images, label, case.slice_of))
     described = Described(dataset.name, dataset.channels, dataset.labels, {}, (), credits_of(dataset.root))
     describe_manifest(places.out, described, entries)
 

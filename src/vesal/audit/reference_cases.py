@@ -26,6 +26,7 @@ from vesal.data.case_features import BLOCKS, LabelFeatures, unpack
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, ChannelStatistics, Fingerprint, channel_statistics
 from vesal.data.labels import LabelSet
+from vesal.data.whole_volumes import WholeVolume, whole_volumes
 from vesal.errors import VesalError
 from vesal.volume.geometry import Array, Geometry
 
@@ -76,6 +77,13 @@ class ReferenceCases:
     def volumes(self) -> tuple[CaseRecord, ...]:
         """Those in 3D."""
         return tuple(record for record in self.scans if len(record.shape) == 3)
+
+    @cached_property
+    def annotated_wholes(self) -> tuple[WholeVolume, ...]:
+        """The annotated cases, and in place of slices the volumes that they make."""
+        annotated = {case.id for case in self.dataset.cases if case.label is not None}
+        records = [record for record in self.fingerprint.cases if record.id in annotated]
+        return whole_volumes(self.dataset, records)
 
     @cached_property
     def labelled(self) -> tuple[tuple[CaseRecord, LabelFeatures], ...]:

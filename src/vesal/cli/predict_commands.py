@@ -47,6 +47,9 @@ def evaluate(
         tuple[str, ...],
         Option("Count lesions of this class; those named so when not given.", metavar="CLASS", many=True),
     ] = (),
+    slice_mm: Annotated[
+        float | None, Option("Distance of neighbouring slices (mm), to score volumes of 2D slices in 3D.")
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
@@ -61,6 +64,7 @@ def evaluate(
             labels=labels,
             tolerance_mm=tolerance_mm,
             lesions=lesions or None,
+            slice_mm=slice_mm,
             progress=stage("Scoring"),
         )
     print_result(json_output, scores.to_dict(), scores_markdown(scores))

@@ -166,10 +166,11 @@ def _inside(root: Path, folder: str, name: str) -> Path:
 
 
 def series(source: Source) -> dict[str, list[Job]]:
-    """Patient -> pictures, where the cases are pictures and some belong to one volume; else {}."""
+    """Volume (patient, where none is known) -> pictures, where these are such and some belong together; else {}."""
     found: dict[str, list[Job]] = {}
     for job in source.jobs:
-        found.setdefault(job.case.patient, []).append(job)
+        place = job.case.slice_of
+        found.setdefault(place.volume if place else job.case.patient, []).append(job)
     if len(found) == len(source.jobs) or not is_picture(source.jobs[0].case.images[0]):
         return {}
     try:
@@ -179,12 +180,26 @@ def series(source: Source) -> dict[str, list[Job]]:
     return found if flat else {}
 
 
-def stacked(source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Sequence[float]) -> Source:
-    """Volumes out of pictures by the numbers in their names, axial and upright."""
+def placed(pictures: Mapping[str, list[Job]]) -> bool:
+    """Whether each picture is said to be a slice at a stated distance from the next."""
+    places = [job.case.slice_of for slices in pictures.values() for job in slices]
+    return all(place is not None and place.distance_mm is not None for place in places)
+
+
+def stacked(
+    source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Sequence[float] | None = None
+) -> Source:
+    """Volumes out of pictures by the numbers of the slices, which stand in their names or a manifest; axial, upright.
+
+    Args:
+        source: the pictures as they were found.
+        pictures: those of each volume, from `series`.
+        spacing_mm: of columns, rows and slices; None where the pictures are `placed`.
+    """
     jobs = []
     for name, slices in pictures.items():
-        ordered = sorted(slices, key=lambda job: _number(job.case.id))
-        case = Case(id=name, images=(), patient=name, annotated=ordered[0].case.annotated)
+        ordered = sorted(slices, key=lambda job: _number(job.case))
+        case = Case(id=name, images=(), patient=ordered[0].case.patient, annotated=ordered[0].case.annotated)
         read = partial(_read_stacked, case, [job.case for job in ordered], spacing_mm)
         files = tuple(file for job in ordered for file in job.files)
         jobs.append(Job(case, all(job.test for job in ordered), read, files))
@@ -194,14 +209,14 @@ def stacked(source: Source, pictures: Mapping[str, list[Job]], spacing_mm: Seque
         dataset=None,
         remarks=(
             *source.remarks,
-            f"Pictures are put together by the numbers in their names (volumes: {len(jobs)}), taken for axial "
+            f"Pictures are put together by the numbers of the slices (volumes: {len(jobs)}), taken for axial "
             "slices from inferior to superior with the patient's right on the left.",
         ),
     )
 
 
-def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[float]) -> Scan:
-    numbers = [_number(case.id) for case in ordered]
+def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[float] | None) -> Scan:
+    numbers = [_number(case) for case in ordered]
     for before, after in pairwise(numbers):
         if after != before + 1:
             what = f"slice {after} twice" if after == before else f"no slice {before + 1}"
@@ -209,7 +224,10 @@ def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[fl
     images: list[Array] = []
     masks: list[Array] = []
     for case in ordered:
-        picture = read_image(case, floating=False).array
+        read = read_image(case, floating=False)
+        picture, place = read.array, case.slice_of
+        if spacing_mm is None and place is not None and place.distance_mm is not None:
+            spacing_mm = (*read.geometry.spacing_mm, place.distance_mm)
         mask = None if case.label is None else read_label(case.label).array
         first = images[0].shape if images else picture.shape
         if picture.shape != first or (mask is not None and mask.shape != first[1:]):
@@ -220,17 +238,20 @@ def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[fl
         images.append(picture)
         masks += [] if mask is None else [mask]
     columns, rows = images[0].shape[1:]
+    assert spacing_mm is not None
     grid = Geometry.from_spacing((columns, rows, len(images)), spacing_mm)
     image = np.stack([uncut(channel, grid, "z") for channel in np.stack(images, axis=1)])
     label = LabelMap(uncut(np.stack(masks), grid, "z"), grid) if len(masks) == len(images) else None
     return Scan(volume, False, Volume(image, grid), label)
 
 
-def _number(name: str) -> int:
-    """The slice's number: the last one in the picture's name.
+def _number(case: Case) -> int:
+    """The slice's number: its place's, or the last one in the picture's name.
 
-    >>> _number("lung_001_slice_0042"), _number("p7_3_image")
-    (42, 3)
+    >>> [_number(Case(id=name, images=(), patient="")) for name in ("lung_001_slice_0042", "p7_3_image")]
+    [42, 3]
     """
-    found = re.findall(r"\d+", name)
+    if case.slice_of is not None:
+        return case.slice_of.number
+    found = re.findall(r"\d+", case.id)
     return int(found[-1]) if found else 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from vesal.convert.relabel import Relabelling
 from vesal.convert.slices import SlicedVolume, Window
-from vesal.data.dataset import Case, Dataset
+from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.files import read_json
@@ -50,10 +50,12 @@ class Written(JournalEntry):
         digest: of the voxels, to find scans that are there twice.
         volume: how it became pictures, where it did.
         remark: what the user should know, or ''.
+        slice_of: as in its case.
     """
 
     patient: str
     annotated: tuple[str, ...] | None = None
+    slice_of: SliceOf | None = None
     test: bool = False
     ndim: int = 3
     digest: str = ""
@@ -67,6 +69,7 @@ class Written(JournalEntry):
             id=scan.case.id,
             patient=scan.case.patient,
             annotated=task.relabelling.annotated(scan.case.annotated),
+            slice_of=scan.case.slice_of,
             test=scan.test,
             ndim=ndim,
             files=files,
@@ -74,10 +77,19 @@ class Written(JournalEntry):
         )
 
 
-def manifest_entry(of: Case | Written, name: str, images: Sequence[str], label: str | None) -> dict[str, Any]:
-    """A case, or a slice of it, in a manifest; a test scan is listed without its label."""
+def manifest_entry(
+    of: Case | Written,
+    name: str,
+    images: Sequence[str],
+    label: str | None,
+    place: SliceOf | None = None,
+) -> dict[str, Any]:
+    """A case, or a slice of it at its place, in a manifest; a test scan is listed without its label."""
     entry: dict[str, Any] = {"id": name, "image": images[0] if len(images) == 1 else list(images)}
     entry["patient"] = of.patient
+    if place is not None:
+        entry |= {"volume": place.volume, "slice": place.number}
+        entry |= {} if place.distance_mm is None else {"slice_mm": round(place.distance_mm, 6)}
     if label is not None:
         entry["label"] = label
         if of.annotated is not None:

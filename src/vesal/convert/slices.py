@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import field_validator
 
+from vesal.data.dataset import SliceOf
 from vesal.data.labels import LabelSet
 from vesal.files import write_text
 from vesal.layouts.scan_files import visible
@@ -97,6 +98,20 @@ class SlicedVolume(Record):
     def plane(self) -> Geometry:
         """The grid of one picture (columns, rows)."""
         return picture_geometry(self.geometry, self.axis)
+
+    @property
+    def distance_mm(self) -> float | None:
+        """Between neighbouring slices; None for what was a picture before."""
+        if self.axis is None:
+            return None
+        turned = self.geometry.turned(self.geometry.turn_to_ras())
+        return turned.spacing_mm["xyz".index(self.axis)]
+
+    def place(self, name: str, number: int) -> SliceOf | None:
+        """Where slice `number` of the volume `name` lies; None for what was a picture before."""
+        if self.axis is None:
+            return None
+        return SliceOf(volume=name, number=number, distance_mm=self.distance_mm)
 
     def slice_id(self, name: str, number: int) -> str:
         """What slice `number` of the volume `name` is called, which the layout 'png' takes apart again."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vesal.convert.image_stacks import masks, names_slices, series, sliced, stacked
+from vesal.convert.image_stacks import masks, names_slices, placed, series, sliced, stacked
 from vesal.convert.records import Job, Scan, Source, credits_of
 from vesal.convert.slices import SIDECAR, SliceIndex, find_sidecar
 from vesal.data.case import files_of, read_image
@@ -64,7 +64,7 @@ def open_source(
             return masks(root, index, found)
     source = _scans(root) if _plain(root, layout) else _cases(load_dataset(root, layout))
     pictures = series(source)
-    if pictures and spacing_mm is not None and stack:
+    if pictures and stack and (spacing_mm is not None or (volumes and placed(pictures))):
         return stacked(source, pictures, spacing_mm)
     if spacing_mm is not None:
         raise UsageError(f"{root} holds no pictures of volumes, so leave out --spacing.")

@@ -88,7 +88,8 @@ def describe_pictures(out: Path, described: Described, folders: Mapping[str, str
             images = [f"{record.images}/{name}{_ENDING}" for name in record.picture_names(one.id, number)]
             name = record.slice_id(one.id, number)
             label = None if one.test else f"{record.labels}/{name}{_ENDING}"
-            entries.append(manifest_entry(one, name, images, label))
+            place = record.place(one.id, number) or one.slice_of
+            entries.append(manifest_entry(one, name, images, label, place))
     return describe_manifest(out, described, entries)
 
 

@@ -181,7 +181,7 @@ def describe_nifti(out: Path, described: Described, folders: Mapping[str, str]) 
         image = f"{folders['test_images' if one.test else 'images']}/{one.id}{_ENDING}"
         label = None if one.test else f"{folders['labels']}/{one.id}{_ENDING}"
         if image in one.files:
-            entries.append(manifest_entry(one, one.id, [image], label))
+            entries.append(manifest_entry(one, one.id, [image], label, one.slice_of))
     return describe_manifest(out, described, entries) if entries else []
 
 
@@ -206,6 +206,8 @@ def _own_entries(described: Described) -> dict[str, Any]:
     annotated = {one.id: list(one.annotated) for one in described.written if one.annotated is not None}
     if annotated:
         own["annotated"] = annotated
+    if places := {one.id: one.slice_of.to_dict() for one in described.written if one.slice_of is not None}:
+        own["slices"] = places
     return own
 
 

@@ -5,8 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field
+
 from vesal.data.labels import LabelSet
 from vesal.record import Record
+
+
+class SliceOf(Record):
+    """Where a 2D case lies in the volume that it was cut from.
+
+    Attributes:
+        volume: name of the volume.
+        number: of the slice, along the volume.
+        distance_mm: between slices whose numbers differ by one; None where nothing states it.
+    """
+
+    volume: str
+    number: int
+    distance_mm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Case(Record):
@@ -18,6 +34,7 @@ class Case(Record):
         label: the label's file, or None.
         patient: cases of one patient stay on one side of every split.
         annotated: names of the labels that were drawn in this case; None means all.
+        slice_of: of a slice, its place in its volume; None for a case that stands for itself.
     """
 
     id: str
@@ -25,6 +42,7 @@ class Case(Record):
     label: Path | None = None
     patient: str
     annotated: tuple[str, ...] | None = None
+    slice_of: SliceOf | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

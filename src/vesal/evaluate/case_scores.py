@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,6 +59,8 @@ METRICS = {
     "assd_mm": Metric("ASSD", "mm", 2, _DISTANCE, "low"),
     "volume_error_ml": Metric("Volume error", "ml", 2, _ERROR, "zero"),
     "volume_error_relative": Metric("Relative volume error", "", 3, (-1.0, math.inf), "zero"),
+    "area_error_mm2": Metric("Area error", "mm²", 1, _ERROR, "zero"),
+    "area_error_relative": Metric("Relative area error", "", 3, (-1.0, math.inf), "zero"),
 }
 
 #: The same for classes whose lesions are counted.
@@ -69,10 +71,15 @@ LESION_METRICS = {
     "lesion_dice": Metric("Lesion-wise Dice", "", 3),
     "false_positives": Metric("False positives per scan", "", 2, _DISTANCE, "low"),
     "false_positive_ml": Metric("False-positive volume", "ml", 2, _DISTANCE, "low"),
+    "false_positive_mm2": Metric("False-positive area", "mm²", 1, _DISTANCE, "low"),
 }
 
 #: Everything that can be averaged or compared.
 ALL_METRICS = METRICS | LESION_METRICS
+
+#: What volumes have and 2D images have not, and the other way round.
+OF_VOLUMES = ("volume_ml", "truth_volume_ml", "volume_error_ml", "volume_error_relative", "false_positive_ml")
+OF_AREAS = ("area_mm2", "truth_area_mm2", "area_error_mm2", "area_error_relative", "false_positive_mm2")
 
 #: Words of classes that come as separate lesions, and of BraTS' regions, whole names.
 _LESION = re.compile(
@@ -92,16 +99,17 @@ class ClassScore(Record):
         nsd: normalised surface Dice at the scores' tolerance, in [0, 1].
         boundary_dice: NSD at tolerance 0.
         hd95_mm, assd_mm: 95th percentile Hausdorff and average symmetric surface distance.
-        volume_ml, truth_volume_ml: of prediction and truth; a 2D image counts as 1 mm thick.
+        volume_ml, truth_volume_ml: of prediction and truth; None in 2D, and where the distance of slices is unknown.
         volume_error_ml: prediction minus truth, so negative where too little was found.
         volume_error_relative: that error over the truth's volume.
+        area_mm2, truth_area_mm2, area_error_mm2, area_error_relative: the same of a 2D image; None in 3D.
         empty: which of the two masks hold no voxel.
         lesions, lesions_found: true lesions, and how many of them the prediction touches; these and all that follow are
             None where lesions are not counted.
         lesion_sensitivity, lesion_precision, lesion_f1: of found, missed and false lesions, in [0, 1].
         lesion_dice: Dice of each lesion, missed and false ones 0, averaged.
         false_positives: predicted lesions that touch no truth.
-        false_positive_ml: their volume.
+        false_positive_ml, false_positive_mm2: their volume, or in 2D their area.
     """
 
     case: str
@@ -115,10 +123,14 @@ class ClassScore(Record):
     boundary_dice: float | None
     hd95_mm: float | None
     assd_mm: float | None
-    volume_ml: float
-    truth_volume_ml: float
-    volume_error_ml: float | None
-    volume_error_relative: float | None
+    volume_ml: float | None = None
+    truth_volume_ml: float | None = None
+    volume_error_ml: float | None = None
+    volume_error_relative: float | None = None
+    area_mm2: float | None = None
+    truth_area_mm2: float | None = None
+    area_error_mm2: float | None = None
+    area_error_relative: float | None = None
     empty: Empty | None
     lesions: int | None = None
     lesions_found: int | None = None
@@ -128,6 +140,19 @@ class ClassScore(Record):
     lesion_dice: float | None = None
     false_positives: int | None = None
     false_positive_ml: float | None = None
+    false_positive_mm2: float | None = None
+
+    @property
+    def flat(self) -> bool:
+        """Whether it is of a 2D image, which has areas and no volumes."""
+        return self.area_mm2 is not None
+
+    @property
+    def sizes(self) -> tuple[float | None, float | None]:
+        """Of truth and prediction: areas (mm²) in 2D, else volumes (ml)."""
+        if self.flat:
+            return self.truth_area_mm2, self.area_mm2
+        return self.truth_volume_ml, self.volume_ml
 
 
 def lesion_classes(labels: LabelSet, named: Collection[str] | None = None) -> tuple[str, ...]:
@@ -229,7 +254,7 @@ def _with_lesions(row: ClassScore, found: Lesions, geometry: Geometry) -> ClassS
             "lesion_f1": found.f1,
             "lesion_dice": found.dice,
             "false_positives": found.false,
-            "false_positive_ml": found.false_voxels * geometry.voxel_volume_mm3 / 1000,
+            **_in_unit(geometry, {"false_positive": found.false_voxels}),
         }
     )
 
@@ -261,9 +286,12 @@ def _class_score(
     else:
         nsd = boundary_dice = 0.0
         hd95 = assd = diagonal_mm(geometry)
-    millilitres = geometry.voxel_volume_mm3 / 1000
     error = counts.predicted - counts.actual
-    return ClassScore(
+    kind = "area" if geometry.ndim == 2 else "volume"
+    sizes = {kind: counts.predicted, f"truth_{kind}": counts.actual}
+    if empty != "both":
+        sizes[f"{kind}_error"] = error
+    row = ClassScore(
         case=case,
         class_name=name,
         dice=counts.dice,
@@ -275,9 +303,13 @@ def _class_score(
         boundary_dice=boundary_dice,
         hd95_mm=hd95,
         assd_mm=assd,
-        volume_ml=counts.predicted * millilitres,
-        truth_volume_ml=counts.actual * millilitres,
-        volume_error_ml=None if empty == "both" else error * millilitres,
-        volume_error_relative=error / counts.actual if counts.actual else None,
         empty=empty,
     )
+    relative = {f"{kind}_error_relative": error / counts.actual if counts.actual else None}
+    return row.model_copy(update=_in_unit(geometry, sizes) | relative)
+
+
+def _in_unit(geometry: Geometry, voxels: Mapping[str, int]) -> dict[str, float | None]:
+    """Numbers of voxels in millilitres, or in 2D of pixels in square millimetres, with the unit in their names."""
+    unit, size = ("mm2", 1.0) if geometry.ndim == 2 else ("ml", 1000.0)
+    return {f"{name}_{unit}": count * geometry.voxel_volume_mm3 / size for name, count in voxels.items()}

@@ -249,11 +249,13 @@ def _refuse_other_truth(a: Side, b: Side, of_a: Cases, of_b: Cases, common: Mapp
             other = of_b[case].get(name)
             if other is None:
                 continue
-            volumes = row.truth_volume_ml, other.truth_volume_ml
-            if abs(volumes[0] - volumes[1]) > _SAME_VOLUME * max(volumes):
+            size, others, unit = row.sizes[0], other.sizes[0], "mm²" if row.flat else "ml"
+            if size is None or others is None:
+                continue
+            if abs(size - others) > _SAME_VOLUME * max(size, others):
                 raise DataError(
                     f"{a.name} and {b.name} were scored against another truth: {name} of {case} measures "
-                    f"{volumes[0]:.4g} ml in the one and {volumes[1]:.4g} ml in the other; score both against the same "
+                    f"{size:.4g} {unit} in the one and {others:.4g} {unit} in the other; score both against the same "
                     "labels."
                 )
 

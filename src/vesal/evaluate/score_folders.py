@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.convert.slices import SliceIndex, find_sidecar
 from vesal.data.case import scan_workers
+from vesal.data.dataset import SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.evaluate.case_scores import ClassScore, lesion_classes, score_case
-from vesal.evaluate.scores import Scores, summarise
+from vesal.evaluate.case_scores import lesion_classes
+from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
+from vesal.evaluate.scores import Scores
+from vesal.layouts.scan_files import slice_of
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.io import is_image, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
@@ -27,6 +31,8 @@ def score_folders(
     *,
     tolerance_mm: float = 1.0,
     lesions: Sequence[str] | None = None,
+    places: Mapping[str, SliceOf] | None = None,
+    slice_mm: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score every label map in `truth` against the one of the same name in `predictions`.
@@ -38,6 +44,9 @@ def score_folders(
         predictions, truth: folders; every file in `truth` needs its prediction.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm, lesions: as in `score_case`.
+        places: case -> its place as a slice of a volume; by default as slices.json in or beside `truth` says, else as
+            the names say.
+        slice_mm: distance of neighbouring slices where it is not stated.
         progress: called with (done, total).
 
     Raises:
@@ -48,7 +57,34 @@ def score_folders(
         raise UsageError(
             f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give it in millimetres."
         )
-    predictions, truth = Path(predictions), Path(truth)
+    truth = Path(truth)
+    expected, found = _matched(Path(predictions), truth)
+    workers = scan_workers(list(expected.values()))
+    passes = 1 if labels is not None else 2
+    if labels is None:
+        labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
+    scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
+    slices = _places(truth, list(expected)) | dict(places or {})
+    extra = [case for case in found if case not in expected]
+    remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
+    scores = score_pairs(
+        [(case, found[case], path) for case, path in expected.items()],
+        partial(_read_pair, labels=labels, places=slices),
+        lambda pair: slices.get(pair[0]),
+        scoring,
+        workers=workers,
+        progress=_share(progress, passes - 1, passes),
+        remarks=remarks,
+    )
+    if not scores.cases and (failures := scores.failures):
+        raise DataError(
+            f"None of the {len(failures)} cases could be scored; the first, {failures[0].id}: {failures[0].message}"
+        )
+    return scores
+
+
+def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Case -> file of the truth, and of the predictions, which hold each of them."""
     expected, found = label_files(truth), label_files(predictions)
     if not expected:
         raise DataError(f"{truth} holds no label map; name the folder of true labels.")
@@ -57,27 +93,21 @@ def score_folders(
             f"{predictions} has no prediction of {len(missing)} of the {len(expected)} cases in {truth}: "
             f"{', '.join(missing)}; predict them, or take their truth out of the folder."
         )
-    workers = scan_workers(list(expected.values()))
-    passes = 1 if labels is not None else 2
-    if labels is None:
-        labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
-    score = partial(
-        _score_pair,
-        labels=labels,
-        tolerance_mm=tolerance_mm,
-        lesions=lesion_classes(labels, lesions),
-    )
-    pairs = [(case, found[case], path) for case, path in expected.items()]
-    results = list(map_in_order(score, pairs, workers=workers, progress=_share(progress, passes - 1, passes)))
-    failures = [result for result in results if isinstance(result, Failure)]
-    if len(failures) == len(results):
-        raise DataError(
-            f"None of the {len(failures)} cases could be scored; the first, {failures[0].id}: {failures[0].message}"
-        )
-    rows = [row for result in results if not isinstance(result, Failure) for row in result]
-    extra = [case for case in found if case not in expected]
-    remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
-    return summarise(rows, labels, tolerance_mm=tolerance_mm, failures=failures, remarks=remarks)
+    return expected, found
+
+
+def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:
+    """Which cases are slices of which volumes: by the sidecar of a conversion, else by their names."""
+    sidecar = find_sidecar(truth)
+    if sidecar is not None:
+        index = SliceIndex.load(sidecar)
+        known = {
+            record.slice_id(name, number): record.place(name, number)
+            for name, record in index.volumes.items()
+            for number in record.written
+        }
+        return {case: place for case in cases if (place := known.get(case)) is not None}
+    return {case: place for case in cases if (place := slice_of(case)) is not None}
 
 
 def label_files(folder: Path) -> dict[str, Path]:
@@ -102,12 +132,9 @@ def label_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _score_pair(
-    pair: tuple[str, Path, Path],
-    labels: LabelSet,
-    tolerance_mm: float,
-    lesions: Sequence[str],
-) -> list[ClassScore] | Failure:
+def _read_pair(
+    pair: tuple[str, Path, Path], labels: LabelSet, places: Mapping[str, SliceOf]
+) -> MaskPair | Failure:
     case, predicted, actual = pair
 
     def encoded(label: LabelMap, path: Path) -> NDArray[np.uint8]:
@@ -119,15 +146,8 @@ def _score_pair(
     try:
         truth, prediction = read_label(actual), read_label(predicted)
         _check_grids(prediction, predicted, truth, actual)
-        return score_case(
-            case,
-            encoded(prediction, predicted),
-            encoded(truth, actual),
-            truth.geometry,
-            labels,
-            tolerance_mm=tolerance_mm,
-            lesions=lesions,
-        )
+        masks = encoded(prediction, predicted), encoded(truth, actual)
+        return MaskPair(case, *masks, truth.geometry, place=places.get(case))
     except VesalError as error:
         return Failure(id=case, message=str(error))
     except (OSError, ValueError, MemoryError) as error:

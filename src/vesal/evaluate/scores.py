@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,7 +10,14 @@ from pydantic import Field
 
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
-from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
+from vesal.evaluate.case_scores import (
+    ALL_METRICS,
+    LESION_METRICS,
+    METRICS,
+    OF_AREAS,
+    OF_VOLUMES,
+    ClassScore,
+)
 from vesal.metrics.agreement import Agreement, bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
@@ -58,8 +65,11 @@ class Scores(Record):
         summary: one row a class and metric, then those of the mean over the classes.
         lesions: classes whose lesions were counted.
         agreement_ml: class -> agreement of predicted and true volumes, of each class that any case holds.
+        agreement_mm2: the same of the areas of 2D images.
         failures: cases that could not be scored; they are in no mean.
         remarks: what else is to be known, one sentence each.
+        volumes: where the cases are slices, the same of the volumes that they belong to; its failures say why a volume
+            could not be put together.
     """
 
     described: ClassVar[tuple[str, str]] = ("scores", "make them again with vesal evaluate")
@@ -74,8 +84,20 @@ class Scores(Record):
     summary: tuple[Summary, ...]
     lesions: tuple[str, ...] = ()
     agreement_ml: dict[str, Agreement] = Field(default_factory=dict)
+    agreement_mm2: dict[str, Agreement] = Field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
+    volumes: Scores | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Keys of METRICS that were measured: areas of 2D images, volumes of all others."""
+        return _measured(METRICS, self.cases)
+
+    @property
+    def lesion_metrics(self) -> tuple[str, ...]:
+        """The same of LESION_METRICS."""
+        return _measured(LESION_METRICS, self.cases)
 
     def of(self, metric: str, class_name: str = MEAN) -> Summary:
         """The summary of a metric: of the mean over the classes, or of one class.
@@ -95,6 +117,12 @@ class Scores(Record):
             for case, scored in by_case(self.cases).items()
         }
 
+    def shown_dice(self) -> dict[str, float | None]:
+        """The same of the cases that are worth a picture: not 2D images without a label, where there are others."""
+        labelled = {row.case for row in self.cases if not row.flat or row.empty in (None, "prediction")}
+        dice = self.mean_dice()
+        return {case: value for case, value in dice.items() if case in labelled} or dice
+
 
 def by_case(rows: Sequence[ClassScore]) -> dict[str, dict[str, ClassScore]]:
     """Case -> class -> score, in the rows' order."""
@@ -111,6 +139,7 @@ def summarise(
     tolerance_mm: float,
     failures: Sequence[Failure] = (),
     remarks: Sequence[str] = (),
+    volumes: Scores | None = None,
 ) -> Scores:
     """Average over the cases: each class by itself, and the mean over the classes.
 
@@ -123,12 +152,13 @@ def summarise(
         for name in labels.classes
         if any(row.lesions is not None for row in rows if row.class_name == name)
     )
+    own, of_lesions = _measured(METRICS, rows), _measured(LESION_METRICS, rows)
     summary = []
     for name in labels.classes:
         here = [scored[name] for scored in scored_cases if name in scored]
-        metrics = ALL_METRICS if name in lesions else METRICS
+        metrics = own + of_lesions if name in lesions else own
         summary += [_summary(name, metric, [getattr(row, metric) for row in here]) for metric in metrics]
-    for metric in ALL_METRICS if lesions else METRICS:
+    for metric in own + of_lesions if lesions else own:
         # Over the classes that have it: those whose lesions are not counted are not undefined.
         of = lesions if metric in LESION_METRICS else labels.classes
         values = [
@@ -136,22 +166,46 @@ def summarise(
             for scored in scored_cases
         ]
         summary.append(_summary(MEAN, metric, values))
-    agreement_ml = {}
-    for name in labels.classes:
-        # A case where both volumes are 0 would only make them agree.
-        if held := [row for row in rows if row.class_name == name and row.empty != "both"]:
-            volumes = [row.volume_ml for row in held], [row.truth_volume_ml for row in held]
-            agreement_ml[name] = bland_altman(*volumes)
     return Scores(
         classes=labels.classes,
         tolerance_mm=tolerance_mm,
         cases=tuple(rows),
         summary=tuple(summary),
         lesions=lesions,
-        agreement_ml=agreement_ml,
+        agreement_ml=_agreement(rows, labels, flat=False),
+        agreement_mm2=_agreement(rows, labels, flat=True),
         failures=tuple(failures),
         remarks=tuple(remarks),
+        volumes=volumes,
     )
+
+
+def _measured(metrics: Iterable[str], rows: Sequence[ClassScore]) -> tuple[str, ...]:
+    """Without what none of the rows can have: volumes of 2D images, areas of volumes."""
+    absent = () if any(row.flat for row in rows) else OF_AREAS
+    if rows and all(row.flat for row in rows):
+        absent = OF_VOLUMES
+    return tuple(metric for metric in metrics if metric not in absent)
+
+
+def sizes_of(rows: Iterable[ClassScore]) -> tuple[list[float], list[float]]:
+    """True and predicted volumes (ml) or areas (mm²) of what is in one of the two at least.
+
+    A case where both are 0 would only make them agree.
+    """
+    pairs = [row.sizes for row in rows if row.empty != "both"]
+    known = [(true, found) for true, found in pairs if true is not None and found is not None]
+    return [true for true, _ in known], [found for _, found in known]
+
+
+def _agreement(rows: Sequence[ClassScore], labels: LabelSet, *, flat: bool) -> dict[str, Agreement]:
+    """Class -> agreement of the areas, where `flat`, or of the volumes."""
+    found = {}
+    for name in labels.classes:
+        true, predicted = sizes_of([row for row in rows if row.class_name == name and row.flat == flat])
+        if true:
+            found[name] = bland_altman(predicted, true)
+    return found
 
 
 def mean_defined(values: Sequence[float | None]) -> float | None:

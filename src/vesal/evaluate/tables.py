@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vesal.evaluate.case_scores import ALL_METRICS, LESION_METRICS, METRICS, ClassScore
+from vesal.evaluate.case_scores import (
+    ALL_METRICS,
+    LESION_METRICS,
+    OF_AREAS,
+    OF_VOLUMES,
+    ClassScore,
+)
 from vesal.evaluate.scores import MEAN, Scores
 from vesal.files import write_json, write_text
+from vesal.metrics.agreement import Agreement
 from vesal.record import Record
-from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT
+from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT, VOLUME_SCORES_CSV
 from vesal.table import Cell, Table
 from vesal.text import bullets, plural
 
@@ -21,9 +28,14 @@ _LESION_NOTE = (
     "a predicted piece that touches no truth is a false positive. Counts are over all cases, the rest are means over "
     "cases."
 )
-_VOLUME_NOTE = (
-    "Predicted minus true volume: its mean (bias) and the limits between which 95 of 100 differences lie (Bland and "
+_SIZE_NOTE = (
+    "Predicted minus true {}: its mean (bias) and the limits between which 95 of 100 differences lie (Bland and "
     "Altman), with their intervals."
+)
+
+_WHOLE_NOTE = (
+    "The cases are slices. Those of one volume, one on another at the stated distance, are one case here: Dice over "
+    "all voxels, distances in 3D."
 )
 
 _NOTES = {
@@ -34,23 +46,31 @@ _NOTES = {
 
 
 def save_scores(folder: str | Path, scores: Scores) -> None:
-    """Write scores.json, scores.csv and scores.md into `folder`."""
+    """Write scores.json, scores.csv and scores.md into `folder`, and scores_volumes.csv where slices make volumes."""
     folder = Path(folder)
     write_json(folder / SCORES, scores.to_dict())
     write_text(folder / SCORES_CSV, scores_csv(scores))
+    if scores.volumes is not None:
+        write_text(folder / VOLUME_SCORES_CSV, scores_csv(scores.volumes))
+    else:  # Of an earlier evaluation.
+        (folder / VOLUME_SCORES_CSV).unlink(missing_ok=True)
     write_text(folder / SCORES_TEXT, scores_markdown(scores))
 
 
 def scores_csv(scores: Scores) -> str:
     """One line a case and class with the fields of `ClassScore`; undefined values are empty.
 
-    The columns of lesions are there when any were counted.
+    The columns of lesions are there when any were counted, those of areas for 2D images, those of volumes for others.
     """
-    left_out = () if scores.lesions else ("lesions", "lesions_found", *LESION_METRICS)
+    left_out = set() if scores.lesions else {"lesions", "lesions_found", *LESION_METRICS}
+    if not any(row.flat for row in scores.cases):
+        left_out |= {*OF_AREAS}
+    elif all(row.flat for row in scores.cases):
+        left_out |= {*OF_VOLUMES}
     return record_table(ClassScore, scores.cases, left_out).csv()
 
 
-def record_table(kind: type[Record], rows: Iterable[Record], left_out: Sequence[str] = ()) -> Table:
+def record_table(kind: type[Record], rows: Iterable[Record], left_out: Collection[str] = ()) -> Table:
     """A row a record; a column a field, named as in JSON."""
     fields = {name: field for name, field in kind.model_fields.items() if name not in left_out}
     columns = [field.serialization_alias or name for name, field in fields.items()]
@@ -79,16 +99,28 @@ def scores_markdown(scores: Scores) -> str:
         failed = [f"{failure.id}: {failure.message}" for failure in scores.failures]
         parts += ["## Cases that could not be scored", bullets(failed)]
     parts += ["## Cases", _case_table(scores.cases).markdown()]
+    if scores.volumes is not None:
+        parts += [
+            "## Whole volumes",
+            _WHOLE_NOTE,
+            summary_table(scores.volumes, HEADLINE, counted=True).markdown(),
+            *[bullets(scores.volumes.remarks)] * bool(scores.volumes.remarks),
+            _case_table(scores.volumes.cases).markdown(),
+        ]
+        failed = [f"{failure.id}: {failure.message}." for failure in scores.volumes.failures]
+        parts += ["Volumes that could not be put together:", bullets(failed)] if failed else []
     return "\n\n".join(parts) + "\n"
 
 
 def summary_table(
-    scores: Scores, metrics: Sequence[str] = tuple(METRICS), *, median: bool = False, counted: bool = False
+    scores: Scores, metrics: Sequence[str] | None = None, *, median: bool = False, counted: bool = False
 ) -> Table:
     """A row a class, and one of the mean over the classes where there are several; a column a metric.
 
-    Values are means over the cases, or medians; `counted` adds a column of the cases that define the Dice.
+    Values are means over the cases, or medians, of all metrics where none are named; `counted` adds a column of the
+    cases that define the Dice.
     """
+    metrics = scores.metrics if metrics is None else metrics
     several = len(scores.classes) > 1
     rows = []
     for name in [*scores.classes, MEAN] if several else scores.classes:
@@ -101,27 +133,32 @@ def summary_table(
 
 
 def further_tables(scores: Scores) -> list[tuple[str, str, Table]]:
-    """Title, note and table of lesions and of volumes, where there are any."""
+    """Title, note and table of lesions, and of volumes or areas, where there are any."""
     found = []
     if scores.lesions:
         found.append(("Lesions", _LESION_NOTE, lesion_table(scores)))
-    if scores.agreement_ml:
-        found.append(("Volumes", _VOLUME_NOTE, agreement_table(scores)))
+    for title, unit, agreement in (
+        ("Volumes", "ml", scores.agreement_ml),
+        ("Areas", "mm²", scores.agreement_mm2),
+    ):
+        if agreement:
+            note = _SIZE_NOTE.format(title[:-1].lower())
+            found.append((title, note, agreement_table(agreement, unit)))
     return found
 
 
 def lesion_table(scores: Scores) -> Table:
     """Counts over all cases, then means over the cases."""
-    rows = []
+    metrics, rows = scores.lesion_metrics, []
     for name in scores.lesions:
         of = [row for row in scores.cases if row.class_name == name]
         counts = [sum(getattr(row, key) or 0 for row in of) for key in ("lesions", "lesions_found")]
-        rows.append([name, *counts, *(_summary_cell(scores, metric, name) for metric in LESION_METRICS)])
-    return Table.of(["Class", "Lesions", "Found", *map(metric_heading, LESION_METRICS)], rows)
+        rows.append([name, *counts, *(_summary_cell(scores, metric, name) for metric in metrics)])
+    return Table.of(["Class", "Lesions", "Found", *map(metric_heading, metrics)], rows)
 
 
-def agreement_table(scores: Scores) -> Table:
-    """Bias and limits of agreement of the volumes."""
+def agreement_table(agreement: Mapping[str, Agreement], unit: str) -> Table:
+    """Bias and limits of agreement of volumes or areas, class by class."""
     rows = [
         (
             name,
@@ -131,22 +168,31 @@ def agreement_table(scores: Scores) -> Table:
             Cell(found.upper, found.upper_low, found.upper_high, decimals=2),
             found.count,
         )
-        for name, found in scores.agreement_ml.items()
+        for name, found in agreement.items()
     ]
-    return Table.of(["Class", "Bias (ml)", "SD (ml)", "Lower limit (ml)", "Upper limit (ml)", "Cases"], rows)
+    columns = [f"{name} ({unit})" for name in ("Bias", "SD", "Lower limit", "Upper limit")]
+    return Table.of(["Class", *columns, "Cases"], rows)
 
 
-def _case_table(rows: Iterable[ClassScore]) -> Table:
-    metrics = (*HEADLINE, "volume_error_ml")
+def _case_table(rows: Sequence[ClassScore]) -> Table:
+    volumes, areas = not all(row.flat for row in rows), any(row.flat for row in rows)
+    sizes = [("volume_error_ml", "volume_ml", "truth_volume_ml")] if volumes else []
+    sizes += [("area_error_mm2", "area_mm2", "truth_area_mm2")] if areas else []
+    heads = ["Volume (ml)", "Truth (ml)"] if volumes else []
+    heads += ["Area (mm²)", "Truth (mm²)"] if areas else []
+    metrics = (*HEADLINE, *(error for error, _, _ in sizes))
     return Table.of(
-        ["Case", "Class", *map(metric_heading, metrics), "Volume (ml)", "Truth (ml)", "Note"],
+        ["Case", "Class", *map(metric_heading, metrics), *heads, "Note"],
         [
             (
                 row.case,
                 row.class_name,
                 *(metric_cell(getattr(row, metric), metric) for metric in metrics),
-                Cell(row.volume_ml, decimals=2),
-                Cell(row.truth_volume_ml, decimals=2),
+                *(
+                    Cell(getattr(row, size), decimals=ALL_METRICS[error].decimals)
+                    for error, *both in sizes
+                    for size in both
+                ),
                 _NOTES.get(row.empty or "", ""),
             )
             for row in rows

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vesal.data.dataset import Case, Dataset, Orphan
+from pydantic import ValidationError
+
+from vesal.data.dataset import Case, Dataset, Orphan, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.files import read_json
@@ -216,19 +218,30 @@ def _case(
     images: Sequence[Path] | Mapping[int, Path],
     label: Path | None = None,
 ) -> Case:
-    """A case, with Vesal's own entries: "patients": {case: patient}, "annotated": {case: [names]}."""
+    """A case, with Vesal's own entries: "patients": {case: patient}, "annotated": {case: [names]}, and "slices": {case:
+    fields of `SliceOf`}.
+    """
     patients, annotated = json.get("patients", {}), json.get("annotated", {})
     if not isinstance(patients, Mapping) or not isinstance(annotated, Mapping):
         raise DataError(
             f'{root / "dataset.json"}: "patients" gives cases their patients and "annotated" their lists of '
             "label names; correct or remove them."
         )
+    try:
+        place = json.get("slices", {}).get(name)
+        slice_of = None if place is None else SliceOf.model_validate(place)
+    except (AttributeError, ValidationError) as error:
+        raise DataError(
+            f'{root / "dataset.json"}: "slices" gives cases their place, such as {{"volume": "p1", "number": 12, '
+            '"distance_mm": 5}; correct or remove it.'
+        ) from error
     return Case(
         id=name,
         images=tuple(images[i] for i in sorted(images)) if isinstance(images, Mapping) else tuple(images),
         label=label,
         patient=str(patients.get(name, _patient(name))),
         annotated=annotated_names(annotated.get(name), f"Case {name} of {root / 'dataset.json'}"),
+        slice_of=slice_of,
     )
 
 

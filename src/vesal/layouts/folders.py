@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vesal.data.dataset import Case, Dataset
+from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.scan_files import (
@@ -17,6 +17,7 @@ from vesal.layouts.scan_files import (
     found_labels,
     image_files,
     is_picture,
+    slice_of,
     visible,
     volume_id,
 )
@@ -108,9 +109,15 @@ def _matched(
 ) -> Dataset:
     images, truths = by_stem(image_folder), by_stem(label_folder)
     partner = _match(images, truths)
-    patient = _patients(images)
+    patient, place = _patients(images)
     cases = [
-        Case(id=name, images=(images[name],), label=truths[partner[name]], patient=patient[name])
+        Case(
+            id=name,
+            images=(images[name],),
+            label=truths[partner[name]],
+            patient=patient[name],
+            slice_of=place[name],
+        )
         for name in images
         if name in partner
     ]
@@ -180,16 +187,18 @@ def _words(name: str) -> set[str]:
     return set(re.split(r"[_\-. ]+", name.lower())) | {re.sub(r"[_\-. ]+", "", name.lower())}
 
 
-def _patients(images: Mapping[str, Path]) -> dict[str, str]:
-    """Name of an image -> the volume that a slice is of; a file that is a volume is its own.
+def _patients(images: Mapping[str, Path]) -> tuple[dict[str, str], dict[str, SliceOf | None]]:
+    """Name of an image -> the patient, and the place of a slice in its volume; a file that is a volume is its own.
 
     _0000 is the channel where every name ends so, else it is a slice's number.
     """
     channel = all(name.endswith("_0000") for name in images)
-    found = {}
+    patients: dict[str, str] = {}
+    places: dict[str, SliceOf | None] = {}
     for name, path in images.items():
         parts = re.split(r"([_\-. ]+)", name.removesuffix("_0000") if channel else name)
         while len(parts) > 2 and parts[-1].lower() in _IMAGE_WORDS:
             parts = parts[:-2]
-        found[name] = volume_id("".join(parts)) if is_picture(path) else name
-    return found
+        patients[name] = volume_id("".join(parts)) if is_picture(path) else name
+        places[name] = slice_of("".join(parts)) if is_picture(path) else None
+    return patients, places

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vesal.data.dataset import Case, Dataset
+from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.files import read_json
@@ -22,7 +22,7 @@ from vesal.layouts.scan_files import (
 from vesal.volume.io import strip_suffix
 
 _NAMES = ("manifest.csv", "manifest.json")
-_KNOWN = {"id", "image", "label", "patient", "annotated"}
+_KNOWN = {"id", "image", "label", "patient", "annotated", "volume", "slice", "slice_mm"}
 _SEPARATORS = ",;\t"
 
 
@@ -34,10 +34,13 @@ def detect_manifest(root: Path) -> str | None:
 
 
 def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
-    """Columns (CSV) or keys (JSON): id, image or image_CHANNEL for each channel, label, patient, annotated.
+    """Columns (CSV) or keys (JSON): id, image or image_CHANNEL for each channel, label, patient, annotated, and of
+    slices volume, slice and slice_mm.
 
     Paths are relative to the manifest. `image` alone is needed; without `label` the case is a test scan; `patient`
-    is the id if it is absent; `annotated` lists the labels that were drawn, with | between them (in JSON a list).
+    is the volume or the id if it is absent; `annotated` lists the labels that were drawn, with | between them (in JSON
+    a list). `volume` names the volume that a 2D image is a slice of, `slice` is its number along it, and `slice_mm` the
+    distance between slices whose numbers differ by one.
     JSON is a list of cases, or an object with 'cases' and, if wanted, 'name', 'channels', 'labels' {name: value},
     'regions' {name: [labels]}, 'ignore' (a value) and 'pairs' [[left, right]] in place of those guessed by name.
     """
@@ -136,13 +139,36 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
     annotated = row.get("annotated")
     if isinstance(annotated, str):
         annotated = [part.strip() for part in annotated.split("|") if part.strip()] or None
+    place = _slice_of(row, f"Case {number} of {path}")
     return Case(
         id=name,
         images=images,
         label=_path(str(label), path) if label else None,
-        patient=str(row.get("patient") or name),
+        patient=str(row.get("patient") or (place.volume if place else name)),
         annotated=annotated_names(annotated, f"Case {number} of {path}"),
+        slice_of=place,
     )
+
+
+def _slice_of(row: Mapping[str, Any], where: str) -> SliceOf | None:
+    """Which slice of which volume a row is; None where it names no volume.
+
+    Raises:
+        DataError: the slice has no whole number, or its distance is no length.
+    """
+    volume, number, distance = (row.get(key) for key in ("volume", "slice", "slice_mm"))
+    if volume in (None, ""):
+        return None
+    try:
+        if not str(number).lstrip("-").isdecimal():
+            raise ValueError("no whole number")
+        stated = None if distance in (None, "") else float(str(distance))
+        return SliceOf(volume=str(volume), number=int(str(number)), distance_mm=stated)
+    except ValueError as error:
+        raise DataError(
+            f"{where} is a slice of '{volume}' but has slice '{number}' and slice_mm '{distance}'; slice is a whole "
+            "number, slice_mm a distance in mm above 0 or empty."
+        ) from error
 
 
 def _path(entry: str, manifest: Path) -> Path:

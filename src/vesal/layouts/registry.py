@@ -170,6 +170,7 @@ def _check(dataset: Dataset) -> None:
         if (other := first.setdefault(case.id, case)) is not case:
             files = f"{other.images[0]} and {case.images[0]}"
             raise DataError(f"Two cases are called '{case.id}' ({files}); give each its own name.")
+    _check_slices(dataset)
     for case in dataset.cases:
         if case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
             raise DataError(
@@ -180,6 +181,30 @@ def _check(dataset: Dataset) -> None:
             raise DataError(
                 f"Case {case.id} of {dataset.root} has '{unknown[0]}' as an annotated label; "
                 f"there are: {', '.join(dataset.labels.names)}."
+            )
+
+
+def _check_slices(dataset: Dataset) -> None:
+    """Slices of one volume: each number once, and all of one patient, so that no split tears them apart."""
+    first: dict[str, Case] = {}
+    taken: dict[tuple[str, int], Case] = {}
+    for case in dataset.cases + dataset.unlabelled:
+        if (place := case.slice_of) is None:
+            continue
+        if no_file_name(place.volume):
+            raise DataError(
+                f"{case.id} of {dataset.root} is a slice of {place.volume!r}, which cannot name a file; "
+                "choose another name."
+            )
+        if (other := taken.setdefault((place.volume, place.number), case)) is not case:
+            raise DataError(
+                f"{other.id} and {case.id} of {dataset.root} are both slice {place.number} of {place.volume}; "
+                "give each its own number, or leave one out."
+            )
+        if (other := first.setdefault(place.volume, case)).patient != case.patient:
+            raise DataError(
+                f"{other.id} and {case.id} of {dataset.root} are slices of {place.volume} but of the patients "
+                f"{other.patient} and {case.patient}; name one patient for all of a volume."
             )
 
 

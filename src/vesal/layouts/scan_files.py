@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vesal.data.dataset import Case, Orphan
+from vesal.data.dataset import Case, Orphan, SliceOf
 from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError, VesalError
 from vesal.parallel import map_in_order
@@ -147,6 +147,16 @@ def declared_pairs(json: Mapping[str, Any], where: Path) -> list[tuple[str, str]
     ):
         raise DataError(f'{where}: "pairs" must be a list such as [["kidney_left", "kidney_right"]].')
     return [(left, right) for left, right in pairs]
+
+
+def slice_of(stem: str) -> SliceOf | None:
+    """The volume and the number of a slice whose name says that it is one, by a word before its number.
+
+    >>> slice_of("lung_001_slice_0042"), slice_of("lung_001_0042")
+    (SliceOf(volume='lung_001', number=42, distance_mm=None), None)
+    """
+    match = re.fullmatch(r"(.+?)[_\-. ]*(?:slice|(?<=[_\-. ])(?:slc|sl|z))[_\-. ]*(\d+)", stem, re.IGNORECASE)
+    return None if match is None else SliceOf(volume=match[1], number=int(match[2]))
 
 
 def volume_id(stem: str) -> str:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
 from vesal.errors import UsageError
-from vesal.evaluate.case_scores import ClassScore, lesion_classes, score_case
+from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
 from vesal.evaluate.score_folders import score_folders
-from vesal.evaluate.scores import Scores, summarise
+from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
+from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import save_scores
 from vesal.layouts.registry import load_dataset
-from vesal.parallel import Progress, map_in_order
+from vesal.parallel import Progress
 from vesal.run.folder import Run
 from vesal.run.held_out import HeldOut, held_out_cases
 from vesal.volume.io import read_label
@@ -27,6 +28,7 @@ def evaluate_run(
     labels: Path | None = None,
     tolerance_mm: float = 1.0,
     lesions: Sequence[str] | None = None,
+    slice_mm: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score a run's held-out cases (without `truth`), or a folder of predictions against one of truth.
@@ -37,15 +39,33 @@ def evaluate_run(
         out: takes scores.json, scores.csv and scores.md; a run's go into the run.
         labels: a dataset.json that names the labels; without it they are named by their values.
         tolerance_mm, lesions: as in `score_case`.
+        slice_mm: distance of neighbouring slices of a volume where nothing states it.
+
+    Raises:
+        UsageError: the distance of slices is none.
     """
+    if slice_mm is not None and not 0 < slice_mm < float("inf"):
+        raise UsageError(f"--slice-mm takes the distance of slices in mm, such as 5, not {slice_mm:g}.")
     if truth is None:
-        scores = score_run(Run(first), tolerance_mm=tolerance_mm, lesions=lesions, progress=progress)
+        scores = score_run(
+            Run(first), tolerance_mm=tolerance_mm, lesions=lesions, slice_mm=slice_mm, progress=progress
+        )
     else:
-        known = None
+        known = places = None
         if labels is not None:
-            known = load_dataset(labels.parent if labels.is_file() else labels).labels
+            dataset = load_dataset(labels.parent if labels.is_file() else labels)
+            known = dataset.labels
+            cases = dataset.cases + dataset.unlabelled
+            places = {case.id: case.slice_of for case in cases if case.slice_of is not None}
         scores = score_folders(
-            first, truth, known, tolerance_mm=tolerance_mm, lesions=lesions, progress=progress
+            first,
+            truth,
+            known,
+            tolerance_mm=tolerance_mm,
+            lesions=lesions,
+            places=places,
+            slice_mm=slice_mm,
+            progress=progress,
         )
     if out is not None:
         save_scores(out, scores)
@@ -57,6 +77,7 @@ def score_run(
     *,
     tolerance_mm: float = 1.0,
     lesions: Sequence[str] | None = None,
+    slice_mm: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Score all held-out predictions of a run, pooled over its folds, and write scores.* into it.
@@ -67,25 +88,22 @@ def score_run(
     if not tolerance_mm >= 0:
         raise UsageError(f"The tolerance is a distance in mm of at least 0, not {tolerance_mm:g}.")
     labels, held = run.dataset().labels, held_out_cases(run)
-    counted = lesion_classes(labels, lesions)
+    scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
 
-    def score(one: HeldOut) -> list[ClassScore]:
+    def read(one: HeldOut) -> MaskPair:
         truth = read_case(one.case).label
         assert truth is not None
-        return score_case(
-            one.case.id,
-            labels.encode(read_label(one.prediction).array),
-            labels.encode(truth.array),
-            truth.geometry,
-            labels,
-            tolerance_mm=tolerance_mm,
-            annotated=one.case.annotated,
-            lesions=counted,
-        )
+        masks = labels.encode(read_label(one.prediction).array), labels.encode(truth.array)
+        return MaskPair(one.case.id, *masks, truth.geometry, one.case.annotated, one.case.slice_of)
 
-    workers = scan_workers([one.prediction for one in held])
-    rows = [row for found in map_in_order(score, held, workers=workers, progress=progress) for row in found]
-    remarks = postprocess_remarks(run.folder)
-    scores = summarise(rows, labels, tolerance_mm=tolerance_mm, remarks=remarks)
+    scores = score_pairs(
+        held,
+        read,
+        lambda one: one.case.slice_of,
+        scoring,
+        workers=scan_workers([one.prediction for one in held]),
+        progress=progress,
+        remarks=postprocess_remarks(run.folder),
+    )
     save_scores(run.folder, scores)
     return scores

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from vesal.report.pages.data_tables import case_table, inspection_text, overview, verdict, volume_table
+from vesal.report.pages.data_tables import (
+    case_table,
+    inspection_text,
+    overview,
+    verdict,
+    volume_table,
+    whole_table,
+)
 
 STATISTICS = {"mean": 1234.5, "min": 1000.0, "max": 1469.0, "median": 1234.5, "std": 1.0}
 MILLILITRES = {"mean": 1.2345, "min": 1.0, "max": 1.469, "median": 1.2345, "std": 0.1}
@@ -33,6 +40,7 @@ def summary(cases: int = 2, **changes: Any) -> dict[str, Any]:
         "intensities": {},
         "volumes": {"atrium": {"cases": 2, "voxels": STATISTICS, "ml": MILLILITRES}},
         "cases": [case | {"id": f"scan_{number}", "labelled": number > 0} for number in range(cases)],
+        "whole_volumes": [],
     } | changes
 
 
@@ -64,3 +72,25 @@ def test_the_console_lists_the_first_cases_and_counts_the_others() -> None:
     assert "scan_59" in text
     assert "scan_60" not in text
     assert text.endswith("and 3 cases more")
+
+
+def test_slices_are_listed_by_the_volumes_that_they_make():
+    whole = {"patient": "p", "slices": 12, "labelled_slices": 7, "slice_mm": 5.0, "unit": "ml"}
+    whole |= {"voxels": {"atrium": 1469}, "size": {"atrium": 1.469}}
+    found = summary(90, whole_volumes=[whole | {"id": "p1"}, whole | {"id": "p2", "slices": 14}])
+    assert dict(overview(found))["volumes"] == "2 of 12 to 14 slices; 14 of 26 slices hold a label"
+    table = whole_table(found)
+    assert table is not None
+    assert table.columns == ["volume", "slices", "distance (mm)", "atrium (voxels, ml)"]
+    assert [cell.line() for cell in table.rows[0]] == ["p1", "12 (7 with a label)", "5", "1,469 (1.47)"]
+    text = inspection_text(found)
+    assert "p2" in text
+    assert "scan_1" not in text
+
+
+def test_the_sizes_of_volumes_whose_distance_is_unknown_are_areas():
+    whole = {"id": "p", "patient": "p", "slices": 2, "labelled_slices": 2, "slice_mm": None, "unit": "mm2"}
+    table = whole_table(summary(whole_volumes=[whole | {"voxels": {"atrium": 3}, "size": {"atrium": 12.0}}]))
+    assert table is not None
+    assert table.columns[-1] == "atrium (voxels, mm²)"
+    assert table.rows[0][2].line() == "–"

@@ -49,5 +49,5 @@ def test_every_class_has_its_chart_of_agreement_also_for_a_single_case():
     assert len(score_charts(several, colours_by_class(several.classes, LABELS))) == 4
     assert one.agreement_ml["liver"].lower is None
     agreement, theme = one.agreement_ml["liver"], THEMES["light"]
-    png = charts.bland_altman_chart("$x$_", [4.0], [5.0], agreement, "#336699", theme)
+    png = charts.bland_altman_chart("$x$_", ([4.0], [5.0]), agreement, "#336699", "ml", theme)
     assert png.startswith(b"\x89PNG")

@@ -9,9 +9,11 @@ import numpy as np
 
 from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
-from vesal.audit.finding import RARE, Finding, find_in
+from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.labels import LabelSet, value_counts
+from vesal.data.whole_volumes import WholeVolume
+from vesal.text import plural
 from vesal.volume.geometry import Array
 
 #: How far labelled voxels may lie from their class in the mean, of the range of the classes.
@@ -39,18 +41,30 @@ def find_undeclared_values(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_empty_labels(cases: ReferenceCases) -> Iterable[Finding]:
-    annotated = {case.id for case in cases.dataset.cases if case.label is not None}
-    labelled = [record for record in cases.fingerprint.cases if record.id in annotated]
-    empty = [record.id for record in labelled if not any(record.voxels.values()) and not record.undeclared]
-    # Healthy volumes and slices beside the organ are usual in some data sets; a few alone are suspicious.
-    usual = len(empty) > RARE * len(labelled) or all(len(record.shape) == 2 for record in labelled)
+    whole = cases.annotated_wholes
+    empty = [
+        each
+        for each in whole
+        if not each.voxels(cases.labels.names) and not any(record.undeclared for record in each.records)
+    ]
+    # Healthy volumes and images without the organ are usual in some data sets; a few alone are suspicious. A slice
+    # beside the organ is nothing at all.
+    usual = len(empty) > RARE * len(whole) or not any(each.sliced or _solid(each) for each in whole)
+    found: CaseDetails = {}
+    for each in empty:
+        text = f"all {plural(len(each.records), 'slice')} of {each.name}" if each.sliced else ""
+        found |= of_slices([record.id for record in each.records], text)
     yield from find_in(
         "empty-label",
         "note" if usual else "warning",
         "A label is empty",
         "Look whether there is really nothing to label; if the annotation is missing, take the case out.",
-        dict.fromkeys(empty, ""),
+        found,
     )
+
+
+def _solid(whole: WholeVolume) -> bool:
+    return len(whole.records[0].shape) == 3
 
 
 def find_absent_classes(cases: ReferenceCases) -> Iterable[Finding]:

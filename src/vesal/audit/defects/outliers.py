@@ -9,7 +9,7 @@ import numpy as np
 
 from vesal.audit.defect import Fix
 from vesal.audit.defects.intensities import is_constant
-from vesal.audit.finding import RARE, CaseDetails, Finding, find_in
+from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES, outliers
 from vesal.data.case_features import LabelFeatures
@@ -119,25 +119,33 @@ def find_fields_of_view(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_volumes(cases: ReferenceCases) -> Iterable[Finding]:
-    records = [record for record in cases.fingerprint.cases if any(record.voxels.values())]
+    for unit, size in (("ml", "volume"), ("mm2", "area")):
+        found = _odd_sizes(cases, unit)
+        for case, end in _cut_off(cases.labelled) if unit == "ml" else ():
+            found.setdefault(case, f"the label ends in a flat face {end}")
+        yield from find_in(
+            "volume-outlier",
+            "warning",
+            f"The labelled {size} is far from the others'",
+            "Look whether all of the object is labelled, and nothing else.",
+            found,
+        )
+
+
+def _odd_sizes(cases: ReferenceCases, unit: str) -> CaseDetails:
+    """Of volumes (ml), also those that slices make, or of images (mm2)."""
     found: CaseDetails = {}
+    wholes = {each.name: each for each in cases.annotated_wholes if each.unit == unit}
     for name in (None, *cases.labels.names):
-        volumes = {
-            record.id: voxels * record.voxel_volume_mm3
-            for record in records
-            if (voxels := sum(record.voxels.values()) if name is None else record.voxels.get(name, 0))
-        }
-        for case, volume, usual in _odd(volumes, factor=_VOLUME_FACTOR):
-            found.setdefault(case, f"{name or 'all labels'} {_ml(volume)}, usual is {_ml(usual)}")
-    for case, end in _cut_off(cases.labelled):
-        found.setdefault(case, f"the label ends in a flat face {end}")
-    yield from find_in(
-        "volume-outlier",
-        "warning",
-        "The labelled volume is far from the others'",
-        "Look whether all of the object is labelled, and nothing else.",
-        found,
-    )
+        of = cases.labels.names if name is None else (name,)
+        sizes = {key: size for key, each in wholes.items() if (size := each.size(of))}
+        for key, size, usual in _odd(sizes, factor=_VOLUME_FACTOR):
+            each = wholes[key]
+            text = f"{name or 'all labels'} {_size(size, unit)}, usual is {_size(usual, unit)}"
+            text = f"{text} in all slices of {key}" if each.sliced else text
+            for case, detail in of_slices([record.id for record in each.records], text).items():
+                found.setdefault(case, detail)
+    return found
 
 
 def _cut_off(labelled: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[tuple[str, str]]:
@@ -153,8 +161,8 @@ def _cut_off(labelled: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[t
         yield from ((case, end) for case, face, _ in _odd(faces, _FACE) if face > _LARGE_FACE)
 
 
-def _ml(cubic_mm: float) -> str:
-    return f"{cubic_mm / 1000:.3g} ml"
+def _size(size: float, unit: str) -> str:
+    return f"{size:.3g} {'mm²' if unit == 'mm2' else unit}"
 
 
 def find_missing_classes(cases: ReferenceCases) -> Iterable[Finding]:

@@ -50,21 +50,27 @@ def dice_distribution(values: Mapping[str, Sequence[float]], colours: Sequence[s
     return to_png(figure)
 
 
+def _size(unit: str) -> str:
+    """What is measured in it."""
+    return "volume" if unit == "ml" else "area"
+
+
 def volume_agreement(
     pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     colours: Sequence[str],
     unit: str,
     theme: Theme,
 ) -> bytes:
-    """Predicted over true volume of every case, with the line of equality.
+    """Predicted over true volume, or area, of every case, with the line of equality.
 
     Args:
         pairs: class -> (true volumes, predicted volumes).
         colours: one a class.
-        unit: such as ml.
+        unit: ml or mm².
     """
+    size = _size(unit)
     figure, axes = new_chart(
-        f"predicted volume ({unit}) over true volume", theme, f"true volume ({unit})", height=2.7
+        f"predicted {size} ({unit}) over true {size}", theme, f"true {size} ({unit})", height=2.7
     )
     handles: list[Any] = []
     everything = np.concatenate([np.asarray(side, dtype=float) for pair in pairs.values() for side in pair])
@@ -84,23 +90,25 @@ def volume_agreement(
 
 def bland_altman_chart(
     name: str,
-    true_ml: Sequence[float],
-    predicted_ml: Sequence[float],
+    sizes: tuple[Sequence[float], Sequence[float]],
     agreement: Agreement,
     colour: str,
+    unit: str,
     theme: Theme,
 ) -> bytes:
-    """Predicted minus true volume of every case over the mean of the two, with bias, limits and their intervals.
+    """Predicted minus true volume, or area, of every case over the mean of both, with bias, limits and intervals.
 
     Args:
         name: of the class.
-        true_ml, predicted_ml: of the cases (ml).
+        sizes: true and predicted, of the cases.
         agreement: of these; its bands are drawn where it has them.
         colour: of the dots.
+        unit: ml or mm².
     """
-    below = "mean of predicted and true volume (ml)"
-    figure, axes = new_chart(f"{name}: predicted minus true volume (ml)", theme, below, height=2.7)
-    true, predicted = np.asarray(true_ml, dtype=float), np.asarray(predicted_ml, dtype=float)
+    size = _size(unit)
+    below = f"mean of predicted and true {size} ({unit})"
+    figure, axes = new_chart(f"{name}: predicted minus true {size} ({unit})", theme, below, height=2.7)
+    true, predicted = (np.asarray(side, dtype=float) for side in sizes)
     axes.axhline(0.0, color=theme.faint, linewidth=0.8, linestyle=(0, (1, 2)))
     for value, low, high, dashes in (
         (agreement.bias, agreement.bias_low, agreement.bias_high, (0, ())),

@@ -84,9 +84,10 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
     labels = pieces.labels
     if labels is None or pieces.dataset is None:
         return None
-    dice = {} if pieces.scores is None else pieces.scores.mean_dice()
+    dice = {} if pieces.scores is None else pieces.scores.shown_dice()
     cases = {case.id: case for case in pieces.dataset.cases}
     held_out = [name for name, of in pieces.fold_of.items() if of == fold and name in cases]
+    held_out = [name for name in held_out if name in dice] or held_out
     rows = []
     for name in _spread(held_out, dice):
         if (plane := _plane(cases[name], labels, pieces.predictions[name])) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from vesal.table import Cell, Table
@@ -23,7 +24,8 @@ def inspection_text(summary: dict[str, Any]) -> str:
     lines += [f"UNREADABLE: {failure['id']}: {failure['message']}" for failure in summary["failures"]]
     if not summary["findings"] and not summary["failures"]:
         lines.append("Nothing was found wrong.")
-    cases = case_table(summary)
+    # Slices by the volumes that they make: there may be thousands.
+    cases = whole_table(summary) or case_table(summary)
     tables = (
         Table.of(["", ""], overview(summary)),
         intensity_table(summary),
@@ -32,7 +34,7 @@ def inspection_text(summary: dict[str, Any]) -> str:
     )
     lines += [part for table in tables for part in ("", table.plain().lstrip("\n"))]
     if (more := len(cases.rows) - _MOST_CASES) > 0:
-        lines.append(f"and {plural(more, 'case')} more")
+        lines.append(f"and {plural(more, 'volume' if summary['whole_volumes'] else 'case')} more")
     return "\n".join(lines)
 
 
@@ -67,6 +69,7 @@ def overview(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("images", f"{counts['images']}{without}"),
         ("labels", str(counts["labels"])),
         ("patients", str(counts["patients"])),
+        *_of_volumes(summary["whole_volumes"]),
         ("layout", summary["layout"]),
         ("shape", span("shapes")),
         ("spacing", f"{span('spacings_mm')} mm"),
@@ -78,6 +81,39 @@ def overview(summary: dict[str, Any]) -> list[tuple[str, str]]:
         regions = [f"{name} = {' + '.join(members)}" for name, members in summary["regions"].items()]
         facts.append(("regions", "; ".join(regions)))
     return facts
+
+
+def _of_volumes(wholes: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """How many slices make how many volumes."""
+    if not wholes:
+        return []
+    slices = [whole["slices"] for whole in wholes]
+    labelled = sum(whole["labelled_slices"] for whole in wholes)
+    each = f"{min(slices)} to {max(slices)}" if len(set(slices)) > 1 else str(slices[0])
+    return [("volumes", f"{len(wholes)} of {each} slices; {labelled} of {sum(slices)} slices hold a label")]
+
+
+def whole_table(summary: dict[str, Any]) -> Table | None:
+    """Of each volume that slices make; None where the cases are no slices."""
+    wholes = summary["whole_volumes"]
+    if not wholes:
+        return None
+    units = {whole["unit"] for whole in wholes}
+    unit = f"voxels, {shown_unit(*units)}" if len(units) == 1 else "voxels"
+    sizes = [f"{name} ({unit})" for name in summary["volumes"]]
+    rows = []
+    for whole in wholes:
+        cells = [
+            Cell(whole["id"]),
+            Cell(whole["slices"], remark=f"{whole['labelled_slices']} with a label"),
+            Cell(whole["slice_mm"], text=significant(whole["slice_mm"])),
+        ]
+        for name, count in whole["voxels"].items():
+            size = number(whole["size"][name], 2)
+            size += "" if len(units) == 1 else f" {shown_unit(whole['unit'])}"
+            cells.append(Cell(count, text=f"{count:,}", remark=size))
+        rows.append(cells)
+    return Table(["volume", "slices", "distance (mm)", *sizes], rows)
 
 
 def volume_table(summary: dict[str, Any]) -> Table:

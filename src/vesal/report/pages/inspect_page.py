@@ -14,6 +14,7 @@ from pydantic_core import to_jsonable_python
 from vesal.audit.finding import Finding
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import CaseRecord, Fingerprint
+from vesal.data.whole_volumes import whole_volumes
 from vesal.files import write_json, write_text
 from vesal.parallel import map_in_order
 from vesal.report.figures import charts
@@ -26,6 +27,7 @@ from vesal.report.pages.data_tables import (
     shown_unit,
     verdict,
     volume_table,
+    whole_table,
 )
 from vesal.report.pages.fixes_section import change_table, counts_sentence
 from vesal.report.pages.html import Picture, chart, render_page
@@ -40,8 +42,9 @@ def inspection_summary(dataset: Dataset, record: Fingerprint, findings: Sequence
     """Every number of the inspection as plain values, for JSON.
 
     Volumes are counted in voxels and in `unit`: ml, or mm2 for 2D images. Means, minima and maxima are over
-    the cases that hold the class; a region's voxels are the sum of its members'. Numbers that are not finite
-    become null.
+    the cases that hold the class; a region's voxels are the sum of its members'. `whole_volumes` are those that slices
+    make, in ml, or in mm2 summed over the slices where their distance is not stated. Numbers that are not finite become
+    null.
     """
     unit = "mm2" if record.cases and len(record.cases[0].shape) == 2 else "ml"
     labelled = {case.id for case in dataset.cases}
@@ -70,6 +73,7 @@ def inspection_summary(dataset: Dataset, record: Fingerprint, findings: Sequence
         "unit": unit,
         "volumes": _volumes(dataset, record, unit),
         "cases": [_case_numbers(dataset, case, unit, case.id in labelled) for case in record.cases],
+        "whole_volumes": _whole_volumes(dataset, record),
     }
     # JSON has no NaN.
     return to_jsonable_python(summary, inf_nan_mode="null")
@@ -141,6 +145,27 @@ def _volumes(dataset: Dataset, record: Fingerprint, unit: str) -> dict[str, Any]
             unit: _statistics([_in_unit(voxels, case, unit) for case, voxels in held]),
         }
     return volumes
+
+
+def _whole_volumes(dataset: Dataset, record: Fingerprint) -> list[dict[str, Any]]:
+    """The volumes that annotated slices make, in their order; [] where there are none."""
+    members = {region.name: region.members for region in dataset.labels.regions}
+    classes = {name: members.get(name, (name,)) for name in dataset.labels.classes}
+    annotated = [case for case in record.cases if case.label_shape is not None]
+    return [
+        {
+            "id": whole.name,
+            "patient": whole.records[0].patient,
+            "slices": len(whole.records),
+            "labelled_slices": sum(any(one.voxels.values()) for one in whole.records),
+            "slice_mm": whole.slice_mm,
+            "unit": whole.unit,
+            "voxels": {name: whole.voxels(of) for name, of in classes.items()},
+            "size": {name: whole.size(of) for name, of in classes.items()},
+        }
+        for whole in whole_volumes(dataset, annotated)
+        if whole.sliced
+    ]
 
 
 def _statistics(values: Sequence[float]) -> dict[str, float | None]:
@@ -246,6 +271,7 @@ def _context(dataset: Dataset, record: Fingerprint, summary: dict[str, Any], pic
         "overview": overview(summary),
         "colours": colours_by_class(dataset.labels.classes, dataset.labels),
         "volume_table": volume_table(summary),
+        "whole_table": whole_table(summary),
         "volume_charts": _volume_charts(dataset, summary),
         "intensity_table": intensity_table(summary),
         "intensity_charts": _intensity_charts(record),

@@ -146,7 +146,7 @@ def _seconds(pieces: RunContents) -> float:
 
 def _examples(pieces: RunContents, scores: Scores) -> list[dict[str, Any]]:
     ranked = sorted(
-        ((dice, case) for case, dice in scores.mean_dice().items() if dice is not None), reverse=True
+        ((dice, case) for case, dice in scores.shown_dice().items() if dice is not None), reverse=True
     )
     chosen: dict[str, str] = {}
     ranks = (("Best", 0), ("Median", len(ranked) // 2), ("Worst", len(ranked) - 1))
