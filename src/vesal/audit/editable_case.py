@@ -121,6 +121,8 @@ def open_case(case: Case) -> EditableCase:
         if len(volumes) == 1:
             raise
         image, apart = _joined(case, volumes, label, error)
+    if label is not None:
+        label = label.beside(image)
     rewrite: frozenset[str] = frozenset({"image"} if apart else ())
     return EditableCase(case, image, parts, label, fractions, apart, rewrite=rewrite)
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from vesal.convert.records import Job, Scan, Source, credits_of
 from vesal.convert.relabel import Relabelling, unchanged
 from vesal.convert.slices import SIDECAR, SlicedVolume, SliceIndex, join_images, join_masks, uncut
-from vesal.data.case import VOXEL_BYTES, read_image
+from vesal.data.case import VOXEL_BYTES, read_case_label, read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
@@ -228,7 +228,7 @@ def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[fl
         picture, place = read.array, case.slice_of
         if spacing_mm is None and place is not None and place.distance_mm is not None:
             spacing_mm = (*read.geometry.spacing_mm, place.distance_mm)
-        mask = None if case.label is None else read_label(case.label).array
+        mask = None if case.label is None else read_case_label(case).array
         first = images[0].shape if images else picture.shape
         if picture.shape != first or (mask is not None and mask.shape != first[1:]):
             raise DataError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from vesal.convert.image_stacks import masks, names_slices, placed, series, sliced, stacked
 from vesal.convert.records import Job, Scan, Source, credits_of
 from vesal.convert.slices import SIDECAR, SliceIndex, find_sidecar
-from vesal.data.case import files_of, read_image
+from vesal.data.case import files_of, read_case_label, read_image
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
@@ -25,7 +25,7 @@ from vesal.layouts.scan_files import (
     volume_id,
 )
 from vesal.volume.formats.raw_bytes import is_nifti, read_bytes
-from vesal.volume.io import read_label, read_volume, strip_suffix
+from vesal.volume.io import read_volume, strip_suffix
 from vesal.volume.volume import Volume
 
 
@@ -142,7 +142,7 @@ def _read_case(case: Case, test: bool) -> Scan:
     label = label_file = None
     if case.label is not None:
         data = read_bytes(case.label)
-        label = read_label(case.label, data)
+        label = read_case_label(case, image, data)
         stored = read_volume(case.label, data) if is_nifti(case.label) else None
         # A file that holds the label as integers may be copied.
         if stored is not None and stored.array.dtype.kind in "ui" and _as_stored(case.label, stored):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,29 @@ def read_case(case: Case) -> RawCase:
         try:
             data = read_bytes(case.label)
             heads = (heads[0], data[:_HEAD_BYTES])
-            label = read_label(case.label, data)
+            label = read_case_label(case, image, data)
             parts += [data, *_detached(case.label, data)]
         except DataError as error:
             raise DataError(f"Case {case.id}: {error}") from error
     return RawCase(image, label, content_hash(*parts), heads)
+
+
+def read_case_label(case: Case, image: Volume | None = None, data: bytes | None = None) -> LabelMap:
+    """Read the label of a case that has one, where its image lies if the file does not say where.
+
+    Args:
+        case: with a label.
+        image: of the case, if it was read.
+        data: the label file's bytes, if they were read.
+
+    Raises:
+        DataError: as `read_label`.
+    """
+    assert case.label is not None
+    label = read_label(case.label, data)
+    if image is not None:
+        return label.beside(image)
+    return LabelMap(label.array, _grid(label, case), label.placed)
 
 
 def read_image(case: Case, *, floating: bool = True) -> Volume:
@@ -86,9 +104,9 @@ def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[b
     for path in case.images:
         try:
             data = read_bytes(path)
-            volume = read_volume(path, data)
+            volume = _as_agreed(read_volume(path, data), case)
             if floating and volume.array.dtype.kind != "f":
-                volume = Volume(volume.array.astype(np.float32), volume.geometry)
+                volume = replace(volume, array=volume.array.astype(np.float32))
             volumes.append(volume)
             parts += [data, *_detached(path, data)]
         except DataError as error:
@@ -97,6 +115,23 @@ def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[b
     if len(volumes) == 1:
         return volumes[0], parts
     return Volume(_one_array(volumes), volumes[0].geometry), parts
+
+
+def _as_agreed(volume: Volume, case: Case) -> Volume:
+    """A picture with the channels and the size of a pixel that the data set agrees on."""
+    array = volume.array
+    if case.channels == 3 and len(array) == 1:
+        array = np.repeat(array, 3, axis=0)
+    elif case.channels == 1 and len(array) == 3 and all(np.array_equal(array[0], one) for one in array[1:]):
+        array = array[:1]
+    return Volume(array, _grid(volume, case), volume.placed)
+
+
+def _grid(image: Volume | LabelMap, case: Case) -> Geometry:
+    if image.placed or case.pixel_mm is None:
+        return image.geometry
+    shape = image.geometry.shape
+    return Geometry.from_spacing(shape, (*case.pixel_mm, 1.0)[: len(shape)])
 
 
 def files_of(case: Case) -> tuple[Path, ...]:

@@ -35,6 +35,8 @@ class Case(Record):
         patient: cases of one patient stay on one side of every split.
         annotated: names of the labels that were drawn in this case; None means all.
         slice_of: of a slice, its place in its volume; None for a case that stands for itself.
+        pixel_mm: (column, row) size of a pixel where a picture does not say it; None means 1 mm.
+        channels: how many a picture is brought to, where that is the same picture (grey as colour, or the reverse).
     """
 
     id: str
@@ -43,6 +45,8 @@ class Case(Record):
     patient: str
     annotated: tuple[str, ...] | None = None
     slice_of: SliceOf | None = None
+    pixel_mm: tuple[float, float] | None = None
+    channels: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -107,6 +107,7 @@ class Fingerprint(Record):
         cases: the annotated ones: what plans and statistics are made from.
         unlabelled: scans without a label, where they were asked for.
         failures: of both.
+        pixel_mm: (column, row) size of a pixel of pictures that do not say it; None means 1 mm.
     """
 
     dataset: str
@@ -114,6 +115,7 @@ class Fingerprint(Record):
     cases: tuple[CaseRecord, ...]
     unlabelled: tuple[CaseRecord, ...] = ()
     failures: tuple[Failure, ...] = ()
+    pixel_mm: tuple[float, float] | None = None
 
 
 def fingerprint(
@@ -148,6 +150,7 @@ def fingerprint(
         cases=tuple(record for record in annotated if isinstance(record, CaseRecord)),
         unlabelled=tuple(record for record in others if isinstance(record, CaseRecord)),
         failures=tuple(failure for failure in found if isinstance(failure, Failure)),
+        pixel_mm=dataset.cases[0].pixel_mm if dataset.cases else None,
     )
 
 

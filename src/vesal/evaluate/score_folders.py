@@ -145,6 +145,9 @@ def _read_pair(
 
     try:
         truth, prediction = read_label(actual), read_label(predicted)
+        # Of pictures often one alone says where it lies.
+        prediction = prediction.beside(truth) if truth.placed else prediction
+        truth = truth.beside(prediction)
         _check_grids(prediction, predicted, truth, actual)
         masks = encoded(prediction, predicted), encoded(truth, actual)
         return MaskPair(case, *masks, truth.geometry, place=places.get(case))

@@ -18,6 +18,7 @@ from vesal.layouts.acdc_brats import detect_acdc, detect_brats, read_acdc, read_
 from vesal.layouts.dataset_json import detect_msd, detect_nnunet, read_msd, read_nnunet
 from vesal.layouts.folders import detect_pairs, detect_png, read_pairs, read_png
 from vesal.layouts.manifest import detect_manifest, read_manifest
+from vesal.layouts.pictures import as_pictures
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         if len(found) > 1:
             others = ", ".join(f"'{other}'" for other, _ in found[1:])
             remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
-    dataset = LAYOUTS[layout].read(root, labels)
+    dataset = as_pictures(LAYOUTS[layout].read(root, labels))
     _check(dataset)
     if not dataset.cases and not dataset.unlabelled:
         seen = "no image was found"

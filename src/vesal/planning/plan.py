@@ -83,6 +83,7 @@ class Plan(Record):
         image_order, label_order: spline orders of resampling (label 0 is nearest, 1 is linear per class).
         mirror_axes: network axes that may be mirrored.
         channels: names of the image's channels.
+        pixel_mm: (column, row) size of a pixel of a picture that does not say it; None means 1 mm.
         foreground_channel: the network gets one more channel: 1 where any channel of the scan is not 0, else 0.
         labels: what is predicted.
         median_shape: of the prepared training cases, along the network's axes.
@@ -109,6 +110,7 @@ class Plan(Record):
     label_order: Literal[0, 1] = 1
     mirror_axes: tuple[int, ...]
     channels: tuple[str, ...]
+    pixel_mm: tuple[float, float] | None = None
     foreground_channel: bool = False
     labels: LabelSet
     median_shape: tuple[int, ...]

@@ -66,8 +66,7 @@ def make_plan(
         settings: what a person wants, against the rules; its budget, rate and memory win over those given here.
         budget_s: training time in seconds. Without it a CPU plan is made for an hour, a GPU plan is nnU-Net's.
         device: cpu, cuda (cuda:1) or mps.
-        rate: operations a second that training was measured to sustain on it; None takes the rules' constant.
-        memory_gb: that was found free for the network on it; None takes the rules' constant.
+        rate, memory_gb: operations a second and free memory as measured on it; None takes the rules' constants.
 
     Raises:
         DataError: no readable case, or cases that differ in channels or dimension.
@@ -103,6 +102,7 @@ def make_plan(
         image_order=_image_order(found.spacing_mm, frame.spacings(cases)),
         mirror_axes=tuple(range(frame.dimension)),
         channels=fingerprint.channels,
+        pixel_mm=fingerprint.pixel_mm,
         foreground_channel=asked.foreground_channel,
         labels=labels,
         median_shape=sizes.median(found.spacing_mm),

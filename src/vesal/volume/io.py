@@ -14,7 +14,7 @@ import numpy as np
 
 from vesal.errors import DataError, UsageError
 from vesal.files import write_bytes
-from vesal.volume.formats import metaimage, nifti, nrrd, raster
+from vesal.volume.formats import metaimage, nifti, nrrd, raster, tiff
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import LabelMap, Volume
@@ -55,7 +55,7 @@ _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
-_TIFF = replace(_PNG, encode=raster.encode_tiff)
+_TIFF = replace(_PNG, encode=tiff.encode_tiff)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
 FORMATS = {
@@ -135,7 +135,7 @@ def read_label(path: str | Path, data: bytes | None = None) -> LabelMap:
             f"{path} has {volume.channels} channels where a segmentation has one; "
             "store one label value for each voxel."
         )
-    return LabelMap(_whole_numbers(first, path), volume.geometry)
+    return LabelMap(_whole_numbers(first, path), volume.geometry, volume.placed)
 
 
 def read_geometry(path: str | Path) -> Geometry:

@@ -11,12 +11,17 @@ from vesal.volume.geometry import Array, Geometry
 class Volume:
     """An image: array (C, X, Y, Z), or (C, X, Y) in 2D, of intensities in the file's own unit.
 
+    Attributes:
+        array, geometry: of one shape in space.
+        placed: False for pictures that do not say where they lie: then they lie wherever their partner does.
+
     Raises:
         ValueError: the spatial axes of the array are not those of the geometry.
     """
 
     array: Array
     geometry: Geometry
+    placed: bool = True
 
     def __post_init__(self) -> None:
         if tuple(self.array.shape[1:]) != self.geometry.shape:
@@ -34,15 +39,25 @@ class Volume:
 class LabelMap:
     """A segmentation: integer array (X, Y, Z), or (X, Y) in 2D, with the file's own label values.
 
+    Attributes:
+        array, geometry, placed: as of a `Volume`.
+
     Raises:
         ValueError: the array is not the geometry's shape, or not of integers.
     """
 
     array: Array
     geometry: Geometry
+    placed: bool = True
 
     def __post_init__(self) -> None:
         if tuple(self.array.shape) != self.geometry.shape:
             raise ValueError(f"array {self.array.shape} is not {self.geometry.shape}")
         if self.array.dtype.kind not in "ui":
             raise ValueError(f"a label map holds integers, not {self.array.dtype}")
+
+    def beside(self, partner: Volume | LabelMap) -> LabelMap:
+        """The same where the partner lies, if one of the two does not say where, and their shapes are the same."""
+        if (self.placed and partner.placed) or self.geometry.shape != partner.geometry.shape:
+            return self
+        return LabelMap(self.array, partner.geometry, partner.placed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vesal.data.case import scan_workers
+from vesal.data.case import read_case_label, scan_workers
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice, save_choice
@@ -75,7 +75,7 @@ def _choose(held: Sequence[HeldOut], labels: LabelSet, progress: Progress | None
 def _read(one: HeldOut, labels: LabelSet) -> ValidationCase:
     """The network's own prediction of a case, and its truth."""
     assert one.case.label is not None
-    prediction, truth = read_label(one.unprocessed), read_label(one.case.label)
+    prediction, truth = read_label(one.unprocessed), read_case_label(one.case)
     if prediction.array.shape != truth.array.shape:
         raise DataError(
             f"The prediction {one.unprocessed} has the shape {prediction.array.shape}, but the truth of {one.case.id} "

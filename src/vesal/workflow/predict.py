@@ -190,7 +190,9 @@ def _read(entry: tuple[Case, _Target], *, plan: Plan, features: bool) -> _Scan |
     """A scan ready for the network, or why it is not."""
     case, target = entry
     try:
-        volume = _with_channels(read_image(case), plan)
+        # A density of this one picture is no news: the pictures of the training had the plan's.
+        agreed = case.model_copy(update={"pixel_mm": plan.pixel_mm})
+        volume = _with_channels(read_image(agreed), plan)
         if target.label.suffix == ".png":
             _check_png(volume, plan.labels)
         prepared = prepare(volume, plan)

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from vesal.errors import DataError
+from vesal.volume.formats.raster import read_header
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_geometry, read_label, read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
@@ -222,27 +223,28 @@ def test_other_programs_find_the_spacing_too(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "dpi", "spacing_mm"),
+    ("suffix", "dpi", "pixel_mm"),
     [
         (".png", (254, 127), (0.1, 0.2)),
         (".tif", (254, 127), (0.1, 0.2)),
-        (".png", (72, 72), (1.0, 1.0)),
-        (".tif", (96, 96), (1.0, 1.0)),
-        (".tif", (0.01, 0.01), (1.0, 1.0)),
-        (".bmp", (254, 254), (1.0, 1.0)),
-        (".png", None, (1.0, 1.0)),
-        (".tif", None, (1.0, 1.0)),
+        (".png", (72, 72), None),
+        (".tif", (96, 96), None),
+        (".tif", (0.01, 0.01), None),
+        (".bmp", (254, 254), None),
+        (".jpg", (300, 300), None),
+        (".png", None, None),
+        (".tif", None, None),
     ],
 )
-def test_a_stated_resolution_is_taken_and_a_default_is_not(tmp_path, suffix, dpi, spacing_mm):
+def test_a_density_is_told_but_is_no_place(tmp_path, suffix, dpi, pixel_mm):
     options = {} if dpi is None else {"dpi": dpi}
     Image.fromarray(pixels(5, 7)).save(tmp_path / f"a{suffix}", **options)
-    assert read_geometry(tmp_path / f"a{suffix}").spacing_mm == pytest.approx(spacing_mm, rel=1e-3)
-
-
-def test_a_resolution_in_centimetres_is_taken(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", pixels(5, 7), resolution=(20, 40), resolutionunit="CENTIMETER")
-    assert read_geometry(tmp_path / "a.tif").spacing_mm == pytest.approx((0.5, 0.25))
+    header = read_header(tmp_path / f"a{suffix}")
+    assert header.pixel_mm == (None if pixel_mm is None else pytest.approx(pixel_mm, rel=1e-3))
+    assert not header.placed
+    volume = read_volume(tmp_path / f"a{suffix}")
+    assert volume.geometry.spacing_mm == (1.0, 1.0)
+    assert not volume.placed
 
 
 @pytest.mark.parametrize(
