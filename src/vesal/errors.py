@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 
 class VesalError(Exception):
     """A failure shown without a traceback: the message names what is wrong, where, and the fix.
@@ -32,11 +34,44 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
-def unknown_name(kind: str, name: object, choices: object) -> UsageError:
-    """The error of every registry: it lists the choices.
+def unknown_name(
+    kind: str, name: object, choices: Iterable[object], elsewhere: Mapping[str, str] | None = None
+) -> UsageError:
+    """The error of every registry: it lists the choices, and the one that was probably meant.
+
+    Args:
+        kind: of what there is no such name.
+        name: that is not there.
+        choices: that are.
+        elsewhere: words of other programs, in small letters -> the choice that means the same.
 
     >>> str(unknown_name("layout", "mds", ["msd", "acdc"]))
-    "There is no layout 'mds'; choose one of: acdc, msd."
+    "There is no layout 'mds' (perhaps msd?); choose one of: acdc, msd."
+    >>> str(unknown_name("loss", "Dice_BCE", ["ce", "dice_balanced_ce"], {"dice_bce": "dice_balanced_ce"}))
+    "There is no loss 'Dice_BCE' (perhaps dice_balanced_ce?); choose one of: ce, dice_balanced_ce."
     """
-    listed = ", ".join(sorted(str(choice) for choice in choices))  # type: ignore[attr-defined]
-    return UsageError(f"There is no {kind} '{name}'; choose one of: {listed}.")
+    names = sorted(str(choice) for choice in choices)
+    near = nearest_name(str(name), names, elsewhere)
+    perhaps = f" (perhaps {near}?)" if near else ""
+    return UsageError(f"There is no {kind} '{name}'{perhaps}; choose one of: {', '.join(names)}.")
+
+
+def nearest_name(name: str, choices: Sequence[str], elsewhere: Mapping[str, str] | None = None) -> str | None:
+    """The choice that was probably meant: the same word elsewhere, or one that differs by little.
+
+    >>> nearest_name("los", ["lr", "loss"]), nearest_name("quux", ["lr", "loss"])
+    ('loss', None)
+    """
+    # Here, for the command line starts without it.
+    from difflib import get_close_matches
+
+    if meant := (elsewhere or {}).get(name.lower()):
+        return meant
+    plain = {_plain(choice): choice for choice in reversed(choices)}
+    if found := get_close_matches(_plain(name), plain, n=1, cutoff=0.6):
+        return plain[found[0]]
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")

@@ -78,7 +78,7 @@ def read_json(path: str | Path) -> Any:
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error}); correct it or delete it.") from error
+        raise DataError(f"{path} is not valid JSON ({error}); correct it.") from error
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

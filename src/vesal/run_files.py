@@ -16,6 +16,8 @@ PLAN = "plan.json"
 SOURCES = "sources.json"
 CONFIG = "config.yaml"
 FOLDS = "folds.json"
+#: The cases that training uses -> the digest of their files.
+CASES = "cases.json"
 ENVIRONMENT = "environment.json"
 SCORES, SCORES_CSV, SCORES_TEXT = "scores.json", "scores.csv", "scores.md"
 #: Of the volumes that slices belong to.
@@ -27,8 +29,10 @@ CALIBRATION = "quality_calibration.json"
 #: Beside predictions: their quality estimates.
 QUALITY, QUALITY_CSV = "quality.json", "quality.csv"
 REPORT = "report.html"
+#: What went wrong after the training, with tracebacks.
+PROBLEMS = "problems.txt"
 #: Folders.
-PREPARED, SURFACES = "prepared", "surfaces"
+PREPARED, SURFACES, LOCKS = "prepared", "surfaces", ".locks"
 
 #: Of the folder of a fold.
 MODEL = "model.vesal"
@@ -74,6 +78,7 @@ DESCRIPTIONS = {
     PLAN: "spacing, patch, network",
     CONFIG: "every setting",
     FOLDS: "which case was held out when",
+    CASES: "the cases that were used, with a digest of their files",
     DATASET: "files, labels and channels of the data set",
     FINGERPRINT: "what was measured in the data",
     FINDINGS: "what was found in the data",

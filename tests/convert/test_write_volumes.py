@@ -16,7 +16,7 @@ from convert_examples import (
     made,
 )
 
-from vesal.data.folds import Folds
+from vesal.data.split_file import read_split
 from vesal.layouts.registry import load_dataset
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_volume, write_label, write_volume
@@ -77,7 +77,7 @@ def test_brats_for_nnunet_has_consecutive_values_and_regions_and_says_so(tmp_pat
 def test_frames_of_a_patient_get_a_split_for_nnunet_that_keeps_them_together(tmp_path: Path) -> None:
     made("acdc", tmp_path / "data")
     result = convert(tmp_path / "data", tmp_path / "out", "nnunet")
-    folds = Folds.load(tmp_path / "out" / "splits_final.json")
+    folds = read_split(tmp_path / "out" / "splits_final.json")
     assert folds.count == 2
     for part in folds.parts:
         assert len({name.split("_")[0] for name in part}) == 1
@@ -89,7 +89,7 @@ def test_the_same_scan_under_two_names_gets_a_split_for_nnunet_too(tmp_path: Pat
     for kind in ("CT/volume", "Liver_masks/segmentation"):
         shutil.copy(tmp_path / "data" / f"{kind}-1.nii", tmp_path / "data" / f"{kind}-3.nii")
     convert(tmp_path / "data", tmp_path / "out", "nnunet")
-    assert {frozenset(part) for part in Folds.load(tmp_path / "out" / "splits_final.json").parts} == {
+    assert {frozenset(part) for part in read_split(tmp_path / "out" / "splits_final.json").parts} == {
         frozenset({"volume-1", "volume-3"}),
         frozenset({"volume-2"}),
     }

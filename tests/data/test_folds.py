@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +119,12 @@ def test_groups_may_name_cases_that_were_left_out_and_still_link() -> None:
 
 def test_fewer_patients_than_folds_is_told_with_the_fix() -> None:
     cases = [case(f"p{i % 3}_{i}", f"p{i % 3}") for i in range(12)]
-    with pytest.raises(
-        UsageError, match=r"5 folds need at least 5 patients, but the 12 cases are of 3 .* 3 folds"
-    ):
+    with pytest.raises(UsageError, match=r"5 folds need at least 5 patients, but the 12 cases are of 3 "):
         make_folds(cases)
     assert make_folds(cases, folds=3).count == 3
-    with pytest.raises(UsageError, match="train on all cases"):
+    with pytest.raises(UsageError, match="--set folds=3 for as many, or --fold none"):
+        make_folds(cases)
+    with pytest.raises(UsageError, match="add --fold none to train on all cases"):
         make_folds(cases[:1])
     with pytest.raises(UsageError, match="no split"):
         make_folds(cases, folds=1)
@@ -161,39 +160,5 @@ def test_folds_come_back_from_their_file_and_a_wrong_file_is_refused(tmp_path: P
     with pytest.raises(VesalError, match="case b is in two folds"):
         Folds.load(tmp_path / "twice.json")
     (tmp_path / "empty.json").write_text('{"seed": 0, "parts": [["a"], []]}')
-    with pytest.raises(VesalError, match=r"empty\.json is not a split"):
+    with pytest.raises(VesalError, match=r"empty\.json does not hold a split .*fold 1 holds out no case"):
         Folds.load(tmp_path / "empty.json")
-
-
-def write_splits(path: Path, *parts: dict[str, list[str]]) -> Path:
-    path.write_text(json.dumps(parts))
-    return path
-
-
-def test_folds_of_nnunet_are_taken_where_each_trains_on_what_the_others_validate_on(tmp_path: Path) -> None:
-    parts = (
-        {"train": ["c", "b"], "val": ["a"]},
-        {"train": ["a", "c"], "val": ["b"]},
-        {"train": ["a", "b"], "val": ["c"]},
-    )
-    assert Folds.load(write_splits(tmp_path / "s.json", *parts)).parts == (("a",), ("b",), ("c",))
-    assert Folds.load(write_splits(tmp_path / "s.json", {"val": ["a"]}, {"val": ["b"]})).count == 2
-
-
-@pytest.mark.parametrize(
-    ("train", "words"),
-    [
-        (["b", "a"], "fold 0 trains on a, but validates on it too"),
-        (["b", "c", "x"], "fold 0 trains on x, but no other fold validates on it"),
-        (["b"], "fold 0 does not train on c, which another fold validates on"),
-        ([], "fold 0 does not train on b"),
-    ],
-)
-def test_folds_of_nnunet_that_train_on_something_else_are_refused(
-    train: list[str], words: str, tmp_path: Path
-) -> None:
-    path = write_splits(
-        tmp_path / "s.json", {"train": train, "val": ["a"]}, {"train": ["a"], "val": ["b", "c"]}
-    )
-    with pytest.raises(VesalError, match=words):
-        Folds.load(path)

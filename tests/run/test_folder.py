@@ -6,7 +6,17 @@ import pytest
 
 from vesal.errors import UsageError
 from vesal.run.folder import Run
-from vesal.run_files import ALL, CONFIG, FINISHED, fold_folders, fold_name
+from vesal.run_files import (
+    ALL,
+    CONFIG,
+    ENVIRONMENT,
+    FINGERPRINT,
+    FINISHED,
+    FOLDS,
+    PLAN,
+    fold_folders,
+    fold_name,
+)
 
 
 def finish(run: Run, name: int | str) -> None:
@@ -28,12 +38,34 @@ def test_a_folder_that_holds_something_is_written_only_when_it_is_a_run_to_resum
     run.begin(resume=False)
     run.folder.mkdir()
     (run.folder / "notes.txt").touch()
+    for resume in (False, True):
+        with pytest.raises(UsageError, match="something that is not a run"):
+            run.begin(resume=resume)
+    (run.folder / CONFIG).touch()
+    assert run.begin(resume=True)
     with pytest.raises(UsageError, match="is not empty; add --resume"):
         run.begin(resume=False)
-    with pytest.raises(UsageError, match="something that is not a run"):
-        run.begin(resume=True)
-    (run.folder / CONFIG).touch()
-    run.begin(resume=True)
+    with pytest.raises(UsageError, match="is not empty; choose another"):
+        run.begin(resume=False, resumable=False)
+
+
+def test_a_run_that_was_only_set_up_begins_anew_and_keeps_what_was_read_of_the_data(tmp_path):
+    run = Run(tmp_path)
+    for name in (CONFIG, ENVIRONMENT, FINGERPRINT, PLAN, FOLDS):
+        (tmp_path / name).touch()
+    assert not run.begin(resume=False)
+    run.forget_choices()
+    assert {path.name for path in tmp_path.iterdir()} == {CONFIG, ENVIRONMENT, FINGERPRINT}
+    run.fold(0).mkdir()
+    with pytest.raises(UsageError, match="is not empty"):
+        run.begin(resume=False)
+
+
+def test_a_project_of_the_users_with_a_configuration_of_that_name_is_no_run_to_begin_anew(tmp_path):
+    for name in (CONFIG, ENVIRONMENT, "train.py"):
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        Run(tmp_path).begin(resume=False)
 
 
 def test_a_file_and_a_folder_without_a_data_set_are_no_runs(tmp_path):

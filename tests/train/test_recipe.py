@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from vesal.train.recipe import (
     parse_duration,
     parse_overrides,
     recipe_names,
+    resumed,
 )
 
 
@@ -58,6 +60,60 @@ def test_deterministic_with_a_time_budget_says_what_to_do() -> None:
 def test_a_wrong_setting_is_named(overrides: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         load_recipe("auto", overrides)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("batch=8", "perhaps plan.batch?"),
+        ("los=dice", "perhaps loss?"),
+        ("learning_rate=0.1", "perhaps lr?"),
+        ("patience=5", "perhaps early_stopping?"),
+        ("plan.batchsize=8", "perhaps plan.batch?"),
+        ("augment.noise_prob=1", "perhaps augment.noise_probability?"),
+        ("schedule=ReduceLROnPlateau", "perhaps plateau?"),
+        ("precision=float16", "perhaps 16?"),
+        ("optimizer=rmsprop", "choose one of: adam, adamw, muon, sgd"),
+        ("lr=true", "lr must be a number, not true"),
+        ("lr=.inf", "lr must be a finite number"),
+        ("fold=abc", "fold must be a whole number or all, not abc"),
+        ("plan.patch=64", "plan.patch must be a list, such as"),
+        ("plan=3", "plan has parts"),
+    ],
+)
+def test_a_wrong_name_or_value_is_answered_with_the_right_one(setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        load_recipe("auto", parse_overrides([setting]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("precision=32", "precision", "32"),
+        ("ema=None", "ema", None),
+        ("fold=none", "fold", None),
+        ("budget_s=20m", "budget_s", 1200.0),
+        ("optimizer=AdamW", "optimizer", "adamw"),
+        ("compile=true", "compile", True),
+    ],
+)
+def test_a_setting_takes_what_its_help_shows(setting: str, field: str, value: object) -> None:
+    found = getattr(load_recipe("auto", parse_overrides([setting])), field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_of_an_origin_holds_a_fold_out(name: str) -> None:
+    assert load_recipe(name).fold == (None if name == "auto" else 0)
+
+
+def test_a_resumed_run_takes_its_own_values_again_and_no_others() -> None:
+    config = load_recipe("auto", {"steps": 5, "lr": 0.1, "plan.batch": 2})
+    again = resumed(config, {"lr": 0.1, "plan.batch": 2, "steps": 9, "fold": 1})
+    assert (again.steps, again.fold, again.lr) == (9, 1, 0.1)
+    with pytest.raises(UsageError, match=r"leave out lr \(0.1 in the run\), plan.batch \(2 in the run\)"):
+        resumed(config, {"lr": 0.2, "plan.batch": 4})
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:

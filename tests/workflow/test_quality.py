@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vesal.data.dataset import Case
 from vesal.data.fingerprint import fingerprint
 from vesal.data.folds import Folds
 from vesal.errors import VesalError
@@ -33,7 +34,7 @@ from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow.predict import predict_cases
-from vesal.workflow.quality import CalibrationOptions, calibrate_run, predict_held_out
+from vesal.workflow.quality import CalibrationOptions, _chosen, calibrate_run, predict_held_out
 from vesal.workflow.requests.predict_options import PredictOptions
 
 CPU = CalibrationOptions(device="cpu")
@@ -101,9 +102,40 @@ def test_too_few_held_out_scans_are_reported(run: Run, tmp_path: Path) -> None:
     messages: list[str] = []
     assert not calibrate_run(few, tell=messages.append)
     assert messages == [
-        "The model gets no quality model: that takes 8 held-out scans at least, and there is 1; train more folds "
-        "(--fold all)."
+        "The model gets no quality model: that takes held-out scans of 8 patients at least, and there is 1 scan; "
+        "train more folds (--fold all)."
     ]
+
+
+def test_many_slices_of_few_patients_are_too_few_before_and_after_a_short_prediction(
+    run: Run, tmp_path: Path
+) -> None:
+    """Ten held-out scans: of one patient they crashed the fit, which leaves out whole patients."""
+    few = Run(tmp_path / "few")
+    few.folder.mkdir()
+    for patients in (1, 2, 7):
+        dataset = json.loads(run.dataset_file.read_text())
+        for number, case in enumerate(dataset["cases"]):
+            case["patient"] = f"p{number % patients}"
+        few.dataset_file.write_text(json.dumps(dataset))
+        Folds.load(run.folds_file).save(few.folds_file)
+        few.fold(0).mkdir(exist_ok=True)
+        (few.fold(0) / FINISHED).write_text("{}")
+        messages: list[str] = []
+        assert not calibrate_run(few, tell=messages.append)
+        assert f"there are 10 scans of {patients} patient" in messages[0]
+
+
+def test_the_first_scans_that_are_used_are_of_different_patients() -> None:
+    cases = [
+        Case(id=f"p{patient}_{number:02}", images=(Path("x"),), patient=f"p{patient}")
+        for patient in range(9)
+        for number in range(30)
+    ]
+    chosen = _chosen(cases)
+    assert len(chosen) == 64
+    for start in (0, 9, 18):
+        assert len({name[:2] for name in chosen[start : start + 9]}) == 9
 
 
 def test_predictions_come_with_quality_estimates(run: Run, tmp_path: Path) -> None:

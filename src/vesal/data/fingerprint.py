@@ -58,6 +58,7 @@ class CaseRecord(Record):
         undeclared: values in the label file that the label set does not know.
         nan_voxels: not finite, in the image.
         image_digest: of the decoded voxels alone, whatever the header says.
+        files_digest: of the bytes of all files of the case.
         voxel_volume_mm3: of the image.
         channels: statistics of each channel.
         image_header, label_header: of the first image file and the label file, where they are NIfTI.
@@ -79,6 +80,7 @@ class CaseRecord(Record):
     undeclared: tuple[int, ...]
     nan_voxels: int
     image_digest: str
+    files_digest: str = ""
     voxel_volume_mm3: float
     channels: tuple[ChannelStatistics, ...]
     image_header: Header | None = None
@@ -200,6 +202,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         undeclared=tuple(sorted(set(counts) - set(labels.values))),
         nan_voxels=nan_voxels,
         image_digest=content_hash(str(image.array.shape).encode(), *voxels),
+        files_digest=raw.digest,
         voxel_volume_mm3=grid.voxel_volume_mm3,
         channels=tuple(channels),
         image_header=read_header(case.images[0], raw.heads[0]),

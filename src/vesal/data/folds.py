@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
-from typing import Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Fingerprint
-from vesal.errors import DataError, UsageError, VesalError
-from vesal.files import read_json
+from vesal.errors import DataError, UsageError
 from vesal.record import Record
+from vesal.text import listed
 
 _SWEEPS = 6  # over all groups, to improve the balance; two or three usually end it
 _PARTNERS = 300  # groups that one may change places with in a sweep: drawn by chance where there are more
@@ -24,15 +23,19 @@ _PRICE = 1e3  # of one case beyond the slack: no class outweighs it
 
 
 class Folds(Record):
-    """A partition of case ids: fold k validates on its own part and trains on all others.
+    """A partition of case ids: fold k validates on its own part and trains on all others. Or one fold alone.
 
     Attributes:
         seed: that it was drawn with.
         parts: case ids of each fold's validation set, sorted.
+        training: case ids that the one fold trains on, where there is one; else None.
     """
+
+    described: ClassVar[tuple[str, str]] = ("a split into folds", "begin another run")
 
     seed: int
     parts: tuple[tuple[str, ...], ...]
+    training: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _partition(self) -> Folds:
@@ -40,8 +43,16 @@ class Folds(Record):
         if len(set(every)) != len(every):
             twice = next(name for name in every if every.count(name) > 1)
             raise ValueError(f"case {twice} is in two folds")
-        if len(self.parts) < 2 or not all(self.parts):
-            raise ValueError("there must be at least two folds, none of them empty")
+        if self.training is None and len(self.parts) < 2:
+            raise ValueError("there must be at least two folds")
+        if self.training is not None and len(self.parts) != 1:
+            raise ValueError("the cases to train on are named beside more than one fold")
+        if empty := [number for number, part in enumerate(self.parts) if not part]:
+            raise ValueError(f"fold {empty[0]} holds out no case")
+        if self.training is not None and not self.training:
+            raise ValueError("fold 0 trains on no case")
+        if both := sorted(set(self.training or ()) & set(every)):
+            raise ValueError(f"fold 0 trains on {both[0]}, but validates on it too")
         return self
 
     @property
@@ -56,53 +67,50 @@ class Folds(Record):
     def train(self, fold: int) -> tuple[str, ...]:
         """Case ids that fold `fold` (from 0) trains on."""
         own = self._known(fold)
+        if self.training is not None:
+            return self.training
         return tuple(sorted(name for k, part in enumerate(self.parts) for name in part if k != own))
 
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote, or nnU-Net's splits_final.json (a list of {"train": [...], "val": [...]}).
+    @property
+    def names(self) -> set[str]:
+        """Ids of all cases that any fold uses."""
+        return {name for part in self.parts for name in part} | set(self.training or ())
+
+    def renamed(self, names: Mapping[str, str]) -> Folds:
+        """With other ids, where there are any."""
+
+        def new(part: Iterable[str]) -> tuple[str, ...]:
+            return tuple(sorted(names.get(name, name) for name in part))
+
+        training = None if self.training is None else new(self.training)
+        return Folds(seed=self.seed, parts=tuple(map(new, self.parts)), training=training)
+
+    def without(self, names: Collection[str]) -> Folds:
+        """Without these cases.
 
         Raises:
-            VesalError: the file is absent or damaged, a case is in two folds, or a fold of nnU-Net's trains on
-                something else than what the other folds validate on.
+            ValueError: a fold has no case left.
         """
-        value = read_json(path)
-        trains: list[object] = []
-        if isinstance(value, list) and all(isinstance(part, dict) and "val" in part for part in value):
-            trains = [part.get("train") for part in value]
-            value = {"seed": 0, "parts": [part["val"] for part in value]}
-        try:
-            folds = cls.model_validate(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise VesalError(
-                f"{path} is not a split into folds ({reason}); delete it to draw a new one."
-            ) from error
-        for k, train in enumerate(trains):
-            folds._trains_on_all_others(k, train, path)
-        return folds
 
-    def _trains_on_all_others(self, fold: int, train: object, path: str | Path) -> None:
-        """Refuse a list "train" that is not what this class takes for it."""
-        if train is None:
-            return
-        listed = {str(name) for name in train} if isinstance(train, list) else set()
-        expected = set(self.train(fold))
-        if extra := sorted(listed - expected):
-            where = "validates on it too" if extra[0] in self.parts[fold] else "no other fold validates on it"
-            reason = f"fold {fold} trains on {extra[0]}, but {where}"
-        elif lacking := sorted(expected - listed):
-            reason = f"fold {fold} does not train on {lacking[0]}, which another fold validates on"
-        else:
-            return
-        raise VesalError(
-            f"{path} is not a split into folds ({reason}); let each fold train on exactly what the others validate on."
-        )
+        def kept(part: Iterable[str]) -> tuple[str, ...]:
+            return tuple(name for name in part if name not in names)
+
+        training = None if self.training is None else kept(self.training)
+        return Folds(seed=self.seed, parts=tuple(map(kept, self.parts)), training=training)
 
     def _known(self, fold: int) -> int:
         if not 0 <= fold < self.count:
-            raise UsageError(f"There is no fold {fold}; choose one of 0 to {self.count - 1}.")
+            raise UsageError(no_such_fold(fold, self.count))
         return fold
+
+
+def no_such_fold(fold: int, count: int) -> str:
+    """The sentence about a fold that is not there.
+
+    >>> no_such_fold(5, 5)
+    'There is no fold 5; choose one of 0 to 4.'
+    """
+    return f"There is no fold {fold}; choose {'0' if count == 1 else f'one of 0 to {count - 1}'}."
 
 
 def make_folds(
@@ -133,15 +141,7 @@ def make_folds(
     if folds < 2:
         raise UsageError(f"{folds} folds are no split; ask for at least 2, or train on all cases.")
     if len(groups) < folds:
-        raise UsageError(
-            f"{folds} folds need at least {folds} patients, but the {len(cases)} cases are of {len(groups)} "
-            "(identical scans count as one); "
-            + (
-                f"ask for {len(groups)} folds or train on all cases."
-                if len(groups) > 1
-                else "train on all cases."
-            )
-        )
+        raise UsageError(too_few_patients(folds, len(cases), len(groups)))
     generator = np.random.default_rng([seed, folds])
     order = generator.permutation(len(groups))
     groups = [groups[i] for i in order]
@@ -150,6 +150,21 @@ def make_folds(
     parts = [sorted(name for group, k in zip(groups, fold_of, strict=True) if k == fold for name in group)
              for fold in range(folds)]  # fmt: skip
     return Folds(seed=seed, parts=tuple(tuple(part) for part in parts))
+
+
+def too_few_patients(folds: int, cases: int, patients: int) -> str:
+    """The sentence about folds for which there are not enough patients, with what works."""
+    counted = f"{cases} {'case is' if cases == 1 else 'cases are'} of {patients}"
+    cure = f"add --set folds={patients} for as many, or " if patients > 1 else "add "
+    return (
+        f"{folds} folds need at least {folds} patients, but the {counted} (identical scans count as one); "
+        f"{cure}--fold none to train on all cases."
+    )
+
+
+def patient_groups(cases: Sequence[Case], together: Iterable[Collection[str]] = ()) -> int:
+    """How many groups of cases there are that a split must not tear apart."""
+    return len(_groups(cases, together))
 
 
 def check_split(
@@ -169,7 +184,8 @@ def check_split(
     for name in sides[0] + sides[1]:
         if name not in patients:
             raise DataError(
-                f"The split names case {name}, which the data set does not have; draw the folds anew."
+                f"The split names case {name}, which the data set does not have; its cases are "
+                f"{listed(sorted(patients), 4)}."
             )
     linked = [set(group) for group in together]
     group_of = {name: group for group in _groups(cases, linked) for name in group}

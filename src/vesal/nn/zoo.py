@@ -46,6 +46,18 @@ NETWORKS: dict[str, Callable[[Plan], nn.Module]] = {
     "monai-swin-unetr": monai_networks.swin_unetr,  # Hatamizadeh et al., 2022
 }
 
+#: What other programs call them.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("attention", "attention_unet", "attunet", "attentionunet", "att_unet"), "attention-unet"
+    ),
+    **dict.fromkeys(("nnunet", "nnu-net", "u-net", "unet3d", "unet2d", "3d_unet", "unet_3d"), "unet"),
+    **dict.fromkeys(("resunet", "resenc", "residual", "residual_unet"), "residual-unet"),
+    **dict.fromkeys(("swinunetr", "swin_unetr", "swin"), "monai-swin-unetr"),
+    "segresnet": "monai-segresnet",
+    "dynunet": "monai-dynunet",
+}
+
 
 def build_network(name: str, plan: Plan, *, checkpointing: bool = False) -> nn.Module:
     """The network of that name for that plan, freshly initialised, in train mode.
@@ -82,7 +94,7 @@ def require(name: str) -> None:
         UsageError: there is none, or it needs an extra that is not installed.
     """
     if name not in NETWORKS:
-        raise unknown_name("network", name, NETWORKS)
+        raise unknown_name("network", name, NETWORKS, _ELSEWHERE)
     if _is_monai(name):
         monai_networks.require(name)
 

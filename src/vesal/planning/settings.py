@@ -18,7 +18,7 @@ class PlanSettings(BaseModel):
     True
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     dimension: Literal[2, 3] | None = None
     """2 or 3, of the network."""

@@ -10,6 +10,7 @@ from vesal.errors import UsageError
 from vesal.files import is_temporary, sweep
 from vesal.run_files import (
     CALIBRATION,
+    CASES,
     CONFIG,
     DATASET,
     ENVIRONMENT,
@@ -17,7 +18,9 @@ from vesal.run_files import (
     FINGERPRINT,
     FINISHED,
     FOLDS,
+    LOCKS,
     PLAN,
+    PREPARED,
     SOURCES,
     fold_folder,
     fold_folders,
@@ -25,6 +28,10 @@ from vesal.run_files import (
 )
 
 _STALE_S = 600.0
+
+#: What is there before a fold is begun: of the data, which is kept, and what follows from the settings.
+_SET_UP = {CONFIG, ENVIRONMENT, DATASET, FINGERPRINT, SOURCES, PREPARED, LOCKS, PLAN, FINDINGS, FOLDS, CASES}
+_CHOSEN = (PLAN, FINDINGS, FOLDS, CASES)
 
 
 class Run:
@@ -39,6 +46,7 @@ class Run:
         self.sources_file = folder / SOURCES
         self.config_file = folder / CONFIG
         self.folds_file = folder / FOLDS
+        self.cases_file = folder / CASES
         self.environment_file = folder / ENVIRONMENT
         #: What its quality model was fitted to, scan by scan.
         self.calibration_file = folder / CALIBRATION
@@ -68,8 +76,18 @@ class Run:
         """The split, or None when the run was trained on all cases."""
         return Folds.load(self.folds_file) if self.folds_file.exists() else None
 
-    def begin(self, *, resume: bool) -> None:
+    def begin(self, *, resume: bool, resumable: bool = True) -> bool:
         """Make sure that the folder may be written.
+
+        Where a run was set up and no fold begun, such as after a refused option, it may be begun anew
+        (`forget_choices`).
+
+        Args:
+            resume: go on with what is there.
+            resumable: the verb can go on with it; else the message does not say so.
+
+        Returns:
+            Whether there is a run to go on with.
 
         Raises:
             UsageError: it holds something, and this is not a resumed run; or it is no folder.
@@ -78,10 +96,21 @@ class Run:
             raise UsageError(f"{self.folder} is a file; choose another output folder.")
         # Old ones only: other folds of this run may be at work.
         sweep(self.folder, older_than_s=_STALE_S)
-        occupied = self.folder.exists() and any(not is_temporary(path) for path in self.folder.iterdir())
-        if occupied and not resume:
-            raise UsageError(
-                f"{self.folder} is not empty; add --resume to go on with it, or choose another folder."
-            )
-        if occupied and not self.config_file.exists():
+        names = set()
+        if self.folder.is_dir():
+            names = {path.name for path in self.folder.iterdir() if not is_temporary(path)}
+        if not names - {LOCKS}:
+            return False
+        if CONFIG not in names:
             raise UsageError(f"{self.folder} holds something that is not a run; choose another folder.")
+        if resume:
+            return True
+        if not names <= _SET_UP or ENVIRONMENT not in names:
+            cure = "add --resume to go on with it, or " if resumable else ""
+            raise UsageError(f"{self.folder} is not empty; {cure}choose another folder.")
+        return False
+
+    def forget_choices(self) -> None:
+        """Remove what followed from the settings, for a run that is begun anew; what was read of the data stays."""
+        for name in _CHOSEN:
+            (self.folder / name).unlink(missing_ok=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,11 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vesal.augment.policy import AugmentConfig
-from vesal.errors import UsageError, unknown_name
+from vesal.errors import UsageError, nearest_name, unknown_name
 from vesal.files import write_text
 from vesal.infer.window_overlap import OVERLAP
 from vesal.nn.losses.losses import LossOptions
+from vesal.planning.given_values import as_given, known_part, setting_names
 from vesal.planning.settings import PlanSettings
+from vesal.text import listed
 
 #: Quantities that may choose the best weights.
 MONITORED = ("val_dice", "val_loss", "train_loss")
@@ -26,7 +29,7 @@ MONITORED = ("val_dice", "val_loss", "train_loss")
 class TrainConfig(BaseModel):
     """All that is chosen, not derived. Each field's description is also its help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     recipe: str = "auto"
     """Name of the recipe that this configuration came from."""
@@ -188,33 +191,65 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
     overrides = dict(overrides or {})
     if any(field in overrides for field in LENGTHS):
         values = {field: value for field, value in values.items() if field not in LENGTHS}
-    for field, value in overrides.items():
-        path = re.sub(r"^augmentation(?=\.|$)", "augment", field).split(".")
-        part = values
-        for key in path[:-1]:
-            part = part.setdefault(key, {})
-            if not isinstance(part, dict):
-                raise UsageError(f"'{'.'.join(path)}' is not a setting: '{key}' has no parts.")
-        part[path[-1]] = value
+    values = _with(values, overrides)
     if all(values.get(field) is None for field in LENGTHS):
         values["budget_s"] = DEFAULT_BUDGET_S
     return _validated(values, f"recipe '{name}'")
 
 
+def _with(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with some replaced; names of parts come after a dot."""
+    found = copy.deepcopy(dict(values))
+    for field, value in overrides.items():
+        path = re.sub(r"^augmentation(?=\.|$)", "augment", field).split(".")
+        part = found
+        for key in path[:-1]:
+            if part.get(key) is None:
+                part[key] = {}
+            part = part[key]
+            if not isinstance(part, dict):
+                raise UsageError(f"'{'.'.join(path)}' is not a setting: '{key}' has no parts.")
+        part[path[-1]] = value
+    return found
+
+
 def resumed(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
     """The configuration of a run that goes on: another fold, or another length, and nothing else may change.
+
+    What is named with the value that the run has changes nothing.
 
     Raises:
         UsageError: another field is named, or the length contradicts the rest.
     """
-    if other := set(changes) - {*LENGTHS, "fold"}:
-        raise UsageError(
-            f"A resumed run keeps its settings; leave out {', '.join(sorted(other))}, or begin another run."
-        )
     values = config.model_dump(mode="json")
     if any(name in changes for name in LENGTHS):
         values = {name: value for name, value in values.items() if name not in LENGTHS}
-    return _validated(values | dict(changes), "the resumed run")
+    wanted = _validated(_with(values, changes), "the resumed run")
+    if other := changed_settings(config, wanted):
+        raise UsageError(
+            f"A resumed run keeps its settings; leave out {', '.join(other)}, or begin another run."
+        )
+    return wanted
+
+
+def changed_settings(config: TrainConfig, wanted: TrainConfig) -> list[str]:
+    """Names of the settings that a resumed run may not change and that differ, with the value of the run."""
+    before, after = (dict(_flat(one.model_dump(mode="json"))) for one in (config, wanted))
+    may_change = {*LENGTHS, "fold", "recipe"}
+    names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return [f"{name} ({_text(before.get(name))} in the run)" for name in names if name not in may_change]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _text(value: Any) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def recipe_overrides(
@@ -290,22 +325,98 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _validated(values: dict[str, Any], where: str) -> TrainConfig:
+    for name in ("budget_s", "checkpoint_s"):
+        if isinstance(values.get(name), str):
+            values = values | {name: parse_duration(values[name])}
     try:
-        return TrainConfig.model_validate(values)
+        return TrainConfig.model_validate(as_given(TrainConfig, values))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        errors = error.errors()
+        first, field = errors[0], known_part(TrainConfig, errors[0]["loc"])
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            raise unknown_name(f"setting in {where}", field, _beside(field)) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{where}: {field + ': ' if field else ''}{message}.") from error
+            raise _unknown_setting(field, where) from error
+        if first["type"] == "literal_error":
+            raise unknown_name(field, first["input"], _literals(first), _WORDS) from error
+        if first["type"] == "value_error":
+            message = first["msg"].removeprefix("Value error, ")
+            raise UsageError(f"{where}: {field + ': ' if field else ''}{message}.") from error
+        wanted = [_wanted(one) for one in errors if known_part(TrainConfig, one["loc"]) == field]
+        raise UsageError(
+            f"{where}: {field} {' or '.join(dict.fromkeys(wanted))}, not {_text(first['input'])}."
+        ) from error
 
 
-def _beside(field: str) -> list[str]:
-    """Names that may stand where `field` stands, with the same parts before them."""
-    *parents, _ = field.split(".")
-    owner: Any = TrainConfig
-    for parent in parents:
-        owner = owner.model_fields[parent].annotation
-    names = getattr(owner, "model_fields", None) or getattr(owner, "__dataclass_fields__", {})
-    return [".".join((*parents, name)) for name in names]
+def _wanted(error: Any) -> str:
+    """What pydantic wants of a value, in our words."""
+    if error["type"] in ("tuple_type", "list_type"):
+        return "must be a list, such as [128, 128, 64]"
+    if error["type"] in ("model_type", "model_attributes_type", "dataclass_type", "dict_type"):
+        return "has parts, of which each is set by itself after a dot"
+    if error["type"] == "literal_error":
+        return listed(_literals(error), 20, " or ")
+    message = error["msg"].removeprefix("Value error, ").partition(", unable to")[0]
+    message = message.replace("a valid integer", "a whole number").replace("valid ", "")
+    return message.replace("Input should", "must")
+
+
+def _literals(error: Any) -> list[str]:
+    expected = str(error["ctx"]["expected"])
+    return re.findall(r"'([^']*)'", expected) or expected.split(" or ")
+
+
+def _unknown_setting(field: str, where: str) -> UsageError:
+    """The error about a name that is no setting, with the one that was probably meant."""
+    names = list(setting_names(TrainConfig))
+    *parents, last = field.split(".")
+    prefix = ".".join(parents) + "." if parents else ""
+    beside = [name for name in names if name.startswith(prefix) and "." not in name[len(prefix) :]]
+    # The same word in another place counts more than a similar one in this.
+    elsewhere = {name.rpartition(".")[2]: name for name in reversed(names)} | _SETTINGS
+    near = nearest_name(last, [], elsewhere) or nearest_name(field, beside) or nearest_name(last, names)
+    perhaps = f" (perhaps {near}?)" if near else ""
+    return UsageError(
+        f"There is no setting '{field}' in {where}{perhaps}; choose one of: {', '.join(sorted(beside))}."
+    )
+
+
+#: Words of other programs for settings, and for their values -> ours.
+_SETTINGS = {
+    **dict.fromkeys(("learning_rate", "base_lr", "initial_lr"), "lr"),
+    **dict.fromkeys(("batch_size", "bs"), "plan.batch"),
+    **dict.fromkeys(("num_epochs", "max_epochs", "n_epochs", "epoch"), "epochs"),
+    **dict.fromkeys(("iterations", "max_iterations", "max_steps", "num_steps"), "steps"),
+    **dict.fromkeys(("patience", "early_stop", "early_stopping_patience"), "early_stopping"),
+    **dict.fromkeys(("model", "arch", "architecture", "model_name"), "network"),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "schedule"),
+    **dict.fromkeys(("criterion", "loss_function", "loss_fn", "loss_name"), "loss"),
+    **dict.fromkeys(("accumulation_steps", "accumulate", "accumulate_grad_batches"), "accumulation"),
+    **dict.fromkeys(("amp", "fp16", "mixed_precision", "use_amp"), "precision"),
+    **dict.fromkeys(("spacing", "pixdim", "voxel_spacing"), "plan.spacing_mm"),
+    **dict.fromkeys(("patch_size", "roi_size", "crop_size", "image_size", "img_size"), "plan.patch"),
+    **dict.fromkeys(("num_folds", "n_folds", "n_splits", "k_folds"), "folds"),
+    **dict.fromkeys(("val_interval", "val_every", "validate_every_epochs"), "validate_epochs"),
+    **dict.fromkeys(("grad_clip", "clip_grad", "gradient_clipping", "max_norm"), "clip"),
+    **dict.fromkeys(("min_lr", "eta_min"), "lr_min"),
+    **dict.fromkeys(("budget", "time"), "budget_s"),
+    "ema_decay": "ema",
+    "warmup_epochs": "warmup",
+    "deep_supervision": "plan.heads",
+    "t_0": "lr_period",
+    "step_size": "lr_period",
+    "factor": "lr_factor",
+    "random_state": "seed",
+}
+_WORDS = {
+    **dict.fromkeys(("reducelronplateau", "reduce_on_plateau"), "plateau"),
+    **dict.fromkeys(("steplr", "step_lr"), "step"),
+    **dict.fromkeys(("cosineannealinglr", "cosine_annealing"), "cosine"),
+    **dict.fromkeys(("cosineannealingwarmrestarts", "warm_restarts", "cosine_restarts"), "restarts"),
+    **dict.fromkeys(("onecyclelr", "onecycle"), "one_cycle"),
+    **dict.fromkeys(("polylr", "polynomial"), "poly"),
+    "fixed": "constant",
+    "nesterov": "sgd",
+    **dict.fromkeys(("fp16", "float16", "half", "16-mixed"), "16"),
+    **dict.fromkeys(("fp32", "float32", "full", "32-true"), "32"),
+    **dict.fromkeys(("bfloat16", "bf16-mixed"), "bf16"),
+    **dict.fromkeys(("amp", "mixed"), "auto"),
+}

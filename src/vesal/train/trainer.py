@@ -16,7 +16,7 @@ from vesal.augment.policy import Policy
 from vesal.errors import unknown_name
 from vesal.infer.predictor import Model
 from vesal.nn.cpu.instance_norm import keep_memory
-from vesal.nn.losses.losses import LOSSES, Loss, build_loss
+from vesal.nn.losses.losses import LOSSES, LOSSES_ELSEWHERE, Loss, build_loss
 from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
 from vesal.planning.plan import Plan
@@ -93,7 +93,7 @@ def check_names(config: TrainConfig) -> None:
     """
     require(config.network)
     if config.loss not in LOSSES:
-        raise unknown_name("loss", config.loss, LOSSES)
+        raise unknown_name("loss", config.loss, LOSSES, LOSSES_ELSEWHERE)
 
 
 def check_plan(config: TrainConfig, plan: Plan) -> None:

@@ -26,8 +26,8 @@ from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.requests.train_request import OverfitRequest
-from vesal.workflow.training.train import Interrupted, tell_left_out
 from vesal.workflow.training.training_plan import plan_for
+from vesal.workflow.training.training_session import Interrupted, tell_left_out
 
 #: Dice that an overfitted case reaches.
 TARGET = 0.95
@@ -102,7 +102,7 @@ def overfit_run(
     if not any(name in overrides for name in LENGTHS):
         overrides["budget_s"] = BUDGET_S
     run = Run(request.out)
-    run.begin(resume=False)
+    run.begin(resume=False, resumable=False)
     device = resolve_device(request.device)
     config = load_recipe(request.recipe, _SETTINGS | {"target": TARGET} | overrides)
     check_names(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,7 @@ from vesal.parallel import Progress, read_ahead
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, MODEL
+from vesal.text import plural
 
 #: Time that calibration may take, as a share of the training's, and seconds that it may take at any rate.
 _SHARE, _ALWAYS_S = 0.25, 60.0
@@ -85,18 +87,16 @@ def calibrate_run(
         tell: takes the one sentence that says what is missing.
 
     Returns:
-        Whether the model files have a quality model now: not where fewer than 8 scans were held out.
+        Whether the model files have a quality model now: not where scans of fewer than 8 patients were held out.
 
     What was fitted to the same models before is not fitted again.
     """
     folds = run.folds()
     held_out = {} if folds is None else {number: folds.validation(number) for number in run.trained_folds()}
-    count = sum(len(names) for names in held_out.values())
-    if count < FEWEST:
-        tell(
-            f"The model gets no quality model: that takes {FEWEST} held-out scans at least, and there "
-            f"{'is' if count == 1 else 'are'} {count}; train more folds (--fold all)."
-        )
+    patients = {case.id: case.patient for case in run.dataset().cases}
+    names = [name for of in held_out.values() for name in of]
+    if too_few := _too_few(len(names), len({patients[name] or name for name in names})):
+        tell(too_few)
         return False
     models, fitted = {}, True
     for number in held_out:
@@ -109,6 +109,11 @@ def calibrate_run(
         if fitted and CalibrationRecord.load(run.calibration_file).models == models:
             return True
     scans, voxels = predict_held_out(run, options, progress=progress)
+    # Less than all where the time is short.
+    clean = [one.group for one in scans if one.artifact is None]
+    if too_few := _too_few(len(clean), len(set(clean))):
+        tell(too_few)
+        return False
     labels = load_package(run.fold(next(iter(held_out))) / MODEL).plan.labels
     temperature = fit_temperature(concatenated(voxels), regions=bool(labels.regions))
     calibrations, record = calibrate(scans, labels.classes, temperature)
@@ -119,29 +124,46 @@ def calibrate_run(
     return True
 
 
+def _too_few(scans: int, patients: int) -> str | None:
+    """The sentence about too few held-out patients: of the scans of one patient none is left out by itself."""
+    if patients >= FEWEST:
+        return None
+    there = (
+        plural(scans, "scan")
+        if scans == patients
+        else f"{plural(scans, 'scan')} of {plural(patients, 'patient')}"
+    )
+    return (
+        f"The model gets no quality model: that takes held-out scans of {FEWEST} patients at least, and there "
+        f"{'is' if scans == 1 else 'are'} {there}; train more folds (--fold all)."
+    )
+
+
 def predict_held_out(
     run: Run, options: CalibrationOptions | None = None, *, progress: Progress | None = None
 ) -> tuple[list[HeldOutScan], list[Voxels]]:
     """Predict what each trained fold held out, clean and corrupted, and record its features.
 
     Where there are three folds or more, the networks of two others are compared with it. Where `allowed_s` is too short
-    for all scans, fewer are used, but FEWEST in all; and where it is too short for these, none is corrupted.
+    for all scans, fewer are used, but those of FEWEST patients in all; and where it is too short for these, none is
+    corrupted.
     """
     options = options or CalibrationOptions()
     folds, numbers = run.folds(), run.trained_folds()
     assert folds is not None
     cases = {case.id: case for case in run.dataset().cases}
-    names = {number: _chosen(folds.validation(number)) for number in numbers}
+    names = {number: _chosen([cases[name] for name in folds.validation(number)]) for number in numbers}
     total = sum(len(of) for of in names.values())
     share_s = np.inf if options.allowed_s is None else options.allowed_s / len(numbers)
     scans: list[HeldOutScan] = []
     voxels: list[Voxels] = []
     corrupts = True
     for number in numbers:
-        began, first = time.monotonic(), len(voxels)
+        began, first, patients = time.monotonic(), len(voxels), set[str]()
         predictor = _FoldPredictor(run, number, options)
         for scan, sample in predictor.predict([cases[name] for name in names[number]]):
             scans.append(scan)
+            patients.add(scan.group)
             voxels += [] if sample is None else [sample]
             # A clean scan, and then the same one corrupted.
             if scan.artifact is None and corrupts:
@@ -151,7 +173,7 @@ def predict_held_out(
                 corrupts = predictor.corrupts = spent_s * FEWEST < share_s * len(numbers)
             if progress is not None:
                 progress(len(voxels), total)
-            if count >= -(-FEWEST // len(numbers)) and spent_s * (1 + 1 / count) > share_s:
+            if len(patients) >= -(-FEWEST // len(numbers)) and spent_s * (1 + 1 / count) > share_s:
                 break
     if progress is not None:
         progress(total, total)
@@ -168,10 +190,18 @@ def time_limit_s(run: Run) -> float:
     return max(_ALWAYS_S, _SHARE * spent_s)
 
 
-def _chosen(names: Sequence[str]) -> list[str]:
-    """At most _MOST_CASES of them, in an order of which every beginning is spread over all of them."""
-    order = np.random.default_rng([_SEED, len(names)]).permutation(len(names))
-    return [names[number] for number in order[:_MOST_CASES]]
+def _chosen(cases: Sequence[Case]) -> list[str]:
+    """At most _MOST_CASES of them, in an order of which every beginning is spread over all patients and scans."""
+    order = np.random.default_rng([_SEED, len(cases)]).permutation(len(cases))
+    seen: Counter[str] = Counter()
+    turns = []
+    for place, number in enumerate(order.tolist()):
+        case = cases[number]
+        patient = case.patient or case.id
+        # The first scan of each patient, then the second of each.
+        turns.append((seen[patient], place, case.id))
+        seen[patient] += 1
+    return [name for _, _, name in sorted(turns)[:_MOST_CASES]]
 
 
 # --- one held-out scan -----------------------------------------------------------------------------------------

@@ -125,6 +125,18 @@ def test_all_scans_of_a_patient_are_in_one_part(held_out: HeldOut, labels: Label
     assert middle(joint) > middle(apart)
 
 
+def test_a_class_that_only_few_patients_hold_gets_no_model_however_many_slices_hold_it(
+    held_out: HeldOut, labels: LabelSet
+) -> None:
+    """What is left when such a patient is left out would be nothing."""
+    rows = [replace(one, patient=f"p{number // 4}") for number, one in enumerate(held_out(40))]
+    rows = [one if one.patient == "p0" else replace(one, dice={}) for one in rows]
+    many = [replace(one, case=f"{one.case}_{copy}") for copy in range(6) for one in rows]
+    calibrations, record = calibrate(many, labels.classes, 1.0)
+    assert calibrations[0].single.dice == {}
+    assert record.dice == {}
+
+
 def test_parts_are_of_one_size_and_always_the_same() -> None:
     parts = cross_parts([f"c{number}" for number in range(47)])
     sizes = np.bincount(list(parts.values()))

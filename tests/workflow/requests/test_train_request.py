@@ -12,7 +12,7 @@ from vesal.workflow.requests.train_request import OverfitRequest, TrainRequest
 
 def test_a_request_names_data_and_folder_and_leaves_the_rest_to_the_recipe() -> None:
     request = TrainRequest(Path("data"), Path("run"))
-    assert (request.recipe, request.device, request.layout) == ("auto", "auto", "auto")
+    assert (request.recipe, request.device, request.layout) == (None, "auto", "auto")
     assert request.overrides == {}
     chosen = (request.budget, request.steps, request.epochs, request.seed, request.dimension, request.fold)
     assert chosen == (None,) * 6

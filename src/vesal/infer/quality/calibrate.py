@@ -35,7 +35,8 @@ from vesal.infer.quality.reference_distribution import (
 from vesal.infer.quality.ridge_regression import dice_of_log_error, fit_ridge, log_error
 from vesal.infer.quality.stored import Array, vector
 
-#: Least number of clean held-out scans.
+#: Least number of patients with a clean held-out scan, for the whole and for each class; of fewer the cross-fitting has
+#: parts that leave nothing to learn from.
 FEWEST = 8
 
 #: Parts into which scans are divided for cross-fitting.
@@ -115,7 +116,7 @@ def cross_parts(names: Sequence[str]) -> dict[str, int]:
 def calibrate(
     held_out: Sequence[HeldOutScan], classes: Sequence[str], temperature: float
 ) -> tuple[dict[int, Calibration], CalibrationRecord]:
-    """Learn from at least FEWEST clean held-out scans, and as many corrupted ones as there are.
+    """Learn from clean held-out scans of at least FEWEST patients, and as many corrupted ones as there are.
 
     Where several networks predicted a scan, their agreement is the best feature of the ensemble's Dice. But the others
     were trained on the scan. That does no damage as long as they treat it as any other scan: as long as they agree with
@@ -249,7 +250,11 @@ def _fit_references(
         rows = np.flatnonzero([one.fold == fold for one in scans.rows])
         own = [scans.rows[row] for row in rows.tolist()]
         sizes = {len(one.features.encoders[0]) if one.features.encoders else 0 for one in own}
-        if sum(one.artifact is None for one in own) >= FEWEST and len(sizes) == 1 and sizes != {0}:
+        if (
+            len({one.group for one in own if one.artifact is None}) >= FEWEST
+            and len(sizes) == 1
+            and sizes != {0}
+        ):
             parts = cross_parts(sorted({one.group for one in own}))
             part = np.array([parts[one.group] for one in own])
             values = np.stack([one.features.encoders[0] for one in own])
@@ -291,7 +296,7 @@ def _fit_dice(
     values = np.stack([vector(of, names) for of in features])
     has = np.array([name in one.dice for one in scans.rows])
     scored = has & scans.clean
-    if scored.sum() < FEWEST:
+    if len({one.group for one, counts in zip(scans.rows, scored, strict=True) if counts}) < FEWEST:
         return None
     true = np.array([one.dice.get(name, 0.0) for one in scans.rows])
     weight = np.where(scans.clean, 1.0, _CORRUPTED_WEIGHT)

@@ -147,6 +147,16 @@ LOSSES: dict[str, tuple[Callable[[SoftCounts, LossOptions], Tensor], ...]] = {
     "dice_boundary": (soft_dice, boundary_beside),
 }
 
+#: What other programs call them.
+LOSSES_ELSEWHERE = {
+    **dict.fromkeys(("dice_bce", "bce_dice", "dicebce"), "dice_balanced_ce"),
+    **dict.fromkeys(("dice_loss", "diceloss", "soft_dice", "sigmoid_dice"), "dice"),
+    **dict.fromkeys(("dicece", "diceceloss", "dc_and_ce", "dice_cross_entropy"), "dice_ce"),
+    **dict.fromkeys(("cross_entropy", "crossentropy", "crossentropyloss", "bce"), "ce"),
+    **dict.fromkeys(("balanced_bce", "weighted_ce", "weighted_bce"), "balanced_ce"),
+    **dict.fromkeys(("focal_loss", "focalloss"), "focal"),
+}
+
 
 class Loss:
     """A sum of terms over the heads of a network, weighted 1, 1/2, 1/4, ..., normalised to 1.
@@ -217,7 +227,7 @@ def build_loss(name: str, plan: Plan, options: LossOptions = _DEFAULTS) -> Loss:
         UsageError: there is no such loss, or no such class to give a weight to, or all weights are 0.
     """
     if name not in LOSSES:
-        raise unknown_name("loss", name, LOSSES)
+        raise unknown_name("loss", name, LOSSES, LOSSES_ELSEWHERE)
     table = None
     if plan.labels.regions:
         members = torch.from_numpy(plan.labels.class_table)

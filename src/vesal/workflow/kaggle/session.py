@@ -69,7 +69,8 @@ def run_on_platform(request: PlatformRun, tell: Callable[[str], None] = print) -
         TrainRequest(
             data=data,
             out=run.folder,
-            recipe=request.recipe,
+            # A resumed run keeps its own.
+            recipe=None if resume else request.recipe,
             overrides=overrides,
             device=request.device,
             # Elsewhere than in the run, so that what the platform collects stays small, also of a run that is killed.

@@ -47,7 +47,7 @@ class Argument:
 
 
 def parse_fold(text: str) -> int | str:
-    """'all', or a fold's number.
+    """'all', 'none' (no case is held out), or a fold's number.
 
     >>> parse_fold("all"), parse_fold("2")
     ('all', 2)
@@ -55,10 +55,10 @@ def parse_fold(text: str) -> int | str:
     Raises:
         UsageError: it is neither.
     """
-    if text == "all":
+    if text in ("all", "none"):
         return text
-    if not text.isdigit():
-        raise UsageError(f"--fold takes a number or all, not '{text}'.")
+    if not text.isdecimal():
+        raise UsageError(f"--fold takes a number, all or none, not '{text}'.")
     return int(text)
 
 

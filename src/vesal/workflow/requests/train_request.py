@@ -26,7 +26,8 @@ class TrainRequest:
 
     Attributes:
         out: the run folder.
-        fold: None where no case is held out.
+        recipe: auto where it is None; a resumed run keeps its own.
+        fold: None for what the recipe says, 'none' where no case is held out.
         budget: time to train, such as '20m'.
         seed, deterministic, mirror, dimension: None and False leave what the recipe says.
         cache: the run folder's prepared/ by default.
@@ -36,10 +37,15 @@ class TrainRequest:
 
     data: Data
     out: Out
-    recipe: Recipe = "auto"
+    recipe: Annotated[
+        str | None, Option("Recipe by name (vesal networks lists them), or a YAML file; auto if not given.")
+    ] = None
     fold: Annotated[
         int | str | None,
-        Option("A fold's number, or all; without it, no case is held out.", parse=parse_fold),
+        Option(
+            "A fold's number, all, or none to hold no case out; as the recipe says if not given.",
+            parse=parse_fold,
+        ),
     ] = None
     budget: Annotated[str | None, Option("Time to train, such as 20m.")] = None
     steps: Annotated[int | None, Option("Optimizer steps instead of a budget.", min=1)] = None
@@ -47,7 +53,7 @@ class TrainRequest:
     resume: Annotated[bool, Option("Go on with the run in OUT.")] = False
     seed: Annotated[int | None, Option(min=0)] = None
     deterministic: Annotated[bool, Option("Bitwise repeatable; needs steps or epochs.")] = False
-    folds_file: Annotated[Path | None, Option("A split of your own (JSON).", ("--folds",))] = None
+    folds_file: Annotated[Path | None, Option("A split of your own, in JSON.", ("--folds",))] = None
     dimension: Annotated[int | None, Option("2 or 3; planned when not given.")] = None
     plan_file: Annotated[Path | None, Option("A plan that vesal plan -o wrote.", ("--plan",))] = None
     cache: Annotated[Path | None, Option("Where prepared scans are kept.")] = None

@@ -1,0 +1,125 @@
+"""The split of a run: drawn, read from a person's file, or the one that it has; and what each fold trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from vesal.audit.defects.duplicates import duplicate_groups
+from vesal.data.dataset import Case, Dataset
+from vesal.data.fingerprint import Fingerprint
+from vesal.data.folds import (
+    Folds,
+    check_split,
+    make_folds,
+    no_such_fold,
+    patient_groups,
+    present_classes,
+    too_few_patients,
+)
+from vesal.data.split_file import read_split
+from vesal.errors import DataError, UsageError
+from vesal.preprocessing.cache import PreparedCase
+from vesal.run_files import ALL
+from vesal.text import listed
+from vesal.workflow.training.training_session import Session
+
+
+def check_folds(session: Session, dataset: Dataset) -> None:
+    """Find out before the data are read whether there can be such a fold.
+
+    Raises:
+        UsageError: there cannot: too few patients, or no fold of that number.
+        VesalError: the person's file is no split.
+        DataError: it names a case that the data set does not have.
+    """
+    request, run, config = session.request, session.run, session.config
+    if config.fold is None:
+        return
+    count = config.folds
+    if run.folds_file.exists():
+        count = Folds.load(run.folds_file).count
+    elif request.folds_file is not None:
+        folds = read_split(request.folds_file, dataset.cases)
+        count = folds.count
+        for number in range(count):
+            check_split(dataset.cases, folds.train(number), folds.validation(number))
+    elif (patients := patient_groups(dataset.cases)) < count and dataset.cases:
+        raise UsageError(too_few_patients(count, len(dataset.cases), patients))
+    if config.fold != "all" and config.fold >= count:
+        raise UsageError(no_such_fold(config.fold, count))
+
+
+def run_folds(session: Session, dataset: Dataset, cases: Sequence[Case], record: Fingerprint) -> Folds | None:
+    """The split of the cases that can be trained on; None where nothing is held out.
+
+    Raises:
+        UsageError: the run was split otherwise, or there are too few patients.
+        DataError: the split leaks, or a fold has no case left.
+    """
+    request, run, config = session.request, session.run, session.config
+    if config.fold is None:
+        return None
+    together = duplicate_groups(record)
+    wanted = None
+    if request.folds_file is not None:
+        wanted = _without_left_out(session, read_split(request.folds_file, dataset.cases), dataset, cases)
+    if run.folds_file.exists():
+        folds = Folds.load(run.folds_file)
+        if wanted is not None and (wanted.parts, wanted.training) != (folds.parts, folds.training):
+            raise UsageError(f"{run.folder} was split otherwise; leave out --folds, or begin another run.")
+    elif wanted is not None:
+        folds = wanted
+    else:
+        folds = make_folds(
+            cases, folds=config.folds, seed=config.seed, together=together, present=present_classes(record)
+        )
+    if new := [case.id for case in cases if case.id not in folds.names]:
+        where = "the split" if request.folds_file is None else str(request.folds_file)
+        session.tell(f"Not in {where}, so neither trained nor validated: {listed(new)}.")
+    for number in range(folds.count):
+        check_split(cases, folds.train(number), folds.validation(number), together=together)
+    folds.save(run.folds_file)
+    return folds
+
+
+def _without_left_out(session: Session, folds: Folds, dataset: Dataset, cases: Sequence[Case]) -> Folds:
+    """A person's split without the cases that cannot be trained on, which were named before.
+
+    Raises:
+        DataError: a fold has no case left.
+    """
+    usable = {case.id for case in cases}
+    gone = {case.id for case in dataset.cases} - usable
+    try:
+        return folds.without(gone)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DataError(
+            f"Without the cases that are left out, {reason} ({session.request.folds_file}); "
+            f"fix them (vesal inspect {session.request.data}) or split otherwise."
+        ) from error
+
+
+Split = tuple[int | str, list[PreparedCase], list[PreparedCase]]
+
+
+def splits(fold: int | str | None, folds: Folds | None, prepared: Sequence[PreparedCase]) -> list[Split]:
+    """Of each fold that is asked for: its name, what it trains on, and what it holds out.
+
+    Raises:
+        DataError: a fold has no case to train on.
+    """
+    if folds is None:
+        return [(ALL, list(prepared), [])]
+    numbers = range(folds.count) if fold == "all" else [int(fold)]  # type: ignore[arg-type]
+    found: list[Split] = []
+    for number in numbers:
+        held_out = set(folds.validation(number))
+        training = set(folds.train(number))
+        chosen = [case for case in prepared if case.id in training]
+        if not chosen:
+            raise DataError(f"Fold {number} has no case to train on; use fewer folds (--set folds=N).")
+        found.append((number, chosen, [case for case in prepared if case.id in held_out]))
+    return found

@@ -1,0 +1,93 @@
+"""What the steps of a training run share."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from vesal.data.fingerprint import Failure
+from vesal.errors import DataError, VesalError
+from vesal.parallel import StageProgress
+from vesal.run.folder import Run
+from vesal.run_files import PROBLEMS
+from vesal.train.recipe import TrainConfig
+from vesal.workflow.requests.train_request import TrainRequest
+
+Result = TypeVar("Result")
+
+
+class Interrupted(VesalError):
+    """A signal stopped the run; everything is saved."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every step of a training run needs.
+
+    Attributes:
+        problems: what went wrong after the training so far, a sentence each.
+    """
+
+    request: TrainRequest
+    run: Run
+    config: TrainConfig
+    device: torch.device
+    stage: StageProgress
+    tell: Callable[[str], None]
+    problems: list[str] = field(default_factory=list)
+
+    def attempt(self, what: str, work: Callable[[], Result]) -> Result | None:
+        """Do what comes after a training: whatever goes wrong there is told and noted, and the next step begins.
+
+        Args:
+            what: such as 'The scores could not be computed'.
+            work: the step.
+
+        Returns:
+            What it gives; None where it failed.
+        """
+        try:
+            return work()
+        except Exception as error:
+            text = (
+                str(error)
+                if isinstance(error, VesalError)
+                else f"{type(error).__name__}: {_first_line(error)}"
+            )
+            sentence = f"{what}: {text}"
+            if not isinstance(error, VesalError):
+                sentence += f" ({self.run.folder / PROBLEMS} holds the details)"
+            self.problems.append(sentence)
+            self.tell(sentence)
+            self._note(f"{sentence}\n{traceback.format_exc()}\n")
+            return None
+
+    def _note(self, text: str) -> None:
+        try:
+            with (self.run.folder / PROBLEMS).open("a", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as error:
+            self.tell(f"Cannot write {self.run.folder / PROBLEMS}: {error.strerror or error}.")
+
+
+def tell_left_out(
+    data: Path, kept: Sequence[Any], left_out: Sequence[Failure], tell: Callable[[str], None]
+) -> None:
+    """Name the cases that are left out.
+
+    Raises:
+        DataError: none is kept.
+    """
+    for failure in left_out:
+        tell(f"Left out {failure.id}: {failure.message}")
+    if not kept:
+        raise DataError(f"No case of {data} can be trained on; vesal inspect {data} says why.")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or ["no message"])[0]

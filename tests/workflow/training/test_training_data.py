@@ -1,0 +1,130 @@
+"""A run goes on with the data that it began with, and says what changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vesal.errors import UsageError
+from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.training.train import train_run
+
+
+@pytest.fixture(scope="module")
+def begun(tiny_data: Path, tiny_plan: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(data, run) of one step on all cases."""
+    folder = tmp_path_factory.mktemp("begun")
+    data = Path(shutil.copytree(tiny_data, folder / "data"))
+    request = TrainRequest(
+        data=data, out=folder / "run", plan_file=tiny_plan, steps=1, device="cpu", quiet=True
+    )
+    train_run(request, tell=lambda _text: None)
+    return data, folder / "run"
+
+
+def resumed(data: Path, run: Path) -> list[str]:
+    messages: list[str] = []
+    train_run(TrainRequest(data=data, out=run, resume=True, device="cpu", quiet=True), tell=messages.append)
+    return messages
+
+
+def described(change: Callable[[dict], None]) -> Callable[[Path], None]:
+    def apply(data: Path) -> None:
+        file = data / "dataset.json"
+        value = json.loads(file.read_text())
+        change(value)
+        file.write_text(json.dumps(value))
+
+    return apply
+
+
+def _renamed(value: dict) -> None:
+    value["labels"]["1"] = "wall"
+
+
+def _other_value(value: dict) -> None:
+    value["labels"] = {"0": "background", "1": "shell", "8": "core"}
+
+
+def _exchanged(value: dict) -> None:
+    value["labels"] = {"0": "background", "1": "core", "7": "shell"}
+
+
+def _other_channel(value: dict) -> None:
+    value["modality"] = {"0": "CT"}
+
+
+def _gone(value: dict) -> None:
+    value["training"] = value["training"][1:]
+
+
+def _without_files(data: Path) -> None:
+    described(_gone)(data)
+    for folder in ("imagesTr", "labelsTr"):
+        (data / folder / "tiny_00.nii.gz").unlink()
+
+
+def _painted(data: Path) -> None:
+    """The label of one case moves by a voxel: as many voxels of each class as before."""
+    file = data / "labelsTr" / "tiny_03.nii.gz"
+    label = nib.load(file)
+    nib.save(nib.Nifti1Image(np.roll(np.asarray(label.dataobj), 1, axis=0), label.affine), file)
+
+
+def _other_scan(data: Path) -> None:
+    for folder in ("imagesTr", "labelsTr"):
+        shutil.copy(data / folder / "tiny_01.nii.gz", data / folder / "tiny_02.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            described(_renamed),
+            "labels were background 0, shell 1, core 7 and are background 0, wall 1, core 7",
+        ),
+        (described(_other_value), "and are background 0, shell 1, core 8"),
+        (described(_exchanged), "and are background 0, core 1, shell 7"),
+        (described(_other_channel), "the channels were MRI and are CT"),
+        (_without_files, "tiny_00 is not there any more"),
+        (_painted, "the files of tiny_03 hold something else"),
+        (_other_scan, "the files of tiny_02 hold something else"),
+    ],
+)
+def test_a_resumed_run_refuses_data_that_changed_and_says_what(
+    begun: tuple[Path, Path], tmp_path: Path, change: Callable[[Path], None], words: str
+) -> None:
+    data, run = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in begun)
+    change(data)
+    before = {path: path.read_bytes() for path in run.glob("*.json")}
+    with pytest.raises(UsageError, match=words):
+        resumed(data, run)
+    assert {path: path.read_bytes() for path in run.glob("*.json") if path in before} == before
+
+
+def test_data_that_moved_and_were_touched_are_the_same_and_new_cases_are_left_out(
+    begun: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, run = (Path(shutil.copytree(folder, tmp_path / f"moved_{folder.name}")) for folder in begun)
+
+    def with_new(value: dict) -> None:
+        value["training"].append({"image": "./imagesTr/tiny_99.nii.gz", "label": "./labelsTr/tiny_99.nii.gz"})
+
+    for folder, more in (("imagesTr", 3), ("labelsTr", 0)):
+        file = data / folder / "tiny_04.nii.gz"
+        image = nib.load(file)
+        changed = np.asarray(image.dataobj) + np.asarray(image.dataobj).dtype.type(more)
+        nib.save(nib.Nifti1Image(changed, image.affine), data / folder / "tiny_99.nii.gz")
+        file.touch()
+    described(with_new)(data)
+    messages = resumed(data, run)
+    assert any(
+        "New since the run began, so neither trained nor validated: tiny_99" in text for text in messages
+    )
+    assert "tiny_99" not in json.loads((run / "cases.json").read_text())
