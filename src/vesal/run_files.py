@@ -39,7 +39,7 @@ MODEL = "model.vesal"
 CHECKPOINT = "last.ckpt"
 METRICS = "metrics.jsonl"
 TRAIN_LOG = "train.log"
-HISTORY = "history.csv"
+HISTORY, HISTORY_ARRAY = "history.csv", "history.npy"
 CURVES, VALIDATION_GRID = "training_curves.png", "val_predictions.png"
 #: The training came to its end, and what the fold held out is predicted.
 FINISHED = "finished.json"
@@ -66,6 +66,7 @@ DESCRIPTIONS = {
     f"{_FOLD}*/{METRICS}": "every number that was logged",
     f"{_FOLD}*/{TRAIN_LOG}": "the same to read, with what happened when",
     f"{_FOLD}*/{HISTORY}": "losses, metrics and learning rate as a table",
+    f"{_FOLD}*/{HISTORY_ARRAY}": "the same as an array of named columns",
     f"{_FOLD}*/{CURVES}": "the same as curves",
     f"{_FOLD}*/{VALIDATION_GRID}": "held-out cases beside their predictions",
     f"{_FOLD}*/{PREDICTIONS}": "segmentations of the held-out cases",

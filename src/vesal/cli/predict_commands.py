@@ -71,13 +71,17 @@ def evaluate(
     report_failures(scores.failures, json_output)
 
 
-def report(run: Annotated[Path, Argument("A run folder.")], json_output: Json = False) -> None:
+def report(
+    run: Annotated[Path, Argument("A run folder.")],
+    npy: Annotated[bool, Option("Write the histories as history.npy, too.")] = False,
+    json_output: Json = False,
+) -> None:
     """One page of a run; curves, surfaces, summaries beside it."""
     from vesal.report.pages.run_page import write_run_report
     from vesal.run.folder import Run
 
     Run(run).dataset()
-    page = write_run_report(run)
+    page = write_run_report(run, arrays=npy)
     print_result(json_output, {"report": str(page)}, f"Report: {page}")
 
 

@@ -14,7 +14,7 @@ from vesal.report.figures.colours import THEMES
 from vesal.report.figures.curves import History
 
 ROWS = [
-    *({"step": step, "train_loss": 1 / step, "lr": 1e-3} for step in range(1, 60)),
+    *({"step": step, "train_loss": 1 / step, "train_dice": 0.3, "lr": 1e-3} for step in range(1, 60)),
     {"step": 30, "val_dice": 0.6, "val_dice_per_class": {"a": 0.5, "b": 0.7}, "val_loss": 0.5},
     {"step": 60, "val_dice": 0.8, "val_dice_per_class": {"a": 0.7, "b": None}, "val_loss": 0.4},
 ]
@@ -60,7 +60,7 @@ def test_each_of_the_four_panels_shows_its_own_numbers():
     half_y, half_x = full.shape[0] // 2, full.shape[1] // 2
     quarters = {
         "loss": (slice(half_y), slice(half_x), {"train_loss", "val_loss"}),
-        "mean": (slice(half_y), slice(half_x, None), {"val_dice"}),
+        "mean": (slice(half_y), slice(half_x, None), {"train_dice", "val_dice"}),
         "each": (slice(half_y, None), slice(half_x), {"val_dice_per_class"}),
         "rate": (slice(half_y, None), slice(half_x, None), {"lr"}),
     }
@@ -78,3 +78,24 @@ def test_a_smoothed_line_keeps_a_constant_and_its_length():
     assert curves._smooth(np.full(50, 3.0)) == pytest.approx(np.full(50, 3.0))
     assert len(curves._smooth(np.arange(3.0))) == 3
     assert curves._smooth(np.array([])).size == 0
+
+
+@pytest.mark.parametrize("key", ["train_loss", "train_dice", "lr"])
+def test_a_single_logged_point_is_seen(key, monkeypatch):
+    history = History({"0": [{"step": 10, key: 0.4}]})
+    one = pixels(curves.training_curves(history))
+    monkeypatch.setattr(curves, "_dot", lambda _values: "")
+    bare = pixels(curves.training_curves(history))
+    dot = (one != bare).any(axis=2)
+    rows, columns = np.nonzero(dot)
+    assert dot.sum() > 20
+    assert np.ptp(rows) < 12
+    assert np.ptp(columns) < 12
+
+
+def test_training_and_validation_are_four_curves():
+    keys = ("train_loss", "val_loss", "train_dice", "val_dice")
+    full = curves.training_curves(ONE)
+    for key in keys:
+        rows = [{name: value for name, value in row.items() if name != key} for row in ROWS]
+        assert curves.training_curves(History({"0": rows}, ("a", "b"), COLOURS)) != full, key

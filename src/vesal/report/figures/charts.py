@@ -12,6 +12,7 @@ import numpy as np
 
 from vesal.metrics.agreement import Agreement
 from vesal.report.figures.colours import THEMES, Theme
+from vesal.report.figures.fonts import lettering, set_name
 from vesal.report.figures.scan_figures import new_figure, to_png
 from vesal.text import shortened
 
@@ -186,10 +187,11 @@ def new_chart(
 def draw_title(figure: Figure, place: tuple[float, float], title: str, theme: Theme, size: float = 9) -> None:
     """A heading whose upper left corner is so many inches from that of the figure."""
     width, height = figure.get_size_inches()
-    figure.text(
-        place[0] / width, 1 - place[1] / height, title, color=theme.ink, fontsize=size, fontweight="bold", va="top",
+    text = figure.text(
+        place[0] / width, 1 - place[1] / height, "", color=theme.ink, fontsize=size, fontweight="bold", va="top",
         parse_math=False,
     )  # fmt: skip
+    set_name(text, title)
 
 
 def style_axes(axes: Axes, theme: Theme, below: str) -> None:
@@ -241,7 +243,7 @@ def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "bes
     )  # fmt: skip
     for text, name in zip(legend.get_texts(), names, strict=True):
         text.set_parse_math(False)
-        text.set_text(shortened(name, 20))
+        set_name(text, shortened(name, 20))
 
 
 def name_rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
@@ -251,6 +253,8 @@ def name_rows(axes: Axes, names: Sequence[str], theme: Theme) -> None:
         text.set_parse_math(False)
         text.set_color(theme.ink)
     # Fixed here and not above: the formatter would read the names as mathematics.
-    axes.set_yticklabels([shortened(name, 20) for name in names], parse_math=False)
+    shown = [lettering(shortened(name, 20))[0] for name in names]
+    for text, name in zip(axes.set_yticklabels(shown, parse_math=False), names, strict=True):
+        set_name(text, shortened(name, 20))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)

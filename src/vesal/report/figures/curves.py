@@ -1,4 +1,4 @@
-"""Training curves: loss, validation Dice and learning rate over the steps."""
+"""Training curves: loss and Dice of training and validation, and learning rate, over the steps."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def training_curve(name: str, history: History, theme: Theme) -> bytes:
 
 
 def training_curves(history: History, title: str = "", theme: Theme = THEMES["light"]) -> bytes:
-    """Four panels: loss in training and validation, mean validation Dice, Dice of each class, learning rate.
+    """Four panels: loss and mean Dice in training and validation, validation Dice of each class, learning rate.
 
     A panel without anything to show says so.
 
@@ -59,7 +59,7 @@ def training_curves(history: History, title: str = "", theme: Theme = THEMES["li
     draw_title(figure, (0.17, 0.16), title, theme, size=11)
     panels = {
         "loss": _draw_loss,
-        "validation Dice, mean of the classes": _draw_mean,
+        "Dice, mean of the classes": _draw_mean,
         "validation Dice of each class": _draw_each,
         "learning rate": _draw_rate,
     }
@@ -89,11 +89,7 @@ def training_curves(history: History, title: str = "", theme: Theme = THEMES["li
 def _draw_loss(axes: Axes, history: History, theme: Theme) -> None:
     handles: list[Any] = []
     for name, rows, colour in _folds(history, theme):
-        steps, values = series(rows, "train_loss")
-        if len(values):
-            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
-            label = _named(name, "training", history)
-            handles += axes.plot(steps, _smooth(values), color=colour, linewidth=1.7, label=label)
+        handles += _draw_training(axes, rows, "train_loss", colour, _named(name, "training", history))
         steps, values = series(rows, "val_loss")
         if len(values):
             alone = len(history.folds) == 1
@@ -105,27 +101,56 @@ def _draw_loss(axes: Axes, history: History, theme: Theme) -> None:
     draw_key(axes, handles, theme)
 
 
+def _draw_training(axes: Axes, rows: Rows, key: str, colour: str, label: str) -> list[Any]:
+    """A smoothed line over the faint values of single steps; one value alone is a dot."""
+    steps, values = series(rows, key)
+    if not len(values):
+        return []
+    axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.25)
+    return list(
+        axes.plot(
+            steps,
+            _smooth(values),
+            color=colour,
+            linewidth=1.7,
+            marker=_dot(values),
+            markersize=4,
+            label=label,
+        )
+    )
+
+
+def _dot(values: np.ndarray) -> str:
+    """The marker of a line that would not be seen without one."""
+    return "o" if len(values) == 1 else ""
+
+
 def _draw_dice(axes: Axes, history: History, theme: Theme) -> None:
-    """The mean, and each class where there is one fold of a few."""
+    """Means, and each class where there is one fold of a few."""
     shown = len(history.folds) == 1 and 1 < len(history.classes) <= MANY_CLASSES
     _draw_mean(axes, history, theme, _draw_classes(axes, history) if shown else ())
 
 
 def _draw_mean(axes: Axes, history: History, theme: Theme, before: Sequence[Any] = ()) -> None:
+    """Validation with its best; of one fold training too."""
     handles = [*before]
+    alone = len(history.folds) == 1
     for name, rows, colour in _folds(history, theme):
+        if alone:
+            handles += _draw_training(axes, rows, "train_dice", theme.ink, "training")
         steps, values = series(rows, "val_dice")
         if not len(values):
             continue
+        shade = _VALIDATION if alone else colour
         handles += axes.plot(
-            steps, values, color=colour, linewidth=1.6, marker="o", markersize=2.6,
-            label=_named(name, "mean", history),
+            steps, values, color=shade, linewidth=1.6, marker="o", markersize=2.6,
+            label=_named(name, "validation", history),
         )  # fmt: skip
         best = int(np.argmax(values))
         axes.plot(
-            steps[best], values[best], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=colour
+            steps[best], values[best], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=shade
         )  # fmt: skip
-        if len(history.folds) == 1:
+        if alone:
             axes.annotate(
                 f"{values[best]:.3f}", (steps[best], values[best]), xytext=(0, 7), textcoords="offset points",
                 ha="center", fontsize=8, color=theme.ink, fontweight="bold", annotation_clip=False,
@@ -159,16 +184,19 @@ def _draw_rate(axes: Axes, history: History, theme: Theme) -> None:
     for name, rows, colour in _folds(history, theme):
         steps, values = series(rows, "lr")
         if len(values):
-            handles += axes.plot(steps, values, color=colour, linewidth=1.7, label=_named(name, "", history))
+            handles += axes.plot(
+                steps, values, color=colour, linewidth=1.7, marker=_dot(values), markersize=4,
+                label=_named(name, "", history),
+            )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.ticklabel_format(axis="y", style="plain")
     draw_key(axes, handles if len(history.folds) > 1 else [], theme)
 
 
-#: Training loss (smoothed, the raw values faint behind it) with validation loss, validation Dice, learning rate.
+#: Losses and Dice of training (smoothed, the raw values faint behind it) and validation, learning rate.
 CURVES: dict[str, Callable[[Axes, History, Theme], None]] = {
     "loss": _draw_loss,
-    "validation Dice": _draw_dice,
+    "Dice": _draw_dice,
     "learning rate": _draw_rate,
 }
 

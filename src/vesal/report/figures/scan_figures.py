@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
 from vesal.report.figures.colours import SCAN, class_colours, mixed, rgb
+from vesal.report.figures.fonts import set_name
 from vesal.report.figures.panels import GAP, TITLE, Rectangle, arrange, grid, row
 from vesal.report.figures.planes import Plane, cut_planes
 from vesal.report.figures.render import Camera, render_meshes
@@ -326,7 +327,8 @@ def draw_legend(figure: Figure, labels: LabelSet, classes: bool, lines: bool = F
     axes.set_xlim(0, width)
     axes.set_ylim(0, 1)
     style: dict[str, Any] = {"va": "center_baseline", "parse_math": False}
-    noted = axes.text(width - 0.12, 0.5, note, color=SCAN.faint, fontsize=7.5, ha="right", **style)
+    noted = axes.text(width - 0.12, 0.5, "", color=SCAN.faint, fontsize=7.5, ha="right", **style)
+    set_name(noted, note)
     entries: list[tuple[str, str, Any]] = []
     if classes:
         named = zip(labels.classes, class_colours(labels), strict=True)
@@ -335,9 +337,9 @@ def draw_legend(figure: Figure, labels: LabelSet, classes: bool, lines: bool = F
         entries += [("truth", SCAN.ink, "-"), ("prediction", SCAN.ink, _DASHES)]
     x, room = 0.14, width - 0.3 - _inches(figure, noted)
     for number, (name, colour, line) in enumerate(entries):
-        name = shortened(name, 28)
         start = 0.18 if line is None else 0.34
-        text = axes.text(x + start, 0.5, name, color=SCAN.ink, fontsize=8, **style)
+        text = axes.text(x + start, 0.5, "", color=SCAN.ink, fontsize=8, **style)
+        set_name(text, shortened(name, 28))
         end = x + start + _inches(figure, text)
         if end > room:
             text.set(text=f"and {len(entries) - number} more", color=SCAN.faint, x=x)
@@ -356,10 +358,11 @@ def _inches(figure: Figure, text: Any) -> float:
 
 def _title(axes: Axes, text: str, side: str) -> None:
     """A small line above the axes."""
-    axes.annotate(
-        text, (0 if side == "left" else 0.5, 1), xycoords="axes fraction", xytext=(1, 4), textcoords="offset points",
+    title = axes.annotate(
+        "", (0 if side == "left" else 0.5, 1), xycoords="axes fraction", xytext=(1, 4), textcoords="offset points",
         color=SCAN.faint, fontsize=8, ha=side, va="bottom", annotation_clip=False, parse_math=False,
     )  # fmt: skip
+    set_name(title, text)
 
 
 def _outline(artist: Any, width: float = 2.0) -> None:

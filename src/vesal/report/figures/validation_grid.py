@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,9 @@ from vesal.report.figures.scan_figures import (
 from vesal.run.contents import RunContents, load_case
 from vesal.run_files import CURVES, VALIDATION_GRID, fold_folder
 from vesal.text import shortened
-from vesal.train.validation import Example
+
+if TYPE_CHECKING:
+    from vesal.train.validation import Example
 
 #: Held-out cases in the picture of a fold, spread from the best to the worst.
 _CASES = 4

@@ -31,7 +31,7 @@ from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
 
 
-def write_run_report(run: Path) -> Path:
+def write_run_report(run: Path, *, arrays: bool = False) -> Path:
     """Write the report of a run and its further files into its folder.
 
     report.html: one page that holds everything, pictures too. surfaces/CASE.glb: the surfaces of the cases that it
@@ -43,6 +43,7 @@ def write_run_report(run: Path) -> Path:
 
     Args:
         run: folder that training wrote.
+        arrays: the histories as history.npy too.
 
     Returns:
         The page's path.
@@ -57,7 +58,7 @@ def write_run_report(run: Path) -> Path:
         # Of an earlier state of the run, in which other cases were the best and the worst.
         old.unlink(missing_ok=True)
     write_text(path, render_page("run.html.j2", _context(pieces)))
-    write_history(pieces)
+    write_history(pieces, arrays=arrays)
     write_training_pictures(pieces)
     write_summary(pieces)
     return path
@@ -196,11 +197,13 @@ def _curves(pieces: RunContents) -> list[Picture]:
     if not folds:
         return []
     history = run_history(pieces, folds)
-    validated = any(row.get("val_dice") is not None for rows in folds.values() for row in rows)
+    # Of several folds the Dice of training is not drawn.
+    keys = ("val_dice", "train_dice") if len(folds) == 1 else ("val_dice",)
+    measured = any(row.get(key) is not None for rows in folds.values() for row in rows for key in keys)
     return [
         chart(partial(curves.training_curve, name, history), f"{name[0].upper()}{name[1:]} over the steps")
         for name in curves.CURVES
-        if validated or name != "validation Dice"
+        if measured or name != "Dice"
     ]
 
 
