@@ -123,6 +123,17 @@ def test_without_regions_there_is_one_mask_a_label() -> None:
     assert (BRATS.classes, BRATS.outputs) == (("whole", "core", "enhancing"), 3)
 
 
+def test_values_that_no_region_is_painted_with_are_known() -> None:
+    brats = {"necrosis": 1, "oedema": 2, "enhancing": 4}
+    nested = {"whole": list(brats), "core": ["necrosis", "enhancing"], "enhancing tumour": ["enhancing"]}
+    assert LabelSet.from_values(brats, regions=nested).unwritten == ()
+    del nested["core"]
+    lone = LabelSet.from_values(brats, regions=nested).unwritten
+    assert [(label.name, label.value) for label in lone] == [("oedema", 2)]
+    assert LabelSet.from_values(brats).unwritten == ()
+    assert LabelSet.from_values(brats).as_regions().unwritten == ()
+
+
 def test_regions_from_inner_to_outer_are_refused_with_the_fix() -> None:
     with pytest.raises(ValidationError, match="order the regions from outer to inner"):
         LabelSet.from_values({"a": 1, "b": 2}, regions={"inner": ["a"], "outer": ["a", "b"]})

@@ -73,6 +73,19 @@ def test_the_plan_says_when_left_and_right_are_not_mirrored() -> None:
 # --- single rules ----------------------------------------------------------------------------------------
 
 
+def test_the_plan_says_which_values_no_region_writes() -> None:
+    values = {"organ": 1, "rim": 2, "tumour": 3}
+    whole = {"all": ["organ", "rim", "tumour"], "tumour": ["tumour"]}
+    labels = LabelSet.from_values(values, regions=whole)
+    reasons = make_plan(HIPPOCAMPUS, labels, budget_s=600).reasons
+    assert any("Value 2 (rim) is never written into a predicted label map" in reason for reason in reasons)
+    whole = {**whole, "rim and tumour": ["rim", "tumour"]}
+    full = LabelSet.from_values(
+        values, regions={name: whole[name] for name in ("all", "rim and tumour", "tumour")}
+    )
+    assert not any("never written" in reason for reason in make_plan(HIPPOCAMPUS, full, budget_s=600).reasons)
+
+
 def test_the_spacing_is_the_median_and_a_coarse_axis_takes_its_tenth_percentile() -> None:
     thick = [record(i, (256, 256, 30), (0.5, 0.5, z)) for i, z in enumerate((3.0, 5.0, 5.0, 5.0, 6.0))]
     plan = make_plan(Fingerprint(dataset="x", channels=("MRI",), cases=tuple(thick)), LABELS, device="cuda")

@@ -165,6 +165,7 @@ def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4) -> Path:
         )
         text = "\n".join(map(json.dumps, metrics)) + '\n{"step": 41, "trai'
         (run / f"fold_{fold}" / "metrics.jsonl").write_text(text)
+        (run / f"fold_{fold}" / "finished.json").write_text("{}")
     if folds != ("all",):
         save_scores(run, summarise(rows, LABELS, tolerance_mm=1.0))
     return run

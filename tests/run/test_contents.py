@@ -33,6 +33,7 @@ def test_folds_and_their_held_out_predictions_are_found(tmp_path):
 
 def test_each_absent_or_damaged_piece_is_named_and_findings_may_be_absent(tmp_path):
     (tmp_path / "fold_all").mkdir()
+    (tmp_path / "fold_all" / "finished.json").touch()
     (tmp_path / "plan.json").write_text("{")
     write_json(tmp_path / "environment.json", {"cpus": 2})
     found = run_contents(tmp_path)

@@ -13,6 +13,7 @@ from vesal.run_files import (
     FINGERPRINT,
     FINISHED,
     FOLDS,
+    METRICS,
     PLAN,
     fold_folders,
     fold_name,
@@ -66,6 +67,17 @@ def test_a_project_of_the_users_with_a_configuration_of_that_name_is_no_run_to_b
         (tmp_path / name).touch()
     with pytest.raises(UsageError, match="is not empty"):
         Run(tmp_path).begin(resume=False)
+
+
+def test_a_run_that_did_not_come_to_its_end_says_where_it_stands(tmp_path):
+    run = Run(tmp_path)
+    assert "has not finished a training step yet; vesal train DATA -o" in run.unfinished()
+    for name, step in ((0, 30), (ALL, 7)):
+        run.fold(name).mkdir()
+        (run.fold(name) / METRICS).write_text(f'{{"step": 1}}\n{{"step": {step}}}\n')
+    assert "did not come to its end (fold 0 is at step 30, it is at step 7)" in run.unfinished()
+    finish(Run(tmp_path), 1)
+    assert run.unfinished() is None
 
 
 def test_a_file_and_a_folder_without_a_data_set_are_no_runs(tmp_path):

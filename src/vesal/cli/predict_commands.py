@@ -80,9 +80,12 @@ def report(
     from vesal.report.pages.run_page import write_run_report
     from vesal.run.folder import Run
 
-    Run(run).dataset()
+    folder = Run(run)
+    folder.dataset()
     page = write_run_report(run, arrays=npy)
-    print_result(json_output, {"report": str(page)}, f"Report: {page}")
+    unfinished = folder.unfinished()
+    text = f"Report: {page}" if unfinished is None else f"{unfinished}\nReport: {page}"
+    print_result(json_output, {"report": str(page), "unfinished": unfinished}, text)
 
 
 def export(

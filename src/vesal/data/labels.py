@@ -179,6 +179,19 @@ class LabelSet(Record):
         return (self.background, *(label.value for label in self.labels), *ignore)
 
     @property
+    def unwritten(self) -> tuple[Label, ...]:
+        """Labels whose value no predicted label map holds, since every region is painted with another.
+
+        >>> labels = LabelSet.from_values({"a": 1, "b": 2, "c": 3}, regions={"all": ["a", "b", "c"], "c": ["c"]})
+        >>> labels.unwritten[0].name
+        'b'
+        """
+        if not self.regions:
+            return ()
+        painted = set(self._paint_order())
+        return tuple(label for number, label in enumerate(self.labels, start=1) if number not in painted)
+
+    @property
     def swaps(self) -> tuple[tuple[int, int], ...]:
         """Contiguous values that change places under a left/right mirror."""
         index = {name: i + 1 for i, name in enumerate(self.names)}

@@ -106,7 +106,7 @@ def make_plan(
         foreground_channel=asked.foreground_channel,
         labels=labels,
         median_shape=sizes.median(found.spacing_mm),
-        reasons=(*reasons, _mirror_reason(labels)),
+        reasons=(*reasons, *_unwritten_reason(labels), _mirror_reason(labels)),
     )
 
 
@@ -385,6 +385,17 @@ def _topology_reason(network: Network, why: str) -> str:
         f"{network.parameters / 1e6:.2g} million parameters as a plain U-Net; "
         f"{'one resolution gets' if network.heads == 1 else f'{network.heads} resolutions get'} a loss."
     )
+
+
+def _unwritten_reason(labels: LabelSet) -> list[str]:
+    if not (never := labels.unwritten):
+        return []
+    named = ", ".join(f"{label.value} ({label.name})" for label in never)
+    what = f"Value {named} is" if len(never) == 1 else f"Values {named} are"
+    return [
+        f"{what} never written into a predicted label map: each region is painted with one value, outer before inner, "
+        f"and no region is left with {'this one' if len(never) == 1 else 'these'}."
+    ]
 
 
 def _mirror_reason(labels: LabelSet) -> str:

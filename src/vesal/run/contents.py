@@ -21,6 +21,7 @@ from vesal.evaluate.scores import Scores
 from vesal.files import read_json, read_json_lines
 from vesal.planning.plan import Plan
 from vesal.record import Record
+from vesal.run.folder import Run
 from vesal.run_files import (
     ALL,
     CONFIG,
@@ -135,8 +136,11 @@ def run_contents(folder: Path) -> RunContents:
 def _scores(folder: Path, curves: dict[str, Any], missing: list[str]) -> Scores | None:
     """Scores; a run that held nothing out is not expected to have any."""
     path = folder / SCORES
+    unfinished = Run(folder).unfinished()
+    if unfinished:
+        missing.append(unfinished)
     if not path.exists():
-        if set(curves) != {ALL}:
+        if set(curves) != {ALL} and not unfinished:
             missing.append(
                 f"There are no scores yet (no scores.json); make them with vesal evaluate {folder}."
             )

@@ -7,8 +7,9 @@ from pathlib import Path
 from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
-from vesal.files import is_temporary, sweep
+from vesal.files import is_temporary, read_json_lines, sweep
 from vesal.run_files import (
+    ALL,
     CALIBRATION,
     CASES,
     CONFIG,
@@ -19,6 +20,7 @@ from vesal.run_files import (
     FINISHED,
     FOLDS,
     LOCKS,
+    METRICS,
     PLAN,
     PREPARED,
     SOURCES,
@@ -59,6 +61,21 @@ class Run:
         """Numbers of the folds that came to their end, predictions included."""
         names = [fold_name(path) or "" for path in fold_folders(self.folder) if (path / FINISHED).exists()]
         return [int(name) for name in names if name.isdigit()]
+
+    def unfinished(self) -> str | None:
+        """The sentence about a run of which no fold came to its end; None where one did."""
+        folds = fold_folders(self.folder)
+        if any((fold / FINISHED).exists() for fold in folds):
+            return None
+        again = f"vesal train DATA -o {self.folder} --resume goes on with it."
+        steps = [
+            f"{_called(fold)} at step {step}"
+            for fold in folds
+            if (step := max((row.get("step", 0) for row in read_json_lines(fold / METRICS)), default=0))
+        ]
+        if not steps:
+            return f"{self.folder} has not finished a training step yet; {again}"
+        return f"The training of {self.folder} did not come to its end ({', '.join(steps)}); {again}"
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on.
@@ -114,3 +131,8 @@ class Run:
         """Remove what followed from the settings, for a run that is begun anew; what was read of the data stays."""
         for name in _CHOSEN:
             (self.folder / name).unlink(missing_ok=True)
+
+
+def _called(fold: Path) -> str:
+    name = fold_name(fold)
+    return "it is" if name == ALL else f"fold {name} is"

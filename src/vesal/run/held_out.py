@@ -38,14 +38,17 @@ def held_out_cases(run: Run) -> list[HeldOut]:
     """Those of all finished folds, in their order.
 
     Raises:
-        VesalError: the run held nothing out, or a held-out case has no prediction.
+        VesalError: the run held nothing out, no fold came to its end, or a held-out case has no prediction.
     """
+    dataset = run.dataset()
+    if unfinished := run.unfinished():
+        raise VesalError(unfinished)
     folds = run.folds()
     if folds is None:
         raise VesalError(
             f"{run.folder} was trained on all cases, nothing was held out; evaluate it on other data."
         )
-    cases = {case.id: case for case in run.dataset().cases}
+    cases = {case.id: case for case in dataset.cases}
     found = []
     for number in run.trained_folds():
         folder = run.fold(number)

@@ -45,7 +45,7 @@ _SETTINGS: dict[str, Any] = {
     "monitor": "val_dice",
 }
 
-#: So many times the wanted cases are looked at, to choose those that show all classes.
+#: So many times the wanted cases are looked at in a round, to choose those that show all classes.
 _LOOKED_AT = 4
 
 #: A loss that has lost less than this share of its first value has not been learned from.
@@ -136,20 +136,53 @@ def overfit_run(
 
 
 def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerprint, list[Case]]:
-    """The cases that show most classes, then most foreground, among the first few of the data set."""
-    looked_at = dataset.model_copy(update={"cases": dataset.cases[: count * _LOOKED_AT]})
-    record = fingerprint(looked_at, progress=stage("Reading"))
-    if not record.cases:
+    """The cases that hold most of the smallest class, of those that show most classes.
+
+    Cases are read in rounds that are spread over the data set, until so many show every class: of slices most are
+    empty, and the first ones nearly always.
+    """
+    rounds = _rounds(dataset.cases, count * _LOOKED_AT)
+    progress = stage("Reading")
+    found: list[CaseRecord] = []
+    for done, cases in enumerate(rounds, start=1):
+        record = fingerprint(dataset.model_copy(update={"cases": tuple(cases)}))
+        found += record.cases
+        if progress is not None:
+            progress(done, len(rounds))
+        if sum(all(case.voxels.get(name) for name in dataset.labels.names) for case in found) >= count:
+            break
+    if progress is not None:
+        progress(len(rounds), len(rounds))
+    if not found:
         raise DataError(
             f"No annotated case of {dataset.root} can be read; vesal inspect {dataset.root} says why."
         )
+    names = {case.id for case in sorted(found, key=_rank(found))[:count]}
+    by_id = {case.id: case for case in found}
+    chosen = [case for case in dataset.cases if case.id in names]
+    kept = tuple(by_id[case.id] for case in chosen)
+    return record.model_copy(update={"cases": kept, "failures": ()}), chosen
 
-    def rank(case: CaseRecord) -> tuple[int, int]:
-        return -sum(voxels > 0 for voxels in case.voxels.values()), -sum(case.voxels.values())
 
-    names = {case.id for case in sorted(record.cases, key=rank)[:count]}
-    kept = tuple(case for case in record.cases if case.id in names)
-    return record.model_copy(update={"cases": kept}), [case for case in dataset.cases if case.id in names]
+def _rounds(cases: Sequence[Case], size: int) -> list[Sequence[Case]]:
+    """All cases in rounds of about this size, each spread evenly over the data set."""
+    count = max(1, -(-len(cases) // size))
+    return [cases[start::count] for start in range(count)]
+
+
+def _rank(found: Sequence[CaseRecord]) -> Callable[[CaseRecord], tuple[int, int, int]]:
+    """The order in which cases are taken: those with most classes, then with most of the smallest, then of all."""
+    usual: dict[str, float] = {}
+    for name in {name for case in found for name in case.voxels}:
+        if sizes := [case.voxels[name] for case in found if case.voxels.get(name)]:
+            usual[name] = float(np.median(sizes))
+    smallest = min(usual, key=lambda name: usual[name], default="")
+
+    def rank(case: CaseRecord) -> tuple[int, int, int]:
+        classes = sum(voxels > 0 for voxels in case.voxels.values())
+        return -classes, -case.voxels.get(smallest, 0), -sum(case.voxels.values())
+
+    return rank
 
 
 def _advice(
