@@ -73,6 +73,10 @@ def test_two_lengths_are_refused_before_any_work(asked: list[Any]) -> None:
     assert not asked
 
 
-def test_networks_lists_every_recipe() -> None:
-    shown = CliRunner().invoke(app, ["networks"]).stdout
-    assert all(name in shown for name in recipe_names())
+def test_list_names_what_can_be_listed_and_lists_it_as_text_and_as_json() -> None:
+    assert "networks, losses, schedules" in CliRunner().invoke(app, ["list"]).stdout
+    shown = CliRunner().invoke(app, ["list", "recipes"]).stdout.splitlines()
+    assert [line.split()[0] for line in shown] == recipe_names()
+    found = json.loads(CliRunner().invoke(app, ["list", "losses", "--json"]).stdout)
+    assert {"name": "dice", "about": "soft Dice of the classes"} in found["losses"]
+    assert isinstance(CliRunner().invoke(app, ["list", "nets"]).exception, UsageError)

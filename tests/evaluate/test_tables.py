@@ -9,10 +9,11 @@ import json
 import numpy as np
 import pytest
 
+from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.evaluate.case_scores import METRICS, ClassScore, score_case
 from vesal.evaluate.scores import Scores, summarise
-from vesal.evaluate.tables import save_scores, scores_csv, scores_markdown
+from vesal.evaluate.tables import save_scores, scores_csv, scores_markdown, scores_text
 from vesal.volume.geometry import Geometry
 
 TWO = LabelSet.from_values({"anterior": 1, "posterior": 2})
@@ -139,3 +140,20 @@ def test_volumes_have_their_bias_and_limits_of_agreement():
     assert (agreement.lower, agreement.upper) == pytest.approx((0.5 - 0.98, 0.5 + 0.98), abs=0.001)
     assert agreement.lower_low < agreement.lower < agreement.lower_high
     assert "| anterior | 0.50 [" in scores_markdown(scores)
+
+
+def test_a_terminal_of_80_columns_shows_one_small_table_what_was_remarked_and_what_failed(scores):
+    names = LabelSet.from_values({"a region with a very long name of its own, indeed": 1, "b": 2})
+    rows = [row(case, name, 0.25) for case in ("x", "y") for name in names.classes]
+    long = summarise(rows, names, tolerance_mm=1.0, failures=[Failure(id="z", message="It is damaged.")])
+    for of in (scores, long):
+        lines = scores_text(of).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert sum(line.startswith("Class") for line in lines) == 1
+    text = scores_text(scores)
+    assert "Something to know." in text
+    dice = scores.of("dice", "anterior")
+    assert f"anterior   {dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}]" in text
+    assert "\nmean " in text
+    assert "Means over 3 cases; in brackets the 95% interval." in text
+    assert "Not scored: z." in scores_text(long)

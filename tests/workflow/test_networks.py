@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from vesal.train.recipe import recipe_names
-from vesal.workflow.networks import list_networks, networks_text
+from vesal.workflow.networks import list_networks
 
 
 def test_the_unet_of_double_convolutions_has_the_parameters_of_its_origin() -> None:
     rows = list_networks()
     counts = {row.recipe: row.parameters for row in rows}
     assert counts["heart-unet3d"] == 22_581_217
-    shown = networks_text(rows)
-    assert "22581217" in shown
-    assert all(name in shown for name in recipe_names())
     assert [row.recipe for row in rows] == recipe_names()

@@ -49,7 +49,6 @@ for _verb in (
     data_commands.inspect,
     data_commands.convert,
     data_commands.plan,
-    train_commands.networks,
     train_commands.overfit,
     train_commands.train,
     predict_commands.predict,
@@ -60,6 +59,9 @@ for _verb in (
     predict_commands.export,
 ):
     app.command()(command(_verb))
+    if _verb is data_commands.plan:
+        # Its function cannot be called like Python's own list.
+        app.command("list")(command(train_commands.list_choices))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vesal.cli.output import print_result, progress, report_failures
+from vesal.run_files import SCORES_TEXT
 from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
@@ -53,7 +54,7 @@ def evaluate(
     json_output: Json = False,
 ) -> None:
     """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
-    from vesal.evaluate.tables import scores_markdown
+    from vesal.evaluate.tables import scores_text
     from vesal.workflow.evaluate import evaluate_run
 
     with progress(json_output) as stage:
@@ -67,7 +68,11 @@ def evaluate(
             slice_mm=slice_mm,
             progress=stage("Scoring"),
         )
-    print_result(json_output, scores.to_dict(), scores_markdown(scores))
+    where = out if out is not None else first if truth is None else None
+    more = "Each case and all metrics: " + (
+        "add -o FOLDER, or --json." if where is None else f"{where / SCORES_TEXT}"
+    )
+    print_result(json_output, scores.to_dict(), f"{scores_text(scores)}\n{more}")
     report_failures(scores.failures, json_output)
 
 

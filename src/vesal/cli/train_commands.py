@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vesal.cli.output import logger, print_result, progress
-from vesal.workflow.requests.fields import Json, Option, Out, PhantomKind
+from vesal.workflow.requests.fields import Argument, Json, Option, Out, PhantomKind
 from vesal.workflow.requests.train_request import OverfitRequest, TrainRequest
 
 
@@ -51,13 +51,23 @@ def overfit(request: OverfitRequest, json_output: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def networks(
-    data: Annotated[Path | None, Option("Count for these scans, not for each recipe's own.")] = None,
+def list_choices(
+    what: Annotated[
+        str | None,
+        Argument(
+            "networks, losses, schedules, optimizers, artifacts, recipes, metrics, layouts or checks.",
+            metavar="WHAT",
+        ),
+    ] = None,
+    data: Annotated[Path | None, Option("Count the recipes' networks for these scans.")] = None,
     json_output: Json = False,
 ) -> None:
-    """List recipes: network, dimension, parameters."""
-    from vesal.workflow.networks import list_networks, networks_text
+    """List what there is to choose from, a line each."""
+    from vesal.workflow.listing import KINDS, entries, entries_text, kinds_text
 
+    if what is None:
+        print_result(json_output, {"lists": list(KINDS)}, kinds_text())
+        return
     with progress(json_output) as stage:
-        rows = list_networks(data, progress=stage("Reading"))
-    print_result(json_output, {"networks": [row.to_dict() for row in rows]}, networks_text(rows))
+        found = entries(what, data, stage("Reading"))
+    print_result(json_output, {what: [entry.to_dict() for entry in found]}, entries_text(found))

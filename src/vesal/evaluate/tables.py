@@ -18,7 +18,7 @@ from vesal.metrics.agreement import Agreement
 from vesal.record import Record
 from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT, VOLUME_SCORES_CSV
 from vesal.table import Cell, Table
-from vesal.text import bullets, plural
+from vesal.text import bullets, listed, plural, shortened
 
 #: Metrics of the first table.
 HEADLINE = ("dice", "nsd", "hd95_mm", "assd_mm")
@@ -110,6 +110,36 @@ def scores_markdown(scores: Scores) -> str:
         failed = [f"{failure.id}: {failure.message}." for failure in scores.volumes.failures]
         parts += ["Volumes that could not be put together:", bullets(failed)] if failed else []
     return "\n\n".join(parts) + "\n"
+
+
+def scores_text(scores: Scores) -> str:
+    """What a terminal shows: a table of 80 columns at most, what was remarked, and what could not be scored."""
+    count = len({row.case for row in scores.cases})
+    bounds = f"; in brackets the {scores.confidence:.0%} interval" if count > 1 else ""
+    parts = [
+        _small_table(scores).plain(),
+        f"Means over {plural(count, 'case')}{bounds}. NSD at {scores.tolerance_mm:g} mm.",
+        *scores.remarks,
+    ]
+    if scores.volumes is not None and scores.volumes.cases:
+        volumes = plural(len({row.case for row in scores.volumes.cases}), "whole volume")
+        parts += [_small_table(scores.volumes).plain(), f"The same slices as {volumes}."]
+    if failed := [failure.id for failure in scores.failures]:
+        parts.append(f"Not scored: {listed(failed)}.")
+    return "\n".join(parts)
+
+
+def _small_table(scores: Scores) -> Table:
+    """Dice with its interval, and means of distances, as far as the scores have them."""
+    rows = []
+    shown = [metric for metric in ("nsd", "hd95_mm") if metric in scores.metrics]
+    for name in [*scores.classes, *[MEAN] * (len(scores.classes) > 1)]:
+        means = [
+            Cell(scores.of(metric, name).mean, decimals=ALL_METRICS[metric].decimals) for metric in shown
+        ]
+        count = scores.of("dice", name).count
+        rows.append([shortened(name, 28), _summary_cell(scores, "dice", name), *means, count])
+    return Table.of(["Class", "Dice", *map(metric_heading, shown), "Cases"], rows)
 
 
 def summary_table(

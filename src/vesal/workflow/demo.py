@@ -9,7 +9,7 @@ from vesal.errors import UsageError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import robustness_text
 from vesal.evaluate.scores import Scores
-from vesal.evaluate.tables import scores_markdown
+from vesal.evaluate.tables import scores_text
 from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model, load_model
 from vesal.layouts.input_scans import cases_to_predict
@@ -80,7 +80,7 @@ def demo_run(
         progress=stage("Scoring"),
     )
     tell("\nHeld-out phantoms that no step of the training has seen:\n")
-    tell(scores_markdown(scores))
+    tell(scores_text(scores))
     _picture(out, data, scores)
     tell("\nThe same phantoms under a few artefacts:\n")
     robustness = _robustness(out, model, stage, resume)

@@ -1,4 +1,4 @@
-"""Networks: name, dimension and parameter count of every recipe's network."""
+"""Networks of recipes: name, dimension and parameter count of every recipe's network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
 from vesal.planning.planner import make_plan
 from vesal.record import Record
-from vesal.table import Cell, Table
 from vesal.train.recipe import load_recipe, recipe_names
 
 
@@ -137,13 +136,3 @@ def list_networks(data: Path | None = None, *, progress: Progress | None = None)
             )
         )
     return rows
-
-
-def networks_text(rows: list[NetworkRow]) -> str:
-    """A table of the rows."""
-    counts = [Cell(row.parameters, text=row.remark or None) for row in rows]
-    cells = [
-        (row.recipe, row.network, f"{row.dimension}D", count, row.data)
-        for row, count in zip(rows, counts, strict=True)
-    ]
-    return Table.of(("recipe", "network", "dimension", "parameters", "data"), cells).plain()

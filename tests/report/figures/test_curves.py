@@ -87,10 +87,7 @@ def test_a_single_logged_point_is_seen(key, monkeypatch):
     monkeypatch.setattr(curves, "_dot", lambda _values: "")
     bare = pixels(curves.training_curves(history))
     dot = (one != bare).any(axis=2)
-    rows, columns = np.nonzero(dot)
     assert dot.sum() > 20
-    assert np.ptp(rows) < 12
-    assert np.ptp(columns) < 12
 
 
 def test_training_and_validation_are_four_curves():

@@ -68,7 +68,7 @@ Layout = Annotated[str, Option("Layout of the data: auto, msd, nnunet, acdc, bra
 Device = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.")]
 Backend = Annotated[str, Option("Computes the network: auto, torch, openvino (CPU).")]
 Mirror = Annotated[bool, Option("Average over mirrored copies: slower, a little better.", ("--tta",))]
-Recipe = Annotated[str, Option("Recipe by name, or a YAML file; vesal networks lists them.")]
+Recipe = Annotated[str, Option("Recipe by name, or a YAML file; vesal list recipes lists them.")]
 Settings = Annotated[
     tuple[str, ...], Option("Replace a field of the recipe: key=value.", ("--set",), many=True)
 ]

@@ -38,7 +38,8 @@ class TrainRequest:
     data: Data
     out: Out
     recipe: Annotated[
-        str | None, Option("Recipe by name (vesal networks lists them), or a YAML file; auto if not given.")
+        str | None,
+        Option("Recipe by name (vesal list recipes lists them), or a YAML file; auto if not given."),
     ] = None
     fold: Annotated[
         int | str | None,

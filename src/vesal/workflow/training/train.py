@@ -13,7 +13,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint
 from vesal.errors import UsageError
 from vesal.evaluate.scores import Scores
-from vesal.evaluate.tables import scores_markdown
+from vesal.evaluate.tables import scores_text
 from vesal.files import content_hash, write_json
 from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import resolve_device
@@ -63,7 +63,7 @@ class TrainResult(Record):
         """The scores and where to look."""
         lines = []
         if self.scores is not None:
-            lines.append(scores_markdown(self.scores))
+            lines.append(scores_text(self.scores))
         elif not self.problems:
             lines.append("Trained on all cases; nothing was held out.")
         lines += [f"Not done: {sentence}" for sentence in self.problems]
