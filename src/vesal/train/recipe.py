@@ -35,6 +35,8 @@ class TrainConfig(BaseModel):
     """Name of the recipe that this configuration came from."""
     network: str = "unet"
     """Network by name (vesal.nn.zoo)."""
+    initial_weights: str | None = None
+    """File of weights to begin with (--from), as far as they fit: a model file, safetensors or a state dict."""
     plan: PlanSettings = PlanSettings()
     """What is wanted of the plan; whatever is not set follows from data, budget and device."""
     budget_s: float | None = Field(default=None, gt=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from vesal.data.labels import LabelSet
 from vesal.planning.plan import Plan
@@ -35,6 +35,7 @@ class TrainJob:
         title: shown beside the progress bar.
         provenance: goes into the model file.
         draw: makes TensorBoard's picture, (height, width, 3) uint8, of a held-out case; without it there is none.
+        weights: that it begins with, by their names in the network; others are drawn by chance.
     """
 
     plan: Plan
@@ -46,6 +47,7 @@ class TrainJob:
     title: str
     provenance: dict[str, Any]
     draw: Callable[[Example, LabelSet], NDArray[np.uint8]] | None = None
+    weights: Mapping[str, Tensor] | None = None
 
     @property
     def checkpoint(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 
@@ -110,9 +110,17 @@ def check_plan(config: TrainConfig, plan: Plan) -> None:
         raise unknown_name("class to monitor", name, plan.labels.classes)
 
 
-def untrained(plan: Plan, config: TrainConfig, device: torch.device, precision: Precision) -> Trained:
-    """What a training begins with, on its device."""
-    network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing).to(device)
+def untrained(
+    plan: Plan,
+    config: TrainConfig,
+    device: torch.device,
+    precision: Precision,
+    weights: Mapping[str, Tensor] | None = None,
+) -> Trained:
+    """What a training begins with, on its device; `weights` take the place of those that are drawn."""
+    network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing)
+    network.load_state_dict(weights or {}, strict=False)
+    network = network.to(device)
     if (layout := memory_format(config, plan.dimension, device)) is not None:
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
     average = None if config.ema is None else WeightAverage(network, config.ema)
@@ -121,7 +129,7 @@ def untrained(plan: Plan, config: TrainConfig, device: torch.device, precision: 
 
 def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool) -> State:
     config = job.config
-    trained = untrained(job.plan, config, job.device, precision)
+    trained = untrained(job.plan, config, job.device, precision, job.weights)
     position = Position()
     if resume and job.checkpoint.exists():
         position = load_checkpoint(job.checkpoint, trained)

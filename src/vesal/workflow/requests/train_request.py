@@ -52,6 +52,9 @@ class TrainRequest:
     steps: Annotated[int | None, Option("Optimizer steps instead of a budget.", min=1)] = None
     epochs: Annotated[int | None, Option("Epochs instead of a budget.", min=1)] = None
     resume: Annotated[bool, Option("Go on with the run in OUT.")] = False
+    from_file: Annotated[
+        Path | None, Option("Weights to begin with: a model file or a state dict.", ("--from",))
+    ] = None
     seed: Annotated[int | None, Option(min=0)] = None
     deterministic: Annotated[bool, Option("Bitwise repeatable; needs steps or epochs.")] = False
     folds_file: Annotated[Path | None, Option("A split of your own, in JSON.", ("--folds",))] = None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from vesal.audit.checks import check_dataset
 from vesal.data.dataset import Case, Dataset
@@ -16,7 +19,8 @@ from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_text
 from vesal.files import content_hash, write_json
 from vesal.layouts.registry import load_dataset
-from vesal.nn.zoo import resolve_device
+from vesal.nn.given_weights import fit_weights, read_weights
+from vesal.nn.zoo import build_network, resolve_device
 from vesal.parallel import StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
@@ -102,6 +106,8 @@ def train_run(
     check_names(config)
     device = resolve_device(request.device)
     dataset = load_dataset(request.data, request.layout)
+    if config.initial_weights is not None and not going_on:
+        read_weights(Path(config.initial_weights))
     check_folds(Session(request, run, config, device, stage, tell), dataset)
     with ExitStack() as stack:
         waiting = tell if request.resume else None
@@ -167,6 +173,17 @@ def _set_up(session: Session, dataset: Dataset) -> _Work:
     return _Work(cases, plan, (*left_out, *failed), found, _provenance(dataset, record, config))
 
 
+def _initial_weights(session: Session, job: TrainJob) -> dict[str, Tensor]:
+    """What of the given weights fits the network."""
+    config, source = job.config, Path(job.config.initial_weights or "")
+    with torch.device("meta"):
+        network = build_network(config.network, job.plan)
+    fitted = fit_weights(read_weights(source), network, source)
+    session.tell(fitted.sentence)
+    job.provenance["initial_weights"] = fitted.sentence
+    return fitted.tensors
+
+
 def _save_settings(session: Session) -> None:
     run = session.run
     session.config.save(run.config_file)
@@ -189,6 +206,8 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
         dict(work.provenance),
         draw_example,
     )
+    if session.config.initial_weights is not None and not job.checkpoint.exists():
+        job = replace(job, weights=_initial_weights(session, job))
     if session.config.fold != "all":
         # Its lock is held since the beginning.
         _train_fold(session, job, work.cases)

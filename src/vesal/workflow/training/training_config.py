@@ -74,6 +74,8 @@ def run_config(
         deterministic=request.deterministic or None,
         fold=request.fold,
         tta=request.mirror or None,
+        # Absolute, for a resumed run may be called from elsewhere.
+        initial_weights=None if request.from_file is None else str(request.from_file.absolute()),
     )
     overrides |= request.overrides
     if overrides.get("fold") == NO_FOLD:
