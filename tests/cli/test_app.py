@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,3 +130,15 @@ def test_report_is_made_anew_and_a_folder_that_is_no_run_is_refused(run: Path, t
     done = in_process.vesal("report", tmp_path)
     assert done.returncode == 2
     assert "not a run" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_terminal_of_another_encoding_gets_every_name(tmp_path: Path, encoding: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "vesal.cli", "phantom", str(tmp_path / "心房"), "--cases", "1"],
+        capture_output=True, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"1 scans in " in done.stdout
+    assert b"\\u5fc3\\u623f" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -66,6 +67,7 @@ for _verb in (
 
 def main() -> None:
     """Run the command line; a failure is one sentence and an exit code, a traceback only with --debug."""
+    _write_any_name()
     debug = "--debug" in sys.argv[1:]
     if debug:
         # Accepted anywhere on the line, not only before the verb.
@@ -92,3 +94,13 @@ def main() -> None:
             text = f"The system refused{where}: {error.strerror or error}; run again with --debug for a traceback."
         typer.echo(f"vesal: {text}", err=True)
         sys.exit(1)
+
+
+def _write_any_name() -> None:
+    """Let names that the terminal's encoding lacks be written as escapes, where Python would end with a traceback.
+
+    Windows' code pages and LANG=C have no Chinese, no dashes, and no squared millimetres.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

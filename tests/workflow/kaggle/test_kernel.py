@@ -8,6 +8,7 @@ import json
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def test_the_folder_has_what_kaggle_asks_for(tmp_path: Path) -> None:
         "output": f"kaggle kernels output me/left-atrium-30-min -p {tmp_path / 'kernel' / 'output'}",
     }
     assert all(command in exported.text() for command in exported.commands.values())
+
+
+def test_a_kernel_is_public_where_that_is_asked_for(tmp_path: Path) -> None:
+    export_kernel(tmp_path, replace(HEART, public=True))
+    assert json.loads((tmp_path / METADATA).read_text())["is_private"] is False
 
 
 def test_without_a_gpu_none_is_asked_for(tmp_path: Path) -> None:
@@ -132,6 +138,40 @@ def test_installing_keeps_the_platforms_torch_and_takes_what_is_asked_for(
     assert sys.path[0] == str(tmp_path / "carries" / "vesal")
     assert (tmp_path / "carries" / "vesal" / "vesal" / "__init__.py").exists()
     assert not (tmp_path / "named" / "vesal").exists()
+
+
+def test_a_platform_whose_torch_is_too_old_gets_a_newer_one_with_what_belongs_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export_kernel(tmp_path, HEART)
+    there = {"torch": "2.5.1", "torchvision": "0.20.1", "numpy": "2.0.0"}
+
+    def version(name: str) -> str:
+        if name not in there:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return there[name]
+
+    calls: list[tuple[list[str], str]] = []
+
+    def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        kept = (tmp_path / "constraints.txt").read_text()
+        calls.append((command[7:], kept))
+        return subprocess.CompletedProcess(command, int("torch==" in kept or online is False))
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(subprocess, "run", pip)
+    online = True
+    install = runpy.run_path(str(tmp_path / SCRIPT), run_name="script")["install"]
+    install(tmp_path)
+    assert calls == [
+        (["vesal==1.0"], "torch==2.5.1\ntorchvision==0.20.1\nnumpy==2.0.0\n"),
+        (["vesal==1.0", "torch", "torchvision"], "numpy==2.0.0\n"),
+    ]
+    assert "torch 2.5.1" in capsys.readouterr().out
+    online = False
+    with pytest.raises(SystemExit, match="switch the kernel's internet on"):
+        install(tmp_path)
 
 
 def test_networks_of_monai_bring_it_along() -> None:

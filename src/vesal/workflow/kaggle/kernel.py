@@ -184,7 +184,7 @@ def _metadata(identity: str, title: str, options: KernelOptions) -> dict[str, An
         "code_file": SCRIPT,
         "language": "python",
         "kernel_type": "script",
-        "is_private": True,
+        "is_private": not options.public,
         "enable_gpu": gpu,
         "enable_internet": True,
         "dataset_sources": list(options.datasets),

@@ -39,5 +39,6 @@ class KernelOptions:
     ] = None
     install: Annotated[str | None, Option("What pip installs there; else the script carries Vesal.")] = None
     accelerator: Annotated[str, Option("Kaggle's name of the GPU, or none.")] = "NvidiaTeslaT4"
+    public: Annotated[bool, Option("Let everybody see the kernel; else it is yours alone.")] = False
     short: Annotated[bool, Option("Train a minute only, to see that all works.")] = False
     settings: Settings = ()
