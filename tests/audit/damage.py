@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from header_damage import in_unit, on_headers, singular_sform
 from scipy import ndimage
 
 Array = np.ndarray
@@ -317,21 +318,6 @@ def two_forms(folder: Path, case: str, _: str) -> Named:
     return (case,)
 
 
-def in_unit(unit: str) -> Harm:
-    """Spacings in another unit, as the header says."""
-    factor = {"meter": 1e-3, "micron": 1e3}[unit]
-
-    def harm(folder: Path, case: str, _: str) -> Named:
-        for path in (image_of(folder, case), label_of(folder, case)):
-            scan = nib.load(path)
-            image = nib.Nifti1Image(np.asanyarray(scan.dataobj), np.diag([factor] * 3 + [1]) @ scan.affine)
-            image.header.set_xyzt_units(unit)
-            save(image, path)
-        return (case,)
-
-    return harm
-
-
 def sheared(affine: Array) -> Array:
     shear = np.eye(4)
     shear[0, 1] = 0.2
@@ -426,6 +412,10 @@ DAMAGES: dict[str, Damage] = {
     "intensities inverted": Damage(on_image(inverted), "inverted", "alike"),
     "intensities cut off": Damage(on_image(saturated), "intensity-outlier"),
     "sform and qform apart": Damage(two_forms, "sform-qform"),
+    "sform of zeros": Damage(singular_sform, "sform-unusable"),
+    "voxel sizes that are not the sform's": Damage(on_headers("imagesTr", "labelsTr", pixdim__3=3.7, qform_code=0), "pixdim"),
+    "voxel size of 0": Damage(on_headers("imagesTr", pixdim__1=0, sform_code=0), "pixdim-unset"),
+    "intercept that is no number": Damage(on_headers("imagesTr", scl_slope=1, scl_inter=np.nan), "intercept-unset"),
     "header turned left to right": Damage(on_affines(lambda a: np.diag([-1, 1, 1, 1.0]) @ a), "orientation", "alike"),
     "affine sheared": Damage(on_affines(sheared), "sheared"),
 }  # fmt: skip

@@ -36,6 +36,9 @@ UNDONE = [
     "spacing in centimetres as if in millimetres",
     "spacing ten times too large along an axis",
     "sform and qform apart",
+    "sform of zeros",
+    "voxel sizes that are not the sform's",
+    "intercept that is no number",
 ]
 
 #: What is lost cannot come back: the least Dice of any class against the true label.
@@ -60,6 +63,7 @@ NAMED = {
     "label of half the object": "volume-outlier",
     "slices blank": "blank-slices",
     "intensities cut off": "intensity-outlier",
+    "voxel size of 0": "pixdim-unset",
 }
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from convert_examples import (
@@ -85,6 +86,36 @@ def test_slices_keep_the_cases_and_come_back_as_the_volumes_that_they_were(
             assert mine.array.dtype == theirs.array.dtype
         kinds = {read_volume(path).array.dtype for path in (*case.images, *found[case.id].images)}
         assert len(kinds) == 1
+
+
+def test_every_conversion_keeps_both_forms_of_a_header(tmp_path: Path) -> None:
+    """One sform, another qform, as SPM leaves them: programs that prefer the qform find image and mask together."""
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    (data / "labels").mkdir()
+    affine = np.diag([-1.0, 1, 1.5, 1])
+    affine[:3, 3] = (9, -8, 7)
+    for number in range(2):
+        array = np.random.default_rng(number).integers(0, 900, (6, 7, 5, 2)).astype(np.int16)
+        for folder, values in (("images", array), ("labels", (array[..., 0] > 500).astype(np.uint8))):
+            image = nib.Nifti1Image(values, affine)
+            image.set_sform(affine + np.diag([0.2, 0, 0, 0]), 2)
+            image.set_qform(affine, 1)
+            nib.save(image, data / folder / f"a{number}.nii.gz")
+    wanted = nib.load(data / "labels" / "a0.nii.gz").header
+    convert(data, tmp_path / "out_png", "png")
+    for step, (source, target) in enumerate(
+        ((data, "nnunet"), (data, "msd"), (data, "nifti"), (tmp_path / "out_png", "nifti"))
+    ):
+        out = tmp_path / f"out_{step}"
+        convert(source, out, target, mapping=("1=3",) if step < 2 else ())
+        files = list(out.rglob("a0*.nii.gz"))
+        assert len(files) >= 2
+        for path in files:
+            header = nib.load(path).header
+            assert (int(header["sform_code"]), int(header["qform_code"])) == (2, 1)
+            np.testing.assert_array_equal(header.get_sform(), wanted.get_sform())
+            np.testing.assert_array_equal(header.get_qform(), wanted.get_qform())
 
 
 @pytest.mark.parametrize("target", ["msd", "nnunet", "nifti"])

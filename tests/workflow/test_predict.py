@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -210,6 +211,27 @@ def test_a_volume_comes_back_in_its_format_on_its_grid(tmp_path: Path, scan: str
     assert label.geometry.close_to(read_volume(tmp_path / f"a{scan}").geometry)
     assert set(np.unique(label.array)) == {0, 3, 9}
     assert {path.name for path in found.probabilities["a"].values()} == {f"a{result}"}
+
+
+def test_masks_and_maps_take_over_both_forms_of_their_scans_header(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_shape((20, 24, 10))
+    header.set_sform(volume().geometry.affine, 2)
+    header.set_qform(np.diag([1.0, -1, 1, 1]), 1)
+    header.set_xyzt_units("mm", "sec")
+    nib.save(nib.Nifti1Image(volume().array[0], None, header), tmp_path / "a.nii.gz")
+    found = predict(
+        model(plan(3), two_classes),
+        [tmp_path / "a.nii.gz"],
+        tmp_path / "out",
+        probabilities=True,
+        uncertainty=True,
+    )
+    theirs = nib.load(tmp_path / "a.nii.gz").header
+    for path in (found.files["a"], *found.probabilities["a"].values(), found.uncertainty["a"]):
+        ours = nib.load(path).header
+        for field in ("sform_code", "qform_code", "srow_x", "qoffset_x", "quatern_b", "pixdim", "xyzt_units"):
+            np.testing.assert_array_equal(ours[field], theirs[field])
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,14 @@ class EditableCase:
         """The same case, whose 'image' or 'label' is written anew in any case."""
         return replace(self, rewrite=self.rewrite | {part})
 
+    def unmarked(self, part: str) -> EditableCase:
+        """The same case, whose 'image' or 'label' is written anew with one place in all forms of its header."""
+        if part == "image":
+            changed = self.with_image(self.image.array, self.image.geometry.plain())
+        else:
+            changed = self.with_label(self.label_map.array, self.label_map.geometry.plain())
+        return changed.rewritten(part)
+
     def moved(self, grid: Geometry) -> EditableCase:
         """The same voxels on a grid of the same shape; a label that lay on the image's grid goes with it."""
         moved = self.with_image(self.image.array, grid)

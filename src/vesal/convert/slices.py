@@ -22,6 +22,7 @@ from vesal.files import write_text
 from vesal.layouts.scan_files import visible
 from vesal.record import Record
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.nifti_forms import NiftiForms
 from vesal.volume.volume import LabelMap, Volume
 
 #: Name of the sidecar that says how pictures lie in their volumes.
@@ -50,6 +51,7 @@ class SlicedVolume(Record):
         images, labels: folders of its pictures, below the sidecar's; `labels` is None for a scan without a label.
         shape, affine: of the volume, (X, Y, Z), or (X, Y) for what was a picture before.
         label_affine: of its label map where that differs from the image's, bit by bit.
+        nifti, label_nifti: what the NIfTI headers of both said of their place (`NiftiForms.to_dict`), if any.
         axis: 'x', 'y' or 'z' that it was cut along; None for what was a picture before.
         windows: of each channel, the intensities that became 0 and the highest value.
         bits: of a pixel, 8 or 16.
@@ -66,6 +68,8 @@ class SlicedVolume(Record):
     shape: tuple[int, ...]
     affine: tuple[tuple[float, ...], ...]
     label_affine: tuple[tuple[float, ...], ...] | None = None
+    nifti: dict[str, Any] | None = None
+    label_nifti: dict[str, Any] | None = None
     axis: str | None
     windows: tuple[Window, ...]
     bits: int
@@ -84,7 +88,17 @@ class SlicedVolume(Record):
     @property
     def geometry(self) -> Geometry:
         """The volume's grid."""
-        return Geometry(self.shape, np.asarray(self.affine))
+        return self._grid(self.affine, self.nifti)
+
+    @property
+    def label_geometry(self) -> Geometry:
+        """Its label map's."""
+        return self._grid(self.label_affine or self.affine, self.label_nifti)
+
+    def _grid(self, affine: tuple[tuple[float, ...], ...], nifti: dict[str, Any] | None) -> Geometry:
+        return Geometry(
+            self.shape, np.asarray(affine), None if nifti is None else NiftiForms.from_dict(nifti)
+        )
 
     @property
     def depth(self) -> int:
@@ -295,8 +309,7 @@ def join_images(record: SlicedVolume, pictures: Sequence[Array]) -> Volume:
 def join_masks(record: SlicedVolume, masks: Sequence[Array], background: int) -> LabelMap:
     """The label map out of its slices' masks (columns, rows); slices that were left out are background."""
     kind = np.result_type(*masks) if masks else np.dtype(np.uint8)
-    grid = Geometry(record.shape, np.asarray(record.label_affine or record.affine))
-    return LabelMap(_joined(record, masks, background, kind), grid)
+    return LabelMap(_joined(record, masks, background, kind), record.label_geometry)
 
 
 def _joined(record: SlicedVolume, slices: Iterable[Array], empty: Any, kind: np.dtype[Any]) -> Array:

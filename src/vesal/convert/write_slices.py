@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,8 @@ def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
         shape=image.geometry.shape,
         affine=rows,
         label_affine=None if own_rows == rows else own_rows,
+        nifti=_forms(image.geometry),
+        label_nifti=_forms((scan.label or image).geometry),
         axis=axis,
         windows=windows,
         bits=task.bits,
@@ -129,3 +132,7 @@ def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: dict[str, 
 
 def _rows(geometry: Geometry) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(row) for row in geometry.affine.tolist())
+
+
+def _forms(geometry: Geometry) -> dict[str, Any] | None:
+    return None if geometry.nifti is None else geometry.nifti.to_dict()

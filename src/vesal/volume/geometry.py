@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.volume.nifti_forms import NiftiForms
+
 #: Differences of spacing and affine below this are rounding in the file (mm).
 TOLERANCE_MM = 1e-3
 
@@ -29,6 +31,8 @@ class Geometry:
     Attributes:
         shape: voxels along each array axis, (X, Y, Z) or (X, Y).
         affine: (ndim + 1, ndim + 1) float64, voxel index -> millimetres, RAS+ in 3D.
+        nifti: all that the NIfTI header says of the place of this very grid, where it came from one. What is written
+            on the grid takes it over; a derived grid has none.
 
     >>> grid = Geometry.from_spacing((10, 20, 5), (1.0, 1.0, 3.0))
     >>> grid.spacing_mm
@@ -39,6 +43,7 @@ class Geometry:
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
+    nifti: NiftiForms | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(int(size) for size in self.shape)
@@ -138,6 +143,10 @@ class Geometry:
 
     # --- derived grids ---------------------------------------------------------------------------------
 
+    def plain(self) -> Geometry:
+        """The same grid without what a NIfTI header said of it: written anew, both of its forms are this affine."""
+        return Geometry(self.shape, self.affine)
+
     def turn_to_ras(self) -> Turn:
         """The permutation and flips of array axes that bring this grid nearest to RAS+; none in 2D."""
         if self.ndim == 2:
@@ -171,12 +180,14 @@ class Geometry:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON."""
-        return {"shape": list(self.shape), "affine": self.affine.tolist()}
+        nifti = {} if self.nifti is None else {"nifti": self.nifti.to_dict()}
+        return {"shape": list(self.shape), "affine": self.affine.tolist()} | nifti
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Geometry:
         """The inverse of `to_dict`."""
-        return cls(tuple(value["shape"]), np.asarray(value["affine"], dtype=np.float64))
+        nifti = NiftiForms.from_dict(value["nifti"]) if "nifti" in value else None
+        return cls(tuple(value["shape"]), np.asarray(value["affine"], dtype=np.float64), nifti)
 
 
 @dataclass(frozen=True)

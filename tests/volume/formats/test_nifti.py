@@ -75,7 +75,7 @@ def test_what_simpleitk_writes_is_read_on_its_grid(tmp_path, seed):
     assert volume.geometry.distance_mm(oblique(seed)) < 1e-3
 
 
-def test_a_sheared_affine_goes_into_the_sform_alone(tmp_path):
+def test_an_affine_far_from_right_angles_goes_into_the_sform_alone(tmp_path):
     affine = np.array([[1.0, 0.3, 0, 5], [0, 1, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
     path = tmp_path / "a.nii.gz"
     write_volume(path, Volume(np.zeros((1, 2, 3, 4), np.uint8), Geometry((2, 3, 4), affine)))
@@ -331,6 +331,60 @@ def test_a_pair_and_an_unplaced_volume_are_told(tmp_path):
     path.write_bytes(data)
     with pytest.raises(DataError, match="singular"):
         read_geometry(path)
+
+
+def with_fields(path: Path, array: np.ndarray, affine: np.ndarray, **fields: object) -> Path:
+    """Numbers in the header as no library writes them."""
+    image = nib.Nifti1Image(array, affine)
+    image.set_qform(affine, 1)
+    image.header.set_slope_inter(1, 0)
+    nib.save(image, path)
+    data = path.read_bytes()
+    header = nib.Nifti1Header(data[:348], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(header.binaryblock + data[348:])
+    return path
+
+
+@pytest.mark.parametrize("bad", [np.zeros(4), [np.nan, 0, 0, 1], [np.inf, 0, 0, 0]])
+def test_a_sform_that_is_no_affine_gives_way_to_a_good_qform(tmp_path, bad):
+    affine = np.array([[-2.0, 0, 0, 9], [0, 2, 0, 8], [0, 0, 3, 7], [0, 0, 0, 1]])
+    path = with_fields(tmp_path / "a.nii", np.zeros((4, 5, 6), np.int16), affine, sform_code=1, srow_x=bad)
+    np.testing.assert_allclose(read_geometry(path).affine, affine)
+    np.testing.assert_allclose(read_volume(path).geometry.affine, affine)
+
+
+def test_a_quaternion_that_is_too_long_is_read_as_a_unit(tmp_path):
+    affine = np.diag([-1.0, -1, 1, 1])  # half a turn about z: quaternion 0, 0, 1
+    path = with_fields(
+        tmp_path / "a.nii", np.zeros((4, 5, 6), np.int16), affine, sform_code=0, quatern_d=1.01
+    )
+    np.testing.assert_allclose(read_geometry(path).affine, affine, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.0, np.nan])
+def test_a_voxel_size_that_is_none_counts_as_one_millimetre(tmp_path, size):
+    pixdim = [1, 2, size, 3, 1, 1, 1, 1]
+    for code in (0, 1):
+        path = with_fields(
+            tmp_path / "a.nii",
+            np.zeros((4, 5, 6), np.int16),
+            np.eye(4),
+            sform_code=0,
+            qform_code=code,
+            pixdim=pixdim,
+        )
+        assert read_geometry(path).spacing_mm == (2, 1, 3)
+
+
+@pytest.mark.parametrize("inter", [np.nan, np.inf])
+def test_an_intercept_that_is_no_number_counts_as_zero(tmp_path, inter):
+    array = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
+    one = with_fields(tmp_path / "a.nii", array, np.eye(4), scl_slope=1, scl_inter=inter)
+    assert read_volume(one).array.dtype == np.int16
+    two = with_fields(tmp_path / "b.nii", array, np.eye(4), scl_slope=2, scl_inter=inter)
+    np.testing.assert_array_equal(read_volume(two).array[0], array * 2)
 
 
 def test_the_grid_is_read_from_the_first_bytes_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""Headers that place an image twice, by sform and qform, and grids whose axes are not at right angles."""
+"""Headers that place an image twice, hold numbers that are none, and grids whose axes are not at right angles."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.fingerprint import CaseRecord
 from vesal.text import times
 from vesal.volume.formats.nifti_header import Header, read_header
-from vesal.volume.formats.raw_bytes import is_nifti
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.io import read_geometry
 from vesal.volume.resample import resample_label
 
 #: Of the smallest voxel side: sform and qform that part by more are two places, not rounding.
@@ -28,6 +28,8 @@ _FORMS_VOXELS = 0.1
 _OTHER_AXES, _OTHER_SPACING, _AS_GOOD = 0.3, 0.4, 0.02
 #: Degrees from a right angle up to which two axes count as at right angles.
 _SHEAR_DEGREES = 1.0
+#: Two voxel sizes, as logarithms of their ratio to the other cases', that lie nearer than this do not decide.
+_OTHER_SIZE = 0.05
 #: Of a file, enough to hold the header when it is compressed.
 _HEAD_BYTES = 1 << 14
 
@@ -94,20 +96,10 @@ def fix_forms(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
 
 def _forms(path: Path) -> tuple[Geometry, Geometry] | None:
     """The grids of a NIfTI file's sform and qform where both are set and they part; else None."""
-    if not is_nifti(path):
+    grid = read_geometry(path)
+    if (forms := grid.nifti) is None or grid.ndim == 2 or not (forms.sform_used and forms.qform_used):
         return None
-    # Imported here: other formats need none of it.
-    import nibabel
-
-    try:
-        header = nibabel.load(path).header
-        (sform, s_code), (qform, q_code) = header.get_sform(coded=True), header.get_qform(coded=True)
-        if not s_code or not q_code or sform is None or qform is None:
-            return None
-        shape = header.get_data_shape()[:3]
-        grids = Geometry(shape, sform), Geometry(shape, qform)
-    except Exception:  # a header that nibabel cannot make two grids of has no second place
-        return None
+    grids = Geometry(grid.shape, forms.sform_affine), Geometry(grid.shape, forms.qform_affine)
     return grids if grids[0].distance_mm(grids[1]) > _FORMS_VOXELS * min(grids[0].spacing_mm) else None
 
 
@@ -140,6 +132,132 @@ def _place_score(
         score += _OTHER_SPACING * min(1.0, float(np.abs(np.log(ratio)).max()))
     score += _OTHER_AXES * (grid.axis_codes != others.axis_codes)
     return score
+
+
+# --- numbers that contradict each other, or are none --------------------------------------------------------
+
+
+def find_sizes(cases: ReferenceCases) -> Iterable[Finding]:
+    yield from find_in(
+        "pixdim",
+        "warning",
+        "The voxel sizes in a header (pixdim) contradict its affine (sform)",
+        "Find out which are right and write them into both. Here the sform is taken where its code is above 0, else "
+        "pixdim; other programs may take the other.",
+        {
+            record.id: f"pixdim {times(header.pixdim_mm, 3)} mm, sform {times(header.sform_mm, 3)} mm"
+            for record in cases.volumes
+            for header in headers(record)[:1]
+            if header.pixdim_apart_voxels > _FORMS_VOXELS
+        },
+    )
+
+
+def fix_sizes(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
+    """Voxel sizes and sform: those that are the other cases' are kept in both."""
+    grid = case.image.geometry
+    header = header_of(case.case.images[0])
+    if header is None or header.pixdim_apart_voxels <= _FORMS_VOXELS or grid.nifti is None:
+        raise NothingToFix("the voxel sizes and the affine agree")
+    sizes = np.array(header.pixdim_mm)
+    grids = {"sform": Geometry(grid.shape, grid.nifti.sform_affine)}
+    if (sizes > 0).all():
+        affine = grid.affine.copy()
+        affine[:3, :3] *= sizes / grid.spacing_mm
+        grids["pixdim"] = Geometry(grid.shape, affine)
+    ratios = {name: others.grid_ratio(one) for name, one in grids.items()}
+    scores = sorted(
+        (float(np.abs(np.log(ratio)).max()), name) for name, ratio in ratios.items() if ratio is not None
+    )
+    compared = case.case.id not in {record.id for record in others.sound}
+    if (
+        not compared
+        or len(scores) < len(grids)
+        or (len(scores) > 1 and scores[1][0] - scores[0][0] < _OTHER_SIZE)
+    ):
+        raise CannotFix("the voxel sizes and the affine differ and no other cases tell which are right")
+    kept = scores[0][1]
+    return FixResult(
+        case.moved(grids[kept]).rewritten("image").rewritten("label"),
+        f"the header's voxel sizes are {times(header.pixdim_mm, 3)} mm in pixdim and {times(header.sform_mm, 3)} mm in "
+        "the sform",
+        f"those of {'pixdim' if kept == 'pixdim' else 'the sform'} are the other cases' and are kept in both",
+        {"kept": kept},
+        look=True,
+    )
+
+
+def find_unusable_sforms(cases: ReferenceCases) -> Iterable[Finding]:
+    yield from find_in(
+        "sform-unusable",
+        "warning",
+        "The sform of a header counts by its code, but is no affine (singular, or no numbers)",
+        "The qform is taken; write it into the sform, as other programs may place the image by the zeros.",
+        _flagged(cases, "sform_unusable"),
+    )
+
+
+def fix_unusable_sform(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
+    """The qform, which is an affine, into both."""
+    found = case
+    for part in _parts(case, "sform_unusable"):
+        found = found.unmarked(part)
+    if found is case:
+        raise NothingToFix("the sform is an affine")
+    return FixResult(found, "the sform of the header is no affine", "the qform was written into both")
+
+
+def find_unset_sizes(cases: ReferenceCases) -> Iterable[Finding]:
+    yield from find_in(
+        "pixdim-unset",
+        "warning",
+        "A voxel size in a header is 0 or no number",
+        "It is taken as 1 mm, as the NIfTI standard's own reader does; write the true size into the header.",
+        _flagged(cases, "pixdim_unset"),
+    )
+
+
+def find_unset_intercepts(cases: ReferenceCases) -> Iterable[Finding]:
+    yield from find_in(
+        "intercept-unset",
+        "warning",
+        "A header scales the voxels with an intercept (scl_inter) that is no number",
+        "It is taken as 0, as the NIfTI standard's own reader does; write the true one into the header.",
+        _flagged(cases, "intercept_unset"),
+    )
+
+
+def fix_unset_intercept(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
+    """Written anew, as it is read."""
+    parts = _parts(case, "intercept_unset")
+    if not parts:
+        raise NothingToFix("the intercept is a number")
+    for part in parts:
+        case = case.rewritten(part)
+    return FixResult(
+        case, "the intercept of the header's scale is no number", "it is 0 now, as it was read", look=True
+    )
+
+
+def _flagged(cases: ReferenceCases, flag: str) -> dict[str, str | dict[str, Any]]:
+    """Cases, of whose headers one has the flag: of which file."""
+    found: dict[str, str | dict[str, Any]] = {}
+    for record in cases.scans:
+        parts = {"image": record.image_header, "label": record.label_header}
+        named = [name for name, header in parts.items() if header is not None and getattr(header, flag)]
+        if named:
+            found[record.id] = " and ".join(named)
+    return found
+
+
+def _parts(case: EditableCase, flag: str) -> list[str]:
+    """'image' and 'label', as far as a header of theirs has the flag."""
+    files = {"image": case.case.images, "label": () if case.label is None else (case.case.label,)}
+    return [
+        part
+        for part, paths in files.items()
+        if any(header is not None and getattr(header, flag) for header in map(header_of, filter(None, paths)))
+    ]
 
 
 # --- shear -------------------------------------------------------------------------------------------------
@@ -202,5 +320,11 @@ def _boxed(grid: Geometry, rotation: Array) -> Geometry:
     return Geometry(tuple(int(value) for value in size), affine)
 
 
-FIND = (find_forms, find_shears)
-FIX = {"sform-qform": Fix(fix_forms), "sheared": Fix(fix_shear)}
+FIND = (find_forms, find_unusable_sforms, find_sizes, find_unset_sizes, find_unset_intercepts, find_shears)
+FIX = {
+    "sform-qform": Fix(fix_forms),
+    "sform-unusable": Fix(fix_unusable_sform),
+    "pixdim": Fix(fix_sizes),
+    "intercept-unset": Fix(fix_unset_intercept),
+    "sheared": Fix(fix_shear),
+}

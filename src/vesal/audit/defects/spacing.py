@@ -115,7 +115,7 @@ def fix_units(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
     if named is None:
         raise NothingToFix("the spacing is that of the other cases")
     return FixResult(
-        case.rewritten("image"),
+        case.unmarked("image"),
         f"the header names {_NAMED[named][1]}, and the spacing is that of the other cases in millimetres",
         "the header names millimetres now; the numbers are as they were",
         {"unit": named, "factor": 1.0},

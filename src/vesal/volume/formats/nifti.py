@@ -4,10 +4,14 @@ The header is nibabel's; the voxels are unpacked here, by the ISA-L library, sev
 
 Which affine: nibabel's rule. The sform where its code is above 0, else the qform where its code is above 0,
 else the voxel sizes alone with the origin in the volume's middle and the first axis flipped (`get_base_affine`).
-As in nibabel, the affine is taken as millimetres whatever unit the header names.
+A sform that is no affine (singular, not finite) gives way to a qform that is one. As in nibabel, the affine is taken
+as millimetres whatever unit the header names. Where the scale is not finite, there is none, and an intercept that is
+not finite is 0, as in the standard's own reader (nifti1_io.c).
 
-Written files hold the same affine as sform and qform, both with code 1 (scanner), so that every reader finds
-the same grid whichever it prefers. A sheared affine fits no qform; it goes into the sform alone.
+What is written on the grid of a NIfTI file takes over both of its forms, both codes, the voxel sizes and the unit, so
+that every reader finds scan and mask at one place, whichever form it prefers. Any other grid is written as sform and
+qform alike, both with code 1 (scanner). Where its axes are not at right angles the qform is the nearest that fits: it
+counts (code 1) where it is the same place to a hundredth of a voxel, and not (code 0) elsewhere.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from nibabel.nifti1 import Nifti1Header
 from vesal.errors import DataError
 from vesal.volume.formats.raw_bytes import count_voxels, inflate, is_gzip, read_bytes, storable, voxels
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.nifti_forms import NiftiForms
 from vesal.volume.volume import Volume
 
 # Repairs that nibabel makes in a header are its own business; they go to this logger, silent unless asked for.
@@ -34,6 +39,8 @@ _VECTOR = 1007
 _MOST_NIFTI1 = 32767
 #: What a compressed header may need before its first 540 bytes come out: gzip's own header with long names.
 _HEAD_BYTES = 1 << 16
+#: Voxels: a sform and the nearest qform that lie less apart at the farthest corner are one place.
+_SAME_PLACE = 0.01
 
 
 def read(path: Path, data: bytes) -> Volume:
@@ -46,8 +53,8 @@ def read(path: Path, data: bytes) -> Volume:
     Raises:
         DataError: not NIfTI, damaged, cut off, or of a kind that no image is (complex numbers).
     """
-    header = _header(path, _beginning(path, data))
-    shape, channels, geometry = _layout(path, header)
+    header, forms = _header(path, _beginning(path, data))
+    shape, channels, geometry = _layout(path, header, forms)
     dtype = header.get_data_dtype()
     coloured = dtype.names is not None and dtype.names[:3] == ("R", "G", "B")
     if not coloured and (dtype.kind not in "uif" or dtype.itemsize > 8):
@@ -63,7 +70,7 @@ def read(path: Path, data: bytes) -> Volume:
     if coloured:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
         array = np.concatenate([array[name] for name in ("R", "G", "B")], axis=-1)
     array = np.moveaxis(array, -1, 0)
-    return Volume(_scaled(path, header, array), geometry)
+    return Volume(_scaled(header, array), geometry)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -73,7 +80,7 @@ def read_geometry(path: Path) -> Geometry:
         DataError: not NIfTI, or damaged.
     """
     beginning = _beginning(path, read_bytes(path, _HEAD_BYTES))
-    return _layout(path, _header(path, beginning))[2]
+    return _layout(path, *_header(path, beginning))[2]
 
 
 def encode(path: Path, volume: Volume) -> bytes:
@@ -90,24 +97,36 @@ def encode(path: Path, volume: Volume) -> bytes:
     shape = list(geometry.shape)
     if volume.channels > 1:
         shape += [1, 1, volume.channels] if geometry.ndim == 2 else [volume.channels]
-    kind = nibabel.Nifti1Header if max(shape) <= _MOST_NIFTI1 else nibabel.Nifti2Header
+    # As precise as the scan's: some readers ask for the same numbers to a millionth.
+    double = geometry.nifti is not None and geometry.nifti.version == 2
+    kind = nibabel.Nifti2Header if double or max(shape) > _MOST_NIFTI1 else nibabel.Nifti1Header
     header = kind()
     header.set_data_shape(shape)
     header.set_data_dtype(array.dtype)
-    header.set_xyzt_units("mm")
     if geometry.ndim == 2 and volume.channels > 1:
         header["intent_code"] = _VECTOR
-    affine = np.eye(4)
-    affine[: geometry.ndim, : geometry.ndim] = geometry.affine[:-1, :-1]
-    affine[: geometry.ndim, 3] = geometry.affine[:-1, -1]
-    header.set_sform(affine, code=1)
-    directions = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    sheared = not np.allclose(directions.T @ directions, np.eye(3), atol=1e-5)
-    header.set_qform(affine, code=0 if sheared else 1, strip_shears=True)
+    if geometry.nifti is None:
+        _place(header, geometry)
+    else:
+        geometry.nifti.write(header.structarr)
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = header.structarr.dtype.itemsize + 4
     content = b"".join((header.binaryblock, bytes(4), np.moveaxis(array, 0, -1).tobytes(order="F")))
     return igzip.compress(content, 1, mtime=0) if path.name.lower().endswith(".gz") else content
+
+
+def _place(header: Nifti1Header, geometry: Geometry) -> None:
+    """The affine as both forms, in millimetres."""
+    affine = np.eye(4)
+    affine[: geometry.ndim, : geometry.ndim] = geometry.affine[:-1, :-1]
+    affine[: geometry.ndim, 3] = geometry.affine[:-1, -1]
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1, strip_shears=True)
+    shape = (*geometry.shape, 1)[:3]
+    straight = Geometry(shape, header.get_qform())
+    if Geometry(shape, affine).distance_mm(straight) > _SAME_PLACE * min(geometry.spacing_mm):
+        header["qform_code"] = 0
 
 
 def _beginning(path: Path, data: bytes) -> bytes:
@@ -117,7 +136,8 @@ def _beginning(path: Path, data: bytes) -> bytes:
     return data[:_HEADER_BYTES]
 
 
-def _header(path: Path, beginning: bytes) -> Nifti1Header:
+def _header(path: Path, beginning: bytes) -> tuple[Nifti1Header, NiftiForms]:
+    """The header, repaired as nibabel does, and what the file itself says of the place."""
     one = beginning[344:348]
     two = beginning[4:8]
     if one == b"ni1\0" or two == b"ni2\0":
@@ -132,18 +152,21 @@ def _header(path: Path, beginning: bytes) -> Nifti1Header:
         with np.errstate(all="ignore"):
             # Without the extensions that may follow it: they are nothing to us, and may be damaged.
             header = kind(beginning[: kind.template_dtype.itemsize], check=False)
+            forms = NiftiForms.from_header(header)
+            sizes = header["pixdim"][1:4]
+            sizes[~np.isfinite(sizes)] = 1.0  # nibabel does so with zeros alone
             header.check_fix(logger=_LOG, error_level=40)
     except Exception as error:  # a damaged header makes nibabel raise whatever it stumbles over
         raise _damaged(path, error) from error
-    return header
+    return header, forms
 
 
-def _layout(path: Path, header: Nifti1Header) -> tuple[tuple[int, ...], int, Geometry]:
+def _layout(path: Path, header: Nifti1Header, forms: NiftiForms) -> tuple[tuple[int, ...], int, Geometry]:
     """(spatial shape, channels, geometry) of a header."""
     try:
         with np.errstate(all="ignore"):
             shape = tuple(int(size) for size in header.get_data_shape())
-            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+            affine = _best_affine(header, forms)
     except Exception as error:
         raise _damaged(path, error) from error
     while len(shape) > 3 and shape[-1] == 1:
@@ -159,9 +182,24 @@ def _layout(path: Path, header: Nifti1Header) -> tuple[tuple[int, ...], int, Geo
     else:
         raise DataError(f"{path} has shape {shape}, no image in 2D or 3D with channels; split it up.")
     try:
-        return spatial, channels, Geometry(spatial, affine if len(spatial) == 3 else _in_plane(affine))
+        affine = affine if len(spatial) == 3 else _in_plane(affine)
+        return spatial, channels, Geometry(spatial, affine, forms)
     except ValueError as error:
         raise DataError(f"{path} has no usable position in space ({error}); correct its affine.") from error
+
+
+def _best_affine(header: Nifti1Header, forms: NiftiForms) -> Array:
+    """(4, 4), by the rule above."""
+    if forms.sform_used or (forms.sform_code > 0 and not forms.qform_used):
+        return forms.sform_affine
+    if forms.qform_code > 0:
+        try:
+            return np.asarray(header.get_qform(), dtype=np.float64)
+        except (
+            ValueError
+        ):  # a quaternion that is longer than 1 by more than rounding: the standard makes it 1
+            return forms.qform_affine
+    return np.asarray(header.get_base_affine(), dtype=np.float64)
 
 
 def _in_plane(affine: Array) -> Array:
@@ -172,12 +210,10 @@ def _in_plane(affine: Array) -> Array:
     return np.diag([*np.sqrt((affine[:3, :2] ** 2).sum(axis=0)), 1.0])
 
 
-def _scaled(path: Path, header: Nifti1Header, array: Array) -> Array:
-    try:
-        slope, inter = header.get_slope_inter()
-    except Exception as error:
-        raise _damaged(path, error) from error
-    if slope is None or (slope, inter) == (1.0, 0.0):
+def _scaled(header: Nifti1Header, array: Array) -> Array:
+    slope, inter = (float(header[name]) for name in ("scl_slope", "scl_inter"))
+    inter = inter if np.isfinite(inter) else 0.0
+    if slope == 0 or not np.isfinite(slope) or (slope, inter) == (1.0, 0.0):
         return array
     # float32 holds every 16-bit integer exactly; wider ones are scaled in double precision.
     exact = array.dtype.itemsize <= 2 or array.dtype == np.float32
@@ -185,7 +221,7 @@ def _scaled(path: Path, header: Nifti1Header, array: Array) -> Array:
     scaled: Array = array.astype(kind)
     with np.errstate(all="ignore"):
         np.multiply(scaled, kind(slope), out=scaled)
-        np.add(scaled, kind(inter or 0.0), out=scaled)
+        np.add(scaled, kind(inter), out=scaled)
     return scaled
 
 
