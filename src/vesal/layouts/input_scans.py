@@ -15,7 +15,7 @@ from vesal.volume.io import SUFFIXES, strip_suffix
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
 _RESULTS = {
-    ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".tif": ".tif", ".tiff": ".tif",
+    ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".gif": ".png", ".tif": ".tif", ".tiff": ".tif",
     ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
 }  # fmt: skip
 

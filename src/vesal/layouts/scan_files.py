@@ -42,7 +42,7 @@ def image_files(folder: Path) -> list[Path]:
 
 def is_picture(path: Path) -> bool:
     """Whether the name is that of a 2D picture, which may be a slice."""
-    return path.name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"))
+    return path.name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"))
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from vesal.errors import DataError, UsageError
 from vesal.files import write_bytes
-from vesal.volume.formats import metaimage, nifti, nrrd, raster, tiff
+from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tiff
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import LabelMap, Volume
@@ -55,6 +55,7 @@ _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
+_FREESURFER = Format(by_nibabel.read, by_nibabel.read_geometry, None)
 _TIFF = replace(_PNG, encode=tiff.encode_tiff)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
@@ -72,6 +73,10 @@ FORMATS = {
     ".jpg": replace(_PNG, encode=None, read_label=_refuse_lossy),
     ".jpeg": replace(_PNG, encode=None, read_label=_refuse_lossy),
     ".bmp": replace(_PNG, encode=None),
+    ".gif": replace(_PNG, encode=None),
+    ".hdr": replace(_FREESURFER, data_file=by_nibabel.data_file),
+    ".mgz": _FREESURFER,
+    ".mgh": _FREESURFER,
 }
 
 #: All known endings, '.nii.gz' first.
@@ -200,6 +205,8 @@ def _format(path: Path) -> Format:
     if not suffix:
         if path.is_dir():
             raise DataError(f"{path} is a folder where one image file was expected; name a file.")
+        if path.name.lower().endswith((".img", ".img.gz")):
+            raise DataError(f"{path} holds the voxels of a pair; name its header, which ends in .hdr.")
         raise DataError(f"{path} is of no known format; convert it to one of {', '.join(SUFFIXES)}.")
     return FORMATS[suffix]
 

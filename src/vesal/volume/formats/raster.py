@@ -35,7 +35,7 @@ from vesal.volume.formats.tiff import is_tiff, read_tiff, tiff_geometry, tiff_he
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import Volume
 
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "GIF")
 _COLOUR = ("RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "PA")
 #: EXIF's tag of the orientation, and how a PNG may begin to hold one.
 _ORIENTATION = 274
@@ -136,6 +136,8 @@ def _open(path: Path, data: bytes) -> Any:
         names = ", ".join(_FORMATS)
         raise DataError(f"{path} is not an image of {names}; check what it is, or copy it again.") from error
     check_size(path, data, image.width * image.height * 4)
+    if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{path} is a film of {image.n_frames} pictures; save each as a PNG.")
     return image
 
 
@@ -147,7 +149,8 @@ def _png_depth(data: bytes) -> tuple[int, bool]:
 
 def _pixels(image: Any, data: bytes, mask: bool) -> Array:
     """(C, X, Y) in memory of its own, as the file stores it."""
-    if image.mode == "P" and mask:
+    # Writers of GIF number the colours anew, so that of greys the grey is the value.
+    if image.mode == "P" and mask and not (image.format == "GIF" and _gray_palette(image)):
         array = np.array(image)
         if image.getpalette()[:6] == [255, 255, 255, 0, 0, 0] and array.max() <= 1:
             array = 1 - array  # what is shown white is never the background
