@@ -79,12 +79,12 @@ def make_plan(
     wanted = asked.spacing_mm or _choose_spacing(frame, cases, reasons)
     budget_s = asked.budget_s or budget_s
     limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb or memory_gb, asked.rate or rate)
-    reasons.append(_limits_reason(limits, asked, budget_s, rate, memory_gb))
+    reasons += _limits_reason(limits, asked, budget_s, rate, memory_gb)
     sizes = frame.sizes(cases)
     spec = NetworkSpec(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
     found = _choose_fit(sizes, wanted, spec, limits, asked, reasons)
     network = _as_asked(found, spec, asked, reasons)
-    batch = asked.batch or _choose_batch(network, sizes.voxels(found.spacing_mm), limits, reasons)
+    batch = _choose_batch(network, sizes.voxels(found.spacing_mm), limits, asked, reasons)
     reasons.append(_topology_reason(network, "as asked" if asked.features else _WIDTHS[found.wide]))
     return Plan(
         dimension=frame.dimension,
@@ -132,6 +132,8 @@ def _choose_fit(
             reasons.append(
                 f"Coarser still, the smallest class would have fewer than {CLASS_VOXELS[len(median)]} voxels."
             )
+    if asked.patch is not None:
+        return found
     cost = found.network.step_operations(BATCH) / 1e9
     what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
     reasons.append(
@@ -140,7 +142,12 @@ def _choose_fit(
     return found
 
 
-def _choose_batch(network: Network, voxels: float, limits: Limits, reasons: list[str]) -> int:
+def _choose_batch(
+    network: Network, voxels: float, limits: Limits, asked: PlanSettings, reasons: list[str]
+) -> int:
+    if asked.batch is not None:
+        reasons.append(f"Batch {asked.batch}, as asked.")
+        return asked.batch
     batch = batch_size(network, voxels, limits)
     memory = network.step_bytes(batch, limits.bytes_per_number) / 1e9
     why = "at least 2, at most what memory, time and 5 % of the data set's voxels allow"
@@ -167,9 +174,8 @@ def _as_asked(found: Fit, spec: NetworkSpec, asked: PlanSettings, reasons: list[
     elif asked.patch is not None:
         network = replace(spec, wide=found.wide).network(patch, found.spacing_mm)
     if asked.patch is not None:
-        reasons.append(
-            f"Patch {times(network.patch)}: as asked ({times(patch)}), in multiples of the strides."
-        )
+        rounded = f" ({times(patch)}) in multiples of the strides" if tuple(patch) != network.patch else ""
+        reasons.append(f"Patch {times(network.patch)}, as asked{rounded}.")
     stages = tuple(
         stage.model_copy(
             update={
@@ -270,7 +276,7 @@ def _frame_of(cases: Sequence[CaseRecord], asked: int | None, reasons: list[str]
         )
         return _Frame(2, through)
     else:
-        reasons.append(f"3D: the median volume has {times(shape)} voxels of {times(spacing, 3)} mm.")
+        reasons.append(f"3D: the median volume has {times(shape)} voxels.")
     return _Frame(3)
 
 
@@ -309,7 +315,7 @@ def _choose_normalisation(
         if share < MASKED_BELOW
         else f"over the image, of which the crop keeps {share:.0%}"
     )
-    chosen = []
+    chosen, usual = [], list[str]()
     for index, name in enumerate(fingerprint.channels):
         scheme = SCHEMES.get(name.lower())
         samples = [value for case in fingerprint.cases for value in case.channels[index].foreground_samples]
@@ -327,8 +333,10 @@ def _choose_normalisation(
             )
             chosen.append(Normalisation(scheme=scheme))  # type: ignore[arg-type]
         else:
-            reasons.append(f"{name}: z-score of each image {where}.")
+            usual.append(name)
             chosen.append(default)
+    if usual:
+        reasons.append(f"{', '.join(usual)}: z-score of each image {where}.")
     return tuple(chosen)
 
 
@@ -359,20 +367,23 @@ def _check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
 
 def _limits_reason(
     limits: Limits, asked: PlanSettings, given_s: float | None, measured: float | None, free_gb: float | None
-) -> str:
+) -> list[str]:
+    """None where the patch is asked for, which then follows from no limit."""
+    if asked.patch is not None:
+        return []
     memory = f"{limits.memory_bytes / 1e9:.3g} GB of memory"
     if free_gb is not None and asked.memory_gb is None:
         memory += " (of what is free)"
     if limits.budget_s is None:
-        return f"Planned for {limits.device} with {memory} and no limit of time."
+        return [f"Planned for {limits.device} with {memory} and no limit of time."]
     time = budget_text(limits.budget_s)
     if given_s is None:
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
     how = "as asked" if asked.rate else "measured" if measured is not None else "not measured"
-    return (
+    return [
         f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
         f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}, {how}); {memory}."
-    )
+    ]
 
 
 _WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and loses little"}
@@ -381,8 +392,7 @@ _WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and l
 def _topology_reason(network: Network, why: str) -> str:
     features = " ".join(str(stage.features) for stage in network.stages)
     return (
-        f"{len(network.stages)} stages of {features} features ({why}), "
-        f"{network.parameters / 1e6:.2g} million parameters as a plain U-Net; "
+        f"{len(network.stages)} stages of {features} features ({why}); "
         f"{'one resolution gets' if network.heads == 1 else f'{network.heads} resolutions get'} a loss."
     )
 

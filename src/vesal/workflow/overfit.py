@@ -26,7 +26,7 @@ from vesal.train.recipe import LENGTHS, load_recipe, recipe_overrides
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.requests.train_request import OverfitRequest
-from vesal.workflow.training.training_plan import plan_for
+from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Interrupted, tell_left_out
 
 #: Dice that an overfitted case reaches.
@@ -112,6 +112,7 @@ def overfit_run(
     check_plan(config, plan)
     config.save(run.config_file)
     plan.save(run.plan_file)
+    tell(network_line(plan, config.network))
     for reason in plan.reasons:
         tell(f"  {reason}")
     prepared, failed = prepare_dataset(cases, plan, run.folder / PREPARED, progress=stage("Preparing"))

@@ -19,7 +19,7 @@ from vesal.planning.settings import PlanSettings
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training import training_plan
 from vesal.workflow.training.speed import IN_STEPS
-from vesal.workflow.training.training_plan import plan_for
+from vesal.workflow.training.training_plan import plan_for, plan_text
 
 
 @dataclass
@@ -93,8 +93,29 @@ def test_short_and_reproducible_runs_are_not_measured(
 ) -> None:
     device = put(monkeypatch, Device(math.nan))
     plan = plan_for(HEART, LABELS, config, "cpu")
-    assert plan == make_plan(HEART, LABELS, config.plan, budget_s=config.budget_s)
+    constant = make_plan(HEART, LABELS, config.plan, budget_s=config.budget_s)
+    assert plan.model_copy(update={"reasons": plan.reasons[:-1]}) == constant
+    assert "should take about" in plan.reasons[-1]
     assert not device.asked
+
+
+def test_a_recipe_of_epochs_says_what_its_own_step_costs_and_when_the_machine_cannot_keep_up() -> None:
+    asked = PlanSettings(patch=(64, 64, 64), batch=1, features=(8, 16, 32))
+    for epochs, fits in ((2, True), (30_000_000, False)):
+        config = TrainConfig(epochs=epochs, accumulation=2, plan=asked)
+        plan = plan_for(HEART, LABELS, config, "cpu")
+        gflop = 2 * count_operations(plan) / 1e9
+        assert f"A step costs {gflop:.3g} GFLOP" in plan.reasons[-1]
+        assert f"take about {0.9 * gflop / 40:.2g} s here, at 40 GFLOP/s" in plan.reasons[-1]
+        assert ("cannot keep up" in plan.reasons[-1]) is not fits
+    assert plan.reasons[-1].count("GFLOP/s") == 1
+    # Each number once: no other patch, no other cost, no limits that decided nothing.
+    text = plan_text(plan)
+    assert text.count("64 x 64 x 64") == 1
+    assert text.count("8 16 32") == 1
+    assert "none was given" not in text
+    slow = plan_for(HEART, LABELS, TrainConfig(budget_s=10, plan=PlanSettings(patch=(128, 128, 128))), "cpu")
+    assert "cannot keep up" in slow.reasons[-1]
 
 
 @pytest.mark.parametrize(("cases", "fold", "told"), [(12, None, "12 training cases"), (12, 0, "10 training")])

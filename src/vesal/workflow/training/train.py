@@ -44,7 +44,7 @@ from vesal.workflow.training.training_data import (
     used_cases,
 )
 from vesal.workflow.training.training_folds import Split, check_folds, run_folds, splits
-from vesal.workflow.training.training_plan import plan_for
+from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Interrupted, Session, tell_left_out
 
 
@@ -280,6 +280,7 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
     if not run.plan_file.exists():
         plan.save(run.plan_file)
     check_plan(config, plan)
+    session.tell(network_line(plan, session.config.network))
     for reason in plan.reasons:
         session.tell(f"  {reason}")
     return plan

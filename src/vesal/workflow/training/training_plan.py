@@ -19,7 +19,7 @@ from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
-from vesal.text import budget_text, times
+from vesal.text import budget_text, duration, plural, significant
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training.speed import IN_STEPS, cut_to, time_pass, usable_memory_gb
 
@@ -41,6 +41,9 @@ _SLOWEST = 1 / 4
 
 #: More memory than the planner's constant counts in budgets from this on: it buys larger patches, which cost steps.
 _LARGE_FROM_S = 7200.0
+
+#: A run that should take longer, in seconds, or buys fewer steps, is more than the machine can do.
+_LONGEST_S, _FEWEST_STEPS = 86400.0, 100
 
 #: Where a pass does not fit the memory, the plan is made anew for this share of it; passes that are tried.
 _LESS = 2 / 3
@@ -80,12 +83,13 @@ def plan_for(
     """
     wanted = _Wanted(record, labels, config, torch.device(device))
     if not config.plan.measure or config.deterministic:
-        return wanted.plan()
+        return _with_length(wanted, wanted.plan())
     budget_s = config.budget_s or 0.0
     if config.plan.rate is None and budget_s >= MEASURED_FROM_S:
         return _measured(wanted, budget_s, progress)
     # No clock is asked, but a GPU's memory must hold the network however long the run.
-    return wanted.plan(memory_gb=wanted.free_memory_gb() if wanted.device.type == "cuda" else None)
+    memory_gb = wanted.free_memory_gb() if wanted.device.type == "cuda" else None
+    return _with_length(wanted, wanted.plan(memory_gb=memory_gb))
 
 
 @dataclass(frozen=True)
@@ -265,15 +269,46 @@ def _believed(rate: float, assumed: float) -> float:
     return float(f"{max(rate, _SLOWEST * assumed):.2g}")
 
 
+def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
+    """The plan with what a step and the run should cost where nothing is measured, as far as a length is known."""
+    config = wanted.config
+    rate = config.plan.rate or wanted.assumed_rate(plan)
+    pass_s = _planned_s(plan, rate)
+    step_s = pass_s * config.accumulation
+    steps = config.steps
+    if config.epochs is not None:
+        steps = math.ceil(config.epochs * wanted.items(plan) / (plan.batch * config.accumulation))
+    if steps is None:
+        known = config.budget_s is not None
+        return _with_reason(plan, _steps_reason(wanted, plan, pass_s, measured=False)) if known else plan
+    gflop = count_operations(plan) * config.accumulation / 1e9
+    reason = (
+        f"A step costs {significant(gflop)} GFLOP and should take about {step_s:.2g} s here, at "
+        f"{rate / 1e9:.3g} GFLOP/s: {duration(steps * step_s)} for {plural(steps, 'step')}."
+    )
+    if steps * step_s > _LONGEST_S:
+        reason += (
+            " This machine cannot keep up with that: train on a GPU, give the time that there is (--budget 2h), or "
+            "make the network smaller (--set plan.width=0.5, --set plan.patch=[...])."
+        )
+    return _with_reason(plan, reason)
+
+
 def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
     budget_s, step_s = wanted.config.budget_s, pass_s * wanted.config.accumulation
     assert budget_s is not None
     steps = wanted.steps(pass_s)
     what = "cases" if plan.slice_axis is None else "slices"
     takes = "takes" if measured else "should take about"
+    few = ""
+    if steps < _FEWEST_STEPS:
+        few = (
+            " So few teach little, and this machine cannot keep up: give more time, train on a GPU, or make the "
+            "network smaller (--set plan.width=0.5, --set plan.patch=[...])."
+        )
     return (
         f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {budget_text(budget_s)}, "
-        f"{_about(wanted.passes(plan, steps))} passes over {wanted.items(plan):,} training {what}."
+        f"{_about(wanted.passes(plan, steps))} passes over {wanted.items(plan):,} training {what}.{few}"
     )
 
 
@@ -287,15 +322,16 @@ def _with_reason(plan: Plan, *reasons: str) -> Plan:
 
 
 def plan_text(plan: Plan, network: str = "unet") -> str:
-    """The plan in a dozen lines, the reasons last."""
-    parameters = count_trainable(network, plan)
-    lines = [
-        f"Network    {network}, {plan.dimension}D, {len(plan.stages)} stages, {parameters:,} parameters",
-        f"Features   {' '.join(str(stage.features) for stage in plan.stages)}",
-        f"Patch      {times(plan.patch)} voxels, batch {plan.batch}",
-        f"Spacing    {times(plan.spacing_mm, 3)} mm",
-        f"Intensity  {', '.join(f'{c}: {n.scheme}' for c, n in zip(plan.channels, plan.normalisation, strict=True))}",
-        f"Classes    {', '.join(plan.labels.classes)}",
-        *(f"  {reason}" for reason in plan.reasons),
-    ]
-    return "\n".join(lines)
+    """The network, then the plan's reasons, which hold its numbers, then its classes."""
+    return "\n".join(
+        [
+            network_line(plan, network),
+            *(f"  {reason}" for reason in plan.reasons),
+            f"Classes: {', '.join(plan.labels.classes)}",
+        ]
+    )
+
+
+def network_line(plan: Plan, network: str) -> str:
+    """Name, dimension and trainable parameters."""
+    return f"Network: {network}, {plan.dimension}D, {count_trainable(network, plan):,} parameters"
