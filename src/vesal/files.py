@@ -68,17 +68,25 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file in UTF-8, -16 or -32, with or without a byte order mark.
 
     Raises:
-        DataError: the file is absent or is not JSON.
+        DataError: the file is absent, is not JSON, or gives an object one key twice, of which one would be lost.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}); correct it.") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"'{twice}' is given twice in one object")
+    return found
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
