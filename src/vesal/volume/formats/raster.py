@@ -136,8 +136,8 @@ def _open(path: Path, data: bytes) -> Any:
         names = ", ".join(_FORMATS)
         raise DataError(f"{path} is not an image of {names}; check what it is, or copy it again.") from error
     check_size(path, data, image.width * image.height * 4)
-    if image.format == "GIF" and getattr(image, "n_frames", 1) > 1:
-        raise DataError(f"{path} is a film of {image.n_frames} pictures; save each as a PNG.")
+    if image.format == "GIF" and (frames := getattr(image, "n_frames", 1)) > 1:
+        raise DataError(f"{path} is a film of {frames} pictures; save each as a PNG.")
     return image
 
 
