@@ -36,6 +36,7 @@ from vesal.layouts.registry import load_dataset
         ("intercept-unset", {}),
         ("sheared", {}),
         ("not-finite", {}),
+        ("soft-mask", {}),
         ("label-values", {}),
         ("undeclared-value", {}),
         ("stray-island", {}),

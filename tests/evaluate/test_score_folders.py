@@ -199,3 +199,15 @@ def test_evaluating_loads_no_torch_and_no_trainer():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_masks_that_differ_by_a_factor_are_told(tmp_path):
+    from PIL import Image
+
+    for folder, value in (("pred", 1), ("truth", 255)):
+        (tmp_path / folder).mkdir()
+        mask = np.zeros((8, 8), dtype=np.uint8)
+        mask[2:5, 2:5] = value
+        Image.fromarray(mask).save(tmp_path / folder / "a.png")
+    with pytest.raises(DataError, match=r"0 and 1 and .* 0 and 255: they differ by a factor"):
+        score_folders(tmp_path / "pred", tmp_path / "truth")

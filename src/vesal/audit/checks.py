@@ -56,6 +56,7 @@ FIX_ORDER = (
     "intercept-unset",
     "units",
     "spacing",
+    "soft-mask",
     "label-values",
     "undeclared-value",
     "4d-file",

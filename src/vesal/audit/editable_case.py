@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vesal.data.case import read_image
+from vesal.data.case import read_case_label, read_image
 from vesal.data.dataset import Case
 from vesal.errors import DataError
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
-from vesal.volume.io import read_label, read_volume
+from vesal.volume.io import read_volume
 from vesal.volume.resample import resample_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -140,7 +140,7 @@ def _open_label(case: Case) -> tuple[LabelMap | None, Volume | None]:
     if case.label is None:
         return None, None
     try:
-        return read_label(case.label), None
+        return read_case_label(case), None
     except DataError:
         stored = read_volume(case.label)
         if stored.channels != 1 or stored.array.dtype.kind != "f":

@@ -15,12 +15,13 @@ from typing import Any
 
 from vesal.convert.records import Described, credits_of, manifest_entry
 from vesal.convert.write_volumes import describe_manifest
+from vesal.data.case import read_case_label
 from vesal.data.dataset import Case, Dataset
 from vesal.errors import DataError, VesalError
 from vesal.files import atomic_path, read_json, write_json
 from vesal.layouts.registry import load_dataset
-from vesal.layouts.scan_files import visible
-from vesal.volume.io import FORMATS, data_files, is_image, read_label, read_volume, write_volume
+from vesal.layouts.scan_files import is_picture, visible
+from vesal.volume.io import FORMATS, data_files, is_image, read_volume, write_volume
 from vesal.volume.volume import Volume
 
 #: Files beside the scans (licence, Info.cfg, tables) that go along, up to this size.
@@ -74,10 +75,14 @@ def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str]
     for case in cases:
         for number, path in enumerate(case.images):
             part = f"_{number:04d}" if len(case.images) > 1 else ""
-            names[path] = f"images/{case.id}{part}{_ending(path) or _ENDING}"
+            names[path] = f"images/{case.id}{part}{_ending(path) or _other_ending(path)}"
         if case.label is not None:
-            names[case.label] = f"labels/{case.id}{_ending(case.label) or _ENDING}"
+            names[case.label] = f"labels/{case.id}{_ending(case.label) or _other_ending(case.label)}"
     return Places(dataset.root, out, names, False)
+
+
+def _other_ending(path: Path) -> str:
+    return ".png" if is_picture(path) else _ENDING
 
 
 def _ending(path: Path) -> str:
@@ -118,7 +123,7 @@ def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dic
 def _reread(path: Path, case: Case) -> Volume:
     if path != case.label:
         return read_volume(path)
-    label = read_label(path)
+    label = read_case_label(case)
     return Volume(label.array[None], label.geometry)
 
 
@@ -148,6 +153,7 @@ def describe_fixed(dataset: Dataset, cases: Sequence[Case], places: Places) -> D
     Raises:
         DataError: the folder does not read back as these cases.
     """
+    dataset = _made_hard(dataset)
     if places.mirrored:
         _beside(dataset, cases, places)
         if dataset.layout in ("msd", "nnunet") and (dataset.root / "dataset.json").is_file():
@@ -156,6 +162,14 @@ def describe_fixed(dataset: Dataset, cases: Sequence[Case], places: Places) -> D
         # Patients, partly annotated cases and label values that others only guess are all in a manifest.
         _manifest(dataset, cases, places)
     return load_dataset(places.out)
+
+
+def _made_hard(dataset: Dataset) -> Dataset:
+    """Without the threshold of soft masks: those in the copy hold their one value."""
+    if dataset.labels.threshold is None:
+        return dataset
+    labels = dataset.labels.model_copy(update={"threshold": None, "question": ""})
+    return dataset.with_labels(labels)
 
 
 def _reads_back(dataset: Dataset, cases: Sequence[Case], places: Places) -> bool:

@@ -81,6 +81,7 @@ def open_source(
 
 
 def _cases(dataset: Dataset) -> Source:
+    dataset = dataset.decided(None, None)
     failures = _checked_brats(dataset)
     remarks = list(dataset.remarks)
     if dataset.orphans and not failures:

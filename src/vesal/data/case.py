@@ -18,7 +18,7 @@ from vesal.parallel import workers_within
 from vesal.text import times
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
-from vesal.volume.io import data_files, read_geometry, read_label, read_volume
+from vesal.volume.io import data_files, read_geometry, read_label, read_stored_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
 #: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
@@ -84,10 +84,18 @@ def read_case_label(case: Case, image: Volume | None = None, data: bytes | None 
         DataError: as `read_label`.
     """
     assert case.label is not None
-    label = read_label(case.label, data)
+    if case.threshold is None:
+        label = read_label(case.label, data)
+    else:
+        stored = read_stored_label(case.label, data)
+        # NaN is not at or above anything.
+        drawn = stored.array[0] >= case.threshold.at
+        value = np.min_scalar_type(case.threshold.value).type(case.threshold.value)
+        array = np.where(drawn, value, value.dtype.type(0))
+        label = LabelMap(array, stored.geometry, stored.placed, not np.array_equal(array, stored.array[0]))
     if image is not None:
         return label.beside(image)
-    return LabelMap(label.array, _grid(label, case), label.placed)
+    return LabelMap(label.array, _grid(label, case), label.placed, label.soft)
 
 
 def read_image(case: Case, *, floating: bool = True) -> Volume:

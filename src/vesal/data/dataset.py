@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from vesal.data.labels import LabelSet
+from vesal.data.labels import LabelSet, Threshold
+from vesal.errors import DataError, UsageError
 from vesal.record import Record
 
 
@@ -36,6 +38,7 @@ class Case(Record):
         annotated: names of the labels that were drawn in this case; None means all.
         slice_of: of a slice, its place in its volume; None for a case that stands for itself.
         pixel_mm: (column, row) size of a pixel where a picture does not say it; None means 1 mm.
+        threshold: how its soft mask is read; None where the file holds label values.
         channels: how many a picture is brought to, where that is the same picture (grey as colour, or the reverse).
     """
 
@@ -47,6 +50,7 @@ class Case(Record):
     slice_of: SliceOf | None = None
     pixel_mm: tuple[float, float] | None = None
     channels: int | None = None
+    threshold: Threshold | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -94,3 +98,31 @@ class Dataset(Record):
     unlabelled: tuple[Case, ...] = ()
     orphans: tuple[Orphan, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def with_labels(self, labels: LabelSet) -> Dataset:
+        """The same files, whose label maps hold something else."""
+        update = {"threshold": labels.reading}
+        cases = tuple(case.model_copy(update=update) for case in self.cases)
+        return self.model_copy(update={"labels": labels, "cases": cases})
+
+    def decided(self, values: Mapping[str, int] | None, threshold: float | None) -> Dataset:
+        """The data set with what a person says of its labels: names and values, or the threshold of soft masks.
+
+        Raises:
+            UsageError: what is said does not fit together.
+            DataError: nothing is said, and it is not clear what the files hold.
+        """
+        labels = self.labels
+        if values is None and threshold is None:
+            if labels.question:
+                raise DataError(labels.question)
+            return self
+        try:
+            if values is not None:
+                labels = LabelSet.from_values(values)
+            return self.with_labels(
+                LabelSet.model_validate(labels.model_dump() | {"threshold": threshold, "question": ""})
+            )
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise UsageError(f"The labels that were set do not fit together: {reason}.") from error

@@ -56,6 +56,7 @@ class CaseRecord(Record):
         label_distance_mm: how far the label's grid lies from the image's at the farthest corner.
         voxels: label name -> count.
         undeclared: values in the label file that the label set does not know.
+        soft_label: the label file holds other values than the label, which a threshold made of them.
         nan_voxels: not finite, in the image.
         image_digest: of the decoded voxels alone, whatever the header says.
         files_digest: of the bytes of all files of the case.
@@ -83,6 +84,7 @@ class CaseRecord(Record):
     files_digest: str = ""
     voxel_volume_mm3: float
     channels: tuple[ChannelStatistics, ...]
+    soft_label: bool = False
     image_header: Header | None = None
     label_header: Header | None = None
     case_features: CaseFeatures | None = None
@@ -201,6 +203,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         voxels={label.name: counts.get(label.value, 0) for label in labels.labels} if counts else {},
         undeclared=tuple(sorted(set(counts) - set(labels.values))),
         nan_voxels=nan_voxels,
+        soft_label=raw.label is not None and raw.label.soft,
         image_digest=content_hash(str(image.array.shape).encode(), *voxels),
         files_digest=raw.digest,
         voxel_volume_mm3=grid.voxel_volume_mm3,

@@ -42,6 +42,13 @@ class Region(Record):
     members: tuple[str, ...]
 
 
+class Threshold(Record):
+    """How a soft mask is read: what is stored at or above `at` becomes `value`, all else (and NaN) 0."""
+
+    at: float
+    value: int
+
+
 class LabelSet(Record):
     """All classes of a data set. Contiguous value i + 1 is `labels[i]`.
 
@@ -52,6 +59,9 @@ class LabelSet(Record):
         regions: overlapping outputs, outer before inner; empty for plain classes. Each has a label that no
             later one has; where it has several, its first stands for them in a painted label map.
         pairs: names of left and right partners, which mirroring swaps; no name is in two of them.
+        threshold: files hold soft masks of the one label, which is where they are at or above this.
+        question: why it is not clear what the files hold and who decides it, a sentence; '' as a rule. What the other
+            fields say is then a guess, good enough to look at the data and not to train.
 
     >>> labels = LabelSet.from_values({"background": 0, "oedema": 2, "core": 4})
     >>> labels.encode(np.array([0, 4, 2], dtype=np.int16)).tolist()
@@ -65,6 +75,8 @@ class LabelSet(Record):
     ignore: int | None = None
     regions: tuple[Region, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
+    threshold: float | None = None
+    question: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> LabelSet:
@@ -87,6 +99,8 @@ class LabelSet(Record):
         paired = [name for pair in self.pairs for name in pair]
         if len(set(paired)) != len(paired):
             raise ValueError("a label has two partners, or is its own, in the left/right pairs")
+        if self.threshold is not None and len(names) > 1:
+            raise ValueError(f"a threshold is for one label, and there are {len(names)}")
         if self.regions:
             self._paint_order()
         return self
@@ -136,6 +150,13 @@ class LabelSet(Record):
             return self
         regions = tuple(Region(name=name, members=(name,)) for name in self.names)
         return self.model_copy(update={"regions": regions})
+
+    @property
+    def reading(self) -> Threshold | None:
+        """How the label files are read, where they are soft masks."""
+        if self.threshold is None:
+            return None
+        return Threshold(at=self.threshold, value=self.labels[0].value)
 
     # --- asked -----------------------------------------------------------------------------------------
 

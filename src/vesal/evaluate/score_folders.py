@@ -23,6 +23,9 @@ from vesal.parallel import Progress, map_in_order
 from vesal.volume.io import is_image, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
 
+#: Values that programs write for the foreground of a mask of one class, in place of 1.
+_FULL = {255, 65535}
+
 
 def score_folders(
     predictions: str | Path,
@@ -141,6 +144,7 @@ def _read_pair(
         try:
             return labels.encode(label.array)
         except DataError as error:
+            _check_factor(prediction, predicted, truth, actual)
             raise DataError(f"{path}: {error}.") from error
 
     try:
@@ -155,6 +159,21 @@ def _read_pair(
         return Failure(id=case, message=str(error))
     except (OSError, ValueError, MemoryError) as error:
         return Failure(id=case, message=f"{predicted} and {actual} cannot be compared: {error!r}.")
+
+
+def _check_factor(prediction: LabelMap, predicted: Path, truth: LabelMap, actual: Path) -> None:
+    """Refuse masks of one class that is 1 in one of them and 255 in the other, say."""
+    (mine, theirs) = (sorted(set(value_counts(label.array)) - {0}) for label in (prediction, truth))
+    if (
+        len(mine) == len(theirs) == 1
+        and mine != theirs
+        and 1 in (*mine, *theirs)
+        and {*mine, *theirs} & _FULL
+    ):
+        raise DataError(
+            f"{predicted} holds 0 and {mine[0]} and {actual} 0 and {theirs[0]}: they differ by a factor, so write the "
+            "masks of both with the same value."
+        )
 
 
 def _check_grids(prediction: LabelMap, predicted: Path, truth: LabelMap, actual: Path) -> None:

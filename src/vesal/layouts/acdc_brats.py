@@ -9,7 +9,8 @@ from pathlib import Path
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
-from vesal.layouts.scan_files import by_stem, folders_below, found_labels, image_files, label_values, visible
+from vesal.layouts.label_discovery import found_labels, label_values
+from vesal.layouts.scan_files import by_stem, folders_below, image_files, visible
 from vesal.parallel import map_in_order
 from vesal.volume.io import strip_suffix
 

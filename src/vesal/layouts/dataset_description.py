@@ -87,7 +87,27 @@ def _numbered_channels(named: Mapping[str, Any], path: Path) -> list[str]:
     return [numbers[number] for number in sorted(numbers)]
 
 
+def labels_beside(root: Path) -> LabelSet | None:
+    """What a dataset.json declares in a folder of another layout; None without one, or without labels in it."""
+    if not (root / "dataset.json").is_file():
+        return None
+    json = description(root)
+    return json_labels(json, root) if json.get("labels") else None
+
+
 def json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
+    """The labels, with Vesal's own "threshold" where the masks of one class are soft."""
+    labels, threshold = _named_labels(json, root), json.get("threshold")
+    if threshold is None:
+        return labels
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or len(labels.labels) > 1:
+        raise DataError(
+            f'{root / "dataset.json"}: "threshold" is a number, for masks of one label; correct it.'
+        )
+    return labels.model_copy(update={"threshold": float(threshold)})
+
+
+def _named_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
     """Labels in either direction: {"0": "background"} as MSD has them or {"background": 0} as nnU-Net 2 has them.
 
     A list of values is a region, as in nnU-Net 2; the plain names beside it are then regions of one value.

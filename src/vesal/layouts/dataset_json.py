@@ -13,12 +13,12 @@ from vesal.data.dataset import Case, Dataset, Orphan, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.dataset_description import description, inside, json_channels, json_labels, listed_entries
+from vesal.layouts.label_discovery import found_labels
 from vesal.layouts.scan_files import (
     alone,
     annotated_names,
     by_stem,
     channel_files,
-    found_labels,
     volume_id,
 )
 from vesal.text import listed, plural

@@ -9,12 +9,13 @@ from pathlib import Path
 from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
+from vesal.layouts.dataset_description import labels_beside
+from vesal.layouts.label_discovery import found_labels
 from vesal.layouts.scan_files import (
     alone,
     by_stem,
     folders_below,
     found_channels,
-    found_labels,
     image_files,
     is_picture,
     slice_of,
@@ -123,6 +124,7 @@ def _matched(
     ]
     orphans = alone(images, partner, "label") + alone(truths, set(partner.values()), "image")
     remarks = []
+    labels = labels or labels_beside(root)
     if cases and labels is None:
         labels, remark = found_labels(cases, label_folder)
         remarks.append(remark)

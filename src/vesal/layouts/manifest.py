@@ -12,12 +12,12 @@ from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.files import read_json
+from vesal.layouts.label_discovery import found_labels
 from vesal.layouts.scan_files import (
     annotated_names,
     declared_labels,
     declared_pairs,
     found_channels,
-    found_labels,
 )
 from vesal.volume.io import strip_suffix
 

@@ -89,6 +89,8 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
             others = ", ".join(f"'{other}'" for other, _ in found[1:])
             remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
     dataset = as_pictures(LAYOUTS[layout].read(root, labels))
+    if dataset.labels.threshold is not None:
+        dataset = dataset.with_labels(dataset.labels)
     _check(dataset)
     if not dataset.cases and not dataset.unlabelled:
         seen = "no image was found"
@@ -173,7 +175,8 @@ def _check(dataset: Dataset) -> None:
             raise DataError(f"Two cases are called '{case.id}' ({files}); give each its own name.")
     _check_slices(dataset)
     for case in dataset.cases:
-        if case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
+        lossless = case.label is None or case.threshold is not None
+        if not lossless and case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
             raise DataError(
                 f"{case.label} is a JPEG, whose lossy compression changes label values; "
                 "save it as PNG from the original."

@@ -11,13 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from vesal.data.dataset import Case, Orphan, SliceOf
-from vesal.data.labels import LabelSet, value_counts
+from vesal.data.labels import LabelSet
 from vesal.errors import DataError, VesalError
-from vesal.parallel import map_in_order
-from vesal.volume.io import is_image, read_label, read_volume, strip_suffix
-
-#: A label map with more values than this is an image, or a mask that was compressed with loss.
-_MOST_VALUES = 254
+from vesal.volume.io import is_image, read_volume, strip_suffix
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 #: Cases that are tried to find out how many channels a scan has.
@@ -174,48 +170,3 @@ def volume_id(stem: str) -> str:
     if (match := re.fullmatch(r"(.+?)[_\-. ]+\d+", stem)) and re.search(r"\d", match[1]):
         return match[1]
     return stem
-
-
-def found_labels(cases: Sequence[Case], where: Path) -> tuple[LabelSet, str]:
-    """The label set of the values found in the cases' label files, and a remark that says so.
-
-    0 is the background. A single other value is called 'foreground', several are called 'label_1' and so on by
-    value. Files that cannot be read are passed over: they turn up again when their case is read.
-
-    Raises:
-        DataError: no file can be read, all are empty, or there are too many values for a label map.
-    """
-    values: set[int] = set()
-    unreadable = []
-    paths = [case.label for case in cases if case.label is not None]
-    for path, found in zip(paths, map_in_order(label_values, paths), strict=True):
-        if isinstance(found, DataError):
-            unreadable.append(found)
-            continue
-        values |= found
-        if len(values - {0}) > _MOST_VALUES:
-            raise DataError(
-                f"{path} and the label files before it hold over {_MOST_VALUES} different values; "
-                "label maps are wanted here, saved without lossy compression."
-            )
-    if unreadable and len(unreadable) == len(paths):
-        raise DataError(f"None of the {len(paths)} label files of {where} can be read: {unreadable[0]}")
-    foreground = sorted(values - {0})
-    if not foreground:
-        raise DataError(
-            f"All {len(paths)} label files of {where} are empty; check that they are the right files."
-        )
-    names = [f"label_{value}" for value in foreground] if len(foreground) > 1 else ["foreground"]
-    labels = declared_labels({"background": 0, **dict(zip(names, foreground, strict=True))}, where)
-    listed = ", ".join(f"{name} = {value}" for name, value in zip(names, foreground, strict=True))
-    return labels, f"Label values are not declared, so they were found in {len(paths)} label files: {listed}."
-
-
-def label_values(path: Path) -> set[int] | DataError:
-    """The values in a label file, or why it cannot be read."""
-    try:
-        return set(value_counts(read_label(path).array))
-    except DataError as error:
-        return error
-    except OSError as error:
-        return DataError(f"Cannot read {path}: {error.strerror or error}.")

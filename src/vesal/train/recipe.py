@@ -37,6 +37,10 @@ class TrainConfig(BaseModel):
     """Network by name (vesal.nn.zoo)."""
     initial_weights: str | None = None
     """File of weights to begin with (--from), as far as they fit: a model file, safetensors or a state dict."""
+    labels: dict[str, int] | None = None
+    """Names and values of the labels (labels.tumour=1, labels.ignore=255), in place of what is declared or found."""
+    label_threshold: float | None = None
+    """Masks are of one class, which is where they are at or above this, whatever values they hold."""
     plan: PlanSettings = PlanSettings()
     """What is wanted of the plan; whatever is not set follows from data, budget and device."""
     budget_s: float | None = Field(default=None, gt=0)

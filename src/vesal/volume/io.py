@@ -134,13 +134,24 @@ def read_label(path: str | Path, data: bytes | None = None) -> LabelMap:
     path = Path(path)
     form = _format(path)
     volume = (form.read_label or form.read)(path, read_bytes(path) if data is None else data)
-    first = volume.array[0]
-    if not all(np.array_equal(first, other) for other in volume.array[1:]):
-        raise DataError(
-            f"{path} has {volume.channels} channels where a segmentation has one; "
-            "store one label value for each voxel."
-        )
-    return LabelMap(_whole_numbers(first, path), volume.geometry, volume.placed)
+    return LabelMap(_whole_numbers(_one_channel(volume, path), path), volume.geometry, volume.placed)
+
+
+def read_stored_label(path: str | Path, data: bytes | None = None) -> Volume:
+    """What a segmentation's file holds, (1, *spatial), also where that is no label map: real numbers, JPEG's shades.
+
+    Raises:
+        DataError: as `read_volume`; or channels that differ.
+    """
+    path = Path(path)
+    form = _format(path)
+    lossy = form.read_label is _refuse_lossy
+    read = form.read if lossy or form.read_label is None else form.read_label
+    volume = read(path, read_bytes(path) if data is None else data)
+    if not lossy:
+        return Volume(_one_channel(volume, path)[None], volume.geometry, volume.placed)
+    # Loss leaves the channels of a gray picture a little apart.
+    return Volume(np.rint(volume.array.mean(axis=0, keepdims=True)).astype(np.uint8), volume.geometry, False)
 
 
 def read_geometry(path: str | Path) -> Geometry:
@@ -209,6 +220,16 @@ def _format(path: Path) -> Format:
             raise DataError(f"{path} holds the voxels of a pair; name its header, which ends in .hdr.")
         raise DataError(f"{path} is of no known format; convert it to one of {', '.join(SUFFIXES)}.")
     return FORMATS[suffix]
+
+
+def _one_channel(volume: Volume, path: Path) -> Array:
+    first: Array = volume.array[0]
+    if not all(np.array_equal(first, other) for other in volume.array[1:]):
+        raise DataError(
+            f"{path} has {volume.channels} channels where a segmentation has one; "
+            "store one label value for each voxel."
+        )
+    return first
 
 
 def _whole_numbers(array: Array, path: Path) -> Array:

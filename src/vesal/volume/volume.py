@@ -41,6 +41,7 @@ class LabelMap:
 
     Attributes:
         array, geometry, placed: as of a `Volume`.
+        soft: the file holds other values, from which a threshold made these.
 
     Raises:
         ValueError: the array is not the geometry's shape, or not of integers.
@@ -49,6 +50,7 @@ class LabelMap:
     array: Array
     geometry: Geometry
     placed: bool = True
+    soft: bool = False
 
     def __post_init__(self) -> None:
         if tuple(self.array.shape) != self.geometry.shape:
@@ -60,4 +62,4 @@ class LabelMap:
         """The same where the partner lies, if one of the two does not say where, and their shapes are the same."""
         if (self.placed and partner.placed) or self.geometry.shape != partner.geometry.shape:
             return self
-        return LabelMap(self.array, partner.geometry, partner.placed)
+        return LabelMap(self.array, partner.geometry, partner.placed, self.soft)

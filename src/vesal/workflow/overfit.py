@@ -106,7 +106,7 @@ def overfit_run(
     device = resolve_device(request.device)
     config = load_recipe(request.recipe, _SETTINGS | {"target": TARGET} | overrides)
     check_names(config)
-    dataset = load_dataset(request.data, request.layout)
+    dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
     record, cases = _choose(dataset, request.cases, stage)
     plan = plan_for(record, dataset.labels, config, device, progress=stage("Measuring"))
     check_plan(config, plan)

@@ -40,6 +40,37 @@ def find_undeclared_values(cases: ReferenceCases) -> Iterable[Finding]:
     )
 
 
+def find_open_questions(cases: ReferenceCases) -> Iterable[Finding]:
+    """Soft masks, and values that may be no classes: what nobody declared and values do not say."""
+    what, _, fix = cases.labels.question.partition("; ")
+    if not what:
+        return
+    soft = [record.id for record in cases.fingerprint.cases if record.soft_label]
+    yield Finding(
+        kind="soft-mask" if cases.labels.threshold is not None else "label-question",
+        severity="error",
+        cases=tuple(soft),
+        what=what,
+        fix=fix[:1].upper() + fix[1:],
+        details={name: {} for name in soft},
+    )
+
+
+def fix_soft_mask(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
+    """Shades, or another number for the same class: opening the case has applied the threshold."""
+    label, threshold = case.label_map, others.labels.threshold
+    if not label.soft:
+        raise NothingToFix("the mask holds its one value alone")
+    drawn = int((label.array != 0).sum())
+    value = others.labels.labels[0].value
+    return FixResult(
+        case.rewritten("label"),
+        f"the mask holds other values than 0 and {value}",
+        f"what is at or above {threshold:g} became {value}, all else 0; {drawn:,} voxels are labelled",
+        {"threshold": threshold, "value": value, "voxels": drawn},
+    )
+
+
 def find_empty_labels(cases: ReferenceCases) -> Iterable[Finding]:
     whole = cases.annotated_wholes
     empty = [
@@ -127,6 +158,8 @@ def _scaled(values: Array, labels: LabelSet) -> tuple[Array, tuple[str, str, dic
     ranks = np.arange(1, len(classes) + 1)
     if len(found) != len(classes) or found[0] <= 0 or np.abs(found / found[0] - ranks).max() > 0.02:
         return None
+    if np.abs(found - np.asarray(classes) + labels.background).max() <= 1e-3:
+        return None  # as declared: what is wrong are voxels without a number
     whole = _typed(np.full(values.shape, labels.background), labels)
     for value, step in zip(classes, found + labels.background, strict=True):
         whole[np.abs(values - step) < found[0] / 2] = value
@@ -261,8 +294,9 @@ def _usual_volumes(others: ReferenceCases) -> dict[int, tuple[float, float]]:
     return found
 
 
-FIND = (find_undeclared_values, find_empty_labels, find_absent_classes)
+FIND = (find_open_questions, find_undeclared_values, find_empty_labels, find_absent_classes)
 FIX = {
+    "soft-mask": Fix(fix_soft_mask, required=True),
     "label-values": Fix(fix_label_values, required=True, verified=True),
     "undeclared-value": Fix(fix_undeclared_value, required=True, verified=True),
     "empty-label": Fix(left_out="the label is empty where most are not"),

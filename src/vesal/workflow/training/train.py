@@ -105,7 +105,7 @@ def train_run(
     config = run_config(request, run, going_on=going_on, tell=lambda _text: None)
     check_names(config)
     device = resolve_device(request.device)
-    dataset = load_dataset(request.data, request.layout)
+    dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
     if config.initial_weights is not None and not going_on:
         read_weights(Path(config.initial_weights))
     check_folds(Session(request, run, config, device, stage, tell), dataset)

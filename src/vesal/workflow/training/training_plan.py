@@ -60,7 +60,7 @@ def plan_run(
     measuring: Progress | None = None,
 ) -> Plan:
     """Read a data set and plan a training on the device."""
-    dataset = load_dataset(data, layout)
+    dataset = load_dataset(data, layout).decided(config.labels, config.label_threshold)
     record = fingerprint(dataset, progress=progress)
     return plan_for(record, dataset.labels, config, device, progress=measuring)
 
