@@ -66,7 +66,7 @@ def glb_bytes(groups: Mapping[str, Sequence[Mesh | None]], labels: LabelSet) -> 
     shown = {name: meshes for name, meshes in groups.items() if any(mesh is not None for mesh in meshes)}
     if not shown:
         raise DataError("There is no surface to write: no class has a voxel; check the label map.")
-    opacity = class_opacities(list(shown.values()))
+    opacity = class_opacities(list(shown.values()), labels)
     file = _File()
     roots = []
     for number, (name, meshes) in enumerate(shown.items()):

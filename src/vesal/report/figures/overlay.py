@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.report.figures.colours import class_colours, mixed, rgb
+from vesal.report.figures.nesting import containers, inner_first, innermost
 from vesal.report.figures.planes import cut_planes
 from vesal.report.figures.scan_figures import planes_picture
 from vesal.volume.volume import LabelMap, Volume
@@ -51,25 +52,29 @@ def overlay_png(volume: Volume, label: LabelMap, labels: LabelSet) -> bytes:
     picture = plane.image if plane.image.ndim == 3 else np.repeat(plane.image[..., None], 3, axis=2)
     contiguous = plane.maps[0]
     width = max(_THINNEST, min(contiguous.shape) / _PIXELS_A_LINE)
-    masks = list(zip(labels.masks(contiguous), class_colours(labels), strict=True))
-    # Small ones last, so that none is buried.
-    for mask, colour in sorted(masks, key=lambda item: -int(item[0].sum())):
-        if mask.any():
-            line = _contour(mask, width)
-            alpha = np.maximum(line, _FILL * mask)[..., None]
-            picture = picture * (1 - alpha) + alpha * rgb(mixed(colour, "#ffffff", 0.15))
+    masks, colours = labels.masks(contiguous), class_colours(labels)
+    filled, depths = innermost(labels, masks), [_depth(mask) for mask in masks]
+    # Inner regions first, whose lines are broader by those of the outer ones that come over them.
+    for index in inner_first(labels):
+        if masks[index].any():
+            shared = sum(np.abs(depths[other] - depths[index]) < 1 for other in containers(labels)[index])
+            line = _contour(masks[index], depths[index], width * (1 + shared))
+            alpha = np.maximum(line, _FILL * filled[index])[..., None]
+            picture = picture * (1 - alpha) + alpha * rgb(mixed(colours[index], "#ffffff", 0.15))
     stream = io.BytesIO()
     Image.fromarray(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)).save(stream, "PNG")
     return stream.getvalue()
 
 
-def _contour(mask: NDArray[np.bool_], width: float) -> NDArray[np.float32]:
-    """How much of each pixel the contour covers, 0..1: a line of `width` pixels within the mask's border.
-
-    It is closed where the mask touches the edge of the image.
-    """
+def _depth(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Pixels from each pixel's centre to the border of the mask, which runs between pixels, also along the image's."""
     from scipy import ndimage
 
-    # From the pixel's centre to the border of the mask, which runs between pixels.
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] - 0.5
-    return (np.clip(width - depth + 0.5, 0.0, 1.0) * mask).astype(np.float32)
+    return np.asarray(ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] - 0.5)
+
+
+def _contour(
+    mask: NDArray[np.bool_], depth: NDArray[np.float64], width: float | NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """How much of each pixel the contour covers, 0..1: a line of `width` pixels within the mask's border."""
+    return np.asarray(np.clip(width - depth + 0.5, 0.0, 1.0) * mask, dtype=np.float32)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vesal.data.labels import LabelSet
 from vesal.report.figures.colours import class_colours, rgb
+from vesal.report.figures.nesting import containers
 from vesal.report.figures.surfaces import Floats, Mesh
 
 #: Pictures are drawn at twice their size and averaged.
@@ -107,7 +108,7 @@ def render_meshes(
     if view is None:
         return [np.zeros((size, size, 4), dtype=np.uint8) for _ in meshes]
     full = size * _SUPERSAMPLING
-    opacity = np.min([_opacities(of_map, view) for of_map in meshes], axis=0)
+    opacity = np.min([_opacities(of_map, labels, view) for of_map in meshes], axis=0)
     colours = [rgb(colour) for colour in class_colours(labels)]
     span = view.scale(full) * view.depth_mm
     pictures = []
@@ -127,12 +128,12 @@ def render_meshes(
     return pictures
 
 
-def class_opacities(meshes: Sequence[Sequence[Mesh | None]]) -> Floats:
-    """For each class 1, or less where another class of the same map lies in it, as seen by the camera."""
+def class_opacities(meshes: Sequence[Sequence[Mesh | None]], labels: LabelSet) -> Floats:
+    """For each class of `labels` 1, or less where another class of the same map lies in it."""
     view = _view(meshes, Camera())
     if view is None:
         return np.ones(len(meshes[0]))
-    return np.asarray(np.min([_opacities(of_map, view) for of_map in meshes], axis=0))
+    return np.asarray(np.min([_opacities(of_map, labels, view) for of_map in meshes], axis=0))
 
 
 def _view(meshes: Sequence[Sequence[Mesh | None]], camera: Camera) -> _View | None:
@@ -216,11 +217,18 @@ def _weight(start: Floats, end: Floats, first: NDArray[np.intp], area: Floats) -
     return (np.stack([constant, -edge[:, 1], edge[:, 0]], axis=1) / area[:, None]).astype(np.float32)
 
 
-def _opacities(meshes: Sequence[Mesh | None], view: _View) -> Floats:
-    """1 for each class, less for one that another lies in: one whose wall is both before and behind the other."""
+def _opacities(meshes: Sequence[Mesh | None], labels: LabelSet, view: _View) -> Floats:
+    """1 for each class, less for one that another lies in.
+
+    That is a region around another, whose walls may be one, and any whose wall is both before and behind the other.
+    """
     opacity = np.ones(len(meshes))
     if len(meshes) == 1:
         return opacity
+    within = containers(labels)
+    for inner, outers in enumerate(within):
+        for outer in outers if meshes[inner] is not None else ():
+            opacity[outer] = _TRANSLUCENT
     walls = []
     for mesh in meshes:
         front = back = np.full((_ROUGH, _ROUGH), -np.inf)
@@ -235,7 +243,9 @@ def _opacities(meshes: Sequence[Mesh | None], view: _View) -> Floats:
     for outer, (front, back) in enumerate(walls):
         for inner, (wall, _) in enumerate(walls):
             covered = np.isfinite(wall)
-            if inner != outer and covered.any() and (front > wall)[covered].mean() > _HIDING:
+            if inner == outer or inner in within[outer]:
+                continue
+            if covered.any() and (front > wall)[covered].mean() > _HIDING:
                 opacity[outer] = _TRANSLUCENT if (back < wall)[covered].mean() > _HIDING else opacity[outer]
     return opacity
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from vesal.data.labels import LabelSet
 from vesal.report.figures.colours import SCAN, class_colours, mixed, rgb
 from vesal.report.figures.fonts import set_name
+from vesal.report.figures.nesting import containers, inner_first, innermost
 from vesal.report.figures.panels import GAP, TITLE, Rectangle, arrange, grid, row
 from vesal.report.figures.planes import Plane, cut_planes
 from vesal.report.figures.render import Camera, render_meshes
@@ -37,6 +39,8 @@ LEGEND = 0.30
 FAINT, FILLED = 0.11, 0.36
 _COMPASS = 0.62
 _DASHES = (0, (2.6, 1.7))
+#: Points of an outline.
+_SOLID_LINE, _DASHED_LINE = 1.5, 1.2
 _CONVENTION = "radiological: the patient's right is on the left"
 #: Inches of the picture of planes and of that of channels, of the surfaces, and of the showcase.
 _WIDTH, _SURFACES_WIDTH, _SHOWCASE_WIDTH = 9.0, 7.0, 10.0
@@ -211,11 +215,8 @@ def draw_plane(
         aspect="auto",
         interpolation="bicubic",
     )
-    masks = [labels.masks(map_) for map_ in plane.maps]
-    for number, colour in enumerate(class_colours(labels)):
-        for second, of_map in enumerate(masks):
-            tint = mixed(colour, "#ffffff", 0.6 if second else 0.15)
-            _contour(axes, plane, of_map[number], tint, fill=0.0 if second else fill)
+    for second, map_ in enumerate(plane.maps):
+        _draw_map(axes, plane, labels, map_, 0.0 if second else fill)
     if title is None:
         title = f"{plane.name}  {plane.index + 1} of {plane.count}" if plane.name else ""
     _title(axes, title, "left")
@@ -235,31 +236,79 @@ def draw_plane(
     return axes
 
 
-def _contour(axes: Axes, plane: Plane, mask: NDArray[np.bool_], colour: str, *, fill: float) -> None:
-    """The outline of a mask, closed where it touches the border: solid around a fill, dashed around none."""
-    if not mask.any():
-        return
-    from contourpy import contour_generator
-    from matplotlib.collections import LineCollection
+def _draw_map(axes: Axes, plane: Plane, labels: LabelSet, map_: NDArray[np.uint8], fill: float) -> None:
+    """The outlines of all classes: solid around a fill, dashed and lighter around none.
 
-    row_mm, column_mm = plane.pixel_mm
+    Each runs within its class, so that neighbours do not hide each other. Where the border of a region is that of a
+    region around it, such as a tumour core that ends at its enhancing rim, the inner line is drawn first and broader,
+    so that both are seen.
+    """
+    masks, within, colours = labels.masks(map_), containers(labels), class_colours(labels)
+    width, height = plane.size_mm
+    if fill:
+        for mask, colour in zip(innermost(labels, masks), colours, strict=True):
+            if mask.any():
+                axes.imshow(
+                    np.where(mask[..., None], (*rgb(mixed(colour, "#ffffff", 0.15)), fill), 0.0),
+                    extent=(0, width, height, 0), aspect="auto", interpolation="nearest",
+                )  # fmt: skip
+    outlines = [_outlines(mask) for mask in masks]
+    for index in inner_first(labels):
+        outer = [_segments(outlines[other]) for other in within[index]]
+        tint = mixed(colours[index], "#ffffff", 0.15 if fill else 0.6)
+        _contour(axes, plane, outlines[index], outer, tint, dashed=not fill)
+
+
+def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+    """Closed lines (N, 2) of column and row around a mask, also where it touches the border of the image."""
+    if not mask.any():
+        return []
+    from contourpy import contour_generator
+
     lines: list[Any] = list(contour_generator(z=np.pad(mask, 1).astype(np.float32)).lines(0.5))
     # One pixel of padding, and a voxel's centre half a voxel from its corner.
-    paths = [(line - 0.5) * np.array([column_mm, row_mm]) for line in lines]
-    width, height = plane.size_mm
-    dashed = not fill
-    if fill:
-        axes.imshow(
-            np.where(mask[..., None], (*rgb(colour), fill), 0.0),
-            extent=(0, width, height, 0), aspect="auto", interpolation="nearest",
-        )  # fmt: skip
-    axes.add_collection(
-        LineCollection(
-            paths, colors=colour, linewidths=1.2 if dashed else 1.5, capstyle="butt",
-            linestyles=[_DASHES] if dashed else "solid",
-        ),
-        autolim=False,
+    return [line - 0.5 for line in lines]
+
+
+def _segments(lines: Sequence[NDArray[np.float64]]) -> set[tuple[float, float]]:
+    """The middles of the segments of lines, by which equal ones are known."""
+    return {(x, y) for line in lines for x, y in ((line[1:] + line[:-1]) / 2).round(2).tolist()}
+
+
+def _contour(
+    axes: Axes,
+    plane: Plane,
+    lines: Sequence[NDArray[np.float64]],
+    outer: Sequence[set[tuple[float, float]]],
+    colour: str,
+    *,
+    dashed: bool,
+) -> None:
+    """Outlines within what they surround, broader by one line for each line of `outer` that covers them."""
+    if not lines:
+        return
+    from matplotlib.collections import LineCollection
+    from matplotlib.path import Path as Outline
+
+    row_mm, column_mm = plane.pixel_mm
+    to_mm = np.array([column_mm, row_mm])
+    runs, widths = [], []
+    for line in lines:
+        middles = ((line[1:] + line[:-1]) / 2).round(2).tolist()
+        covered = np.array([sum((x, y) in of for of in outer) for x, y in middles])
+        ends = [0, *(np.flatnonzero(np.diff(covered)) + 1).tolist(), len(covered)]
+        for start, stop in pairwise(ends):
+            runs.append(line[start : stop + 1] * to_mm)
+            widths.append(1 + int(covered[start]))
+    # Half of a line on the border lies within.
+    base = 2 * (_DASHED_LINE if dashed else _SOLID_LINE)
+    drawn = LineCollection(
+        runs, colors=colour, linewidths=[base * width for width in widths], capstyle="butt",
+        linestyles=[(0, tuple(dash / (2 * width) for dash in _DASHES[1])) for width in widths] if dashed else "solid",
     )  # fmt: skip
+    axes.add_collection(drawn, autolim=False)
+    inside = Outline.make_compound_path(*(Outline(line * to_mm, closed=True) for line in lines))
+    drawn.set_clip_path(inside, axes.transData)
 
 
 def _draw_surfaces(
