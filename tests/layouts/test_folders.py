@@ -89,3 +89,23 @@ def test_pairs_that_could_match_twice_are_refused(tmp_path: Path) -> None:
     truth(tmp_path / "labels/p1_mask.nii.gz", 1)
     with pytest.raises(DataError, match="several labels"):
         load_dataset(tmp_path, "pairs")
+
+
+@pytest.mark.parametrize(
+    ("names", "suggested"),
+    [
+        ([f"site2_{number:04d}" for number in range(4)], True),
+        ([f"{year}_{number}" for year in (2018, 2019) for number in range(3)], True),
+        ([f"vol_{volume}_{number}" for volume in range(5) for number in range(2)], False),
+        (["vol_1_slice_1", "vol_1_slice_2"], False),
+    ],
+    ids=["site", "years", "volumes", "slices"],
+)
+def test_names_that_make_a_whole_set_few_patients_suggest_the_patient_column(
+    names: list[str], suggested: bool, tmp_path: Path
+) -> None:
+    for name in names:
+        slice_of(tmp_path / "images" / f"{name}.png", 5)
+        slice_of(tmp_path / "masks" / f"{name}.png", 255)
+    remarks = " ".join(load_dataset(tmp_path).remarks)
+    assert ("manifest.csv with the columns id, image, label and patient" in remarks) is suggested

@@ -162,6 +162,12 @@ def test_an_absent_folder_an_empty_one_and_a_file_are_told_apart(tmp_path: Path)
         load_dataset(tmp_path / "empty")
     with pytest.raises(UsageError, match="is a file; give the folder"):
         load_dataset(scan(tmp_path / "a.nii.gz"))
+    for name, known in (("Task02_Heart.tar", "msd-heart"), ("mine.tar.gz", "NAME")):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(
+            UsageError, match=rf"is an archive; unpack it by vesal fetch {known} --from .*{name}"
+        ):
+            load_dataset(tmp_path / name)
 
 
 def test_an_unknown_layout_lists_the_known_ones(tmp_path: Path) -> None:

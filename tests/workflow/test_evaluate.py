@@ -74,3 +74,43 @@ def test_what_cannot_be_scored_is_named_with_its_fix(run):
     run.folds_file.unlink()
     with pytest.raises(VesalError, match="trained on all cases"):
         score_run(run)
+
+
+def folder_of(root, names, moved=0):
+    label = np.zeros((10, 8, 6), np.uint8)
+    label[2:5, 2:6, 1:5] = 1
+    root.mkdir(parents=True)
+    for name in names:
+        nib.save(nib.Nifti1Image(np.roll(label, moved, axis=1), np.eye(4)), root / name)
+    return root
+
+
+def test_predictions_are_matched_as_images_are_with_labels(tmp_path):
+    predictions = folder_of(
+        tmp_path / "masks", ["x.nii.gz", "img2.nii.gz", "y_pred.nii.gz", "more.nii.gz"], 1
+    )
+    truth = folder_of(tmp_path / "truth", ["x.seg.nii.gz", "label2.nii.gz", "y.nii"])
+    scores = evaluate_run(predictions, truth)
+    assert {row.case: row.dice for row in scores.cases} == pytest.approx(
+        {"x.seg": 0.75, "label2": 0.75, "y": 0.75}
+    )
+    assert any("were not scored: more." in remark for remark in scores.remarks)
+
+
+def test_the_dataset_json_around_the_folder_of_truth_names_the_labels(tmp_path):
+    names = [f"c{number}.nii.gz" for number in range(2)]
+    truth = folder_of(tmp_path / "data" / "labelsTs", names)
+    folder_of(tmp_path / "data" / "imagesTr", ["a_0000.nii.gz"])
+    folder_of(tmp_path / "data" / "labelsTr", ["a.nii.gz"])
+    description = tmp_path / "data" / "dataset.json"
+    text = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
+    description.write_text(text)
+    predictions = folder_of(tmp_path / "masks", names)
+    scores = evaluate_run(predictions, truth)
+    assert scores.classes == ("liver",)
+    assert f"{description} names the labels." in scores.remarks
+    assert evaluate_run(predictions, truth, labels=description).remarks == ()
+    description.write_text("{")
+    scores = evaluate_run(predictions, truth)
+    assert scores.classes == ("1",)
+    assert "cannot be used" in scores.remarks[0]

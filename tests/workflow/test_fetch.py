@@ -13,11 +13,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from download_site import CONTENT, QUICK, Site, add_member, serve
 
 from vesal.download.catalogue import ARCHIVES, REGISTERED, Archive, download
 from vesal.errors import DataError, UsageError
+from vesal.layouts.registry import load_dataset
 from vesal.workflow import fetch as fetching
 from vesal.workflow.fetch import fetch
 
@@ -157,6 +160,58 @@ def test_an_archive_of_something_else_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holiday\.zip holds no data set"):
         fetch("brats2021", tmp_path / "out", source=source)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def brats_2021(folder: Path) -> list[Path]:
+    """Files of two cases as BraTS 2021 names them."""
+    files = []
+    for case in ("BraTS2021_00000", "BraTS2021_00002"):
+        for role in ("flair", "t1", "t1ce", "t2", "seg"):
+            array = np.zeros((6, 6, 6), np.uint8)
+            array[2:5, 2:5, 2:5] = 4 if role == "seg" else 100
+            path = folder / case / f"{case}_{role}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+            files.append(path)
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "inner"),
+    [
+        ("RSNA_ASNR_MICCAI_BraTS2021_TrainingData.tar", "RSNA_ASNR_MICCAI_BraTS2021_TrainingData/"),
+        ("RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021.zip", "TrainingData_16July2021/"),
+        ("BraTS2021_Training_Data.tar", ""),
+    ],
+)
+def test_the_archives_of_brats_2021_are_read_as_they_are_packed(
+    name: str, inner: str, tmp_path: Path
+) -> None:
+    scans, archive, notes = tmp_path / "scans", tmp_path / name, list[str]()
+    files = brats_2021(scans)
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(archive, "w") as packed:
+            for path in files:
+                packed.write(path, f"{inner}{path.relative_to(scans).as_posix()}")
+    else:
+        with tarfile.open(archive, "w") as tar:
+            for path in files:
+                tar.add(path, f"{inner}{path.relative_to(scans).as_posix()}")
+    assert fetch("brats2021", tmp_path / "out", source=archive, tell=notes.append).cases == 2
+    dataset = load_dataset(tmp_path / "out" / "BraTS2021")
+    assert dataset.channels == ("FLAIR", "T1", "T1ce", "T2")
+    assert [case.patient for case in dataset.cases] == ["BraTS2021_00000", "BraTS2021_00002"]
+    assert {label.name: label.value for label in dataset.labels.labels}["enhancing tumour"] == 4
+    assert notes == ["It holds 2 labelled scans where the whole one has 1251."]
+
+
+def test_an_archive_of_archives_names_those_inside(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as packed:
+        packed.writestr("BraTS2021_Training_Data.tar", b"tar")
+        packed.writestr("BraTS2021_00495.tar", b"tar")
+    with pytest.raises(DataError, match=r"BraTS2021_00495\.tar, BraTS2021_Training_Data\.tar.*by --from"):
+        fetch("brats2021", tmp_path / "out", source=tmp_path / "archive.zip")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_list_names_sizes_and_licences() -> None:

@@ -43,7 +43,9 @@ def evaluate(
     truth: Annotated[Path | None, Argument("Folder of true labels.")] = None,
     out: Annotated[Path | None, Option("Folder for scores.json, .csv and .md.", ("-o", "--out"))] = None,
     tolerance_mm: Annotated[float, Option("Tolerance of the NSD.")] = 1.0,
-    labels: Annotated[Path | None, Option("A dataset.json that names the labels.")] = None,
+    labels: Annotated[
+        Path | None, Option("A dataset.json that names the labels; else that beside TRUTH.")
+    ] = None,
     lesions: Annotated[
         tuple[str, ...],
         Option("Count lesions of this class; those named so when not given.", metavar="CLASS", many=True),

@@ -124,6 +124,18 @@ REGISTERED: dict[str, Registered] = {
     ),
 }
 
+
+def name_of(archive: Path) -> str | None:
+    """The data set that a file of this name is an archive of, as they are called where they are given out.
+
+    >>> name_of(Path("Task02_Heart.tar")), name_of(Path("RSNA_ASNR_MICCAI_BraTS2021_TrainingData_16July2021.zip"))
+    ('msd-heart', 'brats2021')
+    """
+    called = archive.name.lower().replace("_", "")
+    known: dict[str, OfficialDataset] = {**ARCHIVES, **REGISTERED}
+    return next((name for name, of in known.items() if of.folder.lower().replace("_", "") in called), None)
+
+
 #: Seconds to wait before each further try. Bytes that arrive begin the row anew.
 WAITS_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 

@@ -18,6 +18,7 @@ from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
+from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.io import is_image, read_label, strip_suffix
@@ -40,8 +41,9 @@ def score_folders(
 ) -> Scores:
     """Score every label map in `truth` against the one of the same name in `predictions`.
 
-    Names are compared without their endings, so a prediction may be in another format. A case that cannot be
-    scored becomes a failure and the others go on.
+    Names are compared without endings, so a prediction may be in another format, and where they differ without
+    words such as _seg at their ends, as in layout 'pairs'. A case is named by its truth; one that cannot be scored
+    becomes a failure.
 
     Args:
         predictions, truth: folders; every file in `truth` needs its prediction.
@@ -57,18 +59,19 @@ def score_folders(
         DataError: predictions are missing (all are named), two files are one case, or not one case can be scored.
     """
     if not 0 <= tolerance_mm < float("inf"):
-        raise UsageError(
-            f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give it in millimetres."
-        )
+        raise UsageError(f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give millimetres.")
     truth = Path(truth)
-    expected, found = _matched(Path(predictions), truth)
+    expected, found, extra = _matched(Path(predictions), truth)
     workers = scan_workers(list(expected.values()))
     passes = 1 if labels is not None else 2
     if labels is None:
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
     scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
-    slices = _places(truth, list(expected)) | dict(places or {})
-    extra = [case for case in found if case not in expected]
+    # A data set names its cases by the images, as predictions are.
+    given = {
+        case: (places or {}).get(case, (places or {}).get(strip_suffix(found[case]))) for case in expected
+    }
+    slices = _places(truth, list(expected)) | {case: place for case, place in given.items() if place}
     remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
     scores = score_pairs(
         [(case, found[case], path) for case, path in expected.items()],
@@ -86,17 +89,19 @@ def score_folders(
     return scores
 
 
-def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Case -> file of the truth, and of the predictions, which hold each of them."""
-    expected, found = label_files(truth), label_files(predictions)
+def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+    """Case -> file of the truth, and of the predictions, which hold each of them; and predictions without truth."""
+    expected, there = label_files(truth), label_files(predictions)
     if not expected:
         raise DataError(f"{truth} holds no label map; name the folder of true labels.")
+    partner = match_names(there, expected)
+    found = {case: there[name] for name, case in partner.items()}
     if missing := [case for case in expected if case not in found]:
         raise DataError(
             f"{predictions} has no prediction of {len(missing)} of the {len(expected)} cases in {truth}: "
             f"{', '.join(missing)}; predict them, or take their truth out of the folder."
         )
-    return expected, found
+    return expected, found, [name for name in there if name not in partner]
 
 
 def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset, SliceOf
@@ -11,6 +11,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.dataset_description import labels_beside
 from vesal.layouts.label_discovery import found_labels
+from vesal.layouts.matching_names import IMAGE_WORDS, LABEL_WORDS, match_names, words_in
 from vesal.layouts.scan_files import (
     alone,
     by_stem,
@@ -22,15 +23,10 @@ from vesal.layouts.scan_files import (
     visible,
     volume_id,
 )
+from vesal.text import listed
 
-_IMAGE_WORDS = {
-    *("image", "images", "img", "imgs", "imagestr", "scan", "scans", "volume", "volumes"),
-    *("raw", "data", "input", "inputs"),
-}
-_LABEL_WORDS = {
-    *("label", "labels", "labelstr", "lbl", "mask", "masks", "seg", "segs", "segmentation", "segmentations"),
-    *("gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual"),
-}
+#: Fewer volumes cannot be split into the usual five folds; names of so few may mean something else.
+_FEW_VOLUMES = 5
 _DEPTH = 2  # data/train/images
 
 
@@ -95,13 +91,13 @@ def _folder_pairs(root: Path) -> list[tuple[Path, Path]]:
         if parent != root and (parent / "dataset.json").exists():
             continue  # a data set of its own
         folders = [path for path in visible(parent) if path.is_dir()]
-        truths = [path for path in folders if _words(path.name) & _LABEL_WORDS]
+        truths = [path for path in folders if words_in(path.name) & LABEL_WORDS]
         others = [path for path in folders if path not in truths]
-        images = [path for path in others if _words(path.name) & _IMAGE_WORDS]
+        images = [path for path in others if words_in(path.name) & IMAGE_WORDS]
         if not images and len(others) == 1:
             images = others
         for truth in truths:
-            pairs += [(image, truth) for image in images if _match(by_stem(image), by_stem(truth))]
+            pairs += [(image, truth) for image in images if match_names(by_stem(image), by_stem(truth))]
     return sorted(pairs, key=lambda pair: "train" not in str(pair[0].relative_to(root)).lower())
 
 
@@ -109,7 +105,7 @@ def _matched(
     root: Path, layout: str, image_folder: Path, label_folder: Path, labels: LabelSet | None
 ) -> Dataset:
     images, truths = by_stem(image_folder), by_stem(label_folder)
-    partner = _match(images, truths)
+    partner = match_names(images, truths)
     patient, place = _patients(images)
     cases = [
         Case(
@@ -133,12 +129,7 @@ def _matched(
             f"No file of {image_folder} matches one of {label_folder} by name; "
             "name images and labels alike or write a manifest."
         )
-    patients = {case.patient for case in cases}
-    if len(patients) < len(cases):
-        remarks.append(
-            f"The {len(cases)} images are of {len(patients)} volumes by their names, such as "
-            f"{cases[0].patient} for {cases[0].images[0].name}; those of one volume stay together."
-        )
+    remarks += _volumes_remarks(cases)
     return Dataset(
         name=root.name,
         root=root,
@@ -151,42 +142,22 @@ def _matched(
     )
 
 
-def _match(images: Mapping[str, Path], truths: Mapping[str, Path]) -> dict[str, str]:
-    """Name of an image -> name of its label: the same, or the same but for words such as _seg at the ends."""
-    partner = {name: name for name in images if name in truths}
-    by_bare_name: dict[str, tuple[list[str], list[str]]] = {}
-    for side, files in enumerate((images, truths)):
-        for name in files:
-            if name not in partner:
-                by_bare_name.setdefault(_bare(name), ([], []))[side].append(name)
-    for names, others in by_bare_name.values():
-        if len(names) == len(others) == 1:
-            partner[names[0]] = others[0]
-        elif names and others:
-            raise DataError(
-                f"{images[names[0]]} could belong to several labels or share one ({', '.join(names + others)}); "
-                "rename the files or write a manifest."
-            )
-    return partner
-
-
-def _bare(name: str) -> str:
-    """A name without the words at its ends that say what the file is.
-
-    >>> _bare("patient_7_seg"), _bare("volume-12"), _bare("Segmentation-12"), _bare("case3_0000")
-    ('patient_7', '12', '12', 'case3')
-    """
-    parts = re.split(r"([_\-. ]+)", re.sub(r"_0000$", "", name.lower()))
-    roles = _IMAGE_WORDS | _LABEL_WORDS
-    while len(parts) > 2 and parts[-1] in roles:
-        parts = parts[:-2]
-    while len(parts) > 2 and parts[0] in roles:
-        parts = parts[2:]
-    return "".join(parts)
-
-
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[_\-. ]+", name.lower())) | {re.sub(r"[_\-. ]+", "", name.lower())}
+def _volumes_remarks(cases: Sequence[Case]) -> list[str]:
+    """How many volumes the names of slices give, and what helps where they seem to be numbers of something else."""
+    volumes = sorted({case.patient for case in cases})
+    if len(volumes) == len(cases):
+        return []
+    counted = f"{len(volumes)} volume{'' if len(volumes) == 1 else 's'}"
+    remark = (
+        f"The {len(cases)} images are of {counted} by their names, such as "
+        f"{cases[0].patient} for {cases[0].images[0].name}; those of one volume stay together."
+    )
+    if len(volumes) < _FEW_VOLUMES and any(case.slice_of is None for case in cases):
+        remark += (
+            f" If {listed(volumes, 4)} {'is a site or a year' if len(volumes) == 1 else 'are sites or years'} and no "
+            "patient, write manifest.csv with the columns id, image, label and patient."
+        )
+    return [remark]
 
 
 def _patients(images: Mapping[str, Path]) -> tuple[dict[str, str], dict[str, SliceOf | None]]:
@@ -199,7 +170,7 @@ def _patients(images: Mapping[str, Path]) -> tuple[dict[str, str], dict[str, Sli
     places: dict[str, SliceOf | None] = {}
     for name, path in images.items():
         parts = re.split(r"([_\-. ]+)", name.removesuffix("_0000") if channel else name)
-        while len(parts) > 2 and parts[-1].lower() in _IMAGE_WORDS:
+        while len(parts) > 2 and parts[-1].lower() in IMAGE_WORDS:
             parts = parts[:-2]
         patients[name] = volume_id("".join(parts)) if is_picture(path) else name
         places[name] = slice_of("".join(parts)) if is_picture(path) else None

@@ -18,6 +18,7 @@ from vesal.layouts.scan_files import (
     declared_labels,
     declared_pairs,
     found_channels,
+    on_disk,
 )
 from vesal.volume.io import strip_suffix
 
@@ -173,7 +174,7 @@ def _slice_of(row: Mapping[str, Any], where: str) -> SliceOf | None:
 
 def _path(entry: str, manifest: Path) -> Path:
     """As the manifest means it: relative to its folder unless absolute."""
-    return manifest.parent / Path(entry).expanduser()
+    return on_disk(manifest.parent / Path(entry).expanduser())
 
 
 def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:

@@ -111,6 +111,15 @@ def _usable(root: Path) -> None:
     if root.is_file():
         if root.suffix.lower() in (".csv", ".json") and root.name != "dataset.json":
             return
+        # Imported here: a prediction starts without the libraries of archives.
+        from vesal.download.archives import is_archive
+        from vesal.download.catalogue import name_of
+
+        if is_archive(root):
+            raise UsageError(
+                f"{root} is an archive; unpack it by vesal fetch {name_of(root) or 'NAME'} --from {root}, or by "
+                "yourself where vesal fetch --list does not name the data set, and give the folder."
+            )
         raise UsageError(f"{root} is a file; give the folder of the data set, such as {root.parent}.")
     try:
         empty = next(root.iterdir(), None) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,15 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in visible(folder) if is_image(path) and path.is_file()]
 
 
+def on_disk(path: Path) -> Path:
+    """The path as the disk spells it, where that differs in the Unicode form of accents alone; else as it is."""
+    if str(path).isascii() or path.exists():
+        return path
+    folder, wanted = on_disk(path.parent), unicodedata.normalize("NFC", path.name)
+    found = (entry for entry in visible(folder) if unicodedata.normalize("NFC", entry.name) == wanted)
+    return next(found, path)
+
+
 def is_picture(path: Path) -> bool:
     """Whether the name is that of a 2D picture, which may be a slice."""
     return path.name.lower().endswith((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff"))
@@ -52,7 +62,8 @@ def by_stem(folder: Path) -> dict[str, Path]:
         stem = strip_suffix(path)
         if stem in found:
             raise DataError(
-                f"{found[stem]} and {path} have the same name but for the ending; remove one of them."
+                f"{found[stem]} and {path} have the same name but for the ending or the form of its accents; "
+                "remove one of them."
             )
         found[stem] = path
     return found

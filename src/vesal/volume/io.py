@@ -5,6 +5,7 @@ Every failure of a file is a DataError of one sentence: what is wrong, which pat
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -89,18 +90,20 @@ def is_image(path: str | Path) -> bool:
     >>> is_image("scans/A.NII.GZ"), is_image("notes.txt"), is_image(".nii")
     (True, False, False)
     """
-    return strip_suffix(path) != Path(path).name
+    return bool(_suffix(Path(path).name))
 
 
 def strip_suffix(path: str | Path) -> str:
-    """The file's name without its folder and its known ending.
+    """The file's name without its folder and its known ending, as composed Unicode (NFC).
+
+    macOS and some archives write é as e with an accent (NFD), which is the same name.
 
     >>> strip_suffix("scans/la_003.nii.gz"), strip_suffix("a.b.png"), strip_suffix("notes.txt")
     ('la_003', 'a.b', 'notes.txt')
     """
     name = Path(path).name
     suffix = _suffix(name)
-    return name[: -len(suffix)] if suffix else name
+    return unicodedata.normalize("NFC", name[: -len(suffix)] if suffix else name)
 
 
 def read_volume(path: str | Path, data: bytes | None = None) -> Volume:

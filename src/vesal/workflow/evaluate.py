@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
-from vesal.errors import UsageError
+from vesal.errors import DataError, UsageError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
 from vesal.evaluate.score_folders import score_folders
@@ -37,7 +37,8 @@ def evaluate_run(
         first: the run folder, or the predictions.
         truth: folder of true labels.
         out: takes scores.json, scores.csv and scores.md; a run's go into the run.
-        labels: a dataset.json that names the labels; without it they are named by their values.
+        labels: a dataset.json that names the labels; by default the one in the folder of truth or the one around it.
+            Without any they are named by their values.
         tolerance_mm, lesions: as in `score_case`.
         slice_mm: distance of neighbouring slices of a volume where nothing states it.
 
@@ -51,6 +52,7 @@ def evaluate_run(
             Run(first), tolerance_mm=tolerance_mm, lesions=lesions, slice_mm=slice_mm, progress=progress
         )
     else:
+        labels, remarks = (labels, []) if labels is not None else _description(truth)
         known = places = None
         if labels is not None:
             dataset = load_dataset(labels.parent if labels.is_file() else labels)
@@ -67,9 +69,23 @@ def evaluate_run(
             slice_mm=slice_mm,
             progress=progress,
         )
+        scores = scores.model_copy(update={"remarks": (*scores.remarks, *remarks)})
     if out is not None:
         save_scores(out, scores)
     return scores
+
+
+def _description(truth: Path) -> tuple[Path | None, list[str]]:
+    """The dataset.json in a folder of truth or in the one around it, and a remark; None where it cannot be used."""
+    places = (folder / "dataset.json" for folder in (truth, truth.absolute().parent))
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        return None, []
+    try:
+        load_dataset(path.parent)
+    except DataError as error:
+        return None, [f"Labels are named by their values, as {path} cannot be used: {error}"]
+    return path, [f"{path} names the labels."]
 
 
 def score_run(

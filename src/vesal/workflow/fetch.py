@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.data.dataset import Dataset
-from vesal.download.archives import extract
+from vesal.download.archives import extract, is_archive
 from vesal.download.catalogue import (
     ARCHIVES,
     REGISTERED,
@@ -25,6 +25,7 @@ from vesal.layouts.registry import load_dataset
 from vesal.parallel import StageProgress, no_progress
 from vesal.record import Record
 from vesal.table import Table
+from vesal.text import listed
 
 #: All that can be fetched, by name.
 DATASETS: dict[str, OfficialDataset] = {**ARCHIVES, **REGISTERED}
@@ -173,6 +174,13 @@ def _unpack(
     shutil.rmtree(waiting, ignore_errors=True)
     try:
         extract(archive, waiting, progress=stage("Unpacking (MB)"))
+        inner = [path for path in sorted(waiting.rglob("*")) if is_archive(path)]
+        if inner and not find_datasets(waiting):
+            # As Kaggle packs BraTS 2021: a zip of tars.
+            names = listed([path.name for path in inner], 4)
+            raise DataError(
+                f"{archive} holds no scans but archives ({names}); unpack it and name the one with scans by --from."
+            )
         dataset = _whole(waiting)
         if isinstance(known, Registered):
             if dataset.layout != known.layout:

@@ -24,6 +24,7 @@ def inspection_text(summary: dict[str, Any]) -> str:
     lines += [f"UNREADABLE: {failure['id']}: {failure['message']}" for failure in summary["failures"]]
     if not summary["findings"] and not summary["failures"]:
         lines.append("Nothing was found wrong.")
+    lines += summary["remarks"]
     # Slices by the volumes that they make: there may be thousands.
     cases = whole_table(summary) or case_table(summary)
     tables = (

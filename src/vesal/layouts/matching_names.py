@@ -1,0 +1,68 @@
+"""Which image and which label belong together by their names alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from vesal.errors import DataError
+
+IMAGE_WORDS = {
+    *("image", "images", "img", "imgs", "imagestr", "scan", "scans", "volume", "volumes"),
+    *("raw", "data", "input", "inputs"),
+}
+LABEL_WORDS = {
+    *("label", "labels", "labelstr", "lbl", "mask", "masks", "seg", "segs", "segmentation", "segmentations"),
+    *("gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual"),
+}
+#: In names of files; a folder of them holds no truth.
+_PREDICTION_WORDS = {"pred", "preds", "prediction", "predictions", "output", "outputs"}
+_ROLES = IMAGE_WORDS | LABEL_WORDS | _PREDICTION_WORDS
+_ROLE = "|".join(sorted(_ROLES, key=len, reverse=True))
+#: Between such a word and the digits that it is glued to, as in img0001.
+_GLUED = re.compile(rf"^({_ROLE})(?=\d)|(?<=\d)({_ROLE})$")
+
+
+def match_names(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, str]:
+    """Name of an image -> name of its label: the same, or the same but for words such as _seg at the ends.
+
+    Raises:
+        DataError: an image could belong to several labels, or several images to one.
+    """
+    partner = {name: name for name in images if name in labels}
+    by_bare_name: dict[str, tuple[list[str], list[str]]] = {}
+    for side, files in enumerate((images, labels)):
+        for name in files:
+            if name not in partner:
+                by_bare_name.setdefault(bare_name(name), ([], []))[side].append(name)
+    for names, others in by_bare_name.values():
+        if len(names) == len(others) == 1:
+            partner[names[0]] = others[0]
+        elif names and others:
+            raise DataError(
+                f"{images[names[0]]} could belong to several labels or share one ({', '.join(names + others)}); "
+                "rename the files so that each has one partner, or write a manifest."
+            )
+    return partner
+
+
+def bare_name(name: str) -> str:
+    """A name without the words at its ends that say what the file is.
+
+    >>> bare_name("patient_7_seg"), bare_name("volume-12"), bare_name("Segmentation-12"), bare_name("case3_0000")
+    ('patient_7', '12', '12', 'case3')
+    >>> bare_name("img0001"), bare_name("label0001"), bare_name("p01mask"), bare_name("x.seg")
+    ('0001', '0001', 'p01', 'x')
+    """
+    parts = re.split(r"([_\-. ]+)", re.sub(r"_0000$", "", name.lower()))
+    while len(parts) > 2 and parts[-1] in _ROLES:
+        parts = parts[:-2]
+    while len(parts) > 2 and parts[0] in _ROLES:
+        parts = parts[2:]
+    return _GLUED.sub("", "".join(parts))
+
+
+def words_in(name: str) -> set[str]:
+    """The words of a folder's name in lower case, and all of them as one."""
+    return set(re.split(r"[_\-. ]+", name.lower())) | {re.sub(r"[_\-. ]+", "", name.lower())}
