@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     new one. Without, that holds for the death of the process alone.
 
     Raises:
-        VesalError: the folder cannot be written, or the disk is full.
+        VesalError: the folder cannot be written, the disk is full, or `before_replacing` forbids it.
     """
     path = Path(path)
     suffix = "".join(path.suffixes[-2:])
@@ -43,11 +43,26 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         if durable:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
+        for ask in tuple(_ASKED):
+            ask(temporary, path)
         os.replace(temporary, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def before_replacing(ask: Callable[[Path, Path], None]) -> Iterator[None]:
+    """Within the block, call `ask(written, path)` before a file that was written whole takes the name `path`.
+
+    What it raises leaves the older `path` as it was. It is called in whatever thread writes.
+    """
+    _ASKED.append(ask)
+    try:
+        yield
+    finally:
+        _ASKED.remove(ask)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -127,7 +142,17 @@ def content_hash(*parts: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
+def file_digest(path: Path) -> str:
+    """`content_hash` of a file's bytes, read piece by piece."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 _TEMPORARY = ".writing-"
+_ASKED: list[Callable[[Path, Path], None]] = []
 
 
 def _file_mode() -> int:

@@ -31,6 +31,10 @@ QUALITY, QUALITY_CSV = "quality.json", "quality.csv"
 REPORT = "report.html"
 #: What went wrong after the training, with tracebacks.
 PROBLEMS = "problems.txt"
+#: In every folder that a verb writes results into: which files are Vesal's (`vesal.outputs`).
+OUTPUTS = "vesal-outputs.jsonl"
+#: What a report and an evaluation write into a run.
+RESULTS = (REPORT, SUMMARY, SUMMARY_TEXT, SCORES, SCORES_CSV, SCORES_TEXT)
 #: Folders.
 PREPARED, SURFACES, LOCKS = "prepared", "surfaces", ".locks"
 

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from in_process import vesal
+from vesal.run_files import OUTPUTS
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_predicting_files_and_folders_keeps_grid_and_values(
     again = tmp_path / "one"
     single = vesal("predict", run, tiny_data / "imagesTs" / "tiny_50.nii.gz", "-o", again, "--tta")
     assert single.returncode == 0, single.stderr
-    assert [path.name for path in again.iterdir()] == ["tiny_50.nii.gz"]
+    assert {path.name for path in again.iterdir()} == {"tiny_50.nii.gz", OUTPUTS}
 
 
 def test_one_bad_scan_is_named_and_the_others_are_predicted(
@@ -50,7 +51,7 @@ def test_one_bad_scan_is_named_and_the_others_are_predicted(
     assert done.returncode == 1
     assert "cut" in done.stderr
     assert "Traceback" not in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.nii.gz"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.nii.gz", OUTPUTS}
 
 
 def test_resumed_prediction_leaves_what_is_done(run: Path, tiny_data: Path, tmp_path: Path) -> None:

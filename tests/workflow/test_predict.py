@@ -33,7 +33,7 @@ from vesal.preprocessing.prepare import prepare
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_label, read_volume, write_volume
 from vesal.volume.volume import Volume
-from vesal.workflow.predict import class_folders, predict_cases
+from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.predict_options import PredictOptions
 
 MASK = LabelSet.from_values({"tumour": 255})
@@ -282,7 +282,9 @@ def test_a_model_of_colours_takes_gray_and_one_of_gray_refuses_colours(tmp_path:
     Image.fromarray(gray()).save(tmp_path / "gray.png")
     Image.fromarray(np.stack([gray(0), gray(1), gray(2)], axis=-1)).save(tmp_path / "colour.png")
     paths = [tmp_path / "gray.png", tmp_path / "colour.png"]
-    assert set(predict(model(colours), paths, tmp_path / "colours").files) == {"gray", "colour"}
+    both = predict(model(colours), paths, tmp_path / "colours")
+    assert set(both.files) == {"gray", "colour"}
+    assert both.notes == {"gray": "the scan is grey and the model was trained on colours"}
     found = predict(model(), paths, tmp_path / "gray")
     assert list(found.files) == ["gray"]
     assert "channels is 3" in found.failures[0].message
@@ -346,11 +348,6 @@ def test_an_overlay_of_a_volume_is_a_picture(tmp_path: Path) -> None:
         assert min(picture.size) > 20
 
 
-def test_folders_of_classes_have_names_that_every_system_takes() -> None:
-    found = class_folders(["..", "a/b", "A B", "über", ""])
-    assert list(found.values()) == ["class", "a_b", "A_B-2", "über", "class-2"]
-
-
 # --- many scans -----------------------------------------------------------------------------------------
 
 
@@ -382,19 +379,19 @@ def test_resuming_leaves_a_result_where_all_that_is_asked_for_is_there(tmp_path:
     folder = save_slices(tmp_path / "in", "a", "b")
     out = tmp_path / "out"
     predict(model(), [folder], out)
-    kept = predict(model(), [folder], out, skip_existing=True)
+    kept = predict(model(), [folder], out, resume=True)
     assert set(kept.files) == {"a", "b"}
     assert not kept.seconds
-    more = predict(model(), [folder], out, skip_existing=True, overlay=True, probabilities=True)
+    more = predict(model(), [folder], out, resume=True, overlay=True, probabilities=True)
     assert set(more.seconds) == set(more.overlays) == set(more.probabilities) == {"a", "b"}
     more.probabilities["b"]["tumour"].unlink()
-    again = predict(model(), [folder], out, skip_existing=True, overlay=True, probabilities=True)
+    again = predict(model(), [folder], out, resume=True, overlay=True, probabilities=True)
     assert set(again.seconds) == {"b"}
     assert set(again.overlays) == set(again.probabilities) == {"a", "b"}
     assert again.probabilities["b"]["tumour"].exists()
 
 
-@pytest.mark.parametrize("options", [{}, {"overlay": True}, {"skip_existing": True}])
+@pytest.mark.parametrize("options", [{}, {"overlay": True}, {"resume": True}])
 def test_no_result_takes_the_place_of_a_scan(tmp_path: Path, options: dict[str, bool]) -> None:
     folder = save_slices(tmp_path / "in", "a")
     before = (folder / "a.png").read_bytes()
@@ -417,11 +414,11 @@ def test_thousands_of_slices_are_not_read_before_the_first_is_predicted(
         (folder / f"lung_{number // 100:03}_slice_{number % 100:04}.png").touch()
     seen: list[Case] = []
 
-    def stop(case: Case) -> Volume:
+    def stop(case: Case) -> tuple[Volume, str]:
         seen.append(case)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vesal.workflow.predict.read_image", stop)
+    monkeypatch.setattr("vesal.workflow.predict.read_image_and_digest", stop)
     cases = cases_to_predict([folder], channels=1)
     assert len(cases) == 3000
     with pytest.raises(KeyboardInterrupt):

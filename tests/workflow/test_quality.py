@@ -151,7 +151,7 @@ def test_predictions_come_with_quality_estimates(run: Run, tmp_path: Path) -> No
     with (tmp_path / "out" / "quality.csv").open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == list(rows)
     assert result.quality is not None
-    assert result.quality.text().startswith("Quality: ")
+    assert result.quality.text(list(rows)).startswith("Quality: ")
     uncertainty = read_volume(tmp_path / "out" / "uncertainty" / f"{cases[0].id}.nii.gz")
     assert uncertainty.geometry.shape == (20, 18, 16)
     assert 0 <= uncertainty.array.min() < uncertainty.array.max() <= 1
@@ -161,7 +161,7 @@ def test_a_resumed_prediction_keeps_its_estimates(run: Run, tmp_path: Path) -> N
     model = load_model(run.folder, device="cpu", backend="torch")
     cases = run.dataset().cases[:3]
     predict_cases(model, cases[:2], tmp_path)
-    predict_cases(model, cases, tmp_path, PredictOptions(skip_existing=True))
+    predict_cases(model, cases, tmp_path, PredictOptions(resume=True))
     assert set(json.loads((tmp_path / "quality.json").read_text())["cases"]) == {case.id for case in cases}
 
 

@@ -20,7 +20,7 @@ ROW: dict[str, Any] = {
 
 
 def test_both_files_hold_every_case(tmp_path: Path) -> None:
-    files = QualityFiles(tmp_path, ["atrium"], earlier=False)
+    files = QualityFiles(tmp_path, ["atrium"])
     files.rows["a"] = ROW
     files.rows["b"] = ROW | {"verdict": "ok", "reason": ""}
     files.save(last=True)
@@ -29,19 +29,45 @@ def test_both_files_hold_every_case(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["verdict"]) for row in rows] == [("a", "review"), ("b", "ok")]
     assert [float(rows[0][f"atrium {what}"]) for what in ("dice", "low", "high")] == [0.5, 0.25, 0.75]
-    assert "review 1 of 2 (a)" in files.text()
+    text = files.text(["a", "b"])
+    assert "review 1 of 2 (a); expected Dice 0.50" in text
+    assert files.text(["b"]) == "Quality: all 1 ok; expected Dice 0.50"
 
 
-def test_rows_of_an_earlier_run_are_kept_on_resume_and_damaged_ones_dropped(tmp_path: Path) -> None:
+def test_a_case_that_is_flagged_says_why_with_or_without_an_estimate(tmp_path: Path) -> None:
+    files = QualityFiles(tmp_path, ["atrium"])
+    files.rows["a"] = ROW | {"verdict": "ok", "reason": "nothing unusual"}
+    files.rows["b"] = ROW
+    for case in "abc":
+        files.flag(case, "one value throughout")
+    assert {row["verdict"] for row in files.rows.values()} == {"review"}
+    reasons = [files.rows[case]["reason"] for case in "abc"]
+    assert reasons == [
+        "one value throughout",
+        "one value throughout; its intensities",
+        "one value throughout",
+    ]
+    files.save(last=True)
+    assert read_json(tmp_path / "quality.json")["cases"]["c"]["predicted_dice"] == {}
+
+
+def test_a_named_file_gets_no_quality_files(tmp_path: Path) -> None:
+    files = QualityFiles(None, ["atrium"])
+    files.rows["a"] = ROW
+    files.save(last=True)
+    assert files.text(["a"]).endswith("why: its intensities")
+    assert not files.files
+
+
+def test_rows_of_an_earlier_run_are_kept_and_damaged_ones_dropped(tmp_path: Path) -> None:
     write_json(tmp_path / "quality.json", {"version": 1, "cases": {"a": ROW, "b": {"verdict": "ok"}}})
-    assert list(QualityFiles(tmp_path, ["atrium"], earlier=True).rows) == ["a"]
-    assert not QualityFiles(tmp_path, ["atrium"], earlier=False).rows
+    assert list(QualityFiles(tmp_path, ["atrium"]).rows) == ["a"]
     (tmp_path / "quality.json").write_text("[]")
-    assert not QualityFiles(tmp_path, ["atrium"], earlier=True).rows
+    assert not QualityFiles(tmp_path, ["atrium"]).rows
 
 
 def test_files_are_written_in_the_end_and_not_after_every_scan(tmp_path: Path) -> None:
-    files = QualityFiles(tmp_path, ["atrium"], earlier=False)
+    files = QualityFiles(tmp_path, ["atrium"])
     files.rows["a"] = ROW
     files.save(last=False)
     assert not (tmp_path / "quality.json").exists()

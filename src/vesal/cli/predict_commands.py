@@ -15,7 +15,7 @@ from vesal.workflow.requests.predict_options import PredictOptions
 def predict(
     model: Annotated[Path, Argument("A .vesal file, or a run folder whose folds vote.")],
     inputs: Annotated[list[Path], Argument("Scans, or folders of scans.")],
-    out: Out,
+    out: Annotated[Path, Option("Folder for the results; for one scan also a file.", ("-o", "--out"))],
     options: PredictOptions,
     no_postprocess: Annotated[bool, Option("Leave out the model's steps that clean up label maps.")] = False,
     device: Device = "auto",
@@ -31,10 +31,7 @@ def predict(
     cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels)
     with progress(json_output) as stage:
         result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
-    counts = f"{len(result.files)} of {len(cases)} scans segmented in {out}"
-    computed = f"; network by {result.backend}" if result.seconds else ""
-    quality = "" if result.quality is None else f"\n{result.quality.text()}"
-    print_result(json_output, result.to_dict(), counts + computed + quality)
+    print_result(json_output, result.to_dict(), result.text(len(cases), out))
     report_failures(result.failures, json_output)
 
 

@@ -107,6 +107,29 @@ def read_image(case: Case, *, floating: bool = True) -> Volume:
     return _read_channels(case, floating=floating)[0]
 
 
+def read_image_and_digest(case: Case) -> tuple[Volume, str]:
+    """`read_image`, and the digest of the bytes of its files: the same scan gives the same, wherever it lies.
+
+    Raises:
+        DataError: as in `read_case`.
+    """
+    volume, parts = _read_channels(case)
+    return volume, content_hash(*parts)
+
+
+def image_digest(case: Case) -> str:
+    """The digest of `read_image_and_digest`, of a scan that need not be read for it.
+
+    Raises:
+        DataError: a file is absent or damaged.
+    """
+    parts = []
+    for path in case.images:
+        data = read_bytes(path)
+        parts += [data, *_detached(path, data)]
+    return content_hash(*parts)
+
+
 def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[bytes]]:
     parts, volumes = [], []
     for path in case.images:

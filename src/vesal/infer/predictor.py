@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
+from vesal.files import content_hash
 from vesal.infer.backends.registry import backend_name, backend_networks
 from vesal.infer.logits_to_labels import (
     LabelWriter,
@@ -21,7 +23,7 @@ from vesal.infer.logits_to_labels import (
     labels_from_logits,
 )
 from vesal.infer.postprocess import Postprocess, read_postprocess
-from vesal.infer.quality.estimate import QualityEstimate, QualityEstimator
+from vesal.infer.quality.estimate import MIN_DICE, QualityEstimate, QualityEstimator
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.quality.quality_model import read_calibration
@@ -88,6 +90,17 @@ class Model:
     def backend(self) -> str:
         """What has computed the networks last, such as 'OpenVINO 2026.4.1'."""
         return backend_name(self.networks)
+
+    @property
+    def digest(self) -> str:
+        """The same for models that give the same results, with their post-processing; '' for bare networks."""
+        if not self.packages:
+            return ""
+        steps = None if self.postprocess is None else self.postprocess.to_dict()
+        rest = [self.plan.model_dump(mode="json"), steps, self.temperature]
+        return content_hash(
+            *(package.weights_digest.encode() for package in self.packages), json.dumps(rest).encode()
+        )
 
     def windows(self, *, mirror: bool = False, overlap: float = OVERLAP) -> Windows:
         """How a volume is cut: the training patch, as many at once as the device likes."""
@@ -231,9 +244,17 @@ class Model:
         return replace(found, quality=estimate)
 
     def estimate_quality(
-        self, image: dict[str, dict[str, float]], recorder: FeatureRecorder, label: LabelMap
+        self,
+        image: dict[str, dict[str, float]],
+        recorder: FeatureRecorder,
+        label: LabelMap,
+        *,
+        min_dice: float = MIN_DICE,
     ) -> QualityEstimate:
         """How far to trust a result, by `image_features` of its scan, `recorder`, and the final label map.
+
+        Args:
+            min_dice: a result with a class whose expected Dice is lower is to be reviewed.
 
         Raises:
             UsageError: the model has no quality model.
@@ -241,7 +262,8 @@ class Model:
         if self.quality_estimator is None:
             raise UsageError("This model has no quality model; train it with held-out scans (--fold all).")
         contiguous = self.labels.encode(label.array)
-        return self.quality_estimator.estimate(recorder.features(image, contiguous, label.geometry))
+        features = recorder.features(image, contiguous, label.geometry)
+        return self.quality_estimator.estimate(features, min_dice=min_dice)
 
     def from_logits(self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5) -> LabelMap:
         """Logits (K, *S) on the prepared grid -> labels on the scan's own grid."""

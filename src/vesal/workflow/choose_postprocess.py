@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from vesal.data.case import read_case_label, scan_workers
@@ -18,6 +19,7 @@ from vesal.evaluate.postprocessing.validation_cases import ValidationCase, Valid
 from vesal.files import write_bytes
 from vesal.infer.postprocess import Postprocess, nested
 from vesal.nn.model_file import load_package, save_package
+from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, map_in_order
 from vesal.run.folder import Run
 from vesal.run.held_out import HeldOut, held_out_cases
@@ -54,7 +56,12 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
         choice = _choose(held, labels, progress)
     steps = choice.postprocess
     workers = scan_workers([one.unprocessed for one in held])
-    list(map_in_order(lambda one: _ship(one, steps, labels), held, workers=workers))
+    with ExitStack() as recorded:
+        for folder in {one.prediction.parent for one in held}:
+            output = recorded.enter_context(OutputFolder(folder))
+            for one in held:
+                output.give_up(one.prediction)  # all predictions of a run are its own
+        list(map_in_order(lambda one: _ship(one, steps, labels), held, workers=workers))
     for number in run.trained_folds():
         file = run.fold(number) / MODEL
         package = load_package(file)

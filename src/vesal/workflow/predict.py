@@ -3,13 +3,15 @@
 The output folder holds CASE.nii.gz (or the scan's own format); quality.json and quality.csv, where the model has a
 quality model; and, where they were asked for, overlays/CASE_overlay.png, probabilities/CLASS/CASE.nii.gz and
 uncertainty/CASE.nii.gz. Its files, subfolders apart, are label maps alone, so that it can be scored or read as scans.
+What was made of which scan by which model is in the folder's record (`vesal.outputs`).
 """
 
 from __future__ import annotations
 
-import re
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 from torch import Tensor
 
-from vesal.data.case import read_image
+from vesal.data.case import image_digest, read_image_and_digest
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
@@ -28,39 +30,32 @@ from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import write_bytes, write_json
 from vesal.infer.predictor import Model
 from vesal.infer.quality.image_features import image_features
-from vesal.layouts.input_scans import default_ending
+from vesal.infer.scan_notes import scan_note, with_channels
+from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
-from vesal.volume.io import write_label, write_volume
+from vesal.text import listed, plural
+from vesal.volume.io import read_volume, write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
+from vesal.workflow.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.quality_files import QualityFiles
-from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
-
-_PROBABILITIES = "probabilities"
+from vesal.workflow.requests.predict_options import PredictOptions
 
 #: A probability of 1 in a PNG of probabilities.
 _PNG_ONE = (1 << 16) - 1
 
 
-@dataclass(frozen=True)
-class _Target:
-    """The files of one case's result; `probabilities` by class."""
-
-    label: Path
-    overlay: Path | None
-    probabilities: dict[str, Path]
-    uncertainty: Path | None = None
-
-    def files(self) -> Iterator[Path]:
-        return filter(None, (self.label, self.overlay, *self.probabilities.values(), self.uncertainty))
+_Entry = tuple[Case, Target]
 
 
 @dataclass
 class PredictResult:
     """The result of a prediction: files, overlays, probability maps by class, maps of uncertainty, quality estimates
-    (None where the model has no quality model), seconds by case, cases that failed, backend."""
+    (None where there is none), seconds by case, cases that failed, backend; `kept`: cases whose results were there
+    already; `redone`: case -> why its result, which was there, was made anew; `notes`: case -> what is to be looked at.
+    """
 
     files: dict[str, Path] = field(default_factory=dict)
     overlays: dict[str, Path] = field(default_factory=dict)
@@ -70,8 +65,11 @@ class PredictResult:
     backend: str = "torch"
     uncertainty: dict[str, Path] = field(default_factory=dict)
     quality: QualityFiles | None = None
+    kept: list[str] = field(default_factory=list)
+    redone: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
-    def note(self, case: str, target: _Target) -> None:
+    def note(self, case: str, target: Target) -> None:
         """All files of a case are there."""
         self.files[case] = target.label
         if target.overlay is not None:
@@ -84,18 +82,41 @@ class PredictResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         seconds = {case: round(value, 3) for case, value in self.seconds.items()}
-        quality = None if self.quality is None else self.quality.rows
+        quality = None if self.quality is None else {case: self.quality.rows[case] for case in self._judged()}
         plain: dict[str, Any] = to_jsonable_python({**vars(self), "seconds": seconds, "quality": quality})
         return plain
+
+    def text(self, cases: int, out: Path) -> str:
+        """What was done, what was kept, and what is to be looked at."""
+        new = len(self.files) - len(self.kept)
+        kept = f" ({len(self.kept)} kept, {new} new)" if self.kept or self.redone else ""
+        computed = f"; network by {self.backend}" if self.seconds else ""
+        lines = [f"{len(self.files)} of {plural(cases, 'scan')} segmented in {out}{kept}{computed}"]
+        if self.redone:
+            reasons = Counter(self.redone.values())
+            why = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+            lines.append(f"Made anew: {plural(len(self.redone), 'result')} ({why})")
+        if self.quality is not None:
+            lines.append(self.quality.text(self._judged()))
+        for note in dict.fromkeys(self.notes.values()):
+            flagged = [case for case, other in self.notes.items() if other == note]
+            lines.append(f"Review {listed(flagged, 5)}: {note}")
+        return "\n".join(filter(None, lines))
+
+    def _judged(self) -> list[str]:
+        return [] if self.quality is None else [case for case in self.files if case in self.quality.rows]
 
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A case ready for the network; the scan itself where a picture of it is wanted, and its features."""
+    """A case ready for the network; the scan itself where a picture of it is wanted, its features, the digest of its
+    files, and what is to be looked at in it."""
 
     prepared: Prepared
     volume: Volume | None
-    features: dict[str, dict[str, float]] | None = None
+    features: dict[str, dict[str, float]] | None
+    digest: str
+    note: str
 
 
 def predict_cases(
@@ -106,113 +127,166 @@ def predict_cases(
     *,
     progress: Progress | None = None,
 ) -> PredictResult:
-    """Predict every case into `out`.
+    """Predict every case into `out`: a folder or, for a single case, a file.
 
     Raises:
-        UsageError: an unknown format, or a result would overwrite a scan.
+        UsageError: an unknown format, or a result would overwrite a scan or a file that Vesal did not write there.
         VesalError: `out` cannot be written (nothing else would succeed either).
     """
     options = options or PredictOptions()
     result = PredictResult()
-    folders = class_folders(model.labels.classes) if options.probabilities else {}
-    targets = [_target(case, out, options, folders) for case in cases]
-    _spare_inputs(cases, targets)
-    estimates = options.quality and model.quality_estimator is not None
-    if estimates:
-        result.quality = QualityFiles(out, model.labels.classes, earlier=options.skip_existing)
-    waiting = []
-    for case, target in zip(cases, targets, strict=True):
-        there = all(path.exists() for path in target.files())
-        if options.skip_existing and there and (result.quality is None or case.id in result.quality.rows):
-            result.note(case.id, target)
-        else:
-            waiting.append((case, target))
-    _try_folder(out)
-    if options.probabilities:
-        write_json(out / _PROBABILITIES / "classes.json", _classes(model.labels, folders))
-
-    read = partial(_read, plan=model.plan, features=estimates)
-    for done, (scan, (case, target)) in enumerate(
-        zip(read_ahead(read, waiting), waiting, strict=True), start=1
-    ):
-        began = time.monotonic()
-        try:
-            if isinstance(scan, DataError):
-                raise scan
-            _predict(model, scan, (case, target), options, result)
-            result.seconds[case.id] = time.monotonic() - began
-        except DataError as error:
-            result.failures.append(Failure(id=case.id, message=str(error)))
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            reason = "the memory does not suffice for this scan; predict it on a larger machine."
-            result.failures.append(Failure(id=case.id, message=reason))
-        if result.quality is not None:
-            result.quality.save(last=done == len(waiting))
-        if progress is not None:
-            progress(done, len(waiting))
+    targets = plan_targets(cases, Path(out), options, model.labels.classes)
+    with OutputFolder(targets.folder) as output:
+        estimates = options.quality and model.quality_estimator is not None
+        if options.quality:
+            folder = None if targets.single else targets.folder
+            result.quality = QualityFiles(folder, model.labels.classes)
+        entries = list(zip(cases, targets.of, strict=True))
+        _refuse_foreign(output, targets, result.quality)
+        made_of = _made_of(model, options)
+        waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
+        try_folder(targets)
+        if options.probabilities:
+            write_json(targets.classes_file, _classes(model.labels, targets.folders))
+        job = _Job(model, options, result, output, made_of, estimates)
+        job.run(waiting, progress)
     result.backend = model.backend
     return result
 
 
-def class_folders(classes: Sequence[str]) -> dict[str, str]:
-    """Class -> a folder's name that every system takes, different from the others also where case is ignored.
+def _refuse_foreign(output: OutputFolder, targets: Targets, quality: QualityFiles | None) -> None:
+    """Raise where a file would be overwritten that Vesal did not write there, or that somebody changed.
 
-    >>> class_folders(["left atrium", "ED/ET", "ed et"])
-    {'left atrium': 'left_atrium', 'ED/ET': 'ED_ET', 'ed et': 'ed_et-2'}
+    A label map of ours of which nothing can be read, such as an empty one, holds no work.
     """
-    found: dict[str, str] = {}
-    for name in classes:
-        plain = re.sub(r"[^\w.-]+", "_", name).strip("._-") or "class"
-        taken = {folder.casefold() for folder in found.values()}
-        numbered = (plain, *(f"{plain}-{number}" for number in range(2, len(classes) + 1)))
-        found[name] = next(folder for folder in numbered if folder.casefold() not in taken)
-    return found
+    files = [path for target in targets.of for path in target.files() if os.path.lexists(path)]
+    if targets.folders:
+        files.append(targets.classes_file)
+    for path in files:
+        if output.wrote(path) and not path.is_symlink() and not output.is_ours(path) and not _readable(path):
+            output.give_up(path)
+    output.refuse([*files, *(quality.files if quality is not None else ())])
 
 
-def _target(case: Case, out: Path, options: PredictOptions, folders: dict[str, str]) -> _Target:
-    ending = default_ending(case) if options.to is None else FORMATS[options.to]
-    return _Target(
-        label=out / f"{case.id}{ending}",
-        overlay=out / "overlays" / f"{case.id}_overlay.png" if options.overlay else None,
-        probabilities={
-            name: out / _PROBABILITIES / folder / f"{case.id}{ending}" for name, folder in folders.items()
-        },
-        uncertainty=out / "uncertainty" / f"{case.id}{ending}" if options.uncertainty else None,
-    )
+def _readable(path: Path) -> bool:
+    try:
+        read_volume(path)
+    except (VesalError, OSError):
+        return False
+    return True
+
+
+def _made_of(model: Model, options: PredictOptions) -> dict[str, Any]:
+    """What a label map depends on beside the scan."""
+    return {
+        "model": model.digest,
+        "threshold": options.threshold,
+        "overlap": options.overlap,
+        "mirror": options.mirror,
+        "least Dice": options.min_dice,
+    }
+
+
+def _unfinished(
+    output: OutputFolder,
+    entries: Sequence[_Entry],
+    made_of: dict[str, Any],
+    result: PredictResult,
+    estimates: bool,
+) -> list[_Entry]:
+    """What is to be predicted; the rest is noted as kept. A scan is only read where all else is as it was."""
+    waiting = []
+    for case, target in entries:
+        known = output.cases.get(target.label.name)
+        # The scan is looked at last: with the digest that is in the record all else is compared.
+        wanted = made_of | {"scan": None if known is None else known.made_of.get("scan")}
+        why = output.why_unfinished(target.label.name, wanted, target.files())
+        if why is None and _digest(case) != wanted["scan"]:
+            why = "another scan"
+        if why is None and estimates and (result.quality is None or case.id not in result.quality.rows):
+            why = "not estimated"
+        if why is None:
+            result.note(case.id, target)
+            result.kept.append(case.id)
+        else:
+            waiting.append((case, target))
+            if target.label.exists():
+                result.redone[case.id] = why
+    return waiting
+
+
+def _digest(case: Case) -> str | None:
+    try:
+        return image_digest(case)
+    except (VesalError, OSError):
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Predicts the cases that are waiting, one after the other."""
+
+    model: Model
+    options: PredictOptions
+    result: PredictResult
+    output: OutputFolder
+    made_of: dict[str, Any]
+    estimates: bool
+
+    def run(self, waiting: Sequence[_Entry], progress: Progress | None) -> None:
+        read = partial(_read, plan=self.model.plan, features=self.estimates)
+        for done, (scan, entry) in enumerate(zip(read_ahead(read, waiting), waiting, strict=True), start=1):
+            case, result = entry[0], self.result
+            if result.quality is not None:
+                result.quality.rows.pop(case.id, None)
+            began = time.monotonic()
+            try:
+                if isinstance(scan, DataError):
+                    raise scan
+                self._one(scan, entry)
+                result.seconds[case.id] = time.monotonic() - began
+            except (DataError, UsageError) as error:
+                result.failures.append(Failure(id=case.id, message=str(error)))
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error):
+                    raise
+                reason = "the memory does not suffice for this scan; predict it on a larger machine."
+                result.failures.append(Failure(id=case.id, message=reason))
+            if result.quality is not None:
+                result.quality.save(last=done == len(waiting))
+            if progress is not None:
+                progress(done, len(waiting))
+
+    def _one(self, scan: _Scan, entry: _Entry) -> None:
+        case, target = entry
+        _predict(self.model, scan, entry, self.options, self.result)
+        if scan.note:
+            self.result.notes[case.id] = scan.note
+            if self.result.quality is not None:
+                self.result.quality.flag(case.id, scan.note)
+        self.output.finish(target.label.name, self.made_of | {"scan": scan.digest}, target.files())
+        self.result.note(case.id, target)
 
 
 # --- one scan --------------------------------------------------------------------------------------------
 
 
-def _read(entry: tuple[Case, _Target], *, plan: Plan, features: bool) -> _Scan | DataError:
+def _read(entry: _Entry, *, plan: Plan, features: bool) -> _Scan | DataError:
     """A scan ready for the network, or why it is not."""
     case, target = entry
     try:
         # A density of this one picture is no news: the pictures of the training had the plan's.
         agreed = case.model_copy(update={"pixel_mm": plan.pixel_mm})
-        volume = _with_channels(read_image(agreed), plan)
+        stored, digest = read_image_and_digest(agreed)
+        volume = with_channels(stored, plan)
         if target.label.suffix == ".png":
             _check_png(volume, plan.labels)
         prepared = prepare(volume, plan)
         found = image_features(volume, prepared) if features else None
     except (VesalError, MemoryError) as error:
         return DataError(str(error) or "the memory of this machine is used up; close other programs.")
-    return _Scan(prepared, None if target.overlay is None else volume, found)
-
-
-def _with_channels(volume: Volume, plan: Plan) -> Volume:
-    """Gray pictures that were saved in colour, and the other way round, as the model has them."""
-    wanted, array = len(plan.channels), volume.array
-    if volume.geometry.ndim != 2 or volume.channels == wanted or {wanted, volume.channels} != {1, 3}:
-        return volume
-    if wanted == 3:
-        # Three channels of a scan are no colours: there a single one is an error.
-        colours = plan.channels == ("red", "green", "blue")
-        return Volume(np.repeat(array, 3, axis=0), volume.geometry) if colours else volume
-    gray = np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
-    return Volume(array[:1], volume.geometry) if gray else volume
+    shown = None if target.overlay is None else volume
+    return _Scan(prepared, shown, found, digest, scan_note(stored, plan))
 
 
 def _check_png(volume: Volume, labels: LabelSet) -> None:
@@ -227,12 +301,12 @@ def _check_png(volume: Volume, labels: LabelSet) -> None:
 
 
 def _predict(
-    model: Model, scan: _Scan, entry: tuple[Case, _Target], options: PredictOptions, result: PredictResult
+    model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, result: PredictResult
 ) -> None:
     case, target = entry
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
     maps = target.uncertainty is not None
-    records = result.quality is not None or maps
+    records = scan.features is not None or maps
     recorder = model.feature_recorder(windows, uncertainty=maps) if records else None
     uncertainty = np.zeros(scan.prepared.crop.shape, dtype=np.float32) if maps else None
     if target.probabilities:
@@ -253,26 +327,22 @@ def _predict(
             scan.prepared, windows, threshold=options.threshold, recorder=recorder, on_rows=on_rows
         )
     if recorder is not None and result.quality is not None and scan.features is not None:
-        estimate = model.estimate_quality(scan.features, recorder, label)
+        estimate = model.estimate_quality(scan.features, recorder, label, min_dice=options.min_dice)
         result.quality.rows[case.id] = estimate.to_dict()
     write_label(target.label, label)
-    result.files[case.id] = target.label
     if target.overlay is not None and scan.volume is not None:
         from vesal.report.figures.overlay import overlay_png
 
         write_bytes(target.overlay, overlay_png(scan.volume, label, model.labels))
-        result.overlays[case.id] = target.overlay
     if target.probabilities:
         for name, probability in model.class_probabilities(logits, scan.prepared):
             path = target.probabilities[name]
             write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
-        result.probabilities[case.id] = target.probabilities
     if target.uncertainty is not None and uncertainty is not None:
         # Outside the crop there is nothing, and no uncertainty of it.
         cropped = resize(uncertainty[None], scan.prepared.crop.crop_shape, 1)[0]
         values = scan.prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
         write_volume(target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry))
-        result.uncertainty[case.id] = target.uncertainty
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:
@@ -298,36 +368,3 @@ def _classes(labels: LabelSet, folders: dict[str, str]) -> dict[str, Any]:
         "activation": "sigmoid" if labels.regions else "softmax",
         "stored": f"0 to 1; in PNG 0 to {_PNG_ONE}; {background}",
     }
-
-
-# --- the output folder -----------------------------------------------------------------------------------
-
-
-def _spare_inputs(cases: Sequence[Case], targets: Sequence[_Target]) -> None:
-    """No result may take the place of a scan or of a true label.
-
-    Only what is there already can be one; in a new folder nothing is, and the thousands of inputs of a folder of
-    slices need not be looked at.
-    """
-    results = {_identity(path): path for target in targets for path in target.files()}
-    results.pop(None, None)
-    for file in (file for case in cases for file in case.files) if results else ():
-        if (identity := _identity(file)) in results:
-            raise UsageError(
-                f"The result would overwrite the scan {results[identity]}; choose another output folder."
-            )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """The same for two names of one file; None where there is no file."""
-    try:
-        state = path.stat()
-    except OSError:
-        return None
-    return state.st_dev, state.st_ino
-
-
-def _try_folder(out: Path) -> None:
-    """Raise before the first scan is predicted where nothing can be written."""
-    write_bytes(out / ".vesal-write-test", b"\0")
-    (out / ".vesal-write-test").unlink(missing_ok=True)

@@ -24,17 +24,31 @@ class QualityFiles:
     """quality.json and quality.csv of a folder of predictions, written while it grows.
 
     Attributes:
-        rows: case -> `QualityEstimate.to_dict`; with `earlier` those of an earlier run of the same folder, too.
+        rows: case -> `QualityEstimate.to_dict`; those of earlier runs into the same folder, too.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str], *, earlier: bool) -> None:
-        self.rows: dict[str, dict[str, Any]] = _earlier(folder / QUALITY) if earlier else {}
+    def __init__(self, folder: Path | None, classes: Sequence[str]) -> None:
+        """Without a folder nothing is written."""
+        self.rows: dict[str, dict[str, Any]] = {} if folder is None else _earlier(folder / QUALITY)
         self._folder, self._classes = folder, tuple(classes)
         self._written_s = time.monotonic()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is written."""
+        return () if self._folder is None else (self._folder / QUALITY, self._folder / QUALITY_CSV)
+
+    def flag(self, case: str, reason: str) -> None:
+        """A case is to be reviewed for a reason that was found in the scan, whatever was estimated."""
+        known = self.rows.get(case, dict.fromkeys(_COLUMNS) | {"predicted_dice": {}})
+        reasons = [reason, *([known["reason"]] if known["verdict"] == "review" else [])]
+        self.rows[case] = known | {"verdict": "review", "reason": "; ".join(reasons)}
 
     def save(self, *, last: bool) -> None:
         """Write, if it is the last time or the last is some seconds ago."""
         if not last and time.monotonic() - self._written_s < _EVERY_S:
+            return
+        if self._folder is None or not (self.rows or self._folder.joinpath(QUALITY).exists()):
             return
         write_json(self._folder / QUALITY, {"version": 1, "cases": self.rows})
         dice = [(name, what) for name in self._classes for what in ("value", "low", "high")]
@@ -46,17 +60,25 @@ class QualityFiles:
         write_text(self._folder / QUALITY_CSV, Table.of(["case", *_COLUMNS, *names], rows).csv())
         self._written_s = time.monotonic()
 
-    def text(self) -> str:
-        """One line for a reader."""
-        review = [case for case, row in self.rows.items() if row["verdict"] == "review"]
-        if not self.rows:
+    def text(self, cases: Sequence[str]) -> str:
+        """One line for a reader on some of the cases: how many are ok, which are not, and the Dice to be expected."""
+        review = [case for case in cases if self.rows[case]["verdict"] == "review"]
+        if not cases:
             return ""
-        if not review:
-            return f"Quality: all {len(self.rows)} ok"
-        return (
-            f"Quality: review {len(review)} of {len(self.rows)} ({listed(review, 5)}); "
-            f"why: {self._folder / QUALITY_CSV}"
-        )
+        parts = [
+            f"all {len(cases)} ok"
+            if not review
+            else f"review {len(review)} of {len(cases)} ({listed(review, 5)})"
+        ]
+        dice = [one["value"] for case in cases for one in self.rows[case]["predicted_dice"].values()]
+        if dice:
+            spread = f" ({min(dice):.2f} to {max(dice):.2f})" if len(dice) > 1 else ""
+            parts.append(f"expected Dice {sum(dice) / len(dice):.2f}{spread}")
+        if len(review) == 1 and self._folder is None:
+            parts.append(f"why: {self.rows[review[0]]['reason']}")
+        elif review:
+            parts.append(f"why: {self.files[-1]}")
+        return f"Quality: {'; '.join(parts)}"
 
 
 def _earlier(path: Path) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,19 @@ def test_a_usual_scan_is_ok_and_an_unusual_one_is_to_be_reviewed(
     assert corrupted[0].error == calibration.single.flag.error
 
 
+def test_a_low_expected_dice_is_to_be_reviewed_from_the_floor_that_is_asked_for(
+    calibration: Calibration, held_out: HeldOut
+) -> None:
+    estimator = QualityEstimator([calibration])
+    usual = [one.features for one in held_out(200, seed=9)[0::2]]
+    features = next(of for of in usual if estimator.estimate(of, min_dice=0.0).verdict == "ok")
+    expected = estimator.estimate(features, min_dice=0.0).dice["organ"].value
+    assert estimator.estimate(features, min_dice=expected - 0.01).verdict == "ok"
+    found = estimator.estimate(features, min_dice=expected + 0.01)
+    assert found.verdict == "review"
+    assert f"organ: {expected:.2f}, under {expected + 0.01:g}" in found.reason
+
+
 def test_the_interval_holds_about_nine_of_ten(calibration: Calibration, held_out: HeldOut) -> None:
     estimator, within = QualityEstimator([calibration]), []
     for one in held_out(200, seed=5)[0::2]:

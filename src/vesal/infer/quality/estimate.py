@@ -16,8 +16,12 @@ from vesal.infer.quality.stored import vector
 #: Features of a network that are a Dice themselves.
 _DICE_FEATURES = ("expected_dice", "perturbation_consistency", "ensemble_agreement")
 
+#: A result with a class of which a lower Dice is to be expected is to be reviewed.
+MIN_DICE = 0.5
+
 #: A part is named as a reason for review from this score on, if it lies so near to the highest.
 _REASON, _NEAR_HIGHEST = 1.5, 1.0
+_LOW_DICE = "a low Dice is to be expected"
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class QualityEstimate:
     Attributes:
         verdict: 'review' or 'ok'.
         reason: why, in words.
-        uncertainty: from `threshold` on it is 'review'. 0 is usual, 1.28 is what one in ten known scans exceeds.
+        uncertainty: from `threshold` on it is 'review', as it is where the Dice of a class is expected under the
+            least one that was asked for. 0 is usual, 1.28 is what one in ten known scans exceeds.
         dice: class -> what is to be expected.
         ood_scores: name of GROUPS -> how far the scan lies from the known ones, on the scale of the uncertainty.
         error: the measured error of this very flag.
@@ -84,8 +89,8 @@ class QualityEstimator:
         self._references = first.references
         self._encoders = [of.encoder for of in calibrations]
 
-    def estimate(self, features: Features) -> QualityEstimate:
-        """Of one scan's result."""
+    def estimate(self, features: Features, *, min_dice: float = MIN_DICE) -> QualityEstimate:
+        """Of one scan's result; 'review' also where the Dice of a class is expected under `min_dice`."""
         flag = self.model.flag
         ood_scores = self._ood_scores(features)
         values = regression_features(features, ood_scores)
@@ -99,10 +104,14 @@ class QualityEstimator:
             scores["dice"] = (float(np.mean(errors)) - flag.dice_middle) / flag.dice_spread
         scores = {name: scores[name] for name in flag.parts if name in scores}
         uncertainty = joint_uncertainty(scores)
-        review = uncertainty >= flag.threshold
+        reasons = [_reason(scores, dice)] if uncertainty >= flag.threshold else []
+        low = [name for name, of in dice.items() if of.value < min_dice]
+        if low and not any(_LOW_DICE in reason for reason in reasons):
+            worst = min(low, key=lambda name: dice[name].value)
+            reasons.append(f"{_LOW_DICE} ({worst}: {dice[worst].value:.2f}, under {min_dice:g})")
         return QualityEstimate(
-            "review" if review else "ok",
-            _reason(scores, dice) if review else "nothing unusual",
+            "review" if reasons else "ok",
+            "; ".join(reasons) or "nothing unusual",
             uncertainty,
             flag.threshold,
             dice,
@@ -157,7 +166,7 @@ def _reason(scores: dict[str, float], dice: dict[str, PredictedDice]) -> str:
     reasons = []
     if "dice" in named:
         worst = min(dice, key=lambda name: dice[name].value)
-        reasons.append(f"a low Dice is to be expected ({worst}: {dice[worst].value:.2f})")
+        reasons.append(f"{_LOW_DICE} ({worst}: {dice[worst].value:.2f})")
     if groups := [GROUPS[name] for name in named if name in GROUPS]:
         reasons.append(f"unlike the known scans in {', '.join(groups)}")
     return "; ".join(reasons)

@@ -21,7 +21,8 @@ class PredictOptions:
         to: a key of FORMATS; None writes a result in the format of its scan.
         threshold: for regions each one's own; for plain classes that of the likeliest one against the background
             alone, so that 0.5 is the argmax.
-        skip_existing: leave results that are already there with all that is asked for.
+        resume: keep results that are there, whole, and made of the same scan by the same model with the same options.
+        min_dice: a result with a class whose expected Dice is lower is to be reviewed.
         quality: estimate the quality of each result, where the model holds a quality model.
         uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
     """
@@ -41,7 +42,9 @@ class PredictOptions:
         False
     )
     overlap: Annotated[float, Option("Share of a window that the next one covers.")] = OVERLAP
-    skip_existing: Annotated[bool, Option("Leave results that are already there.", ("--resume",))] = False
+    resume: Annotated[
+        bool, Option("Keep results that are there and whole, of the same scan, model and options.")
+    ] = False
     quality: Annotated[
         bool,
         Option(
@@ -50,6 +53,9 @@ class PredictOptions:
             inverted=True,
         ),
     ] = True
+    min_dice: Annotated[float, Option("Say review, not ok, where the expected Dice of a class is lower.")] = (
+        0.5
+    )
     uncertainty: Annotated[
         bool, Option("Also write a map of the uncertainty at each voxel: OUT/uncertainty.")
     ] = False
@@ -60,5 +66,7 @@ class PredictOptions:
             raise UsageError(f"The threshold is a probability between 0 and 1, not {self.threshold:g}.")
         if not 0.0 <= self.overlap < 1.0:
             raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
+        if not 0.0 <= self.min_dice <= 1.0:
+            raise UsageError(f"The least Dice is from 0 to 1, not {self.min_dice:g}.")
         if self.to is not None and self.to not in FORMATS:
             raise UsageError(f"--to takes {', '.join(FORMATS)}, not '{self.to}'.")

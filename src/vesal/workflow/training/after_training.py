@@ -52,7 +52,7 @@ def predict_validation(job: TrainJob, cases: Sequence[Case], stage: StageProgres
         model,
         [case for case in cases if case.id in held_out],
         folder,
-        PredictOptions(mirror=job.config.tta, overlap=job.config.overlap, skip_existing=True),
+        PredictOptions(mirror=job.config.tta, overlap=job.config.overlap, resume=True),
         progress=stage("Predicting"),
     )
     if result.failures:

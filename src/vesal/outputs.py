@@ -1,0 +1,222 @@
+"""What may be overwritten: files that Vesal wrote into the folder itself and that nobody has changed since.
+
+Every folder that a verb writes results into holds a record (`vesal.run_files.OUTPUTS`): a JSON line with the digest of
+each file, written before the file takes its name, so that a kill leaves no file of ours that the record does not know.
+Whatever else is there is the user's, and is never replaced: masks drawn by hand, a mask corrected by hand, a link.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import unicodedata
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from vesal.errors import UsageError, VesalError
+from vesal.files import before_replacing, file_digest, is_temporary
+from vesal.record import Record
+from vesal.run_files import OUTPUTS
+from vesal.text import listed, plural
+
+
+class FinishedCase(Record):
+    """A case whose files are all there.
+
+    Attributes:
+        case: its name.
+        made_of: what the files depend on, as JSON keeps it.
+        files: path below the folder -> digest.
+    """
+
+    case: str
+    made_of: Any
+    files: dict[str, str]
+
+
+class OutputFolder:
+    """A folder for results, with the record of what Vesal wrote there.
+
+    As a context, all files that are written below it by `vesal.files` are checked and recorded. Two processes may
+    write into one folder: lines are only ever added.
+
+    Attributes:
+        folder: need not exist.
+        cases: finished cases by name.
+        damaged: the record holds something that is no line of it.
+    """
+
+    def __init__(self, folder: Path, *, below: bool = True) -> None:
+        """`below`: also its subfolders."""
+        self.folder = Path(os.path.abspath(folder))
+        self.cases: dict[str, FinishedCase] = {}
+        self.damaged = False
+        self._below = below
+        self._digests: dict[str, set[str]] = {}
+        self._seen: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._lock = threading.RLock()
+        self._within = ExitStack()
+        self._torn: int | None = None  # where the line begins that a killed process was writing
+        self._read()
+
+    @property
+    def record(self) -> Path:
+        """The file of the record."""
+        return self.folder / OUTPUTS
+
+    def __enter__(self) -> Self:
+        self._within.enter_context(before_replacing(self._before))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._within.close()
+
+    def is_ours(self, path: Path) -> bool:
+        """Whether Vesal wrote the file that is there, with the content that it has."""
+        name, digest = self._name(path), self.digest(path)
+        return name is not None and digest is not None and digest in self._digests.get(_key(name), ())
+
+    def refuse(self, paths: Iterable[Path]) -> None:
+        """Raise where one of these files is there and may not be replaced.
+
+        Raises:
+            UsageError: it names the files, and what to do.
+        """
+        foreign = [path for path in paths if os.path.lexists(path) and not self.is_ours(path)]
+        if foreign:
+            raise UsageError(self._refusal(foreign))
+
+    def wrote(self, path: Path) -> bool:
+        """Whether Vesal ever wrote a file of this name there, whatever it holds now."""
+        name = self._name(path)
+        return name is not None and _key(name) in self._digests
+
+    def give_up(self, path: Path) -> None:
+        """Let a file be replaced as it is now: nothing can be read of it."""
+        name, digest = self._name(path), self.digest(path)
+        if name is not None and digest is not None:
+            self._digests.setdefault(_key(name), set()).add(digest)
+
+    def digest(self, path: Path) -> str | None:
+        """Of the content of a file; None where there is no regular file (a link to a file counts as the file)."""
+        try:
+            status = path.stat()
+            stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            known = self._seen.get(str(path))
+            if known is not None and known[0] == stamp:
+                return known[1]
+            if not path.is_file():
+                return None
+            found = file_digest(path)
+        except OSError:
+            return None
+        self._seen[str(path)] = stamp, found
+        return found
+
+    def why_unfinished(self, case: str, made_of: Any, paths: Iterable[Path]) -> str | None:
+        """What keeps a case from being finished, in words; None where nothing does."""
+        known = self.cases.get(case)
+        wanted = {self._name(path) or "": path for path in paths}
+        if any(not os.path.lexists(path) for path in wanted.values()):
+            return "not there"
+        if known is None:
+            return "not finished"
+        if known.made_of != made_of:
+            changed = [name for name in made_of if known.made_of.get(name) != made_of[name]]
+            return f"another {' and '.join(changed) or 'option'}"
+        if any(known.files.get(name) != self.digest(path) for name, path in wanted.items()):
+            return "changed or damaged"
+        return None
+
+    def finish(self, case: str, made_of: Mapping[str, Any], paths: Iterable[Path]) -> None:
+        """Record that all files of a case are there.
+
+        Raises:
+            VesalError: the record cannot be written.
+        """
+        files = {name: self.digest(path) or "" for path in paths if (name := self._name(path)) is not None}
+        done = FinishedCase(case=case, made_of=made_of, files=files)
+        self._add(done.to_dict())
+        self.cases[case] = done
+
+    # --- the record ------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            data = self.record.read_bytes()
+        except OSError:
+            self.damaged = os.path.lexists(self.record)
+            return
+        *lines, rest = data.split(b"\n")
+        self._torn = len(data) - len(rest) if rest else None
+        for line in lines:
+            try:
+                row = json.loads(line)
+                if "case" in row:
+                    done = FinishedCase.model_validate(row)
+                    self.cases[done.case] = done
+                else:
+                    self._digests.setdefault(_key(row["file"]), set()).add(str(row["digest"]))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                self.damaged = True
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._lock, self.record.open("ab") as stream:
+                if self._torn is not None:
+                    stream.truncate(self._torn)
+                    self._torn = None
+                stream.write(json.dumps(row).encode() + b"\n")
+        except OSError as error:
+            raise VesalError(
+                f"Cannot write {self.record}: {error.strerror or error}; free some space or choose another output "
+                "folder."
+            ) from error
+
+    def _before(self, written: Path, path: Path) -> None:
+        """Forbid that `path` is replaced, or record what is about to take its name."""
+        name = self._name(path)
+        if name is None or is_temporary(path):
+            return
+        if os.path.lexists(path) and not self.is_ours(path):
+            with self._lock:
+                self._read()  # another process may have written it meanwhile
+            if not self.is_ours(path):
+                raise UsageError(self._refusal([path]))
+        digest = file_digest(written)
+        with self._lock:
+            if digest not in self._digests.setdefault(_key(name), set()):
+                self._add({"file": name, "digest": digest})
+                self._digests[_key(name)].add(digest)
+
+    def _name(self, path: Path) -> str | None:
+        """The path below the folder, links in it unfollowed; None of a file elsewhere."""
+        absolute = Path(os.path.abspath(path))
+        if not absolute.is_relative_to(self.folder):
+            absolute = absolute.parent.resolve() / absolute.name
+            folder = self.folder.resolve()
+            if not absolute.is_relative_to(folder):
+                return None
+            name = absolute.relative_to(folder)
+        else:
+            name = absolute.relative_to(self.folder)
+        return name.as_posix() if self._below or len(name.parts) == 1 else None
+
+    def _refusal(self, paths: list[Path]) -> str:
+        names = listed([self._name(path) or str(path) for path in paths], 6)
+        damaged = (
+            f" (its record {OUTPUTS} is damaged, so they do not count as Vesal's)" if self.damaged else ""
+        )
+        return (
+            f"{self.folder} holds {plural(len(paths), 'file')} that would be overwritten and that Vesal did not write, "
+            f"or that changed since{damaged}: {names}; choose another output folder, or move or delete them first."
+        )
+
+
+def _key(name: str) -> str:
+    """The same for two names that some file systems take for one."""
+    return unicodedata.normalize("NFC", name).casefold()

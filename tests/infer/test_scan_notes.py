@@ -1,0 +1,64 @@
+"""What a scan alone says against its result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vesal.data.labels import LabelSet
+from vesal.infer.scan_notes import scan_note, with_channels
+from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import Volume
+
+
+def plan(*channels: str) -> Plan:
+    return Plan(
+        dimension=2,
+        spacing_mm=(1.0, 1.0),
+        patch=(16, 16),
+        batch=1,
+        stages=(Stage(features=4, kernel=(3, 3), stride=(1, 1)),),
+        normalisation=(Normalisation(scheme="none"),) * len(channels),
+        mirror_axes=(),
+        channels=channels,
+        labels=LabelSet.from_values({"tumour": 1}),
+        median_shape=(20, 20),
+    )
+
+
+def scan(*channels: float | None) -> Volume:
+    """Channels of that value, or of several values."""
+    ramp = np.arange(400, dtype=np.float32).reshape(20, 20)
+    array = np.stack([ramp if value is None else np.full_like(ramp, value) for value in channels])
+    return Volume(array, Geometry.from_spacing((20, 20), (1.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("channels", "names", "note"),
+    [
+        ((None,), ("MR",), ""),
+        ((0.0,), ("MR",), "the scan holds one value throughout (0)"),
+        ((7.0, 7.0), ("T2", "ADC"), "the scan holds one value throughout (7)"),
+        ((None, 3.0), ("T2", "ADC"), "channel ADC holds one value throughout"),
+        ((None,), ("red", "green", "blue"), "the scan is grey and the model was trained on colours"),
+        ((None, None, None), ("red", "green", "blue"), ""),
+    ],
+)
+def test_constant_channels_and_missing_colours_are_noted(
+    channels: tuple[float | None, ...], names: tuple[str, ...], note: str
+) -> None:
+    assert scan_note(scan(*channels), plan(*names)) == note
+
+
+def test_one_pixel_that_differs_makes_a_scan_not_constant() -> None:
+    lone = scan(5.0)
+    lone.array[0, 3, 7] = 6
+    assert scan_note(lone, plan("MR")) == ""
+
+
+def test_channels_become_those_of_the_model_where_they_are_colours() -> None:
+    assert with_channels(scan(None), plan("red", "green", "blue")).channels == 3
+    assert with_channels(scan(None, None, None), plan("image")).channels == 1
+    assert with_channels(scan(None, None, 3.0), plan("image")).channels == 3
+    assert with_channels(scan(None), plan("T1", "T2", "ADC")).channels == 1

@@ -1,0 +1,135 @@
+"""What may be overwritten in a folder of results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vesal.errors import UsageError, VesalError
+from vesal.files import write_text
+from vesal.outputs import OutputFolder
+from vesal.run_files import OUTPUTS
+
+
+def write(folder: Path, **texts: str) -> None:
+    with OutputFolder(folder) as output:
+        for name, text in texts.items():
+            write_text(folder / name, text)
+            output.finish(name, {"model": "m"}, [folder / name])
+
+
+def test_what_vesal_wrote_may_be_written_again(tmp_path: Path) -> None:
+    write(tmp_path, a="1", b="2")
+    OutputFolder(tmp_path).refuse([tmp_path / "a", tmp_path / "b", tmp_path / "absent"])
+    write(tmp_path, a="3")
+    assert (tmp_path / "a").read_text() == "3"
+
+
+@pytest.mark.parametrize("record", [None, b"no record\n", b'["a"]\n', b"\xff\xfe\n", b'{"file": "a"}\n'])
+def test_what_others_wrote_is_never_replaced_whatever_the_record_holds(
+    tmp_path: Path, record: bytes | None
+) -> None:
+    (tmp_path / "a").write_text("by hand")
+    if record is not None:
+        (tmp_path / OUTPUTS).write_bytes(record)
+    output = OutputFolder(tmp_path)
+    with pytest.raises(UsageError, match=r"1 file .* Vesal did not write") as raised:
+        output.refuse([tmp_path / "a"])
+    assert (" damaged" in str(raised.value)) == (record is not None)
+    with pytest.raises(UsageError, match="a;"):
+        write(tmp_path, a="1")
+    assert (tmp_path / "a").read_text() == "by hand"
+
+
+def test_what_was_changed_by_hand_is_never_replaced(tmp_path: Path) -> None:
+    write(tmp_path, a="1", b="2")
+    (tmp_path / "a").write_text("by hand")
+    with pytest.raises(UsageError, match="changed since: a;"):
+        OutputFolder(tmp_path).refuse([tmp_path / "a", tmp_path / "b"])
+
+
+def test_links_and_folders_in_the_place_of_a_result_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    for name in ("gone", "folder"):
+        with pytest.raises(UsageError, match=name):
+            OutputFolder(tmp_path).refuse([tmp_path / name])
+
+
+def test_a_file_that_comes_while_the_work_goes_on_is_spared(tmp_path: Path) -> None:
+    with OutputFolder(tmp_path) as output:
+        output.refuse([tmp_path / "a"])
+        (tmp_path / "a").write_text("by hand")
+        with pytest.raises(UsageError, match="overwritten"):
+            write_text(tmp_path / "a", "1")
+    assert (tmp_path / "a").read_text() == "by hand"
+
+
+def test_two_processes_write_into_one_folder(tmp_path: Path) -> None:
+    first = OutputFolder(tmp_path)
+    write(tmp_path, a="1")
+    with first:
+        write_text(tmp_path / "a", "2")
+        write_text(tmp_path / "b", "2")
+    OutputFolder(tmp_path).refuse([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_kill_before_or_after_the_file_takes_its_name_leaves_it_ours(tmp_path: Path) -> None:
+    write(tmp_path, a="1")
+    with OutputFolder(tmp_path) as output:
+        (tmp_path / "new").write_text("2")
+        output._before(tmp_path / "new", tmp_path / "a")  # recorded, and not yet renamed
+    OutputFolder(tmp_path).refuse([tmp_path / "a"])
+    (tmp_path / "new").rename(tmp_path / "a")  # renamed, and the case not yet finished
+    after = OutputFolder(tmp_path)
+    after.refuse([tmp_path / "a"])
+    assert after.why_unfinished("a", {"model": "m"}, [tmp_path / "a"]) == "changed or damaged"
+
+
+def test_a_line_that_a_kill_cut_off_costs_that_line_alone(tmp_path: Path) -> None:
+    write(tmp_path, a="1")
+    with (tmp_path / OUTPUTS).open("a") as stream:
+        stream.write('{"file": "b", "dig')
+    write(tmp_path, c="3")
+    output = OutputFolder(tmp_path)
+    assert not output.damaged
+    assert set(output.cases) == {"a", "c"}
+    rows = [json.loads(line) for line in (tmp_path / OUTPUTS).read_text().splitlines()]
+    assert [row["file"] for row in rows if "file" in row] == ["a", "c"]
+
+
+def test_what_keeps_a_case_from_being_finished_is_named(tmp_path: Path) -> None:
+    write(tmp_path, a="1")
+    output, file = OutputFolder(tmp_path), tmp_path / "a"
+    assert output.why_unfinished("a", {"model": "m"}, [file]) is None
+    assert output.why_unfinished("a", {"model": "n"}, [file]) == "another model"
+    assert output.why_unfinished("a", {"model": "m"}, [file, tmp_path / "b"]) == "not there"
+    assert output.why_unfinished("b", {"model": "m"}, [file]) == "not finished"
+    file.write_text("2")
+    assert output.why_unfinished("a", {"model": "m"}, [file]) == "changed or damaged"
+
+
+def test_a_moved_or_linked_folder_is_still_ours(tmp_path: Path) -> None:
+    write(tmp_path / "one", a="1")
+    (tmp_path / "one").rename(tmp_path / "two")
+    (tmp_path / "link").symlink_to("two")
+    OutputFolder(tmp_path / "two").refuse([tmp_path / "link" / "a"])
+    OutputFolder(tmp_path / "link").refuse([tmp_path / "two" / "a", tmp_path / "link" / "a"])
+    write(tmp_path / "link", a="2")
+    assert (tmp_path / "two" / "a").read_text() == "2"
+
+
+def test_files_elsewhere_and_in_subfolders_that_are_left_out_are_not_recorded(tmp_path: Path) -> None:
+    with OutputFolder(tmp_path / "one", below=False):
+        write_text(tmp_path / "two" / "a", "1")
+        write_text(tmp_path / "one" / "below" / "a", "1")
+    assert not (tmp_path / "one" / OUTPUTS).exists()
+
+
+def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / OUTPUTS).mkdir()
+    with pytest.raises(VesalError, match=r"Cannot write .*vesal-outputs"):
+        write(tmp_path, a="1")
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,97 @@
+"""What prediction does where results are already there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_predict import gray, model, predict, save_slices, slices, trained  # noqa: F401
+
+from vesal.errors import UsageError
+from vesal.infer.predictor import load_model
+from vesal.run_files import OUTPUTS
+from vesal.volume.io import read_label
+
+
+def test_a_label_map_drawn_by_hand_or_corrected_by_hand_is_never_replaced(tmp_path: Path) -> None:
+    folder, out = save_slices(tmp_path / "in", "a", "b"), save_slices(tmp_path / "out", "b")
+    before = (out / "b.png").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"1 file .* Vesal did not write.*b.png; choose"):
+            predict(model(), [folder], out, resume=resume)
+    assert (out / "b.png").read_bytes() == before
+    assert not (out / "a.png").exists()
+    (out / "b.png").unlink()
+    predict(model(), [folder], out)
+    predict(model(), [folder], out)  # what is ours may be replaced
+    (out / "b.png").write_bytes(before)
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"changed since.*b.png"):
+            predict(model(), [folder], out, resume=resume)
+    assert (out / "b.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [0, 40])
+def test_resuming_makes_a_cut_or_empty_result_anew(tmp_path: Path, left: int) -> None:
+    folder, out = save_slices(tmp_path / "in", "a", "b"), tmp_path / "out"
+    predict(model(), [folder], out)
+    whole = (out / "a.png").read_bytes()
+    (out / "a.png").write_bytes(whole[:left])
+    found = predict(model(), [folder], out, resume=True)
+    assert (found.kept, found.redone) == (["b"], {"a": "changed or damaged"})
+    assert set(found.files) == {"a", "b"}
+    assert (out / "a.png").read_bytes() == whole
+    assert "2 of 2 scans segmented in out (1 kept, 1 new)" in found.text(2, Path("out"))
+
+
+def test_resuming_makes_results_of_another_scan_or_other_options_anew(tmp_path: Path) -> None:
+    folder, out = save_slices(tmp_path / "in", "a", "b"), tmp_path / "out"
+    predict(model(), [folder], out)
+    Image.fromarray(gray(7)).save(folder / "b.png")
+    (folder / "a.png").touch()  # the same content at another time is the same scan
+    assert predict(model(), [folder], out, resume=True).redone == {"b": "another scan"}
+    assert predict(model(), [folder], out, resume=True).kept == ["a", "b"]
+    other = predict(model(), [folder], out, resume=True, threshold=0.6)
+    assert other.redone == {"a": "another threshold", "b": "another threshold"}
+
+
+def test_resuming_with_another_model_makes_everything_anew(
+    trained: Path,  # noqa: F811
+    slices: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    first = load_model(trained)
+    weights = {name: tensor * 0.5 for name, tensor in first.packages[0].weights.items()}
+    other = replace(first, packages=(replace(first.packages[0], weights=weights),))
+    assert first.digest == load_model(trained).digest != other.digest
+    predict(first, [slices / "images"], tmp_path)
+    assert len(predict(first, [slices / "images"], tmp_path, resume=True).kept) == 9
+    assert set(predict(other, [slices / "images"], tmp_path, resume=True).redone.values()) == {
+        "another model"
+    }
+
+
+def test_one_scan_may_become_one_named_file(tmp_path: Path) -> None:
+    folder = save_slices(tmp_path / "in", "a")
+    for _ in range(2):
+        found = predict(model(), [folder], tmp_path / "mask.nii.gz")
+    assert found.files == {"a": tmp_path / "mask.nii.gz"}
+    assert read_label(tmp_path / "mask.nii.gz").array.any()
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "mask.nii.gz", OUTPUTS}
+
+
+def test_a_constant_scan_is_to_be_reviewed(tmp_path: Path) -> None:
+    folder = save_slices(tmp_path / "in", "a")
+    Image.fromarray(np.full((20, 28), 150, np.uint8)).save(folder / "flat.png")
+    found = predict(model(), [folder], tmp_path / "out")
+    assert found.notes == {"flat": "the scan holds one value throughout (150)"}
+    row = json.loads((tmp_path / "out" / "quality.json").read_text())["cases"]["flat"]
+    assert (row["verdict"], row["reason"]) == ("review", found.notes["flat"])
+    assert "Review flat: the scan holds one value throughout (150)" in found.text(2, tmp_path)
