@@ -48,3 +48,10 @@ def test_a_cell_sorts_by_its_value_and_shows_its_text():
     assert (cell.sort_key, cell.shown, cell.below) == ("0.0123", "p < 0.05", "")
     assert (Cell().sort_key, Cell("").shown) == ("", "")
     assert Cell(1.0, 0.5, 1.5, decimals=1).below == "0.5 to 1.5"
+
+
+def test_a_terminal_gets_a_line_a_row_and_columns_that_line_up_whatever_names_hold():
+    rows = [["左心房\n%s", 0.5], ["\x1b[31mred", 0.25], ["a\u202eb", None]]
+    lines = Table.of(["Class", "Dice"], rows).plain().splitlines()
+    assert lines == ["Class       Dice", "左心房 %s  0.500", "[31mred    0.250", "ab             –"]
+    assert all(line.isprintable() for line in lines)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vesal.text import UNDEFINED, interval, markdown_text, number
+from vesal.text import UNDEFINED, columns_of, interval, markdown_text, number, one_line
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Table:
         | heart\\|left | 0.867 |
         """
         lines = self._lines(markdown_text)
-        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+        widths = [max(3, *map(columns_of, column)) for column in zip(*lines, strict=True)]
         rule = [
             ":" + "-" * (width - 1) if word else "-" * (width - 1) + ":"
             for width, word in zip(widths, self._words, strict=True)
@@ -124,8 +124,8 @@ class Table:
         Class   Dice
         heart  0.867
         """
-        lines = self._lines()
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines = [[one_line(text) for text in line] for line in self._lines()]
+        widths = [max(map(columns_of, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(_aligned(line, widths, self._words)).rstrip() for line in lines)
 
     def csv(self) -> str:
@@ -143,6 +143,6 @@ class Table:
 
 def _aligned(line: Sequence[str], widths: Sequence[int], words: Sequence[bool]) -> list[str]:
     return [
-        text.ljust(width) if word else text.rjust(width)
+        text + " " * (width - columns_of(text)) if word else " " * (width - columns_of(text)) + text
         for text, width, word in zip(line, widths, words, strict=True)
     ]

@@ -105,6 +105,32 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
+def one_line(text: str) -> str:
+    """Names may hold line ends, escape sequences and marks that turn the direction of writing: a terminal gets none.
+
+    >>> one_line("left\\n atrium\\t1"), one_line("\\x1b[31mred"), one_line("a\\u202eb")
+    ('left atrium 1', '[31mred', 'ab')
+    """
+    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: Chinese letters take two, marks on letters none.
+
+    >>> columns_of("abc"), columns_of("心房"), columns_of("u\\u0308")
+    (3, 4, 1)
+    """
+    if text.isascii():
+        return len(text)
+    # Here, for most texts do without it.
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds, the two largest that count.
 

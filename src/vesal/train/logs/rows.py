@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vesal.files import read_json_lines, write_text
-from vesal.text import number
+from vesal.text import number, one_line
 
 #: One row: numbers (None where undefined) and dictionaries of numbers a class.
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ class TextLog:
 
     def say(self, line: str) -> None:
         """Write and flush one line."""
-        text = " ".join(line.splitlines())
+        text = "  ".join(map(one_line, line.split("  ")))
         self._file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {text}\n")
         self._file.flush()
 

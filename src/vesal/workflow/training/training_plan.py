@@ -19,7 +19,7 @@ from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
-from vesal.text import budget_text, duration, plural, significant
+from vesal.text import budget_text, duration, one_line, plural, significant
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training.speed import IN_STEPS, cut_to, time_pass, usable_memory_gb
 
@@ -327,7 +327,7 @@ def plan_text(plan: Plan, network: str = "unet") -> str:
         [
             network_line(plan, network),
             *(f"  {reason}" for reason in plan.reasons),
-            f"Classes: {', '.join(plan.labels.classes)}",
+            f"Classes: {', '.join(map(one_line, plan.labels.classes))}",
         ]
     )
 
