@@ -85,7 +85,7 @@ def read_case_label(case: Case, image: Volume | None = None, data: bytes | None 
     """
     assert case.label is not None
     if case.threshold is None:
-        label = read_label(case.label, data)
+        label = read_label(case.label, data, case.segments)
     else:
         stored = read_stored_label(case.label, data)
         # NaN is not at or above anything.

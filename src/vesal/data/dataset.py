@@ -36,6 +36,7 @@ class Case(Record):
         label: the label's file, or None.
         patient: cases of one patient stay on one side of every split.
         annotated: names of the labels that were drawn in this case; None means all.
+        segments: name -> value, of a label file that may name its segments (.seg.nrrd); None for others.
         slice_of: of a slice, its place in its volume; None for a case that stands for itself.
         pixel_mm: (column, row) size of a pixel where a picture does not say it; None means 1 mm.
         threshold: how its soft mask is read; None where the file holds label values.
@@ -47,6 +48,7 @@ class Case(Record):
     label: Path | None = None
     patient: str
     annotated: tuple[str, ...] | None = None
+    segments: dict[str, int] | None = None
     slice_of: SliceOf | None = None
     pixel_mm: tuple[float, float] | None = None
     channels: int | None = None

@@ -213,6 +213,11 @@ class LabelSet(Record):
         return tuple(label for number, label in enumerate(self.labels, start=1) if number not in painted)
 
     @property
+    def by_name(self) -> dict[str, int]:
+        """Name of each label -> its value in the files."""
+        return {label.name: label.value for label in self.labels}
+
+    @property
     def swaps(self) -> tuple[tuple[int, int], ...]:
         """Contiguous values that change places under a left/right mirror."""
         index = {name: i + 1 for i, name in enumerate(self.names)}

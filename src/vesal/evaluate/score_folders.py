@@ -20,6 +20,7 @@ from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
+from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import Progress, map_in_order
 from vesal.volume.io import is_image, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
@@ -153,7 +154,7 @@ def _read_pair(
             raise DataError(f"{path}: {error}.") from error
 
     try:
-        truth, prediction = read_label(actual), read_label(predicted)
+        truth, prediction = (read_label(path, values=labels.by_name) for path in (actual, predicted))
         # Of pictures often one alone says where it lies.
         prediction = prediction.beside(truth) if truth.placed else prediction
         truth = truth.beside(prediction)
@@ -195,7 +196,12 @@ def _check_grids(prediction: LabelMap, predicted: Path, truth: LabelMap, actual:
 
 
 def _labels_in(files: Mapping[str, Path], folder: Path, workers: int, progress: Progress | None) -> LabelSet:
-    """A label for every value but 0 in the files; one that cannot be read fails later, with its case."""
+    """A label for every value but 0 in the files; one that cannot be read fails later, with its case.
+
+    Where all files name their segments, these are the labels.
+    """
+    if (named := segment_labels(list(files.values()))) is not None:
+        return named
 
     def values(path: Path) -> list[int]:
         try:

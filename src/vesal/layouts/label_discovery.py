@@ -12,6 +12,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError
 from vesal.layouts.scan_files import declared_labels
+from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import map_in_order
 from vesal.text import listed
 from vesal.volume.io import read_label, read_stored_label
@@ -49,6 +50,8 @@ def found_labels(cases: Sequence[Case], where: Path) -> tuple[LabelSet, str]:
         DataError: no file can be read, all are empty, or the values are those of no label map.
     """
     paths = [case.label for case in cases if case.label is not None]
+    if (named := segment_labels(paths)) is not None:
+        return named, f"The labels are the named segments of {len(paths)} files: {', '.join(named.names)}."
     found = list(map_in_order(_counts, paths))
     read = {path: one for path, one in zip(paths, found, strict=True) if not isinstance(one, DataError)}
     if not read:

@@ -19,6 +19,7 @@ from vesal.layouts.dataset_json import detect_msd, detect_nnunet, read_msd, read
 from vesal.layouts.folders import detect_pairs, detect_png, read_pairs, read_png
 from vesal.layouts.manifest import detect_manifest, read_manifest
 from vesal.layouts.pictures import as_pictures
+from vesal.layouts.segment_labels import with_segments
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         if len(found) > 1:
             others = ", ".join(f"'{other}'" for other, _ in found[1:])
             remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
-    dataset = as_pictures(LAYOUTS[layout].read(root, labels))
+    dataset = with_segments(as_pictures(LAYOUTS[layout].read(root, labels)))
     if dataset.labels.threshold is not None:
         dataset = dataset.with_labels(dataset.labels)
     _check(dataset)

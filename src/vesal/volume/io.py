@@ -6,7 +6,7 @@ Every failure of a file is a DataError of one sentence: what is wrong, which pat
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from vesal.files import write_bytes
 from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tiff
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.segments import Segment, join_layers
 from vesal.volume.volume import LabelMap, Volume
 
 #: How far a label stored as a float may be from a whole number: a scale in single precision rounds this much.
@@ -36,6 +37,7 @@ class Format:
         read_geometry: path -> Geometry, from the header alone where the format allows.
         encode: (path, Volume) -> the file's bytes; None where the format is only read.
         read_label: as `read`, for segmentations, where the two differ.
+        segments: (path, the file's first bytes) -> the named segments that it holds, where the format has such.
         data_file: (path, the file's first bytes) -> the second file, where a header may name one.
     """
 
@@ -43,6 +45,7 @@ class Format:
     read_geometry: Callable[[Path], Geometry]
     encode: Callable[[Path, Volume], bytes] | None
     read_label: Callable[[Path, bytes], Volume] | None = None
+    segments: Callable[[Path, bytes], tuple[Segment, ...]] | None = None
     data_file: Callable[[Path, bytes], Path | None] | None = None
 
 
@@ -53,7 +56,7 @@ def _refuse_lossy(path: Path, _: bytes) -> Volume:
 
 
 _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
-_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, data_file=nrrd.data_file)
+_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, segments=nrrd.segments, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
 _FREESURFER = Format(by_nibabel.read, by_nibabel.read_geometry, None)
@@ -121,7 +124,9 @@ def read_volume(path: str | Path, data: bytes | None = None) -> Volume:
     return form.read(path, read_bytes(path) if data is None else data)
 
 
-def read_label(path: str | Path, data: bytes | None = None) -> LabelMap:
+def read_label(
+    path: str | Path, data: bytes | None = None, values: Mapping[str, int] | None = None
+) -> LabelMap:
     """Read a segmentation: integers of any size and sign, as the file has them.
 
     Whole numbers that are stored as floats become the smallest integer type that holds them. A colour image
@@ -130,13 +135,19 @@ def read_label(path: str | Path, data: bytes | None = None) -> LabelMap:
     Args:
         path: the file; its ending says the format.
         data: the file's bytes, where they were read already.
+        values: name of a segment -> value in the label map, for files that name their segments (3D Slicer's
+            .seg.nrrd): see `join_layers`. Others keep their values.
 
     Raises:
         DataError: as `read_volume`; or several channels, or a value that is no whole number.
     """
     path = Path(path)
     form = _format(path)
-    volume = (form.read_label or form.read)(path, read_bytes(path) if data is None else data)
+    data = read_bytes(path) if data is None else data
+    volume = (form.read_label or form.read)(path, data)
+    if form.segments is not None and (segments := form.segments(path, data)):
+        joined = join_layers(volume.array, segments, path, values)
+        return LabelMap(joined, volume.geometry, volume.placed)
     return LabelMap(_whole_numbers(_one_channel(volume, path), path), volume.geometry, volume.placed)
 
 
@@ -155,6 +166,17 @@ def read_stored_label(path: str | Path, data: bytes | None = None) -> Volume:
         return Volume(_one_channel(volume, path)[None], volume.geometry, volume.placed)
     # Loss leaves the channels of a gray picture a little apart.
     return Volume(np.rint(volume.array.mean(axis=0, keepdims=True)).astype(np.uint8), volume.geometry, False)
+
+
+def read_segments(path: str | Path) -> tuple[Segment, ...]:
+    """The segments that a segmentation names, from its header; () where it names none.
+
+    Raises:
+        DataError: the file is absent, unreadable, damaged, or of an unknown format.
+    """
+    path = Path(path)
+    find = _format(path).segments
+    return () if find is None else find(path, read_bytes(path, _HEAD_BYTES))
 
 
 def read_geometry(path: str | Path) -> Geometry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from vesal.volume.formats.raw_bytes import (
     voxels,
 )
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.segments import Segment
 from vesal.volume.volume import Volume
 
 _WORLDS = {
@@ -60,6 +62,8 @@ _TYPES = {
     "f8": ("double",),
 }
 _TEXT = ("ascii", "text", "txt")
+#: A segment that 3D Slicer names.
+_SEGMENT = re.compile(r"Segment(\d+)_ID")
 #: Longer headers than this are no headers.
 _HEAD_BYTES = 1 << 20
 
@@ -92,6 +96,40 @@ def read(path: Path, data: bytes) -> Volume:
         array = voxels(body, path, dtype, sizes, max(0, len(body) - size) if skip == -1 else skip)
     array = array[None] if channel_axis is None else np.moveaxis(array, channel_axis, 0)
     return Volume(array, geometry)
+
+
+def segments(path: Path, data: bytes) -> tuple[Segment, ...]:
+    """The segments that 3D Slicer names in a header, from its bytes; none where it is no segmentation of such.
+
+    Files of older versions have each segment in a layer of its own, with the value 1, and do not say so.
+
+    Raises:
+        DataError: not NRRD, or damaged.
+    """
+    header = _header(path, data)
+    numbers = sorted(int(found[1]) for key in header if (found := _SEGMENT.fullmatch(str(key))))
+    try:
+        return tuple(
+            Segment(
+                name=str(header.get(f"Segment{number}_Name", header[f"Segment{number}_ID"])).strip(),
+                value=int(header.get(f"Segment{number}_LabelValue", 1)),
+                layer=int(header.get(f"Segment{number}_Layer", number)),
+                colour=_colour(str(header.get(f"Segment{number}_Color", ""))),
+            )
+            for number in numbers
+        )
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _colour(text: str) -> str:
+    """'1 0.5 0' -> '#ff8000'; '' where it is none."""
+    words = text.split()
+    try:
+        parts = [round(255 * min(max(float(word), 0.0), 1.0)) for word in words]
+    except ValueError:
+        return ""
+    return "#" + "".join(f"{part:02x}" for part in parts) if len(parts) == 3 else ""
 
 
 def data_file(path: Path, data: bytes) -> Path | None:
@@ -149,7 +187,7 @@ def _header(path: Path, data: bytes) -> Mapping[str, Any]:
     if not data.startswith(b"NRRD"):
         raise DataError(f"{path} is not an NRRD file; check what it is, or copy or download it again.")
     end = min((at for at in (data.find(b"\n\n"), data.find(b"\n\r\n")) if at >= 0), default=len(data))
-    lines = data[: min(end, _HEAD_BYTES)].decode("ascii", "replace").splitlines()
+    lines = data[: min(end, _HEAD_BYTES)].decode("utf-8", "replace").splitlines()
     try:
         with np.errstate(all="ignore"):
             return dict(nrrd.read_header(lines))

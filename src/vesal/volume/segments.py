@@ -1,0 +1,133 @@
+"""Segmentations of named segments in layers, as 3D Slicer writes them (.seg.nrrd), made into one label map.
+
+A file has one layer, or several where segments overlap or were not collapsed; each segment has a name, a colour, a
+layer and a value in it (Slicer's documentation, "Segmentations: segmentation file format"). The same name may have
+another value in another file: it is the name that tells what a segment is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vesal.errors import DataError
+from vesal.volume.geometry import Array
+
+#: Bits of the number that says which segments hold a voxel.
+_MOST_SEGMENTS = 62
+_AND = " + "
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a file: its name, its value in its layer, and its colour (#rrggbb, or '')."""
+
+    name: str
+    value: int
+    layer: int
+    colour: str = ""
+
+
+def joint_name(names: Sequence[str]) -> str:
+    """What voxels are called that lie in several segments.
+
+    >>> joint_name(["tumour", "core"])
+    'core + tumour'
+    """
+    return _AND.join(sorted(names))
+
+
+def voxel_counts(layers: Array, segments: Sequence[Segment], path: Path) -> dict[tuple[str, ...], int]:
+    """Names of segments that share voxels, (name,) of voxels of one alone -> number of voxels.
+
+    Args:
+        layers: (L, *spatial), as the file holds them.
+        segments: of the file.
+        path: of the file.
+
+    Raises:
+        DataError: a layer holds a value of no segment, or there are too many segments.
+    """
+    found, _, counts = _sets(layers, segments, path)
+    return {names: int(count) for names, count in zip(found, counts, strict=True) if names}
+
+
+def join_layers(
+    layers: Array, segments: Sequence[Segment], path: Path, values: Mapping[str, int] | None
+) -> Array:
+    """One label map (*spatial) of all layers.
+
+    Args:
+        layers: (L, *spatial), as the file holds them.
+        segments: of the file.
+        path: of the file.
+        values: name of a segment, or `joint_name` of several -> value in the label map. Segments that it does not
+            name keep their own value. None: all do, or are numbered from 1 where two have the same.
+
+    Raises:
+        DataError: as `voxel_counts`; segments share voxels that `values` has no name for, or two would become one.
+    """
+    own = {segment.name: segment.value for segment in segments}
+    given = dict(values or {})
+    known = {part for name in given for part in (name, *name.split(_AND))} & set(own)
+    if len(set(own.values())) < len(own):
+        if given and not known:
+            raise DataError(
+                f"{path} holds the segments {', '.join(own)} in layers, and none is a label of the data set "
+                f"({', '.join(given)}); name them alike."
+            )
+        own = {name: number for number, name in enumerate(own, start=1)}
+    found, index, _ = _sets(layers, segments, path)
+    into = {names[0]: given.get(names[0], own[names[0]]) for names in found if len(names) == 1}
+    for name, value in into.items():
+        if known and name not in given and value in given.values():
+            raise DataError(
+                f"{path} holds the segment '{name}', whose value is that of another label of the data set; add the "
+                "segment to its labels."
+            )
+    table = np.zeros(len(found), dtype=np.int64)
+    for number, names in enumerate(found):
+        if len(names) > 1 and joint_name(names) not in given:
+            raise DataError(
+                f"{path} holds segments that overlap ({', '.join(names)}), for which the data set has no region; "
+                "separate them, or let the labels be found by the segments' names."
+            )
+        if names:
+            table[number] = given[joint_name(names)] if len(names) > 1 else into[names[0]]
+    low, high = int(table.min()), int(table.max())
+    joined: Array = table.astype(np.min_scalar_type(high if low >= 0 else min(low, -high - 1)))[index]
+    return joined
+
+
+def _sets(
+    layers: Array, segments: Sequence[Segment], path: Path
+) -> tuple[list[tuple[str, ...]], Array, Array]:
+    """(which sets of segments hold voxels, the number of each voxel's set (*spatial), how many voxels each has)."""
+    names = list(dict.fromkeys(segment.name for segment in segments))
+    if len(names) > _MOST_SEGMENTS and len(layers) > 1:
+        raise DataError(f"{path} holds {len(names)} segments in layers, of which {_MOST_SEGMENTS} are read.")
+    codes = np.zeros(layers.shape[1:], dtype=np.int64)
+    for number, layer in enumerate(layers):
+        known = {one.value: names.index(one.name) for one in segments if one.layer == number}
+        values, index = np.unique(layer, return_inverse=True)
+        if strange := [value for value in values.tolist() if value and value not in known]:
+            raise DataError(
+                f"{path} holds the value {strange[0]:g}, which none of its segments has; name it."
+            )
+        # Of one layer the number of the segment is enough; of several each has a bit.
+        marks = [
+            0 if not value else (known[value] + 1 if len(layers) == 1 else 1 << known[value])
+            for value in values.tolist()
+        ]
+        codes |= np.array(marks, dtype=np.int64)[index].reshape(layer.shape)
+    found, index, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    sets: list[tuple[str, ...]] = []
+    for code in found.tolist():
+        if len(layers) == 1:
+            sets.append((names[code - 1],) if code else ())
+        else:
+            sets.append(tuple(name for bit, name in enumerate(names) if code >> bit & 1))
+    return sets, index.reshape(codes.shape), counts
