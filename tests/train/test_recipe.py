@@ -14,6 +14,7 @@ from vesal.train.recipe import (
     parse_duration,
     parse_overrides,
     recipe_names,
+    recipe_overrides,
     resumed,
 )
 
@@ -144,6 +145,32 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="length of time"):
         parse_duration(text)
+
+
+def test_what_is_given_twice_and_not_alike_is_refused(tmp_path: Path) -> None:
+    assert parse_overrides(["lr=0.1", "lr=0.1"]) == {"lr": 0.1}
+    with pytest.raises(UsageError, match=r"--set gives lr twice \(0.1, 0.2\)"):
+        parse_overrides(["lr=0.1", "lr=0.2"])
+    with pytest.raises(UsageError, match=r"seed is given by an option \(1\) and by --set \(2\)"):
+        recipe_overrides(["seed=2"], seed=1)
+    (tmp_path / "twice.yaml").write_text("lr: 0.1\nplan:\n  batch: 2\n  batch: 3\n")
+    with pytest.raises(UsageError, match=r"gives batch twice \(lines 3 and 4\)"):
+        load_recipe(str(tmp_path / "twice.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("seed=99999999999999999999", "seed must be less than"),
+        (
+            "plan.normalisation={scheme: window, lower: 100, upper: 0}",
+            "lower bound 100 is not below its upper 0",
+        ),
+    ],
+)
+def test_a_value_that_would_fail_later_is_refused_at_once(setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        load_recipe("auto", parse_overrides([setting]))
 
 
 def test_overrides_need_an_equals_sign() -> None:

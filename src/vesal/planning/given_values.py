@@ -17,6 +17,48 @@ from pydantic import BaseModel
 
 from vesal.planning.plan import Normalisation
 
+#: Words of other programs for settings, and for their values -> ours.
+SETTINGS_ELSEWHERE = {
+    **dict.fromkeys(("learning_rate", "base_lr", "initial_lr"), "lr"),
+    **dict.fromkeys(("batch_size", "bs"), "plan.batch"),
+    **dict.fromkeys(("num_epochs", "max_epochs", "n_epochs", "epoch"), "epochs"),
+    **dict.fromkeys(("iterations", "max_iterations", "max_steps", "num_steps"), "steps"),
+    **dict.fromkeys(("patience", "early_stop", "early_stopping_patience"), "early_stopping"),
+    **dict.fromkeys(("model", "arch", "architecture", "model_name"), "network"),
+    **dict.fromkeys(("scheduler", "lr_scheduler"), "schedule"),
+    **dict.fromkeys(("criterion", "loss_function", "loss_fn", "loss_name"), "loss"),
+    **dict.fromkeys(("accumulation_steps", "accumulate", "accumulate_grad_batches"), "accumulation"),
+    **dict.fromkeys(("amp", "fp16", "mixed_precision", "use_amp"), "precision"),
+    **dict.fromkeys(("spacing", "pixdim", "voxel_spacing"), "plan.spacing_mm"),
+    **dict.fromkeys(("patch_size", "roi_size", "crop_size", "image_size", "img_size"), "plan.patch"),
+    **dict.fromkeys(("num_folds", "n_folds", "n_splits", "k_folds"), "folds"),
+    **dict.fromkeys(("val_interval", "val_every", "validate_every_epochs"), "validate_epochs"),
+    **dict.fromkeys(("grad_clip", "clip_grad", "gradient_clipping", "max_norm"), "clip"),
+    **dict.fromkeys(("min_lr", "eta_min"), "lr_min"),
+    **dict.fromkeys(("budget", "time"), "budget_s"),
+    "ema_decay": "ema",
+    "warmup_epochs": "warmup",
+    "deep_supervision": "plan.heads",
+    "t_0": "lr_period",
+    "step_size": "lr_period",
+    "factor": "lr_factor",
+    "random_state": "seed",
+}
+WORDS_ELSEWHERE = {
+    **dict.fromkeys(("reducelronplateau", "reduce_on_plateau"), "plateau"),
+    **dict.fromkeys(("steplr", "step_lr"), "step"),
+    **dict.fromkeys(("cosineannealinglr", "cosine_annealing"), "cosine"),
+    **dict.fromkeys(("cosineannealingwarmrestarts", "warm_restarts", "cosine_restarts"), "restarts"),
+    **dict.fromkeys(("onecyclelr", "onecycle"), "one_cycle"),
+    **dict.fromkeys(("polylr", "polynomial"), "poly"),
+    "fixed": "constant",
+    "nesterov": "sgd",
+    **dict.fromkeys(("fp16", "float16", "half", "16-mixed"), "16"),
+    **dict.fromkeys(("fp32", "float32", "full", "32-true"), "32"),
+    **dict.fromkeys(("bfloat16", "bf16-mixed"), "bf16"),
+    **dict.fromkeys(("amp", "mixed"), "auto"),
+}
+
 _NOTHING = ("none", "null")
 
 

@@ -56,6 +56,8 @@ class Normalisation(Record):
         needed = {"ct": ("lower", "upper", "mean", "std"), "window": ("lower", "upper")}.get(self.scheme, ())
         if missing := [name for name in needed if getattr(self, name) is None]:
             raise ValueError(f"normalisation '{self.scheme}' needs {', '.join(missing)}")
+        if self.scheme == "window" and not (self.lower or 0) < (self.upper or 0):
+            raise ValueError(f"the window's lower bound {self.lower:g} is not below its upper {self.upper:g}")
         return self
 
 

@@ -18,7 +18,13 @@ from vesal.errors import UsageError, nearest_name, unknown_name
 from vesal.files import write_text
 from vesal.infer.window_overlap import OVERLAP
 from vesal.nn.losses.losses import LossOptions
-from vesal.planning.given_values import as_given, known_part, setting_names
+from vesal.planning.given_values import (
+    SETTINGS_ELSEWHERE,
+    WORDS_ELSEWHERE,
+    as_given,
+    known_part,
+    setting_names,
+)
 from vesal.planning.settings import PlanSettings
 from vesal.text import listed
 
@@ -119,7 +125,7 @@ class TrainConfig(BaseModel):
     """Predict the held-out cases with test-time mirroring."""
     folds: int = Field(default=5, ge=2)
     """Number of folds of the cross-validation."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
     """Everything random is derived from it."""
     deterministic: bool = False
     """Bitwise the same result for the same seed on the same device; needs steps or epochs."""
@@ -269,15 +275,22 @@ def recipe_overrides(
         dimension: of the plan, 2 or 3.
         chosen: more fields; None leaves what `settings` and the recipe say.
 
-    >>> recipe_overrides(["lr=0.1", "seed=1"], budget="1m", dimension=None, seed=2)
+    >>> recipe_overrides(["lr=0.1"], budget="1m", dimension=None, seed=2)
     {'lr': 0.1, 'seed': 2, 'budget_s': 60.0}
 
     Raises:
-        UsageError: a pair or the budget cannot be read.
+        UsageError: a pair or the budget cannot be read, or a field is given twice and not alike.
     """
     chosen["budget_s"] = None if budget is None else parse_duration(budget)
     chosen["plan.dimension"] = dimension
-    return parse_overrides(settings) | {name: value for name, value in chosen.items() if value is not None}
+    found = parse_overrides(settings)
+    options = {name: value for name, value in chosen.items() if value is not None}
+    if both := [name for name in options if name in found and found[name] != options[name]]:
+        raise UsageError(
+            f"{both[0]} is given by an option ({_text(options[both[0]])}) and by --set "
+            f"({_text(found[both[0]])}); leave one out."
+        )
+    return found | options
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
@@ -286,7 +299,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     >>> parse_overrides(["lr=1e-3", "ema=null", "augment.enabled=false"])
     {'lr': 0.001, 'ema': None, 'augment.enabled': False}
     """
-    values = {}
+    values: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
@@ -298,7 +311,12 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         # YAML 1.1 wants a dot in 1e-3; people do not.
         if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
             value = float(value)
-        values[key.strip()] = value
+        key = key.strip()
+        if key in values and values[key] != value:
+            raise UsageError(
+                f"--set gives {key} twice ({_text(values[key])}, {_text(value)}); leave one out."
+            )
+        values[key] = value
     return values
 
 
@@ -320,7 +338,9 @@ def parse_duration(text: str) -> float:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+        _refuse_repeated(path, yaml.compose(text, yaml.SafeLoader))
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -328,6 +348,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no settings; write one 'field: value' a line.")
     return values
+
+
+def _refuse_repeated(path: Path, node: yaml.Node | None) -> None:
+    """YAML's readers let the last of two equal keys win without a word.
+
+    Raises:
+        UsageError: a key is given twice.
+    """
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            raise UsageError(
+                f"{path} gives {key.value} twice (lines {lines[key.value]} and {line}); leave one out."
+            )
+        lines[key.value] = line
+        _refuse_repeated(path, value)
 
 
 def _validated(values: dict[str, Any], where: str) -> TrainConfig:
@@ -342,7 +381,7 @@ def _validated(values: dict[str, Any], where: str) -> TrainConfig:
         if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             raise _unknown_setting(field, where) from error
         if first["type"] == "literal_error":
-            raise unknown_name(field, first["input"], _literals(first), _WORDS) from error
+            raise unknown_name(field, first["input"], _literals(first), WORDS_ELSEWHERE) from error
         if first["type"] == "value_error":
             message = first["msg"].removeprefix("Value error, ")
             raise UsageError(f"{where}: {field + ': ' if field else ''}{message}.") from error
@@ -377,52 +416,9 @@ def _unknown_setting(field: str, where: str) -> UsageError:
     prefix = ".".join(parents) + "." if parents else ""
     beside = [name for name in names if name.startswith(prefix) and "." not in name[len(prefix) :]]
     # The same word in another place counts more than a similar one in this.
-    elsewhere = {name.rpartition(".")[2]: name for name in reversed(names)} | _SETTINGS
+    elsewhere = {name.rpartition(".")[2]: name for name in reversed(names)} | SETTINGS_ELSEWHERE
     near = nearest_name(last, [], elsewhere) or nearest_name(field, beside) or nearest_name(last, names)
     perhaps = f" (perhaps {near}?)" if near else ""
     return UsageError(
         f"There is no setting '{field}' in {where}{perhaps}; choose one of: {', '.join(sorted(beside))}."
     )
-
-
-#: Words of other programs for settings, and for their values -> ours.
-_SETTINGS = {
-    **dict.fromkeys(("learning_rate", "base_lr", "initial_lr"), "lr"),
-    **dict.fromkeys(("batch_size", "bs"), "plan.batch"),
-    **dict.fromkeys(("num_epochs", "max_epochs", "n_epochs", "epoch"), "epochs"),
-    **dict.fromkeys(("iterations", "max_iterations", "max_steps", "num_steps"), "steps"),
-    **dict.fromkeys(("patience", "early_stop", "early_stopping_patience"), "early_stopping"),
-    **dict.fromkeys(("model", "arch", "architecture", "model_name"), "network"),
-    **dict.fromkeys(("scheduler", "lr_scheduler"), "schedule"),
-    **dict.fromkeys(("criterion", "loss_function", "loss_fn", "loss_name"), "loss"),
-    **dict.fromkeys(("accumulation_steps", "accumulate", "accumulate_grad_batches"), "accumulation"),
-    **dict.fromkeys(("amp", "fp16", "mixed_precision", "use_amp"), "precision"),
-    **dict.fromkeys(("spacing", "pixdim", "voxel_spacing"), "plan.spacing_mm"),
-    **dict.fromkeys(("patch_size", "roi_size", "crop_size", "image_size", "img_size"), "plan.patch"),
-    **dict.fromkeys(("num_folds", "n_folds", "n_splits", "k_folds"), "folds"),
-    **dict.fromkeys(("val_interval", "val_every", "validate_every_epochs"), "validate_epochs"),
-    **dict.fromkeys(("grad_clip", "clip_grad", "gradient_clipping", "max_norm"), "clip"),
-    **dict.fromkeys(("min_lr", "eta_min"), "lr_min"),
-    **dict.fromkeys(("budget", "time"), "budget_s"),
-    "ema_decay": "ema",
-    "warmup_epochs": "warmup",
-    "deep_supervision": "plan.heads",
-    "t_0": "lr_period",
-    "step_size": "lr_period",
-    "factor": "lr_factor",
-    "random_state": "seed",
-}
-_WORDS = {
-    **dict.fromkeys(("reducelronplateau", "reduce_on_plateau"), "plateau"),
-    **dict.fromkeys(("steplr", "step_lr"), "step"),
-    **dict.fromkeys(("cosineannealinglr", "cosine_annealing"), "cosine"),
-    **dict.fromkeys(("cosineannealingwarmrestarts", "warm_restarts", "cosine_restarts"), "restarts"),
-    **dict.fromkeys(("onecyclelr", "onecycle"), "one_cycle"),
-    **dict.fromkeys(("polylr", "polynomial"), "poly"),
-    "fixed": "constant",
-    "nesterov": "sgd",
-    **dict.fromkeys(("fp16", "float16", "half", "16-mixed"), "16"),
-    **dict.fromkeys(("fp32", "float32", "full", "32-true"), "32"),
-    **dict.fromkeys(("bfloat16", "bf16-mixed"), "bf16"),
-    **dict.fromkeys(("amp", "mixed"), "auto"),
-}

@@ -128,3 +128,12 @@ def test_data_that_moved_and_were_touched_are_the_same_and_new_cases_are_left_ou
         "New since the run began, so neither trained nor validated: tiny_99" in text for text in messages
     )
     assert "tiny_99" not in json.loads((run / "cases.json").read_text())
+
+
+def test_a_plan_that_is_gone_is_not_made_anew_for_folds_that_were_begun(
+    begun: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, run = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in begun)
+    (run / "plan.json").unlink()
+    with pytest.raises(UsageError, match=r"plan\.json is gone, but folds were begun"):
+        resumed(data, run)

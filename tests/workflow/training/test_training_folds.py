@@ -100,3 +100,13 @@ def test_a_damaged_case_is_taken_out_of_a_persons_split(
     split.write_text(json.dumps({"train": ["tiny_00"], "val": ["tiny_01"]}))
     with pytest.raises(VesalError, match="Without the cases that are left out, fold 0 holds out no case"):
         trained(data, tmp_path / "other", **options)
+
+
+def test_a_step_far_beyond_the_memory_is_refused_before_the_preparation(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UsageError, match=r"A step needs about [\d,]+ GB, and .* GB are free; lower plan.batch"
+    ):
+        trained(tiny_data, tmp_path / "run", settings=("plan.batch=100000000",))
+    assert not (tmp_path / "run" / "prepared").exists()

@@ -14,14 +14,15 @@ from torch import Tensor
 from vesal.audit.checks import check_dataset
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint
-from vesal.errors import UsageError
+from vesal.errors import DataError, UsageError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_text
 from vesal.files import content_hash, write_json
 from vesal.layouts.registry import load_dataset
 from vesal.nn.given_weights import fit_weights, read_weights
 from vesal.nn.zoo import build_network, resolve_device
-from vesal.parallel import StageProgress, no_progress
+from vesal.parallel import StageProgress, available_memory, no_progress
+from vesal.planning.cost import network_of
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
@@ -30,7 +31,8 @@ from vesal.report.figures.validation_grid import draw_example
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
 from vesal.run.lock import InUseError, locked
-from vesal.run_files import ALL, FINISHED, PREPARED, PROBLEMS
+from vesal.run_files import ALL, CHECKPOINT, FINISHED, PREPARED, PROBLEMS
+from vesal.text import times
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
@@ -46,6 +48,9 @@ from vesal.workflow.training.training_data import (
 from vesal.workflow.training.training_folds import Split, check_folds, run_folds, splits
 from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Interrupted, Session, tell_left_out
+
+#: A step that is estimated to need so many times the free memory is not begun.
+_HUGE = 3.0
 
 
 class TrainResult(Record):
@@ -224,6 +229,9 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
 def _prepare(session: Session, cases: Sequence[Case], plan: Plan) -> tuple[list[PreparedCase], list[Failure]]:
     folder = session.request.cache or session.run.folder / PREPARED
     prepared, failed = prepare_dataset(cases, plan, folder, progress=session.stage("Preparing"))
+    if failed and not prepared:
+        # All were read before: what hinders them follows from the plan.
+        raise DataError(f"No case could be prepared for this plan; the first: {failed[0].message}")
     tell_left_out(session.request.data, prepared, failed, session.tell)
     if outside := [case.id for case in prepared if case.outside]:
         session.tell(
@@ -262,6 +270,10 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
         UsageError: the person's was made for other labels or channels.
     """
     run, config = session.run, session.config
+    if not run.plan_file.exists() and any(run.folder.glob(f"*/{CHECKPOINT}")):
+        raise UsageError(
+            f"{run.plan_file} is gone, but folds were begun with it; put it back, or begin another run."
+        )
     if run.plan_file.exists():
         plan = Plan.load(run.plan_file)
     elif session.request.plan_file is not None:
@@ -280,10 +292,25 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
     if not run.plan_file.exists():
         plan.save(run.plan_file)
     check_plan(config, plan)
+    _refuse_huge(plan, session)
     session.tell(network_line(plan, session.config.network))
     for reason in plan.reasons:
         session.tell(f"  {reason}")
     return plan
+
+
+def _refuse_huge(plan: Plan, session: Session) -> None:
+    """Refuse a step that a CPU's memory is far too small for: the system would kill the process without a word.
+
+    Raises:
+        UsageError: it takes several times of what is free, by an estimate.
+    """
+    need, free = network_of(plan).step_bytes(plan.batch, 4), available_memory()
+    if session.device.type == "cpu" and need > _HUGE * free:
+        raise UsageError(
+            f"A step needs about {need / 1e9:,.0f} GB, and {free / 1e9:.1f} GB are free; lower plan.batch "
+            f"({plan.batch}), plan.patch ({times(plan.patch)}) or plan.width."
+        )
 
 
 def _provenance(dataset: Dataset, record: Fingerprint, config: TrainConfig) -> dict[str, Any]:
