@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 
@@ -72,4 +73,16 @@ def test_accents_match_in_both_forms_of_unicode(tmp_path: Path, manifest: bool) 
         )
     (case,) = load_dataset(tmp_path).cases
     assert case.id == name
+    assert all(path.exists() for path in case.files)
+
+
+def test_entries_of_dataset_json_match_files_in_the_other_form(tmp_path: Path) -> None:
+    name = "Jos\u00e9_1.nii.gz"
+    decomposed = unicodedata.normalize("NFD", name)
+    scan(tmp_path / "imagesTr" / decomposed)
+    truth(tmp_path / "labelsTr" / decomposed, 1)
+    entry = {"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"}
+    described = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "x"}, "training": [entry]}
+    (tmp_path / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    (case,) = load_dataset(tmp_path).cases
     assert all(path.exists() for path in case.files)

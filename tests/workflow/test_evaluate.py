@@ -114,3 +114,4 @@ def test_the_dataset_json_around_the_folder_of_truth_names_the_labels(tmp_path):
     scores = evaluate_run(predictions, truth)
     assert scores.classes == ("1",)
     assert "cannot be used" in scores.remarks[0]
+    assert len(scores.remarks[0]) < 500  # the reason alone, not all that layouts look for

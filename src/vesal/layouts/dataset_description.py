@@ -9,7 +9,7 @@ from typing import Any
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.files import read_json
-from vesal.layouts.scan_files import declared_labels, declared_pairs
+from vesal.layouts.scan_files import declared_labels, declared_pairs, on_disk
 
 
 def description(root: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def inside(root: Path, entry: object) -> Path:
         raise DataError(
             f"{root / 'dataset.json'} names {entry!r}, which is not a file in its folder; correct the entry."
         )
-    return root.joinpath(*path.parts)
+    return on_disk(root.joinpath(*path.parts))
 
 
 def json_channels(json: Mapping[str, Any], root: Path) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ def _description(truth: Path) -> tuple[Path | None, list[str]]:
     try:
         load_dataset(path.parent)
     except DataError as error:
-        return None, [f"Labels are named by their values, as {path} cannot be used: {error}"]
+        why = str(error).split(";")[0]
+        return None, [f"Labels are named by their values, as {path} cannot be used: {why}."]
     return path, [f"{path} names the labels."]
 
 
