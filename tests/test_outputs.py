@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from in_process import vesal
 from vesal.errors import UsageError, VesalError
 from vesal.files import write_text
 from vesal.outputs import OutputFolder
@@ -133,3 +136,28 @@ def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(VesalError, match=r"Cannot write .*vesal-outputs"):
         write(tmp_path, a="1")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "inspect", "compare", "plan"])
+def test_no_verb_replaces_a_file_that_vesal_did_not_write(tmp_path: Path, tiny_data: Path, verb: str) -> None:
+    scores = tmp_path / "scores"
+    words: dict[str, tuple[tuple[object, ...], str]] = {
+        "evaluate": ((tiny_data / "labelsTr", tiny_data / "labelsTr"), "out/scores.csv"),
+        "inspect": ((tiny_data,), "out/inspect.html"),
+        "compare": ((scores / "scores.json", scores / "scores.json"), "out/comparison.md"),
+        "plan": ((tiny_data, "--budget", "1m"), "out/plan.json"),
+    }
+    given, name = words[verb]
+    if verb == "compare":
+        vesal("evaluate", tiny_data / "labelsTr", tiny_data / "labelsTr", "-o", scores)
+    mine = tmp_path / name
+    mine.parent.mkdir()
+    mine.write_text("by hand")
+    out = mine if verb == "plan" else mine.parent
+    done = vesal(verb, *given, "-o", out)
+    assert (done.returncode, "did not write" in done.stderr) == (2, True), done.stderr
+    assert [path.name for path in mine.parent.iterdir()] == [mine.name]
+    assert mine.read_text() == "by hand"
+    mine.unlink()
+    for _ in range(2):  # and its own files again
+        assert vesal(verb, *given, "-o", out).returncode == 0

@@ -217,6 +217,17 @@ class OutputFolder:
         )
 
 
+def results(folder: Path, *names: str) -> OutputFolder:
+    """The folder for a few files directly in it, as a context in which they are written.
+
+    Raises:
+        UsageError: one of them is there and may not be replaced; asked before the work that leads to them.
+    """
+    output = OutputFolder(folder, below=False)
+    output.refuse([folder / name for name in names])
+    return output
+
+
 def _key(name: str) -> str:
     """The same for two names that some file systems take for one."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -131,9 +131,12 @@ def plan(
 ) -> None:
     """Tell what would be trained, and why."""
     from vesal.nn.zoo import resolve_device
+    from vesal.outputs import results
     from vesal.train.recipe import load_recipe, recipe_overrides
     from vesal.workflow.training.training_plan import plan_run, plan_text
 
+    name = "" if out is None else out.name
+    output = None if out is None else results(out.parent, name)
     config = load_recipe(recipe, recipe_overrides(settings, budget=budget, dimension=dimension))
     with progress(json_output) as stage:
         made = plan_run(
@@ -144,6 +147,7 @@ def plan(
             progress=stage("Reading"),
             measuring=stage("Measuring"),
         )
-    if out is not None:
-        made.save(out)
+    if output is not None:
+        with output:
+            made.save(output.folder / name)
     print_result(json_output, made.model_dump(mode="json"), plan_text(made, config.network))

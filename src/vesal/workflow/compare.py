@@ -10,6 +10,7 @@ from vesal.evaluate.compare_text import comparison_markdown
 from vesal.evaluate.paired_comparison import Comparison, Side, compare
 from vesal.evaluate.scores import Scores
 from vesal.files import write_json, write_text
+from vesal.outputs import results
 from vesal.report.pages.compare_page import write_comparison_page
 from vesal.run.folder import Run
 from vesal.run_files import SCORES
@@ -40,9 +41,10 @@ def compare_runs(
         raise UsageError(f"--names gives two different names with a comma between, not '{','.join(names)}'.")
     found = compare(_side(names[0], a), _side(names[1], b), metric)
     if out is not None:
-        write_json(out / "comparison.json", found.to_dict())
-        write_text(out / "comparison.md", comparison_markdown(found))
-        write_comparison_page(out / "comparison.html", found)
+        with results(out, "comparison.json", "comparison.md", "comparison.html"):
+            write_json(out / "comparison.json", found.to_dict())
+            write_text(out / "comparison.md", comparison_markdown(found))
+            write_comparison_page(out / "comparison.html", found)
     return found
 
 

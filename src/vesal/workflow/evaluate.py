@@ -14,9 +14,11 @@ from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import save_scores
 from vesal.layouts.registry import load_dataset
+from vesal.outputs import results
 from vesal.parallel import Progress
 from vesal.run.folder import Run
 from vesal.run.held_out import HeldOut, held_out_cases
+from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT
 from vesal.volume.io import read_label
 
 
@@ -47,6 +49,7 @@ def evaluate_run(
     """
     if slice_mm is not None and not 0 < slice_mm < float("inf"):
         raise UsageError(f"--slice-mm takes the distance of slices in mm, such as 5, not {slice_mm:g}.")
+    output = None if out is None else results(out, SCORES, SCORES_CSV, SCORES_TEXT)
     if truth is None:
         scores = score_run(
             Run(first), tolerance_mm=tolerance_mm, lesions=lesions, slice_mm=slice_mm, progress=progress
@@ -70,8 +73,9 @@ def evaluate_run(
             progress=progress,
         )
         scores = scores.model_copy(update={"remarks": (*scores.remarks, *remarks)})
-    if out is not None:
-        save_scores(out, scores)
+    if out is not None and output is not None:
+        with output:
+            save_scores(out, scores)
     return scores
 
 

@@ -22,6 +22,7 @@ from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash, write_json, write_text
 from vesal.journal import Journal, JournalEntry, file_stamps
 from vesal.layouts.registry import load_dataset
+from vesal.outputs import results
 from vesal.parallel import Progress, StageProgress, map_in_order, no_progress
 from vesal.report.pages.fixes_section import changes_markdown, changes_summary
 from vesal.version import __version__
@@ -29,6 +30,7 @@ from vesal.version import __version__
 #: The fixed copy's folder below that of the report, and its journal.
 FIXED = "fixed"
 _JOURNAL = "fixing.jsonl"
+_REPORT = ("inspect.json", "inspect.html")
 #: A case is held about so often while it is fixed: as it was, as it is, and on the way.
 _COPIES_IN_MEMORY = 4
 
@@ -79,13 +81,16 @@ def inspect_run(
     data: Path, out: Path | None, *, layout: str = "auto", progress: Progress | None = None
 ) -> Inspection:
     """Read every file once, look for damage, and write inspect.html and inspect.json into `out`."""
+    output = None if out is None else results(out, *_REPORT)
     found = _inspect(load_dataset(data, layout), progress)
-    if out is None:
+    if out is None or output is None:
         return found
     # Imported here: drawing libraries are not needed for the numbers alone.
     from vesal.report.pages.inspect_page import write_inspect_report
 
-    return replace(found, page=write_inspect_report(found.dataset, found.fingerprint, found.findings, out))
+    with output:
+        page = write_inspect_report(found.dataset, found.fingerprint, found.findings, out)
+    return replace(found, page=page)
 
 
 def _inspect(dataset: Dataset, progress: Progress | None) -> Inspection:
@@ -113,6 +118,7 @@ def fix_run(
     """
     folder = out / FIXED
     _check_folders(data, out)
+    output = results(out, *_REPORT)
     dataset = load_dataset(data, layout)
     head = {"data": str(dataset.root), "layout": dataset.layout, "vesal": __version__}
     journal = Journal.open(folder / _JOURNAL, _Entry, head, resume=resume, work="fixing")
@@ -130,7 +136,8 @@ def fix_run(
     after = _inspect(describe_fixed(whole, kept, places), stage("Reading again"))
     records = with_consequences(records, after.findings)
     summary = FixSummary(original, folder, len(kept), records, after.findings, out / "inspect.html")
-    _write(summary, pictures)
+    with output:
+        _write(summary, pictures)
     return summary
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from vesal.download.catalogue import ARCHIVES
 from vesal.errors import UsageError, unknown_name
 from vesal.files import write_json, write_text
+from vesal.outputs import results
 from vesal.record import Record
 from vesal.run.folder import Run
 from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
@@ -122,8 +123,9 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
         "requirements": _requirements(config.network, options.install),
     }
     script, described = folder / SCRIPT, folder / METADATA
-    write_text(script, _script(title, settings))
-    write_json(described, _metadata(identity, title, options))
+    with results(folder, SCRIPT, METADATA):
+        write_text(script, _script(title, settings))
+        write_json(described, _metadata(identity, title, options))
     commands = {
         "push": f"kaggle kernels push -p {shlex.quote(str(folder))}",
         "status": f"kaggle kernels status {identity}",
