@@ -30,6 +30,7 @@ def summary(cases: int = 2, **changes: Any) -> dict[str, Any]:
         "unit": "ml",
         "counts": {"images": 3, "labels": 2, "unlabelled": 1, "patients": 2, "unreadable": 0},
         "findings": [],
+        "remarks": ["Read as a test."],
         "failures": [],
         "shapes": {"min": [10, 20, 30], "median": [10, 20, 30], "max": [10, 20, 30], "distinct": 1},
         "spacings_mm": {"min": [1, 1, 2], "median": [1, 1, 2.5], "max": [1, 1, 3], "distinct": 2},
@@ -72,6 +73,7 @@ def test_the_console_lists_the_first_cases_and_counts_the_others() -> None:
     assert "scan_59" in text
     assert "scan_60" not in text
     assert text.endswith("and 3 cases more")
+    assert "\nRead as a test.\n" in text
 
 
 def test_slices_are_listed_by_the_volumes_that_they_make():
