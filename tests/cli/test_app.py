@@ -145,3 +145,23 @@ def test_a_terminal_of_another_encoding_gets_every_name(
     assert done.returncode == 0, done.stderr
     assert b"1 scans in " in done.stdout
     assert expected in done.stdout
+
+
+def test_a_file_name_that_the_system_cannot_encode_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(
+        json.dumps(
+            {
+                "labels": {"0": "background", "1": "a"},
+                "training": [{"image": "心.nii.gz", "label": "房.nii.gz"}],
+            }
+        ),
+        encoding="utf-8",
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "vesal.cli", "inspect", str(tmp_path)],
+        capture_output=True, env={**os.environ, **plain}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"set PYTHONUTF8=1" in done.stderr

@@ -79,6 +79,17 @@ def main() -> None:
             traceback.print_exc()
         typer.echo(f"vesal: {error}", err=True)
         sys.exit(error.exit_code)
+    except UnicodeEncodeError as error:
+        # Only of file names: whatever is printed is escaped.
+        if debug:
+            traceback.print_exc()
+        lacking = error.object[error.start : error.end]
+        typer.echo(
+            f"vesal: This system's encoding of file names ({error.encoding}) lacks '{lacking}'; set PYTHONUTF8=1 in "
+            "the environment, or a locale with UTF-8, and run again.",
+            err=True,
+        )
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (| head); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

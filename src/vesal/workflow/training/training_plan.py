@@ -284,7 +284,7 @@ def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
     gflop = count_operations(plan) * config.accumulation / 1e9
     reason = (
         f"A step costs {significant(gflop)} GFLOP and should take about {step_s:.2g} s here, at "
-        f"{rate / 1e9:.3g} GFLOP/s: {duration(steps * step_s)} for {plural(steps, 'step')}."
+        f"{rate / 1e9:.3g} GFLOP/s: {duration(max(1.0, steps * step_s))} for {plural(steps, 'step')}."
     )
     if steps * step_s > _LONGEST_S:
         reason += (
