@@ -151,6 +151,7 @@ def test_a_file_name_that_the_system_cannot_encode_is_one_sentence(tmp_path: Pat
     (tmp_path / "dataset.json").write_text(
         json.dumps(
             {
+                "modality": {"0": "MRI"},
                 "labels": {"0": "background", "1": "a"},
                 "training": [{"image": "心.nii.gz", "label": "房.nii.gz"}],
             }
