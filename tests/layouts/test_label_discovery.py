@@ -171,7 +171,13 @@ def with_nan() -> np.ndarray:
     return array
 
 
-@pytest.mark.parametrize("array", [scaled(), with_nan()])
+def with_infinity() -> np.ndarray:
+    array = np.rint(scaled())
+    array[0, 0, 0] = np.inf
+    return array
+
+
+@pytest.mark.parametrize("array", [scaled(), with_nan(), with_infinity()])
 def test_undeclared_labels_with_fractions_or_nan_are_fixed_voxel_by_voxel(tmp_path, array):
     arrays = [np.roll(array, number % 2, axis=1) for number in range(6)]
     root = volumes(tmp_path / "data", arrays)
@@ -180,7 +186,7 @@ def test_undeclared_labels_with_fractions_or_nan_are_fixed_voxel_by_voxel(tmp_pa
     summary = fix_run(root, tmp_path / "out", pictures=0)
     for number, there in enumerate(arrays):
         fixed = read_label(summary.folder / f"labels/c{number}.nii.gz").array
-        np.testing.assert_array_equal(fixed, np.rint(np.nan_to_num(there)))
+        np.testing.assert_array_equal(fixed, np.rint(np.nan_to_num(there, posinf=0)))
 
 
 def test_probabilities_are_one_soft_class_and_other_fractions_are_refused(tmp_path):

@@ -115,3 +115,15 @@ def test_volumes_are_left_as_they_are():
         cases=(Case(id="c", images=("/a/c.nii.gz",), label="/a/l.nii.gz", patient="c"),),
     )  # fmt: skip
     assert as_pictures(dataset) is dataset
+
+
+def test_one_picture_of_more_channels_does_not_decide_for_the_others(tmp_path):
+    import tifffile
+
+    root = pictures(tmp_path, [COLOUR] * 4)
+    (root / "images/n0.png").unlink()
+    four = np.dstack([COLOUR, GREY])
+    tifffile.imwrite(root / "images/n0.tif", four, photometric="minisblack", planarconfig="contig")
+    dataset = load_dataset(root)
+    assert dataset.channels == ("red", "green", "blue")
+    assert [one.cases for one in findings(dataset) if one.severity == "error"] == [("n0",)]

@@ -26,6 +26,8 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.layouts import scan_files as scanning
 from vesal.layouts.registry import LAYOUTS, load_dataset
+from vesal.workflow.convert import convert_run
+from vesal.workflow.requests.convert_request import ConvertRequest
 
 
 def test_every_layout_has_an_example_here() -> None:
@@ -197,3 +199,11 @@ def test_real_folders_are_recognised(
     assert raw.image.channels == channels
     assert raw.label is not None
     dataset.labels.encode(raw.label.array)
+
+
+def test_a_folder_that_vesal_wrote_is_recognised_without_another_word(tmp_path: Path) -> None:
+    MAKERS["pairs"](tmp_path / "scans")
+    convert_run(ConvertRequest(data=tmp_path / "scans", out=tmp_path / "slices", to="png"))
+    dataset = load_dataset(tmp_path / "slices")
+    assert dataset.layout == "manifest"
+    assert not [remark for remark in dataset.remarks if "also looks like" in remark]

@@ -221,7 +221,12 @@ def _kind(case: Case) -> str:
         label = None if case.label is None else read_volume(case.label).array
     except (VesalError, OSError, MemoryError):
         return ""
-    if label is not None and label.dtype.kind == "f" and not np.array_equal(label, np.rint(label)):
+    # NaN is unequal to itself, infinity is not.
+    if (
+        label is not None
+        and label.dtype.kind == "f"
+        and not (np.isfinite(label).all() and np.array_equal(label, np.rint(label)))
+    ):
         return "label-values"
     return "channel-grid" if len(grids) > 1 else ""
 

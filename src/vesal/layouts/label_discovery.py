@@ -14,7 +14,7 @@ from vesal.errors import DataError
 from vesal.layouts.scan_files import declared_labels
 from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import map_in_order
-from vesal.text import listed
+from vesal.text import listed, plural
 from vesal.volume.io import read_label, read_stored_label
 
 #: A label map with more values than this is an image, or a mask that was compressed with loss.
@@ -144,8 +144,8 @@ def _soft(files: Sequence[Counts], where: Path) -> LabelSet | None:
     return _one_class(
         at,
         value,
-        f"The masks of {where} hold {len(values)} values beside 0 ({shown}; at most {top:.4g}), which looks like "
-        f"{looks}; {_UNIFY.format(at=f'{at:.4g}')}.",
+        f"The masks of {where} hold {plural(len(values), 'value')} beside 0 ({shown}; at most {top:.4g}), which "
+        f"looks like {looks}; {_UNIFY.format(at=f'{at:.4g}')}.",
     )
 
 

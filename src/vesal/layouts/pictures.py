@@ -32,8 +32,8 @@ def as_pictures(dataset: Dataset) -> Dataset:
     headers = {case.id: header for case in cases if (header := _header(case)) is not None}
     counts = Counter(header.channels for header in headers.values())
     channels, remarks = dataset.channels, []
-    if channels in (("image",), _COLOURS) and set(counts) == {1, 3}:
-        channels = _COLOURS if counts[3] >= counts[1] else ("image",)
+    if counts and channels in map(_found_names, counts):
+        channels = _found_names(max(counts, key=lambda count: (counts[count], count)))
     wanted = len(channels)
     if {1, 3} <= set(counts) and wanted in (1, 3):
         remarks.append(_said(wanted, [name for name, one in headers.items() if one.channels == 4 - wanted]))
@@ -56,6 +56,12 @@ def as_pictures(dataset: Dataset) -> Dataset:
             "remarks": (*dataset.remarks, *remarks),
         }
     )
+
+
+def _found_names(count: int) -> tuple[str, ...]:
+    """What layouts call so many channels that nobody named."""
+    names = {1: ("image",), 3: _COLOURS}
+    return names.get(count, tuple(f"channel_{number}" for number in range(count)))
 
 
 def _is_one_picture(case: Case) -> bool:

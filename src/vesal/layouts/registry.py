@@ -86,7 +86,8 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
             raise DataError(_nothing_recognised(root))
         layout, reason = found[0]
         remarks.append(f"Read as '{layout}', because there is {reason}.")
-        if len(found) > 1:
+        # A manifest says itself which files are meant, also that of a conversion to PNG.
+        if len(found) > 1 and layout != "manifest":
             others = ", ".join(f"'{other}'" for other, _ in found[1:])
             remarks.append(f"The folder also looks like {others}; name the layout if that is what you mean.")
     dataset = with_segments(as_pictures(LAYOUTS[layout].read(root, labels)))

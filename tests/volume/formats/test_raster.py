@@ -289,3 +289,11 @@ def test_a_tiff_that_promises_too_much_is_told(tmp_path):
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(DataError, match=r"a\.tif"):
         read_volume(tmp_path / "a.tif")
+
+
+def test_a_mask_drawn_by_its_transparency_alone_is_its_alpha(tmp_path):
+    mask = (pixels(5, 7) % 2) * 255
+    for mode, colour in (("RGBA", (9, 9, 200)), ("LA", (255,))):
+        layers = [np.full_like(mask, value) for value in colour]
+        Image.fromarray(np.dstack([*layers, mask]), mode).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(read_label(tmp_path / "a.png").array, mask.T)

@@ -83,6 +83,16 @@ def test_the_calibration_of_imagej_is_a_place_and_a_resolution_is_not(tmp_path):
 
 
 def test_the_header_of_a_tiff_counts_channels_without_alpha(tmp_path):
-    for mode, count in (("L", 1), ("RGB", 3), ("RGBA", 3), ("CMYK", 4)):
+    for mode, count in (("L", 1), ("RGB", 3), ("RGBA", 3), ("CMYK", 3)):
         Image.new(mode, (8, 5)).save(tmp_path / "a.tif")
         assert read_header(tmp_path / "a.tif").channels == count == read_volume(tmp_path / "a.tif").channels
+
+
+def test_inks_become_the_colours_that_pillow_shows(tmp_path):
+    inks = np.random.default_rng(0).integers(0, 255, (5, 8, 4), dtype=np.uint8)
+    image = Image.fromarray(inks, "CMYK")
+    image.save(tmp_path / "a.tif")
+    shown = np.asarray(image.convert("RGB")).transpose(2, 1, 0)
+    colours = read_volume(tmp_path / "a.tif").array
+    assert np.abs(colours.astype(int) - shown).max() <= 1
+    assert read_header(tmp_path / "a.tif").channels == 3

@@ -118,7 +118,7 @@ def fix_label_values(case: EditableCase, details: Mapping[str, Any], others: Ref
     if case.fractions is None:
         raise NothingToFix("all label values are whole numbers")
     labels, stored, grid = others.labels, case.fractions.array[0], case.fractions.geometry
-    values = np.nan_to_num(stored.astype(np.float64), nan=labels.background)
+    values = np.where(np.isfinite(stored), stored, labels.background).astype(np.float64)
     declared = np.asarray(sorted(labels.values), dtype=float)
     lost = int((~np.isfinite(stored)).sum())
     if (scaled := _scaled(values, labels)) is not None:

@@ -155,7 +155,9 @@ def _pixels(image: Any, data: bytes, mask: bool) -> Array:
         if image.getpalette()[:6] == [255, 255, 255, 0, 0, 0] and array.max() <= 1:
             array = 1 - array  # what is shown white is never the background
         return array.T[None]
-    if image.mode == "P" and _gray_palette(image):
+    if mask and image.mode in ("RGBA", "LA") and _is_cut_out(image):
+        image = image.getchannel("A")
+    elif image.mode == "P" and _gray_palette(image):
         image = image.convert("L")
     elif image.mode == "P" or image.mode in _COLOUR:
         image = image.convert("RGB")
@@ -169,6 +171,12 @@ def _pixels(image: Any, data: bytes, mask: bool) -> Array:
         array //= 255 // ((1 << depth) - 1)  # pillow has scaled them to 8 bits
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.T[None] if array.ndim == 2 else array.transpose(2, 1, 0)
+
+
+def _is_cut_out(image: Any) -> bool:
+    """Whether a mask is drawn by its transparency alone: one colour all over, more or less opaque."""
+    *colours, alpha = image.getextrema()
+    return bool(all(low == high for low, high in colours) and alpha[0] < alpha[1])
 
 
 def _channels(image: Any) -> int:

@@ -34,8 +34,8 @@ _ALPHA = (1, 2)
 #: ResolutionUnit: inch, centimetre.
 _UNIT_MM = {2: 25.4, 3: 10.0}
 _IMAGEJ_MM = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "\\u00B5m": 1e-3, "inch": 25.4}
-#: PhotometricInterpretation: 0 is white.
-_WHITE_IS_ZERO = 0
+#: PhotometricInterpretation: 0 is white; inks (cyan, magenta, yellow, black).
+_WHITE_IS_ZERO, _INKS = 0, 5
 
 
 def is_tiff(data: bytes) -> bool:
@@ -66,6 +66,8 @@ def read_tiff(path: Path, data: bytes, mask: bool) -> Volume:
         array = array[None]
     elif _has_alpha(page):
         array = array[:-1]
+    if _is_cmyk(page, array.shape[0]) and array.dtype == np.uint8:
+        array = _from_inks(array)
     if page.colormap is not None and array.shape[0] == 1:
         array = _from_palette(array, np.asarray(page.colormap), mask)
     geometry, placed = _geometry(file, axes, sizes)
@@ -91,8 +93,9 @@ def tiff_header(path: Path) -> PictureHeader:
         count = dict(zip(axes, sizes, strict=True)).get("S" if "S" in axes else "C", 1)
         if page.colormap is not None and count == 1:
             count = 1 if _is_gray(np.asarray(page.colormap)) else 3
-        elif _has_alpha(page):
-            count -= 1
+        else:
+            count -= _has_alpha(page)
+            count = 3 if _is_cmyk(page, count) and np.dtype(page.dtype) == np.uint8 else count
         size, placed = _resolution(file), _geometry(file, axes, sizes)[1]
         return PictureHeader(count, None if placed else size, placed)
 
@@ -205,6 +208,16 @@ def _from_palette(array: Array, colormap: Array, mask: bool) -> Array:
         swapped = bool((colours[:, 0] == 255).all() and (colours[:, 1] == 0).all() and array.max() <= 1)
         return 1 - array if swapped else array
     return colours[:1, array[0]] if _is_gray(colormap) else colours[:, array[0]]
+
+
+def _is_cmyk(page: Any, channels: int) -> bool:
+    return channels == 4 and page.photometric is not None and int(page.photometric) == _INKS
+
+
+def _from_inks(array: Array) -> Array:
+    """(4, ...) cyan, magenta, yellow and black -> (3, ...) colours, as pillow has them."""
+    light = 255 - array.astype(np.uint16)
+    return np.asarray((light[:3] * light[3:] + 127) // 255).astype(np.uint8)
 
 
 def _is_gray(colormap: Array) -> bool:
