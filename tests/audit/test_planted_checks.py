@@ -112,8 +112,8 @@ def test_damage_done_to_a_prostate_is_found(name: str, prostates: Clean, tmp_pat
     plant(prostates, DAMAGES[name], tmp_path)
 
 
-def test_clean_phantoms_have_no_finding_but_their_mixed_orientations(phantoms: Clean) -> None:
-    assert {(finding.kind, finding.severity) for finding in phantoms.findings} == {("orientation", "note")}
+def test_clean_phantoms_have_no_finding(phantoms: Clean) -> None:
+    assert phantoms.findings == ()
 
 
 @pytest.mark.parametrize("name", names_of("channels", "alike"))

@@ -31,6 +31,10 @@ class NothingToFix(Exception):
     """The defect is not there, or no longer: why, as the end of a sentence."""
 
 
+class Contradicted(NothingToFix):
+    """The voxels say that the defect is not there: without it the case would be clearly less like the others."""
+
+
 @dataclass(frozen=True, eq=False)
 class EditableCase:
     """A case with what its files hold, in their own types and values.

@@ -2,8 +2,8 @@
 
 A mistake is reported where the case fits the others clearly better without it, and where such a change makes nearly all
 other cases fit clearly worse. A symmetric organ cannot show its mirror image, so there is no finding for it. The small
-pictures of the fingerprint make a case suspect; the voxels of this one case, measured as before a fix, must confirm it:
-an organ of an unusual shape can look turned round in the pictures.
+pictures of the fingerprint make a case suspect; the voxels of this one case, measured as before a fix, may not
+contradict it: an organ of an unusual shape can look turned round in the pictures.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from vesal.audit.defect import Apply, Fix
-from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix, open_case
+from vesal.audit.editable_case import (
+    CannotFix,
+    Contradicted,
+    EditableCase,
+    FixResult,
+    NothingToFix,
+    open_case,
+)
 from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases, improved
 from vesal.audit.similarity import fit, others_of
@@ -33,7 +40,7 @@ def find_exchanged_classes(cases: ReferenceCases) -> Iterable[Finding]:
         if change.pair:
             names = [cases.labels.names[place] for place in change.pair]
             found[cases.compared[index][0].id] = {"text": " and ".join(names), "exchange": names}
-    found = _confirmed(cases, found, fix_exchanged_classes)
+    found = _not_contradicted(cases, found, fix_exchanged_classes)
     yield from find_in(
         "swapped-labels",
         "warning",
@@ -58,7 +65,7 @@ def find_flips(cases: ReferenceCases) -> Iterable[Finding]:
         "warning",
         "A label runs the other way than in the others, its image does not",
         "Look at the slices; if so, flip the label's array back along that axis.",
-        _confirmed(cases, found[False], fix_flipped_label),
+        _not_contradicted(cases, found[False], fix_flipped_label),
     )
     yield from find_in(
         "image-flipped",
@@ -66,22 +73,22 @@ def find_flips(cases: ReferenceCases) -> Iterable[Finding]:
         "Image and label run the other way than the others",
         "Look whether left and right, front and back, top and bottom are where the header says; if not, correct "
         "the header or flip both arrays.",
-        _confirmed(cases, found[True], fix_flipped_image),
+        _not_contradicted(cases, found[True], fix_flipped_image),
     )
 
 
-def _confirmed(cases: ReferenceCases, suspects: CaseDetails, fix: Apply) -> CaseDetails:
-    """The suspects without those whose voxels the fix does not bring nearer to the other cases."""
+def _not_contradicted(cases: ReferenceCases, suspects: CaseDetails, fix: Apply) -> CaseDetails:
+    """The suspects without those that the fix would take clearly farther from the other cases."""
     found: CaseDetails = {}
     for name, details in suspects.items():
         case = cases.case(name)
         try:
             if case is not None:
                 fix(open_case(case), details if isinstance(details, dict) else {}, cases)
-        except NothingToFix:
+        except Contradicted:
             continue
-        except (CannotFix, VesalError):
-            pass  # it cannot be measured, so the pictures stand
+        except (NothingToFix, CannotFix, VesalError):
+            pass  # the voxels do not tell, so the pictures stand
         found[name] = details
     return found
 
