@@ -101,3 +101,25 @@ def test_a_data_set_with_other_labels_than_the_models_is_taken(tmp_path: Path) -
 def test_hidden_files_are_no_scans(tmp_path: Path) -> None:
     folder = touch(tmp_path / "scans", "a", "._a")
     assert [case.id for case in cases_to_predict([folder], channels=1)] == ["a"]
+
+
+def test_scans_in_folders_of_folders_are_found_and_named_apart(tmp_path: Path) -> None:
+    for folder in ("p1/day1", "p2/day1"):
+        touch(tmp_path / "in" / folder, "t1")
+    touch(tmp_path / "in" / "p3", "other")
+    found = cases_to_predict([tmp_path / "in"], channels=1)
+    assert sorted(case.id for case in found) == ["other", "p1_day1_t1", "p2_day1_t1"]
+
+
+def test_links_whose_targets_are_gone_are_named_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.nii.gz").symlink_to("/nowhere/a.nii.gz")
+    with pytest.raises(UsageError, match="links whose targets are gone") as raised:
+        cases_to_predict([tmp_path], channels=1)
+    assert "/nowhere/a.nii.gz" in str(raised.value)
+    assert "layout" not in str(raised.value)
+
+
+def test_a_folder_without_scans_says_what_it_holds(tmp_path: Path) -> None:
+    touch(tmp_path, "report", ending=".pdf")
+    with pytest.raises(UsageError, match=r"such as .*report.pdf, but readable endings"):
+        cases_to_predict([tmp_path], channels=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.layouts.registry import load_dataset
-from vesal.layouts.scan_files import channel_files, image_files
+from vesal.layouts.registry import is_recognised, load_dataset
+from vesal.layouts.scan_files import channel_files, folders_below, image_files, visible
+from vesal.text import plural
 from vesal.volume.io import SUFFIXES, strip_suffix
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
@@ -18,6 +20,9 @@ _RESULTS = {
     ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".gif": ".png", ".tif": ".tif", ".tiff": ".tif",
     ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
 }  # fmt: skip
+
+#: Levels of folders below the one that is named.
+_DEPTH = 8
 
 #: In these layouts a file holds all channels of its case, so one without a label can be predicted all the same.
 _WHOLE_FILES = ("msd", "acdc", "png", "pairs")
@@ -54,8 +59,10 @@ def cases_to_predict(inputs: Sequence[Path], channels: int, labels: LabelSet | N
             named.setdefault(path.parent, []).append(path)
         elif files := image_files(path):
             cases += _grouped(files, channels)
-        else:
+        elif is_recognised(path):
             cases += _of_dataset(path, channels, labels)
+        else:
+            cases += _nested(path, channels)
     for files in named.values():
         cases += _grouped(files, channels) if channels > 1 else [_alone(file) for file in files]
     if not cases:
@@ -80,6 +87,38 @@ def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Ca
         lone = [orphan for orphan in dataset.orphans if orphan.missing == "label"]
         cases += [Case(id=orphan.id, images=(orphan.path,), patient=orphan.id) for orphan in lone]
     return cases
+
+
+def _nested(root: Path, channels: int) -> list[Case]:
+    """The scans of all folders below; where several have one name, the folders' names stand before it.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = [
+        (case, folder.relative_to(root).parts)
+        for folder in folders_below(root, _DEPTH)
+        for case in _grouped(image_files(folder), channels)
+    ]
+    if not found:
+        raise UsageError(f"No scan was found in {root} and the folders below it; {_instead(root)}")
+    counts = Counter(case.id for case, _ in found)
+    return [
+        case if counts[case.id] == 1 else case.model_copy(update={"id": "_".join((*parts, case.id))})
+        for case, parts in found
+    ]
+
+
+def _instead(root: Path) -> str:
+    """What is there in the place of scans, and what to do."""
+    files = [path for folder in folders_below(root, _DEPTH) for path in visible(folder) if not path.is_dir()]
+    if gone := [path for path in files if path.is_symlink() and not path.exists()]:
+        return (
+            f"{plural(len(gone), 'file')} there are links whose targets are gone, such as {gone[0]} -> "
+            f"{os.readlink(gone[0])}; restore what they point to, or name the folder that holds the scans."
+        )
+    there = f"there are other files, such as {files[0]}, but " if files else ""
+    return f"{there}readable endings are {', '.join(SUFFIXES)}."
 
 
 def _grouped(files: Sequence[Path], channels: int) -> list[Case]:

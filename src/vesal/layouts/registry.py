@@ -107,6 +107,14 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
     return dataset.model_copy(update={"remarks": (*remarks, *dataset.remarks)})
 
 
+def is_recognised(folder: Path) -> bool:
+    """Whether 'auto' would read the folder as a data set, or would say what is wrong with its description."""
+    try:
+        return bool(_matches(folder.expanduser().absolute()))
+    except DataError:
+        return True
+
+
 def _usable(root: Path) -> None:
     if not root.exists():
         raise UsageError(f"There is no folder {root}; check the path.")
