@@ -56,13 +56,14 @@ def test_fingerprint_preparation_and_scores_ask_for_it(
     tiny_data: Path, tiny_plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vesal.data import fingerprint
-    from vesal.evaluate import score_folders as score
+    from vesal.evaluate import score_pairs
+    from vesal.evaluate.score_folders import score_folders
     from vesal.layouts.registry import load_dataset
     from vesal.planning.plan import Plan
     from vesal.preprocessing import prepare
 
     asked: list[int | None] = []
-    for module in (fingerprint, prepare, score):
+    for module in (fingerprint, prepare, score_pairs):
         plain = module.map_in_order
         monkeypatch.setattr(
             module,
@@ -76,5 +77,5 @@ def test_fingerprint_preparation_and_scores_ask_for_it(
     dataset = load_dataset(tiny_data)
     fingerprint.fingerprint(dataset)
     prepare.prepare_dataset(dataset.cases, Plan.load(tiny_plan), tmp_path)
-    score.score_folders(tiny_data / "labelsTr", tiny_data / "labelsTr", dataset.labels)
+    score_folders(tiny_data / "labelsTr", tiny_data / "labelsTr", dataset.labels)
     assert asked == [1, 1, 1]

@@ -33,8 +33,6 @@ REPORT = "report.html"
 PROBLEMS = "problems.txt"
 #: In every folder that a verb writes results into: which files are Vesal's (`vesal.outputs`).
 OUTPUTS = "vesal-outputs.jsonl"
-#: What a report and an evaluation write into a run.
-RESULTS = (REPORT, SUMMARY, SUMMARY_TEXT, SCORES, SCORES_CSV, SCORES_TEXT)
 #: Folders.
 PREPARED, SURFACES, LOCKS = "prepared", "surfaces", ".locks"
 

@@ -96,7 +96,7 @@ def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp
     truth = tmp_path / "truth"
     truth.mkdir()
     predictions = run / "fold_0" / "predictions"
-    for path in predictions.iterdir():
+    for path in predictions.glob("*.nii.gz"):
         (truth / path.name).write_bytes((tiny_data / "labelsTr" / path.name).read_bytes())
     folders = in_process.vesal(
         "evaluate",
@@ -114,6 +114,7 @@ def test_evaluating_a_run_and_two_folders_agrees(run: Path, tiny_data: Path, tmp
         "scores.json",
         "scores.csv",
         "scores.md",
+        "vesal-outputs.jsonl",
     }
 
 

@@ -119,10 +119,14 @@ def _unlisted(root: Path, cases: Mapping[str, Case]) -> tuple[tuple[Orphan, ...]
 def detect_nnunet(root: Path) -> str | None:
     """imagesTr/CASE_0000 beside labelsTr/CASE, or a dataset.json that says how nnU-Net's files end."""
     named = set(_channels_in(root / "imagesTr"))
-    if named & set(_truths(root / "labelsTr", named)):
+    if named & set(by_stem(root / "labelsTr")):
         return "imagesTr/CASE_0000 beside labelsTr/CASE"
-    if (root / "dataset.json").is_file():
-        json = description(root)
+    json = description(root) if (root / "dataset.json").is_file() else {}
+    if _lists_its_files(json, root):
+        return None
+    if named & set(_truths(root / "labelsTr", named)):
+        return "imagesTr/CASE_0000 beside labelsTr/CASE_0000"
+    if json:
         if any(named & set(_truths(folder, named)) for folder in _label_folders(json, root)):
             return "imagesTr/CASE_0000 beside the labels that dataset.json lists"
         named |= set(_channels_in(root / "imagesTs"))
@@ -212,6 +216,14 @@ def _labels_of(
     return truths
 
 
+def _lists_its_files(json: Mapping[str, Any], root: Path) -> bool:
+    """Whether 'training' lists images as they are called, which are then the Decathlon's, with any names."""
+    training = json.get("training")
+    first = training[0] if isinstance(training, list) and training else None
+    image = first.get("image") if isinstance(first, Mapping) else None
+    return isinstance(image, str) and inside(root, image).is_file()
+
+
 def _label_folders(json: Mapping[str, Any], root: Path) -> list[Path]:
     """Folders other than labelsTr, which exist and in which version 1's 'training' says that labels lie."""
     found: dict[Path, None] = {}
@@ -223,12 +235,13 @@ def _label_folders(json: Mapping[str, Any], root: Path) -> list[Path]:
 
 
 def _truths(folder: Path, images: Container[str]) -> dict[str, Path]:
-    """Label files of a folder by case; CASE_0000 is the label of CASE where no case has the whole name."""
-    found = {}
-    for stem, path in by_stem(folder).items():
-        case = stem.removesuffix("_0000")
-        found[case if stem not in images and case in images else stem] = path
-    return found
+    """Label files of a folder by case; where all are called CASE_0000, and no image is CASE_0000_0000, they are
+    the labels of CASE.
+    """
+    found = by_stem(folder)
+    cases = {stem.removesuffix("_0000"): path for stem, path in found.items() if stem.endswith("_0000")}
+    numbered = len(cases) == len(found) and not any(stem in images for stem in found)
+    return cases if numbered and all(case in images for case in cases) else found
 
 
 def _channels_in(folder: Path) -> dict[str, dict[int, Path]]:

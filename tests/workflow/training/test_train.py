@@ -224,7 +224,7 @@ def test_the_same_seed_gives_the_same_files_byte_for_byte(tiny_data: Path, tmp_p
         )
     for name in ("fold_1/model.vesal", "fold_1/last.ckpt", "scores.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
-    predictions = sorted((tmp_path / "a" / "fold_1" / "predictions").iterdir())
+    predictions = sorted((tmp_path / "a" / "fold_1" / "predictions").glob("*.nii.gz"))
     assert predictions
     for path in predictions:
         twin = tmp_path / "b" / "fold_1" / "predictions" / path.name

@@ -92,8 +92,8 @@ def written_geometry(note: Any, shape: tuple[int, ...], *, keyed: bool = False) 
 def pixel_size(density: Any, unit_mm: float) -> tuple[float, float] | None:
     """Dots per unit (column, row) -> mm a pixel, or None where the density is a default or absurd.
 
-    >>> pixel_size((254, 127), 25.4), pixel_size((72, 72), 25.4), pixel_size((0, 0), 25.4)
-    ((0.1, 0.2), None, None)
+    >>> pixel_size((100, 50), 25), pixel_size((72, 72), 25.4), pixel_size((0, 0), 25.4)
+    ((0.25, 0.5), None, None)
     """
     if density is None or not all(math.isfinite(value) and value > 0 for value in density):
         return None
