@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -115,3 +117,18 @@ def test_the_dataset_json_around_the_folder_of_truth_names_the_labels(tmp_path):
     assert scores.classes == ("1",)
     assert "cannot be used" in scores.remarks[0]
     assert len(scores.remarks[0]) < 500  # the reason alone, not all that layouts look for
+
+
+def test_a_dataset_json_names_labels_and_regions_where_its_data_are_not(tmp_path):
+    label = np.zeros((8, 8, 8), np.uint8)
+    label[1:7, 1:7, 1:7], label[3:5, 3:5, 3:5] = 2, 1
+    for folder in ("truth", "predictions"):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(label, np.eye(4)), tmp_path / folder / "a.nii.gz")
+    described = {"channel_names": {"0": "MR"}, "labels": {"background": 0, "whole": [1, 2], "core": 1}}
+    path = tmp_path / "described" / "dataset.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(described | {"regions_class_order": [2, 1]}), encoding="utf-8")
+    scores = evaluate_run(tmp_path / "predictions", tmp_path / "truth", labels=path)
+    assert {row.class_name: row.truth_volume_ml for row in scores.cases} == {
+        "whole": pytest.approx(0.216), "core": pytest.approx(0.008)}  # fmt: skip

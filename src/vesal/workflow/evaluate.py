@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
+from vesal.data.dataset import SliceOf
+from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
@@ -13,6 +15,7 @@ from vesal.evaluate.score_folders import score_folders
 from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import save_scores
+from vesal.layouts.dataset_description import description, json_labels
 from vesal.layouts.registry import load_dataset
 from vesal.outputs import results
 from vesal.parallel import Progress
@@ -58,10 +61,7 @@ def evaluate_run(
         labels, remarks = (labels, []) if labels is not None else _description(truth)
         known = places = None
         if labels is not None:
-            dataset = load_dataset(labels.parent if labels.is_file() else labels)
-            known = dataset.labels
-            cases = dataset.cases + dataset.unlabelled
-            places = {case.id: case.slice_of for case in cases if case.slice_of is not None}
+            known, places = _described(labels)
         scores = score_folders(
             first,
             truth,
@@ -77,6 +77,22 @@ def evaluate_run(
         with output:
             save_scores(out, scores)
     return scores
+
+
+def _described(path: Path) -> tuple[LabelSet, dict[str, SliceOf]]:
+    """The labels of a data set or its description, and its slices; of a dataset.json without its data, the labels.
+
+    Raises:
+        DataError: it describes no data set and no labels.
+    """
+    try:
+        dataset = load_dataset(path.parent if path.is_file() else path)
+    except DataError:
+        if not path.is_file() or path.name != "dataset.json":
+            raise
+        return json_labels(description(path.parent), path.parent), {}
+    cases = dataset.cases + dataset.unlabelled
+    return dataset.labels, {case.id: case.slice_of for case in cases if case.slice_of is not None}
 
 
 def _description(truth: Path) -> tuple[Path | None, list[str]]:
