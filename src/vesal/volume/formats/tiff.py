@@ -26,6 +26,7 @@ from vesal.volume.formats.picture import (
     upright_shape,
     written_geometry,
 )
+from vesal.volume.formats.tiff_spacing import spacing_beside
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.volume import Volume
 
@@ -70,7 +71,7 @@ def read_tiff(path: Path, data: bytes, mask: bool) -> Volume:
         array = _from_inks(array)
     if page.colormap is not None and array.shape[0] == 1:
         array = _from_palette(array, np.asarray(page.colormap), mask)
-    geometry, placed = _geometry(file, axes, sizes)
+    geometry, placed = _geometry(path, file, axes, sizes)
     array = upright(array, _orientation(page))
     # A volume of one slice has lost its third axis.
     return Volume(array.reshape(array.shape[0], *geometry.shape), geometry, placed=placed)
@@ -79,7 +80,7 @@ def read_tiff(path: Path, data: bytes, mask: bool) -> Volume:
 def tiff_geometry(path: Path, data: bytes) -> Geometry:
     """The grid of a TIFF, without unpacking its pixels."""
     file = _open(data)
-    return _geometry(file, *_layout(path, file))[0]
+    return _geometry(path, file, *_layout(path, file))[0]
 
 
 def tiff_header(path: Path) -> PictureHeader:
@@ -96,7 +97,7 @@ def tiff_header(path: Path) -> PictureHeader:
         else:
             count -= _has_alpha(page)
             count = 3 if _is_cmyk(page, count) and np.dtype(page.dtype) == np.uint8 else count
-        size, placed = _resolution(file), _geometry(file, axes, sizes)[1]
+        size, placed = _resolution(file), _geometry(path, file, axes, sizes)[1]
         return PictureHeader(count, None if placed else size, placed)
 
 
@@ -251,8 +252,8 @@ def _layout(path: Path, file: Any) -> tuple[str, tuple[int, ...]]:
     return axes, sizes
 
 
-def _geometry(file: Any, axes: str, sizes: tuple[int, ...]) -> tuple[Geometry, bool]:
-    """The grid, and whether the file states it: Vesal's note or ImageJ's calibration."""
+def _geometry(path: Path, file: Any, axes: str, sizes: tuple[int, ...]) -> tuple[Geometry, bool]:
+    """The grid, and whether it is stated: by Vesal's note, by nnU-Net's JSON beside a volume, by ImageJ."""
     size = dict(zip(axes, sizes, strict=True))
     page = file.series[0].keyframe
     slices = [count for axis, count in size.items() if axis not in "XYSC"]
@@ -262,6 +263,8 @@ def _geometry(file: Any, axes: str, sizes: tuple[int, ...]) -> tuple[Geometry, b
     for whole in (shape, (*shape, 1)):
         if len(whole) <= 3 and (known := written_geometry(note, whole, keyed=True)) is not None:
             return known, True
+    if len(shape) == 3 and (stated := spacing_beside(path)) is not None:
+        return Geometry.from_spacing(shape, stated), True
     imagej = file.imagej_metadata or {}
     unit_mm = _IMAGEJ_MM.get(str(imagej.get("unit", "")).lower())
     if unit_mm is None:

@@ -1,0 +1,43 @@
+"""The spacing of a TIFF volume in a JSON file beside it, as nnU-Net has it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vesal.errors import DataError
+from vesal.files import read_json
+
+_CHANNEL = re.compile(r"_\d{4}$")
+
+
+def spacing_beside(path: Path) -> tuple[float, float, float] | None:
+    """(x, y, z) mm of CASE.json, {"spacing": [z, y, x]}, beside CASE.tif or CASE_0000.tif; None where it is not there.
+
+    nnU-Net leaves the unit open; it is taken for mm. Source: `Tiff3DIO` in nnunetv2/imageio/tif_reader_writer.py.
+
+    Raises:
+        DataError: the file does not hold three sizes.
+    """
+    stem = path.name.rsplit(".", 1)[0]
+    for name in dict.fromkeys((stem, _CHANNEL.sub("", stem))):
+        beside = path.with_name(f"{name}.json")
+        if beside.is_file():
+            return _spacing(beside)
+    return None
+
+
+def _spacing(path: Path) -> tuple[float, float, float] | None:
+    described = read_json(path)
+    if not isinstance(described, dict) or "spacing" not in described:
+        return None
+    try:
+        z, y, x = (float(size) for size in described["spacing"])
+    except (TypeError, ValueError):
+        z = y = x = 0.0
+    if not all(0.0 < size < float("inf") for size in (x, y, z)):
+        raise DataError(
+            f'{path} has {described["spacing"]!r} as "spacing"; three sizes of a voxel in mm are wanted, of slices, '
+            "rows and columns, such as [5, 0.8, 0.8]."
+        )
+    return x, y, z
