@@ -44,6 +44,9 @@ BETTER = 0.9
 #: A defect is contradicted where its fix takes the case so many times as far away: atria of phantoms that small
 #: pictures show turned round go to 3 times, a prostate whose label is turned round, among seven, to 1.2.
 _CONTRADICTED = 1.5
+#: Times the median distance within which a case is usual (two atria that pictures show turned round have 1.1 and 1.6),
+#: and the fewest cases whose median says so: among seven prostates it does not.
+_USUAL, _FEWEST_FOR_USUAL = 2.0, 12
 #: How much farther than the farthest sound case a fixed one may be.
 _FARTHEST = 1.5
 
@@ -242,6 +245,16 @@ class ReferenceCases:
         if len(self._measured) < FEWEST:
             return None
         return 0.5 + _FARTHEST * max(features.distance(self._measured) for features in self._measured)
+
+    def is_usual(self, case: EditableCase) -> bool:
+        """Whether a case as it is lies no farther from the others than twice their own median distance; False where
+        there are too few to tell.
+        """
+        if len(self._measured) < _FEWEST_FOR_USUAL:
+            return False
+        distance = self.distance(case)
+        middle = float(np.median([features.distance(self._measured) for features in self._measured]))
+        return distance is not None and distance <= _USUAL * middle
 
     def case(self, name: str) -> Case | None:
         """An annotated case, defective or not."""

@@ -25,6 +25,7 @@ from vesal.audit.editable_case import (
 from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases, improved
 from vesal.audit.similarity import fit, others_of
+from vesal.data.dataset import Case
 from vesal.errors import VesalError
 from vesal.volume.geometry import Geometry
 
@@ -77,19 +78,27 @@ def find_flips(cases: ReferenceCases) -> Iterable[Finding]:
     )
 
 
+def _contradicted(cases: ReferenceCases, case: Case, details: str | dict[str, Any], fix: Apply) -> bool:
+    try:
+        opened = open_case(case)
+        fix(opened, details if isinstance(details, dict) else {}, cases)
+    except Contradicted:
+        return True
+    except NothingToFix:
+        return cases.is_usual(opened)
+    except (CannotFix, VesalError):
+        pass  # the voxels do not tell, so the pictures stand
+    return False
+
+
 def _not_contradicted(cases: ReferenceCases, suspects: CaseDetails, fix: Apply) -> CaseDetails:
-    """The suspects without those that the fix would take clearly farther from the other cases."""
+    """The suspects without those that the fix would take clearly farther from the other cases, and those that it
+    would not bring nearer though they are like the others as they are.
+    """
     found: CaseDetails = {}
     for name, details in suspects.items():
-        case = cases.case(name)
-        try:
-            if case is not None:
-                fix(open_case(case), details if isinstance(details, dict) else {}, cases)
-        except Contradicted:
-            continue
-        except (NothingToFix, CannotFix, VesalError):
-            pass  # the voxels do not tell, so the pictures stand
-        found[name] = details
+        if (case := cases.case(name)) is None or not _contradicted(cases, case, details, fix):
+            found[name] = details
     return found
 
 
