@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
 import pytest
 from case_records import CLEAN, channel, check, record, the_one
+
+from vesal.audit.checks import check_dataset
+from vesal.data.fingerprint import fingerprint
+from vesal.layouts.registry import load_dataset
 
 
 @pytest.mark.parametrize(
@@ -37,3 +46,35 @@ def test_another_scale_of_intensities_is_a_note() -> None:
 def test_where_more_than_a_tenth_are_far_nothing_is_found() -> None:
     far = [record(f"far{number}", ras_shape=(60, 20, 10)) for number in range(3)]
     assert check(*CLEAN, *far) == ()
+
+
+@pytest.mark.parametrize(("scatter", "found"), [(0, ("case-05",)), (14, ())])
+def test_a_flat_face_is_a_cut_in_an_organ_but_not_in_tumours_which_lie_anywhere(
+    scatter: int, found: tuple[str, ...], tmp_path: Path
+) -> None:
+    """One of 14 ellipsoids has a third cut away; the others are smaller, so that its volume tells nothing."""
+    places = np.random.default_rng(0).integers(-scatter, scatter + 1, (14, 1)) * (1, 0, 0)
+    names = [f"case-{number:02d}" for number in range(14)]
+    for number, (name, moved) in enumerate(zip(names, places, strict=True)):
+        axes = np.array([14.0, 9.0, 9.0]) * (0.9 if number == 5 else 0.75 + 0.02 * number)
+        points = np.indices((64, 32, 32)).astype(float) - np.reshape(
+            np.array([32, 16, 16]) + moved, (3, 1, 1, 1)
+        )
+        label = ((points / axes.reshape(3, 1, 1, 1)) ** 2).sum(axis=0) < 1
+        if number == 5:
+            label &= points[0] < 0.15 * axes[0]
+        scan = np.random.default_rng(number).normal(100 * label, 10).astype(np.float32)
+        for folder, array in (("imagesTr", scan), ("labelsTr", label.astype(np.uint8))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / folder / f"{name}.nii.gz")
+    description = {
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "organ"},
+        "training": [
+            {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names
+        ],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    dataset = load_dataset(tmp_path)
+    findings = check_dataset(dataset, fingerprint(dataset))
+    assert [one.cases for one in findings if "flat face" in one.message] == ([found] if found else [])
