@@ -127,6 +127,12 @@ def make_pairs(folder: Path) -> None:
         truth(folder / "Liver_masks" / f"segmentation-{number}.nii", number, 1, 2)
 
 
+def make_cases(folder: Path) -> None:
+    for number in (1, 2):
+        scan(folder / f"p{number}" / "ct.nii.gz", number, low=-1000)
+        truth(folder / f"p{number}" / "label.nii.gz", number, 1, 2)
+
+
 def make_manifest(folder: Path) -> None:
     for number, name in enumerate(("x", "y", "z")):
         scan(folder / "scans" / f"{name}.nrrd", number)
@@ -148,6 +154,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "brats": make_brats,
     "png": make_png,
     "pairs": make_pairs,
+    "cases": make_cases,
 }
 
 

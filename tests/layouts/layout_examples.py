@@ -107,6 +107,12 @@ def make_pairs(folder: Path) -> None:
         truth(folder / "Liver_masks" / f"segmentation-{number}.nii", 1, 2)
 
 
+def make_cases(folder: Path) -> None:
+    for number in (1, 2):
+        scan(folder / f"p{number}" / "ct.nii.gz")
+        truth(folder / f"p{number}" / "label.nii.gz", 1, 2)
+
+
 def make_manifest(folder: Path) -> None:
     rows = [("x", "scans/x.nii.gz", "scans/x_seg.nii.gz", "p1"), ("y", "scans/y.nii.gz", "", "p2")]
     scan(folder / "scans" / "x.nii.gz")
@@ -124,4 +130,5 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "brats": make_brats,
     "png": make_png,
     "pairs": make_pairs,
+    "cases": make_cases,
 }

@@ -109,3 +109,32 @@ def test_names_that_make_a_whole_set_few_patients_suggest_the_patient_column(
         slice_of(tmp_path / "masks" / f"{name}.png", 255)
     remarks = " ".join(load_dataset(tmp_path).remarks)
     assert ("manifest.csv with the columns id, image, label and patient" in remarks) is suggested
+
+
+def test_the_training_part_of_folders_that_are_split_below_is_read_and_the_others_named(
+    tmp_path: Path,
+) -> None:
+    """As YOLO has them: images/train and labels/train, images/val and labels/val."""
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            slice_of(tmp_path / "images" / part / f"{part}{name}.png", 5)
+            slice_of(tmp_path / "labels" / part / f"{part}{name}.png", 1)
+    dataset = load_dataset(tmp_path)
+    assert (dataset.layout, [case.id for case in dataset.cases]) == ("pairs", ["traina", "trainb"])
+    assert "Left out are the other pairs of folders: images/val." in dataset.remarks
+
+
+def test_folders_of_patients_below_images_and_labels_are_all_read(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        for name in ("slice_01", "slice_02"):
+            slice_of(tmp_path / "images" / patient / f"{name}.png", 5)
+            slice_of(tmp_path / "masks" / patient / f"{name}.png", 1)
+    dataset = load_dataset(tmp_path)
+    assert [(case.id, case.patient) for case in dataset.cases] == [
+        ("p1_slice_01", "p1"),
+        ("p1_slice_02", "p1"),
+        ("p2_slice_01", "p2"),
+        ("p2_slice_02", "p2"),
+    ]
+    assert dataset.cases[0].label == tmp_path / "masks/p1/slice_01.png"
+    assert "The folders in images/ count as patients, 2 of them." in dataset.remarks

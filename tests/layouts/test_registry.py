@@ -74,12 +74,34 @@ def test_a_data_set_comes_back_from_its_file(layout: str, tmp_path: Path) -> Non
     assert Dataset.load(tmp_path / "saved.json") == dataset
 
 
-def test_an_unrecognised_folder_is_told_what_every_layout_looks_for(tmp_path: Path) -> None:
+def test_an_unrecognised_folder_is_told_in_two_sentences_where_the_list_is(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError, match="fits no layout") as caught:
+    with pytest.raises(DataError, match=r"fits no layout: it holds 1 file \(\.txt: 1\)") as caught:
         load_dataset(tmp_path)
-    for name, layout in LAYOUTS.items():
-        assert f"{name}: {layout.looks_for}" in str(caught.value)
+    assert "vesal list layouts" in str(caught.value)
+    assert str(caught.value).count(". ") == 1
+
+
+def test_a_folder_that_two_general_layouts_fit_is_refused_with_both_and_the_option(tmp_path: Path) -> None:
+    MAKERS["pairs"](tmp_path)
+    (tmp_path / "CT").rename(tmp_path / "images")
+    MAKERS["cases"](tmp_path)
+    with pytest.raises(DataError, match=r"2 ways: as 'pairs'.*; as 'cases'.* Choose by --layout") as caught:
+        load_dataset(tmp_path)
+    assert "Liver_masks" in str(caught.value)
+    assert "p1/ct.nii.gz" in str(caught.value)
+    assert [load_dataset(tmp_path, name).layout for name in ("pairs", "cases")] == ["pairs", "cases"]
+
+
+def test_files_that_are_not_read_in_a_folder_of_scans_are_named_by_their_endings(tmp_path: Path) -> None:
+    MAKERS["msd"](tmp_path)
+    for name in ("c.mat", "d.mat", "e.mgz.bak", "notes.txt", "LICENSE", "a.json"):
+        (tmp_path / "imagesTr" / name).write_bytes(b"x")
+    remark = load_dataset(tmp_path).remarks[-1]
+    assert remark.startswith(
+        "Left alone are 3 files in imagesTr with endings that are not read, .mat: 2, .mgz.bak: 1;"
+    )
+    assert ".nii.gz" in remark
 
 
 def test_a_shelf_of_data_sets_is_told_which_of_its_folders_to_give(tmp_path: Path) -> None:
@@ -173,7 +195,7 @@ def test_an_absent_folder_an_empty_one_and_a_file_are_told_apart(tmp_path: Path)
 
 
 def test_an_unknown_layout_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="acdc, auto, brats, manifest, msd, nnunet, pairs, png"):
+    with pytest.raises(UsageError, match="acdc, auto, brats, cases, manifest, msd, nnunet, pairs, png"):
         load_dataset(tmp_path, "mds")
 
 

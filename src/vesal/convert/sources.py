@@ -14,7 +14,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.layouts.acdc_brats import BRATS_CHANNELS
+from vesal.layouts.by_case.acdc_brats import BRATS_CHANNELS
 from vesal.layouts.registry import LAYOUTS, load_dataset
 from vesal.layouts.scan_files import (
     by_stem,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vesal.errors import DataError, UsageError
-from vesal.layouts.registry import LAYOUTS, recognised
+from vesal.layouts.registry import recognised
 from vesal.layouts.scan_files import visible
 
 #: Folders down that are searched: Kaggle has input/datasets/OWNER/NAME/version/FOLDER, and archives have their own
@@ -45,8 +45,10 @@ def choose(found: Sequence[Path], folder: Path, wanted: str | None = None) -> Pa
     ('Task02_Heart', 'Task06_Lung')
     """
     if not found:
-        looked = "; ".join(f"{name}: {layout.looks_for}" for name, layout in LAYOUTS.items())
-        raise DataError(f"{folder} holds no data set of a known layout; looked for {looked}.")
+        raise DataError(
+            f"{folder} and the folders in it hold no data set of a known layout; vesal list layouts shows what is "
+            "looked for."
+        )
     inside = {path: f"/{path.relative_to(folder).as_posix()}/" for path in found}
     chosen = [path for path in found if wanted is None or f"/{wanted.strip('/')}/" in inside[path]]
     if len(chosen) == 1:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vesal.data.dataset import Case, Dataset, SliceOf
+from vesal.data.dataset import Case, Dataset, Orphan, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.dataset_description import labels_beside
 from vesal.layouts.label_discovery import found_labels
-from vesal.layouts.matching_names import IMAGE_WORDS, LABEL_WORDS, match_names, words_in
+from vesal.layouts.matching_names import IMAGE_WORDS, LABEL_WORDS, SPLIT_FOLDERS, match_names, words_in
 from vesal.layouts.scan_files import (
     alone,
     by_stem,
@@ -46,7 +46,7 @@ def read_png(root: Path, labels: LabelSet | None) -> Dataset:
     images, truths = _slice_folders(root)
     if images is None or truths is None:
         raise DataError(f"{root} has no folders images and labels (or masks), which layout 'png' needs.")
-    return _matched(root, "png", images, truths, labels)
+    return _matched(root, "png", [(images, truths)], labels)
 
 
 def _slice_folders(root: Path) -> tuple[Path | None, Path | None]:
@@ -64,7 +64,8 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
     """Two folders side by side, at most two levels down, whose files match by name.
 
     Words such as image, volume, seg, mask, gt or label at either end of a name are passed over where the bare
-    names do not match.
+    names do not match. The files may lie one folder deeper, in folders of the same names: images/train and
+    labels/train are read alone, images/p1 and labels/p1 with those of the other patients.
     """
     found = _folder_pairs(root)
     if not found:
@@ -72,11 +73,15 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
             f"{root} has no two folders such as images and labels whose files match by name, which layout 'pairs' "
             "needs; rename them or write a manifest."
         )
-    dataset = _matched(root, "pairs", *found[0], labels)
+    chosen = [found[0]]
+    if found[0][0].name == found[0][1].name and found[0][0].name.lower() not in SPLIT_FOLDERS:
+        chosen = [pair for pair in found if _parents(pair) == _parents(found[0])]
+    dataset = _matched(root, "pairs", chosen, labels)
     remarks = list(dataset.remarks)
-    if len(found) > 1:
-        others = ", ".join(str(images.relative_to(root)) for images, _ in found[1:])
-        remarks.append(f"Left out are the other pairs of folders: {others}.")
+    if len(chosen) > 1:
+        remarks.append(f"The folders in {found[0][0].parent.name}/ count as patients, {len(chosen)} of them.")
+    if others := [str(pair[0].relative_to(root)) for pair in found if pair not in chosen]:
+        remarks.append(f"Left out are the other pairs of folders: {listed(others)}.")
     if not (root / "dataset.json").exists() and found[0][0].name == "imagesTr":
         remarks.append(
             "There is no dataset.json beside imagesTr and labelsTr, so names of channels and labels are guessed."
@@ -97,28 +102,49 @@ def _folder_pairs(root: Path) -> list[tuple[Path, Path]]:
         if not images and len(others) == 1:
             images = others
         for truth in truths:
-            pairs += [(image, truth) for image in images if match_names(by_stem(image), by_stem(truth))]
+            for image in images:
+                if match_names(by_stem(image), by_stem(truth)):
+                    pairs.append((image, truth))
+                else:
+                    pairs += _inner_pairs(image, truth)
     return sorted(pairs, key=lambda pair: "train" not in str(pair[0].relative_to(root)).lower())
 
 
+def _inner_pairs(images: Path, truths: Path) -> list[tuple[Path, Path]]:
+    """Folders of the same names in both that share a case: images/train and labels/train."""
+    inner = [path for path in visible(images) if path.is_dir() and (truths / path.name).is_dir()]
+    pairs = [(path, truths / path.name) for path in inner]
+    return [(image, truth) for image, truth in pairs if match_names(by_stem(image), by_stem(truth))]
+
+
+def _parents(pair: tuple[Path, Path]) -> tuple[Path, Path]:
+    return pair[0].parent, pair[1].parent
+
+
 def _matched(
-    root: Path, layout: str, image_folder: Path, label_folder: Path, labels: LabelSet | None
+    root: Path, layout: str, folders: Sequence[tuple[Path, Path]], labels: LabelSet | None
 ) -> Dataset:
-    images, truths = by_stem(image_folder), by_stem(label_folder)
-    partner = match_names(images, truths)
-    patient, place = _patients(images)
-    cases = [
-        Case(
-            id=name,
-            images=(images[name],),
-            label=truths[partner[name]],
-            patient=patient[name],
-            slice_of=place[name],
-        )
-        for name in images
-        if name in partner
-    ]
-    orphans = alone(images, partner, "label") + alone(truths, set(partner.values()), "image")
+    """The cases of pairs of folders; of several, each is a patient whose name stands before those of the files."""
+    cases: list[Case] = []
+    orphans: list[Orphan] = []
+    for image_folder, label_folder in folders:
+        images, truths = by_stem(image_folder), by_stem(label_folder)
+        partner = match_names(images, truths)
+        patient, place = _patients(images)
+        before = f"{image_folder.name}_" if len(folders) > 1 else ""
+        cases += [
+            Case(
+                id=before + name,
+                images=(images[name],),
+                label=truths[partner[name]],
+                patient=image_folder.name if before else patient[name],
+                slice_of=_placed(place[name], before),
+            )
+            for name in images
+            if name in partner
+        ]
+        orphans += alone(images, partner, "label") + alone(truths, set(partner.values()), "image")
+    image_folder, label_folder = folders[0]
     remarks = []
     labels = labels or labels_beside(root)
     if cases and labels is None:
@@ -129,7 +155,7 @@ def _matched(
             f"No file of {image_folder} matches one of {label_folder} by name; "
             "name images and labels alike or write a manifest."
         )
-    remarks += _volumes_remarks(cases)
+    remarks += volumes_remarks(cases)
     return Dataset(
         name=root.name,
         root=root,
@@ -142,7 +168,12 @@ def _matched(
     )
 
 
-def _volumes_remarks(cases: Sequence[Case]) -> list[str]:
+def _placed(place: SliceOf | None, before: str) -> SliceOf | None:
+    """A slice's place, with its volume called like its case."""
+    return place and place.model_copy(update={"volume": before + place.volume})
+
+
+def volumes_remarks(cases: Sequence[Case]) -> list[str]:
     """How many volumes the names of slices give, and what helps where they seem to be numbers of something else."""
     volumes = sorted({case.patient for case in cases})
     if len(volumes) == len(cases):

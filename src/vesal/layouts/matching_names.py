@@ -17,8 +17,11 @@ LABEL_WORDS = {
     *("gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual"),
 }
 #: In names of files; a folder of them holds no truth.
-_PREDICTION_WORDS = {"pred", "preds", "prediction", "predictions", "output", "outputs"}
-_ROLES = IMAGE_WORDS | LABEL_WORDS | _PREDICTION_WORDS
+PREDICTION_WORDS = {"pred", "preds", "prediction", "predictions", "output", "outputs"}
+#: Names of folders that hold the cases of a part of the data set, those to train on first.
+TRAIN_FOLDERS = ("train", "training", "traindata", "train_data")
+SPLIT_FOLDERS = {*TRAIN_FOLDERS, "val", "valid", "validation", "test", "testing"}
+_ROLES = IMAGE_WORDS | LABEL_WORDS | PREDICTION_WORDS
 _ROLE = "|".join(sorted(_ROLES, key=len, reverse=True))
 #: Between such a word and the digits that it is glued to, as in img0001.
 _GLUED = re.compile(rf"^({_ROLE})(?=\d)|(?<=\d)({_ROLE})$")

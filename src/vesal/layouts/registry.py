@@ -14,12 +14,14 @@ from pathlib import Path, PureWindowsPath
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, unknown_name
-from vesal.layouts.acdc_brats import detect_acdc, detect_brats, read_acdc, read_brats
+from vesal.layouts.by_case.acdc_brats import detect_acdc, detect_brats, read_acdc, read_brats
+from vesal.layouts.by_case.case_roles import detect_cases, read_cases
 from vesal.layouts.dataset_json import detect_msd, detect_nnunet, read_msd, read_nnunet
 from vesal.layouts.folders import detect_pairs, detect_png, read_pairs, read_png
 from vesal.layouts.manifest import detect_manifest, read_manifest
 from vesal.layouts.pictures import as_pictures
 from vesal.layouts.segment_labels import with_segments
+from vesal.layouts.unrecognised import left_alone, what_fits_nothing
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ LAYOUTS: dict[str, Layout] = {
     "pairs": Layout(
         "two folders such as images and labels with files of matching names", detect_pairs, read_pairs, general=True
     ),
+    "cases": Layout(
+        "a folder a case with files such as image and label, or files such as x and x_seg side by side",
+        detect_cases, read_cases, general=True,
+    ),
 }  # fmt: skip
 
 
@@ -72,7 +78,8 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         labels: what the label maps hold, in place of what the layout declares or finds.
 
     Raises:
-        DataError: the folder is empty, damaged, or fits no layout; the message lists what was looked for.
+        DataError: the folder is empty, damaged, fits no layout (the message says what is there and what the nearest
+            one misses), or could be read in two ways.
         UsageError: there is no such folder or layout.
     """
     if layout != "auto" and layout not in LAYOUTS:
@@ -86,6 +93,9 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
             raise DataError(_nothing_recognised(root))
         layout, reason = found[0]
         remarks.append(f"Read as '{layout}', because there is {reason}.")
+        if len(found) > 1 and LAYOUTS[layout].general:
+            ways = "; ".join(f"as '{name}', because there is {why}" for name, why in found)
+            raise DataError(f"{root} can be read in {len(found)} ways: {ways}. Choose by --layout.")
         # A manifest says itself which files are meant, also that of a conversion to PNG.
         if len(found) > 1 and layout != "manifest":
             others = ", ".join(f"'{other}'" for other, _ in found[1:])
@@ -104,7 +114,9 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
         )
     if not dataset.cases:
         remarks.append("No case is annotated: these scans can be predicted, not trained on.")
-    return dataset.model_copy(update={"remarks": (*remarks, *dataset.remarks)})
+    unread = _left_alone(dataset)
+    said = [*remarks, *dataset.remarks, *([unread] if unread else [])]
+    return dataset.model_copy(update={"remarks": tuple(said)})
 
 
 def is_recognised(folder: Path) -> bool:
@@ -169,16 +181,20 @@ def recognised(root: Path, general: bool, failures: list[DataError]) -> Iterator
 
 
 def _nothing_recognised(root: Path) -> str:
-    looked = "; ".join(f"{name}: {layout.looks_for}" for name, layout in LAYOUTS.items())
     inside = []
-    if root.is_dir():
-        for sub in sorted(path for path in root.iterdir() if path.is_dir())[:50]:
-            with contextlib.suppress(DataError):
-                inside += [f"{sub.name} ({name})" for name, _ in _matches(sub)[:1]]
-    hint = "give the layout by name, or write a manifest"
-    if inside:
-        hint = f"give one of its folders that do: {', '.join(inside[:6])}"
-    return f"{root} fits no layout; {hint}. Looked for {looked}."
+    for sub in sorted(path for path in root.iterdir() if path.is_dir())[:50]:
+        with contextlib.suppress(DataError):
+            inside += [f"{sub.name} ({name})" for name, _ in _matches(sub)[:1]]
+    return what_fits_nothing(root, inside)
+
+
+def _left_alone(dataset: Dataset) -> str:
+    """Of files in the folders of the scans that are not read; a manifest names those that are meant."""
+    if dataset.layout == "manifest":
+        return ""
+    folders = {path.parent: None for case in dataset.cases + dataset.unlabelled for path in case.files}
+    folders |= {orphan.path.parent: None for orphan in dataset.orphans}
+    return left_alone(folders, dataset.root)
 
 
 def _check(dataset: Dataset) -> None:

@@ -54,19 +54,28 @@ def is_picture(path: Path) -> bool:
 def by_stem(folder: Path) -> dict[str, Path]:
     """Image files directly in a folder by their names without ending.
 
+    A folder that is called like an image (x.nii) and holds just one stands for it: some archives unpack so.
+
     Raises:
         DataError: two files differ only in the ending.
     """
     found: dict[str, Path] = {}
-    for path in image_files(folder):
+    for path in visible(folder):
+        if not is_image(path) or (file := path if path.is_file() else _only_image(path)) is None:
+            continue
         stem = strip_suffix(path)
         if stem in found:
             raise DataError(
-                f"{found[stem]} and {path} have the same name but for the ending or the form of its accents; "
+                f"{found[stem]} and {file} have the same name but for the ending or the form of its accents; "
                 "remove one of them."
             )
-        found[stem] = path
+        found[stem] = file
     return found
+
+
+def _only_image(folder: Path) -> Path | None:
+    files = image_files(folder)
+    return files[0] if len(files) == 1 else None
 
 
 def folders_below(root: Path, depth: int, *, readable: bool = False) -> Iterator[Path]:

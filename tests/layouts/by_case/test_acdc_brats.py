@@ -159,3 +159,20 @@ def test_four_channels_without_name_and_label_can_still_be_predicted(tmp_path: P
     dataset = load_dataset(tmp_path)
     assert (len(dataset.unlabelled), dataset.labels.regions) == (2, ())
     assert any("what labels mean is unknown" in remark for remark in dataset.remarks)
+
+
+def test_brats_files_that_were_unpacked_as_folders_of_their_names_stand_for_the_scan_in_them(
+    tmp_path: Path,
+) -> None:
+    """As BraTS 2020 and 2021 lie on Kaggle: BraTS2021_00000_flair.nii/00000057_brain_flair.nii."""
+    for number in (1, 2):
+        case = f"BraTS2021_0000{number}"
+        for role in ("flair", "t1", "t1ce", "t2"):
+            scan(tmp_path / case / f"{case}_{role}.nii" / f"0000{number}_brain_{role}.nii")
+        truth(tmp_path / case / f"{case}_seg.nii" / f"0000{number}_final_seg.nii", 1, 2, 4)
+    dataset = load_dataset(tmp_path)
+    assert dataset.layout == "brats"
+    assert [case.id for case in dataset.cases] == ["BraTS2021_00001", "BraTS2021_00002"]
+    assert dataset.cases[0].images[0].name == "00001_brain_flair.nii"
+    assert dataset.cases[0].label == tmp_path / "BraTS2021_00001/BraTS2021_00001_seg.nii/00001_final_seg.nii"
+    assert not dataset.orphans

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset, Orphan
@@ -12,7 +13,7 @@ from vesal.errors import DataError
 from vesal.layouts.label_discovery import found_labels, label_values
 from vesal.layouts.scan_files import by_stem, folders_below, image_files, visible
 from vesal.parallel import map_in_order
-from vesal.volume.io import strip_suffix
+from vesal.volume.io import is_image, strip_suffix
 
 # --- ACDC --------------------------------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ def detect_brats(root: Path) -> str | None:
     """Files that end in _flair, _t1ce and the like, in folders at most three levels down."""
     if any((folder / "dataset.json").exists() for folder in visible(root)):
         return None  # a folder of several data sets
-    for folder in folders_below(root, _BRATS_DEPTH):
+    for folder in _brats_folders(root):
         for case, files in _brats_groups(folder).items():
             if len(set(files) & set(BRATS_CHANNELS)) >= 3:
                 return f"{case} with files of {', '.join(name for name in BRATS_CHANNELS if name in files)}"
@@ -140,7 +141,7 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
     the values found.
     """
     groups: dict[str, dict[str, Path]] = {}
-    for folder in folders_below(root, _BRATS_DEPTH):
+    for folder in _brats_folders(root):
         for name, files in _brats_groups(folder).items():
             if name in groups:
                 first, second = next(iter(groups[name].values())), next(iter(files.values()))
@@ -190,6 +191,11 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
         orphans=tuple(orphans),
         remarks=tuple(remarks),
     )
+
+
+def _brats_folders(root: Path) -> Iterator[Path]:
+    """Where files of cases may be; not the folders that are called like an image, each of which stands for one."""
+    return (folder for folder in folders_below(root, _BRATS_DEPTH) if folder == root or not is_image(folder))
 
 
 def _brats_groups(folder: Path) -> dict[str, dict[str, Path]]:
