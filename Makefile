@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?=
 BENCH  ?=
+NOTEBOOKS ?=
 BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint notebooks bench clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -23,6 +24,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Executes the notebooks and stores them with small outputs; NOTEBOOKS takes some of their names.
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python notebooks/store.py $(NOTEBOOKS)
 
 # Beside nnU-Net and MONAI, in an environment that holds all of them. BENCH takes parts and options of
 # benchmarks/beside.py, such as make bench BENCH="step windows --runs 3".

@@ -1,11 +1,13 @@
-"""The tour: committed clean, and running from top to bottom."""
+"""The notebooks: stored with small outputs of their own code, and running from top to bottom."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import io
-import json
 import re
+import runpy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,121 +18,175 @@ from PIL import Image
 
 from vesal.cli.app import app
 
-TOUR = Path(__file__).parents[1] / "notebooks" / "tour.ipynb"
+for needed in ("nbclient", "ipykernel"):
+    pytest.importorskip(needed, reason=f"{needed} is not installed (pip install -e '.[dev]')")
+nbformat = pytest.importorskip("nbformat")
 
-#: Cells that show pictures, and how many at least.
-PICTURES = {
-    "volumes": 1,
-    "intensities": 1,
-    "centre": 1,
-    "truth": 1,
-    "curves": 1,
-    "held-out": 1,
-    "panels": 1,
-    "surfaces": 2,
+STORE = runpy.run_path(str(Path(__file__).parents[1] / "notebooks" / "store.py"))
+
+#: Smaller settings for each notebook, run after the cell that is tagged `parameters`.
+SMALLER = {
+    "tour": "CASES, BUDGET_S = 5, 2",
 }
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The executed cells by id: five scans and two seconds of training, and the slider's cell without widgets."""
-    for name in ("nbclient", "nbformat", "ipykernel", "ipywidgets"):
-        pytest.importorskip(name, reason=f"{name} is not installed (pip install -e '.[dev]')")
-    import nbclient
-    import nbformat
+def execute(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """A notebook by name, executed with its smaller settings; each is executed once."""
 
-    folder = tmp_path_factory.mktemp("tour")
-    notebook = nbformat.read(TOUR, as_version=4)
-    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
-    (settings,) = [number for number, found in enumerate(tags) if "parameters" in found]
-    smaller = f"CASES, BUDGET_S, FOLDER = 5, 2, Path({str(folder / 'made')!r})"
-    notebook.cells.insert(settings + 1, nbformat.v4.new_code_cell(smaller, id="smaller"))
-    (slider,) = [cell.source for cell in notebook.cells if cell.id == "slider"]
-    without = f"import sys\n\nsys.modules['ipywidgets'] = None\n{slider}"
-    notebook.cells.append(nbformat.v4.new_code_cell(without, id="slider-without-widgets"))
-    with pytest.MonkeyPatch.context() as patch:
-        # Nobody's own startup files and settings.
-        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-        patch.setenv("JUPYTER_CONFIG_DIR", str(folder / "config"))
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
-        client = nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
-        client.execute()
-    widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
-    cells: dict[str, Any] = {cell.id: cell.get("outputs", []) for cell in notebook.cells}
-    return cells | {"widgets": list(widgets.get("state", {}).values()), "folder": folder / "made"}
+    @functools.cache
+    def executed(name: str) -> Any:
+        folder = tmp_path_factory.mktemp(name)
+        notebook = STORE["execute"](
+            STORE["read"](name), folder, settings=SMALLER[name], widgets=name == "tour"
+        )
+        notebook.folder = folder
+        return notebook
+
+    return executed
 
 
-def pictures(outputs: list[Any]) -> list[np.ndarray]:
-    """All PNGs of a cell, as gray arrays."""
-    found = [output.get("data", {}).get("image/png") for output in outputs]
-    decoded = [io.BytesIO(base64.b64decode(png)) for png in found if png]
-    return [np.asarray(Image.open(png).convert("L")) for png in decoded]
+def outputs(notebook: Any) -> dict[str, list[Any]]:
+    """Of the code cells, by id."""
+    return {cell.id: cell.outputs for cell in notebook.cells if cell.cell_type == "code"}
 
 
-def text(outputs: list[Any]) -> str:
-    return "".join(output.get("text", "") for output in outputs)
+def pictures(shown: list[Any]) -> list[np.ndarray]:
+    """All pictures of a cell, as gray arrays."""
+    found = [data for output in shown for kind, data in output.get("data", {}).items() if "image/" in kind]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L")) for data in found]
 
 
-@pytest.mark.parametrize(("cell", "count"), PICTURES.items())
-def test_every_step_of_the_tour_shows_its_pictures(tour, cell, count):
-    shown = pictures(tour[cell])
-    assert len(shown) >= count
-    for picture in shown:
-        assert min(picture.shape) > 100
-        assert picture.std() > 10, "the picture is blank"
+def text(shown: list[Any]) -> str:
+    return "".join(
+        output.get("text", "") or output.get("data", {}).get("text/markdown", "") for output in shown
+    )
 
 
-def test_the_tour_tells_the_reasons_of_the_plan_and_scores_the_test_scans(tour):
-    reasons, scores = (tour[cell][0]["data"]["text/markdown"] for cell in ("plan", "evaluate"))
-    assert "Spacing" in reasons
-    assert "heart-006" in scores
-    assert "heart-007" in scores
+def test_every_notebook_is_tested():
+    assert sorted(SMALLER) == STORE["names"]()
 
 
-def test_the_dice_by_hand_is_the_dice_of_the_evaluation(tour):
-    (by_hand,) = re.findall(r"Dice (\d\.\d{3})", text(tour["dice"]))
-    (row,) = [
-        line for line in tour["evaluate"][0]["data"]["text/markdown"].splitlines() if "| heart-006" in line
-    ]
+@pytest.mark.parametrize("name", STORE["names"]())
+def test_a_notebook_is_stored_with_small_outputs_of_its_own_code(name):
+    assert STORE["complaints"](STORE["read"](name)) == []
+
+
+@pytest.mark.parametrize("name", STORE["names"]())
+def test_a_notebook_is_stored_with_pictures_and_ids(name):
+    notebook = STORE["read"](name)
+    assert sum(len(pictures(shown)) for shown in outputs(notebook).values()) >= 5
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[a-z0-9-]+", id) for id in ids), "cells are named by what they do"
+
+
+@pytest.mark.parametrize("name", STORE["names"]())
+def test_a_notebook_runs_anew_and_every_cell_shows_what_is_stored(name, execute):
+    stored, anew = outputs(STORE["read"](name)), outputs(execute(name))
+    for cell, shown in stored.items():
+        assert not any(output.get("name") == "stderr" for output in anew[cell]), f"{cell}: {text(anew[cell])}"
+        assert bool(text(shown)) == bool(text(anew[cell])), cell
+        if cell != "slider":  # a widget holds its picture in its state
+            assert len(pictures(anew[cell])) >= min(1, len(pictures(shown))), cell
+        for picture in pictures(anew[cell]):
+            assert min(picture.shape) > 100, cell
+            assert picture.std() > 5, f"{cell}: the picture is blank"
+
+
+def made(complaint: str) -> Any:
+    """A notebook that is as it should be, but for one thing."""
+    show = functools.partial(nbformat.v4.new_output, "stream")
+    shown = {
+        "path": [show(text="written to /home/someone/vesal")],
+        "windows": [show(text=r"written to C:\Users\someone")],
+        "address": [show(text="<generator object at 0x7f00aa>")],
+        "stderr": [show(text="a warning", name="stderr")],
+        "error": [nbformat.v4.new_output("error", ename="ValueError", evalue="no")],
+        "widget": [nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}})],
+        "size": [show(text="x" * STORE["MOST_BYTES"])],
+        "outputs": [],
+    }
+    cell = nbformat.v4.new_code_cell("1", id="one", outputs=shown.get(complaint, [show(text="1.5 mm / 2 s")]))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata["vesal"] = {"executed": STORE["digest"](notebook)}
+    if complaint == "code":
+        cell.source = "2"
+    if complaint == "state":
+        notebook.metadata["widgets"] = {}
+    return notebook
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    ["path", "windows", "address", "stderr", "error", "widget", "size", "outputs", "code", "state"],
+)
+def test_what_a_stored_notebook_should_not_have_is_found(complaint):
+    assert len(STORE["complaints"](made(complaint))) == 1
+    assert STORE["complaints"](made("nothing")) == []
+
+
+def test_outputs_are_made_small_and_free_of_the_machine(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (900, 1800, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(png := io.BytesIO(), "png")
+    large = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": "<Figure at 0x7f00>"}
+    lines = [f"{tmp_path}/vesal-tour-ab12_xyz/run\n", "2 scans\n"]
+    cell = nbformat.v4.new_code_cell("1", id="one", metadata={"tags": ["a"], "execution": {"shell": "now"}})
+    cell.outputs = [nbformat.v4.new_output("stream", text=line) for line in lines]
+    cell.outputs.append(nbformat.v4.new_output("display_data", large))
+    notebook = STORE["shrink"](nbformat.v4.new_notebook(cells=[cell]), tmp_path)
+    said, shown = notebook.cells[0].outputs
+    assert said.text == "vesal-tour/run\n2 scans\n"
+    assert shown.data["text/plain"] == "<Figure>"
+    assert pictures([shown])[0].shape == (320, 640)
+    assert notebook.cells[0].metadata == {"tags": ["a"]}
+    assert STORE["complaints"](notebook) == []
+
+
+def test_the_tour_tells_the_reasons_of_the_plan_and_scores_the_test_scans(execute):
+    cells = outputs(execute("tour"))
+    assert "Spacing" in text(cells["plan"])
+    assert "heart-006" in text(cells["evaluate"])
+    assert "heart-007" in text(cells["evaluate"])
+
+
+def test_the_dice_by_hand_is_the_dice_of_the_evaluation(execute):
+    cells = outputs(execute("tour"))
+    (by_hand,) = re.findall(r"Dice (\d\.\d{3})", text(cells["dice"]))
+    (row,) = [line for line in text(cells["evaluate"]).splitlines() if "| heart-006" in line]
     assert row.split("|")[3].strip() == by_hand
 
 
-def test_the_slider_draws_a_slice_and_can_be_moved(tour):
-    (view,) = [output["data"] for output in tour["slider"] if output["output_type"] == "display_data"]
+def test_the_slider_of_the_tour_draws_a_slice_and_can_be_moved(execute):
+    pytest.importorskip("ipywidgets")
+    tour = execute("tour")
+    (view,) = [output.data for output in outputs(tour)["slider"] if output.output_type == "display_data"]
     assert "application/vnd.jupyter.widget-view+json" in view
-    models = {widget["model_name"]: widget["state"] for widget in tour["widgets"]}
+    state = tour.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    models = {widget["model_name"]: widget["state"] for widget in state.values()}
     assert models["IntSliderModel"]["max"] == 100
     assert len(pictures(models["OutputModel"]["outputs"])) == 1
 
 
-def test_without_widgets_some_slices_are_shown_instead_of_the_slider(tour):
-    assert len(pictures(tour["slider-without-widgets"])) == 3
+def test_without_widgets_some_slices_are_shown_instead_of_the_slider():
+    assert len(pictures(outputs(STORE["read"]("tour"))["slider"])) == 3
 
 
-def test_the_tour_writes_its_model_and_its_surfaces_into_its_folder(tour):
-    assert (tour["folder"] / "run" / "fold_0" / "model.vesal").is_file()
-    assert (tour["folder"] / "heart.glb").read_bytes()[:4] == b"glTF"
+def test_the_tour_writes_its_model_and_its_surfaces_into_its_folder(execute):
+    (folder,) = execute("tour").folder.glob("vesal-tour-*")
+    assert (folder / "run" / "fold_0" / "model.vesal").is_file()
+    assert (folder / "heart.glb").read_bytes()[:4] == b"glTF"
 
 
-def test_the_tour_is_committed_without_outputs_and_without_execution_counts():
-    notebook = json.loads(TOUR.read_text(encoding="utf-8"))
-    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    assert "widgets" not in notebook["metadata"]
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            assert cell["outputs"] == [], cell["id"]
-            assert cell["execution_count"] is None, cell["id"]
-    ids = [cell["id"] for cell in notebook["cells"]]
-    assert len(set(ids)) == len(ids)
-
-
-def test_the_command_lines_of_the_tour_are_those_of_the_program():
-    cells = json.loads(TOUR.read_text(encoding="utf-8"))["cells"]
-    prose = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    lines = re.findall(r"^vesal (\S+) ([^#\n]*)#", prose, flags=re.MULTILINE)
-    assert [verb for verb, _ in lines] == ["inspect", "plan", "train", "predict", "evaluate"]
-    for verb, rest in [*lines, ("overfit", ""), ("train", "--resume --fold")]:
+@pytest.mark.parametrize("name", STORE["names"]())
+def test_the_command_lines_of_the_notebooks_are_those_of_the_program(name):
+    cells = STORE["read"](name).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    lines = re.findall(r"^vesal (\S+) ([^#\n]*)", prose, flags=re.MULTILINE)
+    lines += re.findall(r"`vesal (\S+) ([^`\n]*)`", prose)
+    assert lines, "it says how to go on in a terminal"
+    for verb, rest in lines:
         shown = typer.testing.CliRunner().invoke(app, [verb, "--help"])
-        assert shown.exit_code == 0
+        assert shown.exit_code == 0, verb
         for option in re.findall(r"(?<!\S)--?[a-z]\S*", rest):
             assert option in shown.output, f"vesal {verb} has no {option}"
