@@ -9,6 +9,7 @@ import pytest
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.layouts.input_scans import cases_to_predict
+from vesal.outputs import OutputFolder
 
 
 def touch(folder: Path, *names: str, ending: str = ".nii.gz") -> Path:
@@ -123,3 +124,84 @@ def test_a_folder_without_scans_says_what_it_holds(tmp_path: Path) -> None:
     touch(tmp_path, "report", ending=".pdf")
     with pytest.raises(UsageError, match=r"such as .*report.pdf, but readable endings"):
         cases_to_predict([tmp_path], channels=1)
+
+
+def told(*inputs: Path, channels: int = 1) -> tuple[list[str], str]:
+    """Names of the cases, and what was said."""
+    remarks: list[str] = []
+    cases = cases_to_predict(inputs, channels, remark=remarks.append)
+    return sorted(case.id for case in cases), " ".join(remarks)
+
+
+def test_label_maps_in_folders_of_folders_are_left_out_with_a_word(tmp_path: Path) -> None:
+    touch(tmp_path / "site" / "p1", "t1", "t1_seg", "gt")
+    touch(tmp_path / "site" / "p2", "other")
+    touch(tmp_path / "site" / "p2" / "labelsTr", "other")
+    names, said = told(tmp_path)
+    assert names == ["other", "t1"]
+    assert "Left out 3 files (label maps by name)" in said
+    names, said = told(tmp_path / "site" / "p1" / "t1_seg.nii.gz")  # what is named itself is meant
+    assert (names, said) == (["t1_seg"], "")
+
+
+def test_label_maps_beside_scans_are_left_out_and_alone_are_taken(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "labelsTr", "a", "a_seg", "brainmask")
+    assert told(folder)[0] == ["a", "brainmask"]
+    assert told(touch(tmp_path / "masks", "a_mask", "mask_2")) == (["a_mask", "mask_2"], "")
+
+
+def test_what_a_prediction_wrote_is_no_scan_of_the_next(tmp_path: Path) -> None:
+    touch(tmp_path / "p1", "a")
+    out = touch(tmp_path / "made", "a")
+    touch(out / "overlays", "a_overlay", ending=".png")
+    with OutputFolder(out) as output:
+        output.finish("a", {}, [out / "a.nii.gz", out / "overlays" / "a_overlay.png"])
+    names, said = told(tmp_path)
+    assert names == ["a"]
+    assert "Left out 2 files (results of vesal predict)" in said
+    assert told(out) == (["a"], "")  # nothing else is there: it is meant
+
+
+def test_folders_below_one_of_scans_are_said_not_to_be_searched(tmp_path: Path) -> None:
+    touch(tmp_path, "a")
+    assert told(tmp_path)[1] == ""
+    touch(tmp_path / "labels", "a")
+    assert told(tmp_path)[1] == ""
+    touch(tmp_path / "more" / "day2", "b")
+    names, said = told(tmp_path)
+    assert names == ["a"]
+    assert f"not taken, such as {tmp_path / 'more' / 'day2' / 'b.nii.gz'}; name their folders" in said
+
+
+def test_a_link_upwards_does_not_give_scans_again(tmp_path: Path) -> None:
+    touch(tmp_path / "p1", "a")
+    (tmp_path / "p1" / "up").symlink_to("..")
+    assert told(tmp_path)[0] == ["a"]
+
+
+def test_a_scan_named_twice_is_one(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a", "b")
+    assert told(folder / "a.nii.gz", folder, folder / "a.nii.gz")[0] == ["a", "b"]
+    assert told(folder, folder, channels=2)[0] == ["a", "b"]
+
+
+def test_two_files_of_one_name_are_both_named(tmp_path: Path) -> None:
+    touch(touch(tmp_path, "a"), "a", ending=".nii")
+    with pytest.raises(UsageError, match=r"a\.nii and .*a\.nii\.gz"):
+        told(tmp_path)
+
+
+def test_a_manifest_may_be_named_where_it_is_alone(tmp_path: Path) -> None:
+    touch(tmp_path / "scans", "a", "b")
+    (tmp_path / "some.csv").write_text("image\nscans/b.nii.gz\n")
+    cases = cases_to_predict([tmp_path / "some.csv"], 1, LabelSet.from_values({"tumour": 1}))
+    assert [case.id for case in cases] == ["b"]
+
+
+def test_a_folder_of_dicom_or_archives_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(40))
+    with pytest.raises(UsageError, match=r"IM0001 is of a DICOM series.*dcm2niix"):
+        told(tmp_path)
+    (tmp_path / "IM0001").rename(tmp_path / "x.zip")
+    with pytest.raises(UsageError, match=r"x.zip is an archive; unpack it"):
+        told(tmp_path)

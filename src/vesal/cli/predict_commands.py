@@ -28,9 +28,11 @@ def predict(
     from vesal.workflow.predict import predict_cases
 
     loaded = load_model(model, device=device, backend=backend, postprocess=not no_postprocess)
-    cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels)
+    remarks: list[str] = []
+    cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels, remark=remarks.append)
     with progress(json_output) as stage:
         result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
+    result.remarks[:0] = remarks
     print_result(json_output, result.to_dict(), result.text(len(cases), out))
     report_failures(result.failures, json_output)
 

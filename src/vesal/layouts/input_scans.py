@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.layouts.matching_names import is_folder_of_labels, is_named_as_label
 from vesal.layouts.registry import is_recognised, load_dataset
 from vesal.layouts.scan_files import channel_files, folders_below, image_files, visible
+from vesal.outputs import OutputFolder
+from vesal.run_files import OUTPUTS
 from vesal.text import plural
 from vesal.volume.io import SUFFIXES, strip_suffix
+from vesal.volume.unread_formats import unread_format
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
 _RESULTS = {
@@ -23,6 +29,10 @@ _RESULTS = {
 
 #: Levels of folders below the one that is named.
 _DEPTH = 8
+#: Folders below one of scans in which more are looked for, only to say so.
+_MOST_FOLDERS = 1000
+#: Other files of a folder without scans that are looked into.
+_LOOKED_AT = 20
 
 #: In these layouts a file holds all channels of its case, so one without a label can be predicted all the same.
 _WHOLE_FILES = ("msd", "acdc", "png", "pairs")
@@ -33,46 +43,74 @@ def default_ending(case: Case) -> str:
     return _RESULTS.get(case.images[0].suffix.lower(), ".nii.gz")
 
 
-def cases_to_predict(inputs: Sequence[Path], channels: int, labels: LabelSet | None = None) -> list[Case]:
+def cases_to_predict(
+    inputs: Sequence[Path],
+    channels: int,
+    labels: LabelSet | None = None,
+    *,
+    remark: Callable[[str], object] = str,
+) -> list[Case]:
     """Cases in files and folders. No image is read, nor a label where `labels` are known.
 
     A file is a case. In a folder with images every image is a case, but CASE_0000, CASE_0001, ... are one where
     they are just as many as the model has channels. Files that were named one by one count as a folder's where
-    the model has several channels. Any other folder is read as a data set, all its scans are taken. Whether a
-    case has the channels that the model wants is found out when it is read.
+    the model has several channels. Any other folder is read as a data set, all its scans are taken, or its folders
+    are searched. There, what by its name is a label map or what a prediction wrote is left out, unless there is
+    nothing else. Whether a case has the channels that the model wants is found out when it is read.
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders, or the manifest of a data set.
         channels: how many the model wants; in a folder where every number is 0000, CASE_0000 is the case CASE
             for a model of one. Where others are higher they count slices, and results are named as the files.
         labels: of the model, so that the label maps of a data set need not be looked through for theirs.
+        remark: is told what was left out.
 
     Raises:
         UsageError: nothing is there, or two inputs have the same name.
     """
     cases: list[Case] = []
     named: dict[Path, list[Path]] = {}
+    once: dict[str, Path] = {}
     for path in inputs:
+        once.setdefault(os.path.abspath(path), path)
+    for path in once.values():
         if not path.exists():
             raise UsageError(f"There is no {path}; name a scan or a folder of scans.")
-        if path.is_file():
+        if path.is_file() and not _is_manifest(path, inputs):
             named.setdefault(path.parent, []).append(path)
-        elif files := image_files(path):
-            cases += _grouped(files, channels)
+        elif path.is_dir() and image_files(path):
+            cases += _flat(path, channels, remark)
         elif is_recognised(path):
             cases += _of_dataset(path, channels, labels)
         else:
-            cases += _nested(path, channels)
+            cases += _nested(path, channels, remark)
     for files in named.values():
         cases += _grouped(files, channels) if channels > 1 else [_alone(file) for file in files]
     if not cases:
         raise UsageError(f"No scan was found; readable endings are {', '.join(SUFFIXES)}.")
-    counts = Counter(case.id for case in cases)
-    if twice := next((name for name, count in counts.items() if count > 1), None):
-        raise UsageError(
-            f"Several scans are named {twice}, their results would overwrite each other; predict them apart."
-        )
-    return cases
+    return _each_once(cases)
+
+
+def _is_manifest(path: Path, inputs: Sequence[Path]) -> bool:
+    """A table of scans counts where it is all that was named, and not among the files of a folder."""
+    return len(inputs) == 1 and path.suffix.lower() in (".csv", ".json")
+
+
+def _each_once(cases: Sequence[Case]) -> list[Case]:
+    """A scan that was named twice, as with its folder, is one.
+
+    Raises:
+        UsageError: two scans have one name.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        other = found.setdefault(case.id, case)
+        if [*map(os.path.abspath, other.images)] != [*map(os.path.abspath, case.images)]:
+            raise UsageError(
+                f"Several scans are named {case.id} ({other.images[0]} and {case.images[0]}), their results would "
+                "overwrite each other; predict them into two folders."
+            )
+    return list(found.values())
 
 
 def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Case]:
@@ -89,16 +127,36 @@ def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Ca
     return cases
 
 
-def _nested(root: Path, channels: int) -> list[Case]:
+def _flat(root: Path, channels: int, remark: Callable[[str], object]) -> list[Case]:
+    """The scans directly in a folder; those in folders below are not taken, and said to be there."""
+    found = _sorted([root], root)
+    found.tell(remark)
+    # With `root` itself, whose record knows the folders of overlays and probabilities.
+    all_there = _sorted(itertools.islice(folders_below(root, _DEPTH, readable=True), _MOST_FOLDERS), root)
+    below = [file for file in all_there.scans if file.parent != root]
+    if below and not all_there.lone:
+        remark(
+            f"{root} holds scans itself, so those in the folders below it were not taken, such as {below[0]}; "
+            "name their folders, too, if they are meant."
+        )
+    return _grouped(found.scans, channels)
+
+
+def _nested(root: Path, channels: int, remark: Callable[[str], object]) -> list[Case]:
     """The scans of all folders below; where several have one name, the folders' names stand before it.
 
     Raises:
         UsageError: there is none.
     """
+    there = _sorted(folders_below(root, _DEPTH), root)
+    there.tell(remark)
+    by_folder: dict[Path, list[Path]] = {}
+    for file in there.scans:
+        by_folder.setdefault(file.parent, []).append(file)
     found = [
         (case, folder.relative_to(root).parts)
-        for folder in folders_below(root, _DEPTH)
-        for case in _grouped(image_files(folder), channels)
+        for folder, files in by_folder.items()
+        for case in _grouped(files, channels)
     ]
     if not found:
         raise UsageError(f"No scan was found in {root} and the folders below it; {_instead(root)}")
@@ -109,6 +167,47 @@ def _nested(root: Path, channels: int) -> list[Case]:
     ]
 
 
+@dataclass(frozen=True)
+class _Sorted:
+    """Image files by what their names and the records of predictions say; `lone`: the scans are there as nothing
+    else is."""
+
+    scans: list[Path]
+    labels: list[Path]
+    results: list[Path]
+    lone: bool = False
+
+    def tell(self, remark: Callable[[str], object]) -> None:
+        """What was left out."""
+        for files, what in ((self.labels, "label maps by name"), (self.results, "results of vesal predict")):
+            if files:
+                which = f"Left out {plural(len(files), 'file')} ({what})"
+                remark(f"{which}, such as {files[0]}; name such a file itself to predict it.")
+
+
+def _sorted(folders: Iterable[Path], root: Path) -> _Sorted:
+    """The image files directly in each of the folders, which are `root` and those below, outer first."""
+    scans: list[Path] = []
+    labels: list[Path] = []
+    results: list[Path] = []
+    made: set[Path] = set()
+    for folder in folders:
+        if (folder / OUTPUTS).is_file():
+            cases = OutputFolder(folder).cases.values()
+            made |= {folder / name for case in cases for name in case.files}
+        of_labels = any(map(is_folder_of_labels, folder.relative_to(root).parts))
+        for file in image_files(folder):
+            if file in made:
+                results.append(file)
+            elif of_labels or is_named_as_label(strip_suffix(file)):
+                labels.append(file)
+            else:
+                scans.append(file)
+    if scans:
+        return _Sorted(scans, labels, results)
+    return _Sorted(labels, [], results, lone=True) if labels else _Sorted(results, [], [], lone=True)
+
+
 def _instead(root: Path) -> str:
     """What is there in the place of scans, and what to do."""
     files = [path for folder in folders_below(root, _DEPTH) for path in visible(folder) if not path.is_dir()]
@@ -117,8 +216,15 @@ def _instead(root: Path) -> str:
             f"{plural(len(gone), 'file')} there are links whose targets are gone, such as {gone[0]} -> "
             f"{os.readlink(gone[0])}; restore what they point to, or name the folder that holds the scans."
         )
+    if known := next(filter(None, map(_known, files[:_LOOKED_AT])), None):
+        return f"{known}."
     there = f"there are other files, such as {files[0]}, but " if files else ""
     return f"{there}readable endings are {', '.join(SUFFIXES)}."
+
+
+def _known(file: Path) -> str | None:
+    what = unread_format(file)
+    return what and f"{file} {what}"
 
 
 def _grouped(files: Sequence[Path], channels: int) -> list[Case]:

@@ -13,7 +13,19 @@ IMAGE_WORDS = {
     *("raw", "data", "input", "inputs"),
 }
 LABEL_WORDS = {
-    *("label", "labels", "labelstr", "lbl", "mask", "masks", "seg", "segs", "segmentation", "segmentations"),
+    *(
+        "label",
+        "labels",
+        "labelstr",
+        "labelsts",
+        "lbl",
+        "mask",
+        "masks",
+        "seg",
+        "segs",
+        "segmentation",
+        "segmentations",
+    ),
     *("gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual"),
 }
 #: In names of files; a folder of them holds no truth.
@@ -23,6 +35,12 @@ TRAIN_FOLDERS = ("train", "training", "traindata", "train_data")
 SPLIT_FOLDERS = {*TRAIN_FOLDERS, "val", "valid", "validation", "test", "testing"}
 _ROLES = IMAGE_WORDS | LABEL_WORDS | PREDICTION_WORDS
 _ROLE = "|".join(sorted(_ROLES, key=len, reverse=True))
+#: Those that a file or folder is hardly called by that holds a scan.
+_SURE = LABEL_WORDS - {"target", "targets", "manual"}
+_LABEL = "|".join(sorted(_SURE, key=len, reverse=True))
+_LABEL_FILE = re.compile(
+    rf"^({_LABEL})(?=[_\-. \d]|$)|(?:(?<=[_\-. \d])|^)({_LABEL})[_\-. ]?\d*$", re.IGNORECASE
+)
 #: Between such a word and the digits that it is glued to, as in img0001.
 _GLUED = re.compile(rf"^({_ROLE})(?=\d)|(?<=\d)({_ROLE})$")
 
@@ -64,6 +82,30 @@ def bare_name(name: str) -> str:
     while len(parts) > 2 and parts[0] in _ROLES:
         parts = parts[2:]
     return _GLUED.sub("", "".join(parts))
+
+
+def is_named_as_label(stem: str) -> bool:
+    """Whether a file's name without its ending says that it is a label map, by a word at one of its ends.
+
+    >>> [is_named_as_label(stem) for stem in ("p1_seg", "Segmentation-12", "label0001", "p01mask", "a.seg", "gt")]
+    [True, True, True, True, True, True]
+    >>> [is_named_as_label(stem) for stem in ("p1_t1", "brainmask", "unmasked_3", "targets")]
+    [False, False, False, False]
+    """
+    return _LABEL_FILE.search(stem) is not None
+
+
+def is_folder_of_labels(name: str) -> bool:
+    """Whether a folder's name says that it holds label maps, and nothing else but which part of the data.
+
+    >>> [is_folder_of_labels(name) for name in ("labelsTr", "labelsTs2", "ground_truth", "masks val", "manual seg")]
+    [True, True, True, True, True]
+    >>> [is_folder_of_labels(name) for name in ("train", "mask_study", "manual", "imagesTr", "images and labels")]
+    [False, False, False, False, False]
+    """
+    words = [re.sub(r"(?<=.)(tr|ts|va|val|\d+)+$", "", word) for word in re.split(r"[_\-. ]+", name.lower())]
+    parts = {"train", "training", "val", "validation", "test", "testing", "tr", "ts", "ground"}
+    return bool(_SURE & set(words)) and set(words) <= LABEL_WORDS | parts
 
 
 def words_in(name: str) -> set[str]:

@@ -79,13 +79,28 @@ def _only_image(folder: Path) -> Path | None:
 
 
 def folders_below(root: Path, depth: int, *, readable: bool = False) -> Iterator[Path]:
-    """`root` and its visible folders down to `depth` levels, outer first; if so wanted, those that can be listed."""
-    level = [root]
+    """`root` and its visible folders down to `depth` levels, outer first; if so wanted, those that can be listed.
+
+    A folder that links lead to again is given once, so that a link upwards ends.
+    """
+    level, seen = [root], set[tuple[int, int]]()
     for _ in range(depth + 1):
         if readable:
             level = [folder for folder in level if os.access(folder, os.R_OK | os.X_OK)]
+        level = [folder for folder in level if _is_new(folder, seen)]
         yield from level
         level = [path for folder in level for path in visible(folder) if path.is_dir()]
+
+
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not met before; now it was."""
+    try:
+        state = folder.stat()
+    except OSError:
+        return True  # listing it says what is wrong
+    known = (state.st_dev, state.st_ino) in seen
+    seen.add((state.st_dev, state.st_ino))
+    return not known
 
 
 def channel_files(paths: Iterable[Path]) -> dict[str, dict[int, Path]]:

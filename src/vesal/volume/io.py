@@ -19,6 +19,7 @@ from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tif
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.segments import Segment, join_layers
+from vesal.volume.unread_formats import unread_format
 from vesal.volume.volume import LabelMap, Volume
 
 #: How far a label stored as a float may be from a whole number: a scale in single precision rounds this much.
@@ -243,6 +244,8 @@ def _format(path: Path) -> Format:
             raise DataError(f"{path} is a folder where one image file was expected; name a file.")
         if path.name.lower().endswith((".img", ".img.gz")):
             raise DataError(f"{path} holds the voxels of a pair; name its header, which ends in .hdr.")
+        if known := unread_format(path):
+            raise DataError(f"{path} {known}.")
         raise DataError(f"{path} is of no known format; convert it to one of {', '.join(SUFFIXES)}.")
     return FORMATS[suffix]
 

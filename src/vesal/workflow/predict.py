@@ -54,7 +54,8 @@ _Entry = tuple[Case, Target]
 class PredictResult:
     """The result of a prediction: files, overlays, probability maps by class, maps of uncertainty, quality estimates
     (None where there is none), seconds by case, cases that failed, backend; `kept`: cases whose results were there
-    already; `redone`: case -> why its result, which was there, was made anew; `notes`: case -> what is to be looked at.
+    already; `redone`: case -> why its result, which was there, was made anew; `notes`: case -> what is to be looked at;
+    `remarks`: what else is to be known, such as files that were left out.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class PredictResult:
     kept: list[str] = field(default_factory=list)
     redone: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def note(self, case: str, target: Target) -> None:
         """All files of a case are there."""
@@ -101,7 +103,7 @@ class PredictResult:
         for note in dict.fromkeys(self.notes.values()):
             flagged = [case for case, other in self.notes.items() if other == note]
             lines.append(f"Review {listed(flagged, 5)}: {note}")
-        return "\n".join(filter(None, lines))
+        return "\n".join(filter(None, [*lines, *self.remarks]))
 
     def _judged(self) -> list[str]:
         return [] if self.quality is None else [case for case in self.files if case in self.quality.rows]
