@@ -11,7 +11,7 @@ import pytest
 from vesal.data.dataset import Case
 from vesal.data.folds import Folds
 from vesal.data.split_file import read_split
-from vesal.errors import VesalError
+from vesal.errors import UsageError, VesalError
 
 
 def write(path: Path, value: Any) -> Path:
@@ -126,3 +126,8 @@ def test_two_names_of_one_case_on_both_sides_are_found(tmp_path: Path) -> None:
         read_split(
             write(tmp_path / "s.json", {"train": ["a", "b"], "val": ["a_0000.nii.gz"]}), cases("a", "b")
         )
+
+
+def test_a_number_in_place_of_a_file_is_answered_with_the_setting_that_takes_it() -> None:
+    with pytest.raises(UsageError, match=r"--folds takes a file .* --set folds=3"):
+        read_split("3")

@@ -15,6 +15,7 @@ import pytest
 
 from vesal.errors import VesalError
 from vesal.run.lock import InUseError, locked
+from vesal.run_files import LOCKS
 
 HOLD = """
 import sys, time
@@ -99,3 +100,29 @@ def test_where_the_file_system_has_no_locks_the_work_goes_on(
     with locked(tmp_path, "fold_0", "Fold 0"):
         done = True
     assert done
+
+
+def test_a_note_that_another_program_reads_and_windows_keeps_costs_neither_lock_nor_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, where a file that somebody has open is neither replaced nor removed."""
+
+    def in_use(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(13, "The process cannot access the file because it is being used by another")
+
+    (tmp_path / LOCKS).mkdir()
+    (tmp_path / LOCKS / "fold_0.json").write_text("{}")
+    with monkeypatch.context() as windows:
+        windows.setattr("vesal.files.os.replace", in_use)
+        windows.setattr("pathlib.Path.unlink", in_use)
+        with locked(tmp_path, "fold_0", "Fold 0"):
+            # Whoever holds it, the note does not say.
+            with (
+                pytest.raises(InUseError, match="Fold 0 is in use by another process; wait"),
+                locked(tmp_path, "fold_0", "Fold 0"),
+            ):
+                pass
+        with locked(tmp_path, "fold_0", "Fold 0"):
+            pass
+    with locked(tmp_path, "fold_0", "Fold 0"):
+        assert str(os.getpid()) in (tmp_path / LOCKS / "fold_0.json").read_text()

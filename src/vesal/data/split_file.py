@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from vesal.data.dataset import Case
 from vesal.data.folds import Folds
-from vesal.errors import VesalError
+from vesal.errors import UsageError, VesalError
 from vesal.files import read_json
 from vesal.volume.io import strip_suffix
 
@@ -44,7 +44,12 @@ def read_split(path: str | Path, cases: Sequence[Case] = ()) -> Folds:
 
     Raises:
         VesalError: the file is absent, is no JSON, or not a split; the message says what is missing.
+        UsageError: the path is a number, and no file has that name.
     """
+    if str(path).isdecimal() and not Path(path).exists():
+        raise UsageError(
+            f"--folds takes a file with a split of your own; a number of folds is --set folds={path}."
+        )
     value = read_json(path)
     try:
         folds = _folds(value)

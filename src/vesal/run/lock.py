@@ -28,8 +28,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold a lock of a run folder; the operating system releases it when the process dies.
 
-    It is the system's own lock on an open file (flock on Unix, msvcrt on Windows): processes of one machine see it,
-    and those of other machines where the shared file system passes locks on, as NFS 4 and Lustre do.
+    It is the system's own lock on an open file, which `filelock` chooses: processes of one machine see it, and those of
+    other machines where the shared file system passes locks on, as NFS 4 and Lustre do.
 
     Args:
         run: the run folder; made if absent.
@@ -39,7 +39,7 @@ def locked(
 
     Raises:
         InUseError: another process holds it; the message names host and process.
-        VesalError: the folder cannot be written.
+        VesalError: the folder of the locks cannot be made.
     """
     folder = run / LOCKS
     try:
@@ -48,7 +48,8 @@ def locked(
         raise VesalError(
             f"Cannot write {run}: {error.strerror or error}; choose another output folder."
         ) from error
-    # Beside the lock, not in it: on Windows nobody else may read a file that is locked.
+    # Beside the lock, not in it: on Windows nobody else may read a file that is locked. It serves a message alone: where
+    # it cannot be written or removed, as on Windows while somebody reads it, the lock holds all the same.
     owner = folder / f"{name}.json"
     lock = FileLock(folder / f"{name}.lock")
     try:
@@ -67,10 +68,12 @@ def locked(
         yield
         return
     try:
-        write_json(owner, _myself())
+        with contextlib.suppress(OSError, VesalError):
+            write_json(owner, _myself())
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            owner.unlink(missing_ok=True)
         lock.release()
 
 

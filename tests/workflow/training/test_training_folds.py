@@ -44,13 +44,41 @@ def test_few_patients_are_told_how_many_folds_work_and_that_works_at_once(
     assert len({row.case for row in result.scores.cases}) == 1
 
 
-def test_identical_scans_are_found_after_reading_and_what_is_told_works_at_once(
-    tiny_data: Path, tiny_plan: Path, tmp_path: Path
+@pytest.mark.parametrize("asked", [7, 20])
+def test_identical_scans_count_as_one_in_the_first_refusal_and_what_is_told_works_at_once(
+    tiny_data: Path, tiny_plan: Path, tmp_path: Path, asked: int
 ) -> None:
     options = {"fold": 0, "plan_file": tiny_plan}
-    with pytest.raises(UsageError, match=r"7 cases are of 6 .*--set folds=6"):
-        trained(tiny_data, tmp_path / "run", settings=("folds=7",), **options)
+    with pytest.raises(UsageError, match=rf"{asked} folds need .* 7 cases are of 6 .*--set folds=6 for"):
+        trained(tiny_data, tmp_path / "run", settings=(f"folds={asked}",), **options)
+    assert not list((tmp_path / "run").glob("p*")), "it is planned and prepared before it is refused"
     assert trained(tiny_data, tmp_path / "run", settings=("folds=6",), **options).scores is not None
+
+
+def test_cases_that_cannot_be_used_do_not_count_among_the_folds_that_work(
+    tiny_data: Path, tiny_plan: Path, tmp_path: Path
+) -> None:
+    data = of_cases(tiny_data, tmp_path / "data", 4)
+    (data / "imagesTr" / "tiny_01.nii.gz").write_bytes(b"cut")
+    options = {"fold": 0, "plan_file": tiny_plan}
+    with pytest.raises(UsageError, match=r"3 cases are of 3 .*--set folds=3 for"):
+        trained(data, tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+    assert trained(data, tmp_path / "run", settings=("folds=3",), **options).scores is not None
+
+
+def test_scans_of_few_patients_are_as_many_folds_as_patients(tiny_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [f"tiny_{n:02},{tiny_data}/imagesTr/tiny_{n:02}.nii.gz,{tiny_data}/labelsTr/tiny_{n:02}.nii.gz,p{n // 2}"
+            for n in range(6)]  # fmt: skip
+    (data / "manifest.csv").write_text("\n".join(["id,image,label,patient", *rows]) + "\n")
+    settings = ("plan.patch=16,16,16", "plan.width=4")
+    with pytest.raises(UsageError, match=r"5 folds need .* 6 cases are of 3 .*--set folds=3 for"):
+        trained(data, tmp_path / "run", fold=0, settings=settings)
+    result = trained(data, tmp_path / "run", fold=0, settings=(*settings, "folds=3"))
+    assert result.scores is not None
+    assert len({row.case for row in result.scores.cases}) == 2
 
 
 def test_a_fold_that_is_not_there_is_refused_before_anything_is_written(

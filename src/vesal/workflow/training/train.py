@@ -45,7 +45,7 @@ from vesal.workflow.training.training_data import (
     usable_cases,
     used_cases,
 )
-from vesal.workflow.training.training_folds import Split, check_folds, run_folds, splits
+from vesal.workflow.training.training_folds import Split, check_folds, check_patients, run_folds, splits
 from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Interrupted, Session, tell_left_out
 
@@ -168,6 +168,7 @@ def _set_up(session: Session, dataset: Dataset) -> _Work:
     findings = check_dataset(dataset, record)
     write_json(run.findings_file, [finding.model_dump() for finding in findings])
     cases, left_out = usable_cases(session, dataset, findings)
+    check_patients(session, cases, record)
     plan = _plan(session, dataset, record, cases)
     prepared, failed = _prepare(session, cases, plan)
     # After the preparation, so that every case of the split can be trained on and predicted.

@@ -53,6 +53,16 @@ def read_fingerprint(session: Session, dataset: Dataset) -> Fingerprint:
     return record
 
 
+def unusable_cases(findings: Sequence[Finding]) -> dict[str, str]:
+    """Cases that cannot be trained on, each with its reason and its fix."""
+    reasons: dict[str, str] = {}
+    for finding in findings:
+        if finding.severity == "error":
+            for case in finding.cases:
+                reasons.setdefault(case, f"{finding.message} {finding.fix}")
+    return reasons
+
+
 def usable_cases(
     session: Session, dataset: Dataset, findings: Sequence[Finding]
 ) -> tuple[list[Case], list[Failure]]:
@@ -63,11 +73,7 @@ def usable_cases(
     Raises:
         DataError: there is none.
     """
-    reasons: dict[str, str] = {}
-    for finding in findings:
-        if finding.severity == "error":
-            for case in finding.cases:
-                reasons.setdefault(case, f"{finding.message} {finding.fix}")
+    reasons = unusable_cases(findings)
     left_out = [Failure(id=case, message=reason) for case, reason in reasons.items()]
     cases = [case for case in dataset.cases if case.id not in reasons]
     tell_left_out(session.request.data, cases, left_out, session.tell)

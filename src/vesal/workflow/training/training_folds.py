@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from vesal.audit.checks import check_dataset
 from vesal.audit.defects.duplicates import duplicate_groups
 from vesal.data.dataset import Case, Dataset
-from vesal.data.fingerprint import Fingerprint
+from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.data.folds import (
     Folds,
     check_split,
@@ -23,6 +24,7 @@ from vesal.errors import DataError, UsageError
 from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import ALL
 from vesal.text import listed
+from vesal.workflow.training.training_data import unusable_cases
 from vesal.workflow.training.training_session import Session
 
 
@@ -45,10 +47,31 @@ def check_folds(session: Session, dataset: Dataset) -> None:
         count = folds.count
         for number in range(count):
             check_split(dataset.cases, folds.train(number), folds.validation(number))
-    elif (patients := patient_groups(dataset.cases)) < count and dataset.cases:
-        raise UsageError(too_few_patients(count, len(dataset.cases), patients))
+    elif patient_groups(dataset.cases) < count:
+        # Whatever is told must work: identical scans and cases that cannot be used are known after reading alone.
+        record = fingerprint(dataset, progress=session.stage("Reading"))
+        unusable = unusable_cases(check_dataset(dataset, record))
+        check_patients(session, [case for case in dataset.cases if case.id not in unusable], record)
     if config.fold != "all" and config.fold >= count:
         raise UsageError(no_such_fold(config.fold, count))
+
+
+def check_patients(session: Session, cases: Sequence[Case], record: Fingerprint) -> None:
+    """Find out, as soon as the data are read, whether there are enough patients for the folds that are to be drawn.
+
+    Args:
+        cases: those that can be used; where there is none, that is for others to say.
+
+    Raises:
+        UsageError: there are fewer than folds; the message names the number of folds that works.
+    """
+    config = session.config
+    drawn = session.request.folds_file is None and not session.run.folds_file.exists()
+    if config.fold is None or not drawn or not cases:
+        return
+    patients = patient_groups(cases, duplicate_groups(record))
+    if patients < config.folds:
+        raise UsageError(too_few_patients(config.folds, len(cases), patients))
 
 
 def run_folds(session: Session, dataset: Dataset, cases: Sequence[Case], record: Fingerprint) -> Folds | None:
