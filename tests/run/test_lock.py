@@ -115,13 +115,13 @@ def test_a_note_that_another_program_reads_and_windows_keeps_costs_neither_lock_
     with monkeypatch.context() as windows:
         windows.setattr("vesal.files.os.replace", in_use)
         windows.setattr("pathlib.Path.unlink", in_use)
-        with locked(tmp_path, "fold_0", "Fold 0"):
-            # Whoever holds it, the note does not say.
-            with (
-                pytest.raises(InUseError, match="Fold 0 is in use by another process; wait"),
-                locked(tmp_path, "fold_0", "Fold 0"),
-            ):
-                pass
+        # Whoever holds it, the note does not say.
+        with (
+            locked(tmp_path, "fold_0", "Fold 0"),
+            pytest.raises(InUseError, match="Fold 0 is in use by another process; wait"),
+            locked(tmp_path, "fold_0", "Fold 0"),
+        ):
+            pass
         with locked(tmp_path, "fold_0", "Fold 0"):
             pass
     with locked(tmp_path, "fold_0", "Fold 0"):

@@ -48,8 +48,8 @@ def locked(
         raise VesalError(
             f"Cannot write {run}: {error.strerror or error}; choose another output folder."
         ) from error
-    # Beside the lock, not in it: on Windows nobody else may read a file that is locked. It serves a message alone: where
-    # it cannot be written or removed, as on Windows while somebody reads it, the lock holds all the same.
+    # Beside the lock, not in it: on Windows nobody else may read a file that is locked. It serves a message alone:
+    # where it cannot be written or removed, as on Windows while somebody reads it, the lock holds all the same.
     owner = folder / f"{name}.json"
     lock = FileLock(folder / f"{name}.lock")
     try:
