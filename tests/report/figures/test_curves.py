@@ -90,9 +90,40 @@ def test_a_single_logged_point_is_seen(key, monkeypatch):
     assert dot.sum() > 20
 
 
-def test_training_and_validation_are_four_curves():
-    keys = ("train_loss", "val_loss", "train_dice", "val_dice")
-    full = curves.training_curves(ONE)
-    for key in keys:
-        rows = [{name: value for name, value in row.items() if name != key} for row in ROWS]
-        assert curves.training_curves(History({"0": rows}, ("a", "b"), COLOURS)) != full, key
+@pytest.mark.parametrize("folds", [1, 3])
+@pytest.mark.parametrize(
+    ("chart", "keys"), [("loss", ("train_loss", "val_loss")), ("Dice", ("train_dice", "val_dice"))]
+)
+def test_training_and_validation_are_drawn_of_one_fold_and_of_several(folds, chart, keys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves, "_draw_key", lambda _axes, handles, *_rest, **_more: drawn.extend(handles))
+    names = [str(number) for number in range(folds)]
+    curves.training_curve(chart, History(dict.fromkeys(names, ROWS)), THEMES["light"])
+    labels = [handle.get_label() for handle in drawn]
+    kinds = ("training", "validation")
+    assert labels == (
+        list(kinds) if folds == 1 else [f"fold {name} {kind}" for name in names for kind in kinds]
+    )
+    for number, handle in enumerate(drawn):
+        steps, values = curves.series(ROWS, keys[number % 2])
+        assert handle.get_xdata() == pytest.approx(steps)
+        # Training is smoothed.
+        assert handle.get_ydata() == pytest.approx(values if number % 2 else curves._smooth(values))
+    # The two of a fold have its colour and differ in their dashes.
+    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+    assert all((one.get_color() == other.get_color()) == (folds > 1) for one, other in pairs)
+    assert all(other.is_dashed() == (folds > 1) for _, other in pairs)
+    assert len({one.get_color() for one, _ in pairs}) == folds
+
+
+@pytest.mark.parametrize("chart", ["loss", "Dice"])
+def test_the_key_of_several_folds_names_their_colours_and_the_kinds_of_lines(chart, monkeypatch):
+    key = []
+    monkeypatch.setattr(curves, "draw_key", lambda _axes, handles, *_rest, **_more: key.extend(handles))
+    curves.training_curve(chart, History({"0": ROWS, "1": ROWS}), THEMES["light"])
+    assert [handle.get_label() for handle in key] == ["fold 0", "fold 1", "training", "validation"]
+    assert [handle.is_dashed() for handle in key] == [False, False, False, True]
+    key.clear()
+    rows = [row for row in ROWS if "lr" in row]
+    curves.training_curve(chart, History({"0": rows, "1": rows}), THEMES["light"])
+    assert [handle.get_label() for handle in key] == ["fold 0", "fold 1", "training"]

@@ -232,13 +232,15 @@ def draw_equality(axes: Axes, limits: tuple[float, float], theme: Theme) -> None
     axes.set_ylim(limits)
 
 
-def draw_key(axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "best") -> None:
+def draw_key(
+    axes: Axes, handles: Sequence[Any], theme: Theme, place: str = "best", *, columns: int = 1
+) -> None:
     """A legend that reads names as they are; matplotlib would drop those that start with an underscore."""
     if not handles:
         return
     names = [str(handle.get_label()) for handle in handles]
     legend = axes.legend(
-        handles, ["-"] * len(names), loc=place, fontsize=7.5, frameon=True, facecolor=theme.paper,
+        handles, ["-"] * len(names), loc=place, ncols=columns, fontsize=7.5, frameon=True, facecolor=theme.paper,
         edgecolor="none", framealpha=0.75, labelcolor=theme.ink, handlelength=1.4, borderpad=0.2, labelspacing=0.3,
     )  # fmt: skip
     for text, name in zip(legend.get_texts(), names, strict=True):

@@ -21,6 +21,8 @@ Rows = Sequence[Mapping[str, Any]]
 #: For the runs of several folds.
 _FOLD_COLOURS = ("#2f9be0", "#f2711c", "#2fb47c", "#c97fd7", "#e8b923")
 _VALIDATION = "#f2711c"
+#: Of validation, where it has the colour of its fold's training.
+_DASHES = (0, (3, 2))
 
 
 @dataclass(frozen=True)
@@ -90,15 +92,8 @@ def _draw_loss(axes: Axes, history: History, theme: Theme) -> None:
     handles: list[Any] = []
     for name, rows, colour in _folds(history, theme):
         handles += _draw_training(axes, rows, "train_loss", colour, _named(name, "training", history))
-        steps, values = series(rows, "val_loss")
-        if len(values):
-            alone = len(history.folds) == 1
-            handles += axes.plot(
-                steps, values, color=_VALIDATION if alone else colour, linewidth=1.5,
-                linestyle="-" if alone else (0, (3, 2)), marker="o", markersize=2.6,
-                label=_named(name, "validation", history),
-            )  # fmt: skip
-    draw_key(axes, handles, theme)
+        handles += _draw_validation(axes, history, name, "val_loss", colour)
+    _draw_key(axes, handles, history, theme)
 
 
 def _draw_training(axes: Axes, rows: Rows, key: str, colour: str, label: str) -> list[Any]:
@@ -120,6 +115,48 @@ def _draw_training(axes: Axes, rows: Rows, key: str, colour: str, label: str) ->
     )
 
 
+def _draw_validation(axes: Axes, history: History, fold: str, key: str, colour: str) -> list[Any]:
+    """A line with a mark at each validation; of several folds in the fold's colour, dashed beside its training's."""
+    steps, values = series(history.folds[fold], key)
+    if not len(values):
+        return []
+    alone = len(history.folds) == 1
+    return list(
+        axes.plot(
+            steps,
+            values,
+            color=_VALIDATION if alone else colour,
+            linewidth=1.5,
+            linestyle="-" if alone else _DASHES,
+            marker="o",
+            markersize=2.6,
+            label=_named(fold, "validation", history),
+        )
+    )
+
+
+def _draw_key(
+    axes: Axes, handles: Sequence[Any], history: History, theme: Theme, place: str = "best"
+) -> None:
+    """A name a line; of several folds their colours and the two kinds of lines, or it would hide the chart."""
+    if len(history.folds) == 1 or not handles:
+        draw_key(axes, handles, theme, place)
+        return
+    from matplotlib.lines import Line2D
+
+    folds = [
+        Line2D([], [], color=colour, linewidth=1.7, label=_named(name, "", history))
+        for name, _, colour in _folds(history, theme)
+    ]
+    labels = [str(handle.get_label()) for handle in handles]
+    kinds = [
+        Line2D([], [], color=theme.faint, linewidth=1.5, linestyle=dashes, label=kind)
+        for kind, dashes in {"training": "-", "validation": _DASHES}.items()
+        if any(label.endswith(kind) for label in labels)
+    ]
+    draw_key(axes, [*folds, *kinds], theme, place, columns=2)
+
+
 def _dot(values: np.ndarray) -> str:
     """The marker of a line that would not be seen without one."""
     return "o" if len(values) == 1 else ""
@@ -132,20 +169,16 @@ def _draw_dice(axes: Axes, history: History, theme: Theme) -> None:
 
 
 def _draw_mean(axes: Axes, history: History, theme: Theme, before: Sequence[Any] = ()) -> None:
-    """Validation with its best; of one fold training too."""
+    """Training, and validation with its best."""
     handles = [*before]
     alone = len(history.folds) == 1
     for name, rows, colour in _folds(history, theme):
-        if alone:
-            handles += _draw_training(axes, rows, "train_dice", theme.ink, "training")
+        handles += _draw_training(axes, rows, "train_dice", colour, _named(name, "training", history))
+        handles += _draw_validation(axes, history, name, "val_dice", colour)
         steps, values = series(rows, "val_dice")
         if not len(values):
             continue
         shade = _VALIDATION if alone else colour
-        handles += axes.plot(
-            steps, values, color=shade, linewidth=1.6, marker="o", markersize=2.6,
-            label=_named(name, "validation", history),
-        )  # fmt: skip
         best = int(np.argmax(values))
         axes.plot(
             steps[best], values[best], marker="o", markersize=8, markerfacecolor="none", markeredgecolor=shade
@@ -156,7 +189,7 @@ def _draw_mean(axes: Axes, history: History, theme: Theme, before: Sequence[Any]
                 ha="center", fontsize=8, color=theme.ink, fontweight="bold", annotation_clip=False,
             )  # fmt: skip
     axes.set_ylim(0, 1.0)
-    draw_key(axes, handles if len(handles) > 1 else [], theme, place="lower right")
+    _draw_key(axes, handles if len(handles) > 1 else [], history, theme, place="lower right")
 
 
 def _draw_classes(axes: Axes, history: History) -> list[Any]:

@@ -197,8 +197,7 @@ def _curves(pieces: RunContents) -> list[Picture]:
     if not folds:
         return []
     history = run_history(pieces, folds)
-    # Of several folds the Dice of training is not drawn.
-    keys = ("val_dice", "train_dice") if len(folds) == 1 else ("val_dice",)
+    keys = ("val_dice", "train_dice")
     measured = any(row.get(key) is not None for rows in folds.values() for row in rows for key in keys)
     return [
         chart(partial(curves.training_curve, name, history), f"{name[0].upper()}{name[1:]} over the steps")
