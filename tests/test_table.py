@@ -53,5 +53,20 @@ def test_a_cell_sorts_by_its_value_and_shows_its_text():
 def test_a_terminal_gets_a_line_a_row_and_columns_that_line_up_whatever_names_hold():
     rows = [["左心房\n%s", 0.5], ["\x1b[31mred", 0.25], ["a\u202eb", None]]
     lines = Table.of(["Class", "Dice"], rows).plain().splitlines()
-    assert lines == ["Class       Dice", "左心房 %s  0.500", "[31mred    0.250", "ab             –"]
+    assert lines == [
+        "Class         Dice",
+        "左心房 %s    0.500",
+        r"\x1b[31mred  0.250",
+        r"a\u202eb         –",
+    ]
     assert all(line.isprintable() for line in lines)
+
+
+def test_names_of_control_letters_are_a_line_of_print_in_csv_and_markdown():
+    names = ["\x1b[31mred", "a\u202eb", "two\nlines", "caf\udce9", "\x9b1m", "心房 e\u0301"]
+    table = Table.of(["Case"], [[name] for name in names])
+    shown = [r"\x1b[31mred", r"a\u202eb", r"two\nlines", r"caf\udce9", r"\x9b1m", "心房 e\u0301"]
+    assert table.csv().splitlines() == ["Case", *shown]
+    markdown = table.markdown()
+    assert len(markdown.splitlines()) == 8
+    assert not set("\x1b\u202e\udce9\x9b") & set(markdown)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from vesal.text import inline
+
 
 class VesalError(Exception):
     """A failure shown without a traceback: the message names what is wrong, where, and the fix.
@@ -12,6 +14,10 @@ class VesalError(Exception):
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The sentence; whatever names of files hold, it stays in its line."""
+        return inline(super().__str__())
 
 
 class DataError(VesalError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vesal.text import UNDEFINED, columns_of, interval, markdown_text, number, one_line
+from vesal.text import UNDEFINED, columns_of, inline, interval, markdown_text, number, one_line
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,17 @@ class Table:
         return "\n".join("  ".join(_aligned(line, widths, self._words)).rstrip() for line in lines)
 
     def csv(self) -> str:
-        """The values in full, for programs; undefined ones are empty.
+        """The values in full, for programs; undefined ones are empty, and names as `text.inline` shows them.
 
         >>> Table.of(["case", "dice"], [["a", 0.8666], ["b", None]]).csv()
         'case,dice\\na,0.8666\\nb,\\n'
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([cell.value for cell in row] for row in self.rows)
+        writer.writerow(map(inline, self.columns))
+        for row in self.rows:
+            values = [cell.value for cell in row]
+            writer.writerow([inline(value) if isinstance(value, str) else value for value in values])
         return text.getvalue()
 
 

@@ -9,6 +9,12 @@ from datetime import datetime
 #: What stands where a value is undefined.
 UNDEFINED = "–"
 
+#: Control letters but tab and line end, separators of lines, marks of direction, and halves of letters, which stand for
+#: bytes of a file name that are no text.
+_HIDDEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+
 
 def number(value: float | None, decimals: int = 3) -> str:
     """Fixed decimals; a dash for what is undefined.
@@ -88,6 +94,7 @@ def listed(names: Sequence[str], most: int = 8, last: str = ", ") -> str:
     >>> listed(["a", "b", "c"], 2), listed(["a", "b", "c"], last=" and ")
     ('a, b and 1 more', 'a, b and c')
     """
+    names = [inline(str(name)) for name in names]
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
     return last.join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
@@ -105,13 +112,36 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
-def one_line(text: str) -> str:
-    """Names may hold line ends, escape sequences and marks that turn the direction of writing: a terminal gets none.
+def visible(text: str) -> str:
+    """Letters that steer a terminal or turn the direction of writing as Python writes them; line ends stay.
 
-    >>> one_line("left\\n atrium\\t1"), one_line("\\x1b[31mred"), one_line("a\\u202eb")
-    ('left atrium 1', '[31mred', 'ab')
+    Names of files and classes may hold any; whatever is shown to people goes through here. Joiners of letters stay,
+    which names in Hindi and Persian need.
+
+    >>> print(visible("\\x1b[31mred"), visible("a\\u202eb"), visible("caf\\udce9"), visible("左心房"))
+    \\x1b[31mred a\\u202eb caf\\udce9 左心房
     """
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    if text.isascii() and text.isprintable():
+        return text
+    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def inline(text: str) -> str:
+    """A name or a sentence that is to stay in its line: as `visible`, line ends and tabs too.
+
+    >>> print(inline("left\\natrium\\t1"))
+    left\\natrium\\t1
+    """
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def one_line(text: str) -> str:
+    """For a row of a table: as `visible`, runs of blanks and line ends as one blank, without letters of no width.
+
+    >>> print(one_line("left\\n atrium\\t1"), one_line("\\x1b[31mred"), one_line("a\\u202eb"))
+    left atrium 1 \\x1b[31mred a\\u202eb
+    """
+    return "".join(letter for letter in visible(" ".join(text.split())) if letter.isprintable())
 
 
 def columns_of(text: str) -> int:
@@ -168,8 +198,8 @@ def moment(text: str) -> str:
 
 
 def bullets(sentences: Iterable[str]) -> str:
-    """A list in Markdown."""
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    """A list in Markdown, a line each."""
+    return "\n".join(f"- {inline(sentence)}" for sentence in sentences)
 
 
 def markdown_text(text: object) -> str:
@@ -179,4 +209,4 @@ def markdown_text(text: object) -> str:
     la_003 \\<b\\> \\*x\\*
     """
     text = re.sub(r"([\\`*<>\[\]|#]|(?<!\w)_|_(?!\w))", r"\\\1", str(text))
-    return " ".join(text.split())
+    return visible(" ".join(text.split()))

@@ -41,3 +41,20 @@ def test_in_json_mode_messages_and_failures_are_silent(capsys: pytest.CaptureFix
 def test_where_nobody_looks_there_is_no_progress(quiet: bool) -> None:
     with progress(quiet) as stage:
         assert stage("Reading") is None
+
+
+EVIL = "a\x1b[31mred\u202e"
+
+
+def test_letters_that_steer_a_terminal_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(False, {}, f"{EVIL}\ndone")
+    logger(False)(f"Left out {EVIL}")
+    with pytest.raises(typer.Exit):
+        report_failures([SimpleNamespace(id=f"{EVIL}\nb", message=f"{EVIL}\nc.nii.gz is damaged.")], False)
+    shown = r"a\x1b[31mred\u202e"
+    out, err = capsys.readouterr()
+    assert out == f"{shown}\ndone\n"
+    assert err == f"Left out {shown}\nvesal: {shown}\\nb: {shown}\\nc.nii.gz is damaged.\n"
+    # JSON escapes them by itself.
+    print_result(True, {"case": EVIL}, "")
+    assert capsys.readouterr().out.isascii()

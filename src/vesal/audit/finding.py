@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from vesal.text import listed
+from vesal.text import inline, listed
 
 Severity = Literal["error", "warning", "note"]
 #: Case id -> what a message says of this case, '' for nothing; or its details, with that as 'text'.
@@ -53,7 +53,8 @@ class Finding(BaseModel):
         """
         named = [f"{name}{self._text(name)}" for name in self.cases if "text" in self.details.get(name, {})]
         where = "case" if len(named) == 1 else f"{len(named)} cases:"
-        return f"{self.what}, in {where} {listed(named, last=' and ')}." if named else f"{self.what}."
+        what = inline(self.what)
+        return f"{what}, in {where} {listed(named, last=' and ')}." if named else f"{what}."
 
     def about(self, case: str) -> str:
         """What is wrong with one case, without a full stop."""

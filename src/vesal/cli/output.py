@@ -10,24 +10,26 @@ from typing import Any
 
 import typer
 
+from vesal.text import inline, visible
+
 
 def print_result(as_json: bool, value: dict[str, Any], text: str) -> None:
     """One JSON object, or text for a terminal."""
-    typer.echo(json.dumps(value, indent=2) if as_json else text)
+    typer.echo(json.dumps(value, indent=2) if as_json else visible(text))
 
 
 def report_failures(failures: Any, as_json: bool) -> None:
     """Name every case that failed and end with 1; the others are done."""
     for failure in failures:
         if not as_json:
-            typer.echo(f"vesal: {failure.id}: {failure.message}", err=True)
+            typer.echo(f"vesal: {inline(failure.id)}: {inline(failure.message)}", err=True)
     if failures:
         raise typer.Exit(1)
 
 
 def logger(as_json: bool) -> Callable[[str], None]:
     """Prints messages on standard error; none where JSON is wanted."""
-    return lambda text: typer.echo(text, err=True) if not as_json else None
+    return lambda text: typer.echo(visible(text), err=True) if not as_json else None
 
 
 @contextmanager

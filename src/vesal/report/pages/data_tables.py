@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vesal.table import Cell, Table
-from vesal.text import listed, number, plural, significant, times
+from vesal.text import inline, listed, number, plural, significant, times
 
 #: Cases that the console lists one by one; inspect.json has all.
 _MOST_CASES = 60
@@ -21,7 +21,10 @@ def inspection_text(summary: dict[str, Any]) -> str:
         f"{finding['severity'].upper()}: {finding['message']} {finding['fix']}"
         for finding in summary["findings"]
     ]
-    lines += [f"UNREADABLE: {failure['id']}: {failure['message']}" for failure in summary["failures"]]
+    lines += [
+        f"UNREADABLE: {inline(failure['id'])}: {inline(failure['message'])}"
+        for failure in summary["failures"]
+    ]
     if not summary["findings"] and not summary["failures"]:
         lines.append("Nothing was found wrong.")
     lines += summary["remarks"]

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from vesal.report.figures.colours import THEMES, Theme
+from vesal.text import visible
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class Picture:
     kind: str = ""
 
 
+def _shown(value: Any) -> Any:
+    """Marks that turn the direction of writing would turn the page's own words, too."""
+    return visible(value) if type(value) is str else value
+
+
 @cache
 def _environment() -> Any:
     import jinja2
@@ -28,6 +34,7 @@ def _environment() -> Any:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("vesal.report.pages", "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

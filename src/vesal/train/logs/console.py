@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import Any
 
+from vesal.text import visible
 from vesal.train.logs.rows import Row
 
 
@@ -45,7 +46,7 @@ class Console:
 
     def say(self, line: str) -> None:
         """Print a line above the live one."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(visible(line), highlight=False, markup=False, soft_wrap=True)
 
     def row(self, row: Row) -> None:
         """Remember the newest numbers."""
