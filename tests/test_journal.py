@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vesal.errors import UsageError, VesalError
+from vesal.files import write_text
 from vesal.journal import Journal, JournalEntry, file_stamps
 
 
@@ -23,8 +25,9 @@ def begin(out: Path, *, resume: bool = False, seed: int = 0, **more: Any) -> Jou
 
 def finished(journal: Journal[Counted], case: str, made_of: Any = None) -> Counted:
     file = journal.folder / f"{case}.txt"
-    file.write_text(case)
-    entry = Counted(id=case, made_of=made_of, files={file.name: len(case)}, voxels=7)
+    with journal.output:
+        write_text(file, case)
+    entry = Counted(id=case, made_of=made_of, files=(file.name,), voxels=7)
     journal.add(entry)
     return entry
 
@@ -59,7 +62,41 @@ def test_a_case_whose_files_are_cut_or_gone_is_not_finished(tmp_path: Path) -> N
     (tmp_path / "a.txt").write_text("")
     (tmp_path / "b.txt").unlink()
     assert [journal.whole(entry) for entry in entries] == [False, False, True]
-    assert set(begin(tmp_path, resume=True).entries) == {"c"}
+    resumed = begin(tmp_path, resume=True)
+    assert (set(resumed.entries), set(resumed.known)) == ({"c"}, {"a", "b", "c"})
+
+
+@pytest.mark.parametrize("content", [b"by hand", b""])
+def test_a_file_that_was_changed_is_neither_replaced_nor_deleted_unless_it_is_empty(
+    tmp_path: Path, content: bytes
+) -> None:
+    finished(begin(tmp_path), "a")
+    finished(begin(tmp_path, resume=True), "b")
+    (tmp_path / "a.txt").write_bytes(content)
+    journal = begin(tmp_path, resume=True)
+    if content:
+        with pytest.raises(UsageError, match=r"changed since: a\.txt;"):
+            journal.refuse(["a", "b"], [], lambda path: path.stat().st_size > 0)
+        with pytest.raises(UsageError, match=r"changed since: a\.txt;"):
+            journal.drop("a")
+        assert (tmp_path / "a.txt").read_bytes() == content
+    else:
+        journal.refuse(["a", "b"], [], lambda path: path.stat().st_size > 0)
+        journal.drop("a")
+        assert not (tmp_path / "a.txt").exists()
+
+
+def test_a_file_beside_the_work_is_refused_by_its_name(tmp_path: Path) -> None:
+    journal = begin(tmp_path)
+    (tmp_path / "b.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"Vesal did not write.*: b\.txt;"):
+        journal.refuse(["b"], [tmp_path / "b.txt"], lambda _: True)
+
+
+def test_work_that_may_lie_beside_others_begins_there(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    begin(tmp_path, alone=False)
+    assert begin(tmp_path, alone=False, resume=True).entries == {}
 
 
 def test_the_last_line_of_a_case_counts(tmp_path: Path) -> None:
@@ -93,7 +130,7 @@ def test_other_settings_foreign_folders_and_forgotten_options_are_refused(tmp_pa
         with pytest.raises(UsageError, match="not empty and holds no count"):
             begin(tmp_path / "full", resume=resume)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="file is a file"):
         begin(tmp_path / "file")
 
 
@@ -106,7 +143,11 @@ def test_a_file_that_is_no_journal_is_refused(content: str, tmp_path: Path) -> N
 
 def test_what_killed_processes_left_half_written_is_swept(tmp_path: Path) -> None:
     begin(tmp_path)
-    (tmp_path / ".writing-abc.nii.gz").write_bytes(b"half")
+    half = tmp_path / ".writing-abc.nii.gz"
+    half.write_bytes(b"half")
+    begin(tmp_path, resume=True)
+    assert half.exists()  # another process may be writing it
+    os.utime(half, (0, 0))
     begin(tmp_path, resume=True)
     assert [file.name for file in tmp_path.iterdir()] == ["count.jsonl"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from in_process import vesal
 from vesal.errors import UsageError, VesalError
 from vesal.files import write_text
-from vesal.outputs import OutputFolder
+from vesal.outputs import OutputFolder, check_folder, results
 from vesal.run_files import OUTPUTS
 
 
@@ -51,6 +53,93 @@ def test_what_was_changed_by_hand_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("by hand")
     with pytest.raises(UsageError, match="changed since: a;"):
         OutputFolder(tmp_path).refuse([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_file_of_ours_of_which_nothing_can_be_read_may_be_replaced(tmp_path: Path) -> None:
+    write(tmp_path, a="1", b="2")
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text("")
+    output = OutputFolder(tmp_path)
+    output.refuse([tmp_path / "a"], lambda _: False)
+    with pytest.raises(UsageError, match="changed since: b;"):
+        output.refuse([tmp_path / "b"], lambda _: True)
+    with pytest.raises(UsageError, match=r"did not write.*: c;"):
+        output.refuse([tmp_path / "c"], lambda _: False)
+
+
+def test_a_file_of_ours_alone_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, a="1", b="2")
+    (tmp_path / "b").write_text("by hand")
+    output = OutputFolder(tmp_path)
+    output.remove(tmp_path / "a")
+    output.remove(tmp_path / "a")
+    with pytest.raises(UsageError, match="changed since: b;"):
+        output.remove(tmp_path / "b")
+    assert not (tmp_path / "a").exists()
+    assert (tmp_path / "b").exists()
+
+
+def test_a_file_of_the_size_and_time_of_its_writing_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.outputs._TICK_NS", -1)
+    write(tmp_path, a="1", b="2")
+    (tmp_path / "b").write_text("two")
+    read = []
+    monkeypatch.setattr("vesal.outputs.file_digest", lambda path: read.append(path) or "")
+    output = OutputFolder(tmp_path)
+    assert (output.is_ours(tmp_path / "a"), output.is_ours(tmp_path / "b")) == (True, False)
+    assert read == [tmp_path / "b"]
+
+
+def test_a_file_that_was_written_this_very_moment_is_read_again(tmp_path: Path) -> None:
+    write(tmp_path, a="1")
+    status = (tmp_path / "a").stat()
+    (tmp_path / "a").write_text("2")  # of one size, and within one tick of the clock perhaps of one time
+    os.utime(tmp_path / "a", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert not OutputFolder(tmp_path).is_ours(tmp_path / "a")
+
+
+def test_a_copy_of_the_folder_with_other_times_is_still_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.outputs._TICK_NS", -1)
+    write(tmp_path / "one", a="1")
+    shutil.copytree(tmp_path / "one", tmp_path / "two", copy_function=shutil.copyfile)
+    OutputFolder(tmp_path / "two").refuse([tmp_path / "two" / "a"])
+
+
+def test_another_process_that_is_writing_there_is_known(tmp_path: Path) -> None:
+    first = OutputFolder(tmp_path)
+    write(tmp_path, a="1")
+    first.refuse([tmp_path / "a"])
+
+
+def test_a_folder_that_is_a_file_or_named_as_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "old.csv").mkdir()
+    check_folder(tmp_path / "old.csv")
+    check_folder(tmp_path / "new" / "v1.2")
+    for name, message in (
+        ("file", "file is a file; choose another output folder"),
+        ("file/below", "file is a file; choose another output folder"),
+        ("gone", "gone is no folder; choose another output folder"),
+        ("scores.csv", "named as a file; name the folder, such as .*results"),
+        ("new/out.NII.GZ", "named as a file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            results(tmp_path / name, "scores.json")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: mode != os.W_OK | os.X_OK
+    )  # root may write everywhere
+    with pytest.raises(VesalError, match=f"{tmp_path} cannot be written; choose another output folder"):
+        results(tmp_path / "new", "scores.json")
 
 
 def test_links_and_folders_in_the_place_of_a_result_are_refused(tmp_path: Path) -> None:
@@ -138,12 +227,14 @@ def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "inspect", "compare", "plan"])
+@pytest.mark.parametrize("verb", ["evaluate", "inspect", "fix", "compare", "plan", "export"])
 def test_no_verb_replaces_a_file_that_vesal_did_not_write(tmp_path: Path, tiny_data: Path, verb: str) -> None:
     scores = tmp_path / "scores"
     words: dict[str, tuple[tuple[object, ...], str]] = {
         "evaluate": ((tiny_data / "labelsTr", tiny_data / "labelsTr"), "out/scores.csv"),
         "inspect": ((tiny_data,), "out/inspect.html"),
+        "fix": ((tiny_data, "--fix", "--resume"), "out/inspect.json"),
+        "export": (("--to", "kaggle", "--user", "me", "--fetch", "msd-heart"), "out/kernel-metadata.json"),
         "compare": ((scores / "scores.json", scores / "scores.json"), "out/comparison.md"),
         "plan": ((tiny_data, "--budget", "1m"), "out/plan.json"),
     }
@@ -154,10 +245,11 @@ def test_no_verb_replaces_a_file_that_vesal_did_not_write(tmp_path: Path, tiny_d
     mine.parent.mkdir()
     mine.write_text("by hand")
     out = mine if verb == "plan" else mine.parent
-    done = vesal(verb, *given, "-o", out)
+    name = "inspect" if verb == "fix" else verb
+    done = vesal(name, *given, "-o", out)
     assert (done.returncode, "did not write" in done.stderr) == (2, True), done.stderr
     assert [path.name for path in mine.parent.iterdir()] == [mine.name]
     assert mine.read_text() == "by hand"
     mine.unlink()
     for _ in range(2):  # and its own files again
-        assert vesal(verb, *given, "-o", out).returncode == 0
+        assert vesal(name, *given, "-o", out).returncode == 0

@@ -1,8 +1,9 @@
 """What may be overwritten: files that Vesal wrote into the folder itself and that nobody has changed since.
 
-Every folder that a verb writes results into holds a record (`vesal.run_files.OUTPUTS`): a JSON line with the digest of
-each file, written before the file takes its name, so that a kill leaves no file of ours that the record does not know.
-Whatever else is there is the user's, and is never replaced: masks drawn by hand, a mask corrected by hand, a link.
+Every folder that a verb writes into holds a record (`vesal.run_files.OUTPUTS`): a JSON line with the digest of each
+file, written before the file takes its name, so that a kill leaves no file of ours that the record does not know.
+Whatever else is there is the user's, and is never replaced nor deleted: masks drawn by hand, a mask corrected by hand,
+a link. A file of the size and time with which it was written is not read again to know that it is unchanged.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +23,11 @@ from vesal.files import before_replacing, file_digest, is_temporary
 from vesal.record import Record
 from vesal.run_files import OUTPUTS
 from vesal.text import listed, plural
+
+#: Times of files come in ticks of some ms: what is younger may be changed again within its tick, and is read to know.
+_TICK_NS = 20_000_000
+#: Names that no folder has: who gives one for a folder meant the file.
+_FILE_ENDINGS = (".json", ".csv", ".md", ".html", ".txt", ".zip", ".tar", ".gz", ".nii", ".png", ".vesal")
 
 
 class FinishedCase(Record):
@@ -56,6 +63,7 @@ class OutputFolder:
         self.damaged = False
         self._below = below
         self._digests: dict[str, set[str]] = {}
+        self._stamps: dict[tuple[str, int, int], str] = {}
         self._seen: dict[str, tuple[tuple[int, ...], str]] = {}
         self._lock = threading.RLock()
         self._within = ExitStack()
@@ -79,15 +87,37 @@ class OutputFolder:
         name, digest = self._name(path), self.digest(path)
         return name is not None and digest is not None and digest in self._digests.get(_key(name), ())
 
-    def refuse(self, paths: Iterable[Path]) -> None:
-        """Raise where one of these files is there and may not be replaced.
+    def refuse(self, paths: Iterable[Path], readable: Callable[[Path], bool] | None = None) -> None:
+        """Raise where one of these files is there and may not be replaced, or the folder cannot be one for results.
+
+        Args:
+            paths: what is to be written or deleted.
+            readable: whether something can be read of a file. One of ours of which nothing can be, such as an empty
+                one, holds no work, and may be replaced.
 
         Raises:
             UsageError: it names the files, and what to do.
         """
+        check_folder(self.folder)
         foreign = [path for path in paths if os.path.lexists(path) and not self.is_ours(path)]
         if foreign:
+            with self._lock:
+                self._read()  # another process may be writing there
+        for path in foreign:
+            if readable and self.wrote(path) and not path.is_symlink() and not readable(path):
+                self.give_up(path)
+        if foreign := [path for path in foreign if not self.is_ours(path)]:
             raise UsageError(self._refusal(foreign))
+
+    def remove(self, path: Path) -> None:
+        """Delete a file of ours; one that is not there is no error.
+
+        Raises:
+            UsageError: it is not ours, or not any more.
+        """
+        if os.path.lexists(path):
+            self.refuse([path])
+            path.unlink(missing_ok=True)
 
     def wrote(self, path: Path) -> bool:
         """Whether Vesal ever wrote a file of this name there, whatever it holds now."""
@@ -104,6 +134,9 @@ class OutputFolder:
         """Of the content of a file; None where there is no regular file (a link to a file counts as the file)."""
         try:
             status = path.stat()
+            written = self._stamps.get((_key(self._name(path) or ""), status.st_size, status.st_mtime_ns))
+            if written is not None:
+                return written
             stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             known = self._seen.get(str(path))
             if known is not None and known[0] == stamp:
@@ -159,9 +192,16 @@ class OutputFolder:
                     done = FinishedCase.model_validate(row)
                     self.cases[done.case] = done
                 else:
-                    self._digests.setdefault(_key(row["file"]), set()).add(str(row["digest"]))
+                    self._know(row)
             except (ValueError, TypeError, KeyError, AttributeError):
                 self.damaged = True
+
+    def _know(self, row: Mapping[str, Any]) -> None:
+        key, digest = _key(row["file"]), str(row["digest"])
+        self._digests.setdefault(key, set()).add(digest)
+        if stamp := row.get("stamp"):
+            size, time_ns = stamp
+            self._stamps[key, size, time_ns] = digest
 
     def _add(self, row: Mapping[str, Any]) -> None:
         try:
@@ -187,11 +227,14 @@ class OutputFolder:
                 self._read()  # another process may have written it meanwhile
             if not self.is_ours(path):
                 raise UsageError(self._refusal([path]))
-        digest = file_digest(written)
+        row: dict[str, Any] = {"file": name, "digest": file_digest(written)}
+        status = written.stat()
+        if time.time_ns() - status.st_mtime_ns > _TICK_NS:
+            row["stamp"] = [status.st_size, status.st_mtime_ns]
         with self._lock:
-            if digest not in self._digests.setdefault(_key(name), set()):
-                self._add({"file": name, "digest": digest})
-                self._digests[_key(name)].add(digest)
+            if row["digest"] not in self._digests.get(_key(name), ()) or "stamp" in row:
+                self._add(row)
+                self._know(row)
 
     def _name(self, path: Path) -> str | None:
         """The path below the folder, links in it unfollowed; None of a file elsewhere."""
@@ -215,6 +258,27 @@ class OutputFolder:
             f"{self.folder} holds {plural(len(paths), 'file')} that would be overwritten and that Vesal did not write, "
             f"or that changed since{damaged}: {names}; choose another output folder, or move or delete them first."
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise where nothing can be written into a folder, which need not exist, or its name is that of a file.
+
+    Raises:
+        UsageError: it is, or lies in, a file; or it is named as one.
+        VesalError: the folder, or the one that it would be made in, cannot be written.
+    """
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        kind = "a file" if there.is_file() else "no folder"
+        raise UsageError(f"{there} is {kind}; choose another output folder.")
+    if there != folder and folder.name.lower().endswith(_FILE_ENDINGS):
+        raise UsageError(
+            f"{folder} is to be a folder and is named as a file; name the folder, such as {folder.parent / 'results'}."
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise VesalError(f"{there} cannot be written; choose another output folder.")
 
 
 def results(folder: Path, *names: str) -> OutputFolder:

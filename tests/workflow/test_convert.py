@@ -240,6 +240,43 @@ def test_a_resumed_conversion_does_only_what_is_missing_cut_or_changed(target: s
     assert convert(data, out, target, resume=True).skipped == 4
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_was_edited_or_added_by_hand_is_neither_replaced_nor_deleted(
+    target: str, tmp_path: Path
+) -> None:
+    data, out = made("acdc", tmp_path / "data"), tmp_path / "out"
+    convert(data, out, target, cases=("patient001_frame01",))
+    described = "dataset.json" if target in ("msd", "nnunet") else "manifest.json"
+    mask = next(path for path in sorted((out).rglob("*")) if path.parent.name.startswith("labels"))
+    added = mask.with_name(mask.name.replace("frame01", "frame12"))
+    source = data / "patient001" / "patient001_frame01_gt.nii.gz"
+    for mine, content in (
+        (mask, added.name.encode()),
+        (added, mask.read_bytes()),
+        (out / described, (out / described).read_bytes() + b"\n"),
+        (out / "conversion.json", b"{}"),
+    ):
+        old = mine.read_bytes() if mine.exists() else None
+        if mine == mask:  # another mask of the same format
+            other = next(path for path in sorted(mask.parent.parent.rglob(f"*{mask.suffix}")) if path != mask)
+            content = other.read_bytes()
+        mine.write_bytes(content)
+        source.touch()  # the case is to be made anew
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        with pytest.raises(UsageError, match="Vesal did not write") as raised:
+            convert(data, out, target, resume=True)
+        assert f": {mine.relative_to(out).as_posix()}; choose another" in str(raised.value)
+        before.pop(out / "conversion.jsonl")
+        after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        after.pop(out / "conversion.jsonl")
+        assert after == before
+        mine.unlink()
+        if old is not None:
+            mine.write_bytes(old)
+    assert convert(data, out, target, resume=True).skipped == 0
+    assert convert(data, out, target, resume=True).skipped == 4
+
+
 def test_a_resumed_conversion_of_other_options_is_refused(tmp_path: Path) -> None:
     data = made("pairs", tmp_path / "data")
     convert(data, tmp_path / "out", "png")

@@ -122,7 +122,7 @@ def test_a_stopped_fixing_goes_on_and_gives_the_same(
 ) -> None:
     written: list[str] = []
 
-    def until(case: Any, files: Any, places: Any) -> dict[str, int]:
+    def until(case: Any, files: Any, places: Any) -> tuple[str, ...]:
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(case.id)
@@ -137,7 +137,7 @@ def test_a_stopped_fixing_goes_on_and_gives_the_same(
     first = list(written)
     written.clear()
 
-    def more(case: Any, files: Any, places: Any) -> dict[str, int]:
+    def more(case: Any, files: Any, places: Any) -> tuple[str, ...]:
         written.append(case.id)
         return write_fixed(case, files, places)
 
@@ -159,6 +159,37 @@ def test_the_copy_is_refused_inside_the_data_and_where_something_is(data: Path, 
     for resume in (False, True):
         with pytest.raises(UsageError, match="not empty"):
             fix_run(data, tmp_path / "out", resume=resume)
+
+
+@pytest.mark.parametrize("name", ["labelsTr/{}.nii.gz", "dataset.json", "changes.md", "LICENCE.txt"])
+def test_what_was_edited_in_the_fixed_copy_is_neither_replaced_nor_deleted(
+    data: Path, clean: Path, tmp_path: Path, name: str
+) -> None:
+    (data / "LICENCE.txt").write_text("CC")
+    out, case = tmp_path / "out", image_of(data, 0).name.removesuffix(".nii.gz")
+    fix_run(data, out, pictures=0)
+    mine = out / "fixed" / name.format(case)
+    # By hand: a corrected mask, or a note more.
+    mine.write_bytes(label_of(clean, 1).read_bytes() if mine.suffix == ".gz" else mine.read_bytes() + b"\n")
+    before = {
+        path: path.read_bytes() for path in out.rglob("*") if path.name != "fixing.jsonl" and path.is_file()
+    }
+    for change in ("another", "damaged"):  # the case is to be made anew; then it is to be left out
+        image_of(data, 0).write_bytes(image_of(data, 1).read_bytes() if change == "another" else b"no image")
+        with pytest.raises(UsageError, match="changed since") as raised:
+            fix_run(data, out, pictures=0, resume=True)
+        assert f": {mine.relative_to(out / 'fixed').as_posix()}; choose another" in str(raised.value)
+        assert {path: path.read_bytes() for path in before} == before
+    mine.unlink()
+    fix_run(data, out, pictures=0, resume=True)
+    assert not (out / "fixed" / f"labelsTr/{case}.nii.gz").exists()
+
+
+def test_a_copy_of_a_copy_has_its_own_record_and_journal(data: Path, tmp_path: Path) -> None:
+    fix_run(data, tmp_path / "one", pictures=0)
+    fix_run(tmp_path / "one" / "fixed", tmp_path / "two", pictures=0)
+    again = fix_run(tmp_path / "one" / "fixed", tmp_path / "two", pictures=0, resume=True)
+    assert again.cases == CASES
 
 
 def test_another_data_set_is_not_mixed_into_a_fixing(data: Path, clean: Path, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ original.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ from vesal.errors import DataError, VesalError
 from vesal.files import atomic_path, read_json, write_json
 from vesal.layouts.registry import load_dataset
 from vesal.layouts.scan_files import is_picture, visible
+from vesal.run_files import OUTPUTS
 from vesal.volume.io import FORMATS, data_files, is_image, read_volume, write_volume
 from vesal.volume.volume import Volume
 
@@ -28,6 +30,8 @@ from vesal.volume.volume import Volume
 _MOST_BYTES = 10 << 20
 #: Written anew, or not at all.
 _DESCRIPTIONS = ("dataset.json", "manifest.json", "manifest.csv", "slices.json", "splits_final.json")
+#: Of verbs that wrote a data set: what they tell is not about the copy.
+_RECORDS = (OUTPUTS, "conversion.jsonl", "fixing.jsonl", "changes.json", "changes.md")
 #: Of a file that was of a kind that is only read.
 _ENDING = ".nii.gz"
 
@@ -91,11 +95,11 @@ def _ending(path: Path) -> str:
     return ending if ending and FORMATS[ending].encode is not None else ""
 
 
-def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dict[str, int]:
+def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> tuple[str, ...]:
     """Write the files of a case that changed, copy the others; each is whole or absent.
 
     Returns:
-        Place below the folder -> bytes.
+        Their places below the folder.
 
     Raises:
         VesalError: the folder cannot be written.
@@ -117,7 +121,22 @@ def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> dic
             place = name if part == path else part.relative_to(places.root).as_posix()
             copy(part, places.out / place)
             written.append(place)
-    return {name: (places.out / name).stat().st_size for name in written}
+    return tuple(written)
+
+
+def places_there(dataset: Dataset, cases: Sequence[Case], places: Places) -> list[Path]:
+    """Files of the fixed copy that are there and would be written for these cases, or with what describes them all."""
+    names = {*_DESCRIPTIONS}
+    for case in cases:
+        for path in case.files:
+            parts = _parts(path) if places.mirrored else (path,)
+            names |= {
+                places.of(path),
+                *(part.relative_to(places.root).as_posix() for part in parts if part != path),
+            }
+    if places.mirrored:
+        names |= {path.relative_to(dataset.root).as_posix() for path in _files_beside(dataset, dataset.cases)}
+    return [places.out / name for name in sorted(names) if os.path.lexists(places.out / name)]
 
 
 def _reread(path: Path, case: Case) -> Volume:
@@ -217,15 +236,20 @@ def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
 
 
 def _beside(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
+    for path in _files_beside(dataset, cases):
+        copy(path, places.out / path.relative_to(dataset.root))
+
+
+def _files_beside(dataset: Dataset, cases: Sequence[Case]) -> Iterator[Path]:
     """Licence, Info.cfg and the like: what is no image, in the root and where the scans are."""
     folders = {dataset.root} | {path.parent for case in cases for path in case.files}
     taken = {part for case in cases for path in case.files for part in _parts(path)}
     for folder in sorted(folders):
         for path in visible(folder):
-            if is_image(path) or path in taken or not path.is_file() or path.name in _DESCRIPTIONS:
+            if is_image(path) or path in taken or not path.is_file() or path.name in _DESCRIPTIONS + _RECORDS:
                 continue
             if path.stat().st_size <= _MOST_BYTES and path.suffix.lower() not in (".raw", ".img", ".zraw"):
-                copy(path, places.out / path.relative_to(dataset.root))
+                yield path
 
 
 def _parts(path: Path) -> tuple[Path, ...]:

@@ -63,7 +63,7 @@ class Written(JournalEntry):
     remark: str = ""
 
     @classmethod
-    def of(cls, scan: Scan, task: Task, files: dict[str, int], *, ndim: int, **more: Any) -> Written:
+    def of(cls, scan: Scan, task: Task, files: Sequence[str], *, ndim: int, **more: Any) -> Written:
         """What became of a scan: its files, and `more` fields."""
         return cls(
             id=scan.case.id,
@@ -72,7 +72,7 @@ class Written(JournalEntry):
             slice_of=scan.case.slice_of,
             test=scan.test,
             ndim=ndim,
-            files=files,
+            files=tuple(files),
             **more,
         )
 

@@ -103,11 +103,11 @@ def _kept(mask: Array | None, task: Task, *, depth: int) -> tuple[int, ...]:
     return tuple(number for number, plane in enumerate(mask) if (plane != background).any())
 
 
-def _save(scan: Scan, record: SlicedVolume, mask: Array | None, task: Task) -> dict[str, int]:
+def _save(scan: Scan, record: SlicedVolume, mask: Array | None, task: Task) -> list[str]:
     assert scan.image is not None
     plane = record.plane
     stacks = [cut(channel, record.geometry, record.axis) for channel in scan.image.array]
-    files: dict[str, int] = {}
+    files: list[str] = []
     for number in record.written:
         shown = [
             to_pixels(stack[number], window, record.bits)[None]
@@ -122,12 +122,12 @@ def _save(scan: Scan, record: SlicedVolume, mask: Array | None, task: Task) -> d
     return files
 
 
-def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: dict[str, int]) -> None:
+def _put(out: Path, name: str, pixels: Array, plane: Geometry, files: list[str]) -> None:
     data = encode_png(out / name, Volume(np.ascontiguousarray(pixels), plane))
-    # Not synchronised one by one, which takes longer than all else; on resume the sizes are compared.
+    # Not synchronised one by one, which takes longer than all else; on resume the digests are compared.
     with atomic_path(out / name) as temporary:
         temporary.write_bytes(data)
-    files[name] = len(data)
+    files.append(name)
 
 
 def _rows(geometry: Geometry) -> tuple[tuple[float, ...], ...]:

@@ -83,7 +83,7 @@ def _with_label(scan: Scan, task: Task, folders: Mapping[str, str], files: list[
     return Written.of(
         scan,
         task,
-        {file.relative_to(task.out).as_posix(): file.stat().st_size for file in files},
+        [file.relative_to(task.out).as_posix() for file in files],
         ndim=3 if grid is None else grid.geometry.ndim,
         remark=f"Case {scan.case.id}: {remark}, and were copied so." if remark else "",
     )

@@ -206,6 +206,17 @@ def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
     return (path,) if second is None else (path, second)
 
 
+def is_readable(path: Path) -> bool:
+    """Whether something can be read of a file: of an image the voxels, of any other a byte."""
+    try:
+        if is_image(path):
+            read_volume(path)
+            return True
+        return path.stat().st_size > 0
+    except (DataError, OSError):
+        return False
+
+
 def write_volume(path: str | Path, volume: Volume) -> None:
     """Write an image, whole or not at all, in the format that the ending names; the array's type is kept.
 

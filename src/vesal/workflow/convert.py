@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from vesal.parallel import Progress, StageProgress, map_in_order, no_progress, w
 from vesal.record import Record
 from vesal.text import listed, plural
 from vesal.version import __version__
+from vesal.volume.io import is_readable
 from vesal.volume.volume import Volume
 from vesal.workflow.requests.convert_request import SPACING_ERROR, ConvertRequest
 
@@ -38,7 +39,7 @@ _FINEST_SHARE = 20
 #: Fields of a request that must be the same for a conversion to be resumed.
 _SAME = ("to", "window", "bits", "keep_empty", "axis", "merge", "spacing_mm", "stack", "split", "seed")
 #: In the new data set's folder.
-_JOURNAL = "conversion.jsonl"
+_JOURNAL, _SUMMARY = "conversion.jsonl", "conversion.json"
 
 
 class ConvertResult(Record):
@@ -105,26 +106,28 @@ def convert_run(request: ConvertRequest, *, stage: StageProgress = no_progress) 
     how = (request.window, request.bits, request.keep_empty, request.axis)
     task = Task(request.out, source.channels, final, *how)
     failures = [one for one in source.failures if not request.cases or one.id in request.cases]
-    done, failed = _work(target, source, jobs, journal, task, stage("Converting"))
-    written = tuple(sorted(journal.entries.values(), key=lambda one: one.id))
-    remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
-    if written:
-        original = _original(mapped, final)
-        described = Described(
-            source.name, source.channels, final.target, original, written, source.credits, request.seed
+    waiting = _waiting(target, jobs, journal)
+    with journal.output:
+        failed = _work(target, source, waiting, journal, task, stage("Converting"))
+        written = tuple(sorted(journal.entries.values(), key=lambda one: one.id))
+        remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
+        if written:
+            original = _original(mapped, final)
+            described = Described(
+                source.name, source.channels, final.target, original, written, source.credits, request.seed
+            )
+            remarks += target.describe(request.out, described, target.folders)
+        result = ConvertResult(
+            folder=request.out,
+            to=request.to,
+            read_as=source.read_as,
+            cases=tuple(one.id for one in written if not one.test),
+            test_cases=tuple(one.id for one in written if one.test),
+            skipped=len(jobs) - len(waiting),
+            failures=(*failures, *failed),
+            remarks=tuple(remarks),
         )
-        remarks += target.describe(request.out, described, target.folders)
-    result = ConvertResult(
-        folder=request.out,
-        to=request.to,
-        read_as=source.read_as,
-        cases=tuple(one.id for one in written if not one.test),
-        test_cases=tuple(one.id for one in written if one.test),
-        skipped=len(jobs) - done - len(failed),
-        failures=(*failures, *failed),
-        remarks=tuple(remarks),
-    )
-    _record(request, final, written, result)
+        _record(request, final, written, result)
     return result
 
 
@@ -231,37 +234,58 @@ def _held_out(
 # --- the work ----------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A case that is to be converted: as a test scan or not, and what the result depends on."""
+
+    job: Job
+    test: bool
+    made_of: list[Any]
+
+
+def _waiting(target: Target, jobs: Sequence[Job], journal: Journal[Written]) -> list[_Waiting]:
+    """What is not there yet; what is there of it from an earlier state of the data is deleted.
+
+    Raises:
+        UsageError: a file that Vesal did not write there, or that was changed since, would be replaced or deleted.
+    """
+    held_out = set(journal.head.get("held_out", ()))
+    waiting = []
+    for job in jobs:
+        test = job.test or job.case.patient in held_out
+        made_of = [test, file_stamps(job.files)]
+        if not journal.has(job.case.id, made_of):
+            waiting.append(_Waiting(job, test, made_of))
+    names = {one.job.case.id for one in waiting}
+    described = [journal.folder / name for name in (*target.descriptions, _SUMMARY)]
+    journal.refuse(names, [*target.files_there(journal.folder, names), *described], is_readable)
+    for name in names:
+        journal.drop(name)
+    return waiting
+
+
 def _work(
     target: Target,
     source: Source,
-    jobs: Sequence[Job],
+    waiting: Sequence[_Waiting],
     journal: Journal[Written],
     task: Task,
     progress: Progress | None,
-) -> tuple[int, list[Failure]]:
-    """Convert what is not there yet; how many, and which failed."""
-    held_out = set(journal.head.get("held_out", ()))
-    waiting, made_of = [], []
-    for job in jobs:
-        test = job.test or job.case.patient in held_out
-        sources = [test, file_stamps(job.files)]
-        if not journal.has(job.case.id, sources):
-            journal.drop(job.case.id)
-            waiting.append((job, test))
-            made_of.append(sources)
+) -> list[Failure]:
+    """Convert what is waiting; which failed."""
     failures: list[Failure] = []
     one_case = partial(_convert_one, task=task, target=target)
     results = map_in_order(one_case, waiting, workers=_workers(waiting, source), progress=progress)
-    for sources, one in zip(made_of, results, strict=True):
+    for wanted, one in zip(waiting, results, strict=True):
         if isinstance(one, Written):
-            journal.add(one.model_copy(update={"made_of": sources}))
+            journal.add(one.model_copy(update={"made_of": wanted.made_of}))
         else:
             failures.append(one)
-    return len(waiting) - len(failures), failures
+    return failures
 
 
-def _convert_one(entry: tuple[Job, bool], *, task: Task, target: Target) -> Written | Failure:
-    job, test = entry
+def _convert_one(waiting: _Waiting, *, task: Task, target: Target) -> Written | Failure:
+    job, test = waiting.job, waiting.test
     prefix = f"Case {job.case.id}: "
     try:
         scan = job.read()
@@ -290,10 +314,10 @@ def _digest(image: Volume | None) -> str:
     return content_hash(str(image.geometry.shape).encode(), *(part.data for part in flat))
 
 
-def _workers(waiting: Sequence[tuple[Job, bool]], source: Source) -> int:
-    if needed := max((job.bytes_needed for job, _ in waiting), default=0):
+def _workers(waiting: Sequence[_Waiting], source: Source) -> int:
+    if needed := max((one.job.bytes_needed for one in waiting), default=0):
         return workers_within(needed)
-    files = [job.case.images[0] for job, _ in waiting if job.case.images]
+    files = [one.job.case.images[0] for one in waiting if one.job.case.images]
     return scan_workers(files, channels=len(source.channels))
 
 
@@ -333,7 +357,7 @@ def _record(
     """conversion.json: where everything came from and what was changed."""
     names = {label.value: label.name for label in final.target.labels}
     write_json(
-        request.out / "conversion.json",
+        request.out / _SUMMARY,
         {
             "vesal": __version__,
             "source": str(request.data),

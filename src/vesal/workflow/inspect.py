@@ -13,7 +13,7 @@ from vesal.audit.apply_fixes import FixPlan, FixRecord, fix_case, plan_fixes, wi
 from vesal.audit.checks import check_dataset
 from vesal.audit.defects.case_files import with_4d_files
 from vesal.audit.finding import Finding
-from vesal.audit.fixed_copy import Places, describe_fixed, plan_places, write_fixed
+from vesal.audit.fixed_copy import Places, describe_fixed, places_there, plan_places, write_fixed
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.case import files_of, scan_workers
 from vesal.data.dataset import Case, Dataset
@@ -26,6 +26,7 @@ from vesal.outputs import results
 from vesal.parallel import Progress, StageProgress, map_in_order, no_progress
 from vesal.report.pages.fixes_section import changes_markdown, changes_summary
 from vesal.version import __version__
+from vesal.volume.io import is_readable
 
 #: The fixed copy's folder below that of the report, and its journal.
 FIXED = "fixed"
@@ -112,7 +113,8 @@ def fix_run(
     The copy holds changes.json and changes.md with every change. The originals are read and never written.
 
     Raises:
-        UsageError: `out` is the data set or inside it, or out/fixed is not empty and not to be resumed.
+        UsageError: `out` is the data set or inside it; out/fixed is not empty and not to be resumed; or a file would be
+            replaced or deleted that Vesal did not write there, or that was changed since.
         DataError: the data fit no layout.
         VesalError: `out` cannot be written, or no case is left.
     """
@@ -128,15 +130,17 @@ def fix_run(
         one.id: math.prod(one.shape) for one in original.fingerprint.cases + original.fingerprint.unlabelled
     }
     plan = plan_fixes(whole, original.findings, split, sizes)
-    records, kept, places = _fix_all(whole, original.fingerprint, plan, journal, stage("Fixing"))
-    if not kept:
-        first = next((record for record in records if record.outcome == "left out"), None)
-        why = f", the first ({first.case}) because {first.done.removeprefix('left out: ')}" if first else ""
-        raise VesalError(f"No case of {data} can be fixed{why}; {folder} holds no data set.")
-    after = _inspect(describe_fixed(whole, kept, places), stage("Reading again"))
-    records = with_consequences(records, after.findings)
-    summary = FixSummary(original, folder, len(kept), records, after.findings, out / "inspect.html")
-    with output:
+    with journal.output, output:
+        records, kept, places = _fix_all(whole, original.fingerprint, plan, journal, stage("Fixing"))
+        if not kept:
+            first = next((record for record in records if record.outcome == "left out"), None)
+            why = (
+                f", the first ({first.case}) because {first.done.removeprefix('left out: ')}" if first else ""
+            )
+            raise VesalError(f"No case of {data} can be fixed{why}; {folder} holds no data set.")
+        after = _inspect(describe_fixed(whole, kept, places), stage("Reading again"))
+        records = with_consequences(records, after.findings)
+        summary = FixSummary(original, folder, len(kept), records, after.findings, out / "inspect.html")
         _write(summary, pictures)
     return summary
 
@@ -161,10 +165,12 @@ def _fix_all(
     cases = [case for case in dataset.cases + dataset.unlabelled if case.id not in plan.left_out]
     places = plan_places(dataset, cases, plan.findings, journal.folder)
     made_of = {case.id: _made_of(case, plan.findings.get(case.id, ()), places) for case in cases}
-    for name in list(journal.entries):
-        if name not in made_of or not journal.has(name, made_of[name]):
-            journal.drop(name)
-    waiting = [case for case in cases if case.id not in journal.entries]
+    waiting = [case for case in cases if not journal.has(case.id, made_of[case.id])]
+    stale = {case.id for case in waiting} | {name for name in journal.known if name not in made_of}
+    described = [journal.folder / name for name in ("changes.json", "changes.md")]
+    journal.refuse(stale, [*places_there(dataset, waiting, places), *described], is_readable)
+    for name in stale:
+        journal.drop(name)
     if any(case.id in plan.findings for case in waiting):
         _ = others.limit  # measured now: several threads would each do it
     one = partial(_fix_one, plan=plan, others=others, places=places, made_of=made_of)
@@ -188,7 +194,7 @@ def _fix_one(
     if not findings:
         return entry(files=write_fixed(case, {}, places), there=True, records=())
     fixed = fix_case(case, findings, others, places.root)
-    files = {} if fixed.files is None else write_fixed(case, fixed.files, places)
+    files = () if fixed.files is None else write_fixed(case, fixed.files, places)
     return entry(files=files, there=fixed.files is not None, records=fixed.records)
 
 

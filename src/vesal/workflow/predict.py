@@ -8,7 +8,6 @@ What was made of which scan by which model is in the folder's record (`vesal.out
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -36,10 +35,10 @@ from vesal.parallel import Progress, read_ahead
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.text import listed, plural
-from vesal.volume.io import read_volume, write_label, write_volume
+from vesal.volume.io import is_readable, write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
-from vesal.workflow.predict_targets import Target, Targets, plan_targets, try_folder
+from vesal.workflow.predict_targets import Target, plan_targets, try_folder
 from vesal.workflow.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import PredictOptions
 
@@ -144,7 +143,9 @@ def predict_cases(
             folder = None if targets.single else targets.folder
             result.quality = QualityFiles(folder, model.labels.classes)
         entries = list(zip(cases, targets.of, strict=True))
-        _refuse_foreign(output, targets, result.quality)
+        files = [path for target in targets.of for path in target.files()]
+        files += [targets.classes_file] if targets.folders else []
+        output.refuse([*files, *(result.quality.files if result.quality else ())], is_readable)
         made_of = _made_of(model, options)
         waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
         try_folder(targets)
@@ -154,28 +155,6 @@ def predict_cases(
         job.run(waiting, progress)
     result.backend = model.backend
     return result
-
-
-def _refuse_foreign(output: OutputFolder, targets: Targets, quality: QualityFiles | None) -> None:
-    """Raise where a file would be overwritten that Vesal did not write there, or that somebody changed.
-
-    A label map of ours of which nothing can be read, such as an empty one, holds no work.
-    """
-    files = [path for target in targets.of for path in target.files() if os.path.lexists(path)]
-    if targets.folders:
-        files.append(targets.classes_file)
-    for path in files:
-        if output.wrote(path) and not path.is_symlink() and not output.is_ours(path) and not _readable(path):
-            output.give_up(path)
-    output.refuse([*files, *(quality.files if quality is not None else ())])
-
-
-def _readable(path: Path) -> bool:
-    try:
-        read_volume(path)
-    except (VesalError, OSError):
-        return False
-    return True
 
 
 def _made_of(model: Model, options: PredictOptions) -> dict[str, Any]:

@@ -221,11 +221,21 @@ def test_what_kaggle_would_not_take_is_refused_before_anything_is_written(
     assert not (tmp_path / "kernel").exists()
 
 
-def test_a_folder_with_other_things_is_not_written_into(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [SCRIPT, METADATA])
+def test_a_file_of_another_hand_is_not_replaced_and_other_files_are_in_nobodys_way(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UsageError, match=r"not a kernel"):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=f"Vesal did not write.*: {name}; choose another"):
         export_kernel(tmp_path, HEART)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["thesis.tex", name])
+    (tmp_path / name).unlink()
+    export_kernel(tmp_path, HEART)
+    export_kernel(tmp_path, replace(HEART, budget="40m"))
+    (tmp_path / name).write_text((tmp_path / name).read_text() + "\n")
+    with pytest.raises(UsageError, match=f"changed since: {name};"):
+        export_kernel(tmp_path, HEART)
 
 
 def test_slugs_are_kaggles() -> None:

@@ -79,10 +79,29 @@ def test_a_benchmark_is_not_resumed_with_other_settings_nor_begun_over_another(
         run(model, tiny_data, out, artifacts=["noise:4"], cases=1, resume=True)
     with pytest.raises(UsageError, match="add --resume"):
         run(model, tiny_data, out, artifacts=["noise:3"], cases=1)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.doc").write_text("mine")
-    with pytest.raises(UsageError, match="not empty"):
-        run(model, tiny_data, tmp_path / "full", artifacts=["noise:3"])
+
+
+@pytest.mark.parametrize("name", ["robustness.json", "robustness.csv", "robustness.md", "robustness.html"])
+def test_a_result_of_another_hand_is_refused_before_a_scan_is_segmented(
+    run, network, model, tiny_data, tmp_path, name
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    (out / "thesis.doc").write_text("mine")  # in nobody's way
+    with pytest.raises(UsageError, match=rf"Vesal did not write.*: {name}; choose another"):
+        run(model, tiny_data, out, artifacts=["noise:3"], cases=1)
+    assert network.windows == 0
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        name: "mine",
+        "thesis.doc": "mine",
+    }
+    (out / name).unlink()
+    run(model, tiny_data, out, artifacts=["noise:3"], cases=1)
+    run(model, tiny_data, out, artifacts=["noise:3"], cases=1, resume=True, limits=["noise=100"])
+    (out / name).write_text((out / name).read_text() + "by hand")
+    with pytest.raises(UsageError, match=f"changed since: {name};"):
+        run(model, tiny_data, out, artifacts=["noise:3"], cases=1, resume=True, limits=["noise=100"])
 
 
 @pytest.mark.parametrize(

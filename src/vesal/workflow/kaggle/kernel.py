@@ -91,7 +91,8 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
     The fields are those of Kaggle's documentation (Kaggle/kaggle-cli, docs/kernels_metadata.md).
 
     Raises:
-        UsageError: no user, no data, an impossible name, recipe or length; or the folder holds something else.
+        UsageError: no user, no data, an impossible name, recipe or length; or a file would be replaced that Vesal
+            did not write there, or that was changed since.
     """
     overrides = parse_overrides(options.settings) | {"fold": options.fold}
     length = {} if options.budget is None else {"budget_s": parse_duration(options.budget)}
@@ -106,7 +107,7 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
     title = options.title or f"Vesal {config.recipe}"
     identity = f"{options.user}/{slug(title)}"
     _check_sources(options)
-    _check_folder(folder)
+    output = results(folder, SCRIPT, METADATA)
     recipe = Path(options.recipe) if options.recipe.endswith((".yaml", ".yml")) else None
     settings = {
         "recipe": recipe.name if recipe else options.recipe,
@@ -123,7 +124,7 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
         "requirements": _requirements(config.network, options.install),
     }
     script, described = folder / SCRIPT, folder / METADATA
-    with results(folder, SCRIPT, METADATA):
+    with output:
         write_text(script, _script(title, settings))
         write_json(described, _metadata(identity, title, options))
     commands = {
@@ -169,13 +170,6 @@ def _check_sources(options: KernelOptions) -> None:
         raise UsageError(
             f"--accelerator takes Kaggle's name such as NvidiaTeslaT4, or none, not '{options.accelerator}'."
         )
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.is_file():
-        raise UsageError(f"{folder} is a file; choose another output folder.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / METADATA).exists():
-        raise UsageError(f"{folder} holds something that is not a kernel; choose another folder.")
 
 
 def _metadata(identity: str, title: str, options: KernelOptions) -> dict[str, Any]:

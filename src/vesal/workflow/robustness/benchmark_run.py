@@ -10,10 +10,11 @@ from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
-from vesal.evaluate.robustness.result_text import save_robustness
+from vesal.evaluate.robustness.result_text import NAME, save_robustness
 from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.journal import Journal
+from vesal.outputs import results
 from vesal.parallel import Progress, StageProgress
 from vesal.planning.plan import Plan
 from vesal.report.figures.robustness_charts import CorruptedScan
@@ -35,9 +36,11 @@ def robustness_run(
     finished one is only compared with other limits or another baseline.
 
     Raises:
-        UsageError: the request contradicts itself or names what is not there.
+        UsageError: the request contradicts itself or names what is not there; or a file would be replaced that Vesal
+            did not write there, or that was changed since.
         VesalError: nothing could be measured, or the folder cannot be written.
     """
+    output = results(request.folder, *(f"{NAME}{ending}" for ending in (".json", ".csv", ".md", ".html")))
     limits = [Limit.parse(text) for text in request.limits]
     baseline = None if request.baseline is None else Robustness.load(request.baseline)
     chosen = choose_cases(request.model, request.data, layout=request.layout, fold=request.fold)
@@ -57,9 +60,10 @@ def robustness_run(
     runners.measure(journal, waiting, stage("Robustness"))
     measured = [journal.entries[name] for name in chosen.names if name in journal.entries]
     found = _result(runners, measured, limits, baseline, remarks)
-    save_robustness(request.folder, found)
-    scans = runners.scans(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
-    write_robustness_report(request.folder / "robustness.html", found, first.labels, scans, baseline)
+    with output:
+        save_robustness(request.folder, found)
+        scans = runners.scans(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
+        write_robustness_report(request.folder / f"{NAME}.html", found, first.labels, scans, baseline)
     return found
 
 
@@ -92,8 +96,10 @@ def _journal(
         "seed": request.seed,
         "tta": request.mirror,
     }
-    path = request.folder / "robustness.jsonl"
-    journal = Journal[Measured].open(path, Measured, head, resume=request.resume, work="benchmark")
+    path = request.folder / f"{NAME}.jsonl"
+    journal = Journal[Measured].open(
+        path, Measured, head, resume=request.resume, work="benchmark", alone=False
+    )
     # What failed is tried again: the file may have been fixed since.
     for one in [one for one in journal.entries.values() if one.failures]:
         journal.drop(one.id)
