@@ -413,6 +413,9 @@ DAMAGES: dict[str, Damage] = {
     "intensities cut off": Damage(on_image(saturated), "intensity-outlier"),
     "sform and qform apart": Damage(two_forms, "sform-qform"),
     "sform of zeros": Damage(singular_sform, "sform-unusable"),
+    "sform of zeros and no qform": Damage(
+        on_headers("imagesTr", "labelsTr", srow_x=np.zeros(4), srow_y=np.zeros(4), srow_z=np.zeros(4), sform_code=1,
+                   qform_code=0), "place-unknown"),
     "voxel sizes that are not the sform's": Damage(on_headers("imagesTr", "labelsTr", pixdim__3=3.7, qform_code=0), "pixdim"),
     "voxel size of 0": Damage(on_headers("imagesTr", pixdim__1=0, sform_code=0), "pixdim-unset"),
     "intercept that is no number": Damage(on_headers("imagesTr", scl_slope=1, scl_inter=np.nan), "intercept-unset"),

@@ -64,6 +64,7 @@ NAMED = {
     "slices blank": "blank-slices",
     "intensities cut off": "intensity-outlier",
     "voxel size of 0": "pixdim-unset",
+    "sform of zeros and no qform": "place-unknown",
 }
 
 

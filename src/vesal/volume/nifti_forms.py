@@ -102,6 +102,12 @@ class NiftiForms:
         """The qform counts, and is an affine."""
         return self.qform_code > 0 and is_affine(self.qform_affine)
 
+    @property
+    def place_unknown(self) -> bool:
+        """A form counts by its code, and none is an affine: nothing but voxel sizes is left."""
+        counts = self.sform_code > 0 or self.qform_code > 0
+        return counts and not (self.sform_used or self.qform_used)
+
     # --- as JSON ---------------------------------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:

@@ -106,6 +106,17 @@ def test_an_intercept_of_no_number_and_sizes_of_zero_are_found_and_the_first_is_
     undone(fixed("intercept-unset"), data, clean)
 
 
+def test_a_header_that_counts_by_its_code_and_holds_no_affine_is_read_by_its_voxel_sizes_and_found(
+    data: Path,
+) -> None:
+    """Neither form is an affine: nothing is invented, so that the fixed copy keeps the file."""
+    zeros = {f"srow_{axis}": np.zeros(4) for axis in "xyz"}
+    on_headers("imagesTr", "labelsTr", **zeros, sform_code=1, qform_code=0)(data, "case_4", "")
+    found = found_in(data)
+    assert found["place-unknown"] == ("case_4",)
+    assert not {"unreadable", "sform-unusable", "label-grid"} & set(found)
+
+
 def test_a_fix_of_the_voxels_alone_keeps_both_forms_of_the_header(data: Path, fixed: Fixed) -> None:
     path = image_of(data, 4)
     array, affine = load(path)

@@ -207,6 +207,17 @@ def fix_unusable_sform(case: EditableCase, details: Mapping[str, Any], others: R
     return FixResult(found, "the sform of the header is no affine", "the qform was written into both")
 
 
+def find_unknown_places(cases: ReferenceCases) -> Iterable[Finding]:
+    yield from find_in(
+        "place-unknown",
+        "warning",
+        "A header says that it places the image (sform or qform code above 0), but its matrix is no affine",
+        "Its voxel sizes alone are taken, so left and right may be exchanged; write the true affine, from the original "
+        "scan. ITK refuses such files.",
+        _flagged(cases, "place_unknown"),
+    )
+
+
 def find_unset_sizes(cases: ReferenceCases) -> Iterable[Finding]:
     yield from find_in(
         "pixdim-unset",
@@ -320,7 +331,15 @@ def _boxed(grid: Geometry, rotation: Array) -> Geometry:
     return Geometry(tuple(int(value) for value in size), affine)
 
 
-FIND = (find_forms, find_unusable_sforms, find_sizes, find_unset_sizes, find_unset_intercepts, find_shears)
+FIND = (
+    find_forms,
+    find_unusable_sforms,
+    find_unknown_places,
+    find_sizes,
+    find_unset_sizes,
+    find_unset_intercepts,
+    find_shears,
+)
 FIX = {
     "sform-qform": Fix(fix_forms),
     "sform-unusable": Fix(fix_unusable_sform),

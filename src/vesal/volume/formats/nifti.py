@@ -4,8 +4,9 @@ The header is nibabel's; the voxels are unpacked here, by the ISA-L library, sev
 
 Which affine: nibabel's rule. The sform where its code is above 0, else the qform where its code is above 0,
 else the voxel sizes alone with the origin in the volume's middle and the first axis flipped (`get_base_affine`).
-A sform that is no affine (singular, not finite) gives way to a qform that is one. As in nibabel, the affine is taken
-as millimetres whatever unit the header names. Where the scale is not finite, there is none, and an intercept that is
+A sform that is no affine (singular, not finite) gives way to a qform that is one, and that to the voxel sizes (the
+standard's method 1), which `place_unknown` tells: nibabel gives the singular matrix there, ITK refuses the file.
+As in nibabel, the affine is taken as millimetres whatever unit the header names. Where the scale is not finite, there is none, and an intercept that is
 not finite is 0, as in the standard's own reader (nifti1_io.c).
 
 What is written on the grid of a NIfTI file takes over both of its forms, both codes, the voxel sizes and the unit, so
@@ -190,9 +191,9 @@ def _layout(path: Path, header: Nifti1Header, forms: NiftiForms) -> tuple[tuple[
 
 def _best_affine(header: Nifti1Header, forms: NiftiForms) -> Array:
     """(4, 4), by the rule above."""
-    if forms.sform_used or (forms.sform_code > 0 and not forms.qform_used):
+    if forms.sform_used:
         return forms.sform_affine
-    if forms.qform_code > 0:
+    if forms.qform_used:
         try:
             return np.asarray(header.get_qform(), dtype=np.float64)
         except (

@@ -35,6 +35,7 @@ class Header(Record):
         sform_mm: the sform's, likewise.
         pixdim_apart_voxels: how far the two part at the last voxel along an axis (voxels of the sizes taken).
         sform_unusable: the sform counts, but is no affine, and the qform is taken.
+        place_unknown: a form counts, and neither is an affine: the voxel sizes alone are taken.
         pixdim_unset: a voxel size is 0 or no number, and 1 mm is taken.
         intercept_unset: the scale has an intercept that is no number, and 0 is taken.
     """
@@ -46,6 +47,7 @@ class Header(Record):
     sform_mm: tuple[float, ...] = ()
     pixdim_apart_voxels: float = 0.0
     sform_unusable: bool = False
+    place_unknown: bool = False
     pixdim_unset: bool = False
     intercept_unset: bool = False
 
@@ -84,6 +86,7 @@ def _looked_at(header: np.void) -> Header:
         forms_apart_mm=round(apart, 6) if np.isfinite(apart) else 0.0,
         shear=round(shear, 6) if np.isfinite(shear) else 0.0,
         sform_unusable=forms.sform_code > 0 and not forms.sform_used and forms.qform_used,
+        place_unknown=forms.place_unknown,
         pixdim_unset=any(unset) and not forms.sform_used,
         intercept_unset=math.isfinite(slope) and slope != 0 and not math.isfinite(intercept),
         **_contradiction(forms, shape),
