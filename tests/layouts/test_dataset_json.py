@@ -254,3 +254,44 @@ def test_a_test_image_with_the_name_of_a_training_image_is_left_out_and_remarked
     dataset = load_dataset(tmp_path)
     assert dataset.unlabelled == ()
     assert any("names of training images: a" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize(
+    ("gone", "declared", "said"),
+    [
+        (
+            "_0001",
+            {"0": "T2", "1": "ADC"},
+            r"2 channels (T2, ADC), but 2 cases of 2 have 1 file, such as case_1_0000",
+        ),
+        ("_0000", {"0": "T2", "1": "ADC"}, r"add the files _0000 for T2, or correct channel_names"),
+        (
+            "none",
+            {"0": "T2"},
+            r"1 channel (T2), but 2 cases of 2 have 2 files, such as case_1_0001.nii.gz; correct",
+        ),
+    ],
+)
+def test_channels_that_no_file_has_or_that_are_not_declared_are_told(
+    gone: str, declared: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    make_nnunet(tmp_path)
+    for path in tmp_path.rglob(f"*{gone}.nii.gz"):
+        path.unlink()
+    rewrite(tmp_path, channel_names=declared)
+    assert any(said in remark for remark in load_dataset(tmp_path).remarks)
+
+
+def test_one_file_may_hold_all_channels_that_are_declared(tmp_path: Path) -> None:
+    make_nnunet(tmp_path)
+    for path in tmp_path.rglob("*_000?.nii.gz"):
+        path.unlink() if "_0001" in path.name else scan(path, channels=2)
+    assert not any("declares 2 channels" in remark for remark in load_dataset(tmp_path).remarks)
+
+
+def test_a_file_ending_that_the_files_do_not_have_is_told(tmp_path: Path) -> None:
+    make_nnunet(tmp_path)
+    assert not any("files end in" in remark for remark in load_dataset(tmp_path).remarks)
+    rewrite(tmp_path, file_ending=".nrrd")
+    said = "files end in '.nrrd', and 4 images do not, such as case_1_0000.nii.gz"
+    assert any(said in remark for remark in load_dataset(tmp_path).remarks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vesal.layouts.scan_files import (
     annotated_names,
     by_stem,
     channel_files,
+    found_channels,
     volume_id,
 )
 from vesal.text import listed, plural
@@ -151,6 +153,7 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
     tests = [_case(json, root, name, files) for name, files in _channels_in(root / "imagesTs").items()]
     if described:
         labels, channels = labels or json_labels(json, root), json_channels(json, root)
+        remarks += _contradicted(json, channels, cases, root)
     else:
         remarks.append("There is no dataset.json, so channels have numbers for names.")
         channels = tuple(f"channel_{i}" for i in range(max((len(case.images) for case in cases), default=1)))
@@ -170,6 +173,39 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         orphans=tuple(lone),
         remarks=tuple(remarks),
     )
+
+
+def _contradicted(
+    json: Mapping[str, Any], channels: Sequence[str], cases: Sequence[Case], root: Path
+) -> list[str]:
+    """What dataset.json says of the files that is not so: how many a case has, and how their names end."""
+    remarks = []
+    files = Counter(len(case.images) for case in cases).most_common(1)
+    if files and (there := files[0][0]) != len(channels):
+        of_them = [case for case in cases if len(case.images) == there]
+        # A single file may hold all channels, as a colour picture does.
+        if there > 1 or len(found_channels(of_them, colours=True)) != len(channels):
+            numbers = {number for found in channel_files(of_them[0].images).values() for number in found}
+            absent = ", ".join(f"_{i:04d} for {name}" for i, name in enumerate(channels) if i not in numbers)
+            remarks.append(
+                f"dataset.json declares {plural(len(channels), 'channel')} ({listed(channels)}), but "
+                f"{plural(len(of_them), 'case')} of {len(cases)} have {plural(there, 'file')}, such as "
+                f"{of_them[0].images[-1].name}; "
+                + (
+                    f"add the files {absent}, or correct channel_names."
+                    if absent
+                    else "correct channel_names."
+                )
+            )
+    ending = json.get("file_ending")
+    if isinstance(ending, str) and cases:
+        others = [path for case in cases for path in case.images if not path.name.endswith(ending)]
+        if others:
+            remarks.append(
+                f"dataset.json says that files end in '{ending}', and {plural(len(others), 'image')} do not, such as "
+                f"{others[0].name}; they are read as they end, but nnU-Net will not find them."
+            )
+    return remarks
 
 
 def _nnunet_found(

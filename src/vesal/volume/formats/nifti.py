@@ -6,8 +6,8 @@ Which affine: nibabel's rule. The sform where its code is above 0, else the qfor
 else the voxel sizes alone with the origin in the volume's middle and the first axis flipped (`get_base_affine`).
 A sform that is no affine (singular, not finite) gives way to a qform that is one, and that to the voxel sizes (the
 standard's method 1), which `place_unknown` tells: nibabel gives the singular matrix there, ITK refuses the file.
-As in nibabel, the affine is taken as millimetres whatever unit the header names. Where the scale is not finite, there is none, and an intercept that is
-not finite is 0, as in the standard's own reader (nifti1_io.c).
+As in nibabel, the affine is taken as millimetres whatever unit the header names. Where the scale is not finite, there
+is none, and an intercept that is not finite is 0, as in the standard's own reader (nifti1_io.c).
 
 What is written on the grid of a NIfTI file takes over both of its forms, both codes, the voxel sizes and the unit, so
 that every reader finds scan and mask at one place, whichever form it prefers. Any other grid is written as sform and
