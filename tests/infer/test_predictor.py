@@ -214,7 +214,7 @@ def test_a_foreground_channel_is_made_of_the_scan_and_not_asked_of_it() -> None:
     np.testing.assert_array_equal(label.array, model().predict(volume).label.array)
     assert all(batch.shape[1] == 2 for batch in seen)
     assert {0.0, 1.0} == {float(value) for batch in seen for value in batch[:, 1].unique()}
-    with pytest.raises(DataError, match="channels is 2"):
+    with pytest.raises(DataError, match="2 channels where"):
         model(made, two_inputs).predict(Volume(np.repeat(volume.array, 2, axis=0), volume.geometry))
 
 

@@ -48,13 +48,47 @@ def scan(*channels: float | None) -> Volume:
 def test_constant_channels_and_missing_colours_are_noted(
     channels: tuple[float | None, ...], names: tuple[str, ...], note: str
 ) -> None:
-    assert scan_note(scan(*channels), plan(*names)) == note
+    assert scan_note(scan(*channels), plan(*names), (20, 20)) == note
 
 
 def test_one_pixel_that_differs_makes_a_scan_not_constant() -> None:
     lone = scan(5.0)
     lone.array[0, 3, 7] = 6
-    assert scan_note(lone, plan("MR")) == ""
+    assert scan_note(lone, plan("MR"), (20, 20)) == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((20, 20, 10), False),
+        ((20, 20, 1), False),
+        ((150, 60, 90), False),
+        ((1, 1, 1), True),
+        ((20000, 20, 1000), True),
+    ],
+)
+def test_a_volume_far_from_the_size_of_those_of_training_is_noted(
+    shape: tuple[int, int, int], said: bool
+) -> None:
+    values = plan("MR").model_dump() | {
+        "dimension": 3,
+        "spacing_mm": (2.0, 2.0, 3.0),
+        "patch": (16,) * 3,
+        "stages": [{"features": 4, "kernel": (3,) * 3, "stride": (1,) * 3}],
+        "median_shape": (20, 20, 10),
+    }
+    volume = Volume(
+        np.arange(8.0).reshape(1, 2, 2, 2), Geometry.from_spacing((2, 2, 2), (0.002, 0.002, 0.003))
+    )
+    note = scan_note(volume, Plan.model_validate(values), shape)
+    assert bool(note) == said
+    if shape == (1, 1, 1):
+        assert note == (
+            "the scan measures 2 x 2 x 3 mm and those of training 40 x 40 x 30 mm, so its spacing "
+            "(0.002 x 0.002 x 0.003 mm) may be wrong"
+        )
+    # Pictures have no size that could be compared.
+    assert scan_note(scan(None), plan("MR"), (2000, 2000)) == ""
 
 
 def test_channels_become_those_of_the_model_where_they_are_colours() -> None:

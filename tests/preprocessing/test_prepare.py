@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -100,9 +101,9 @@ def test_bad_input_is_told_in_a_sentence() -> None:
     flat, _ = make_scan(Geometry.from_spacing((9, 8), (1.0, 2.0)))
     with pytest.raises(DataError, match=r"2 axes .* needs 3; give a 3D image"):
         prepare(flat, make_plan())
-    with pytest.raises(DataError, match=r"3 axes .* needs 2; give a 2D image"):
+    with pytest.raises(DataError, match=r"3 axes .* needs 2; give slices"):
         prepare(image, make_plan(2, spacing_mm=(1.0, 2.0)))
-    with pytest.raises(DataError, match=r"channels is 1 where the plan needs 2 \(c0, c1\)"):
+    with pytest.raises(DataError, match=r"1 channel where the plan needs 2 \(c0, c1\)"):
         prepare(image, make_plan(channels=2))
     with pytest.raises(DataError, match="the label has shape"):
         prepare(image, make_plan(), LabelMap(label.array[:-1], Geometry.from_spacing((8, 8, 7), (1, 2, 3))))
@@ -111,7 +112,21 @@ def test_bad_input_is_told_in_a_sentence() -> None:
     with pytest.raises(DataError, match=r"\[3\] are not declared"):
         prepare(image, make_plan(), LabelMap(np.where(label.array == 7, 3, 0), grid))
     image.array[0, 1, 2, 3], image.array[0, 0, 0, 0] = np.nan, np.inf
-    with pytest.raises(DataError, match="2 voxels that are not finite"):
+    with pytest.raises(DataError, match="2 voxels that no finite 32-bit number holds"):
+        prepare(image, make_plan())
+    large = np.zeros((1, 9, 8, 7))
+    large[0, 1, 2, 3] = 1e300
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DataError, match="1 voxel that no finite"):
+            prepare(Volume(large, grid), make_plan())
+
+
+def test_a_spacing_that_would_need_terabytes_is_refused_before_they_are_asked_for() -> None:
+    image, _ = make_scan(Geometry.from_spacing((9, 8, 7), (1000.0, 2000.0, 3000.0)))
+    with pytest.raises(
+        DataError, match=r"9000 x 8000 x 7000 voxels, 2,016 GB where .* 1000 x 2000 x 3000 mm"
+    ):
         prepare(image, make_plan())
 
 

@@ -287,7 +287,7 @@ def test_a_model_of_colours_takes_gray_and_one_of_gray_refuses_colours(tmp_path:
     assert both.notes == {"gray": "the scan is grey and the model was trained on colours"}
     found = predict(model(), paths, tmp_path / "gray")
     assert list(found.files) == ["gray"]
-    assert "channels is 3" in found.failures[0].message
+    assert "3 channels where" in found.failures[0].message
 
 
 # --- overlays and probabilities -------------------------------------------------------------------------

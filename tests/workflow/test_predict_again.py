@@ -95,3 +95,38 @@ def test_a_constant_scan_is_to_be_reviewed(tmp_path: Path) -> None:
     row = json.loads((tmp_path / "out" / "quality.json").read_text())["cases"]["flat"]
     assert (row["verdict"], row["reason"]) == ("review", found.notes["flat"])
     assert "Review flat: the scan holds one value throughout (150)" in found.text(2, tmp_path)
+
+
+def test_results_that_a_prediction_neither_makes_nor_keeps_are_named(tmp_path: Path) -> None:
+    folder, out = save_slices(tmp_path / "in", "a", "b"), tmp_path / "out"
+    predict(model(), [folder], out)
+    assert predict(model(), [folder / "a.png"], out).remarks == []
+    (folder / "b.png").rename(folder / "c.png")
+    found = predict(model(), [folder], out, resume=True)
+    assert (found.kept, found.redone) == (["a"], {})
+    assert found.remarks == [
+        f"{out} also holds 1 earlier result: b.png, whose scans or format were not named now."
+    ]
+    assert found.remarks[0] in found.text(2, out)
+    other = predict(model(), [folder / "a.png"], out, threshold=0.6)
+    assert other.remarks == [
+        f"{out} also holds 2 earlier results: b.png, c.png, by another model or other options."
+    ]
+
+
+def test_a_scan_that_cannot_be_read_again_says_that_its_earlier_result_stays(tmp_path: Path) -> None:
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    predict(model(), [folder], out)
+    (folder / "a.png").write_bytes(b"")
+    for _ in range(2):
+        (failure,) = predict(model(), [folder], out, resume=True).failures
+        assert failure.message == (
+            f"{folder / 'a.png'} is empty (0 bytes); copy or download it again. "
+            f"Its earlier result stays: {out / 'a.png'}."
+        )
+
+
+def test_the_least_dice_is_no_option_where_nothing_is_estimated(tmp_path: Path) -> None:
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    predict(model(), [folder], out)
+    assert predict(model(), [folder], out, resume=True, min_dice=0.7).kept == ["a"]

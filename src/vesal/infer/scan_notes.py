@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from vesal.planning.plan import Plan
-from vesal.text import significant
+from vesal.text import significant, times
 from vesal.volume.volume import Volume
 
 _COLOURS = ("red", "green", "blue")
 #: So many values are looked at first: a scan that is not constant is done with them.
 _SAMPLE = 997
+#: A volume so many times as long or short as those of training, in the mean of its axes, is hardly one of their kind.
+#: Millimetres that are metres or micrometres differ by 1000, a whole body from a heart by less than 10.
+_SIZES = 10.0
 
 
-def scan_note(volume: Volume, plan: Plan) -> str:
-    """Why a scan as its file holds it, (C, *spatial), is to be reviewed whatever the network makes of it; '' without
-    a reason."""
+def scan_note(volume: Volume, plan: Plan, shape: Sequence[int]) -> str:
+    """Why a scan is to be reviewed whatever the network makes of it; '' without a reason.
+
+    Args:
+        volume: as its file holds it, (C, *spatial).
+        plan: of the model.
+        shape: of the scan without its empty rim, on the grid of the plan.
+    """
     reasons = []
     flat = [number for number, channel in enumerate(volume.array) if _constant(channel)]
     if len(flat) == volume.channels:
@@ -30,7 +41,24 @@ def scan_note(volume: Volume, plan: Plan) -> str:
         reasons.append(f"channel {which} holds one value throughout")
     if volume.channels == 1 and plan.channels == _COLOURS:
         reasons.append("the scan is grey and the model was trained on colours")
+    if size := _size(volume, plan, shape[-plan.dimension :]):
+        reasons.append(size)
     return "; ".join(reasons)
+
+
+def _size(volume: Volume, plan: Plan, shape: Sequence[int]) -> str:
+    """Whether a volume is far smaller or larger than those of training; of pictures nobody knows their size."""
+    ratio = math.prod(n / usual for n, usual in zip(shape, plan.median_shape, strict=True))
+    if plan.scan_dimension == 2 or 1 / _SIZES < ratio ** (1 / len(shape)) < _SIZES:
+        return ""
+    size, usual = (
+        times((n * mm for n, mm in zip(of, plan.spacing_mm, strict=True)), 2)
+        for of in (shape, plan.median_shape)
+    )
+    return (
+        f"the scan measures {size} mm and those of training {usual} mm, so its spacing "
+        f"({times(volume.geometry.spacing_mm, 3)} mm) may be wrong"
+    )
 
 
 def with_channels(volume: Volume, plan: Plan) -> Volume:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,11 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
 from vesal.errors import DataError
-from vesal.parallel import Progress, map_in_order
+from vesal.parallel import Progress, available_memory, map_in_order
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.normalise import normalise
+from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry
 from vesal.volume.resample import resize, resize_label
 from vesal.volume.volume import LabelMap, Volume
@@ -28,6 +30,8 @@ from vesal.volume.volume import LabelMap, Volume
 #: A label whose voxels lie farther than this share of a voxel from the image's was drawn on another grid.
 #: Rounded affines of 32 bits, and spacings that differ by less than a thousandth, stay under it.
 GRID_TOLERANCE_VOXELS = 0.5
+#: From this size on it is asked whether the memory suffices.
+_LARGE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +64,17 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepar
     """
     _check_image(volume, plan)
     crop = _place(volume, plan)
-    image = np.array(crop.cut(volume.array), dtype=np.float32, order="C")
+    _check_memory(volume, crop, plan)
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
+        image = np.array(crop.cut(volume.array), dtype=np.float32, order="C")
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     for channel, how in zip(image, plan.normalisation, strict=True):
         # The sum of finite 32-bit values is finite in 64 bits: one pass decides, and the count is for the message.
         if not np.isfinite(np.sum(channel, dtype=np.float64)):
             bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
             raise DataError(
-                f"the image has {bad} voxels that are not finite (NaN or infinity); replace them by a number, "
-                "or leave the image out."
+                f"the image has {plural(bad, 'voxel')} that no finite 32-bit number holds (NaN, infinity or beyond "
+                "3.4e38); replace them by numbers, or leave the image out."
             )
         normalise(channel, how)
     if crop.shape != crop.crop_shape:
@@ -174,14 +180,34 @@ def _resized(size: int, spacing_mm: float, wanted_mm: float) -> int:
 def _check_image(volume: Volume, plan: Plan) -> None:
     needed = plan.scan_dimension
     if volume.geometry.ndim != needed:
+        way = (
+            "give slices, such as vesal convert --to png makes" if needed == 2 else f"give a {needed}D image"
+        )
         raise DataError(
             f"the image has {volume.geometry.ndim} axes {volume.geometry.shape} where the plan needs {needed}; "
-            f"give a {needed}D image, or plan and train for {volume.geometry.ndim}D data."
+            f"{way}, or plan and train for {volume.geometry.ndim}D data."
         )
-    if volume.channels != len(plan.channels):
+    count, wanted = volume.channels, len(plan.channels)
+    if count != wanted:
+        way = (
+            f"give all of them in that order, in one file or as CASE_0000 to CASE_{wanted - 1:04}"
+            if count < wanted
+            else "give no more, such as one time point of a 4D file or one colour of a picture"
+        )
         raise DataError(
-            f"the image's number of channels is {volume.channels} where the plan needs {len(plan.channels)} "
-            f"({', '.join(plan.channels)}); give all channels in that order."
+            f"the image has {plural(count, 'channel')} where the plan needs {wanted} ({', '.join(plan.channels)}); "
+            f"{way}."
+        )
+
+
+def _check_memory(volume: Volume, crop: Crop, plan: Plan) -> None:
+    """Refuse what a wrong spacing would make too large for the machine, which would kill the process."""
+    needed = volume.channels * math.prod(crop.shape) * np.dtype(np.float32).itemsize
+    if needed > _LARGE_BYTES and needed > (free := available_memory()):
+        raise DataError(
+            f"at the plan's spacing of {times(plan.spacing_mm, 3)} mm the image would have {times(crop.shape)} voxels, "
+            f"{needed / 1e9:,.0f} GB where {free / 1e9:,.0f} GB are free; its own spacing is "
+            f"{times(volume.geometry.spacing_mm, 3)} mm, which is to be corrected where it is wrong."
         )
 
 

@@ -8,6 +8,7 @@ What was made of which scan by which model is in the folder's record (`vesal.out
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -38,12 +39,13 @@ from vesal.text import listed, plural
 from vesal.volume.io import is_readable, write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import Volume
-from vesal.workflow.predict_targets import Target, plan_targets, try_folder
+from vesal.workflow.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import PredictOptions
 
 #: A probability of 1 in a PNG of probabilities.
 _PNG_ONE = (1 << 16) - 1
+_TOO_LARGE = "the memory does not suffice for this scan; predict it on a larger machine."
 
 
 _Entry = tuple[Case, Target]
@@ -148,6 +150,8 @@ def predict_cases(
         output.refuse([*files, *(result.quality.files if result.quality else ())], is_readable)
         made_of = _made_of(model, options)
         waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
+        if other := _others(output, targets, made_of, options.resume):
+            result.remarks.append(other)
         try_folder(targets)
         if options.probabilities:
             write_json(targets.classes_file, _classes(model.labels, targets.folders))
@@ -168,6 +172,24 @@ def _made_of(model: Model, options: PredictOptions) -> dict[str, Any]:
     }
 
 
+def _others(output: OutputFolder, targets: Targets, made_of: dict[str, Any], resume: bool) -> str:
+    """Results in the folder that this prediction neither makes nor keeps, where they would be taken for its own: when
+    it is resumed, and where another model or other options made them; '' without any."""
+    ours = {target.label.name for target in targets.of}
+    found = [
+        name
+        for name, done in output.cases.items()
+        if name not in ours
+        and (resume or any(done.made_of.get(what) != made_of[what] for what in made_of))
+        and (output.folder / name).exists()
+    ]
+    if not found:
+        return ""
+    which = f"{plural(len(found), 'earlier result')}: {listed(found, 3)}"
+    why = "whose scans or format were not named now" if resume else "by another model or other options"
+    return f"{targets.folder} also holds {which}, {why}."
+
+
 def _unfinished(
     output: OutputFolder,
     entries: Sequence[_Entry],
@@ -180,7 +202,8 @@ def _unfinished(
     for case, target in entries:
         known = output.cases.get(target.label.name)
         # The scan is looked at last: with the digest that is in the record all else is compared.
-        wanted = made_of | {"scan": None if known is None else known.made_of.get("scan")}
+        left_open = ("scan",) if estimates else ("scan", "least Dice")
+        wanted = made_of | {what: None if known is None else known.made_of.get(what) for what in left_open}
         why = output.why_unfinished(target.label.name, wanted, target.files())
         if why is None and _digest(case) != wanted["scan"]:
             why = "another scan"
@@ -227,16 +250,21 @@ class _Job:
                 self._one(scan, entry)
                 result.seconds[case.id] = time.monotonic() - began
             except (DataError, UsageError) as error:
-                result.failures.append(Failure(id=case.id, message=str(error)))
+                self._failed(entry, str(error))
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-                reason = "the memory does not suffice for this scan; predict it on a larger machine."
-                result.failures.append(Failure(id=case.id, message=reason))
+                self._failed(entry, _TOO_LARGE)
             if result.quality is not None:
                 result.quality.save(last=done == len(waiting))
             if progress is not None:
                 progress(done, len(waiting))
+
+    def _failed(self, entry: _Entry, reason: str) -> None:
+        case, target = entry
+        if os.path.lexists(target.label):
+            reason += f" Its earlier result stays: {target.label}."
+        self.result.failures.append(Failure(id=case.id, message=reason))
 
     def _one(self, scan: _Scan, entry: _Entry) -> None:
         case, target = entry
@@ -264,10 +292,12 @@ def _read(entry: _Entry, *, plan: Plan, features: bool) -> _Scan | DataError:
             _check_png(volume, plan.labels)
         prepared = prepare(volume, plan)
         found = image_features(volume, prepared) if features else None
-    except (VesalError, MemoryError) as error:
-        return DataError(str(error) or "the memory of this machine is used up; close other programs.")
+    except MemoryError:
+        return DataError(_TOO_LARGE)
+    except VesalError as error:
+        return DataError(str(error).removeprefix(f"Case {case.id}: "))
     shown = None if target.overlay is None else volume
-    return _Scan(prepared, shown, found, digest, scan_note(stored, plan))
+    return _Scan(prepared, shown, found, digest, scan_note(stored, plan, prepared.crop.shape))
 
 
 def _check_png(volume: Volume, labels: LabelSet) -> None:
