@@ -18,21 +18,35 @@ if TYPE_CHECKING:
     from vesal.volume.io import read_label as read_label
     from vesal.volume.io import read_volume as read_volume
     from vesal.volume.io import write_label as write_label
+    from vesal.workflow.convert import convert_run as convert_run
     from vesal.workflow.evaluate import evaluate_run as evaluate_run
+    from vesal.workflow.overfit import overfit_run as overfit_run
     from vesal.workflow.predict import predict_cases as predict_cases
+    from vesal.workflow.requests.convert_request import ConvertRequest as ConvertRequest
+    from vesal.workflow.requests.predict_options import PredictOptions as PredictOptions
+    from vesal.workflow.requests.robustness_request import RobustnessRequest as RobustnessRequest
+    from vesal.workflow.requests.train_request import OverfitRequest as OverfitRequest
     from vesal.workflow.requests.train_request import TrainRequest as TrainRequest
+    from vesal.workflow.robustness.benchmark_run import robustness_run as robustness_run
     from vesal.workflow.training.train import train_run as train_run
 
 _PUBLIC = {
+    "ConvertRequest": ("vesal.workflow.requests.convert_request", "ConvertRequest"),
+    "OverfitRequest": ("vesal.workflow.requests.train_request", "OverfitRequest"),
+    "PredictOptions": ("vesal.workflow.requests.predict_options", "PredictOptions"),
+    "RobustnessRequest": ("vesal.workflow.requests.robustness_request", "RobustnessRequest"),
     "TrainRequest": ("vesal.workflow.requests.train_request", "TrainRequest"),
+    "convert_run": ("vesal.workflow.convert", "convert_run"),
     "evaluate_run": ("vesal.workflow.evaluate", "evaluate_run"),
     "fingerprint": ("vesal.data.fingerprint", "fingerprint"),
     "load_dataset": ("vesal.layouts.registry", "load_dataset"),
     "load_model": ("vesal.infer.predictor", "load_model"),
     "make_plan": ("vesal.planning.planner", "make_plan"),
+    "overfit_run": ("vesal.workflow.overfit", "overfit_run"),
     "predict_cases": ("vesal.workflow.predict", "predict_cases"),
     "read_label": ("vesal.volume.io", "read_label"),
     "read_volume": ("vesal.volume.io", "read_volume"),
+    "robustness_run": ("vesal.workflow.robustness.benchmark_run", "robustness_run"),
     "train_run": ("vesal.workflow.training.train", "train_run"),
     "write_label": ("vesal.volume.io", "write_label"),
 }

@@ -33,6 +33,18 @@ def test_the_results_are_written_for_people_and_for_machines(run, network, model
     assert "blur=1.5" in page
 
 
+def test_without_a_listener_the_benchmark_tells_in_print_what_it_measures(
+    network, model, tiny_data, tmp_path, capsys
+):
+    found = robustness_run(
+        RobustnessRequest(
+            model=model, data=tiny_data, out=tmp_path / "out", artifacts=("noise:3",), cases=1, pictures=False
+        )
+    )
+    assert (found.cases, found.cost.predictions) == (1, 2)
+    assert capsys.readouterr().out == "1 case, 2 conditions\n"
+
+
 def test_a_stopped_benchmark_is_resumed_after_the_last_case(
     run, network, model, tiny_data, tmp_path, monkeypatch
 ):

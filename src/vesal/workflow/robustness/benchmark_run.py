@@ -15,10 +15,11 @@ from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.journal import Journal
 from vesal.outputs import results
-from vesal.parallel import Progress, StageProgress
+from vesal.parallel import Progress, StageProgress, no_progress
 from vesal.planning.plan import Plan
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
+from vesal.text import plural
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness.benchmark_cases import RobustnessCases, choose_cases
 from vesal.workflow.robustness.measure import Measured, RobustnessRunner
@@ -28,7 +29,7 @@ PICTURES = 4
 
 
 def robustness_run(
-    request: RobustnessRequest, stage: StageProgress, tell: Callable[[str], None]
+    request: RobustnessRequest, stage: StageProgress = no_progress, tell: Callable[[str], None] = print
 ) -> Robustness:
     """Measure, conclude, and write robustness.json, .csv, .md and .html.
 
@@ -53,8 +54,8 @@ def robustness_run(
     journal = _journal(request, chosen, artifacts)
     waiting = [name for name in chosen.names if name not in journal.entries]
     tell(
-        f"{len(chosen.names)} cases, {1 + len(artifacts)} conditions"
-        + (f"; {len(chosen.names) - len(waiting)} cases are done already" if journal.entries else "")
+        f"{plural(len(chosen.names), 'case')}, {1 + len(artifacts)} conditions"
+        + (f"; done already: {len(chosen.names) - len(waiting)}" if journal.entries else "")
     )
     runners = _Runners(request, chosen, artifacts, first)
     runners.measure(journal, waiting, stage("Robustness"))
