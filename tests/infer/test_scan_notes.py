@@ -84,7 +84,7 @@ def test_a_volume_far_from_the_size_of_those_of_training_is_noted(
     assert bool(note) == said
     if shape == (1, 1, 1):
         assert note == (
-            "the scan measures 2 x 2 x 3 mm and those of training 40 x 40 x 30 mm, so its spacing "
+            "the scan measures 0.004 x 0.004 x 0.006 mm and those of training 40 x 40 x 30 mm, so its spacing "
             "(0.002 x 0.002 x 0.003 mm) may be wrong"
         )
     # Pictures have no size that could be compared.

@@ -13,6 +13,7 @@ from layout_examples import (
 )
 from PIL import Image
 
+from vesal.data.case import read_case
 from vesal.data.dataset import SliceOf
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
@@ -139,4 +140,19 @@ def test_slices_of_one_volume_are_of_one_patient(tmp_path: Path) -> None:
         "image,label,volume,slice,patient\na.png,a.png,v,1,p\nb.png,b.png,v,2,q\n", encoding="utf-8"
     )
     with pytest.raises(DataError, match="slices of v but of the patients p and q; name one patient"):
+        load_dataset(tmp_path)
+
+
+def test_a_manifest_may_say_from_where_on_soft_masks_are_drawn(tmp_path: Path) -> None:
+    head = {"labels": {"polyp": 255}, "threshold": 100, "cases": [{"image": "i.png", "label": "m.png"}]}
+    Image.new("L", (4, 4), 7).save(tmp_path / "i.png")
+    Image.new("L", (4, 4), 101).save(tmp_path / "m.png")
+    (tmp_path / "manifest.json").write_text(json.dumps(head))
+    dataset = load_dataset(tmp_path)
+    assert dataset.labels.threshold == 100
+    label = read_case(dataset.cases[0]).label
+    assert label is not None
+    assert (label.array == 255).all()
+    (tmp_path / "manifest.json").write_text(json.dumps(head | {"threshold": True}))
+    with pytest.raises(DataError, match=r'manifest.json: "threshold" is a number'):
         load_dataset(tmp_path)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from vesal.data.dataset import Case, Dataset
 from vesal.data.folds import Folds
 from vesal.data.labels import LabelSet
-from vesal.errors import UsageError, VesalError
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.scores import Scores
 from vesal.run.folder import Run
 from vesal.run_files import FINISHED, PREDICTIONS
+from vesal.workflow.convert import convert_run
 from vesal.workflow.evaluate import evaluate_run, score_run
+from vesal.workflow.requests.convert_request import ConvertRequest
 
 LABELS = LabelSet.from_values({"heart": 1, "wall": 3})
 
@@ -132,3 +136,39 @@ def test_a_dataset_json_names_labels_and_regions_where_its_data_are_not(tmp_path
     scores = evaluate_run(tmp_path / "predictions", tmp_path / "truth", labels=path)
     assert {row.class_name: row.truth_volume_ml for row in scores.cases} == {
         "whole": pytest.approx(0.216), "core": pytest.approx(0.008)}  # fmt: skip
+
+
+def save_mask(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(array.astype(np.uint8)).save(path)
+
+
+def polyp(scores: Scores) -> float | None:
+    return scores.cases[0].dice
+
+
+def test_soft_truth_is_read_by_the_threshold_of_its_description(tmp_path: Path) -> None:
+    soft = np.zeros((12, 12), np.uint8)
+    soft[3:8, 3:8], soft[3], soft[7] = 255, 100, 180
+    save_mask(tmp_path / "data" / "images" / "a.png", soft)
+    save_mask(tmp_path / "data" / "masks" / "a.png", soft)
+    save_mask(tmp_path / "pred" / "a.png", np.where(soft >= 128, 255, 0))
+    (tmp_path / "data" / "dataset.json").write_text(
+        json.dumps({"labels": {"background": 0, "polyp": 255}, "threshold": 128})
+    )
+    scores = evaluate_run(tmp_path / "pred", tmp_path / "data" / "masks")
+    assert polyp(scores) == 1.0
+    # What is made of soft masks is hard, and says so.
+    convert_run(ConvertRequest(data=tmp_path / "data", out=tmp_path / "png", to="png"))
+    index = json.loads((tmp_path / "png" / "slices.json").read_text())
+    assert index["labels"]["threshold"] is None
+    assert polyp(evaluate_run(tmp_path / "pred", tmp_path / "png" / "labels")) == 1.0
+
+
+def test_a_description_that_does_not_declare_the_values_is_named(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        save_mask(tmp_path / "data" / folder / "a.png", np.eye(8))
+    (tmp_path / "data" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "polyp": 2}}))
+    with pytest.raises(DataError, match=r"values \[1\] are not declared") as raised:
+        evaluate_run(tmp_path / "data" / "masks", tmp_path / "data" / "masks")
+    assert f"read in {tmp_path / 'data' / 'dataset.json'} (--labels takes another)" in str(raised.value)

@@ -187,8 +187,7 @@ def _made_hard(dataset: Dataset) -> Dataset:
     """Without the threshold of soft masks: those in the copy hold their one value."""
     if dataset.labels.threshold is None:
         return dataset
-    labels = dataset.labels.model_copy(update={"threshold": None, "question": ""})
-    return dataset.with_labels(labels)
+    return dataset.with_labels(dataset.labels.hard)
 
 
 def _reads_back(dataset: Dataset, cases: Sequence[Case], places: Places) -> bool:

@@ -97,7 +97,8 @@ def _cases(dataset: Dataset) -> Source:
     return Source(
         name=dataset.name,
         channels=dataset.channels,
-        labels=dataset.labels,
+        # Soft masks become hard ones when they are read.
+        labels=dataset.labels.hard,
         jobs=tuple(jobs),
         read_as=dataset.layout,
         dataset=dataset,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.dataset import Case
+from vesal.data.labels import Threshold
 from vesal.errors import DataError
 from vesal.files import content_hash
 from vesal.parallel import workers_within
@@ -87,15 +88,24 @@ def read_case_label(case: Case, image: Volume | None = None, data: bytes | None 
     if case.threshold is None:
         label = read_label(case.label, data, case.segments)
     else:
-        stored = read_stored_label(case.label, data)
-        # NaN is not at or above anything.
-        drawn = stored.array[0] >= case.threshold.at
-        value = np.min_scalar_type(case.threshold.value).type(case.threshold.value)
-        array = np.where(drawn, value, value.dtype.type(0))
-        label = LabelMap(array, stored.geometry, stored.placed, not np.array_equal(array, stored.array[0]))
+        label = read_soft_label(case.label, case.threshold, data)
     if image is not None:
         return label.beside(image)
     return LabelMap(label.array, _grid(label, case), label.placed, label.soft)
+
+
+def read_soft_label(path: Path, threshold: Threshold, data: bytes | None = None) -> LabelMap:
+    """The label map of a soft mask.
+
+    Raises:
+        DataError: as `read_stored_label`.
+    """
+    stored = read_stored_label(path, data)
+    # NaN is not at or above anything.
+    drawn = stored.array[0] >= threshold.at
+    value = np.min_scalar_type(threshold.value).type(threshold.value)
+    array = np.where(drawn, value, value.dtype.type(0))
+    return LabelMap(array, stored.geometry, stored.placed, not np.array_equal(array, stored.array[0]))
 
 
 def read_image(case: Case, *, floating: bool = True) -> Volume:

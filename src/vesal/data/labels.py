@@ -158,6 +158,11 @@ class LabelSet(Record):
             return None
         return Threshold(at=self.threshold, value=self.labels[0].value)
 
+    @property
+    def hard(self) -> LabelSet:
+        """Of the same masks after they were read by the threshold."""
+        return self.model_copy(update={"threshold": None, "question": ""})
+
     # --- asked -----------------------------------------------------------------------------------------
 
     @property

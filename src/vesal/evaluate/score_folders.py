@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.convert.slices import SliceIndex, find_sidecar
-from vesal.data.case import scan_workers
+from vesal.data.case import read_soft_label, scan_workers
 from vesal.data.dataset import SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, value_counts
@@ -29,6 +30,14 @@ from vesal.volume.volume import LabelMap
 _FULL = {255, 65535}
 
 
+@dataclass(frozen=True)
+class Described:
+    """A description of the truth: its file or folder, and the slices in it (case -> its place in a volume)."""
+
+    path: Path
+    places: Mapping[str, SliceOf]
+
+
 def score_folders(
     predictions: str | Path,
     truth: str | Path,
@@ -36,7 +45,7 @@ def score_folders(
     *,
     tolerance_mm: float = 1.0,
     lesions: Sequence[str] | None = None,
-    places: Mapping[str, SliceOf] | None = None,
+    described: Described | None = None,
     slice_mm: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
@@ -50,8 +59,8 @@ def score_folders(
         predictions, truth: folders; every file in `truth` needs its prediction.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm, lesions: as in `score_case`.
-        places: case -> its place as a slice of a volume; by default as slices.json in or beside `truth` says, else as
-            the names say.
+        described: where `labels` were read, and which case is which slice of a volume; by default slices are known
+            by slices.json in or beside `truth`, else by the names.
         slice_mm: distance of neighbouring slices where it is not stated.
         progress: called with (done, total).
 
@@ -69,14 +78,15 @@ def score_folders(
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
     scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
     # A data set names its cases by the images, as predictions are.
-    given = {
-        case: (places or {}).get(case, (places or {}).get(strip_suffix(found[case]))) for case in expected
-    }
+    places = {} if described is None else described.places
+    given = {case: places.get(case, places.get(strip_suffix(found[case]))) for case in expected}
     slices = _places(truth, list(expected)) | {case: place for case, place in given.items() if place}
     remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
     scores = score_pairs(
         [(case, found[case], path) for case, path in expected.items()],
-        partial(_read_pair, labels=labels, places=slices),
+        partial(
+            _read_pair, labels=labels, places=slices, where=None if described is None else described.path
+        ),
         lambda pair: slices.get(pair[0]),
         scoring,
         workers=workers,
@@ -142,7 +152,7 @@ def label_files(folder: Path) -> dict[str, Path]:
 
 
 def _read_pair(
-    pair: tuple[str, Path, Path], labels: LabelSet, places: Mapping[str, SliceOf]
+    pair: tuple[str, Path, Path], labels: LabelSet, places: Mapping[str, SliceOf], where: Path | None
 ) -> MaskPair | Failure:
     case, predicted, actual = pair
 
@@ -151,10 +161,13 @@ def _read_pair(
             return labels.encode(label.array)
         except DataError as error:
             _check_factor(prediction, predicted, truth, actual)
-            raise DataError(f"{path}: {error}.") from error
+            declared = "" if where is None else f"; they were read in {where} (--labels takes another)"
+            raise DataError(f"{path}: {error}{declared}.") from error
 
     try:
-        truth, prediction = (read_label(path, values=labels.by_name) for path in (actual, predicted))
+        prediction = read_label(predicted, values=labels.by_name)
+        soft = labels.reading
+        truth = read_label(actual, values=labels.by_name) if soft is None else read_soft_label(actual, soft)
         # Of pictures often one alone says where it lies.
         prediction = prediction.beside(truth) if truth.placed else prediction
         truth = truth.beside(prediction)

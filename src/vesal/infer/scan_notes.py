@@ -51,13 +51,12 @@ def _size(volume: Volume, plan: Plan, shape: Sequence[int]) -> str:
     ratio = math.prod(n / usual for n, usual in zip(shape, plan.median_shape, strict=True))
     if plan.scan_dimension == 2 or 1 / _SIZES < ratio ** (1 / len(shape)) < _SIZES:
         return ""
-    size, usual = (
-        times((n * mm for n, mm in zip(of, plan.spacing_mm, strict=True)), 2)
-        for of in (shape, plan.median_shape)
-    )
+    grid = volume.geometry
+    size = times((n * mm for n, mm in zip(grid.shape, grid.spacing_mm, strict=True)), 3)
+    usual = times((n * mm for n, mm in zip(plan.median_shape, plan.spacing_mm, strict=True)), 3)
     return (
         f"the scan measures {size} mm and those of training {usual} mm, so its spacing "
-        f"({times(volume.geometry.spacing_mm, 3)} mm) may be wrong"
+        f"({times(grid.spacing_mm, 3)} mm) may be wrong"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.files import read_json
-from vesal.layouts.scan_files import declared_labels, declared_pairs, on_disk
+from vesal.layouts.scan_files import declared_labels, declared_pairs, on_disk, with_threshold
 
 
 def description(root: Path) -> dict[str, Any]:
@@ -96,15 +96,8 @@ def labels_beside(root: Path) -> LabelSet | None:
 
 
 def json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
-    """The labels, with Vesal's own "threshold" where the masks of one class are soft."""
-    labels, threshold = _named_labels(json, root), json.get("threshold")
-    if threshold is None:
-        return labels
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or len(labels.labels) > 1:
-        raise DataError(
-            f'{root / "dataset.json"}: "threshold" is a number, for masks of one label; correct it.'
-        )
-    return labels.model_copy(update={"threshold": float(threshold)})
+    """The labels that a dataset.json declares."""
+    return with_threshold(_named_labels(json, root), json, root / "dataset.json")
 
 
 def _named_labels(json: Mapping[str, Any], root: Path) -> LabelSet:

@@ -19,6 +19,7 @@ from vesal.layouts.scan_files import (
     declared_pairs,
     found_channels,
     on_disk,
+    with_threshold,
 )
 from vesal.volume.io import strip_suffix
 
@@ -43,7 +44,8 @@ def read_manifest(root: Path, labels: LabelSet | None) -> Dataset:
     a list). `volume` names the volume that a 2D image is a slice of, `slice` is its number along it, and `slice_mm` the
     distance between slices whose numbers differ by one.
     JSON is a list of cases, or an object with 'cases' and, if wanted, 'name', 'channels', 'labels' {name: value},
-    'regions' {name: [labels]}, 'ignore' (a value) and 'pairs' [[left, right]] in place of those guessed by name.
+    'regions' {name: [labels]}, 'ignore' (a value), 'threshold' (of soft masks of one label) and 'pairs'
+    [[left, right]] in place of those guessed by name.
     """
     path = root if root.is_file() else next((root / name for name in _NAMES if (root / name).is_file()), None)
     if path is None:
@@ -186,4 +188,7 @@ def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:
             f'{path}: "labels" must be an object such as {{"tumour": 1}}, "regions" one of lists of names, '
             '"ignore" a whole number.'
         )
-    return declared_labels(values, path, regions=regions, ignore=ignore, pairs=declared_pairs(head, path))
+    pairs = declared_pairs(head, path)
+    return with_threshold(
+        declared_labels(values, path, regions=regions, ignore=ignore, pairs=pairs), head, path
+    )

@@ -180,6 +180,20 @@ def declared_pairs(json: Mapping[str, Any], where: Path) -> list[tuple[str, str]
     return [(left, right) for left, right in pairs]
 
 
+def with_threshold(labels: LabelSet, json: Mapping[str, Any], where: Path) -> LabelSet:
+    """The labels, with Vesal's own "threshold" where the masks of one class are soft.
+
+    Raises:
+        DataError: it is no number, or there are several labels.
+    """
+    threshold = json.get("threshold")
+    if threshold is None:
+        return labels
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or len(labels.labels) > 1:
+        raise DataError(f'{where}: "threshold" is a number, for masks of one label; correct it.')
+    return labels.model_copy(update={"threshold": float(threshold)})
+
+
 def slice_of(stem: str) -> SliceOf | None:
     """The volume and the number of a slice whose name says that it is one, by a word before its number.
 

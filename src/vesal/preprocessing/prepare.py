@@ -205,9 +205,9 @@ def _check_memory(volume: Volume, crop: Crop, plan: Plan) -> None:
     needed = volume.channels * math.prod(crop.shape) * np.dtype(np.float32).itemsize
     if needed > _LARGE_BYTES and needed > (free := available_memory()):
         raise DataError(
-            f"at the plan's spacing of {times(plan.spacing_mm, 3)} mm the image would have {times(crop.shape)} voxels, "
+            f"at the plan's spacing of {times(plan.spacing_mm)} mm the image would have {times(crop.shape)} voxels, "
             f"{needed / 1e9:,.0f} GB where {free / 1e9:,.0f} GB are free; its own spacing is "
-            f"{times(volume.geometry.spacing_mm, 3)} mm, which is to be corrected where it is wrong."
+            f"{times(volume.geometry.spacing_mm)} mm, which is to be corrected where it is wrong."
         )
 
 

@@ -11,7 +11,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
-from vesal.evaluate.score_folders import score_folders
+from vesal.evaluate.score_folders import Described, score_folders
 from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import save_scores
@@ -59,16 +59,17 @@ def evaluate_run(
         )
     else:
         labels, remarks = (labels, []) if labels is not None else _description(truth)
-        known = places = None
+        known = described = None
         if labels is not None:
             known, places = _described(labels)
+            described = Described(labels, places)
         scores = score_folders(
             first,
             truth,
             known,
             tolerance_mm=tolerance_mm,
             lesions=lesions,
-            places=places,
+            described=described,
             slice_mm=slice_mm,
             progress=progress,
         )
