@@ -81,12 +81,14 @@ def record(case: Case, shape, label) -> CaseRecord:
     )  # fmt: skip
 
 
-def make_data(folder: Path, cases: int = 4, shape=SHAPE) -> tuple[Dataset, Fingerprint]:
+def make_data(
+    folder: Path, cases: int = 4, shape=SHAPE, named: str = "scan_{}"
+) -> tuple[Dataset, Fingerprint]:
     folder.mkdir(parents=True, exist_ok=True)
     listed, records = [], []
     flat = len(shape) == 2
     for number in range(cases):
-        name = f"scan_{number}"
+        name = named.format(number)
         image, label = volume(number, shape)
         paths = [folder / f"{name}_{what}{'.png' if flat else '.nii.gz'}" for what in ("image", "label")]
         for path, array in zip(paths, (image, LABELS.decode(label)), strict=True):
@@ -113,9 +115,9 @@ def make_plan(dimension: int) -> Plan:
     )  # fmt: skip
 
 
-def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4) -> Path:
+def make_run(tmp_path: Path, folds=("0",), shape=SHAPE, cases: int = 4, named: str = "scan_{}") -> Path:
     """A run folder as training leaves it."""
-    dataset, fingerprint = make_data(tmp_path / "data", cases, shape)
+    dataset, fingerprint = make_data(tmp_path / "data", cases, shape, named)
     run = tmp_path / "run"
     run.mkdir(parents=True)
     dataset.save(run / "dataset.json")

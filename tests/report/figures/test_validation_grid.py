@@ -13,6 +13,7 @@ from PIL import Image
 from vesal.data.crop import Crop
 from vesal.data.labels import LabelSet
 from vesal.preprocessing.cache import PreparedCase
+from vesal.report.figures import validation_grid
 from vesal.report.figures.planes import cut_planes
 from vesal.report.figures.validation_grid import draw_example, write_training_pictures
 from vesal.run.contents import run_contents
@@ -21,6 +22,7 @@ from vesal.volume.geometry import Geometry
 from vesal.volume.volume import Volume
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import example_run
 from example_run import make_run
 
 
@@ -36,6 +38,40 @@ def test_held_out_cases_are_shown_with_truth_and_prediction_from_the_best_to_the
     assert bare.sum() == 0
     assert all(part.sum() > 400 for part in drawn)
     assert picture.shape[0] > picture.shape[1]
+
+
+def test_of_slices_those_with_foreground_are_shown_under_names_that_are_shortened_in_their_middle(
+    tmp_path, monkeypatch
+):
+    """Nine slices of twelve hold nothing."""
+    volume = example_run.volume
+    titles = []
+    panel = validation_grid.draw_plane
+
+    def mostly_empty(number, shape):
+        image, label = volume(number, shape)
+        return image, label if number in (1, 5, 8) else np.zeros_like(label)
+
+    def drawn(figure, box, plane, labels, name, fill):
+        titles.append((name, [int((part > 0).sum()) for part in plane.maps]))
+        panel(figure, box, plane, labels, name, fill)
+
+    monkeypatch.setattr(example_run, "volume", mostly_empty)
+    monkeypatch.setattr(validation_grid, "draw_plane", drawn)
+    run = make_run(tmp_path, shape=(40, 30), cases=12, named="hospital-of-the-patient-0012_slice_{:04}")
+    write_training_pictures(run_contents(run))
+    rows = [titles[start : start + 4] for start in range(0, len(titles), 4)]
+    assert len(rows) == 3
+    names = {row[0][0].partition("   ")[0] for row in rows}
+    assert names == {f"hospital-of-…_slice_{number:04}" for number in (1, 5, 8)}
+    truths = [row[1][1][0] for row in rows]
+    assert min(truths) > 100
+    # What the rows show is in the picture: nothing in the bare slice, and the truth in its own column.
+    picture = np.asarray(Image.open(run / "fold_0" / "val_predictions.png").convert("RGB")).astype(int)
+    orange = (picture[..., 0] - picture[..., 1] > 60)[:-60]
+    bare, truth, *_ = np.split(orange[:, : orange.shape[1] // 4 * 4], 4, axis=1)
+    assert bare.sum() == 0
+    assert all(part.sum() > 100 for part in np.array_split(truth, 3))
 
 
 def test_a_run_on_all_cases_and_one_of_images_have_the_pictures_that_they_can_have(tmp_path):
