@@ -169,6 +169,15 @@ def test_folders_that_cannot_be_used_are_named(folders, tmp_path):
         score_folders(predictions, truth)
 
 
+def test_truth_that_lies_in_a_folder_a_case_is_told_where(folders, tmp_path):
+    predictions, truth = folders
+    for case in ("a", "b"):
+        (tmp_path / "nested" / case).mkdir(parents=True)
+        (truth / f"{case}.nii.gz").rename(tmp_path / "nested" / case / "seg.nii.gz")
+    with pytest.raises(DataError, match=r"holds no label map itself, but in folders \(a, b\); put"):
+        score_folders(predictions, tmp_path / "nested")
+
+
 def test_truth_without_any_label_is_refused_when_labels_are_derived(tmp_path):
     put(tmp_path / "a.nii.gz", np.zeros(GRID.shape, np.uint8))
     with pytest.raises(DataError, match="other than 0"):

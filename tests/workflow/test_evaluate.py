@@ -172,3 +172,30 @@ def test_a_description_that_does_not_declare_the_values_is_named(tmp_path: Path)
     with pytest.raises(DataError, match=r"values \[1\] are not declared") as raised:
         evaluate_run(tmp_path / "data" / "masks", tmp_path / "data" / "masks")
     assert f"read in {tmp_path / 'data' / 'dataset.json'} (--labels takes another)" in str(raised.value)
+
+
+def test_labels_may_be_named_by_any_json_file_and_one_that_is_not_there_is_told(tmp_path):
+    folders = [folder_of(tmp_path / name, ["a.nii.gz"]) for name in ("masks", "truth")]
+    path = tmp_path / "my labels.json"
+    path.write_text('{"labels": {"background": 0, "liver": 1}}')
+    assert evaluate_run(*folders, labels=path).classes == ("liver",)
+    path.write_text('{"labels": {"background": 0, "liver": 1}, "threshold": "x"}')
+    with pytest.raises(DataError, match=r'my labels.json: "threshold" is a number'):
+        evaluate_run(*folders, labels=path)
+    with pytest.raises(UsageError, match=r"There is no file .*gone.json; name the dataset.json"):
+        evaluate_run(*folders, labels=tmp_path / "gone.json")
+
+
+def test_two_files_are_a_case_whatever_they_are_called_and_a_dataset_json_beside_names_their_labels(tmp_path):
+    folder_of(tmp_path / "masks", ["prediction.nii.gz", "b.nii.gz"])
+    truth = folder_of(tmp_path / "data" / "labelsTr", ["a.nii.gz", "b.nii.gz"])
+    one, other = tmp_path / "masks" / "prediction.nii.gz", truth / "a.nii.gz"
+    scores = evaluate_run(one, other)
+    assert [(row.case, row.class_name) for row in scores.cases] == [("a", "1")]
+    assert evaluate_run(truth / "a.nii.gz", other).cases[0].dice == 1.0
+    text = '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "file_ending": ".nii.gz"}'
+    (tmp_path / "data" / "dataset.json").write_text(text)
+    folder_of(tmp_path / "data" / "imagesTr", ["a_0000.nii.gz", "b_0000.nii.gz"])
+    assert evaluate_run(one, other).classes == ("liver",)
+    with pytest.raises(UsageError, match="are a file and a folder; name two files or two folders"):
+        evaluate_run(one, truth)

@@ -38,12 +38,15 @@ def predict(
 
 
 def evaluate(
-    first: Annotated[Path, Argument("A run folder, or a folder of predictions.", metavar="RUN|PREDICTIONS")],
-    truth: Annotated[Path | None, Argument("Folder of true labels.")] = None,
+    first: Annotated[
+        Path, Argument("A run folder, or a folder of predictions, or one.", metavar="RUN|PREDICTIONS")
+    ],
+    truth: Annotated[Path | None, Argument("Folder of true labels, or one.")] = None,
     out: Annotated[Path | None, Option("Folder for scores.json, .csv and .md.", ("-o", "--out"))] = None,
     tolerance_mm: Annotated[float, Option("Tolerance of the NSD.")] = 1.0,
     labels: Annotated[
-        Path | None, Option("A dataset.json that names the labels; else that beside TRUTH.")
+        Path | None,
+        Option("A dataset.json, or a JSON file like it, that names the labels; else that beside TRUTH."),
     ] = None,
     lesions: Annotated[
         tuple[str, ...],

@@ -23,6 +23,7 @@ from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
 from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import Progress, map_in_order
+from vesal.text import listed
 from vesal.volume.io import is_image, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
 
@@ -56,7 +57,7 @@ def score_folders(
     becomes a failure.
 
     Args:
-        predictions, truth: folders; every file in `truth` needs its prediction.
+        predictions, truth: folders, where every file in `truth` needs its prediction; or two files.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm, lesions: as in `score_case`.
         described: where `labels` were read, and which case is which slice of a volume; by default slices are known
@@ -102,10 +103,13 @@ def score_folders(
 
 def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
     """Case -> file of the truth, and of the predictions, which hold each of them; and predictions without truth."""
+    if truth.is_file() != predictions.is_file() and truth.exists() and predictions.exists():
+        raise UsageError(f"{predictions} and {truth} are a file and a folder; name two files or two folders.")
     expected, there = label_files(truth), label_files(predictions)
     if not expected:
-        raise DataError(f"{truth} holds no label map; name the folder of true labels.")
-    partner = match_names(there, expected)
+        raise DataError(_no_label_map(truth))
+    # Of two files it is said that they belong together.
+    partner = dict(zip(there, expected, strict=True)) if truth.is_file() else match_names(there, expected)
     found = {case: there[name] for name, case in partner.items()}
     if missing := [case for case in expected if case not in found]:
         raise DataError(
@@ -115,9 +119,21 @@ def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str,
     return expected, found, [name for name in there if name not in partner]
 
 
+def _no_label_map(folder: Path) -> str:
+    nested = [
+        path.name for path in sorted(folder.iterdir()) if path.is_dir() and any(map(is_image, path.iterdir()))
+    ]
+    if not nested:
+        return f"{folder} holds no label map; name the folder of true labels."
+    return (
+        f"{folder} holds no label map itself, but in folders ({listed(nested, 3)}); put the label maps into one "
+        "folder, each under the name of its case."
+    )
+
+
 def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:
     """Which cases are slices of which volumes: by the sidecar of a conversion, else by their names."""
-    sidecar = find_sidecar(truth)
+    sidecar = find_sidecar(truth.parent if truth.is_file() else truth)
     if sidecar is not None:
         index = SliceIndex.load(sidecar)
         known = {
@@ -130,12 +146,14 @@ def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:
 
 
 def label_files(folder: Path) -> dict[str, Path]:
-    """Case -> file, of every readable picture in a folder (not in its subfolders), sorted by name.
+    """Case -> file, of every readable picture in a folder (not in its subfolders) or of one, sorted by name.
 
     Raises:
         UsageError: there is no such folder.
         DataError: two files are one case.
     """
+    if folder.is_file() and is_image(folder):
+        return {strip_suffix(folder.name): folder}
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; name one that holds label maps.")
     files: dict[str, Path] = {}

@@ -92,20 +92,19 @@ def labels_beside(root: Path) -> LabelSet | None:
     if not (root / "dataset.json").is_file():
         return None
     json = description(root)
-    return json_labels(json, root) if json.get("labels") else None
+    return json_labels(json, root / "dataset.json") if json.get("labels") else None
 
 
-def json_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
-    """The labels that a dataset.json declares."""
-    return with_threshold(_named_labels(json, root), json, root / "dataset.json")
+def json_labels(json: Mapping[str, Any], path: Path) -> LabelSet:
+    """The labels that a dataset.json, the file `path`, declares."""
+    return with_threshold(_named_labels(json, path), json, path)
 
 
-def _named_labels(json: Mapping[str, Any], root: Path) -> LabelSet:
+def _named_labels(json: Mapping[str, Any], path: Path) -> LabelSet:
     """Labels in either direction: {"0": "background"} as MSD has them or {"background": 0} as nnU-Net 2 has them.
 
     A list of values is a region, as in nnU-Net 2; the plain names beside it are then regions of one value.
     """
-    path = root / "dataset.json"
     named = json.get("labels")
     if not isinstance(named, Mapping) or not named:
         raise DataError(

@@ -47,7 +47,7 @@ def read_msd(root: Path, labels: LabelSet | None) -> Dataset:
     when it is read; files that are not listed are left out and remarked.
     """
     json = description(root)
-    labels = labels or json_labels(json, root)
+    labels = labels or json_labels(json, root / "dataset.json")
     remarks = []
     cases: dict[str, Case] = {}
     for entry in listed_entries(json, "training", root):
@@ -152,7 +152,7 @@ def read_nnunet(root: Path, labels: LabelSet | None) -> Dataset:
         cases, lone = _nnunet_found(json, root, images, truths)
     tests = [_case(json, root, name, files) for name, files in _channels_in(root / "imagesTs").items()]
     if described:
-        labels, channels = labels or json_labels(json, root), json_channels(json, root)
+        labels, channels = labels or json_labels(json, root / "dataset.json"), json_channels(json, root)
         remarks += _contradicted(json, channels, cases, root)
     else:
         remarks.append("There is no dataset.json, so channels have numbers for names.")

@@ -15,7 +15,8 @@ from vesal.evaluate.score_folders import Described, score_folders
 from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import save_scores
-from vesal.layouts.dataset_description import description, json_labels
+from vesal.files import read_json
+from vesal.layouts.dataset_description import json_labels
 from vesal.layouts.registry import load_dataset
 from vesal.outputs import results
 from vesal.parallel import Progress
@@ -23,6 +24,9 @@ from vesal.run.folder import Run
 from vesal.run.held_out import HeldOut, held_out_cases
 from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT
 from vesal.volume.io import read_label
+
+#: Files that describe the data set in their folder; any other JSON file is asked for its labels alone.
+_DATA_SETS = ("dataset.json", "manifest.json")
 
 
 def evaluate_run(
@@ -36,11 +40,11 @@ def evaluate_run(
     slice_mm: float | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score a run's held-out cases (without `truth`), or a folder of predictions against one of truth.
+    """Score a run's held-out cases (without `truth`), or a folder of predictions (or one) against one of truth.
 
     Args:
         first: the run folder, or the predictions.
-        truth: folder of true labels.
+        truth: folder of true labels, or one.
         out: takes scores.json, scores.csv and scores.md; a run's go into the run.
         labels: a dataset.json that names the labels; by default the one in the folder of truth or the one around it.
             Without any they are named by their values.
@@ -81,24 +85,32 @@ def evaluate_run(
 
 
 def _described(path: Path) -> tuple[LabelSet, dict[str, SliceOf]]:
-    """The labels of a data set or its description, and its slices; of a dataset.json without its data, the labels.
+    """The labels of a data set or its description, and its slices; of a JSON file without its data, the labels.
 
     Raises:
+        UsageError: there is no such file.
         DataError: it describes no data set and no labels.
     """
+    if not path.exists():
+        raise UsageError(f"There is no file {path}; name the dataset.json that names the labels.")
+    json = read_json(path) if path.is_file() and path.suffix == ".json" else {}
+    names_labels = isinstance(json, dict) and "labels" in json
+    if names_labels and path.name not in _DATA_SETS:
+        return json_labels(json, path), {}
     try:
         dataset = load_dataset(path.parent if path.is_file() else path)
     except DataError:
-        if not path.is_file() or path.name != "dataset.json":
+        if not names_labels:
             raise
-        return json_labels(description(path.parent), path.parent), {}
+        return json_labels(json, path), {}
     cases = dataset.cases + dataset.unlabelled
     return dataset.labels, {case.id: case.slice_of for case in cases if case.slice_of is not None}
 
 
 def _description(truth: Path) -> tuple[Path | None, list[str]]:
     """The dataset.json in a folder of truth or in the one around it, and a remark; None where it cannot be used."""
-    places = (folder / "dataset.json" for folder in (truth, truth.absolute().parent))
+    folder = (truth.parent if truth.is_file() else truth).absolute()
+    places = (one / "dataset.json" for one in (folder, folder.parent))
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         return None, []

@@ -63,7 +63,7 @@ class Console:
         self._bar.update(self._task, completed=share, text=text)
         if not self._console.is_terminal and now - self._last_line >= self._every_s:
             self._last_line = now
-            self._console.print(f"{self._title} {100 * share:.0f} %  {text}", highlight=False)
+            self.say(f"{self._title} {100 * share:.0f} %  {text}")
 
 
 def status_line(seen: Row, left_s: float | None) -> str:
