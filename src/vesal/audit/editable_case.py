@@ -146,6 +146,8 @@ def _open_label(case: Case) -> tuple[LabelMap | None, Volume | None]:
     try:
         return read_case_label(case), None
     except DataError:
+        if case.label.is_dir():
+            raise
         stored = read_volume(case.label)
         if stored.channels != 1 or stored.array.dtype.kind != "f":
             raise

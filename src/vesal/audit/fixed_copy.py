@@ -64,15 +64,16 @@ class Places:
 def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str], out: Path) -> Places:
     """The same places as in the data set; where that cannot be, images/ and labels/ with the cases' names.
 
-    It cannot be where files lie outside the data set's folder, where two cases share one, and where a case that may
-    change has a file of a kind that is read but not written (JPEG, .mhd).
+    It cannot be where files lie outside the data set's folder, where two cases share one, where a case that may change
+    has a file of a kind that is read but not written (JPEG, .mhd), and where labels are folders of masks.
     """
     changing = set(changing)
     files = [(case, path) for case in cases for path in case.files]
     below = all(path.is_relative_to(dataset.root) for _, path in files)
     once = len({path for _, path in files}) == len(files)
     writable = all(_ending(path) for case, path in files if case.id in changing)
-    if below and once and writable:
+    single = not any(path.is_dir() for _, path in files)
+    if below and once and writable and single:
         names = {path: path.relative_to(dataset.root).as_posix() for _, path in files}
         return Places(dataset.root, out, names, True)
     names = {}

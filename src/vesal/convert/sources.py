@@ -143,7 +143,7 @@ def _read_case(case: Case, test: bool) -> Scan:
     image = read_image(case, floating=False)
     label = label_file = None
     if case.label is not None:
-        data = read_bytes(case.label)
+        data = None if case.label.is_dir() else read_bytes(case.label)
         label = read_case_label(case, image, data)
         stored = read_volume(case.label, data) if is_nifti(case.label) else None
         # A file that holds the label as integers may be copied.

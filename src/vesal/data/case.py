@@ -64,10 +64,15 @@ def read_case(case: Case) -> RawCase:
     label, heads = None, (parts[0][:_HEAD_BYTES], b"")
     if case.label is not None:
         try:
-            data = read_bytes(case.label)
-            heads = (heads[0], data[:_HEAD_BYTES])
-            label = read_case_label(case, image, data)
-            parts += [data, *_detached(case.label, data)]
+            if case.label.is_dir():
+                label = read_case_label(case, image)
+                for mask in data_files(case.label):
+                    parts += [mask.name.encode(), read_bytes(mask)]
+            else:
+                data = read_bytes(case.label)
+                heads = (heads[0], data[:_HEAD_BYTES])
+                label = read_case_label(case, image, data)
+                parts += [data, *_detached(case.label, data)]
         except DataError as error:
             raise DataError(f"Case {case.id}: {error}") from error
     return RawCase(image, label, content_hash(*parts), heads)
@@ -91,7 +96,7 @@ def read_case_label(case: Case, image: Volume | None = None, data: bytes | None 
         label = read_soft_label(case.label, case.threshold, data)
     if image is not None:
         return label.beside(image)
-    return LabelMap(label.array, _grid(label, case), label.placed, label.soft)
+    return replace(label, geometry=_grid(label, case))
 
 
 def read_soft_label(path: Path, threshold: Threshold, data: bytes | None = None) -> LabelMap:

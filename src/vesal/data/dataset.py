@@ -33,10 +33,11 @@ class Case(Record):
     Attributes:
         id: unique in the data set; names the prediction's file.
         images: files of the channels in order; one file may hold several channels.
-        label: the label's file, or None.
+        label: the label's file, or a folder of masks that are called as the labels, or None.
         patient: cases of one patient stay on one side of every split.
         annotated: names of the labels that were drawn in this case; None means all.
-        segments: name -> value, of a label file that may name its segments (.seg.nrrd); None for others.
+        segments: name -> value, of a label file that may name its segments (.seg.nrrd) and of a folder of masks; None
+            for others.
         slice_of: of a slice, its place in its volume; None for a case that stands for itself.
         pixel_mm: (column, row) size of a pixel where a picture does not say it; None means 1 mm.
         threshold: how its soft mask is read; None where the file holds label values.
@@ -103,8 +104,12 @@ class Dataset(Record):
 
     def with_labels(self, labels: LabelSet) -> Dataset:
         """The same files, whose label maps hold something else."""
-        update = {"threshold": labels.reading}
-        cases = tuple(case.model_copy(update=update) for case in self.cases)
+
+        def with_them(case: Case) -> Case:
+            segments = case.segments if case.segments is None else labels.by_name
+            return case.model_copy(update={"threshold": labels.reading, "segments": segments})
+
+        cases = tuple(map(with_them, self.cases))
         return self.model_copy(update={"labels": labels, "cases": cases})
 
     def decided(self, values: Mapping[str, int] | None, threshold: float | None) -> Dataset:

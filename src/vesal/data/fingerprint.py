@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from vesal.data.case import read_case, scan_workers
 from vesal.data.case_features import CaseFeatures, case_features_of
@@ -57,6 +58,7 @@ class CaseRecord(Record):
         voxels: label name -> count.
         undeclared: values in the label file that the label set does not know.
         soft_label: the label file holds other values than the label, which a threshold made of them.
+        overlaps: of a folder of masks, 'a and b' -> voxels of both, which are b's in the label map.
         nan_voxels: not finite, in the image.
         image_digest: of the decoded voxels alone, whatever the header says.
         files_digest: of the bytes of all files of the case.
@@ -85,6 +87,7 @@ class CaseRecord(Record):
     voxel_volume_mm3: float
     channels: tuple[ChannelStatistics, ...]
     soft_label: bool = False
+    overlaps: dict[str, int] = Field(default_factory=dict)
     image_header: Header | None = None
     label_header: Header | None = None
     case_features: CaseFeatures | None = None
@@ -204,6 +207,7 @@ def _look(case: Case, labels: LabelSet, samples: int) -> CaseRecord | Failure:
         undeclared=tuple(sorted(set(counts) - set(labels.values))),
         nan_voxels=nan_voxels,
         soft_label=raw.label is not None and raw.label.soft,
+        overlaps={} if raw.label is None else dict(raw.label.overlaps),
         image_digest=content_hash(str(image.array.shape).encode(), *voxels),
         files_digest=raw.digest,
         voxel_volume_mm3=grid.voxel_volume_mm3,

@@ -61,7 +61,8 @@ LAYOUTS: dict[str, Layout] = {
         "two folders such as images and labels with files of matching names", detect_pairs, read_pairs, general=True
     ),
     "cases": Layout(
-        "a folder a case with files such as image and label, or files such as x and x_seg side by side",
+        "a folder a case with files such as image and label (or a folder of masks, one a label), or files such as x "
+        "and x_seg side by side",
         detect_cases, read_cases, general=True,
     ),
 }  # fmt: skip

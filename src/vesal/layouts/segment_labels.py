@@ -60,7 +60,7 @@ def with_segments(dataset: Dataset) -> Dataset:
     values = dataset.labels.by_name
     cases = tuple(
         case.model_copy(update={"segments": values})
-        if case.label is not None and case.label.name.lower().endswith(_ENDING)
+        if case.label is not None and (case.label.name.lower().endswith(_ENDING) or case.label.is_dir())
         else case
         for case in dataset.cases
     )

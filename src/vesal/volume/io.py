@@ -18,6 +18,7 @@ from vesal.files import write_bytes
 from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tiff
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.mask_folder import join_masks
 from vesal.volume.segments import Segment, join_layers
 from vesal.volume.unread_formats import unread_format
 from vesal.volume.volume import LabelMap, Volume
@@ -134,15 +135,17 @@ def read_label(
     whose channels are equal counts as the gray one that it shows.
 
     Args:
-        path: the file; its ending says the format.
+        path: the file; its ending says the format. Or a folder of masks, one a label, called as the label is.
         data: the file's bytes, where they were read already.
         values: name of a segment -> value in the label map, for files that name their segments (3D Slicer's
-            .seg.nrrd): see `join_layers`. Others keep their values.
+            .seg.nrrd): see `join_layers`, and for folders: see `join_masks`. Others keep their values.
 
     Raises:
         DataError: as `read_volume`; or several channels, or a value that is no whole number.
     """
     path = Path(path)
+    if values is not None and path.is_dir():
+        return join_masks(path, mask_files(path), values, read_label)
     form = _format(path)
     data = read_bytes(path) if data is None else data
     volume = (form.read_label or form.read)(path, data)
@@ -187,11 +190,21 @@ def read_geometry(path: str | Path) -> Geometry:
         DataError: the file is absent, unreadable, damaged, or of an unknown format.
     """
     path = Path(path)
+    if path.is_dir() and (masks := mask_files(path)):
+        path = next(iter(masks.values()))
     return _format(path).read_geometry(path)
+
+
+def mask_files(folder: Path) -> dict[str, Path]:
+    """The images in a folder by their names without ending, in the order of these; hidden ones are none."""
+    found = [path for path in folder.iterdir() if is_image(path) and not path.name.startswith(".")]
+    return {strip_suffix(path): path for path in sorted(found) if path.is_file()}
 
 
 def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
     """The files that hold an image: its own and, where that is a header alone (.mhd, .nhdr), that of the voxels.
+
+    Of a folder of masks, all of them.
 
     Args:
         path: the file; its ending says the format.
@@ -201,6 +214,8 @@ def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
         DataError: the header is absent, damaged, of an unknown format, or names a file elsewhere.
     """
     path = Path(path)
+    if data is None and path.is_dir() and (masks := mask_files(path)):
+        return tuple(masks.values())
     find = _format(path).data_file
     second = None if find is None else find(path, read_bytes(path, _HEAD_BYTES) if data is None else data)
     return (path,) if second is None else (path, second)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from vesal.volume.geometry import Array, Geometry
 
@@ -42,6 +43,7 @@ class LabelMap:
     Attributes:
         array, geometry, placed: as of a `Volume`.
         soft: the file holds other values, from which a threshold made these.
+        overlaps: of a folder of masks, 'a and b' -> voxels of both, which are b's here.
 
     Raises:
         ValueError: the array is not the geometry's shape, or not of integers.
@@ -51,6 +53,7 @@ class LabelMap:
     geometry: Geometry
     placed: bool = True
     soft: bool = False
+    overlaps: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if tuple(self.array.shape) != self.geometry.shape:
@@ -62,4 +65,4 @@ class LabelMap:
         """The same where the partner lies, if one of the two does not say where, and their shapes are the same."""
         if (self.placed and partner.placed) or self.geometry.shape != partner.geometry.shape:
             return self
-        return LabelMap(self.array, partner.geometry, partner.placed, self.soft)
+        return replace(self, geometry=partner.geometry, placed=partner.placed)

@@ -45,7 +45,9 @@ def _worst(record: CaseRecord, what: str) -> float:
 
 
 def header_of(path: Path) -> Header | None:
-    """What a NIfTI file's header says beside its grid; None for other formats."""
+    """What a NIfTI file's header says beside its grid; None for other formats and for folders of masks."""
+    if path.is_dir():
+        return None
     with path.open("rb") as stream:
         return read_header(path, stream.read(_HEAD_BYTES))
 

@@ -13,8 +13,9 @@ from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.labels import LabelSet, value_counts
 from vesal.data.whole_volumes import WholeVolume
-from vesal.text import plural
+from vesal.text import listed, plural
 from vesal.volume.geometry import Array
+from vesal.volume.mask_folder import AND
 
 #: How far labelled voxels may lie from their class in the mean, of the range of the classes.
 _MOST_OFF = 0.3
@@ -22,6 +23,8 @@ _MOST_OFF = 0.3
 _SLIP_VOXELS, _SLIP_SHARE = 3, 0.001
 #: Values that a message lists.
 _LISTED = 10
+#: A mask that lost more of its voxels than this to another one overlaps by more than a rim; pairs that are listed.
+_OVERLAP_SHARE, _MOST_PAIRS = 0.01, 3
 
 
 def find_undeclared_values(cases: ReferenceCases) -> Iterable[Finding]:
@@ -96,6 +99,26 @@ def find_empty_labels(cases: ReferenceCases) -> Iterable[Finding]:
 
 def _solid(whole: WholeVolume) -> bool:
     return len(whole.records[0].shape) == 3
+
+
+def find_overlaps(cases: ReferenceCases) -> Iterable[Finding]:
+    """Masks of one case that share voxels: worth a look where a mask lost more than its rim."""
+    found: dict[bool, dict[str, str | dict[str, Any]]] = {True: {}, False: {}}
+    for record in cases.fingerprint.cases:
+        if not record.overlaps:
+            continue
+        largest = sorted(record.overlaps.items(), key=lambda item: -item[1])
+        shares = [count / (count + record.voxels.get(pair.split(AND)[0], 0)) for pair, count in largest]
+        shown = listed([f"{pair}: {plural(count, 'voxel')}" for pair, count in largest], _MOST_PAIRS)
+        found[max(shares) > _OVERLAP_SHARE][record.id] = shown
+    for serious, of in found.items():
+        yield from find_in(
+            "overlapping-masks",
+            "warning" if serious else "note",
+            "Masks of two labels share voxels, which are given to the later name",
+            "Correct the masks where that is wrong.",
+            of,
+        )
 
 
 def find_absent_classes(cases: ReferenceCases) -> Iterable[Finding]:
@@ -294,7 +317,7 @@ def _usual_volumes(others: ReferenceCases) -> dict[int, tuple[float, float]]:
     return found
 
 
-FIND = (find_open_questions, find_undeclared_values, find_empty_labels, find_absent_classes)
+FIND = (find_open_questions, find_undeclared_values, find_overlaps, find_empty_labels, find_absent_classes)
 FIX = {
     "soft-mask": Fix(fix_soft_mask, required=True),
     "label-values": Fix(fix_label_values, required=True, verified=True),

@@ -11,6 +11,7 @@ from pathlib import Path
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
+from vesal.layouts.by_case.organ_masks import label_of_folder, organ_labels, with_organs
 from vesal.layouts.dataset_description import labels_beside
 from vesal.layouts.folders import volumes_remarks
 from vesal.layouts.label_discovery import found_labels
@@ -123,7 +124,8 @@ def read_cases(root: Path, labels: LabelSet | None) -> Dataset:
 
     A file with a word such as label, mask, seg or gt at an end of its name is a label, all others are images. Several
     images of a case are its channels if words of channels (ct, pet, t1, t2, adc, ...) tell them apart. A folder may
-    hold several cases of a patient, p0/a.nii.gz and p0/a_seg.nii.gz.
+    hold several cases of a patient, p0/a.nii.gz and p0/a_seg.nii.gz. The label may be a folder of masks, one a label:
+    s0001/segmentations/liver.nii.gz.
 
     Raises:
         DataError: the files of a case can be read in two ways.
@@ -140,10 +142,13 @@ def read_cases(root: Path, labels: LabelSet | None) -> Dataset:
     if predictions := [group.id for group in groups if group.of("prediction")]:
         remarks.append(f"Left out are files with the name of a prediction: {listed(predictions, 5)}.")
     labels = labels or labels_beside(root)
-    if labels is None:
+    organs = any(case.label is not None and case.label.is_dir() for case in cases)
+    if labels is None and organs:
+        labels = organ_labels(cases, root)
+    elif labels is None:
         labels, remark = found_labels(cases, root)
         remarks.append(remark)
-    return Dataset(
+    dataset = Dataset(
         name=root.name,
         root=root,
         layout="cases",
@@ -154,6 +159,7 @@ def read_cases(root: Path, labels: LabelSet | None) -> Dataset:
         orphans=tuple(orphans),
         remarks=(*remarks, *volumes_remarks(cases)),
     )
+    return with_organs(dataset, root / "meta.csv") if organs else dataset
 
 
 def _cases(
@@ -277,10 +283,12 @@ def _in_folder(folder: Path) -> list[_Group]:
     groups = [
         _Group(_joined(folder.name, rest), folder.name, tuple(files)) for rest, files in by_rest.items()
     ]
-    labelled = any(group.of("label") for group in groups)
+    labelled = any(group.of("label") for group in groups) or label_of_folder(folder) is not None
     if len(groups) > 1 and (any(group.whole for group in groups) or not labelled):
         return groups
     files = tuple(file for group in groups for file in group.files)
+    if files and (inner := label_of_folder(folder)) is not None:
+        files = (*files, _File(inner, "label", (), ""))
     return [_Group(folder.name, folder.name, files)] if files else []
 
 

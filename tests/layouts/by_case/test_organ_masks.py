@@ -1,0 +1,105 @@
+"""TotalSegmentator's data set: s0001/ct.nii.gz with s0001/segmentations/ORGAN.nii.gz."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layout_examples import scan, truth
+
+from vesal.audit.checks import check_dataset
+from vesal.data.case import files_of, read_case
+from vesal.data.fingerprint import fingerprint
+from vesal.errors import DataError
+from vesal.layouts.registry import load_dataset
+from vesal.workflow.convert import convert_run
+from vesal.workflow.requests.convert_request import ConvertRequest
+
+ORGANS = ("kidney_left", "kidney_right", "liver")
+
+
+def make(root: Path, cases: int = 3) -> Path:
+    for number in range(cases):
+        scan(root / f"s000{number}/ct.nii.gz")
+        for name in ORGANS:
+            truth(root / f"s000{number}/segmentations/{name}.nii.gz", 1)
+    return root
+
+
+def test_a_folder_of_masks_a_case_is_read_as_one_label_map_with_the_names_of_the_organs(
+    tmp_path: Path,
+) -> None:
+    dataset = load_dataset(make(tmp_path))
+    assert (dataset.layout, dataset.channels) == ("cases", ("CT",))
+    assert dataset.labels.by_name == {"kidney_left": 1, "kidney_right": 2, "liver": 3}
+    assert dataset.labels.pairs == (("kidney_left", "kidney_right"),)
+    assert [case.patient for case in dataset.cases] == ["s0000", "s0001", "s0002"]
+    raw = read_case(dataset.cases[0])
+    assert raw.label is not None
+    assert np.unique(raw.label.array).tolist() == [0, 3]  # all three masks are the same voxel
+    assert len(files_of(dataset.cases[0])) == 4
+    truth(tmp_path / "s0000/segmentations/liver.nii.gz", 0, 1)
+    assert read_case(dataset.cases[0]).digest != raw.digest
+
+
+def test_overlaps_are_found_and_named(tmp_path: Path) -> None:
+    dataset = load_dataset(make(tmp_path))
+    found = [one for one in check_dataset(dataset, fingerprint(dataset)) if one.kind == "overlapping-masks"]
+    assert [(one.severity, one.cases) for one in found] == [("warning", ("s0000", "s0001", "s0002"))]
+    assert "kidney_left and kidney_right: 1 voxel" in found[0].message
+
+
+def test_a_mask_that_is_not_there_is_not_annotated_and_the_test_split_is_kept_apart(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "s0001/segmentations/liver.nii.gz").unlink()
+    (tmp_path / "meta.csv").write_text("image_id;split\ns0000;train\ns0002;test\n")
+    dataset = load_dataset(tmp_path)
+    assert [(case.id, case.annotated) for case in dataset.cases] == [
+        ("s0000", None),
+        ("s0001", ("kidney_left", "kidney_right")),
+    ]
+    assert [(case.id, case.label) for case in dataset.unlabelled] == [("s0002", None)]
+    assert any("which count as not annotated there: s0001" in remark for remark in dataset.remarks)
+
+
+def test_labels_that_are_chosen_leave_the_other_masks_out(tmp_path: Path) -> None:
+    dataset = load_dataset(make(tmp_path)).decided({"kidney_right": 5}, None)
+    raw = read_case(dataset.cases[0])
+    assert raw.label is not None
+    assert np.unique(raw.label.array).tolist() == [0, 5]
+
+
+def test_a_conversion_writes_one_label_map_a_case(tmp_path: Path) -> None:
+    result = convert_run(ConvertRequest(data=make(tmp_path / "data"), out=tmp_path / "out", to="nnunet"))
+    assert not result.failures
+    dataset = load_dataset(tmp_path / "out")
+    assert dataset.labels.by_name == {"kidney_left": 1, "kidney_right": 2, "liver": 3}
+    assert all(case.label is not None and case.label.is_file() for case in dataset.cases)
+
+
+def test_a_single_file_in_the_folder_is_an_ordinary_label(tmp_path: Path) -> None:
+    for number in (1, 2):
+        scan(tmp_path / f"p{number}/image.nii.gz")
+        truth(tmp_path / f"p{number}/labels/label.nii.gz", 1, 2)
+    dataset = load_dataset(tmp_path)
+    assert dataset.labels.names == ("label_1", "label_2")
+    assert dataset.cases[0].label == tmp_path / "p1/labels/label.nii.gz"
+
+
+def test_masks_that_are_called_otherwise_in_each_case_are_no_organs(tmp_path: Path) -> None:
+    for number in range(3):
+        scan(tmp_path / f"p{number}/image.nii.gz")
+        for name in ("a", "b"):
+            truth(tmp_path / f"p{number}/masks/{name}{number}.nii.gz", 1)
+    with pytest.raises(
+        DataError, match=r"hold 6 names \(a0, a1, a2 and 3 more\), which are not the same labels"
+    ):
+        load_dataset(tmp_path)
+
+
+def test_two_folders_of_labels_in_a_case_are_refused_with_both(tmp_path: Path) -> None:
+    make(tmp_path)
+    truth(tmp_path / "s0001/masks/liver.nii.gz", 1)
+    with pytest.raises(DataError, match=r"s0001 holds several folders of labels \(masks, segmentations\)"):
+        load_dataset(tmp_path)
