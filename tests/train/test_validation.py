@@ -58,3 +58,16 @@ def test_a_hundred_classes_are_counted_without_a_mask_of_each() -> None:
     tracemalloc.stop()
     assert found.dice == 1.0
     assert peak < 30 * truth.size
+
+
+def test_the_example_is_the_first_case_with_foreground_and_else_the_first() -> None:
+    labels = LabelSet.from_values({"a": 1})
+    cases = [case(row(0, 0, 0)), case(row(0, IGNORE, 0)), case(row(0, 1, 0)), case(row(1, 1, 1))]
+    answers = [row(0, 0, 1), row(1, 0, 0), row(0, 1, 1), row(1, 1, 0)]
+    example = validation.validate(Answers(labels, answers), cases).example
+    assert example is not None
+    assert example.case is cases[2]
+    assert example.predicted.tolist() == [0, 1, 1]
+    example = validation.validate(Answers(labels, answers), cases[:2]).example
+    assert example is not None
+    assert example.case is cases[0]

@@ -63,7 +63,7 @@ class Validation:
         per_class: mean over the cases in which the class is drawn or predicted.
         loss: mean over the cases of the training's loss at the highest resolution; None if it was not asked for.
         cases: how many cases were looked at.
-        example: of the first case.
+        example: of the first case with foreground, such as a slice; else of the first.
     """
 
     dice: float | None
@@ -95,7 +95,7 @@ def validate(
     labels = model.labels
     found: dict[str, list[float]] = {name: [] for name in labels.classes}
     losses: list[float] = []
-    example: Example | None = None
+    example, labelled = None, False
     windows = model.windows(overlap=overlap)
     began = time.monotonic()
     done = 0
@@ -111,7 +111,9 @@ def validate(
         if loss is not None:
             known = torch.tensor([name in judged for name in labels.classes])
             losses.append(_loss(loss, logits, truth, known, flat=model.plan.dimension == 2))
-        example = example or Example(case, image[0], truth, predicted)
+        if not labelled:
+            labelled = bool(((truth > 0) & (truth != IGNORE)).any())
+            example = Example(case, image[0], truth, predicted) if labelled or example is None else example
         done += 1
         if allowed_s is not None and time.monotonic() - began >= allowed_s:
             break

@@ -63,7 +63,7 @@ def test_of_slices_those_with_foreground_are_shown_under_names_that_are_shortene
     rows = [titles[start : start + 4] for start in range(0, len(titles), 4)]
     assert len(rows) == 3
     names = {row[0][0].partition("   ")[0] for row in rows}
-    assert names == {f"hospital-of-…_slice_{number:04}" for number in (1, 5, 8)}
+    assert names == {f"hospital-of-th…12_slice_{number:04}" for number in (1, 5, 8)}
     truths = [row[1][1][0] for row in rows]
     assert min(truths) > 100
     # What the rows show is in the picture: nothing in the bare slice, and the truth in its own column.

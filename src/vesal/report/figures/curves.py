@@ -135,12 +135,10 @@ def _draw_validation(axes: Axes, history: History, fold: str, key: str, colour: 
     )
 
 
-def _draw_key(
-    axes: Axes, handles: Sequence[Any], history: History, theme: Theme, place: str = "best"
-) -> None:
+def _draw_key(axes: Axes, handles: Sequence[Any], history: History, theme: Theme) -> None:
     """A name a line; of several folds their colours and the two kinds of lines, or it would hide the chart."""
     if len(history.folds) == 1 or not handles:
-        draw_key(axes, handles, theme, place)
+        draw_key(axes, handles, theme)
         return
     from matplotlib.lines import Line2D
 
@@ -154,7 +152,7 @@ def _draw_key(
         for kind, dashes in {"training": "-", "validation": _DASHES}.items()
         if any(label.endswith(kind) for label in labels)
     ]
-    draw_key(axes, [*folds, *kinds], theme, place, columns=2)
+    draw_key(axes, [*folds, *kinds], theme, columns=2)
 
 
 def _dot(values: np.ndarray) -> str:
@@ -189,7 +187,7 @@ def _draw_mean(axes: Axes, history: History, theme: Theme, before: Sequence[Any]
                 ha="center", fontsize=8, color=theme.ink, fontweight="bold", annotation_clip=False,
             )  # fmt: skip
     axes.set_ylim(0, 1.0)
-    _draw_key(axes, handles if len(handles) > 1 else [], history, theme, place="lower right")
+    _draw_key(axes, handles if len(handles) > 1 else [], history, theme)
 
 
 def _draw_classes(axes: Axes, history: History) -> list[Any]:
@@ -209,7 +207,7 @@ def _draw_classes(axes: Axes, history: History) -> list[Any]:
 def _draw_each(axes: Axes, history: History, theme: Theme) -> None:
     handles = _draw_classes(axes, history)
     axes.set_ylim(0, 1.0)
-    draw_key(axes, handles if len(handles) <= 2 * MANY_CLASSES else [], theme, place="lower right")
+    draw_key(axes, handles if len(handles) <= 2 * MANY_CLASSES else [], theme)
 
 
 def _draw_rate(axes: Axes, history: History, theme: Theme) -> None:

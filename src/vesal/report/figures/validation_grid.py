@@ -30,7 +30,7 @@ from vesal.report.figures.scan_figures import (
 )
 from vesal.run.contents import RunContents, load_case
 from vesal.run_files import CURVES, VALIDATION_GRID, fold_folder
-from vesal.text import shortened
+from vesal.text import shortened, shortened_apart
 
 if TYPE_CHECKING:
     from vesal.train.validation import Example
@@ -40,6 +40,8 @@ _CASES = 4
 #: Inches of val_predictions.png.
 _WIDTH = 10.0
 _COLUMNS = ("", "truth", "prediction", "both")
+#: As many letters of a name fit above a panel, with its Dice.
+_TITLE_LETTERS = 28
 
 
 def write_training_pictures(pieces: RunContents) -> None:
@@ -68,7 +70,7 @@ def draw_example(example: Example, labels: LabelSet) -> NDArray[np.uint8]:
 
     scan, *maps = example.in_space()
     plane = cut_planes(scan, maps, margin_mm=context_margin_mm(maps, scan.geometry))[0]
-    picture = _grid([(shortened(example.case.id, 24), plane)], labels, "")
+    picture = _grid([(shortened(example.case.id, _TITLE_LETTERS), plane)], labels, "")
     return np.round(255 * matplotlib.image.imread(io.BytesIO(picture))[..., :3]).astype(np.uint8)
 
 
@@ -92,10 +94,10 @@ def _predictions(pieces: RunContents, fold: str) -> bytes | None:
     held_out = [name for name, of in pieces.fold_of.items() if of == fold and name in cases]
     held_out = [name for name in held_out if name in dice] or held_out
     rows = []
-    for name in _spread(held_out, dice):
+    shown = _spread(held_out, dice)
+    for name, title in zip(shown, shortened_apart(shown, _TITLE_LETTERS), strict=True):
         if (plane := _plane(cases[name], labels, pieces.predictions[name])) is not None:
             score = dice.get(name)
-            title = shortened(name, 24)
             rows.append((title if score is None else f"{title}   Dice {score:.3f}", plane))
     return _grid(rows, labels, "held-out cases, from the best to the worst") if rows else None
 
