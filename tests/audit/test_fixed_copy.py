@@ -10,6 +10,10 @@ from organs import image_of, label_of, moved, rewrite
 
 from vesal.data.dataset import Dataset
 from vesal.layouts.registry import load_dataset
+from vesal.volume.formats.nrrd import encode
+from vesal.volume.io import read_label, read_segments
+from vesal.volume.segments import Segment
+from vesal.volume.volume import Volume
 from vesal.workflow.inspect import fix_run
 
 
@@ -35,3 +39,28 @@ def test_files_from_elsewhere_come_together_with_a_manifest(clean: Path, tmp_pat
     ]
     assert all(path.is_relative_to(result.folder) for case in dataset.cases for path in case.images)
     assert {record.kind for record in result.records} == {"label-grid"}
+
+
+def test_a_segmentation_of_slicer_keeps_names_and_colours_where_it_is_fixed(
+    clean: Path, tmp_path: Path
+) -> None:
+    segments = (Segment("rind", 1, 0, more={"Color": "1 0.5 0"}), Segment("kernel", 2, 0))
+    for number in range(6):
+        (tmp_path / "data" / "images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "labels").mkdir(exist_ok=True)
+        shutil.copyfile(image_of(clean, number), tmp_path / "data" / "images" / f"c{number}.nii.gz")
+        odd = Path(shutil.copyfile(label_of(clean, number), tmp_path / "odd.nii.gz"))
+        if number == 1:
+            rewrite(odd, moved((0.2, 0, 0)))
+        label = read_label(odd)
+        path = tmp_path / "data" / "labels" / f"c{number}.seg.nrrd"
+        path.write_bytes(encode(path, Volume(label.array[None], label.geometry), segments))
+    result = fix_run(tmp_path / "data", tmp_path / "out", pictures=0)
+    assert [(record.case, record.kind) for record in result.records] == [("c1", "label-grid")]
+    fixed = result.folder / "labels" / "c1.seg.nrrd"
+    assert [(one.name, one.value, one.more.get("Color")) for one in read_segments(fixed)] == [
+        ("rind", 1, "1 0.5 0"),
+        ("kernel", 2, None),
+    ]
+    assert (read_label(fixed).array == read_label(label_of(clean, 1)).array).all()
+    assert load_dataset(result.folder).labels.names == ("rind", "kernel")

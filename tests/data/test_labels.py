@@ -224,3 +224,16 @@ def test_a_side_without_its_partner_is_known(names: list[str], expected: bool) -
 
 def test_a_label_set_comes_back_from_json() -> None:
     assert LabelSet.model_validate_json(BRATS.model_dump_json()) == BRATS
+
+
+def test_what_two_regions_share_is_painted_with_the_label_for_it() -> None:
+    values = {"organ": 1, "tumour": 2, "both": 5}
+    regions = {"organ": ["organ", "both"], "tumour": ["tumour", "both"]}
+    labels = LabelSet.from_values(values, regions=regions)
+    contiguous = np.array([0, 1, 2, 3], dtype=np.uint8)
+    assert labels.paint(labels.masks(contiguous)).tolist() == contiguous.tolist()
+    assert labels.unwritten == ()
+    # With three that overlap, what no label is for goes to the innermost.
+    three = LabelSet.from_values(values | {"vessel": 7}, regions=regions | {"vessel": ["vessel"]})
+    masks = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1]], dtype=bool)
+    assert three.decode(three.paint(masks)).tolist() == [5, 7, 7]

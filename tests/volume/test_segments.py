@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from segment_files import write_segments
 
 from vesal.errors import DataError
-from vesal.volume.io import read_label, read_segments
+from vesal.volume.io import read_label, read_segments, write_segmentation
 from vesal.volume.segments import Segment, voxel_counts
+from vesal.volume.volume import LabelMap
 
 APART = np.zeros((2, 3, 4, 5), np.uint8)
 APART[0, :1], APART[1, 2:] = 1, 1
@@ -65,3 +68,36 @@ def test_what_no_segment_names_and_names_of_other_labels_are_refused(tmp_path: P
         read_label(path, values={"liver": 1, "spleen": 2})
     with pytest.raises(DataError, match="the segment 'rim', whose value is that of another"):
         read_label(path, values={"core": 2})
+
+
+@pytest.mark.parametrize("layers", [APART, OVER])
+def test_a_segmentation_is_written_with_the_names_and_colours_that_it_had(
+    tmp_path: Path, layers: np.ndarray
+) -> None:
+    source = write_segments(tmp_path / "a.seg.nrrd", layers, TWO)
+    data, header = nrrd.read(str(source))
+    nrrd.write(str(source), data, header | {"Segment1_Tags": "Segmentation.Status:completed|"})
+    values = {"core": 4, "rim": 2, "core + rim": 9}
+    label = read_label(source, values=values)
+    label.array[2, 3, 4] = 4  # the voxel is of the other segment now
+    write_segmentation(tmp_path / "b.seg.nrrd", label, source, values)
+    again = read_label(tmp_path / "b.seg.nrrd", values=values)
+    np.testing.assert_array_equal(again.array, label.array)
+    assert again.geometry.close_to(label.geometry)
+    segments = read_segments(tmp_path / "b.seg.nrrd")
+    assert [(one.name, one.colour) for one in segments] == [("core", "#ff8000"), ("rim", "#0000ff")]
+    assert segments[1].more["Tags"] == "Segmentation.Status:completed|"
+    image = sitk.ReadImage(str(tmp_path / "b.seg.nrrd"))
+    assert image.GetNumberOfComponentsPerPixel() == (2 if layers is OVER else 1)
+    assert image.GetMetaData("Segment0_Name") == "core"
+
+
+def test_a_value_of_no_segment_gets_one_and_an_empty_segment_stays(tmp_path: Path) -> None:
+    source = write_segments(tmp_path / "a.seg.nrrd", APART, TWO)
+    label = LabelMap(np.where(APART[1], 7, 0).astype(np.uint8), read_label(source).geometry)
+    write_segmentation(tmp_path / "b.nrrd", label, source, {"core": 1, "rim": 2, "vessel": 7})
+    found = {one.name: one.value for one in read_segments(tmp_path / "b.nrrd")}
+    assert found == {"core": 1, "rim": 2, "vessel": 7}
+    # In a format without segments it is a plain label map.
+    write_segmentation(tmp_path / "b.nii.gz", label, source, None)
+    np.testing.assert_array_equal(read_label(tmp_path / "b.nii.gz").array, label.array)

@@ -23,8 +23,8 @@ from vesal.files import atomic_path, read_json, write_json
 from vesal.layouts.registry import load_dataset
 from vesal.layouts.scan_files import is_picture, visible
 from vesal.run_files import OUTPUTS
-from vesal.volume.io import FORMATS, data_files, is_image, read_volume, write_volume
-from vesal.volume.volume import Volume
+from vesal.volume.io import FORMATS, data_files, is_image, read_volume, write_segmentation, write_volume
+from vesal.volume.volume import LabelMap, Volume
 
 #: Files beside the scans (licence, Info.cfg, tables) that go along, up to this size.
 _MOST_BYTES = 10 << 20
@@ -108,7 +108,11 @@ def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> tup
     written: list[str] = []
     for path, volume in files.items():
         name = places.of(path)
-        write_volume(places.out / name, volume)
+        if path == case.label:
+            fixed = LabelMap(volume.array[0], volume.geometry)
+            write_segmentation(places.out / name, fixed, path, case.segments)
+        else:
+            write_volume(places.out / name, volume)
         written.append(name)
     for path in case.files:
         if path in files:

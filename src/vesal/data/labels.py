@@ -214,7 +214,7 @@ class LabelSet(Record):
         """
         if not self.regions:
             return ()
-        painted = set(self._paint_order())
+        painted = {*self._paint_order(), *(value for value, _ in self._joint)}
         return tuple(label for number, label in enumerate(self.labels, start=1) if number not in painted)
 
     @property
@@ -315,11 +315,30 @@ class LabelSet(Record):
         ]
 
     def paint(self, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Region masks (len(regions), *spatial) -> contiguous label map; inner regions win over outer ones."""
+        """Region masks (len(regions), *spatial) -> contiguous label map: of several regions the innermost is painted,
+        but where a label is in just these, as one that two organs share, that label.
+
+        >>> both = LabelSet.from_values({"a": 1, "b": 2, "ab": 3}, regions={"A": ["a", "ab"], "B": ["b", "ab"]})
+        >>> both.paint(np.array([[True, True, False], [False, True, True]])).tolist()
+        [1, 3, 2]
+        """
         contiguous = np.zeros(masks.shape[1:], dtype=np.uint8)
         for mask, value in zip(masks, self._paint_order(), strict=True):
             contiguous[mask] = value
+        for value, regions in self._joint:
+            contiguous[np.all([mask == (row in regions) for row, mask in enumerate(masks)], axis=0)] = value
         return contiguous
+
+    @property
+    def _joint(self) -> list[tuple[int, frozenset[int]]]:
+        """Labels (contiguous) in several regions, of which the innermost is painted with a label of other regions."""
+        named = [set(region.members) for region in self.regions]
+        regions_of = [frozenset(row for row, of in enumerate(named) if name in of) for name in self.names]
+        order, joint = self._paint_order(), dict[frozenset[int], int]()
+        for value, rows in enumerate(regions_of, start=1):
+            if len(rows) > 1 and regions_of[order[max(rows)] - 1] != rows:
+                joint.setdefault(rows, value)
+        return [(value, rows) for rows, value in joint.items()]
 
     def _paint_order(self) -> list[int]:
         """For each region the contiguous value of its first label that no later (inner) region has."""

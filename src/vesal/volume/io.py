@@ -19,7 +19,7 @@ from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tif
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.mask_folder import join_masks
-from vesal.volume.segments import Segment, join_layers
+from vesal.volume.segments import Segment, join_layers, part_layers
 from vesal.volume.unread_formats import unread_format
 from vesal.volume.volume import LabelMap, Volume
 
@@ -247,6 +247,31 @@ def write_volume(path: str | Path, volume: Volume) -> None:
         writable = ", ".join(ending for ending, form in FORMATS.items() if form.encode is not None)
         raise UsageError(f"Cannot write {path}: choose a name that ends in one of {writable}.")
     write_bytes(path, form.encode(path, volume))
+
+
+def write_segmentation(
+    path: str | Path, label: LabelMap, like: str | Path, values: Mapping[str, int] | None
+) -> None:
+    """Write a label map as the file `like`, from which it was read, holds one: of named segments with their names,
+    colours and tags, in layers where they overlap; else as `write_label`.
+
+    Args:
+        path: the new file; where its format knows no segments, a label map is written.
+        label: what it holds now.
+        like: the file that it comes from.
+        values: name of a segment -> value in the label map, as for `read_label`.
+
+    Raises:
+        UsageError, DataError, VesalError: as `write_volume` and `read_segments`.
+    """
+    # A file that is edited may be a folder of masks.
+    knows = all(FORMATS.get(_suffix(Path(name).name)) is _NRRD for name in (path, like))
+    segments = read_segments(like) if knows else ()
+    if not segments:
+        write_label(path, label)
+        return
+    layers, segments = part_layers(label.array, segments, values)
+    write_bytes(path, nrrd.encode(Path(path), Volume(layers, label.geometry), segments))
 
 
 def write_label(path: str | Path, label: LabelMap) -> None:

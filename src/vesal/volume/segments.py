@@ -7,8 +7,9 @@ another value in another file: it is the name that tells what a segment is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ _AND = " + "
 
 @dataclass(frozen=True)
 class Segment:
-    """One segment of a file: its name, its value in its layer, and its colour (#rrggbb, or '')."""
+    """One segment of a file: its name, its value in its layer, its colour (#rrggbb, or ''), and what else its header
+    says of it (key after SegmentN_ -> text)."""
 
     name: str
     value: int
     layer: int
     colour: str = ""
+    more: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def joint_name(names: Sequence[str]) -> str:
@@ -100,6 +103,47 @@ def join_layers(
     low, high = int(table.min()), int(table.max())
     joined: Array = table.astype(np.min_scalar_type(high if low >= 0 else min(low, -high - 1)))[index]
     return joined
+
+
+def part_layers(
+    label: Array, segments: Sequence[Segment], values: Mapping[str, int] | None
+) -> tuple[Array, tuple[Segment, ...]]:
+    """The layers (L, *spatial) of a label map (*spatial) and their segments: what `join_layers` joins to it.
+
+    One layer where no voxel lies in several segments, else one a segment. Segments of which no voxel is left stay.
+
+    Args:
+        label: the label map.
+        segments: that its file had.
+        values: as it was read with.
+    """
+    known = {one.name: one for one in segments}
+    own = {one.name: one.value for one in segments}
+    if len(set(own.values())) < len(own):
+        own = {name: number for number, name in enumerate(own, start=1)}
+    named = own | dict(values or {})
+    name_of = {value: name for name, value in reversed(named.items())}
+    present = [value for value in np.unique(label).tolist() if value]
+    names = {value: name_of.get(value, f"label_{value}") for value in present}
+    parts = {
+        value: (name,) if name in known or _AND not in name else tuple(name.split(_AND))
+        for value, name in names.items()
+    }
+    every = list(dict.fromkeys([*known, *(name for of in parts.values() for name in of)]))
+    template = [known.get(name, Segment(name, 1, 0)) for name in every]
+    if all(len(of) == 1 for of in parts.values()):
+        taken = {name: value for value, (name,) in parts.items()}
+        free = (number for number in itertools.count(1) if number not in {*present, *named.values()})
+        for name in every:
+            if name not in taken:
+                wanted = named.get(name, 0)
+                taken[name] = next(free) if wanted in {0, *taken.values()} else wanted
+        return label[None], tuple(replace(one, value=taken[one.name], layer=0) for one in template)
+    layers = np.zeros((len(every), *label.shape), dtype=np.uint8)
+    for value, of in parts.items():
+        for name in of:
+            layers[every.index(name)][label == value] = 1
+    return layers, tuple(replace(one, value=1, layer=number) for number, one in enumerate(template))
 
 
 def _sets(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import bz2
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ _TYPES = {
 _TEXT = ("ascii", "text", "txt")
 #: A segment that 3D Slicer names.
 _SEGMENT = re.compile(r"Segment(\d+)_ID")
+#: What a header says of where a segment's voxels are.
+_PLACE = ("LabelValue", "Layer", "Extent")
 #: Longer headers than this are no headers.
 _HEAD_BYTES = 1 << 20
 
@@ -115,11 +117,21 @@ def segments(path: Path, data: bytes) -> tuple[Segment, ...]:
                 value=int(header.get(f"Segment{number}_LabelValue", 1)),
                 layer=int(header.get(f"Segment{number}_Layer", number)),
                 colour=_colour(str(header.get(f"Segment{number}_Color", ""))),
+                more=_more(header, f"Segment{number}_"),
             )
             for number in numbers
         )
     except ValueError as error:
         raise _damaged(path, error) from error
+
+
+def _more(header: Mapping[str, Any], start: str) -> dict[str, str]:
+    """What else a header says of a segment: its tags, its exact colour."""
+    return {
+        key.removeprefix(start): str(value)
+        for key, value in header.items()
+        if key.startswith(start) and key.removeprefix(start) not in _PLACE
+    }
 
 
 def _colour(text: str) -> str:
@@ -152,8 +164,9 @@ def read_geometry(path: Path) -> Geometry:
     return _layout(path, _header(path, read_bytes(path, _HEAD_BYTES)))[2]
 
 
-def encode(path: Path, volume: Volume) -> bytes:
-    """The bytes of an image's file: gzip inside, space LPS, channels (more than one) on the first axis.
+def encode(path: Path, volume: Volume, segments: Sequence[Segment] = ()) -> bytes:
+    """The bytes of an image's file: gzip inside, space LPS, channels (more than one) on the first axis; of a
+    segmentation, whose channels are layers, with the segments as 3D Slicer names them.
 
     Raises:
         DataError: a type that NRRD cannot hold.
@@ -168,7 +181,7 @@ def encode(path: Path, volume: Volume) -> bytes:
         array = array[0]
     else:
         directions = np.vstack([np.full((1, geometry.ndim), np.nan), directions])
-        kinds.insert(0, "vector")
+        kinds.insert(0, "list" if segments else "vector")
     header: dict[str, Any] = {"encoding": "gzip", "kinds": kinds}
     if geometry.ndim == 3:
         header["space"] = "left-posterior-superior"
@@ -176,6 +189,11 @@ def encode(path: Path, volume: Volume) -> bytes:
         header["space dimension"] = 2
     header["space directions"] = directions
     header["space origin"] = np.asarray(origin)
+    extent = " ".join(f"0 {size - 1}" for size in geometry.shape)
+    for number, one in enumerate(segments):
+        said = {"ID": f"Segment_{number + 1}", **one.more, "Name": one.name}
+        said |= {"LabelValue": str(one.value), "Layer": str(one.layer), "Extent": extent}
+        header |= {f"Segment{number}_{key}": text for key, text in said.items()}
     stream = io.BytesIO()
     nrrd.write(stream, array, header, compression_level=1, index_order="F")
     return stream.getvalue()
