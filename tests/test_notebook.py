@@ -26,7 +26,9 @@ STORE = runpy.run_path(str(Path(__file__).parents[1] / "notebooks" / "store.py")
 
 #: Smaller settings for each notebook, run after the cell that is tagged `parameters`.
 SMALLER = {
-    "tour": "CASES, BUDGET_S = 5, 2",
+    "brain_tumour": "CASES, STEPS = 5, 4",
+    "heart": "CASES, STEPS = 5, 4",
+    "tour": "CASES, BUDGET_S, STEPS = 5, 2, 8",
 }
 
 
@@ -176,6 +178,38 @@ def test_the_tour_writes_its_model_and_its_surfaces_into_its_folder(execute):
     (folder,) = execute("tour").folder.glob("vesal-tour-*")
     assert (folder / "run" / "fold_0" / "model.vesal").is_file()
     assert (folder / "heart.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_the_brain_tumours_are_read_mapped_and_written_in_the_values_of_brats(execute):
+    cells = outputs(execute("brain_tumour"))
+    assert text(cells["mapping"]) == "before: [0 1 2 4]  after: [0 1 2 3]\n"
+    assert '"enhancing tumour": 3' in text(cells["convert"])
+    assert "voxels that differ from the truth: 0" in text(cells["paint"])
+    (values,) = re.findall(r"values: \[([\d ]+)\]", text(cells["predict"]))
+    assert set(values.split()) <= set("0124")
+
+
+def test_the_loss_of_the_brain_tumours_by_hand_is_that_of_the_training(execute):
+    cells = outputs(execute("brain_tumour"))
+    (row,) = [line for line in text(cells["loss"]).splitlines() if "`dice_ce`" in line]
+    assert text(cells["loss-by-hand"]).split("= ")[-1].strip() == row.split("|")[3].strip()
+
+
+def test_the_notebooks_count_the_parameters_of_the_recipes(execute):
+    assert "5 inputs, 3 outputs, 50,837,545 parameters" in text(outputs(execute("brain_tumour"))["recipe"])
+    assert "22,581,217 parameters" in text(outputs(execute("heart"))["unet"])
+
+
+def test_the_volumes_of_the_heart_are_those_of_the_inspection(execute):
+    from vesal.data.fingerprint import fingerprint
+    from vesal.layouts.registry import load_dataset
+
+    heart = execute("heart")
+    (data,) = heart.folder.glob("vesal-heart-*/Task02_Heart")
+    counted = [case.voxels["left atrium"] for case in fingerprint(load_dataset(data)).cases]
+    expected = (sum(counted) / len(counted), min(counted), max(counted))
+    (row,) = [line for line in text(outputs(heart)["volumes"]).splitlines() if "| voxels" in line]
+    assert [cell.strip() for cell in row.split("|")[2:5]] == [f"{value:,.2f}" for value in expected]
 
 
 @pytest.mark.parametrize("name", STORE["names"]())
