@@ -196,7 +196,7 @@ def _tumour(
     label = np.where(parts == main, 2, 0)
     solid = (core < 0) & (parts == main)
     label[solid] = 4
-    dead = -np.clip(rim, 0.9 * canvas.edge_mm, -0.6 * core.min())
+    dead = -np.clip(rim, 0.9 * canvas.edge_mm, -0.45 * core.min())
     label[binary_erosion(solid) & (core < dead)] = 1  # never without a rim, however thin
     if not (label == 1).any():  # voxels too large to show it
         label[np.unravel_index(int(core.argmin()), label.shape)] = 1

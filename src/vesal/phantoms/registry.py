@@ -72,7 +72,7 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 #: Raised whenever the same seed begins to give other voxels, so that no folder mixes two generations.
-GENERATION = 1
+GENERATION = 2
 
 _SMALLEST = 4
 _MARK = "phantom.json"
