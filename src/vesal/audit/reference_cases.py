@@ -42,7 +42,8 @@ _MOST, FEWEST = 16, 4
 #: A fix is believed when it brings the case nearer to the others by so much of the distance.
 BETTER = 0.9
 #: A defect is contradicted where its fix takes the case so many times as far away. Phantoms that small pictures show
-#: turned round go to 1.4 (a short axis) or 3 times (atria), a prostate whose label is turned round, among seven, to 1.2.
+#: turned round go to 1.4 (a short axis) or 3 times (atria); a prostate whose label is turned round, among seven,
+#: to 1.2.
 _CONTRADICTED = 1.3
 #: Times the median distance within which a case is usual (two atria that pictures show turned round have 1.1 and 1.6),
 #: and the fewest cases whose median says so: among seven prostates it does not.
