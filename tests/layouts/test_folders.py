@@ -137,4 +137,42 @@ def test_folders_of_patients_below_images_and_labels_are_all_read(tmp_path: Path
         ("p2_slice_02", "p2"),
     ]
     assert dataset.cases[0].label == tmp_path / "masks/p1/slice_01.png"
-    assert "The folders in images/ count as patients, 2 of them." in dataset.remarks
+    assert any("The 2 folders p1, p2 count as patients" in remark for remark in dataset.remarks)
+
+
+def test_folders_of_patients_with_images_and_masks_are_all_read(tmp_path: Path) -> None:
+    for patient in ("p1", "p2", "p3"):
+        for name in ("01", "02"):
+            slice_of(tmp_path / patient / "images" / f"{name}.png", 5)
+            slice_of(tmp_path / patient / "masks" / f"{name}.png", 1)
+    dataset = load_dataset(tmp_path)
+    assert dataset.layout == "pairs"
+    assert [case.id for case in dataset.cases] == ["p1_01", "p1_02", "p2_01", "p2_02", "p3_01", "p3_02"]
+    assert {case.patient for case in dataset.cases} == {"p1", "p2", "p3"}
+    assert any("The 3 folders p1, p2, p3 count as patients" in remark for remark in dataset.remarks)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"), [("1st_manual", "mask", False), ("labels_a", "labels_b", True)]
+)
+def test_images_beside_two_folders_of_labels_are_refused_with_both(
+    first: str, second: str, same: bool, tmp_path: Path
+) -> None:
+    """As DRIVE, whose truth is 1st_manual/21_manual1.gif and whose mask/ is the field of view."""
+    for number in (21, 22):
+        scan(tmp_path / f"images/{number}_training.nii.gz")
+        truth(tmp_path / second / f"{number}_training_mask.nii.gz", 1)
+        truth(tmp_path / first / (f"{number}_training.nii.gz" if same else f"{number}_manual1.nii.gz"), 1)
+    with pytest.raises(DataError, match=r"images may be .*/ or .*/; move one") as caught:
+        load_dataset(tmp_path)
+    assert first in str(caught.value)
+    assert second in str(caught.value)
+
+
+def test_folders_of_labels_that_have_their_own_images_do_not_compete(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        scan(tmp_path / f"{part}_images/{part}1.nii.gz")
+        truth(tmp_path / f"{part}_labels/{part}1.nii.gz", 1)
+    dataset = load_dataset(tmp_path)
+    assert [case.id for case in dataset.cases] == ["train1"]
+    assert "Left out are the other pairs of folders: test_images." in dataset.remarks

@@ -86,3 +86,19 @@ def test_entries_of_dataset_json_match_files_in_the_other_form(tmp_path: Path) -
     (tmp_path / "dataset.json").write_text(json.dumps(described), encoding="utf-8")
     (case,) = load_dataset(tmp_path).cases
     assert all(path.exists() for path in case.files)
+
+
+def test_a_number_of_four_noughts_is_a_channel_only_where_it_is_no_name() -> None:
+    images = {name: Path(name) for name in ("ISIC_0000", "ISIC_0001", "b_0000")}
+    labels = {name: Path(name) for name in ("ISIC_0000_mask", "ISIC_0001_mask", "b_mask")}
+    assert match_names(images, labels) == {
+        "ISIC_0000": "ISIC_0000_mask",
+        "ISIC_0001": "ISIC_0001_mask",
+        "b_0000": "b_mask",
+    }
+
+
+def test_a_word_glued_to_a_number_inside_a_name_is_passed_over() -> None:
+    assert match_names({"tr_im1": Path("a")}, {"tr_mask1": Path("b"), "tr_mask2": Path("c")}) == {
+        "tr_im1": "tr_mask1"
+    }

@@ -11,7 +11,14 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError
 from vesal.layouts.dataset_description import labels_beside
 from vesal.layouts.label_discovery import found_labels
-from vesal.layouts.matching_names import IMAGE_WORDS, LABEL_WORDS, SPLIT_FOLDERS, match_names, words_in
+from vesal.layouts.matching_names import (
+    IMAGE_WORDS,
+    LABEL_WORDS,
+    PREDICTION_WORDS,
+    SPLIT_FOLDERS,
+    match_names,
+    words_in,
+)
 from vesal.layouts.scan_files import (
     alone,
     by_stem,
@@ -65,7 +72,11 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
 
     Words such as image, volume, seg, mask, gt or label at either end of a name are passed over where the bare
     names do not match. The files may lie one folder deeper, in folders of the same names: images/train and
-    labels/train are read alone, images/p1 and labels/p1 with those of the other patients.
+    labels/train are read alone, images/p1 and labels/p1 with those of the other patients, as are p1/images and
+    p1/labels.
+
+    Raises:
+        DataError: there is no such pair, or the images could belong to several folders of labels.
     """
     found = _folder_pairs(root)
     if not found:
@@ -73,13 +84,17 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
             f"{root} has no two folders such as images and labels whose files match by name, which layout 'pairs' "
             "needs; rename them or write a manifest."
         )
-    chosen = [found[0]]
-    if found[0][0].name == found[0][1].name and found[0][0].name.lower() not in SPLIT_FOLDERS:
-        chosen = [pair for pair in found if _parents(pair) == _parents(found[0])]
+    _one_truth(*found[0])
+    chosen = [pair for pair in found if _place(pair) == _place(found[0])]
+    if _patient_folder(found[0]).lower() in SPLIT_FOLDERS:
+        chosen = found[:1]
     dataset = _matched(root, "pairs", chosen, labels)
     remarks = list(dataset.remarks)
     if len(chosen) > 1:
-        remarks.append(f"The folders in {found[0][0].parent.name}/ count as patients, {len(chosen)} of them.")
+        names = listed([_patient_folder(pair) for pair in chosen], 4)
+        remarks.append(
+            f"The {len(chosen)} folders {names} count as patients; if they are sites or parts, write a manifest."
+        )
     if others := [str(pair[0].relative_to(root)) for pair in found if pair not in chosen]:
         remarks.append(f"Left out are the other pairs of folders: {listed(others)}.")
     if not (root / "dataset.json").exists() and found[0][0].name == "imagesTr":
@@ -96,8 +111,8 @@ def _folder_pairs(root: Path) -> list[tuple[Path, Path]]:
         if parent != root and (parent / "dataset.json").exists():
             continue  # a data set of its own
         folders = [path for path in visible(parent) if path.is_dir()]
-        truths = [path for path in folders if words_in(path.name) & LABEL_WORDS]
-        others = [path for path in folders if path not in truths]
+        truths = _truth_folders(parent)
+        others = [path for path in folders if not words_in(path.name) & LABEL_WORDS]
         images = [path for path in others if words_in(path.name) & IMAGE_WORDS]
         if not images and len(others) == 1:
             images = others
@@ -117,8 +132,44 @@ def _inner_pairs(images: Path, truths: Path) -> list[tuple[Path, Path]]:
     return [(image, truth) for image, truth in pairs if match_names(by_stem(image), by_stem(truth))]
 
 
-def _parents(pair: tuple[Path, Path]) -> tuple[Path, Path]:
-    return pair[0].parent, pair[1].parent
+def _truth_folders(parent: Path) -> list[Path]:
+    """Folders whose names say labels, and do not say predictions."""
+    named = [path for path in visible(parent) if path.is_dir() and words_in(path.name) & LABEL_WORDS]
+    return [path for path in named if not words_in(path.name) & PREDICTION_WORDS]
+
+
+def _place(pair: tuple[Path, Path]) -> tuple[Path, ...]:
+    """Where a pair of folders lies, but for the folder that may be a patient's."""
+    image, truth = pair
+    if image.name == truth.name:
+        return image.parent, truth.parent
+    return image.parent.parent, Path(image.name), Path(truth.name)
+
+
+def _patient_folder(pair: tuple[Path, Path]) -> str:
+    image, truth = pair
+    return image.name if image.name == truth.name else image.parent.name
+
+
+def _one_truth(images: Path, truth: Path) -> None:
+    """Refuse images beside which two folders of labels lie: both match, or the other one matches nothing.
+
+    As in DRIVE, where mask/ is the field of view and matches by name, and 1st_manual/ is the truth and does not.
+    """
+    if images.name == truth.name:
+        return
+    beside = [path for path in folders_below(images.parent, 1, readable=True) if path != images.parent]
+    stems = {path: by_stem(path) for path in beside if path != truth}
+    for other in _truth_folders(images.parent):
+        files = stems.get(other)
+        if not files:
+            continue
+        rivals = [path for path in stems if path != other and match_names(stems[path], files)]
+        if images in rivals or not rivals:
+            raise DataError(
+                f"The labels of {images} may be {truth.name}/ or {other.name}/; move one of them elsewhere, or write "
+                "manifest.csv with the columns id, image, label and patient."
+            )
 
 
 def _matched(
@@ -131,13 +182,14 @@ def _matched(
         images, truths = by_stem(image_folder), by_stem(label_folder)
         partner = match_names(images, truths)
         patient, place = _patients(images)
-        before = f"{image_folder.name}_" if len(folders) > 1 else ""
+        folder = _patient_folder((image_folder, label_folder))
+        before = f"{folder}_" if len(folders) > 1 else ""
         cases += [
             Case(
                 id=before + name,
                 images=(images[name],),
                 label=truths[partner[name]],
-                patient=image_folder.name if before else patient[name],
+                patient=folder if before else patient[name],
                 slice_of=_placed(place[name], before),
             )
             for name in images

@@ -9,7 +9,7 @@ from pathlib import Path
 from vesal.errors import DataError
 
 IMAGE_WORDS = {
-    *("image", "images", "img", "imgs", "imagestr", "scan", "scans", "volume", "volumes"),
+    *("image", "images", "img", "imgs", "im", "ims", "imagestr", "scan", "scans", "volume", "volumes"),
     *("raw", "data", "input", "inputs"),
 }
 LABEL_WORDS = {
@@ -48,40 +48,46 @@ _GLUED = re.compile(rf"^({_ROLE})(?=\d)|(?<=\d)({_ROLE})$")
 def match_names(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, str]:
     """Name of an image -> name of its label: the same, or the same but for words such as _seg at the ends.
 
+    A _0000 at the end is a number of the name where that finds a partner, else the channel.
+
     Raises:
         DataError: an image could belong to several labels, or several images to one.
     """
     partner = {name: name for name in images if name in labels}
-    by_bare_name: dict[str, tuple[list[str], list[str]]] = {}
-    for side, files in enumerate((images, labels)):
-        for name in files:
-            if name not in partner:
-                by_bare_name.setdefault(bare_name(name), ([], []))[side].append(name)
-    for names, others in by_bare_name.values():
-        if len(names) == len(others) == 1:
-            partner[names[0]] = others[0]
-        elif names and others:
-            raise DataError(
-                f"{images[names[0]]} could belong to several labels or share one ({', '.join(names + others)}); "
-                "rename the files so that each has one partner, or write a manifest."
-            )
+    for numbered in (True, False):
+        taken = set(partner.values())
+        by_bare_name: dict[str, tuple[list[str], list[str]]] = {}
+        for side, files in enumerate((images, labels)):
+            for name in files:
+                if name not in (taken if side else partner):
+                    by_bare_name.setdefault(bare_name(name, numbered=numbered), ([], []))[side].append(name)
+        for names, others in by_bare_name.values():
+            if len(names) == len(others) == 1:
+                partner[names[0]] = others[0]
+            elif names and others:
+                raise DataError(
+                    f"{images[names[0]]} could belong to several labels or share one ({', '.join(names + others)}); "
+                    "rename the files so that each has one partner, or write a manifest."
+                )
     return partner
 
 
-def bare_name(name: str) -> str:
-    """A name without the words at its ends that say what the file is.
+def bare_name(name: str, *, numbered: bool = False) -> str:
+    """A name without the words at its ends that say what the file is; `numbered`: a _0000 is part of the name.
 
     >>> bare_name("patient_7_seg"), bare_name("volume-12"), bare_name("Segmentation-12"), bare_name("case3_0000")
     ('patient_7', '12', '12', 'case3')
-    >>> bare_name("img0001"), bare_name("label0001"), bare_name("p01mask"), bare_name("x.seg")
-    ('0001', '0001', 'p01', 'x')
+    >>> bare_name("img0001"), bare_name("label0001"), bare_name("p01mask"), bare_name("x.seg"), bare_name("tr_im5")
+    ('0001', '0001', 'p01', 'x', 'tr_5')
     """
-    parts = re.split(r"([_\-. ]+)", re.sub(r"_0000$", "", name.lower()))
+    parts = re.split(r"([_\-. ]+)", name.lower() if numbered else re.sub(r"_0000$", "", name.lower()))
     while len(parts) > 2 and parts[-1] in _ROLES:
         parts = parts[:-2]
     while len(parts) > 2 and parts[0] in _ROLES:
         parts = parts[2:]
-    return _GLUED.sub("", "".join(parts))
+    # A word glued to a number inside, as in tr_im0, is no part of the name either.
+    parts = [_GLUED.sub("", part) if number % 2 == 0 else part for number, part in enumerate(parts)]
+    return "".join(parts)
 
 
 def is_named_as_label(stem: str) -> bool:

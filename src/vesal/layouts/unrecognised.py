@@ -167,6 +167,8 @@ def _nearest(root: Path) -> str:
         return "'msd', but dataset.json has no list 'training' of image and label files"
     if "imagestr" in folders or "labelstr" in folders:
         return _decathlon(folders)
+    if "derivatives" in folders:
+        return "'manifest', for this looks like BIDS, whose labels lie in derivatives/; list each image with its label"
     images = [path for name, path in folders.items() if words_in(name) & IMAGE_WORDS]
     labels = [path for name, path in folders.items() if words_in(name) & LABEL_WORDS]
     if images and labels:

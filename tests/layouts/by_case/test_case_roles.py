@@ -139,3 +139,10 @@ def test_cases_side_by_side_and_in_folders_at_once_are_refused(tmp_path: Path) -
 def test_a_word_of_a_modality_before_a_number_is_a_name(tmp_path: Path) -> None:
     names = [f"{kind}_{n}{end}.nii.gz" for kind in ("CT", "MR") for n in (1, 2) for end in ("", "_seg")]
     assert [case.id for case in made(tmp_path, *names).cases] == ["CT_1", "CT_2", "MR_1", "MR_2"]
+
+
+def test_pictures_beside_volumes_are_no_cases_and_do_not_hide_the_channel(tmp_path: Path) -> None:
+    names = [f"p{n}/{name}" for n in (1, 2) for name in ("ct.nii.gz", "label.nii.gz", "preview.png")]
+    dataset = made(tmp_path, *names)
+    assert (dataset.channels, dataset.orphans) == (("CT",), ())
+    assert "Left out are pictures beside volumes, without a label: p1_preview, p2_preview." in dataset.remarks

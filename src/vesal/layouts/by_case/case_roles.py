@@ -94,10 +94,10 @@ def split_words(stem: str) -> tuple[str, frozenset[str]]:
 
     Words of channels are taken off the end alone: CT_001 is a name.
 
-    >>> [split_words(name)[0] for name in ("p0_CT_seg", "image", "img0001", "p01mask", "CT_12", "Patient_7_0000")]
+    >>> [split_words(name)[0] for name in ("p0_CT_seg", "image", "img0001", "p01mask", "CT_12", "Patient_7")]
     ['p0', '', '0001', 'p01', 'CT_12', 'Patient_7']
     """
-    bare = _GLUED.sub(lambda match: f"{match[1] or ''}_", re.sub(r"_0000$", "", stem))
+    bare = _GLUED.sub(lambda match: f"{match[1] or ''}_", stem)
     parts = re.split(r"([_\-. ]+)", bare)
     found: set[str] = set()
     while parts and (not parts[-1] or parts[-1].lower() in _ENDS | CHANNEL_WORDS):
@@ -131,6 +131,9 @@ def read_cases(root: Path, labels: LabelSet | None) -> Dataset:
         DataError: the files of a case can be read in two ways.
     """
     groups, remarks = _groups(root)
+    groups, previews = _without_previews(groups)
+    if previews:
+        remarks.append(f"Left out are pictures beside volumes, without a label: {listed(previews, 5)}.")
     scans = [group for group in groups if group.of("image")]
     for group in groups:
         _one_reading(group)
@@ -160,6 +163,18 @@ def read_cases(root: Path, labels: LabelSet | None) -> Dataset:
         remarks=(*remarks, *volumes_remarks(cases)),
     )
     return with_organs(dataset, root / "meta.csv") if organs else dataset
+
+
+def _without_previews(groups: Sequence[_Group]) -> tuple[list[_Group], list[str]]:
+    """The groups without pictures that have no label, where what has one is a volume; and the pictures' names."""
+    if any(is_picture(file.path) for group in groups if group.whole for file in group.of("image")):
+        return list(groups), []
+    previews = [
+        group.id
+        for group in groups
+        if not group.of("label") and all(is_picture(file.path) for file in group.files)
+    ]
+    return [group for group in groups if group.id not in previews], previews
 
 
 def _cases(
@@ -219,7 +234,7 @@ def _one_reading(group: _Group) -> None:
         names = listed([file.path.name for file in labels], 4, last=" and ")
         raise DataError(
             f"Case {group.id} has several labels beside {images[0].path if images else labels[0].path.parent} "
-            f"({names}); {_DECIDE}, or join them."
+            f"({names}); join them, move masks of one label each into a folder segmentations/ there, or {_DECIDE}."
         )
     channels = [file.channels for file in images]
     if len(images) > 1 and (len(set(channels)) < len(channels) or () in channels):
@@ -302,8 +317,12 @@ def _joined(folder: str, rest: str) -> str:
 
 
 def _by_rest(folder: Path) -> dict[str, list[_File]]:
+    """Files by what is left of their names; a _0000 is the channel where that gives an image its label."""
+    files = [_File.of(stem, path) for stem, path in by_stem(folder).items()]
+    labelled = {file.rest for file in files if file.kind == "label"}
     found: dict[str, list[_File]] = {}
-    for stem, path in by_stem(folder).items():
-        file = _File.of(stem, path)
-        found.setdefault(file.rest, []).append(file)
+    for file in files:
+        bare = split_words(re.sub(r"_0000$", "", file.rest))[0]
+        rest = bare if file.rest not in labelled and bare in labelled else file.rest
+        found.setdefault(rest, []).append(file)
     return found
