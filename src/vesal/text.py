@@ -195,9 +195,11 @@ def duration(seconds: float) -> str:
 def budget_text(seconds: float) -> str:
     """A length of time that somebody asked for.
 
-    >>> budget_text(1200), budget_text(86400)
-    ('20 min', '24 h')
+    >>> budget_text(20), budget_text(1200), budget_text(86400)
+    ('20 s', '20 min', '24 h')
     """
+    if seconds < 60:
+        return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 

@@ -141,7 +141,7 @@ def test_durations_are_read(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "-5m", "soon", "5x", "m", "1h 30m x"])
+@pytest.mark.parametrize("text", ["", "0", "-5m", "soon", "5x", "m", "1h 30m x", "1h30", "2m30"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="length of time"):
         parse_duration(text)
@@ -176,3 +176,8 @@ def test_a_value_that_would_fail_later_is_refused_at_once(setting: str, words: s
 def test_overrides_need_an_equals_sign() -> None:
     with pytest.raises(UsageError, match="key=value"):
         parse_overrides(["lr"])
+
+
+def test_half_a_name_is_answered_with_the_whole_in_the_same_place() -> None:
+    with pytest.raises(UsageError, match=r"perhaps loss_options\.focal_gamma\?"):
+        load_recipe("auto", {"loss_options.gamma": 2})

@@ -321,12 +321,14 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of '90s', '20m', '1.5h', '1h30m', or a bare number of seconds.
+    """Seconds of '90s', '20m', '1.5h', '1h30m', or a bare number of seconds; not of '1h30', which may be either.
 
     >>> parse_duration("1h30m")
     5400.0
     """
-    match = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    number = r"(\d+(?:\.\d+)?)"
+    seconds_alone = r"s?" if re.fullmatch(number, text.strip()) else "s"
+    match = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}{seconds_alone})?", text.strip())
     seconds = 0.0
     if match and text.strip():
         hours, minutes, rest = (float(group) if group else 0.0 for group in match.groups())
@@ -415,9 +417,15 @@ def _unknown_setting(field: str, where: str) -> UsageError:
     *parents, last = field.split(".")
     prefix = ".".join(parents) + "." if parents else ""
     beside = [name for name in names if name.startswith(prefix) and "." not in name[len(prefix) :]]
-    # The same word in another place counts more than a similar one in this.
+    # A part of a name in this place counts most; the same word in another place more than a similar one in this.
+    within = next((name for name in sorted(beside) if parents and name.endswith(f"_{last}")), None)
     elsewhere = {name.rpartition(".")[2]: name for name in reversed(names)} | SETTINGS_ELSEWHERE
-    near = nearest_name(last, [], elsewhere) or nearest_name(field, beside) or nearest_name(last, names)
+    near = (
+        within
+        or nearest_name(last, [], elsewhere)
+        or nearest_name(field, beside)
+        or nearest_name(last, names)
+    )
     perhaps = f" (perhaps {near}?)" if near else ""
     return UsageError(
         f"There is no setting '{field}' in {where}{perhaps}; choose one of: {', '.join(sorted(beside))}."

@@ -113,6 +113,7 @@ def train_run(
     dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
     if config.initial_weights is not None and not going_on:
         read_weights(Path(config.initial_weights))
+    _refuse_early(request, run, dataset)
     check_folds(Session(request, run, config, device, stage, tell), dataset)
     with ExitStack() as stack:
         waiting = tell if request.resume else None
@@ -264,6 +265,32 @@ def _train_fold(session: Session, job: TrainJob, cases: Sequence[Case]) -> None:
     write_json(finished, {"step": position.step, "best_step": position.best_step})
 
 
+def _given_plan(file: Path, dataset: Dataset) -> Plan:
+    """A person's plan.
+
+    Raises:
+        UsageError: it was made for other labels or channels.
+    """
+    plan, labels = Plan.load(file), dataset.labels
+    if plan.labels not in (labels, labels.as_regions()) or plan.channels != dataset.channels:
+        raise UsageError(
+            f"{file} was made for other labels or channels than {dataset.name} has; make one for it with vesal plan."
+        )
+    return plan
+
+
+def _refuse_early(request: TrainRequest, run: Run, dataset: Dataset) -> None:
+    """What would be refused after all data are read.
+
+    Raises:
+        UsageError: a plan for other labels or channels, or a cache that is no folder.
+    """
+    if request.cache is not None and request.cache.exists() and not request.cache.is_dir():
+        raise UsageError(f"--cache takes a folder, and {request.cache} is a file; choose another.")
+    if request.plan_file is not None and not run.plan_file.exists():
+        _given_plan(request.plan_file, dataset)
+
+
 def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequence[Case]) -> Plan:
     """The plan: the run's, a person's, or one for the cases that can be trained on.
 
@@ -278,13 +305,7 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
     if run.plan_file.exists():
         plan = Plan.load(run.plan_file)
     elif session.request.plan_file is not None:
-        file, labels = session.request.plan_file, dataset.labels
-        plan = Plan.load(file)
-        if plan.labels not in (labels, labels.as_regions()) or plan.channels != dataset.channels:
-            raise UsageError(
-                f"{file} was made for other labels or channels than {dataset.name} has; "
-                "make one for it with vesal plan."
-            )
+        plan = _given_plan(session.request.plan_file, dataset)
     else:
         usable = {case.id for case in cases}
         sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})

@@ -117,7 +117,7 @@ class _Wanted:
         passes, least = self._passes(plan, rate), config.augment.mirror_from_passes
         if axes and passes < least:
             axes = ()
-            why = f"the run shows each case about {passes:.0f} times (from {least:g} on mirroring pays)"
+            why = f"the run shows each case about {plural(round(passes), 'time')} (from {least:g} on mirroring pays)"
         if axes == plan.mirror_axes:
             return plan
         reasons = plan.reasons
