@@ -22,7 +22,7 @@ def test_packages_are_imported_beside_the_functions(tmp_path):
     import vesal.train.recipe
 
     with pytest.raises(UsageError, match="is not a run folder"):
-        vesal.evaluate_run(tmp_path, None)
+        vesal.evaluate_run(str(tmp_path), None)
     request = vesal.TrainRequest(data=tmp_path / "nowhere", out=tmp_path / "run")
     for _ in range(2):  # The first call imports the package.
         with pytest.raises(UsageError, match="nowhere"):

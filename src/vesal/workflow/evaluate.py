@@ -30,11 +30,11 @@ _DATA_SETS = ("dataset.json", "manifest.json")
 
 
 def evaluate_run(
-    first: Path,
-    truth: Path | None,
+    first: str | Path,
+    truth: str | Path | None,
     *,
-    out: Path | None = None,
-    labels: Path | None = None,
+    out: str | Path | None = None,
+    labels: str | Path | None = None,
     tolerance_mm: float = 1.0,
     lesions: Sequence[str] | None = None,
     slice_mm: float | None = None,
@@ -56,6 +56,8 @@ def evaluate_run(
     """
     if slice_mm is not None and not 0 < slice_mm < float("inf"):
         raise UsageError(f"--slice-mm takes the distance of slices in mm, such as 5, not {slice_mm:g}.")
+    first = Path(first)
+    truth, out, labels = (None if path is None else Path(path) for path in (truth, out, labels))
     output = None if out is None else results(out, SCORES, SCORES_CSV, SCORES_TEXT)
     if truth is None:
         scores = score_run(

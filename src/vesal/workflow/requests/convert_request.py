@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vesal.errors import UsageError
-from vesal.workflow.requests.fields import Data, Layout, Option, Out
+from vesal.workflow.requests.fields import Data, Layout, Option, Out, Request
 
 SPACING_ERROR = "--spacing takes three distances in mm: of columns, rows and slices, such as 1,1,3."
 
@@ -40,12 +40,16 @@ def parse_window(text: str) -> str | tuple[float, float]:
     """
     if text in ("auto", "full"):
         return text
+    return _limits(text.split(","), text)
+
+
+def _limits(parts: Sequence[str | float], given: object) -> tuple[float, float]:
     try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
+        low, high = (float(part) for part in parts)
+    except (TypeError, ValueError):
         low, high = 0.0, 0.0
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise UsageError(f"--window takes auto, full, or two numbers such as -1000,400, not '{text}'.")
+        raise UsageError(f"--window takes auto, full, or two numbers such as -1000,400, not '{given}'.")
     return low, high
 
 
@@ -54,7 +58,7 @@ def _names(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class ConvertRequest:
+class ConvertRequest(Request):
     """What to convert, and how.
 
     Attributes:
@@ -102,3 +106,9 @@ class ConvertRequest:
         None
     )
     resume: Annotated[bool, Option("Go on where a conversion was stopped.")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.window
+        window = parse_window(given) if isinstance(given, str) else _limits(given, given)
+        object.__setattr__(self, "window", window)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from vesal.errors import UsageError
 
@@ -44,6 +44,29 @@ class Argument:
 
     help: str
     metavar: str | None = None
+
+
+class Request:
+    """What a verb takes. In Python a path may be a text, and a single value stands for a tuple of one.
+
+    >>> @dataclass(frozen=True)
+    ... class Ask(Request):
+    ...     data: Path | None
+    ...     names: tuple[str, ...] = ()
+    >>> Ask("scans", "noise") == Ask(Path("scans"), ("noise",))
+    True
+    """
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            kinds = (hint,) if get_origin(hint) is tuple else (hint, *get_args(hint))
+            if value is None or type(value) in kinds or isinstance(value, tuple | list):
+                continue
+            if isinstance(value, str) and Path in kinds:
+                object.__setattr__(self, name, Path(value).expanduser())
+            elif any(get_origin(kind) is tuple for kind in kinds):
+                object.__setattr__(self, name, (value,))
 
 
 def parse_fold(text: str) -> int | str:

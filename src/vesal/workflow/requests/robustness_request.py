@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vesal.errors import UsageError
-from vesal.workflow.requests.fields import Argument, Backend, Device, Layout, Mirror, Option
+from vesal.workflow.requests.fields import Argument, Backend, Device, Layout, Mirror, Option, Request
 
 
 def parse_severities(text: str) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ def parse_severities(text: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class RobustnessRequest:
+class RobustnessRequest(Request):
     """Which model to measure on which scans, under which artefacts.
 
     Attributes:
@@ -80,6 +80,7 @@ class RobustnessRequest:
     pictures: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.quick and self.severities is not None:
             raise UsageError("--quick chooses severities 1, 3 and 5; leave it or --severity out.")
 

@@ -15,13 +15,14 @@ from vesal.workflow.requests.fields import (
     Option,
     Out,
     Recipe,
+    Request,
     Settings,
     parse_fold,
 )
 
 
 @dataclass(frozen=True)
-class TrainRequest:
+class TrainRequest(Request):
     """What to train on, and how.
 
     Attributes:
@@ -70,7 +71,7 @@ class TrainRequest:
 
 
 @dataclass(frozen=True)
-class OverfitRequest:
+class OverfitRequest(Request):
     """Which cases to overfit, and how.
 
     Attributes:
@@ -93,5 +94,6 @@ class OverfitRequest:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.budget is not None and self.steps is not None:
             raise UsageError("--budget and --steps both set the length; choose one.")
