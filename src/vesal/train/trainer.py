@@ -41,8 +41,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
     """Train one fold, or go on with it.
 
     The best validated weights are in `job.model_file` when it returns; where there is nothing to validate
-    on, the last. Ctrl-C and SIGTERM end it after the step in flight with checkpoint and model written, and
-    `finished` false.
+    on, or the file of a finished fold is gone, the last. Ctrl-C and SIGTERM end it after the step in flight
+    with checkpoint and model written, and `finished` false.
 
     Raises:
         UsageError: the monitored quantity is of a class that the data set does not have.
@@ -62,6 +62,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         state = _set_up(job, sampler, precision, resume=resume)
         position = state.position
         if position.finished and (state.progress >= 1.0 or state.ended_early):
+            if not job.model_file.exists():
+                _ship(state)  # somebody removed it; the last weights are all that is left
             return position
         logs = TrainingLogs.open(job.folder, job.title, resume_step=position.step, quiet=quiet, stack=stack)
         logs.text.say(f"{job.title}: {'begins' if not position.step else 'goes on'} at step {position.step}")

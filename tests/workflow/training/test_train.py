@@ -136,6 +136,23 @@ def test_resuming_a_finished_run_changes_nothing(trained: Path, tiny_data: Path)
     assert (trained / "fold_0" / "model.vesal").read_bytes() == before
 
 
+def test_the_model_file_of_a_finished_fold_is_written_again_where_it_is_gone(
+    trained: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = copy_of(trained, tmp_path)
+    (run / "fold_0" / "model.vesal").unlink()
+    told: list[str] = []
+    result = train_run(
+        TrainRequest(data=tiny_data, out=run, resume=True, device="cpu", quiet=True), tell=told.append
+    )
+    (said,) = [text for text in told if "was gone" in text]
+    finished = json.loads((run / "fold_0" / "finished.json").read_text())
+    assert f"written anew with the weights of step {finished['step']}" in said
+    assert ("the best were" in said) == (finished["step"] != finished["best_step"])
+    assert result.problems == ()
+    assert load_model(run / "fold_0").packages[0].provenance["step"] == finished["step"]
+
+
 def test_an_interrupted_fold_neither_votes_nor_spoils_the_scores_of_the_others(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

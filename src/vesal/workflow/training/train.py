@@ -76,8 +76,8 @@ class TrainResult(Record):
         elif not self.problems:
             lines.append("Trained on all cases; nothing was held out.")
         lines += [f"Not done: {sentence}" for sentence in self.problems]
-        if self.problems:
-            lines.append(f"The training itself is whole: {', '.join(map(str, self.models))}.")
+        if whole := [str(model) for model in self.models if model.exists()]:
+            lines += [f"The training itself is whole: {', '.join(whole)}."] * bool(self.problems)
         if self.report is not None:
             lines.append(f"Report: {self.report}")
         return "\n".join(lines)
@@ -250,6 +250,7 @@ def _train_fold(session: Session, job: TrainJob, cases: Sequence[Case]) -> None:
     """
     request = session.request
     finished = job.folder / FINISHED
+    gone = finished.exists() and not job.model_file.exists()
     # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
     finished.unlink(missing_ok=True)
     position = train(job, resume=request.resume, quiet=request.quiet)
@@ -257,6 +258,11 @@ def _train_fold(session: Session, job: TrainJob, cases: Sequence[Case]) -> None:
         raise Interrupted(
             f"Stopped after step {position.step} of {job.title}; everything is saved, "
             f"vesal train {request.data} -o {request.out} --resume goes on."
+        )
+    if gone:
+        best = f"; the best were those of step {position.best_step}" * (position.best_step != position.step)
+        session.tell(
+            f"{job.model_file} was gone; it was written anew with the weights of step {position.step}{best}."
         )
     session.attempt(
         f"Not all held-out cases of {job.title} could be predicted",
