@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from vesal import parallel
 from vesal.data.case import VOXEL_BYTES, scan_workers
-from vesal.parallel import workers_within
+from vesal.parallel import map_in_order, workers_within
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import write_volume
 from vesal.volume.volume import Volume
@@ -44,6 +45,26 @@ def test_the_largest_scan_its_channels_and_the_finer_grid_decide(tmp_path: Path)
     assert scan_workers([small], channels=4) == 3
     assert scan_workers([small], spacing_mm=(1, 1, 0.5)) == 3
     assert scan_workers([small], spacing_mm=(4, 4, 4)) == 12
+
+
+def test_where_the_work_is_stopped_no_thread_is_at_work_any_more() -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.05 * item)
+        ended.append(item)
+
+    def stop(done: int, _total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        list(map_in_order(work, range(8), workers=4, progress=stop))
+    assert raised.traceback  # which holds all frames alive
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) < 8
 
 
 @pytest.mark.usefixtures("machine")

@@ -53,16 +53,25 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def before_replacing(ask: Callable[[Path, Path], None]) -> Iterator[None]:
+def before_replacing(ask: Callable[[Path | None, Path], None]) -> Iterator[None]:
     """Within the block, call `ask(written, path)` before a file that was written whole takes the name `path`.
 
-    What it raises leaves the older `path` as it was. It is called in whatever thread writes.
+    `written` is None where `path` is to be deleted (`remove`). What is raised leaves the older `path` as it was. It is
+    called in whatever thread writes.
     """
     _ASKED.append(ask)
     try:
         yield
     finally:
         _ASKED.remove(ask)
+
+
+def remove(path: Path) -> None:
+    """Delete a file of an earlier state, unless `before_replacing` forbids it; one that is not there is no error."""
+    if os.path.lexists(path):
+        for ask in tuple(_ASKED):
+            ask(None, path)
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -152,7 +161,7 @@ def file_digest(path: Path) -> str:
 
 
 _TEMPORARY = ".writing-"
-_ASKED: list[Callable[[Path, Path], None]] = []
+_ASKED: list[Callable[[Path | None, Path], None]] = []
 
 
 def _file_mode() -> int:

@@ -217,8 +217,8 @@ class OutputFolder:
                 "folder."
             ) from error
 
-    def _before(self, written: Path, path: Path) -> None:
-        """Forbid that `path` is replaced, or record what is about to take its name."""
+    def _before(self, written: Path | None, path: Path) -> None:
+        """Forbid that `path` is replaced or deleted, or record what is about to take its name."""
         name = self._name(path)
         if name is None or is_temporary(path):
             return
@@ -227,6 +227,8 @@ class OutputFolder:
                 self._read()  # another process may have written it meanwhile
             if not self.is_ours(path):
                 raise UsageError(self._refusal([path]))
+        if written is None:
+            return
         row: dict[str, Any] = {"file": name, "digest": file_digest(written)}
         status = written.stat()
         if time.time_ns() - status.st_mtime_ns > _TICK_NS:

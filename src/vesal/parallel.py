@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -43,12 +43,13 @@ def map_in_order(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `function(item)` for each item, in the items' order, worked on by `workers` threads.
 
     Reading, decompression and most of numpy release the interpreter lock, so threads keep all cores busy
     without a second interpreter's start-up. At most twice as many items as workers are in flight, so memory
-    stays bounded however slowly the results are taken. The first exception is raised at its item's turn.
+    stays bounded however slowly the results are taken. The first exception is raised at its item's turn. Where one is
+    raised here, no thread is at work any more; a caller that raises one itself closes the generator for that.
 
     >>> list(map_in_order(len, ["a", "bb", "ccc"], workers=2))
     [1, 2, 3]
@@ -56,11 +57,16 @@ def map_in_order(
     workers = workers or cpu_count()
     total = len(items)
     alone = workers == 1 or total <= 1
-    results = map(function, items) if alone else read_ahead(function, items, 2 * workers - 1, workers=workers)
-    for done, result in enumerate(results, start=1):
-        if progress is not None:
-            progress(done, total)
-        yield result
+    results: Generator[Result, None, None]
+    if alone:
+        results = (function(item) for item in items)
+    else:
+        results = read_ahead(function, items, 2 * workers - 1, workers=workers)
+    with contextlib.closing(results):
+        for done, result in enumerate(results, start=1):
+            if progress is not None:
+                progress(done, total)
+            yield result
 
 
 def read_ahead(

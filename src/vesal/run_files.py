@@ -58,6 +58,11 @@ _FOLD = "fold_"
 #: The models of all folds, as a pattern in the run folder.
 MODELS = f"{_FOLD}*/{MODEL}"
 
+#: What evaluation writes into a folder, of a run or another; and all that is written anew with what a run has reached.
+SCORE_FILES = (SCORES, SCORES_CSV, SCORES_TEXT, VOLUME_SCORES_CSV)
+RESULTS = (*SCORE_FILES, POSTPROCESS, POSTPROCESS_TEXT, CALIBRATION, REPORT, SUMMARY, SUMMARY_TEXT)
+FOLD_RESULTS = (HISTORY, HISTORY_ARRAY, CURVES, VALIDATION_GRID)
+
 #: What lies in a run, in the order in which a summary lists it; '*' stands for the fold.
 DESCRIPTIONS = {
     REPORT: "everything on one page, with pictures",

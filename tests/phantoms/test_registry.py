@@ -145,8 +145,27 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tiny, tmp_
     with pytest.raises(DataError, match="not empty"):
         write_phantoms(tmp_path, "heart", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-    with pytest.raises(DataError, match="is a file"):
+    with pytest.raises(UsageError, match="is a file"):
         write_phantoms(tmp_path / "thesis.txt", "heart", 2)
+
+
+@pytest.mark.parametrize("name", ["imagesTr/heart-001.nii.gz", "labelsTs/heart-003.nii.gz", "dataset.json"])
+def test_a_phantom_that_was_changed_by_hand_is_refused_and_a_damaged_one_is_drawn_anew(tiny, tmp_path, name):
+    folder = write_phantoms(tmp_path / "data", "heart", 2)
+    file, content = folder / name, (folder / name).read_bytes()
+    other = (folder / "imagesTr" / "heart-002.nii.gz").read_bytes()
+    file.write_bytes(other if name.endswith(".gz") else content + b"\n")
+    mine, before = (
+        file.read_bytes(),
+        {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()},
+    )
+    with pytest.raises(UsageError, match=f"changed since: {name}; choose another"):
+        write_phantoms(folder, "heart", 2)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert file.read_bytes() == mine
+    file.write_bytes(b"")
+    write_phantoms(folder, "heart", 2)
+    assert file.read_bytes() == content
 
 
 def test_phantoms_of_another_kind_or_seed_are_not_mixed_in(tiny, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vesal.errors import UsageError
+from vesal.files import write_text
+from vesal.outputs import OutputFolder
 from vesal.run.folder import Run
 from vesal.run_files import (
     ALL,
@@ -15,6 +17,8 @@ from vesal.run_files import (
     FOLDS,
     METRICS,
     PLAN,
+    REPORT,
+    SCORES,
     fold_folders,
     fold_name,
 )
@@ -87,3 +91,34 @@ def test_a_file_and_a_folder_without_a_data_set_are_no_runs(tmp_path):
     with pytest.raises(UsageError, match="is not a run folder"):
         Run(tmp_path).dataset()
     assert Run(tmp_path).folds() is None
+
+
+@pytest.mark.parametrize("name", [REPORT, SCORES, "fold_0/training_curves.png", "surfaces/a.glb"])
+def test_results_that_were_changed_by_hand_are_refused_and_others_are_written_again(tmp_path, name):
+    run = Run(tmp_path)
+    finish(run, 0)
+    for _ in range(2):
+        with run.output():
+            write_text(tmp_path / name, "ours")
+    (tmp_path / "notes.md").write_text("mine")
+    run.refuse_changed()
+    (tmp_path / name).write_text("by hand")
+    with pytest.raises(UsageError, match=f"changed since: {name}; choose another"):
+        run.output()
+    with pytest.raises(UsageError, match=f"changed since: {name}; choose another"):
+        run.refuse_changed()
+    if name in (SCORES, "fold_0/training_curves.png"):
+        run.output([REPORT], [])
+
+
+def test_a_training_that_goes_on_spares_predictions_that_were_corrected_by_hand(tmp_path):
+    run = Run(tmp_path)
+    finish(run, 0)
+    folder = run.fold(0) / "predictions"
+    with OutputFolder(folder):
+        write_text(folder / "a.nii.gz", "ours")
+    (folder / "notes.txt").write_text("mine")
+    run.refuse_changed()
+    (folder / "a.nii.gz").write_text("by hand")
+    with pytest.raises(UsageError, match=r"changed since: a\.nii\.gz; choose another"):
+        run.refuse_changed()

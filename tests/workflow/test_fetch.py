@@ -105,11 +105,48 @@ def test_a_folder_that_is_not_whole_is_named_and_left_alone(heart: Site, tmp_pat
     assert folder.exists()
 
 
-def test_an_archive_that_lies_there_is_taken_and_kept_if_wanted(heart: Site, tmp_path: Path) -> None:
+def test_an_archive_that_lies_there_is_taken_and_stays(heart: Site, tmp_path: Path) -> None:
     (tmp_path / "Task02_Heart.tar").write_bytes(heart.content)
-    assert fetch("msd-heart", tmp_path, keep=True).cases == 7
+    told: list[str] = []
+    assert fetch("msd-heart", tmp_path, tell=told.append).cases == 7
+    assert "was there before, and stays" in told[-1]
     assert heart.asked == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Task02_Heart", "Task02_Heart.tar"]
+
+
+def test_a_data_set_that_was_edited_is_left_as_it_is(heart: Site, tmp_path: Path) -> None:
+    folder = fetch("msd-heart", tmp_path, tell=lambda _: None).folder
+    (folder / "dataset.json").write_text((folder / "dataset.json").read_text() + "\n")
+    (folder / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    told: list[str] = []
+    assert not fetch("msd-heart", tmp_path, source=tmp_path / "other.tar", tell=told.append).fresh
+    assert "other.tar was not unpacked" in told[0]
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_comes_while_it_is_fetched_is_left_as_it_is(heart: Site, tmp_path: Path) -> None:
+    def meanwhile(_text: str) -> None:
+        (tmp_path / "Task02_Heart").mkdir()
+        (tmp_path / "Task02_Heart" / "notes.txt").write_text("mine")
+
+    with pytest.raises(UsageError, match="came to be there while it was fetched"):
+        fetch("msd-heart", tmp_path, tell=meanwhile)
+    assert [path.name for path in (tmp_path / "Task02_Heart").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Task02_Heart", "Task02_Heart.tar"]
+
+
+def test_two_do_not_fetch_one_data_set_at_the_same_time(heart: Site, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def other(_text: str) -> None:
+        with pytest.raises(UsageError, match=r"Task02_Heart is in use by process \d+") as raised:
+            fetch("msd-heart", tmp_path)
+        refused.append(str(raised.value))
+
+    assert fetch("msd-heart", tmp_path, tell=other).cases == 7
+    assert len(refused) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["Task02_Heart"]
 
 
 def test_a_foreign_file_in_the_archives_place_is_not_overwritten(heart: Site, tmp_path: Path) -> None:
@@ -157,7 +194,7 @@ def test_an_archive_of_something_else_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "holiday.zip"
     with zipfile.ZipFile(source, "w") as file:
         file.writestr("photos/a.txt", b"x")
-    with pytest.raises(DataError, match=r"holiday\.zip holds no data set"):
+    with pytest.raises(DataError, match=r"holiday\.zip and the folders in it hold no data set"):
         fetch("brats2021", tmp_path / "out", source=source)
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -13,7 +13,7 @@ from vesal.evaluate.case_scores import (
     ClassScore,
 )
 from vesal.evaluate.scores import MEAN, Scores
-from vesal.files import write_json, write_text
+from vesal.files import remove, write_json, write_text
 from vesal.metrics.agreement import Agreement
 from vesal.record import Record
 from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT, VOLUME_SCORES_CSV
@@ -53,7 +53,7 @@ def save_scores(folder: str | Path, scores: Scores) -> None:
     if scores.volumes is not None:
         write_text(folder / VOLUME_SCORES_CSV, scores_csv(scores.volumes))
     else:  # Of an earlier evaluation.
-        (folder / VOLUME_SCORES_CSV).unlink(missing_ok=True)
+        remove(folder / VOLUME_SCORES_CSV)
     write_text(folder / SCORES_TEXT, scores_markdown(scores))
 
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import read_json, write_json
+from vesal.outputs import OutputFolder, check_folder
 from vesal.parallel import Progress, map_in_order
 from vesal.phantoms import brain_tumour, heart, lung_tumour, short_axis
 from vesal.phantoms.canvas import Field
 from vesal.volume.geometry import Geometry
-from vesal.volume.io import write_label, write_volume
+from vesal.volume.io import is_readable, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 
 Size = tuple[int, int, int]
@@ -128,8 +129,8 @@ def write_phantoms(
     Beside imagesTr and labelsTr there are held-out scans in imagesTs, a quarter as many and at least two, and, as no
     real challenge would do, their truth in labelsTs.
 
-    A stopped writing goes on where it was when it is called again with the same arguments;
-    dataset.json comes last.
+    A stopped writing goes on where it was when it is called again with the same arguments; what is damaged is drawn
+    anew, and dataset.json comes last.
 
     Args:
         folder: new, empty, or begun by this function with the same arguments.
@@ -139,7 +140,7 @@ def write_phantoms(
         progress: called after each scan.
 
     Raises:
-        UsageError: the arguments are impossible.
+        UsageError: the arguments are impossible; or a file would be replaced that was put there, or changed since.
         DataError: the folder holds something else.
     """
     if kind not in KINDS:
@@ -153,25 +154,31 @@ def write_phantoms(
     jobs = [(f"{kind}-{i + 1:03d}", "Tr", seed * _SEEDS + i) for i in range(cases)]
     jobs += [(f"{kind}-{cases + i + 1:03d}", "Ts", (2 * seed + 1) * _SEEDS // 2 + i) for i in range(held_out)]
 
+    def files(job: tuple[str, str, int]) -> tuple[Path, Path]:
+        name, part, _ = job
+        return folder / f"images{part}/{name}.nii.gz", folder / f"labels{part}/{name}.nii.gz"
+
+    output = OutputFolder(folder)
+    described = folder / "dataset.json"
+    waiting = [job for job in jobs if not all(output.is_ours(path) for path in files(job))]
+    output.refuse([*(path for job in waiting for path in files(job)), described], is_readable)
+
     def write(job: tuple[str, str, int]) -> None:
-        name, part, case_seed = job
-        image, label = folder / f"images{part}/{name}.nii.gz", folder / f"labels{part}/{name}.nii.gz"
-        if image.exists() and label.exists():
-            return
-        volume, truth = make_phantom(kind, case_seed)
+        volume, truth = make_phantom(kind, job[2])
+        image, label = files(job)
         write_volume(image, Volume(volume.array.astype(np.int16), volume.geometry))
         write_label(label, truth)
 
-    for _ in map_in_order(write, jobs, progress=progress):
-        pass
-    write_json(folder / "dataset.json", _description(kind, jobs))
+    with output:
+        for _ in map_in_order(write, waiting, progress=progress):
+            pass
+        write_json(described, _description(kind, jobs))
     return folder
 
 
 def _claim(folder: Path, mark: dict[str, Any]) -> None:
     """Make the folder ours, or see that it is."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; name a new folder for the phantoms.")
+    check_folder(folder)
     if (folder / _MARK).is_file():
         found = read_json(folder / _MARK)
         if found != mark:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.dataset import Dataset
 from vesal.data.folds import Folds
 from vesal.errors import UsageError
 from vesal.files import is_temporary, read_json_lines, sweep
+from vesal.outputs import OutputFolder, check_folder
 from vesal.run_files import (
     ALL,
     CALIBRATION,
@@ -18,12 +20,16 @@ from vesal.run_files import (
     FINDINGS,
     FINGERPRINT,
     FINISHED,
+    FOLD_RESULTS,
     FOLDS,
     LOCKS,
     METRICS,
     PLAN,
+    PREDICTIONS,
     PREPARED,
+    RESULTS,
     SOURCES,
+    SURFACES,
     fold_folder,
     fold_folders,
     fold_name,
@@ -109,8 +115,7 @@ class Run:
         Raises:
             UsageError: it holds something, and this is not a resumed run; or it is no folder.
         """
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"{self.folder} is a file; choose another output folder.")
+        check_folder(self.folder)
         # Old ones only: other folds of this run may be at work.
         sweep(self.folder, older_than_s=_STALE_S)
         names = set()
@@ -126,6 +131,40 @@ class Run:
             cure = "add --resume to go on with it, or " if resumable else ""
             raise UsageError(f"{self.folder} is not empty; {cure}choose another folder.")
         return False
+
+    def output(
+        self, names: Sequence[str] = RESULTS, fold_names: Sequence[str] = FOLD_RESULTS
+    ) -> OutputFolder:
+        """Results in the folder, as a context in which they are written.
+
+        Args:
+            names: what will be written into the folder.
+            fold_names: what will be written into those of its folds.
+
+        Raises:
+            UsageError: one of them was changed by hand or put there by others.
+        """
+        output = OutputFolder(self.folder)
+        folds = fold_folders(self.folder)
+        output.refuse(
+            [
+                *(self.folder / name for name in names),
+                *(fold / name for fold in folds for name in fold_names),
+                *(path for path in (self.folder / SURFACES).glob("*.glb") if output.wrote(path)),
+            ]
+        )
+        return output
+
+    def refuse_changed(self) -> None:
+        """Raise where a training that goes on would replace what was changed by hand: results, held-out predictions.
+
+        Raises:
+            UsageError: it names the files.
+        """
+        self.output()
+        for fold in fold_folders(self.folder):
+            predictions = OutputFolder(fold / PREDICTIONS)
+            predictions.refuse(path for path in predictions.folder.glob("*") if predictions.wrote(path))
 
     def forget_choices(self) -> None:
         """Remove what followed from the settings, for a run that is begun anew; what was read of the data stays."""

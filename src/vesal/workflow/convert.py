@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -276,11 +277,12 @@ def _work(
     failures: list[Failure] = []
     one_case = partial(_convert_one, task=task, target=target)
     results = map_in_order(one_case, waiting, workers=_workers(waiting, source), progress=progress)
-    for wanted, one in zip(waiting, results, strict=True):
-        if isinstance(one, Written):
-            journal.add(one.model_copy(update={"made_of": wanted.made_of}))
-        else:
-            failures.append(one)
+    with closing(results):
+        for wanted, one in zip(waiting, results, strict=True):
+            if isinstance(one, Written):
+                journal.add(one.model_copy(update={"made_of": wanted.made_of}))
+            else:
+                failures.append(one)
     return failures
 
 

@@ -22,7 +22,7 @@ from vesal.outputs import results
 from vesal.parallel import Progress
 from vesal.run.folder import Run
 from vesal.run.held_out import HeldOut, held_out_cases
-from vesal.run_files import SCORES, SCORES_CSV, SCORES_TEXT
+from vesal.run_files import SCORE_FILES
 from vesal.volume.io import read_label
 
 #: Files that describe the data set in their folder; any other JSON file is asked for its labels alone.
@@ -58,7 +58,7 @@ def evaluate_run(
         raise UsageError(f"--slice-mm takes the distance of slices in mm, such as 5, not {slice_mm:g}.")
     first = Path(first)
     truth, out, labels = (None if path is None else Path(path) for path in (truth, out, labels))
-    output = None if out is None else results(out, SCORES, SCORES_CSV, SCORES_TEXT)
+    output = None if out is None else results(out, *SCORE_FILES)
     if truth is None:
         scores = score_run(
             Run(first), tolerance_mm=tolerance_mm, lesions=lesions, slice_mm=slice_mm, progress=progress
@@ -135,11 +135,13 @@ def score_run(
     """Score all held-out predictions of a run, pooled over its folds, and write scores.* into it.
 
     Raises:
+        UsageError: scores in it were changed by hand.
         VesalError: a held-out case has no prediction, or its truth is no longer where it was.
     """
     if not tolerance_mm >= 0:
         raise UsageError(f"The tolerance is a distance in mm of at least 0, not {tolerance_mm:g}.")
     labels, held = run.dataset().labels, held_out_cases(run)
+    output = results(run.folder, *SCORE_FILES)
     scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
 
     def read(one: HeldOut) -> MaskPair:
@@ -157,5 +159,6 @@ def score_run(
         progress=progress,
         remarks=postprocess_remarks(run.folder),
     )
-    save_scores(run.folder, scores)
+    with output:
+        save_scores(run.folder, scores)
     return scores

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from vesal.download.catalogue import (
 from vesal.errors import DataError, UsageError, VesalError, unknown_name
 from vesal.layouts.discover import choose, find_datasets
 from vesal.layouts.registry import load_dataset
+from vesal.outputs import check_folder
 from vesal.parallel import StageProgress, no_progress
 from vesal.record import Record
+from vesal.run.lock import locked
 from vesal.table import Table
 from vesal.text import listed
 
@@ -68,7 +72,8 @@ def fetch(
 ) -> Fetched:
     """Get a data set by name into a folder of its own in `out`.
 
-    What is there already and whole is not fetched again. An interrupted download goes on where it broke off.
+    What is there already and whole is not fetched again, and never replaced. An interrupted download goes on where it
+    broke off. An archive that lay there before is unpacked and stays.
 
     Args:
         name: a key of DATASETS.
@@ -86,23 +91,27 @@ def fetch(
         raise unknown_name("data set", name, DATASETS)
     known = DATASETS[name]
     folder = out / known.folder
-    fresh = not folder.exists()
+    fresh = not os.path.lexists(folder)
     if fresh:
-        archive = source or out / f"{known.folder}.tar"
-        if isinstance(known, Archive) and source is None:
-            _download(known, archive, stage, tell)
-        elif isinstance(known, Archive):
-            _compare(known, archive, tell)
-        elif source is None and isinstance(known, Registered):
+        check_folder(out)
+        if source is None and isinstance(known, Registered):
             raise UsageError(
                 f"{name} is given to registered users only: register at {known.page}, download {known.file} there, "
                 f"and run vesal fetch {name} --from FILE (.zip or .tar)."
             )
-        dataset = _unpack(archive, folder, known, stage, tell)
-        if source is None and not keep:
-            archive.unlink()
+        with _place(folder) as waiting:
+            archive = source or out / f"{known.folder}.tar"
+            theirs = archive.exists()
+            _at_hand(known, archive, source, stage, tell)
+            dataset = _unpack(archive, waiting, folder, known, stage, tell)
+            if not theirs and not keep:
+                archive.unlink()
+            elif theirs and source is None:
+                tell(f"{archive} was there before, and stays.")
     else:
         dataset = _whole(folder)
+        if source is not None:
+            tell(f"{folder} is there already: {source} was not unpacked.")
     return Fetched(
         name=name,
         folder=dataset.root,
@@ -136,6 +145,20 @@ def listing_text() -> str:
     return Table.of(("name", "size", "licence", "what it holds"), rows).plain()
 
 
+def _at_hand(
+    known: OfficialDataset,
+    archive: Path,
+    source: Path | None,
+    stage: StageProgress,
+    tell: Callable[[str], None],
+) -> None:
+    """The archive is downloaded where it is not there, and its checksum compared where one is published."""
+    if isinstance(known, Archive) and source is None:
+        _download(known, archive, stage, tell)
+    elif isinstance(known, Archive):
+        _compare(known, archive, tell)
+
+
 def _download(known: Archive, target: Path, stage: StageProgress, tell: Callable[[str], None]) -> None:
     if target.exists():
         if md5_of(target) == known.md5:
@@ -163,15 +186,31 @@ def _compare(known: Archive, source: Path, tell: Callable[[str], None]) -> None:
         )
 
 
+@contextmanager
+def _place(folder: Path) -> Iterator[Path]:
+    """A place beside the folder to unpack it in, which one process has at a time; afterwards it is gone."""
+    place = folder.with_name(f".checking-{folder.name}")
+    with locked(place, "fetch", str(folder)):
+        waiting = place / "unpacked"
+        shutil.rmtree(waiting, ignore_errors=True)  # of a killed process
+        try:
+            yield waiting
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def _unpack(
-    archive: Path, folder: Path, known: OfficialDataset, stage: StageProgress, tell: Callable[[str], None]
+    archive: Path,
+    waiting: Path,
+    folder: Path,
+    known: OfficialDataset,
+    stage: StageProgress,
+    tell: Callable[[str], None],
 ) -> Dataset:
     """Unpack and look before the folder gets its name, so that a folder of that name is a data set.
 
     `tell` says where it is not the whole one that its name promises.
     """
-    waiting = folder.with_name(f".checking-{folder.name}")
-    shutil.rmtree(waiting, ignore_errors=True)
     try:
         extract(archive, waiting, progress=stage("Unpacking (MB)"))
         inner = [path for path in sorted(waiting.rglob("*")) if is_archive(path)]
@@ -192,13 +231,23 @@ def _unpack(
                 tell(f"{orphan.path.name} has no partner: the {orphan.missing} is missing.")
             if len(dataset.cases) != known.cases:
                 tell(f"It holds {len(dataset.cases)} labelled scans where the whole one has {known.cases}.")
-        waiting.rename(folder)
+        _take_name(waiting, folder)
     except DataError as error:
         # What was unpacked is gone when the message is read.
         raise DataError(str(error).replace(str(waiting.absolute()), str(archive))) from error
-    finally:
-        shutil.rmtree(waiting, ignore_errors=True)
     return _whole(folder)
+
+
+def _take_name(waiting: Path, folder: Path) -> None:
+    try:
+        waiting.rename(folder)
+    except OSError as error:
+        if not os.path.lexists(folder):
+            raise VesalError(f"Cannot write {folder}: {error.strerror or error}.") from error
+        raise UsageError(
+            f"{folder} came to be there while it was fetched, and is left as it is; if it is not the data set, move it "
+            "away and fetch again."
+        ) from error
 
 
 def _whole(folder: Path) -> Dataset:

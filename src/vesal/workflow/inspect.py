@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -178,8 +179,9 @@ def _fix_all(
     if waiting:
         channels = _COPIES_IN_MEMORY * len(dataset.channels)
         workers = scan_workers([case.images[0] for case in waiting], channels=channels)
-    for entry in map_in_order(one, waiting, workers=workers, progress=progress):
-        journal.add(entry)
+    with closing(map_in_order(one, waiting, workers=workers, progress=progress)) as entries:
+        for entry in entries:
+            journal.add(entry)
     found = [change for case in cases for change in journal.entries[case.id].records]
     kept = [change for change in plan.kept if change.case not in plan.left_out]
     records = (*found, *plan.left_out.values(), *kept)

@@ -11,7 +11,7 @@ import numpy as np
 
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.scores import Scores
-from vesal.files import write_text
+from vesal.files import remove, write_text
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
@@ -26,7 +26,18 @@ from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section
 from vesal.report.pages.score_section import score_section
 from vesal.run.contents import RunContents, run_contents
-from vesal.run_files import ALL, CALIBRATION, POSTPROCESS, REPORT, SURFACES
+from vesal.run.folder import Run
+from vesal.run_files import (
+    ALL,
+    CALIBRATION,
+    FOLD_RESULTS,
+    HISTORY_ARRAY,
+    POSTPROCESS,
+    REPORT,
+    SUMMARY,
+    SUMMARY_TEXT,
+    SURFACES,
+)
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
 
@@ -49,18 +60,21 @@ def write_run_report(run: Path, *, arrays: bool = False) -> Path:
         The page's path.
 
     Raises:
-        UsageError: the folder holds no run.
+        UsageError: the folder holds no run, or a file that would be overwritten was changed by hand.
         VesalError: a file cannot be written.
     """
     pieces = run_contents(Path(run))
     path = pieces.folder / REPORT
-    for old in (pieces.folder / SURFACES).glob("*.glb"):
-        # Of an earlier state of the run, in which other cases were the best and the worst.
-        old.unlink(missing_ok=True)
-    write_text(path, render_page("run.html.j2", _context(pieces)))
-    write_history(pieces, arrays=arrays)
-    write_training_pictures(pieces)
-    write_summary(pieces)
+    names = [name for name in FOLD_RESULTS if arrays or name != HISTORY_ARRAY]
+    with Run(pieces.folder).output((REPORT, SUMMARY, SUMMARY_TEXT), names) as output:
+        for old in (pieces.folder / SURFACES).glob("*.glb"):
+            # Of an earlier state of the run, in which other cases were the best and the worst.
+            if output.wrote(old):
+                remove(old)
+        write_text(path, render_page("run.html.j2", _context(pieces)))
+        write_history(pieces, arrays=arrays)
+        write_training_pictures(pieces)
+        write_summary(pieces)
     return path
 
 

@@ -16,6 +16,7 @@ from vesal.evaluate.scores import Scores
 from vesal.files import read_json, write_json
 from vesal.infer.predictor import load_model
 from vesal.nn.model_file import load_package, save_package
+from vesal.outputs import OutputFolder
 from vesal.parallel import StageProgress
 from vesal.report.pages.run_page import write_run_report
 from vesal.run.lock import locked
@@ -43,10 +44,9 @@ def predict_validation(job: TrainJob, cases: Sequence[Case], stage: StageProgres
     folder = job.folder / PREDICTIONS
     made_by = job.folder / PREDICTED_BY
     digest = model.packages[0].weights_digest
-    if folder.exists() and not (made_by.exists() and read_json(made_by) == digest):
-        # Of an earlier state of a run that was since prolonged.
+    if not (made_by.exists() and read_json(made_by) == digest):
+        # Of an earlier state of a run that was since prolonged; the predictions themselves are made anew below.
         shutil.rmtree(job.folder / RAW_PREDICTIONS, ignore_errors=True)
-        shutil.rmtree(folder)
     write_json(made_by, digest)
     result = predict_cases(
         model,
@@ -68,7 +68,8 @@ def finish_run(session: Session, models: Sequence[Path]) -> tuple[Scores | None,
     run = session.run
     # Folds that end at the same time write the same files one after the other.
     with locked(run.folder, "results", f"The results of {run.folder}", waiting=session.tell):
-        scores = _score(session, models) if run.trained_folds() else None
+        with OutputFolder(run.folder, below=False):
+            scores = _score(session, models) if run.trained_folds() else None
         report = session.attempt("The report could not be written", lambda: write_run_report(run.folder))
     return scores, report
 

@@ -100,13 +100,16 @@ def train_run(
     """Do it all; `stage` shows progress, `tell` takes one-line messages.
 
     Raises:
-        UsageError: contradictory options, a folder or fold that is in use, or data that changed since the run began.
+        UsageError: contradictory options, a folder or fold that is in use, data that changed since the run began, or
+            results that were changed by hand and would be overwritten.
         DataError: no case can be trained on, or a split leaks.
         Interrupted: after Ctrl-C or SIGTERM.
     """
     run = Run(request.out)
     # All that can be refused at once is, before anything is written.
     going_on = run.begin(resume=request.resume)
+    if going_on:
+        run.refuse_changed()
     config = run_config(request, run, going_on=going_on, tell=lambda _text: None)
     check_names(config)
     device = resolve_device(request.device)
@@ -193,7 +196,9 @@ def _initial_weights(session: Session, job: TrainJob) -> dict[str, Tensor]:
 
 def _save_settings(session: Session) -> None:
     run = session.run
-    session.config.save(run.config_file)
+    if not run.config_file.exists() or TrainConfig.load(run.config_file) != session.config:
+        # Else it stays as it is, with what somebody may have noted there.
+        session.config.save(run.config_file)
     write_json(run.environment_file, environment(str(session.device)))
     (run.folder / PROBLEMS).unlink(missing_ok=True)
 
