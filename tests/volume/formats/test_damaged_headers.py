@@ -19,7 +19,6 @@ from vesal.volume.formats.nifti_header import Header, read_header
 from vesal.volume.io import FORMATS, read_geometry, read_label, read_volume, write_volume
 
 READERS = (read_volume, read_label, read_geometry)
-NO_PLACE = "has no usable position in space"
 DAMAGED = "has a damaged NIfTI header"
 
 #: Fields of a NIfTI header (`dim__1` is the second of `dim`), and the words of the refusal. The header alone is not
@@ -32,9 +31,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an axis of -6 voxels": ({"dim__1": -6}, "has an axis of -6 voxels"),
     "an unknown type": ({"datatype": 3}, "data code 3 not recognized"),
     "voxels that begin before the file": ({"vox_offset": -8}, DAMAGED),
-    "no place: zeros": ({"srow_x": 0, "qform_code": 0}, NO_PLACE),
-    "no place: quaternion not a number": ({"quatern_b": np.nan, "sform_code": 0}, NO_PLACE),
-    "no place: offset not a number": ({"qoffset_x": np.nan, "sform_code": 0}, NO_PLACE),
 }
 VOXELS: dict[str, tuple[dict[str, Any], str]] = {
     "more voxels than the file has": ({"dim__1": 7}, "promises 7 x 5 x 4 x 1 = 140 voxels and holds 120"),
@@ -55,6 +51,9 @@ TAKEN: dict[str, tuple[dict[str, Any], set[str], tuple[float, ...]]] = {
     "intercept not a number": ({"scl_inter": np.nan}, {"intercept_unset"}, OWN),
     "sform of zeros": ({"srow_x": 0, "srow_y": 0, "srow_z": 0}, {"sform_unusable"}, OWN),
     "sform not a number": ({"srow_x": np.nan}, {"sform_unusable"}, OWN),
+    "no place: zeros": ({"srow_x": 0, "qform_code": 0}, {"place_unknown"}, OWN),
+    "no place: quaternion not a number": ({"quatern_b": np.nan, "sform_code": 0}, {"place_unknown"}, OWN),
+    "no place: offset not a number": ({"qoffset_x": np.nan, "sform_code": 0}, {"place_unknown"}, OWN),
     "sizes that part from the sform": ({"pixdim__1": 3.0}, {"forms_apart_mm"}, OWN),
     "a size of 0 under the sform": ({"pixdim__1": 0}, {"forms_apart_mm"}, OWN),
     "a size of 0": ({"pixdim__1": 0, "sform_code": 0}, {"pixdim_unset"}, UNIT),

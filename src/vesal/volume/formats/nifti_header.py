@@ -59,10 +59,12 @@ def read_header(path: Path, head: bytes) -> Header | None:
     try:
         data = inflate(head, path, _HEADER_BYTES, partial=True) if is_gzip(head) else head
         kind = Nifti2Header if data[4:8] == b"n+2\0" else Nifti1Header
-        form = kind.template_dtype
-        if data[:4] not in (b"\x5c\x01\0\0", b"\x1c\x02\0\0"):
-            form = form.newbyteorder()
-        return _looked_at(np.frombuffer(data, form, count=1)[0])
+        form = kind.template_dtype.newbyteorder("<")
+        header = np.frombuffer(data, form, count=1)[0]
+        # By the number of axes, as nibabel does: the header's own size may be wrong.
+        if not 1 <= header["dim"][0] <= 7:
+            header = np.frombuffer(data, form.newbyteorder(">"), count=1)[0]
+        return _looked_at(header)
     except (DataError, ValueError):
         return None
 
