@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +18,6 @@ import torch
 from vesal.errors import DataError, UsageError
 from vesal.files import read_json_lines
 from vesal.infer.predictor import load_model
-from vesal.planning.plan import Plan
 from vesal.volume.io import read_volume
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.train import Interrupted, train_run
@@ -102,22 +100,6 @@ def test_a_split_that_tears_identical_scans_apart_is_refused(tiny_data: Path, tm
     )
     with pytest.raises(DataError, match=r"tiny_05.*tiny_06|tiny_06.*tiny_05"):
         train_run(request(tiny_data, tmp_path / "run", fold=0, folds_file=split), tell=silent)
-
-
-def test_a_plan_of_other_data_and_a_cache_that_is_a_file_are_refused_before_anything_is_read(
-    tiny_data: Path, tiny_plan: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("mine")
-    plan = Plan.load(tiny_plan)
-    plan.model_copy(update={"channels": ("CT",)}).save(tmp_path / "other.json")
-    for options, words in (
-        ({"cache": tmp_path / "file"}, "--cache takes a folder, and .*file is a file"),
-        ({"plan_file": tmp_path / "other.json"}, "was made for other labels or channels"),
-    ):
-        with pytest.raises(UsageError, match=words):
-            train_run(replace(request(tiny_data, tmp_path / "run"), **options), tell=silent)
-    assert not (tmp_path / "run").exists()
-    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_folder_that_is_in_use_is_not_overwritten(trained: Path, tiny_data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from vesal.errors import UsageError
+from vesal.planning.plan import Plan
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.train import train_run
 
@@ -137,3 +138,19 @@ def test_a_plan_that_is_gone_is_not_made_anew_for_folds_that_were_begun(
     (run / "plan.json").unlink()
     with pytest.raises(UsageError, match=r"plan\.json is gone, but folds were begun"):
         resumed(data, run)
+
+
+def test_a_plan_of_other_data_and_a_cache_that_is_a_file_are_refused_before_anything_is_read(
+    tiny_data: Path, tiny_plan: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    Plan.load(tiny_plan).model_copy(update={"channels": ("CT",)}).save(tmp_path / "other.json")
+    for options, words in (
+        ({"cache": tmp_path / "file"}, "--cache takes a folder, and .*file is a file"),
+        ({"plan_file": tmp_path / "other.json"}, "was made for other labels or channels"),
+    ):
+        request = TrainRequest(data=tiny_data, out=tmp_path / "run", device="cpu", quiet=True, **options)
+        with pytest.raises(UsageError, match=words):
+            train_run(request, tell=lambda _text: None)
+    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "file").read_text() == "mine"
