@@ -127,10 +127,10 @@ def test_the_model_file_of_a_finished_fold_is_written_again_where_it_is_gone(
     result = train_run(
         TrainRequest(data=tiny_data, out=run, resume=True, device="cpu", quiet=True), tell=told.append
     )
-    (said,) = [text for text in told if "was gone" in text]
+    (message,) = [text for text in told if "was gone" in text]
     finished = json.loads((run / "fold_0" / "finished.json").read_text())
-    assert f"written anew with the weights of step {finished['step']}" in said
-    assert ("the best were" in said) == (finished["step"] != finished["best_step"])
+    assert f"written anew with the weights of step {finished['step']}" in message
+    assert ("the best were" in message) == (finished["step"] != finished["best_step"])
     assert result.problems == ()
     assert load_model(run / "fold_0").packages[0].provenance["step"] == finished["step"]
 
