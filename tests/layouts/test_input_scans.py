@@ -162,6 +162,20 @@ def test_what_a_prediction_wrote_is_no_scan_of_the_next(tmp_path: Path) -> None:
     assert told(out) == (["a"], "")  # nothing else is there: it is meant
 
 
+def test_what_a_prediction_wrote_into_a_data_set_is_none_of_its_scans(tmp_path: Path) -> None:
+    for case in ("p1", "p2"):
+        touch(tmp_path / case, "image", "label")
+    out = touch(tmp_path / "out", "p1", "p2")
+    with OutputFolder(out) as output:
+        for case in ("p1", "p2"):
+            output.finish(case, {}, [out / f"{case}.nii.gz"])
+    remarks: list[str] = []
+    labels = LabelSet.from_values({"tumour": 1})
+    cases = cases_to_predict([tmp_path], 1, labels, remark=remarks.append)
+    assert sorted(case.images[0].parent.name for case in cases) == ["p1", "p2"]
+    assert not remarks or "Left out 2 files (results of vesal predict)" in remarks[0]
+
+
 def test_folders_below_one_of_scans_are_said_not_to_be_searched(tmp_path: Path) -> None:
     touch(tmp_path, "a")
     assert told(tmp_path)[1] == ""

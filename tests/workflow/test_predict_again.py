@@ -119,7 +119,9 @@ def test_a_scan_that_cannot_be_read_again_says_that_its_earlier_result_stays(tmp
     predict(model(), [folder], out)
     (folder / "a.png").write_bytes(b"")
     for _ in range(2):
-        (failure,) = predict(model(), [folder], out, resume=True).failures
+        found = predict(model(), [folder], out, resume=True)
+        assert found.redone == {}
+        (failure,) = found.failures
         assert failure.message == (
             f"{folder / 'a.png'} is empty (0 bytes); copy or download it again. "
             f"Its earlier result stays: {out / 'a.png'}."

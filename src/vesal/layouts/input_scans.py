@@ -81,7 +81,7 @@ def cases_to_predict(
         elif path.is_dir() and image_files(path):
             cases += _flat(path, channels, remark)
         elif is_recognised(path):
-            cases += _of_dataset(path, channels, labels)
+            cases += _of_dataset(path, channels, labels, remark)
         else:
             cases += _nested(path, channels, remark)
     for files in named.values():
@@ -113,8 +113,10 @@ def _each_once(cases: Sequence[Case]) -> list[Case]:
     return list(found.values())
 
 
-def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Case]:
-    """All scans of a data set, also those whose label is not there."""
+def _of_dataset(
+    folder: Path, channels: int, labels: LabelSet | None, remark: Callable[[str], object]
+) -> list[Case]:
+    """All scans of a data set, also those whose label is not there; what a prediction wrote into it is none."""
     try:
         dataset = load_dataset(folder, labels=labels)
     except DataError:
@@ -124,7 +126,12 @@ def _of_dataset(folder: Path, channels: int, labels: LabelSet | None) -> list[Ca
     if channels == 1 or dataset.layout in _WHOLE_FILES:
         lone = [orphan for orphan in dataset.orphans if orphan.missing == "label"]
         cases += [Case(id=orphan.id, images=(orphan.path,), patient=orphan.id) for orphan in lone]
-    return cases
+    made = set[Path]().union(*map(_results, {file.parent for case in cases for file in case.images}))
+    results = [file for case in cases for file in case.images if file in made]
+    if not results or len(results) == sum(len(case.images) for case in cases):
+        return cases
+    _Sorted([], [], results).tell(remark)
+    return [case for case in cases if not made & {*case.images}]
 
 
 def _flat(root: Path, channels: int, remark: Callable[[str], object]) -> list[Case]:
@@ -192,9 +199,7 @@ def _sorted(folders: Iterable[Path], root: Path) -> _Sorted:
     results: list[Path] = []
     made: set[Path] = set()
     for folder in folders:
-        if (folder / OUTPUTS).is_file():
-            cases = OutputFolder(folder).cases.values()
-            made |= {folder / name for case in cases for name in case.files}
+        made |= _results(folder)
         of_labels = any(map(is_folder_of_labels, folder.relative_to(root).parts))
         for file in image_files(folder):
             if file in made:
@@ -206,6 +211,13 @@ def _sorted(folders: Iterable[Path], root: Path) -> _Sorted:
     if scans:
         return _Sorted(scans, labels, results)
     return _Sorted(labels, [], results, lone=True) if labels else _Sorted(results, [], [], lone=True)
+
+
+def _results(folder: Path) -> set[Path]:
+    """What predictions into a folder wrote there and below."""
+    if not (folder / OUTPUTS).is_file():
+        return set()
+    return {folder / name for case in OutputFolder(folder).cases.values() for name in case.files}
 
 
 def _instead(root: Path) -> str:

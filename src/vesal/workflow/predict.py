@@ -264,6 +264,7 @@ class _Job:
         case, target = entry
         if os.path.lexists(target.label):
             reason += f" Its earlier result stays: {target.label}."
+        self.result.redone.pop(case.id, None)
         self.result.failures.append(Failure(id=case.id, message=reason))
 
     def _one(self, scan: _Scan, entry: _Entry) -> None:
