@@ -93,6 +93,11 @@ def test_a_file_beside_the_work_is_refused_by_its_name(tmp_path: Path) -> None:
         journal.refuse(["b"], [tmp_path / "b.txt"], lambda _: True)
 
 
+def test_what_a_system_leaves_in_a_folder_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_text("of the Finder")
+    assert begin(tmp_path).entries == {}
+
+
 def test_work_that_may_lie_beside_others_begins_there(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     begin(tmp_path, alone=False)

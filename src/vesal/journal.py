@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from vesal.errors import UsageError, VesalError
 from vesal.files import sweep, write_text
-from vesal.outputs import OutputFolder
+from vesal.outputs import OutputFolder, holds_something
 from vesal.record import Record
 
 #: Other processes may be writing in the folder: what they touched so lately is theirs.
@@ -87,7 +87,7 @@ class Journal(Generic[Entry]):
         if not path.is_file():
             if os.path.lexists(path):
                 raise UsageError(f"{path} is no record of a {work}; choose another folder.")
-            if alone and folder.exists() and any(folder.iterdir()):
+            if alone and holds_something(folder):
                 raise UsageError(f"{folder} is not empty and holds no {work}; choose another folder.")
             journal = cls(path, {**head, **draw()}, output)
         elif not resume:

@@ -283,6 +283,11 @@ def check_folder(folder: Path) -> None:
         raise VesalError(f"{there} cannot be written; choose another output folder.")
 
 
+def holds_something(folder: Path) -> bool:
+    """Whether a folder holds more than what systems leave there, such as .DS_Store."""
+    return folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir())
+
+
 def results(folder: Path, *names: str) -> OutputFolder:
     """The folder for a few files directly in it, as a context in which they are written.
 

@@ -135,6 +135,8 @@ def plan(
     from vesal.train.recipe import load_recipe, recipe_overrides
     from vesal.workflow.training.training_plan import plan_run, plan_text
 
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out} is a folder; name the file of the plan, such as {out / 'plan.json'}.")
     name = "" if out is None else out.name
     output = None if out is None else results(out.parent, name)
     config = load_recipe(recipe, recipe_overrides(settings, budget=budget, dimension=dimension))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.files import read_json, write_json
-from vesal.outputs import OutputFolder, check_folder
+from vesal.outputs import OutputFolder, check_folder, holds_something
 from vesal.parallel import Progress, map_in_order
 from vesal.phantoms import brain_tumour, heart, lung_tumour, short_axis
 from vesal.phantoms.canvas import Field
@@ -186,7 +186,7 @@ def _claim(folder: Path, mark: dict[str, Any]) -> None:
                 f"{folder} holds phantoms of another making ({found}, now {mark}); "
                 "give the same arguments or name a new folder."
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif holds_something(folder):
         raise DataError(f"{folder} is not empty and holds no phantoms; name a new folder.")
     else:
         write_json(folder / _MARK, mark)
