@@ -169,11 +169,15 @@ def test_folders_that_cannot_be_used_are_named(folders, tmp_path):
         score_folders(predictions, truth)
 
 
-def test_truth_that_lies_in_a_folder_a_case_is_told_where(folders, tmp_path):
+def test_truth_that_lies_in_a_folder_a_case_is_read_or_told_where(folders, tmp_path):
     predictions, truth = folders
-    for case in ("a", "b"):
+    before = score_folders(predictions, truth)
+    for case in ("a", "b", "c"):
         (tmp_path / "nested" / case).mkdir(parents=True)
         (truth / f"{case}.nii.gz").rename(tmp_path / "nested" / case / "seg.nii.gz")
+    assert score_folders(predictions, tmp_path / "nested").cases == before.cases
+    for case in ("a", "b"):
+        put(tmp_path / "nested" / case / "second_seg.nii.gz", np.ones(GRID.shape, np.uint8))
     with pytest.raises(DataError, match=r"holds no label map itself, but in folders \(a, b\); put"):
         score_folders(predictions, tmp_path / "nested")
 

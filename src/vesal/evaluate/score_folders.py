@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from vesal.convert.slices import SliceIndex, find_sidecar
 from vesal.data.case import read_soft_label, scan_workers
-from vesal.data.dataset import SliceOf
+from vesal.data.dataset import Dataset, SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case_scores import lesion_classes
+from vesal.evaluate.label_files import data_set_of, label_files, what_is_there
 from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
 from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import Progress, map_in_order
-from vesal.text import listed
-from vesal.volume.io import is_image, read_label, strip_suffix
+from vesal.volume.io import read_label, strip_suffix
 from vesal.volume.volume import LabelMap
 
 #: Values that programs write for the foreground of a mask of one class, in place of 1.
@@ -57,7 +57,8 @@ def score_folders(
     becomes a failure.
 
     Args:
-        predictions, truth: folders, where every file in `truth` needs its prediction; or two files.
+        predictions, truth: folders, where every file in `truth` needs its prediction; or two files. A folder may hold
+            a folder a case with one file in it, and `truth` may be a data set that a layout fits.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm, lesions: as in `score_case`.
         described: where `labels` were read, and which case is which slice of a volume; by default slices are known
@@ -72,27 +73,25 @@ def score_folders(
     if not 0 <= tolerance_mm < float("inf"):
         raise UsageError(f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give millimetres.")
     truth = Path(truth)
-    expected, found, extra = _matched(Path(predictions), truth)
+    dataset = None if truth.is_file() else data_set_of(truth)
+    labels = dataset.labels if dataset is not None and labels is None else labels
+    expected, found, extra = _matched(Path(predictions), truth, dataset, labels)
+    annotated = {} if dataset is None else {case.id: case.annotated for case in dataset.cases}
     workers = scan_workers(list(expected.values()))
     passes = 1 if labels is not None else 2
     if labels is None:
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
     scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
-    # A data set names its cases by the images, as predictions are.
-    places = {} if described is None else described.places
-    given = {case: places.get(case, places.get(strip_suffix(found[case]))) for case in expected}
-    slices = _places(truth, list(expected)) | {case: place for case, place in given.items() if place}
-    remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
+    slices = _all_places(truth, found, described)
+    where = None if described is None else described.path
     scores = score_pairs(
         [(case, found[case], path) for case, path in expected.items()],
-        partial(
-            _read_pair, labels=labels, places=slices, where=None if described is None else described.path
-        ),
+        partial(_read_pair, labels=labels, places=slices, annotated=annotated, where=where),
         lambda pair: slices.get(pair[0]),
         scoring,
         workers=workers,
         progress=_share(progress, passes - 1, passes),
-        remarks=remarks,
+        remarks=_remarks(truth, extra, dataset),
     )
     if not scores.cases and (failures := scores.failures):
         raise DataError(
@@ -101,13 +100,19 @@ def score_folders(
     return scores
 
 
-def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+def _matched(
+    predictions: Path, truth: Path, dataset: Dataset | None, labels: LabelSet | None
+) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
     """Case -> file of the truth, and of the predictions, which hold each of them; and predictions without truth."""
     if truth.is_file() != predictions.is_file() and truth.exists() and predictions.exists():
         raise UsageError(f"{predictions} and {truth} are a file and a folder; name two files or two folders.")
-    expected, there = label_files(truth), label_files(predictions)
+    if dataset is None:
+        expected = label_files(truth)
+    else:
+        expected = {case.id: case.label for case in dataset.cases if case.label is not None}
     if not expected:
-        raise DataError(_no_label_map(truth))
+        raise DataError(f"{truth} holds no label map; name the folder of true labels.{what_is_there(truth)}")
+    there = label_files(predictions, () if labels is None else labels.names)
     # Of two files it is said that they belong together.
     partner = dict(zip(there, expected, strict=True)) if truth.is_file() else match_names(there, expected)
     found = {case: there[name] for name, case in partner.items()}
@@ -115,20 +120,24 @@ def _matched(predictions: Path, truth: Path) -> tuple[dict[str, Path], dict[str,
         raise DataError(
             f"{predictions} has no prediction of {len(missing)} of the {len(expected)} cases in {truth}: "
             f"{', '.join(missing)}; predict them, or take their truth out of the folder."
+            f"{'' if there else what_is_there(predictions)}"
         )
     return expected, found, [name for name in there if name not in partner]
 
 
-def _no_label_map(folder: Path) -> str:
-    nested = [
-        path.name for path in sorted(folder.iterdir()) if path.is_dir() and any(map(is_image, path.iterdir()))
-    ]
-    if not nested:
-        return f"{folder} holds no label map; name the folder of true labels."
-    return (
-        f"{folder} holds no label map itself, but in folders ({listed(nested, 3)}); put the label maps into one "
-        "folder, each under the name of its case."
-    )
+def _remarks(truth: Path, extra: Sequence[str], dataset: Dataset | None) -> list[str]:
+    remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
+    if dataset is not None:
+        remarks.append(f"{truth} is a data set (layout '{dataset.layout}'), whose labels are the truth.")
+    return remarks
+
+
+def _all_places(truth: Path, found: Mapping[str, Path], described: Described | None) -> dict[str, SliceOf]:
+    """Which cases are slices of which volumes: as described, else as `_places` finds them."""
+    # A data set names its cases by the images, as predictions are.
+    places = {} if described is None else described.places
+    given = {case: places.get(case, places.get(strip_suffix(path))) for case, path in found.items()}
+    return _places(truth, list(found)) | {case: place for case, place in given.items() if place}
 
 
 def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:
@@ -145,32 +154,12 @@ def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:
     return {case: place for case in cases if (place := slice_of(case)) is not None}
 
 
-def label_files(folder: Path) -> dict[str, Path]:
-    """Case -> file, of every readable picture in a folder (not in its subfolders) or of one, sorted by name.
-
-    Raises:
-        UsageError: there is no such folder.
-        DataError: two files are one case.
-    """
-    if folder.is_file() and is_image(folder):
-        return {strip_suffix(folder.name): folder}
-    if not folder.is_dir():
-        raise UsageError(f"There is no folder {folder}; name one that holds label maps.")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not is_image(path) or not path.is_file():
-            continue
-        case = strip_suffix(path.name)
-        if case in files:
-            raise DataError(
-                f"{files[case]} and {path} are both the case {case}; leave one of them in the folder."
-            )
-        files[case] = path
-    return files
-
-
 def _read_pair(
-    pair: tuple[str, Path, Path], labels: LabelSet, places: Mapping[str, SliceOf], where: Path | None
+    pair: tuple[str, Path, Path],
+    labels: LabelSet,
+    places: Mapping[str, SliceOf],
+    annotated: Mapping[str, tuple[str, ...] | None],
+    where: Path | None,
 ) -> MaskPair | Failure:
     case, predicted, actual = pair
 
@@ -191,7 +180,7 @@ def _read_pair(
         truth = truth.beside(prediction)
         _check_grids(prediction, predicted, truth, actual)
         masks = encoded(prediction, predicted), encoded(truth, actual)
-        return MaskPair(case, *masks, truth.geometry, place=places.get(case))
+        return MaskPair(case, *masks, truth.geometry, annotated.get(case), places.get(case))
     except VesalError as error:
         return Failure(id=case, message=str(error))
     except (OSError, ValueError, MemoryError) as error:
