@@ -9,6 +9,7 @@ import typer
 
 from vesal.cli.output import logger, print_result, progress, report_failures
 from vesal.errors import UsageError
+from vesal.run_files import PLAN
 from vesal.workflow.requests.convert_request import ConvertRequest
 from vesal.workflow.requests.fields import (
     Argument,
@@ -136,7 +137,7 @@ def plan(
     from vesal.workflow.training.training_plan import plan_run, plan_text
 
     if out is not None and out.is_dir():
-        raise UsageError(f"{out} is a folder; name the file of the plan, such as {out / 'plan.json'}.")
+        raise UsageError(f"{out} is a folder; name the file of the plan, such as {out / PLAN}.")
     name = "" if out is None else out.name
     output = None if out is None else results(out.parent, name)
     config = load_recipe(recipe, recipe_overrides(settings, budget=budget, dimension=dimension))
