@@ -253,3 +253,9 @@ def test_no_verb_replaces_a_file_that_vesal_did_not_write(tmp_path: Path, tiny_d
     mine.unlink()
     for _ in range(2):  # and its own files again
         assert vesal(name, *given, "-o", out).returncode == 0
+
+
+def test_a_folder_in_the_place_of_a_plan_is_refused_by_name(tmp_path: Path, tiny_data: Path) -> None:
+    done = vesal("plan", tiny_data, "--budget", "1m", "-o", tmp_path)
+    assert done.returncode == 2
+    assert f"{tmp_path} is a folder; name the file of the plan" in done.stderr
