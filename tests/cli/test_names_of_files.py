@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -77,3 +78,14 @@ def test_scores_of_them_are_a_row_a_case_and_their_json_has_the_true_names(
     assert cases == {*NAMES, "caf\udce9"}
     assert ended.returncode == 1
     assert r"vesal: z\x1b[32mbad\nname: " in ended.stderr
+
+
+def test_a_prediction_without_truth_is_named_in_its_line(data: Path, tmp_path: Path) -> None:
+    (data / "labels" / "z\x1b[32mbad\nname.nii.gz").unlink()
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for path in (data / "labels").iterdir():
+        if path.name != "c\nline.nii.gz":
+            shutil.copy(path, truth / path.name)
+    lines = vesal("evaluate", data / "labels", truth).stdout.splitlines()
+    assert f"Predictions without truth in {truth} were not scored: c\\nline." in lines

@@ -24,6 +24,7 @@ from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
 from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import Progress, map_in_order
+from vesal.text import inline
 from vesal.volume.io import read_label, strip_suffix
 from vesal.volume.volume import LabelMap
 
@@ -126,7 +127,8 @@ def _matched(
 
 
 def _remarks(truth: Path, extra: Sequence[str], dataset: Dataset | None) -> list[str]:
-    remarks = [f"Predictions without truth in {truth} were not scored: {', '.join(extra)}."] if extra else []
+    without = ", ".join(map(inline, extra))
+    remarks = [f"Predictions without truth in {truth} were not scored: {without}."] if extra else []
     if dataset is not None:
         remarks.append(f"{truth} is a data set (layout '{dataset.layout}'), whose labels are the truth.")
     return remarks

@@ -32,7 +32,7 @@ from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
 from vesal.run.lock import InUseError, locked
 from vesal.run_files import ALL, CHECKPOINT, FINISHED, PREPARED, PROBLEMS
-from vesal.text import times
+from vesal.text import listed, times
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
@@ -242,7 +242,7 @@ def _prepare(session: Session, cases: Sequence[Case], plan: Plan) -> tuple[list[
     tell_left_out(session.request.data, prepared, failed, session.tell)
     if outside := [case.id for case in prepared if case.outside]:
         session.tell(
-            f"Labelled voxels lie where {', '.join(outside)} are zero in every channel; they cannot be learned."
+            f"Labelled voxels lie where {listed(outside)} are zero in every channel; they cannot be learned."
         )
     return prepared, failed
 
