@@ -59,11 +59,14 @@ def execute(notebook: Any, folder: Path, *, settings: str = "", widgets: bool = 
         widgets: with sliders, where they are installed.
 
     Raises:
+        ValueError: not exactly one cell is tagged `parameters`.
         nbclient.exceptions.CellExecutionError: a cell failed.
     """
     tagged = [
         number for number, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])
     ]
+    if len(tagged) != 1:
+        raise ValueError(f"{len(tagged)} cells are tagged 'parameters'; tag the one that holds the settings")
     (parameters,) = tagged
     added = {"settings": settings, "widgets": "" if widgets else WITHOUT_WIDGETS}
     for key, code in added.items():
@@ -198,7 +201,10 @@ def store(name: str) -> list[str]:
     """Execute a notebook and write it back with small outputs, unless `complaints` finds something."""
     with tempfile.TemporaryDirectory(prefix="notebook-") as made:
         folder = Path(made).resolve()
-        notebook = shrink(execute(read(name), folder), folder)
+        try:
+            notebook = shrink(execute(read(name), folder), folder)
+        except (ValueError, nbclient.exceptions.CellExecutionError) as error:
+            return [str(error)]
     found = complaints(notebook)
     if not found:
         nbformat.write(notebook, HERE / f"{name}.ipynb")
