@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import functools
 import io
+import json
 import re
 import runpy
 from collections.abc import Callable
@@ -28,6 +30,8 @@ STORE = runpy.run_path(str(Path(__file__).parents[1] / "notebooks" / "store.py")
 SMALLER = {
     "brain_tumour": "CASES, STEPS = 5, 4",
     "heart": "CASES, STEPS = 5, 4",
+    "robustness": "CASES, STEPS, SEVERITIES, OWN = 4, 2, (3,), ('noise=0.03',)",
+    "slices": "CASES, STEPS, OVERFIT_STEPS = 5, 2, 2",
     "tour": "CASES, BUDGET_S, STEPS = 5, 2, 8",
 }
 
@@ -242,6 +246,69 @@ def test_the_volumes_of_the_heart_are_those_of_the_inspection(execute):
     expected = (sum(counted) / len(counted), min(counted), max(counted))
     (row,) = [line for line in text(outputs(heart)["volumes"]).splitlines() if "| voxels" in line]
     assert [cell.strip() for cell in row.split("|")[2:5]] == [f"{value:,.2f}" for value in expected]
+
+
+def rows_of(shown: list[Any]) -> list[list[str]]:
+    """The cells of the rows of a table, its heading left out."""
+    lines = [line for line in text(shown).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_slices_are_named_by_volumes_split_by_volumes_and_masked_by_255(execute):
+    (folder,) = execute("slices").folder.glob("vesal-slices-*")
+    parts = json.loads((folder / "run" / "folds.json").read_text())["parts"]
+    volumes = [{name.split("_slice_")[0] for name in part} for part in parts]
+    assert sum(len(part) for part in volumes) == len(set.union(*volumes)) == 5
+    masks = (folder / "tumour-slices" / "labels").glob("lung-tumour-*_slice_*.png")
+    assert {tuple(np.unique(np.asarray(Image.open(mask)))) for mask in masks} == {(0, 255)}
+
+
+def test_only_the_losses_with_balance_or_overlap_mind_that_no_tumour_is_found(execute):
+    rows = rows_of(outputs(execute("slices"))["loss"])
+    costs = {row[0]: [float(cell) for cell in row[2:]] for row in rows}
+    (ce, balanced, dice, both), right = costs["nothing anywhere"], costs["the tumour"]
+    assert (ce < 0.3, balanced > 2.9, dice > 0.9) == (True, True, True)
+    assert both == pytest.approx(balanced + dice, abs=0.002)
+    assert all(min(found) == found[2] for found in zip(*costs.values(), strict=True))
+    assert max(right) < 0.1
+
+
+def test_the_slices_are_scored_as_the_volumes_that_they_make(execute):
+    slices = execute("slices")
+    (folder,) = slices.folder.glob("vesal-slices-*")
+    row = rows_of(outputs(slices)["volumes"])[0]
+    truth = sorted((folder / "all-slices" / "labelsTs").glob(f"{row[1]}_slice_*.png"))
+    real, found = (
+        np.stack([np.asarray(Image.open(mask)) > 0 for mask in masks])
+        for masks in (truth, [folder / f"masks-{row[0]}" / mask.name for mask in truth])
+    )
+    assert len(truth) > 50
+    assert row[2] == f"{2 * (real & found).sum() / (real.sum() + found.sum()):.3f}"
+
+
+def test_the_drop_by_hand_is_that_of_the_robustness_notebook(execute):
+    robustness = execute("robustness")
+    (folder,) = robustness.folder.glob("vesal-robustness-*")
+    first, *rows = rows_of(outputs(robustness)["drops"])
+    assert first[0] == "(Dice of clean scans)"
+    for column, name in enumerate(("bare", "usual", "artefacts"), start=1):
+        with (folder / name / "robustness" / "robustness.csv").open(encoding="utf-8") as file:
+            scores = list(csv.DictReader(file))
+        clean = dice_of(scores, "clean")
+        assert first[column] == f"{np.mean(list(clean.values())):.3f}"
+        corrupted = dice_of(scores, "noise 3")
+        lost = sum(clean[case] - corrupted[case] for case in clean)
+        (row,) = [row for row in rows if row[0] == "noise 3"]
+        assert float(row[column]) == pytest.approx(100 * lost / sum(clean.values()), abs=0.06)
+
+
+def dice_of(scores: list[dict[str, str]], condition: str) -> dict[str, float]:
+    """Of each case, the mean over the classes that are defined."""
+    found: dict[str, list[float]] = {}
+    for row in scores:
+        if row["condition"] == condition and row["dice"]:
+            found.setdefault(row["case"], []).append(float(row["dice"]))
+    return {case: float(np.mean(values)) for case, values in found.items()}
 
 
 @pytest.mark.parametrize("name", STORE["names"]())
