@@ -106,8 +106,12 @@ class Dataset(Record):
         """The same files, whose label maps hold something else."""
 
         def with_them(case: Case) -> Case:
-            segments = case.segments if case.segments is None else labels.by_name
-            return case.model_copy(update={"threshold": labels.reading, "segments": segments})
+            update: dict[str, object] = {
+                "threshold": labels.reading,
+                "segments": case.segments if case.segments is None else labels.by_name,
+                "annotated": _drawn(case, self.labels, labels),
+            }
+            return case.model_copy(update=update)
 
         cases = tuple(map(with_them, self.cases))
         return self.model_copy(update={"labels": labels, "cases": cases})
@@ -133,3 +137,19 @@ class Dataset(Record):
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise UsageError(f"The labels that were set do not fit together: {reason}.") from error
+
+
+def _drawn(case: Case, before: LabelSet, labels: LabelSet) -> tuple[str, ...] | None:
+    """Which labels were drawn in a case, when the data set's labels become others: the same by their value.
+
+    Where the label file names what it holds, the same by their name.
+    """
+    if case.annotated is None:
+        return None
+    values = {value for name, value in before.by_name.items() if name in case.annotated}
+    drawn = tuple(
+        name
+        for name, value in labels.by_name.items()
+        if (value in values if case.segments is None else name in case.annotated)
+    )
+    return None if len(drawn) == len(labels.by_name) else drawn

@@ -70,6 +70,23 @@ def test_labels_that_are_chosen_leave_the_other_masks_out(tmp_path: Path) -> Non
     assert np.unique(raw.label.array).tolist() == [0, 5]
 
 
+def test_labels_that_are_chosen_keep_what_was_drawn_by_name_in_masks_and_by_value_elsewhere(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path)
+    (tmp_path / "s0001/segmentations/liver.nii.gz").unlink()
+    dataset = load_dataset(tmp_path)
+    assert [case.annotated for case in dataset.decided({"kidney_left": 3}, None).cases] == [None, None, None]
+    assert [case.annotated for case in dataset.decided({"liver": 1, "kidney_left": 2}, None).cases] == [
+        None,
+        ("kidney_left",),
+        None,
+    ]
+    plain = [case.model_copy(update={"segments": None}) for case in dataset.cases]
+    renamed = dataset.model_copy(update={"cases": tuple(plain)}).decided({"left": 1, "leber": 3}, None)
+    assert [case.annotated for case in renamed.cases] == [None, ("left",), None]
+
+
 def test_a_conversion_writes_one_label_map_a_case(tmp_path: Path) -> None:
     result = convert_run(ConvertRequest(data=make(tmp_path / "data"), out=tmp_path / "out", to="nnunet"))
     assert not result.failures
