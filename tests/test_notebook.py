@@ -30,7 +30,7 @@ STORE = runpy.run_path(str(Path(__file__).parents[1] / "notebooks" / "store.py")
 SMALLER = {
     "brain_tumour": "CASES, STEPS = 5, 4",
     "heart": "CASES, STEPS = 5, 4",
-    "robustness": "CASES, STEPS, SEVERITIES, OWN = 4, 2, (3,), ('noise=0.03',)",
+    "robustness": "CASES, STEPS, SEVERITIES, OWN = 3, 2, (3,), ('noise=0.03',)",
     "slices": "CASES, STEPS, OVERFIT_STEPS = 5, 2, 2",
     "tour": "CASES, BUDGET_S, STEPS = 5, 2, 8",
 }
