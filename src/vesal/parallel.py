@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from vesal.cpus import cpu_count
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -24,13 +26,6 @@ _UNKNOWN = 4 << 30
 
 #: More threads than this wait for the disk and for memory, not for processors.
 _MOST_WORKERS = 16
-
-
-def cpu_count() -> int:
-    """The number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def no_progress(title: str) -> None:

@@ -10,8 +10,9 @@ import torch
 from small_networks import OURS, PLANS, halving, make_plan, some_loss, unsettle
 
 from vesal.errors import UsageError
+from vesal.nn import zoo
 from vesal.nn.model_file import Package, load_package, save_package
-from vesal.nn.zoo import NETWORKS, build_network, count_trainable
+from vesal.nn.zoo import NETWORKS, build_network, count_trainable, resolve_device
 from vesal.planning.cost import network_of
 from vesal.planning.plan import Plan
 from vesal.train.schedule import WeightAverage
@@ -289,3 +290,17 @@ def test_a_trained_network_can_be_copied_and_its_package_predicts_the_same(name:
     with torch.no_grad():
         assert torch.equal(again(x), network(x))
         assert average.network(x).isfinite().all()
+
+
+def test_torch_gets_no_more_threads_than_a_process_may_use_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        monkeypatch.setattr(zoo, "cpu_count", lambda: 8)
+        resolve_device("cpu")
+        assert torch.get_num_threads() == 4
+        monkeypatch.setattr(zoo, "cpu_count", lambda: 3)
+        resolve_device("cpu")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from vesal.cpus import cpu_count
 from vesal.errors import UsageError, unknown_name
 from vesal.nn import monai_networks
 from vesal.nn.blocks import Bricks
@@ -76,8 +77,8 @@ def build_network(name: str, plan: Plan, *, checkpointing: bool = False) -> nn.M
             that can be built, or it has no checkpointing.
     """
     require(name)
-    if checkpointing and _is_monai(name):
-        able = ", ".join(sorted(other for other in NETWORKS if not _is_monai(other)))
+    if checkpointing and not is_own(name):
+        able = ", ".join(sorted(other for other in NETWORKS if is_own(other)))
         raise UsageError(
             f"The network {name} has no gradient checkpointing; leave it out, or choose one of: {able}."
         )
@@ -95,12 +96,13 @@ def require(name: str) -> None:
     """
     if name not in NETWORKS:
         raise unknown_name("network", name, NETWORKS, _ELSEWHERE)
-    if _is_monai(name):
+    if not is_own(name):
         monai_networks.require(name)
 
 
-def _is_monai(name: str) -> bool:
-    return name.startswith("monai-")
+def is_own(name: str) -> bool:
+    """Whether the network of that name is Vesal's, not another library's."""
+    return not name.startswith("monai-")
 
 
 def count_trainable(name: str, plan: Plan) -> int:
@@ -117,9 +119,13 @@ def count_trainable(name: str, plan: Plan) -> int:
 def resolve_device(name: str = "auto") -> torch.device:
     """The device of that name; 'auto' takes CUDA, then Apple's MPS, then the CPU.
 
+    Torch is given no more threads than this process may use CPUs: by itself it does not see a container's quota, and
+    threads that wait for each other then spend most of it.
+
     Raises:
         UsageError: the name is not a device, or this machine has no such device.
     """
+    torch.set_num_threads(min(torch.get_num_threads(), cpu_count()))
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.cpus import cpu_count
 from vesal.errors import UsageError, unknown_name
-from vesal.parallel import cpu_count
 from vesal.planning.cost import Network
 from vesal.planning.plan import total_stride
 from vesal.planning.topology import make_stages, rounded_up

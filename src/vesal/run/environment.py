@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vesal.parallel import cpu_count
+from vesal.cpus import cpu_count
 from vesal.text import plural
 from vesal.version import __version__
 
