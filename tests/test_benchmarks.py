@@ -15,6 +15,7 @@ from benchmarks import weights
 from benchmarks.beside import take_turns
 from benchmarks.nnunet import CONFIGURATION, Workspace, vesal_plan, write_raw
 from benchmarks.parts import Comparison, mean_dice
+from benchmarks.precision import row as precision_row
 from benchmarks.processes import Worker, run
 from benchmarks.record import machine, record
 from benchmarks.results import OURS, Results, markdown, ratio, rows, short
@@ -307,3 +308,11 @@ def test_dice_is_the_mean_over_labels_that_either_mask_has() -> None:
     one, other = np.array([0, 1, 1, 0, 3]), np.array([0, 1, 1, 0, 0])
     assert mean_dice(one, other) == 0.5
     assert mean_dice(other * 0, other * 0) == 1.0
+
+
+def test_steps_of_both_precisions_are_timed_and_their_losses_told(tiny_plan: Path) -> None:
+    cells = [cell.strip() for cell in precision_row(tiny_plan, 1, "unet").strip("|").split("|")]
+    assert cells[0].startswith(f"{tiny_plan.parent.name}, unet, ")
+    wide, narrow, ratio, first, second = map(float, cells[1:])
+    assert ratio == pytest.approx(wide / narrow, rel=0.1)
+    assert first == pytest.approx(second, rel=0.02)

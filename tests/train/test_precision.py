@@ -199,3 +199,45 @@ def test_a_checkpoint_goes_on_with_the_kernels_and_the_layout_of_the_device_it_i
     following = itertools.islice(map(batch_of, itertools.repeat(plan), (1, 2)), 2)
     for batch in following:
         assert stepped(other, batch) == pytest.approx(stepped(state, batch), rel=1e-4)
+
+
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_trains_in_bfloat16_where_it_has_it(
+    has: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.train.precision.computes_bfloat16", lambda: has)
+    assert Precision("auto", CPU).dtype is dtype
+    assert Precision("32", CPU).dtype is torch.float32
+
+
+def test_bfloat16_steps_follow_float32_s_and_what_is_kept_stays_float32(plan: Plan, tmp_path: Path) -> None:
+    losses = {}
+    for name in ("32", "bf16"):
+        state = state_of(plan, tmp_path)
+        precision = Precision(name, CPU)
+        objective = Objective(state.trained.network, build_loss("dice_ce", plan), precision)
+        batches = itertools.repeat(batch_of(plan))
+        steps = [take_step(state, batches, objective, precision) for _ in range(4)]
+        assert {value.dtype for value in steps} == {torch.float32}
+        kept = [*state.trained.network.state_dict().values(), *tensors_of(state.trained.optimizer)]
+        assert {tensor.dtype for tensor in kept} == {torch.float32}
+        losses[name] = torch.stack(steps)
+    assert losses["32"][-1] < losses["32"][0] - 0.02
+    torch.testing.assert_close(losses["bf16"], losses["32"], rtol=0.01, atol=0)
+    assert not torch.equal(losses["bf16"], losses["32"])
+
+
+def tensors_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [
+        value for kept in optimizer.state.values() for value in kept.values() if isinstance(value, Tensor)
+    ]
+
+
+@pytest.mark.parametrize(("network", "dtype"), [("unet", torch.bfloat16), ("monai-unet", torch.float32)])
+def test_a_cpu_takes_bfloat16_by_itself_for_our_own_networks(
+    network: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.train.precision.computes_bfloat16", lambda: True)
+    assert Precision.of(TrainConfig(network=network, steps=1), CPU).dtype is dtype
+    asked = TrainConfig(network=network, steps=1, precision="bf16")
+    assert Precision.of(asked, CPU).dtype is torch.bfloat16

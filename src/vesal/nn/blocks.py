@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vesal.errors import UsageError, unknown_name
 from vesal.nn.cpu import instance_norm as cpu
+from vesal.nn.cpu.bfloat16 import bfloat16_norm_act
 from vesal.nn.cpu.convolution import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 
 #: Slope of the leaky ReLU left of zero, and the `a` of its Kaiming initialisation (nnU-Net).
@@ -143,6 +144,8 @@ class ConvNormAct(nn.Module):
         x = self.conv(x)
         if self._slope is not None and cpu.applies(x):
             return cpu.instance_norm_act(x, self.norm, self._slope)
+        if self._slope is not None and x.dtype is torch.bfloat16 and cpu.applies_in_bfloat16(x):
+            return bfloat16_norm_act(x, self.norm, self._slope)
         return self.act(self.norm(x))
 
 

@@ -11,21 +11,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vesal.nn.cpu.bfloat16 import computes_bfloat16
+from vesal.nn.zoo import is_own
 from vesal.train.recipe import TrainConfig
 
 _LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class Precision:
-    """Autocast and gradient scaling for the device."""
+    """Autocast and gradient scaling for the device: weights, their updates, sums of norms and the loss stay float32.
+
+    Args:
+        name: 32, bf16, 16, or auto: bf16 where the device computes it by itself, else 32.
+        device: of the training.
+    """
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name == "auto":
-            name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+            name = "bf16" if _has_bfloat16(device) else "32"
         self._device = device.type
         self.dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(name, torch.float32)
         scaled = self.dtype is torch.float16 and device.type == "cuda"
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+
+    @classmethod
+    def of(cls, config: TrainConfig, device: torch.device) -> Precision:
+        """As a configuration chooses it; auto takes bf16 on a CPU for our own networks alone.
+
+        Others' convolutions lack what `vesal.nn.cpu.convolution` does against a mistake of oneDNN's.
+        """
+        name: str = config.precision
+        if name == "auto" and device.type == "cpu" and not is_own(config.network):
+            name = "32"
+        return cls(name, device)
 
     def forward(self) -> contextlib.AbstractContextManager[Any]:
         """The context of the forward pass."""
@@ -64,6 +82,12 @@ class Precision:
         sound = sound & norm.isfinite()
         step_where(optimizer, sound, wait=self._device != "cuda")
         return sound
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and computes_bfloat16()
 
 
 def step_where(optimizer: torch.optim.Optimizer, sound: Tensor, *, wait: bool) -> None:

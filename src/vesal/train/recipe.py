@@ -93,7 +93,7 @@ class TrainConfig(BaseModel):
     ema: float | None = Field(default=0.999, gt=0, lt=1)
     """Decay of the exponential average of the weights that validates and ships; None ships the last weights."""
     precision: Literal["auto", "32", "bf16", "16"] = "auto"
-    """Arithmetic of the forward pass; auto is bf16 on CUDA GPUs that have it, else 32."""
+    """Arithmetic of the forward pass; auto is bf16 on GPUs and CPUs (AVX-512 BF16, AMX) that have it, else 32."""
     channels_last: bool | None = None
     """On a CUDA GPU, keep channels innermost in memory; None does. A CPU does so wherever it is faster."""
     gradient_checkpointing: bool = False

@@ -58,7 +58,7 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         sampler = PatchSampler(
             job.train, job.plan, foreground_share=config.foreground_share, seed=config.seed
         )
-        precision = Precision(config.precision, job.device)
+        precision = Precision.of(config, job.device)
         state = _set_up(job, sampler, precision, resume=resume)
         position = state.position
         if position.finished and (state.progress >= 1.0 or state.ended_early):

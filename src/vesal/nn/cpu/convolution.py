@@ -29,6 +29,9 @@ _LEAST_ROWS, _LEAST_FILLED = 120, 0.6
 # Channels from which on it gains forward too, along one axis alone.
 _LEAST_CHANNELS_FLAT = 64
 
+# Along an axis: a network's deepest stage, which costs next to nothing in float32 too.
+_FEW_VOXELS = 2
+
 # Channels from which on a product of matrices is faster than oneDNN's kernel of 1.
 _LEAST_CHANNELS_POINTWISE = 16
 
@@ -37,6 +40,9 @@ class Conv2d(nn.Conv2d):
     """torch's, with zeros around."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if _needs_float32(self, x):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).bfloat16()
         y = _convolved(self, x)
         return super().forward(x) if y is None else y
 
@@ -45,6 +51,9 @@ class Conv3d(nn.Conv3d):
     """torch's, with zeros around."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if _needs_float32(self, x):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float()).bfloat16()
         y = _convolved(self, x)
         return super().forward(x) if y is None else y
 
@@ -63,6 +72,17 @@ class ConvTranspose3d(nn.ConvTranspose3d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         y = None if output_size else _upsampled(self, x)
         return super().forward(x, output_size) if y is None else y
+
+
+def _needs_float32(module: nn.Conv2d | nn.Conv3d, x: Tensor) -> bool:
+    """Whether bfloat16 would give wrong gradients of the weights.
+
+    OneDNN's (3.12, in torch 2.13) are wrong, some of them not finite, where a kernel of 3 runs over few voxels: over
+    a depth of 2, and with a stride of 2 over a width of 1 (found with AVX-512 BF16).
+    """
+    return cpu.applies_in_bfloat16(x) and any(
+        size <= _FEW_VOXELS and taps > 1 for size, taps in zip(x.shape[2:], module.kernel_size, strict=True)
+    )
 
 
 def _convolved(module: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor | None:

@@ -8,7 +8,8 @@ about 0.8 of the time.
 - Instance norm and activation as one function. Torch's instance norm would leave that layout, and its group
   norm sums squares there without taking the mean off first, which loses digits.
 
-Tracing, compiling, autocast and other devices take torch's own modules; the weights are the same.
+Tracing, compiling, float16 and other devices take torch's own modules; the weights are the same. Under autocast to
+bfloat16 `vesal.nn.cpu.bfloat16` does both.
 """
 
 from __future__ import annotations
@@ -40,10 +41,23 @@ def applies(x: Tensor) -> bool:
     )
 
 
+def applies_in_bfloat16(x: Tensor) -> bool:
+    """The same under autocast to bfloat16, whose convolutions put out bfloat16."""
+    return (
+        x.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_compiling()
+    )
+
+
 def channels_last(x: Tensor) -> Tensor:
     """`x` (N, C, *spatial) with its channels innermost in memory, where that is faster."""
     # Not contiguous(): of a single channel it changes nothing, and the convolution would not see the layout.
-    return x.to(memory_format=_CHANNELS_LAST[x.ndim]) if applies(x) else x
+    faster = applies(x) or applies_in_bfloat16(x)
+    return x.to(memory_format=_CHANNELS_LAST[x.ndim]) if faster else x
 
 
 def instance_norm_act(x: Tensor, norm: nn.Module, slope: float) -> Tensor:

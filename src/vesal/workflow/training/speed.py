@@ -111,7 +111,7 @@ def usable_memory_gb(device: torch.device) -> float | None:
 
 def _trial(plan: Plan, config: TrainConfig, device: torch.device) -> Callable[[int], float]:
     """A network in training on one made-up batch: number of a pass -> its seconds."""
-    precision = Precision(config.precision, device)
+    precision = Precision.of(config, device)
     trained = untrained(plan, config, device, precision)
     trained.network.train()
     label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)

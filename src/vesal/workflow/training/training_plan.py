@@ -20,6 +20,7 @@ from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
 from vesal.text import budget_text, duration, one_line, plural, significant
+from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training.speed import IN_STEPS, cut_to, time_pass, usable_memory_gb
 
@@ -306,8 +307,10 @@ def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool)
             " So few teach little, and this machine cannot keep up: give more time, train on a GPU, or make the "
             "network smaller (--set plan.width=0.5, --set plan.patch=[...])."
         )
+    narrow = Precision.of(wanted.config, wanted.device).dtype
+    how = "" if narrow is torch.float32 else f" in {str(narrow).removeprefix('torch.')}"
     return (
-        f"A step {takes} {step_s:.2g} s here: about {_about(steps)} steps in {budget_text(budget_s)}, "
+        f"A step {takes} {step_s:.2g} s here{how}: about {_about(steps)} steps in {budget_text(budget_s)}, "
         f"{_about(wanted.passes(plan, steps))} passes over {wanted.items(plan):,} training {what}.{few}"
     )
 
