@@ -73,6 +73,12 @@ def test_a_palette_of_greys_is_a_grey_image(tmp_path, suffix):
     np.testing.assert_array_equal(read_volume(tmp_path / f"a{suffix}").array, (7 + MASK.T * 193)[None])
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("mm", 1.0), ("micron", 1e-3), ("\\u00B5m", 1e-3), ("inch", 25.4)])
+def test_the_units_of_imagej_are_known_as_it_writes_them(tmp_path, unit, mm):
+    tifffile.imwrite(tmp_path / "a.tif", SHADES, imagej=True, metadata={"unit": unit}, resolution=(2.0, 4.0))
+    assert read_geometry(tmp_path / "a.tif").spacing_mm == pytest.approx((0.5 * mm, 0.25 * mm))
+
+
 def test_the_calibration_of_imagej_is_a_place_and_a_resolution_is_not(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", SHADES, imagej=True, metadata={"unit": "um"}, resolution=(2.0, 4.0))
     assert read_header(tmp_path / "a.tif").placed

@@ -34,7 +34,8 @@ from vesal.volume.volume import Volume
 _ALPHA = (1, 2)
 #: ResolutionUnit: inch, centimetre.
 _UNIT_MM = {2: 25.4, 3: 10.0}
-_IMAGEJ_MM = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "\\u00B5m": 1e-3, "inch": 25.4}
+#: In small letters; ImageJ writes µ as an escape.
+_IMAGEJ_MM = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "µm": 1e-3, "micron": 1e-3, "\\u00b5m": 1e-3, "inch": 25.4}
 #: PhotometricInterpretation: 0 is white; inks (cyan, magenta, yellow, black).
 _WHITE_IS_ZERO, _INKS = 0, 5
 
