@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vesal.errors import DataError
 
 IMAGE_WORDS = {
-    *("image", "images", "img", "imgs", "im", "ims", "imagestr", "scan", "scans", "volume", "volumes"),
-    *("raw", "data", "input", "inputs"),
-}
+    "image", "images", "img", "imgs", "im", "ims", "imagestr", "scan", "scans", "volume", "volumes", "raw", "data",
+    "input", "inputs",
+}  # fmt: skip
 LABEL_WORDS = {
-    *(
-        "label",
-        "labels",
-        "labelstr",
-        "labelsts",
-        "lbl",
-        "mask",
-        "masks",
-        "seg",
-        "segs",
-        "segmentation",
-        "segmentations",
-    ),
-    *("gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual"),
-}
+    "label", "labels", "labelstr", "labelsts", "lbl", "mask", "masks", "seg", "segs", "segmentation", "segmentations",
+    "gt", "truth", "groundtruth", "annotation", "annotations", "target", "targets", "manual",
+}  # fmt: skip
 #: In names of files; a folder of them holds no truth.
 PREDICTION_WORDS = {"pred", "preds", "prediction", "predictions", "output", "outputs"}
+#: All words that say what a file is.
+ROLE_WORDS = IMAGE_WORDS | LABEL_WORDS | PREDICTION_WORDS
 #: Names of folders that hold the cases of a part of the data set, those to train on first.
 TRAIN_FOLDERS = ("train", "training", "traindata", "train_data")
 SPLIT_FOLDERS = {*TRAIN_FOLDERS, "val", "valid", "validation", "test", "testing"}
-_ROLES = IMAGE_WORDS | LABEL_WORDS | PREDICTION_WORDS
-_ROLE = "|".join(sorted(_ROLES, key=len, reverse=True))
-#: Those that a file or folder is hardly called by that holds a scan.
+#: Label words that do not name a folder or file of scans.
 _SURE = LABEL_WORDS - {"target", "targets", "manual"}
-_LABEL = "|".join(sorted(_SURE, key=len, reverse=True))
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern that matches one of these words, the longest that fits."""
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_LABEL = any_of(_SURE)
 _LABEL_FILE = re.compile(
     rf"^({_LABEL})(?=[_\-. \d]|$)|(?:(?<=[_\-. \d])|^)({_LABEL})[_\-. ]?\d*$", re.IGNORECASE
 )
-#: Between such a word and the digits that it is glued to, as in img0001.
-_GLUED = re.compile(rf"^({_ROLE})(?=\d)|(?<=\d)({_ROLE})$")
+#: Such a word that is glued to digits, as in img0001.
+_GLUED = re.compile(rf"^({any_of(ROLE_WORDS)})(?=\d)|(?<=\d)({any_of(ROLE_WORDS)})$")
 
 
 def match_names(images: Mapping[str, Path], labels: Mapping[str, Path]) -> dict[str, str]:
@@ -81,9 +76,9 @@ def bare_name(name: str, *, numbered: bool = False) -> str:
     ('0001', '0001', 'p01', 'x', 'tr_5')
     """
     parts = re.split(r"([_\-. ]+)", name.lower() if numbered else re.sub(r"_0000$", "", name.lower()))
-    while len(parts) > 2 and parts[-1] in _ROLES:
+    while len(parts) > 2 and parts[-1] in ROLE_WORDS:
         parts = parts[:-2]
-    while len(parts) > 2 and parts[0] in _ROLES:
+    while len(parts) > 2 and parts[0] in ROLE_WORDS:
         parts = parts[2:]
     # A word glued to a number inside, as in tr_im0, is no part of the name either.
     parts = [_GLUED.sub("", part) if number % 2 == 0 else part for number, part in enumerate(parts)]

@@ -16,38 +16,10 @@ from vesal.volume.io import SUFFIXES, is_image
 
 #: Endings of what lies beside scans on purpose: tables, texts, settings, gradients of diffusion.
 _BESIDE = {
-    *(
-        ".json",
-        ".jsonl",
-        ".csv",
-        ".tsv",
-        ".xlsx",
-        ".xls",
-        ".ods",
-        ".txt",
-        ".md",
-        ".rst",
-        ".pdf",
-        ".doc",
-        ".docx",
-    ),
-    *(
-        ".html",
-        ".htm",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".cfg",
-        ".ini",
-        ".log",
-        ".bib",
-        ".bval",
-        ".bvec",
-        ".bvals",
-    ),
-    *(".bvecs", ".md5", ".sha1", ".sha256", ".py", ".ipynb", ".sh", ".m", ".db", ".url", ".lock", ".cff"),
-}
+    ".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".xls", ".ods", ".txt", ".md", ".rst", ".pdf", ".doc", ".docx",
+    ".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".log", ".bib", ".bval", ".bvec", ".bvals",
+    ".bvecs", ".md5", ".sha1", ".sha256", ".py", ".ipynb", ".sh", ".m", ".db", ".url", ".lock", ".cff",
+}  # fmt: skip
 #: Of the voxels that a header beside them names.
 _VOXELS = (".raw", ".zraw", ".raw.gz", ".img", ".img.gz")
 _HEADERS = (".mhd", ".nhdr", ".hdr")

@@ -19,8 +19,10 @@ from vesal.layouts.matching_names import (
     IMAGE_WORDS,
     LABEL_WORDS,
     PREDICTION_WORDS,
+    ROLE_WORDS,
     SPLIT_FOLDERS,
     TRAIN_FOLDERS,
+    any_of,
     words_in,
 )
 from vesal.layouts.scan_files import by_stem, found_channels, is_picture, slice_of, visible, volume_id
@@ -28,28 +30,11 @@ from vesal.text import listed
 
 #: Words that name a channel.
 CHANNEL_WORDS = {
-    *(
-        "ct",
-        "ncct",
-        "cect",
-        "cta",
-        "ctp",
-        "pet",
-        "suv",
-        "mr",
-        "mri",
-        "mra",
-        "t1",
-        "t1w",
-        "t1n",
-        "t1c",
-        "t1ce",
-        "t1gd",
-    ),
-    *("t2", "t2w", "t2f", "flair", "pd", "adc", "dwi", "swi", "dce", "lge", "cbf", "cbv", "mtt", "tmax"),
-}
-_ENDS = IMAGE_WORDS | LABEL_WORDS | PREDICTION_WORDS
-_ROLE = "|".join(sorted(_ENDS, key=len, reverse=True))
+    "ct", "ncct", "cect", "cta", "ctp", "pet", "suv", "mr", "mri", "mra", "t1", "t1w", "t1n", "t1c", "t1ce", "t1gd",
+    "t2", "t2w", "t2f", "flair", "pd", "adc", "dwi", "swi", "dce", "lge", "cbf", "cbv", "mtt", "tmax",
+}  # fmt: skip
+_LAST_WORDS = ROLE_WORDS | CHANNEL_WORDS
+_ROLE = any_of(ROLE_WORDS)
 _GLUED = re.compile(rf"^({_ROLE})(?=\d{{2}})|(?<=\d)(?=({_ROLE})$)", re.IGNORECASE)
 _DECIDE = (
     "say which is meant in manifest.csv, with the columns id, image (or image_CHANNEL), label and patient"
@@ -100,10 +85,10 @@ def split_words(stem: str) -> tuple[str, frozenset[str]]:
     bare = _GLUED.sub(lambda match: f"{match[1] or ''}_", stem)
     parts = re.split(r"([_\-. ]+)", bare)
     found: set[str] = set()
-    while parts and (not parts[-1] or parts[-1].lower() in _ENDS | CHANNEL_WORDS):
+    while parts and (not parts[-1] or parts[-1].lower() in _LAST_WORDS):
         found.add(parts[-1].lower())
         parts = parts[:-2]
-    while parts and (not parts[0] or parts[0].lower() in _ENDS):
+    while parts and (not parts[0] or parts[0].lower() in ROLE_WORDS):
         found.add(parts[0].lower())
         parts = parts[2:]
     return "".join(parts), frozenset(found)
@@ -174,7 +159,8 @@ def _without_previews(groups: Sequence[_Group]) -> tuple[list[_Group], list[str]
         for group in groups
         if not group.of("label") and all(is_picture(file.path) for file in group.files)
     ]
-    return [group for group in groups if group.id not in previews], previews
+    left_out = set(previews)
+    return [group for group in groups if group.id not in left_out], previews
 
 
 def _cases(
