@@ -30,7 +30,7 @@ from vesal.layouts.scan_files import (
     visible,
     volume_id,
 )
-from vesal.text import listed
+from vesal.text import listed, plural
 
 #: Fewer volumes cannot be split into the usual five folds; names of so few may mean something else.
 _FEW_VOLUMES = 5
@@ -85,9 +85,11 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
             "needs; rename them or write a manifest."
         )
     _one_truth(*found[0])
-    chosen = [pair for pair in found if _place(pair) == _place(found[0])]
+    place = _place(found[0])
+    chosen = [pair for pair in found if _place(pair) == place]
     if _patient_folder(found[0]).lower() in SPLIT_FOLDERS:
         chosen = found[:1]
+    taken = set(chosen)
     dataset = _matched(root, "pairs", chosen, labels)
     remarks = list(dataset.remarks)
     if len(chosen) > 1:
@@ -95,7 +97,7 @@ def read_pairs(root: Path, labels: LabelSet | None) -> Dataset:
         remarks.append(
             f"The {len(chosen)} folders {names} count as patients; if they are sites or parts, write a manifest."
         )
-    if others := [str(pair[0].relative_to(root)) for pair in found if pair not in chosen]:
+    if others := [str(pair[0].relative_to(root)) for pair in found if pair not in taken]:
         remarks.append(f"Left out are the other pairs of folders: {listed(others)}.")
     if not (root / "dataset.json").exists() and found[0][0].name == "imagesTr":
         remarks.append(
@@ -230,9 +232,8 @@ def volumes_remarks(cases: Sequence[Case]) -> list[str]:
     volumes = sorted({case.patient for case in cases})
     if len(volumes) == len(cases):
         return []
-    counted = f"{len(volumes)} volume{'' if len(volumes) == 1 else 's'}"
     remark = (
-        f"The {len(cases)} images are of {counted} by their names, such as "
+        f"The {len(cases)} images are of {plural(len(volumes), 'volume')} by their names, such as "
         f"{cases[0].patient} for {cases[0].images[0].name}; those of one volume stay together."
     )
     if len(volumes) < _FEW_VOLUMES and any(case.slice_of is None for case in cases):
