@@ -12,6 +12,9 @@ from vesal.data.labels import LabelSet, Threshold
 from vesal.errors import DataError, UsageError
 from vesal.record import Record
 
+#: What the channels of a picture in colour are called where nobody named them.
+COLOURS = ("red", "green", "blue")
+
 
 class SliceOf(Record):
     """Where a 2D case lies in the volume that it was cut from.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vesal.data.dataset import COLOURS
 from vesal.planning.plan import Plan
 from vesal.text import significant, times
 from vesal.volume.volume import Volume
 
-_COLOURS = ("red", "green", "blue")
 #: So many values are looked at first: a scan that is not constant is done with them.
 _SAMPLE = 997
 #: A volume so many times as long or short as those of training, in the mean of its axes, is hardly one of their kind.
@@ -39,7 +39,7 @@ def scan_note(volume: Volume, plan: Plan, shape: Sequence[int]) -> str:
         )
         which = ", ".join(names[number] for number in flat)
         reasons.append(f"channel {which} holds one value throughout")
-    if volume.channels == 1 and plan.channels == _COLOURS:
+    if volume.channels == 1 and plan.channels == COLOURS:
         reasons.append("the scan is grey and the model was trained on colours")
     if size := _size(volume, plan, shape[-plan.dimension :]):
         reasons.append(size)
@@ -67,7 +67,7 @@ def with_channels(volume: Volume, plan: Plan) -> Volume:
         return volume
     if wanted == 3:
         # Three channels of a scan are no colours: there a single one is an error.
-        colours = plan.channels == _COLOURS
+        colours = plan.channels == COLOURS
         return Volume(np.repeat(array, 3, axis=0), volume.geometry) if colours else volume
     grey = np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
     return Volume(array[:1], volume.geometry) if grey else volume

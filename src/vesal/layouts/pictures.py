@@ -9,14 +9,13 @@ import numpy as np
 
 from vesal.data.dataset import Case, Dataset
 from vesal.errors import DataError
-from vesal.layouts.scan_files import is_picture
-from vesal.text import listed
+from vesal.layouts.scan_files import is_picture, unnamed_channels
+from vesal.text import listed, times
 from vesal.volume.formats.picture import PictureHeader
 from vesal.volume.formats.raster import read_header
 
 #: How far densities of one data set may part: programs round them to whole dots a metre or inch.
 _SAME_SIZE = 0.01
-_COLOURS = ("red", "green", "blue")
 
 
 def as_pictures(dataset: Dataset) -> Dataset:
@@ -32,15 +31,15 @@ def as_pictures(dataset: Dataset) -> Dataset:
     headers = {case.id: header for case in cases if (header := _header(case)) is not None}
     counts = Counter(header.channels for header in headers.values())
     channels, remarks = dataset.channels, []
-    if counts and channels in map(_found_names, counts):
-        channels = _found_names(max(counts, key=lambda count: (counts[count], count)))
+    names = {count: unnamed_channels(count, colours=True) for count in counts}
+    if channels in names.values():
+        channels = names[max(counts, key=lambda count: (counts[count], count))]
     wanted = len(channels)
     if {1, 3} <= set(counts) and wanted in (1, 3):
         remarks.append(_said(wanted, [name for name, one in headers.items() if one.channels == 4 - wanted]))
     pixel_mm = _agreed_size(headers, len(cases))
     if pixel_mm is not None:
-        size = " x ".join(f"{length:.4g}" for length in pixel_mm)
-        remarks.append(f"All pictures state the same density, so a pixel is {size} mm.")
+        remarks.append(f"All pictures state the same density, so a pixel is {times(pixel_mm)} mm.")
     elif any(header.pixel_mm for header in headers.values()):
         remarks.append("The pictures state different densities (dpi) or none, so a pixel is 1 mm.")
     update = {"pixel_mm": pixel_mm, "channels": wanted if wanted in (1, 3) else None}
@@ -56,12 +55,6 @@ def as_pictures(dataset: Dataset) -> Dataset:
             "remarks": (*dataset.remarks, *remarks),
         }
     )
-
-
-def _found_names(count: int) -> tuple[str, ...]:
-    """What layouts call so many channels that nobody named."""
-    names = {1: ("image",), 3: _COLOURS}
-    return names.get(count, tuple(f"channel_{number}" for number in range(count)))
 
 
 def _is_one_picture(case: Case) -> bool:

@@ -1,4 +1,4 @@
-"""What layouts look at: visible image files in a folder, and the values in label files without a declaration."""
+"""What layouts look at: the visible image files of folders, what names say, and what descriptions declare."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from vesal.data.dataset import Case, Orphan, SliceOf
+from vesal.data.dataset import COLOURS, Case, Orphan, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, VesalError
 from vesal.volume.io import is_image, read_volume, strip_suffix
@@ -119,10 +119,19 @@ def found_channels(cases: Sequence[Case], *, colours: bool = False) -> tuple[str
             count = sum(read_volume(path).channels for path in case.images)
         except (VesalError, OSError):
             continue
-        if colours and count == 3 and is_picture(case.images[0]):
-            return ("red", "green", "blue")
-        return ("image",) if count == 1 else tuple(f"channel_{i}" for i in range(count))
-    return ("image",)
+        return unnamed_channels(count, colours=colours and is_picture(case.images[0]))
+    return unnamed_channels(1)
+
+
+def unnamed_channels(count: int, *, colours: bool = False) -> tuple[str, ...]:
+    """What so many channels are called that nobody named; `colours`: three are those of a picture.
+
+    >>> unnamed_channels(1), unnamed_channels(2), unnamed_channels(3, colours=True)
+    (('image',), ('channel_0', 'channel_1'), ('red', 'green', 'blue'))
+    """
+    if count == 1:
+        return ("image",)
+    return COLOURS if colours and count == 3 else tuple(f"channel_{i}" for i in range(count))
 
 
 def alone(files: Mapping[str, Path], partners: Container[str], missing: str) -> list[Orphan]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vesal.data.dataset import Case
+from vesal.data.dataset import COLOURS, Case
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
 from vesal.report.figures.planes import context_margin_mm
@@ -55,7 +55,7 @@ def case_pictures(
         made.pictures.append(scan(planes, f"Slices of {case.id} with contours"))
         names = channel_names(channels, volume.channels)
         # A photograph is one picture in colour and no modalities.
-        if volume.channels > 1 and names != ["red", "green", "blue"]:
+        if volume.channels > 1 and tuple(names) != COLOURS:
             side_by_side = channels_picture(volume, labels, names, present, margin_mm=margin)
             made.pictures.append(scan(side_by_side, f"All channels of {case.id}"))
         solid = geometry.ndim == 3 and min(geometry.shape) >= 3
