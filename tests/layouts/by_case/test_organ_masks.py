@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,40 @@ def test_a_mask_that_is_not_there_is_not_annotated_and_the_test_split_is_kept_ap
     ]
     assert [(case.id, case.label) for case in dataset.unlabelled] == [("s0002", None)]
     assert any("which count as not annotated there: s0001" in remark for remark in dataset.remarks)
+
+
+def test_the_only_mask_of_a_case_is_a_folder_of_masks_as_the_others_are(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in ORGANS[:2]:
+        (tmp_path / f"s0001/segmentations/{name}.nii.gz").unlink()
+    dataset = load_dataset(tmp_path)
+    assert dataset.labels.names == ORGANS
+    assert [case.annotated for case in dataset.cases] == [None, ("liver",), None]
+    raw = read_case(dataset.cases[1])
+    assert raw.label is not None
+    assert np.unique(raw.label.array).tolist() == [0, 3]
+
+
+def test_where_labels_are_declared_a_case_may_have_a_label_map_in_place_of_masks(tmp_path: Path) -> None:
+    make(tmp_path)
+    for name in ORGANS:
+        (tmp_path / f"s0001/segmentations/{name}.nii.gz").unlink()
+    truth(tmp_path / "s0001/segmentations/all.nii.gz", 1, 2)
+    declared = {"background": 0, **{name: value for value, name in enumerate(ORGANS, start=1)}}
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": declared}))
+    dataset = load_dataset(tmp_path)
+    assert [case.annotated for case in dataset.cases] == [None, None, None]
+    raw = read_case(dataset.cases[1])
+    assert raw.label is not None
+    assert np.unique(raw.label.array).tolist() == [0, 1, 2]
+
+
+def test_the_test_split_is_kept_apart_whatever_the_encoding_of_its_table(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "meta.csv").write_bytes(
+        "image_id;institute;split\ns0000;Köln;train\ns0002;Köln;test\n".encode("latin-1")
+    )
+    assert [case.id for case in load_dataset(tmp_path).unlabelled] == ["s0002"]
 
 
 def test_labels_that_are_chosen_leave_the_other_masks_out(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
-from vesal.layouts.by_case.organ_masks import label_of_folder, organ_labels, with_organs
+from vesal.layouts.by_case.organ_masks import label_of_folder, organ_labels, with_lone_masks, with_organs
 from vesal.layouts.dataset_description import labels_beside
 from vesal.layouts.folders import volumes_remarks
 from vesal.layouts.label_discovery import found_labels
@@ -127,6 +127,7 @@ def read_cases(root: Path, labels: LabelSet | None) -> Dataset:
     # A channel that most cases lack is no channel of this data set; one that few lack is missing there.
     wanted = sorted(words for words, count in counts.items() if 2 * count > len(scans)) if several else []
     cases, tests, orphans = _cases(groups, wanted)
+    cases = with_lone_masks(cases)
     if predictions := [group.id for group in groups if group.of("prediction")]:
         remarks.append(f"Left out are files with the name of a prediction: {listed(predictions, 5)}.")
     labels = labels or labels_beside(root)

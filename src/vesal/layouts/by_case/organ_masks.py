@@ -13,7 +13,7 @@ from vesal.errors import DataError
 from vesal.layouts.matching_names import LABEL_WORDS, words_in
 from vesal.layouts.scan_files import declared_labels, image_files, visible
 from vesal.text import listed, plural
-from vesal.volume.io import mask_files
+from vesal.volume.io import mask_files, strip_suffix
 
 #: More masks than a label map of 8 bits holds are no organs.
 _MOST_MASKS = 254
@@ -36,6 +36,21 @@ def label_of_folder(case: Path) -> Path | None:
         return None
     files = image_files(found[0])
     return found[0] if len(files) > 1 else files[0]
+
+
+def with_lone_masks(cases: Sequence[Case]) -> list[Case]:
+    """The cases; where some have folders of masks, the only mask of another one's folder is such a folder, too."""
+    folders = [case.label for case in cases if case.label is not None and case.label.is_dir()]
+    names = {name for folder in folders for name in mask_files(folder)}
+    return [
+        case.model_copy(update={"label": case.label.parent})
+        if case.label is not None
+        and strip_suffix(case.label) in names
+        and not case.label.is_dir()
+        and words_in(case.label.parent.name) & LABEL_WORDS
+        else case
+        for case in cases
+    ]
 
 
 def organ_labels(cases: Sequence[Case], where: Path) -> LabelSet:
@@ -62,17 +77,21 @@ def with_organs(dataset: Dataset, split: Path) -> Dataset:
     Args:
         dataset: with folders of masks as labels.
         split: meta.csv of TotalSegmentator's data set, or a file that is not there.
+
+    Raises:
+        DataError: the split cannot be read.
     """
     names = dataset.labels.names
     held_out = _test_cases(split)
     cases, tests, partly = [], [], []
     for case in dataset.cases:
-        assert case.label is not None
-        there = mask_files(case.label)
-        drawn = tuple(name for name in names if name in there)
         if case.id in held_out:
             tests.append(case.model_copy(update={"label": None}))
             continue
+        assert case.label is not None
+        # Where labels are declared, a case may as well have a label map.
+        there = mask_files(case.label) if case.label.is_dir() else names
+        drawn = tuple(name for name in names if name in there)
         if len(drawn) < len(names):
             partly.append(case.id)
             case = case.model_copy(update={"annotated": drawn})
@@ -98,11 +117,20 @@ def with_organs(dataset: Dataset, split: Path) -> Dataset:
 
 
 def _test_cases(path: Path) -> set[str]:
-    """Cases with 'test' in the column split, by the column image_id."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
+    """Cases with 'test' in the column split, by the column image_id; none where there is no such file.
+
+    Raises:
+        DataError: it cannot be read, so that test cases would be trained on.
+    """
+    if not path.is_file():
         return set()
+    try:
+        # Both columns are ASCII; others, such as the name of a hospital, may be in any encoding.
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}, which says which cases are a test set: {error.strerror or error}."
+        ) from error
     separator = ";" if ";" in text.partition("\n")[0] else ","
     rows = csv.DictReader(text.splitlines(), delimiter=separator)
     return {row["image_id"] for row in rows if row.get("image_id") and row.get("split") == "test"}
