@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from vesal.text import inline
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class VesalError(Exception):
@@ -38,6 +42,11 @@ def out_of_memory(error: BaseException) -> bool:
     """
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def reason_of(error: ValidationError) -> str:
+    """The first thing that contradicts a record, in the words of the check that found it, without a full stop."""
+    return error.errors()[0]["msg"].removeprefix("Value error, ")
 
 
 def unknown_name(

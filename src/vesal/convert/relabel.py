@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from vesal.data.labels import IGNORE, Label, LabelSet, Region
-from vesal.errors import UsageError
+from vesal.errors import UsageError, reason_of
 from vesal.volume.geometry import Array
 
 #: What a mask of one class holds in picture formats.
@@ -188,5 +188,4 @@ def _target(
             pairs=tuple(pair for pair in labels.pairs if not set(pair) & set(merged)),
         )
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"The labels do not fit together after the mapping: {reason}.") from error
+        raise UsageError(f"The labels do not fit together after the mapping: {reason_of(error)}.") from error

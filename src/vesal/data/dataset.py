@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field, ValidationError
 
 from vesal.data.labels import LabelSet, Threshold
-from vesal.errors import DataError, UsageError
+from vesal.errors import DataError, UsageError, reason_of
 from vesal.record import Record
 
 #: What the channels of a picture in colour are called where nobody named them.
@@ -138,8 +138,7 @@ class Dataset(Record):
                 LabelSet.model_validate(labels.model_dump() | {"threshold": threshold, "question": ""})
             )
         except ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise UsageError(f"The labels that were set do not fit together: {reason}.") from error
+            raise UsageError(f"The labels that were set do not fit together: {reason_of(error)}.") from error
 
 
 def _drawn(case: Case, before: LabelSet, labels: LabelSet) -> tuple[str, ...] | None:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from vesal.data.dataset import Case
 from vesal.data.folds import Folds
-from vesal.errors import UsageError, VesalError
+from vesal.errors import UsageError, VesalError, reason_of
 from vesal.files import read_json
 from vesal.volume.io import strip_suffix
 
@@ -56,16 +56,14 @@ def read_split(path: str | Path, cases: Sequence[Case] = ()) -> Folds:
     except _Unfit as error:
         raise VesalError(f"{path} is not a split into folds ({error}).") from error
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise VesalError(f"{path} is not a split into folds ({reason}); correct it.") from error
+        raise VesalError(f"{path} is not a split into folds ({reason_of(error)}); correct it.") from error
     if not cases:
         return folds
     try:
         return folds.renamed(_ids(folds.names, cases))
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise VesalError(
-            f"{path} names a case by two of its files ({reason}); name each case once."
+            f"{path} names a case by two of its files ({reason_of(error)}); name each case once."
         ) from error
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from vesal.data.dataset import COLOURS, Case, Orphan, SliceOf
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError
+from vesal.errors import DataError, VesalError, reason_of
 from vesal.volume.io import is_image, read_volume, strip_suffix
 
 _CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
@@ -168,8 +168,7 @@ def declared_labels(
     try:
         return LabelSet.from_values(values, regions=regions, ignore=ignore, pairs=pairs)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise DataError(f"The labels of {where} do not fit together: {reason}.") from error
+        raise DataError(f"The labels of {where} do not fit together: {reason_of(error)}.") from error
 
 
 def declared_pairs(json: Mapping[str, Any], where: Path) -> list[tuple[str, str]] | None:

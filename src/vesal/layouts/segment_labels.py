@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from vesal.data.dataset import Dataset
 from vesal.data.labels import Label, LabelSet, Region, left_right_pairs
-from vesal.errors import DataError
+from vesal.errors import DataError, reason_of
 from vesal.parallel import map_in_order
 from vesal.volume.io import read_segments, read_volume
 from vesal.volume.segments import Segment, joint_name, voxel_counts
@@ -108,9 +108,8 @@ def _overlapping(plain: Sequence[Label], counts: Counter[tuple[str, ...]], alone
             regions=tuple(Region(name=name, members=tuple(members[name])) for name in order if members[name]),
         )
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DataError(
-            f"The overlapping segments make no regions: {reason}; separate or join them."
+            f"The overlapping segments make no regions: {reason_of(error)}; separate or join them."
         ) from error
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from vesal.augment.intensity import Intensity
 from vesal.augment.random_parameters import happens, log_uniform, uniform, whole
 from vesal.augment.ranges import Probability
-from vesal.errors import UsageError
+from vesal.errors import UsageError, reason_of
 
 Modality = Literal["MR", "CT"]
 
@@ -215,8 +215,7 @@ class ArtifactSettings(BaseModel):
         try:
             return cls(probability=1.0, **values)
         except ValidationError as error:
-            message = error.errors()[0]["msg"].removeprefix("Value error, ")
-            raise UsageError(f"'{name}={text}' cannot be: {message}; {usage}.") from error
+            raise UsageError(f"'{name}={text}' cannot be: {reason_of(error)}; {usage}.") from error
 
     @classmethod
     def from_numbers(cls, numbers: list[Number]) -> dict[str, Any] | None:

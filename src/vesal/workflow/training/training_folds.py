@@ -20,7 +20,7 @@ from vesal.data.folds import (
     too_few_patients,
 )
 from vesal.data.split_file import read_split
-from vesal.errors import DataError, UsageError
+from vesal.errors import DataError, UsageError, reason_of
 from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import ALL
 from vesal.text import listed
@@ -118,9 +118,8 @@ def _without_left_out(session: Session, folds: Folds, dataset: Dataset, cases: S
     try:
         return folds.without(gone)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DataError(
-            f"Without the cases that are left out, {reason} ({session.request.folds_file}); "
+            f"Without the cases that are left out, {reason_of(error)} ({session.request.folds_file}); "
             f"fix them (vesal inspect {session.request.data}) or split otherwise."
         ) from error
 
