@@ -22,7 +22,7 @@ from vesal.volume.io import SUFFIXES, strip_suffix
 from vesal.volume.unread_formats import unread_format
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
-_RESULTS = {
+_RESULT_ENDINGS = {
     ".png": ".png", ".jpg": ".png", ".jpeg": ".png", ".bmp": ".png", ".gif": ".png", ".tif": ".tif", ".tiff": ".tif",
     ".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha",
 }  # fmt: skip
@@ -40,7 +40,7 @@ _WHOLE_FILES = ("msd", "acdc", "png", "pairs")
 
 def default_ending(case: Case) -> str:
     """Of the result, in the scan's own format: '.png' for pictures, '.tif', '.nrrd', '.mha', else '.nii.gz'."""
-    return _RESULTS.get(case.images[0].suffix.lower(), ".nii.gz")
+    return _RESULT_ENDINGS.get(case.images[0].suffix.lower(), ".nii.gz")
 
 
 def cases_to_predict(
@@ -126,7 +126,7 @@ def _of_dataset(
     if channels == 1 or dataset.layout in _WHOLE_FILES:
         lone = [orphan for orphan in dataset.orphans if orphan.missing == "label"]
         cases += [Case(id=orphan.id, images=(orphan.path,), patient=orphan.id) for orphan in lone]
-    made = set[Path]().union(*map(_results, {file.parent for case in cases for file in case.images}))
+    made = set[Path]().union(*map(_predicted_files, {file.parent for case in cases for file in case.images}))
     results = [file for case in cases for file in case.images if file in made]
     if not results or len(results) == sum(len(case.images) for case in cases):
         return cases
@@ -199,7 +199,7 @@ def _sorted(folders: Iterable[Path], root: Path) -> _Sorted:
     results: list[Path] = []
     made: set[Path] = set()
     for folder in folders:
-        made |= _results(folder)
+        made |= _predicted_files(folder)
         of_labels = any(map(is_folder_of_labels, folder.relative_to(root).parts))
         for file in image_files(folder):
             if file in made:
@@ -213,7 +213,7 @@ def _sorted(folders: Iterable[Path], root: Path) -> _Sorted:
     return _Sorted(labels, [], results, lone=True) if labels else _Sorted(results, [], [], lone=True)
 
 
-def _results(folder: Path) -> set[Path]:
+def _predicted_files(folder: Path) -> set[Path]:
     """What predictions into a folder wrote there and below."""
     if not (folder / OUTPUTS).is_file():
         return set()

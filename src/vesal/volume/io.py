@@ -61,7 +61,7 @@ _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, segments=nrrd.segments, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
-_FREESURFER = Format(by_nibabel.read, by_nibabel.read_geometry, None)
+_BY_NIBABEL = Format(by_nibabel.read, by_nibabel.read_geometry, None)
 _TIFF = replace(_PNG, encode=tiff.encode_tiff)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
@@ -80,9 +80,9 @@ FORMATS = {
     ".jpeg": replace(_PNG, encode=None, read_label=_refuse_lossy),
     ".bmp": replace(_PNG, encode=None),
     ".gif": replace(_PNG, encode=None),
-    ".hdr": replace(_FREESURFER, data_file=by_nibabel.data_file),
-    ".mgz": _FREESURFER,
-    ".mgh": _FREESURFER,
+    ".hdr": replace(_BY_NIBABEL, data_file=by_nibabel.data_file),
+    ".mgz": _BY_NIBABEL,
+    ".mgh": _BY_NIBABEL,
 }
 
 #: All known endings, '.nii.gz' first.

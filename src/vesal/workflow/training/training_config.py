@@ -148,11 +148,15 @@ def held_out_sentence(config: TrainConfig) -> str:
     more = f"; {listed(idle, last=' and ')} cannot act" if idle else ""
     return (
         "No case is held out: nothing is measured, and the last weights are kept, not the best"
-        f"{more}. --fold 0 holds a {_ordinal(config.folds)} of the patients out."
+        f"{more}. --fold 0 holds {_fraction(config.folds)} of the patients out."
     )
 
 
-def _ordinal(number: int) -> str:
-    return {2: "half", 3: "third", 4: "quarter", 5: "fifth", 8: "eighth", 10: "tenth"}.get(
-        number, f"1/{number}"
-    )
+def _fraction(parts: int) -> str:
+    """One of so many equal parts, with its article.
+
+    >>> _fraction(5), _fraction(8), _fraction(7)
+    ('a fifth', 'an eighth', '1/7')
+    """
+    words = {2: "a half", 3: "a third", 4: "a quarter", 5: "a fifth", 8: "an eighth", 10: "a tenth"}
+    return words.get(parts, f"1/{parts}")
