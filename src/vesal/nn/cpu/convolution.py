@@ -40,9 +40,6 @@ class Conv2d(nn.Conv2d):
     """torch's, with zeros around."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if _needs_float32(self, x):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x.float()).bfloat16()
         y = _convolved(self, x)
         return super().forward(x) if y is None else y
 
@@ -51,9 +48,6 @@ class Conv3d(nn.Conv3d):
     """torch's, with zeros around."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if _needs_float32(self, x):
-            with torch.autocast("cpu", enabled=False):
-                return super().forward(x.float()).bfloat16()
         y = _convolved(self, x)
         return super().forward(x) if y is None else y
 
@@ -86,8 +80,11 @@ def _needs_float32(module: nn.Conv2d | nn.Conv3d, x: Tensor) -> bool:
 
 
 def _convolved(module: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor | None:
-    """The convolution by another way than torch's; None if that is not faster."""
+    """The convolution by another way than torch's; None if that is neither faster nor needed."""
     weight, bias = module.weight, module.bias
+    if _needs_float32(module, x):
+        with torch.autocast("cpu", enabled=False):
+            return module._conv_forward(x.float(), weight, bias).bfloat16()
     if not cpu.applies(x) or not _plain(module):
         return None
     if set(module.kernel_size) == {1}:

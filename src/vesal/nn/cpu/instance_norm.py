@@ -31,23 +31,21 @@ _COLUMNS = 64
 
 def applies(x: Tensor) -> bool:
     """Whether this file's functions may stand in for torch's modules on `x`."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and torch.backends.mkldnn.is_available()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()
-        and not torch.compiler.is_compiling()
-    )
+    return _on_cpu(x) and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
 def applies_in_bfloat16(x: Tensor) -> bool:
     """The same under autocast to bfloat16, whose convolutions put out bfloat16."""
     return (
+        _on_cpu(x) and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") is torch.bfloat16
+    )
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Whether oneDNN is there for `x`, and nothing records or compiles what is done with it."""
+    return (
         x.device.type == "cpu"
         and torch.backends.mkldnn.is_available()
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") is torch.bfloat16
         and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
     )
