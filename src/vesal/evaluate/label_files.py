@@ -9,14 +9,14 @@ from vesal.data.dataset import Dataset
 from vesal.errors import DataError, UsageError
 from vesal.layouts.by_case.case_roles import detect_cases
 from vesal.layouts.registry import load_dataset
-from vesal.layouts.scan_files import image_files, visible
+from vesal.layouts.scan_files import by_stem, image_files, visible
 from vesal.layouts.unrecognised import left_alone
 from vesal.text import listed
 from vesal.volume.io import is_image, strip_suffix
 
 
 def label_files(folder: Path, labels: Sequence[str] = ()) -> dict[str, Path]:
-    """Case -> file, of every readable picture in a folder or of one, sorted by name.
+    """Case -> file, of every readable image in a folder or of one, sorted by name.
 
     Where the folder holds none, but folders with one each, these are the cases. So are folders of masks, one a label,
     that are called as the `labels` are, as TotalSegmentator writes them.
@@ -29,15 +29,7 @@ def label_files(folder: Path, labels: Sequence[str] = ()) -> dict[str, Path]:
         return {strip_suffix(folder.name): folder}
     if not folder.is_dir():
         raise UsageError(f"There is no folder {folder}; name one that holds label maps.")
-    files: dict[str, Path] = {}
-    for path in image_files(folder):
-        case = strip_suffix(path.name)
-        if case in files:
-            raise DataError(
-                f"{files[case]} and {path} are both the case {case}; leave one of them in the folder."
-            )
-        files[case] = path
-    return files or _in_folders(folder, set(labels))
+    return by_stem(folder) or _in_folders(folder, set(labels))
 
 
 def _in_folders(folder: Path, labels: set[str]) -> dict[str, Path]:
