@@ -25,6 +25,8 @@ Item = TypeVar("Item")
 
 #: Slices of one volume have pixels of one size but for rounding, such as that of dots per inch (relative).
 _SAME_PIXELS = 1e-3
+#: Numbers of slices that lie farther apart are dates or the like: the volume between them would fill any memory.
+_MOST_SLICES = 10_000
 
 #: What needs the distance between slices; all else is of voxels alone.
 _NEED_DISTANCE = (
@@ -206,7 +208,7 @@ def stacked(volume: str, slices: Sequence[MaskPair], slice_mm: float | None) -> 
         slice_mm: distance of neighbours, for slices that do not state it.
 
     Raises:
-        DataError: two slices have one number, or they differ in size or distance.
+        DataError: two slices have one number, their numbers lie too far apart, or they differ in size or distance.
     """
     places = [(pair.place.number, pair) for pair in slices if pair.place is not None]
     places.sort(key=lambda item: item[0])
@@ -225,6 +227,11 @@ def stacked(volume: str, slices: Sequence[MaskPair], slice_mm: float | None) -> 
     distance = first.place.distance_mm
     numbers = [number - places[0][0] for number, _ in places]
     step = 1 if distance is not None else max(1, math.gcd(*numbers))
+    if numbers[-1] // step >= _MOST_SLICES:
+        raise DataError(
+            f"its slices are numbered from {places[0][0]} to {places[-1][0]}, farther apart than those of a volume; "
+            "correct the names or the manifest"
+        )
     shape = (*first.geometry.shape, numbers[-1] // step + 1)
     spacing = (*first.geometry.spacing_mm, distance or slice_mm or 1.0)
     masks = np.zeros((2, *shape), dtype=np.uint8)
