@@ -18,7 +18,7 @@ from vesal.data.labels import LabelSet, value_counts
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.label_files import data_set_of, label_files, what_is_there
-from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
+from vesal.evaluate.score_pairs import MaskPair, Scoring, check_tolerance, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
@@ -71,8 +71,7 @@ def score_folders(
         UsageError: a folder is not there, the tolerance is negative, or a class of lesions is unknown.
         DataError: predictions are missing (all are named), two files are one case, or not one case can be scored.
     """
-    if not 0 <= tolerance_mm < float("inf"):
-        raise UsageError(f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give millimetres.")
+    check_tolerance(tolerance_mm)
     truth = Path(truth)
     dataset = None if truth.is_file() else data_set_of(truth)
     labels = dataset.labels if dataset is not None and labels is None else labels

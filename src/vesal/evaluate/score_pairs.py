@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vesal.data.dataset import SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError
+from vesal.errors import DataError, UsageError
 from vesal.evaluate.case_scores import ClassScore, score_case
 from vesal.evaluate.scores import Scores, summarise
 from vesal.parallel import Progress, map_in_order
@@ -75,6 +75,16 @@ class Scoring:
     tolerance_mm: float
     lesions: Collection[str]
     slice_mm: float | None = None
+
+
+def check_tolerance(tolerance_mm: float) -> None:
+    """Refuse a tolerance of the NSD that is none, before anything is read.
+
+    Raises:
+        UsageError: it is negative, infinite or no number.
+    """
+    if not 0 <= tolerance_mm < math.inf:
+        raise UsageError(f"The tolerance of the NSD is at least 0 mm, not {tolerance_mm}; give millimetres.")
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
-from vesal.data.dataset import SliceOf
+from vesal.data.dataset import Dataset, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.postprocessing.choice_record import postprocess_remarks
 from vesal.evaluate.score_folders import Described, score_folders
-from vesal.evaluate.score_pairs import MaskPair, Scoring, score_pairs
+from vesal.evaluate.score_pairs import MaskPair, Scoring, check_tolerance, score_pairs
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import save_scores
 from vesal.files import read_json
@@ -27,6 +27,8 @@ from vesal.volume.io import read_label
 
 #: Files that describe the data set in their folder; any other JSON file is asked for its labels alone.
 _DATA_SETS = ("dataset.json", "manifest.json")
+#: The labels of the truth, where they were read, and remarks; None where nothing names them.
+_Description = tuple[LabelSet | None, Described | None, list[str]]
 
 
 def evaluate_run(
@@ -64,11 +66,7 @@ def evaluate_run(
             Run(first), tolerance_mm=tolerance_mm, lesions=lesions, slice_mm=slice_mm, progress=progress
         )
     else:
-        labels, remarks = (labels, []) if labels is not None else _description(truth)
-        known = described = None
-        if labels is not None:
-            known, places = _described(labels)
-            described = Described(labels, places)
+        known, described, remarks = _beside(truth) if labels is None else _named(labels)
         scores = score_folders(
             first,
             truth,
@@ -86,8 +84,8 @@ def evaluate_run(
     return scores
 
 
-def _described(path: Path) -> tuple[LabelSet, dict[str, SliceOf]]:
-    """The labels of a data set or its description, and its slices; of a JSON file without its data, the labels.
+def _named(path: Path) -> _Description:
+    """What a data set or its description says that was named; of a JSON file without its data, the labels.
 
     Raises:
         UsageError: there is no such file.
@@ -98,30 +96,34 @@ def _described(path: Path) -> tuple[LabelSet, dict[str, SliceOf]]:
     json = read_json(path) if path.is_file() and path.suffix == ".json" else {}
     names_labels = isinstance(json, dict) and "labels" in json
     if names_labels and path.name not in _DATA_SETS:
-        return json_labels(json, path), {}
+        return json_labels(json, path), Described(path, {}), []
     try:
         dataset = load_dataset(path.parent if path.is_file() else path)
     except DataError:
         if not names_labels:
             raise
-        return json_labels(json, path), {}
-    cases = dataset.cases + dataset.unlabelled
-    return dataset.labels, {case.id: case.slice_of for case in cases if case.slice_of is not None}
+        return json_labels(json, path), Described(path, {}), []
+    return dataset.labels, Described(path, _slices(dataset)), []
 
 
-def _description(truth: Path) -> tuple[Path | None, list[str]]:
-    """The dataset.json in a folder of truth or in the one around it, and a remark; None where it cannot be used."""
+def _beside(truth: Path) -> _Description:
+    """What the dataset.json in a folder of truth or in the one around it says, if it can be used."""
     folder = (truth.parent if truth.is_file() else truth).absolute()
     places = (one / "dataset.json" for one in (folder, folder.parent))
     path = next((path for path in places if path.is_file()), None)
     if path is None:
-        return None, []
+        return None, None, []
     try:
-        load_dataset(path.parent)
+        dataset = load_dataset(path.parent)
     except DataError as error:
         why = str(error).split(";")[0]
-        return None, [f"Labels are named by their values, as {path} cannot be used: {why}."]
-    return path, [f"{path} names the labels."]
+        return None, None, [f"Labels are named by their values, as {path} cannot be used: {why}."]
+    return dataset.labels, Described(path, _slices(dataset)), [f"{path} names the labels."]
+
+
+def _slices(dataset: Dataset) -> dict[str, SliceOf]:
+    cases = dataset.cases + dataset.unlabelled
+    return {case.id: case.slice_of for case in cases if case.slice_of is not None}
 
 
 def score_run(
@@ -135,11 +137,10 @@ def score_run(
     """Score all held-out predictions of a run, pooled over its folds, and write scores.* into it.
 
     Raises:
-        UsageError: scores in it were changed by hand.
+        UsageError: scores in it were changed by hand, or the tolerance is no distance.
         VesalError: a held-out case has no prediction, or its truth is no longer where it was.
     """
-    if not tolerance_mm >= 0:
-        raise UsageError(f"The tolerance is a distance in mm of at least 0, not {tolerance_mm:g}.")
+    check_tolerance(tolerance_mm)
     labels, held = run.dataset().labels, held_out_cases(run)
     output = results(run.folder, *SCORE_FILES)
     scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
