@@ -29,9 +29,6 @@ _LEAST_ROWS, _LEAST_FILLED = 120, 0.6
 # Channels from which on it gains forward too, along one axis alone.
 _LEAST_CHANNELS_FLAT = 64
 
-# Along an axis: a network's deepest stage, which costs next to nothing in float32 too.
-_FEW_VOXELS = 2
-
 # Channels from which on a product of matrices is faster than oneDNN's kernel of 1.
 _LEAST_CHANNELS_POINTWISE = 16
 
@@ -71,11 +68,12 @@ class ConvTranspose3d(nn.ConvTranspose3d):
 def _needs_float32(module: nn.Conv2d | nn.Conv3d, x: Tensor) -> bool:
     """Whether bfloat16 would give wrong gradients of the weights.
 
-    OneDNN's (3.12, in torch 2.13) are wrong, some of them not finite, where a kernel of 3 runs over few voxels: over
-    a depth of 2, and with a stride of 2 over a width of 1 (found with AVX-512 BF16).
+    OneDNN's (3.12, in torch 2.13) are wrong, some of them not finite, where a kernel runs over fewer voxels than it has
+    taps: one of 3 over a depth of 2, and with a stride of 2 over a width of 1; one of 5 over 3 or 4 (found with AVX-512
+    BF16). That is a network's deepest stage, which costs next to nothing in float32 too.
     """
     return cpu.applies_in_bfloat16(x) and any(
-        size <= _FEW_VOXELS and taps > 1 for size, taps in zip(x.shape[2:], module.kernel_size, strict=True)
+        size < taps for size, taps in zip(x.shape[2:], module.kernel_size, strict=True)
     )
 
 
