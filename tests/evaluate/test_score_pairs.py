@@ -129,7 +129,10 @@ def other_place(pair: MaskPair, **update: Any) -> MaskPair:
         (other_pixels, "a_slice_003 has pixels of 0.9 x 1.25 mm"),
         (lambda pair: other_place(pair, distance_mm=5.0), "a_slice_003 has the distance 5.0 mm"),
         (lambda pair: other_place(pair, number=4), "are both slice 4"),
-        (lambda pair: other_place(pair, number=20261129), "its slices are numbered from 0 to 20261129, farther apart"),
+        (
+            lambda pair: other_place(pair, number=20261129),
+            "its slices are numbered from 0 to 20261129, farther apart",
+        ),
         (lambda pair: Failure(id=pair.case, message="damaged"), "its slice a_slice_003 could not be scored"),
     ],
 )
