@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -43,6 +44,9 @@ def _global(
     """Options before the verb."""
 
 
+#: Of verbs whose functions cannot be called as they are: list is Python's own.
+_NAMES: dict[Callable[..., None], str] = {train_commands.list_choices: "list"}
+
 for _verb in (
     train_commands.demo,
     data_commands.fetch,
@@ -50,6 +54,7 @@ for _verb in (
     data_commands.inspect,
     data_commands.convert,
     data_commands.plan,
+    train_commands.list_choices,
     train_commands.overfit,
     train_commands.train,
     predict_commands.predict,
@@ -59,10 +64,7 @@ for _verb in (
     predict_commands.report,
     predict_commands.export,
 ):
-    app.command()(command(_verb))
-    if _verb is data_commands.plan:
-        # Its function cannot be called like Python's own list.
-        app.command("list")(command(train_commands.list_choices))
+    app.command(_NAMES.get(_verb))(command(_verb))
 
 
 def main() -> None:
