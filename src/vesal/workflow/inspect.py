@@ -33,6 +33,8 @@ from vesal.volume.io import is_readable
 FIXED = "fixed"
 _JOURNAL = "fixing.jsonl"
 _REPORT = ("inspect.json", "inspect.html")
+#: What was changed, in the copy's folder: for programs and for people.
+_CHANGES, _CHANGES_TEXT = "changes.json", "changes.md"
 #: A case is held about so often while it is fixed: as it was, as it is, and on the way.
 _COPIES_IN_MEMORY = 4
 
@@ -168,7 +170,7 @@ def _fix_all(
     made_of = {case.id: _made_of(case, plan.findings.get(case.id, ()), places) for case in cases}
     waiting = [case for case in cases if not journal.has(case.id, made_of[case.id])]
     stale = {case.id for case in waiting} | {name for name in journal.known if name not in made_of}
-    described = [journal.folder / name for name in ("changes.json", "changes.md")]
+    described = [journal.folder / name for name in (_CHANGES, _CHANGES_TEXT)]
     journal.refuse(stale, [*places_there(dataset, waiting, places), *described], is_readable)
     for name in stale:
         journal.drop(name)
@@ -217,8 +219,6 @@ def _write(result: FixSummary, pictures: int) -> None:
     from vesal.report.pages.inspect_page import write_inspect_report
 
     summary, of, out = result.to_dict(), result.original, result.page.parent
-    write_json(
-        result.folder / "changes.json", {"vesal": __version__, "source": str(of.dataset.root)} | summary
-    )
-    write_text(result.folder / "changes.md", changes_markdown(of.dataset.name, summary))
+    write_json(result.folder / _CHANGES, {"vesal": __version__, "source": str(of.dataset.root)} | summary)
+    write_text(result.folder / _CHANGES_TEXT, changes_markdown(of.dataset.name, summary))
     write_inspect_report(of.dataset, of.fingerprint, of.findings, out, pictures=pictures, fixed=summary)
