@@ -9,8 +9,8 @@ from datetime import datetime
 #: What stands where a value is undefined.
 UNDEFINED = "–"
 
-#: Control letters but tab and line end, separators of lines, marks of direction, and halves of letters, which stand for
-#: bytes of a file name that are no text.
+#: Control characters but tab and newline, line separators, direction marks, and surrogates, which stand for bytes of a
+#: file name that are no text.
 _HIDDEN = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
@@ -130,10 +130,10 @@ def shortened_apart(names: Sequence[str], most: int) -> list[str]:
 
 
 def visible(text: str) -> str:
-    """Letters that steer a terminal or turn the direction of writing as Python writes them; line ends stay.
+    """Control characters and direction marks as Python writes them; newlines and tabs stay.
 
-    Names of files and classes may hold any; whatever is shown to people goes through here. Joiners of letters stay,
-    which names in Hindi and Persian need.
+    Names of files and classes may hold any; whatever is shown to people goes through here. Joiners (U+200C, U+200D)
+    stay, which names in Hindi and Persian need.
 
     >>> print(visible("\\x1b[31mred"), visible("a\\u202eb"), visible("caf\\udce9"), visible("左心房"))
     \\x1b[31mred a\\u202eb caf\\udce9 左心房
@@ -144,7 +144,7 @@ def visible(text: str) -> str:
 
 
 def inline(text: str) -> str:
-    """A name or a sentence that is to stay in its line: as `visible`, line ends and tabs too.
+    """A name or a sentence that is to stay in its line: as `visible`, newlines and tabs too.
 
     >>> print(inline("left\\natrium\\t1"))
     left\\natrium\\t1
@@ -153,7 +153,7 @@ def inline(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """For a row of a table: as `visible`, runs of blanks and line ends as one blank, without letters of no width.
+    """For a row of a table: as `visible`, each run of white space as one blank, without characters of no width.
 
     >>> print(one_line("left\\n atrium\\t1"), one_line("\\x1b[31mred"), one_line("a\\u202eb"))
     left atrium 1 \\x1b[31mred a\\u202eb
@@ -162,7 +162,7 @@ def one_line(text: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes: Chinese letters take two, marks on letters none.
+    """How many columns of a terminal a text takes: Chinese characters take two, combining marks none.
 
     >>> columns_of("abc"), columns_of("心房"), columns_of("u\\u0308")
     (3, 4, 1)
