@@ -109,6 +109,13 @@ def test_a_copy_of_the_folder_with_other_times_is_still_ours(
     OutputFolder(tmp_path / "two").refuse([tmp_path / "two" / "a"])
 
 
+def test_what_was_never_written_there_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, a="1")
+    (tmp_path / "large").write_text("by hand")
+    monkeypatch.setattr("vesal.outputs.file_digest", lambda path: pytest.fail(f"{path} was read"))
+    assert not OutputFolder(tmp_path).is_ours(tmp_path / "large")
+
+
 def test_another_process_that_is_writing_there_is_known(tmp_path: Path) -> None:
     first = OutputFolder(tmp_path)
     write(tmp_path, a="1")

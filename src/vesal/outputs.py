@@ -84,8 +84,10 @@ class OutputFolder:
 
     def is_ours(self, path: Path) -> bool:
         """Whether Vesal wrote the file that is there, with the content that it has."""
-        name, digest = self._name(path), self.digest(path)
-        return name is not None and digest is not None and digest in self._digests.get(_key(name), ())
+        name = self._name(path)
+        # What was never written there need not be read to know.
+        known = None if name is None else self._digests.get(_key(name))
+        return known is not None and self.digest(path) in known
 
     def refuse(self, paths: Iterable[Path], readable: Callable[[Path], bool] | None = None) -> None:
         """Raise where one of these files is there and may not be replaced, or the folder cannot be one for results.
@@ -105,7 +107,7 @@ class OutputFolder:
                 self._read()  # another process may be writing there
         for path in foreign:
             if readable and self.wrote(path) and not path.is_symlink() and not readable(path):
-                self.give_up(path)
+                self.adopt(path)
         if foreign := [path for path in foreign if not self.is_ours(path)]:
             raise UsageError(self._refusal(foreign))
 
@@ -124,10 +126,10 @@ class OutputFolder:
         name = self._name(path)
         return name is not None and _key(name) in self._digests
 
-    def give_up(self, path: Path) -> None:
-        """Let a file be replaced as it is now: nothing can be read of it."""
-        name, digest = self._name(path), self.digest(path)
-        if name is not None and digest is not None:
+    def adopt(self, path: Path) -> None:
+        """Count a file as Vesal's as it is now, so that it may be replaced."""
+        name = self._name(path)
+        if name is not None and (digest := self.digest(path)) is not None:
             self._digests.setdefault(_key(name), set()).add(digest)
 
     def digest(self, path: Path) -> str | None:

@@ -60,7 +60,8 @@ def choose_postprocess(run: Run, *, progress: Progress | None = None) -> Postpro
         for folder in {one.prediction.parent for one in held}:
             output = recorded.enter_context(OutputFolder(folder))
             for one in held:
-                output.give_up(one.prediction)  # all predictions of a run are its own
+                if one.prediction.parent == folder:
+                    output.adopt(one.prediction)  # all predictions of a run are its own
         list(map_in_order(lambda one: _ship(one, steps, labels), held, workers=workers))
     for number in run.trained_folds():
         file = run.fold(number) / MODEL
