@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
@@ -40,9 +41,8 @@ class Folds(Record):
     @model_validator(mode="after")
     def _partition(self) -> Folds:
         every = [name for part in self.parts for name in part]
-        if len(set(every)) != len(every):
-            twice = next(name for name in every if every.count(name) > 1)
-            raise ValueError(f"case {twice} is in two folds")
+        if twice := [name for name, count in Counter(every).items() if count > 1]:
+            raise ValueError(f"case {twice[0]} is in two folds")
         if self.training is None and len(self.parts) < 2:
             raise ValueError("there must be at least two folds")
         if self.training is not None and len(self.parts) != 1:
@@ -131,7 +131,7 @@ def make_folds(
         cases: to be split.
         folds: how many.
         seed: of the draw.
-        together: groups of case ids, such as `check.duplicate_groups` finds.
+        together: groups of case ids, such as `audit.defects.duplicates.duplicate_groups` finds.
         present: case id -> classes that occur in it, such as `present_classes` gives, to balance them.
 
     Raises:
