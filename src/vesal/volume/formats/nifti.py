@@ -196,9 +196,8 @@ def _best_affine(header: Nifti1Header, forms: NiftiForms) -> Array:
     if forms.qform_used:
         try:
             return np.asarray(header.get_qform(), dtype=np.float64)
-        except (
-            ValueError
-        ):  # a quaternion that is longer than 1 by more than rounding: the standard makes it 1
+        except ValueError:
+            # A quaternion that is longer than 1 by more than rounding: the standard makes it 1.
             return forms.qform_affine
     return np.asarray(header.get_base_affine(), dtype=np.float64)
 
