@@ -176,8 +176,11 @@ def _nested(root: Path, channels: int, remark: Callable[[str], object]) -> list[
 
 @dataclass(frozen=True)
 class _Sorted:
-    """Image files by what their names and the records of predictions say; `lone`: the scans are there as nothing
-    else is."""
+    """Image files by what their names and the records of predictions say.
+
+    Attributes:
+        lone: `scans` are label maps or results, as there is nothing else.
+    """
 
     scans: list[Path]
     labels: list[Path]

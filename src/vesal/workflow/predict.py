@@ -53,10 +53,19 @@ _Entry = tuple[Case, Target]
 
 @dataclass
 class PredictResult:
-    """The result of a prediction: files, overlays, probability maps by class, maps of uncertainty, quality estimates
-    (None where there is none), seconds by case, cases that failed, backend; `kept`: cases whose results were there
-    already; `redone`: case -> why its result, which was there, was made anew; `notes`: case -> what is to be looked at;
-    `remarks`: what else is to be known, such as files that were left out.
+    """The result of a prediction.
+
+    Attributes:
+        files, overlays, uncertainty: case -> its label map, its picture, its map of uncertainty.
+        probabilities: case -> class -> its map.
+        seconds: case -> how long it took.
+        failures: cases that failed.
+        backend: what computed the network.
+        quality: the estimates; None where they were not wanted.
+        kept: cases whose results were there already.
+        redone: case -> why its result, which was there, was made anew.
+        notes: case -> what is to be looked at.
+        remarks: what else is to be known, such as files that were left out.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -112,8 +121,14 @@ class PredictResult:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A case ready for the network; the scan itself where a picture of it is wanted, its features, the digest of its
-    files, and what is to be looked at in it."""
+    """A case ready for the network.
+
+    Attributes:
+        volume: the scan itself, where a picture of it is wanted.
+        features: of the image, where its quality is estimated.
+        digest: of its files.
+        note: what is to be looked at in it, or ''.
+    """
 
     prepared: Prepared
     volume: Volume | None

@@ -171,12 +171,10 @@ def fix_sizes(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
     scores = sorted(
         (float(np.abs(np.log(ratio)).max()), name) for name, ratio in ratios.items() if ratio is not None
     )
-    compared = case.case.id not in {record.id for record in others.sound}
-    if (
-        not compared
-        or len(scores) < len(grids)
-        or (len(scores) > 1 and scores[1][0] - scores[0][0] < _OTHER_SIZE)
-    ):
+    # Where hardly any case is sound, it counts among the others itself, which then tell nothing.
+    compared = all(record.id != case.case.id for record in others.sound)
+    decided = len(scores) == 1 or (len(scores) > 1 and scores[1][0] - scores[0][0] >= _OTHER_SIZE)
+    if not compared or len(scores) < len(grids) or not decided:
         raise CannotFix("the voxel sizes and the affine differ and no other cases tell which are right")
     kept = scores[0][1]
     return FixResult(

@@ -54,14 +54,12 @@ class Session:
         try:
             return work()
         except Exception as error:
-            text = (
-                str(error)
-                if isinstance(error, VesalError)
-                else f"{type(error).__name__}: {_first_line(error)}"
-            )
+            if isinstance(error, VesalError):
+                text = str(error)
+            else:
+                details = f"{self.run.folder / PROBLEMS} holds the details"
+                text = f"{type(error).__name__}: {_first_line(error)} ({details})"
             sentence = f"{what}: {text}"
-            if not isinstance(error, VesalError):
-                sentence += f" ({self.run.folder / PROBLEMS} holds the details)"
             self.problems.append(sentence)
             self.tell(sentence)
             self._note(f"{sentence}\n{traceback.format_exc()}\n")
