@@ -18,7 +18,7 @@ from vesal.files import content_hash
 from vesal.parallel import workers_within
 from vesal.text import times
 from vesal.volume.formats.raw_bytes import read_bytes
-from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
 from vesal.volume.io import data_files, read_geometry, read_label, read_stored_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -165,12 +165,16 @@ def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[b
 
 def _as_agreed(volume: Volume, case: Case) -> Volume:
     """A picture with the channels and the size of a pixel that the data set agrees on."""
-    array = volume.array
-    if case.channels == 3 and len(array) == 1:
-        array = np.repeat(array, 3, axis=0)
-    elif case.channels == 1 and len(array) == 3 and all(np.array_equal(array[0], one) for one in array[1:]):
-        array = array[:1]
+    array = volume.array if case.channels is None else grey_or_colour(volume.array, case.channels)
     return Volume(array, _grid(volume, case), volume.placed)
+
+
+def grey_or_colour(array: Array, channels: int) -> Array:
+    """A picture (C, X, Y) in grey (1) as three equal channels, or three equal channels as grey; else as it is."""
+    if channels == 3 and len(array) == 1:
+        return np.repeat(array, 3, axis=0)
+    equal = channels == 1 and len(array) == 3 and all(np.array_equal(array[0], one) for one in array[1:])
+    return array[:1] if equal else array
 
 
 def _grid(image: Volume | LabelMap, case: Case) -> Geometry:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from vesal.data.case import grey_or_colour
 from vesal.data.dataset import COLOURS
 from vesal.planning.plan import Plan
 from vesal.text import significant, times
@@ -62,15 +64,11 @@ def _size(volume: Volume, plan: Plan, shape: Sequence[int]) -> str:
 
 def with_channels(volume: Volume, plan: Plan) -> Volume:
     """Grey pictures that were saved in colour, and the other way round, as the model has them."""
-    wanted, array = len(plan.channels), volume.array
-    if volume.geometry.ndim != 2 or volume.channels == wanted or {wanted, volume.channels} != {1, 3}:
+    wanted = len(plan.channels)
+    # Three channels of a scan are no colours: there a single one is an error.
+    if volume.geometry.ndim != 2 or (wanted == 3 and plan.channels != COLOURS):
         return volume
-    if wanted == 3:
-        # Three channels of a scan are no colours: there a single one is an error.
-        colours = plan.channels == COLOURS
-        return Volume(np.repeat(array, 3, axis=0), volume.geometry) if colours else volume
-    grey = np.array_equal(array[0], array[1]) and np.array_equal(array[0], array[2])
-    return Volume(array[:1], volume.geometry) if grey else volume
+    return replace(volume, array=grey_or_colour(volume.array, wanted))
 
 
 def _constant(channel: np.ndarray) -> bool:
