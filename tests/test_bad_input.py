@@ -187,11 +187,13 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_read_only_output(read_only: Path, tiny_data: Path, model: Path) -> None:
     scan = tiny_data / "imagesTr" / "tiny_00.nii.gz"
-    one_sentence(vesal("predict", model, scan, "-o", read_only / "out"), "Cannot write", str(read_only))
+    one_sentence(vesal("predict", model, scan, "-o", read_only / "out"), "cannot be written", str(read_only))
     one_sentence(
-        vesal("train", tiny_data, "-o", read_only / "run", "--steps", "2"), "Cannot write", str(read_only)
+        vesal("train", tiny_data, "-o", read_only / "run", "--steps", "2"),
+        "cannot be written",
+        str(read_only),
     )
-    one_sentence(vesal("inspect", tiny_data, "-o", read_only / "look"), "Cannot write", str(read_only))
+    one_sentence(vesal("inspect", tiny_data, "-o", read_only / "look"), "cannot be written", str(read_only))
 
 
 def fill(disk: Path) -> None:

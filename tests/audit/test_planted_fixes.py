@@ -64,7 +64,6 @@ NAMED = {
     "slices blank": "blank-slices",
     "intensities cut off": "intensity-outlier",
     "voxel size of 0": "pixdim-unset",
-    "sform of zeros and no qform": "place-unknown",
 }
 
 
@@ -132,6 +131,17 @@ def test_what_cannot_be_fixed_is_out_and_named(planted: Planted, name: str) -> N
     case = planted.case[name]
     assert case not in {one.id for one in load_dataset(planted.result.folder).cases}
     assert "left out" in {change.outcome for change in planted.result.records if change.case == case}
+
+
+def test_where_no_header_says_left_or_right_the_other_cases_do(planted: Planted) -> None:
+    """Voxel sizes alone mean that the first axis runs to the left; these organs run to the right."""
+    case = planted.case["sform of zeros and no qform"]
+    for part in ("imagesTr", "labelsTr"):
+        found, affine = read(planted.result.folder, part, case)
+        np.testing.assert_array_equal(found, read(planted.truth, part, case)[0])
+        assert nib.aff2axcodes(affine) == ("R", "A", "S")
+    outcomes = {change.kind: change.outcome for change in planted.result.records if change.case == case}
+    assert outcomes == dict.fromkeys(("image-flipped", "orientation", "place-unknown"), "fixed")
 
 
 def test_of_copies_one_is_left_and_no_test_scan_is_of_a_trained_patient(planted: Planted) -> None:

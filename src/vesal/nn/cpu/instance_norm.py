@@ -43,11 +43,12 @@ def applies_in_bfloat16(x: Tensor) -> bool:
 
 def _on_cpu(x: Tensor) -> bool:
     """Whether oneDNN is there for `x`, and nothing records or compiles what is done with it."""
+    # Whether torch compiles comes first: its compiler cannot look into what follows.
     return (
-        x.device.type == "cpu"
-        and torch.backends.mkldnn.is_available()
+        not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
-        and not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and torch.backends.mkldnn.is_available()
     )
 
 
