@@ -67,6 +67,7 @@ def test_a_json_manifest_declares_labels_regions_and_the_ignore_value(tmp_path: 
         ("id,scan,label\nx,a.nii.gz,b.nii.gz\n", "no column 'image'"),
         ("id,image,label\nx,,b.nii.gz\n", "does not name all of its images"),
         ("id,image,label\n../x,a.nii.gz,b.nii.gz\n", "cannot name a file"),
+        ("id,image,label\n.x,a.nii.gz,b.nii.gz\n", "cannot name a file"),
         ("id,image,label\nx,a.nii.gz,\n", "names no label file"),
         ("id,image,image_T1,label\nx,a.nii.gz,a.nii.gz,b.nii.gz\n", "both 'image' and 'image_T1'"),
         ("id,image,label,annotated\nx,a.nii.gz,b.nii.gz,liver\n", "'liver' as an annotated label"),

@@ -134,10 +134,6 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
         raise DataError(f"Case {number} of {path} does not name all of its images; fill the row.")
     images = tuple(_path(str(entry), path) for entry in files)
     name = str(row.get("id") or strip_suffix(images[0]))
-    if "/" in name or "\\" in name or "\0" in name or name.startswith("."):
-        raise DataError(
-            f"Case {number} of {path} is called '{name}', which cannot name a file; choose another id."
-        )
     label = row.get("label")
     annotated = row.get("annotated")
     if isinstance(annotated, str):

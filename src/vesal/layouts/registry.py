@@ -249,6 +249,6 @@ def _check_slices(dataset: Dataset) -> None:
 
 
 def no_file_name(name: str) -> bool:
-    """Whether a file of this name would lie elsewhere than in its folder, or cannot be, on any system."""
+    """Whether a file of this name would lie elsewhere than in its folder, be hidden, or cannot be, on any system."""
     elsewhere = any(sign in name for sign in "/\\\0") or PureWindowsPath(name).drive != ""
-    return elsewhere or name in ("", ".", "..")
+    return elsewhere or not name or name.startswith(".")
