@@ -50,7 +50,7 @@ def phantom(
     out: Annotated[Path, Argument("Folder for the data set (MSD layout).")],
     kind: PhantomKind = "heart",
     cases: Annotated[int, Option("How many labelled scans.", min=1)] = 24,
-    seed: Annotated[int, Option(min=0)] = 0,
+    seed: Annotated[int, Option("Of what is drawn.", min=0)] = 0,
     json_output: Json = False,
 ) -> None:
     """Write synthetic scans with exact truth."""
@@ -75,7 +75,7 @@ def inspect(
     layout: Layout = "auto",
     json_output: Json = False,
 ) -> None:
-    """Tell what is in a data set and what is wrong with it; with --fix, fix a copy of it."""
+    """Tell what is in a data set and what is wrong; --fix a copy."""
     from vesal.report.pages.data_tables import inspection_text
     from vesal.report.pages.inspect_page import inspection_summary
 

@@ -106,7 +106,7 @@ def export(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write what another platform takes, such as a kernel for Kaggle."""
+    """Write what another platform takes: a kernel for Kaggle."""
     from vesal.workflow.kaggle.kernel import export as export_to
 
     exported = export_to(to, out, options, source)

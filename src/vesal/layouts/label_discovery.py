@@ -75,7 +75,10 @@ def found_labels(cases: Sequence[Case], where: Path) -> tuple[LabelSet, str]:
         ignore=ignored if foreground else None,
     ).model_copy(update={"question": question})
     shown = ", ".join(f"{name} = {value}" for name, value in zip(names, foreground, strict=False))
-    remark = f"Label values are not declared, so they were found in {len(paths)} label files: {shown}."
+    remark = (
+        f"Label values are not declared, so they were found in {len(paths)} label files: {shown}. "
+        "A dataset.json in this folder can name them."
+    )
     return labels, question or remark
 
 

@@ -381,7 +381,7 @@ def _limits_reason(
         time += f" (none was given; {CPU_BUDGET_S / 3600:g} h is assumed on a CPU)"
     how = "as asked" if asked.rate else "measured" if measured is not None else "not measured"
     return [
-        f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps} steps in {time} at "
+        f"A step may cost {limits.operations / 1e9:.3g} GFLOP: {limits.steps:,} steps in {time} at "
         f"{limits.rate / 1e9:.3g} GFLOP/s ({limits.device}, {how}); {memory}."
     ]
 

@@ -201,7 +201,7 @@ def _advice(
         )
     if steps < _FEW_STEPS:
         found.append(
-            f"There was time for {steps} steps only: give a longer --budget, a narrower network "
+            f"It took {steps} steps only: give more (--steps, or a longer --budget), a narrower network "
             "(--set plan.width=0.5) or a smaller patch (--set plan.patch=[...])."
         )
     found.extend(
@@ -217,5 +217,5 @@ def _advice(
             "(--set plan.spacing_mm=[...]), or its labels disagree."
         )
     if not found:
-        found.append("It was still learning: give it a longer --budget.")
+        found.append("It was still learning: give more --steps, or a longer --budget.")
     return found

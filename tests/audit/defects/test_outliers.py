@@ -40,7 +40,7 @@ def test_another_scale_of_intensities_is_a_note() -> None:
     loud = channel().model_copy(update={"percentiles": (100.0, 30000.0, 88000.0)})
     finding = the_one(check(*CLEAN, record("odd", channels=(loud, channel()))))
     assert (finding.kind, finding.severity) == ("intensity-outlier", "note")
-    assert "T2 spans 8.79e+04, usual is 879" in finding.message
+    assert "T2 spans 87,900, usual is 879" in finding.message
 
 
 def test_where_more_than_a_tenth_are_far_nothing_is_found() -> None:

@@ -96,3 +96,12 @@ def test_the_sizes_of_volumes_whose_distance_is_unknown_are_areas():
     assert table is not None
     assert table.columns[-1] == "atrium (voxels, mm²)"
     assert table.rows[0][2].line() == "–"
+
+
+def test_what_is_right_and_what_cannot_be_read_is_told_once() -> None:
+    assert inspection_text(summary()).lower().count("found wrong") == 1
+    failure = {"id": "scan_0", "message": "Case scan_0: a.nii.gz is cut off."}
+    assert "UNREADABLE: scan_0: Case scan_0" in inspection_text(summary(failures=[failure]))
+    finding = {"severity": "error", "message": "Case scan_0: a.nii.gz is cut off.", "fix": "Copy it again."}
+    text = inspection_text(summary(failures=[failure], findings=[finding]))
+    assert text.count("is cut off") == 1

@@ -106,4 +106,4 @@ def test_the_text_for_the_console_names_shapes_findings_and_every_volume(tmp_pat
     for expected in ("2 images and 2 labels", "WARNING: Odd. Look.", "16 x 18 x 10", "scan_1"):
         assert expected in text
     assert f"{fingerprint.cases[0].voxels['atrium']:,}" in text
-    assert "Nothing was found wrong." in inspection_text(inspection_summary(dataset, fingerprint, []))
+    assert "nothing found wrong." in inspection_text(inspection_summary(dataset, fingerprint, []))

@@ -14,7 +14,7 @@ from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES, outliers
 from vesal.data.case_features import LabelFeatures
 from vesal.data.fingerprint import CaseRecord
-from vesal.text import plural
+from vesal.text import plural, significant
 
 #: Least distances from the median that matter.
 _INTENSITY_FACTOR = 10.0
@@ -42,7 +42,7 @@ def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
         ends = {record.id: record.channels[index].percentiles for record in held}
         spans = {case: high - low for case, (low, _, high) in ends.items() if high > low}
         for case, span, usual in _odd(spans, factor=_INTENSITY_FACTOR):
-            scaled[case] = f"{name} spans {span:.3g}, usual is {usual:.3g}"
+            scaled[case] = f"{name} spans {significant(span)}, usual is {significant(usual)}"
         shares = {each.id: each.case_features.saturated[index] for each in held if each.case_features}
         for case, share, usual in _odd(shares, _SATURATED):
             if share > usual:

@@ -21,12 +21,12 @@ def inspection_text(summary: dict[str, Any]) -> str:
         f"{finding['severity'].upper()}: {finding['message']} {finding['fix']}"
         for finding in summary["findings"]
     ]
+    messages = {inline(finding["message"]).rstrip(".") for finding in summary["findings"]}
     lines += [
         f"UNREADABLE: {inline(failure['id'])}: {inline(failure['message'])}"
         for failure in summary["failures"]
+        if inline(failure["message"]).rstrip(".") not in messages
     ]
-    if not summary["findings"] and not summary["failures"]:
-        lines.append("Nothing was found wrong.")
     lines += summary["remarks"]
     # Slices by the volumes that they make: there may be thousands.
     cases = whole_table(summary) or case_table(summary)

@@ -56,7 +56,7 @@ class TrainRequest(Request):
     from_file: Annotated[
         Path | None, Option("Weights to begin with: a model file or a state dict.", ("--from",))
     ] = None
-    seed: Annotated[int | None, Option(min=0)] = None
+    seed: Annotated[int | None, Option("Of split, weights and augmentation.", min=0)] = None
     deterministic: Annotated[bool, Option("Bitwise repeatable; needs steps or epochs.")] = False
     folds_file: Annotated[Path | None, Option("A split of your own, in JSON.", ("--folds",))] = None
     dimension: Annotated[int | None, Option("2 or 3; planned when not given.")] = None

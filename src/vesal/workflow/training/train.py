@@ -313,7 +313,7 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
         raise UsageError(
             f"{run.plan_file} is gone, but folds were begun with it; put it back, or begin another run."
         )
-    if run.plan_file.exists():
+    if goes_on := run.plan_file.exists():
         plan = Plan.load(run.plan_file)
     elif session.request.plan_file is not None:
         plan = _given_plan(session.request.plan_file, dataset)
@@ -322,12 +322,13 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
         sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
         progress = session.stage("Measuring")
         plan = plan_for(sound, dataset.labels, config, session.device, progress=progress)
-    if not run.plan_file.exists():
+    if not goes_on:
         plan.save(run.plan_file)
     check_plan(config, plan)
     _refuse_huge(plan, session)
     session.tell(network_line(plan, session.config.network))
-    for reason in plan.reasons:
+    # Those of a run that goes on were told when it began, and name that length of training.
+    for reason in () if goes_on else plan.reasons:
         session.tell(f"  {reason}")
     return plan
 
