@@ -211,8 +211,8 @@ def _check(dataset: Dataset) -> None:
             raise DataError(f"Two cases are called '{case.id}' ({files}); give each its own name.")
     _check_slices(dataset)
     for case in dataset.cases:
-        lossless = case.label is None or case.threshold is not None
-        if not lossless and case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg"):
+        lossy = case.label is not None and case.label.suffix.lower() in (".jpg", ".jpeg")
+        if lossy and case.threshold is None:
             raise DataError(
                 f"{case.label} is a JPEG, whose lossy compression changes label values; "
                 "save it as PNG from the original."
