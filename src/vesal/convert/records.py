@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from vesal.convert.relabel import Relabelling
 from vesal.convert.slices import SlicedVolume, Window
 from vesal.data.dataset import Case, Dataset, SliceOf
@@ -51,6 +53,7 @@ class Written(JournalEntry):
         volume: how it became pictures, where it did.
         remark: what the user should know, or ''.
         slice_of: as in its case.
+        overlaps: of a folder of masks, as in `LabelMap`.
     """
 
     patient: str
@@ -61,6 +64,7 @@ class Written(JournalEntry):
     digest: str = ""
     volume: SlicedVolume | None = None
     remark: str = ""
+    overlaps: dict[str, int] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, scan: Scan, task: Task, files: Sequence[str], *, ndim: int, **more: Any) -> Written:
@@ -70,6 +74,7 @@ class Written(JournalEntry):
             patient=scan.case.patient,
             annotated=task.relabelling.annotated(scan.case.annotated),
             slice_of=scan.case.slice_of,
+            overlaps={} if scan.label is None else dict(scan.label.overlaps),
             test=scan.test,
             ndim=ndim,
             files=tuple(files),

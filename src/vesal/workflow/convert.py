@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -333,6 +334,12 @@ def _remarks(
     written: Sequence[Written],
 ) -> list[str]:
     remarks = [one.remark for one in written if one.remark]
+    shared = Counter[str]()
+    for one in written:
+        shared.update(one.overlaps)
+    if shared:
+        pairs = [f"{pair}: {plural(count, 'voxel')}" for pair, count in shared.most_common()]
+        remarks.append(f"Masks share voxels, which were given to the later name: {listed(pairs, 6)}.")
     if mapped.changes:
         remarks.append(f"Label values were changed as asked: {mapped.text()}.")
     kept = {region.name for region in mapped.target.regions}

@@ -44,6 +44,19 @@ def test_a_folder_of_masks_a_case_is_read_as_one_label_map_with_the_names_of_the
     assert read_case(dataset.cases[0]).digest != raw.digest
 
 
+@pytest.mark.parametrize("target", ["nnunet", "png"])
+def test_a_conversion_tells_what_overlaps_cost_also_when_it_is_resumed(target: str, tmp_path: Path) -> None:
+    for resume in (False, True):
+        request = ConvertRequest(
+            data=make(tmp_path / "data", 2), out=tmp_path / "out", to=target, resume=resume
+        )
+        told = [one for one in convert_run(request).remarks if "share voxels" in one]
+        assert told == [
+            "Masks share voxels, which were given to the later name: kidney_left and kidney_right: 2 voxels, "
+            "kidney_right and liver: 2 voxels."
+        ]
+
+
 def test_overlaps_are_found_and_named(tmp_path: Path) -> None:
     dataset = load_dataset(make(tmp_path))
     found = [one for one in check_dataset(dataset, fingerprint(dataset)) if one.kind == "overlapping-masks"]
