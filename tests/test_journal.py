@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,19 @@ def test_stamps_differ_where_a_file_changes_and_are_empty_where_it_is_not_there(
     file.write_bytes(b"other")
     assert before[1] == []
     assert before[0] != file_stamps([file])[0]
+
+
+def test_stamps_differ_where_two_files_of_one_size_and_time_exchange_their_names(tmp_path: Path) -> None:
+    """As the labels of a ZIP archive, which has one time for all, where somebody puts them right."""
+    files = [tmp_path / "a.nii", tmp_path / "b.nii"]
+    for file in files:
+        file.write_bytes(file.name.encode())
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    before = file_stamps(files)
+    time.sleep(0.02)
+    files[0].rename(tmp_path / "x")
+    files[1].rename(files[0])
+    (tmp_path / "x").rename(files[1])
+    after = file_stamps(files)
+    assert [one[:2] for one in after] == [one[:2] for one in before]
+    assert all(one != other for one, other in zip(after, before, strict=True))

@@ -187,12 +187,16 @@ class Journal(Generic[Entry]):
 
 
 def file_stamps(files: Sequence[Path]) -> list[list[int]]:
-    """Size in bytes and time of change in ns of each file; an empty list where it is not there."""
+    """Size in bytes, time of the content and time of the entry in ns of each file; an empty list where it is not there.
+
+    The time of the entry (ctime) tells files that exchanged their names: those out of a ZIP archive often have one
+    time and, uncompressed, one size.
+    """
     found = []
     for file in files:
         try:
             status = file.stat()
-            found.append([status.st_size, status.st_mtime_ns])
+            found.append([status.st_size, status.st_mtime_ns, status.st_ctime_ns])
         except OSError:
             found.append([])
     return found
