@@ -47,6 +47,8 @@ CURVES, VALIDATION_GRID = "training_curves.png", "val_predictions.png"
 FINISHED = "finished.json"
 #: The digest of the model that made the predictions.
 PREDICTED_BY = "predictions.json"
+#: The folder of the coarse stage, and in it: the share of the truth that its boxes miss, by held-out case.
+LOCATOR, LOCATED = "locator", "located.json"
 #: Folders.
 PREDICTIONS, TENSORBOARD = "predictions", "tensorboard"
 #: The network's own predictions of the cases that post-processing changed.

@@ -180,3 +180,49 @@ def test_the_foreground_channel_is_one_inside_and_comes_last() -> None:
     assert np.array_equal(prepared[-1], expected)
     coarse = make_plan(channels=2, foreground_channel=True, spacing_mm=(2.0, 4.0, 6.0))
     assert set(np.unique(prepare(Volume(array, grid), coarse).image[-1])) <= {0.0, 1.0}
+
+
+# --- a box ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slice_axis", [None, 0, 1, 2])
+def test_a_box_is_cut_out_of_what_is_prepared_without_it_in_all_48_orientations(
+    slice_axis: int | None,
+) -> None:
+    spacing = tuple(value for axis, value in enumerate((1.0, 2.0, 3.0)) if axis != slice_axis)
+    plan = make_plan(len(spacing), slice_axis=slice_axis, spacing_mm=spacing)
+    for order, signs in ORIENTATIONS:
+        image, label = make_scan(oriented(order, signs))
+        whole = prepare(image, plan, label)
+        start, stop = (1, 2, 1), tuple(size - 1 for size in image.geometry.turned(whole.crop.turn).shape)
+        part = prepare(image, plan, label, box=(start, stop))
+        assert (part.crop.crop_start, part.crop.crop_stop) == (start, stop)
+        # Its intensities are normalised by the whole scan, and both lie on the scan's own voxels.
+        inside = part.crop.paste(np.ones(part.crop.crop_shape, dtype=bool), fill=False)
+        pasted, expected = part.crop.paste(part.image), whole.crop.paste(whole.image)
+        assert np.array_equal(pasted[:, inside], expected[:, inside])
+        assert part.label is not None
+        assert part.outside == np.count_nonzero(np.isin(label.array, (1, 7)) & ~inside)
+
+
+def test_a_box_beside_the_scan_s_voxels_keeps_all_of_them() -> None:
+    image, _ = make_scan(oriented((0, 1, 2), (1, 1, 1)))
+    image.array[:, :5] = 0
+    prepared = prepare(image, make_plan(), box=((0, 0, 0), (4, 9, 9)))
+    assert prepared.crop.crop_start[0] == 5
+    assert prepared.crop.crop_shape[1:] == image.geometry.shape[1:]
+
+
+def test_a_plan_with_a_locator_is_trained_on_the_labels_and_a_margin() -> None:
+    grid = Geometry.from_spacing((30, 30, 30), (1.0, 1.0, 2.0))
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    array[10:14, 5:9, 20:25] = 1
+    image = Volume(np.random.default_rng(0).normal(50, 5, (1, *grid.shape)).astype(np.float32), grid)
+    plan = make_plan(spacing_mm=(1.0, 1.0, 2.0))
+    two = plan.model_copy(update={"locator": plan, "margin_mm": 3.0})
+    crop = prepare(image, two, LabelMap(array, grid)).crop
+    assert (crop.crop_start, crop.crop_stop) == ((7, 2, 18), (17, 12, 27))
+    # Without a label nobody knows where to look.
+    assert prepare(image, two).crop.crop_shape == grid.shape
+    empty = LabelMap(np.zeros_like(array), grid)
+    assert prepare(image, two, empty).crop.crop_shape == grid.shape

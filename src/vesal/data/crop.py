@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,10 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.data.labels import IGNORE
 from vesal.volume.geometry import Geometry, Turn
 
 Array = NDArray[Any]
 Value = TypeVar("Value")
+
+#: (start, stop) in voxels along the axes of a scan that was turned nearest to RAS+.
+Box = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +108,30 @@ def in_order(axes: Sequence[Value], slice_axis: int | None, first: Value) -> tup
     return (axes[slice_axis], *(value for axis, value in enumerate(axes) if axis != slice_axis))
 
 
-def nonzero_box(image: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def around(label: NDArray[np.uint8], grid: Geometry, margin_mm: float) -> Box | None:
+    """The box of the labelled voxels and a margin on every side, within the grid; None without any.
+
+    Args:
+        label: (*grid.shape) contiguous, as the grid's file holds it; 0 and the ignore value are not labelled.
+        grid: of the label.
+        margin_mm: at least so much is added.
+    """
+    turn = grid.turn_to_ras()
+    labelled = turn.apply((label != 0) & (label != IGNORE))
+    start, stop = [], []
+    for axis, size in enumerate(labelled.shape):
+        line = np.flatnonzero(
+            labelled.any(axis=tuple(other for other in range(labelled.ndim) if other != axis))
+        )
+        if not line.size:
+            return None
+        margin = math.ceil(margin_mm / grid.spacing_mm[turn.order[axis]])
+        start.append(max(0, int(line[0]) - margin))
+        stop.append(min(size, int(line[-1]) + 1 + margin))
+    return tuple(start), tuple(stop)
+
+
+def nonzero_box(image: Array) -> Box:
     """(start, stop) of the smallest box that holds every voxel at which any channel of (C, *S) is not 0.
 
     An image of zeros keeps all its voxels. Not finite voxels count as not zero.

@@ -17,6 +17,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash
 from vesal.infer.backends.registry import backend_name, backend_networks
+from vesal.infer.locate import Place, find_place, foreground, larger
 from vesal.infer.logits_to_labels import (
     LabelWriter,
     class_probabilities,
@@ -40,6 +41,9 @@ from vesal.volume.volume import LabelMap, Volume
 
 #: Voxels of all windows of one forward pass: enough to keep the device busy, little enough for 2 GiB.
 _BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
+
+#: Times that a box is made larger for a result that reaches its border.
+_MOST_GROWTHS = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Model:
         packages: where they came from; empty for networks that are being trained.
         postprocess: what is done to label maps on the scan's own grid; None for nothing.
         quality_estimator: estimates how far to trust its results; None without a quality model.
+        locator: the coarse model that finds where in a scan to look; None looks everywhere.
     """
 
     plan: Plan
@@ -75,6 +80,7 @@ class Model:
     packages: tuple[Package, ...] = ()
     postprocess: Postprocess | None = None
     quality_estimator: QualityEstimator | None = None
+    locator: Model | None = None
 
     @property
     def temperature(self) -> float:
@@ -101,6 +107,28 @@ class Model:
         return content_hash(
             *(package.weights_digest.encode() for package in self.packages), json.dumps(rest).encode()
         )
+
+    def prepare(self, volume: Volume, label: LabelMap | None = None) -> Prepared:
+        """A scan ready for the networks: the part of it that the locator names, or all of it.
+
+        Raises:
+            DataError: as `vesal.preprocessing.prepare.prepare`.
+        """
+        if self.locator is None:
+            return prepare(volume, self.plan, label)
+        place = self.locator.locate(volume, self.plan.margin_mm)
+        everywhere = (
+            (0,) * volume.geometry.ndim,
+            volume.geometry.turned(volume.geometry.turn_to_ras()).shape,
+        )
+        prepared = prepare(volume, self.plan, label, box=place.box or everywhere)
+        return replace(prepared, concern=place.concern)
+
+    def locate(self, volume: Volume, margin_mm: float) -> Place:
+        """Where in a scan this model, as the coarse one of two stages, sees foreground, with a margin around it."""
+        whole = prepare(volume, self.plan)
+        logits = self.logits(whole.image, self.windows())
+        return find_place(foreground(logits, self.labels), whole.crop, margin_mm)
 
     def windows(self, *, mirror: bool = False, overlap: float = OVERLAP) -> Windows:
         """How a volume is cut: the training patch, as many at once as the device likes."""
@@ -184,6 +212,31 @@ class Model:
             writer.add(logits if threshold == 0.5 else logits / self.temperature)
         return self._label_map(contiguous, crop.source)
 
+    def segment_within(
+        self, volume: Volume, prepared: Prepared, windows: Windows, **options: Any
+    ) -> tuple[LabelMap, Prepared]:
+        """`segment`, once more in a larger box where the result reaches the border of the one that was searched.
+
+        Args:
+            volume: the scan, which is prepared again then.
+            prepared, windows, options: as of `segment`.
+
+        Returns:
+            The label map, and what it was made of.
+        """
+        for _ in range(_MOST_GROWTHS):
+            label = self.segment(prepared, windows, **options)
+            if self.locator is None:
+                break
+            inside = np.ascontiguousarray(prepared.crop.cut(self.labels.encode(label.array))) != 0
+            box = larger(inside, prepared.crop, self.plan.margin_mm)
+            if box is None:
+                break
+            prepared = replace(prepare(volume, self.plan, box=box), concern=prepared.concern)
+        else:
+            label = self.segment(prepared, windows, **options)
+        return label, prepared
+
     def _label_map(self, contiguous: NDArray[np.uint8], grid: Geometry) -> LabelMap:
         if self.postprocess is not None:
             self.postprocess.apply(contiguous, self.labels, grid.voxel_volume_mm3)
@@ -229,15 +282,20 @@ class Model:
             if spacing_mm is None:
                 raise UsageError("An array needs its spacing_mm; pass a Volume or the spacing.")
             volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
-        prepared = prepare(volume, self.plan)
+        prepared = self.prepare(volume)
         windows = self.windows(mirror=mirror, overlap=overlap)
         recorder = self.feature_recorder(windows) if quality and self.quality_estimator is not None else None
         if probabilities:
+            if self.locator is not None:
+                _, prepared = self.segment_within(volume, prepared, windows, threshold=threshold)
             logits = self.logits(prepared.image, windows, recorder=recorder)
             maps = dict(self.class_probabilities(logits, prepared))
             found = Prediction(self.from_logits(logits, prepared, threshold=threshold), maps)
         else:
-            found = Prediction(self.segment(prepared, windows, threshold=threshold, recorder=recorder))
+            label, prepared = self.segment_within(
+                volume, prepared, windows, threshold=threshold, recorder=recorder
+            )
+            found = Prediction(label)
         if recorder is None:
             return found
         estimate = self.estimate_quality(image_features(volume, prepared), recorder, found.label)
@@ -323,7 +381,17 @@ def load_model(
     steps = _agreed_steps(packages, files) if postprocess else None
     target = resolve_device(device)
     estimator = _joint_estimator(packages, files) if quality else None
-    return Model(first, backend_networks(packages, target, backend), target, packages, steps, estimator)
+    networks = backend_networks(packages, target, backend)
+    return Model(first, networks, target, packages, steps, estimator, _locator(packages, target, backend))
+
+
+def _locator(packages: Sequence[Package], device: torch.device, backend: str) -> Model | None:
+    """The coarse networks of all packages, which vote; None where they have none."""
+    coarse = [package.locator for package in packages]
+    known = tuple(package for package in coarse if package is not None)
+    if not known:
+        return None
+    return Model(known[0].plan, backend_networks(known, device, backend), device, known)
 
 
 def _joint_estimator(packages: Sequence[Package], files: Sequence[Path]) -> QualityEstimator | None:
@@ -373,5 +441,5 @@ def model_files(path: Path) -> list[Path]:
 #: What preparation and windows depend on: networks that vote get the same input.
 _SHARED = (
     "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
-    "foreground_channel", "labels",
+    "foreground_channel", "labels", "locator", "margin_mm",
 )  # fmt: skip

@@ -12,7 +12,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,6 +33,8 @@ PACKAGE_VERSION = 1
 
 _FORMAT = "vesal-model"
 _JSON, _WEIGHTS = "model.json", "weights.safetensors"
+#: Only there where the plan has a locator.
+_LOCATOR = "locator.safetensors"
 #: Members of `model.json` that are null before something was measured.
 _MEASURED = ("scores", "quality", "postprocess")
 _EXPECTED = "a model is a file NAME.vesal as written by vesal train"
@@ -76,6 +78,7 @@ class Package:
         recipe: the training configuration, as JSON values.
         provenance: versions, data fingerprint, dates and the like, as JSON values.
         weights: the network's state dict, on the CPU.
+        locator_weights: of the network of the plan's locator; None where it has none.
         scores: what it reached, as JSON values; None if not measured.
         quality: its quality model (`vesal.infer.quality.quality_model`), as JSON values; None if not fitted.
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
@@ -89,11 +92,22 @@ class Package:
     scores: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
     postprocess: dict[str, Any] | None = None
+    locator_weights: dict[str, Tensor] | None = None
 
     @property
     def weights_digest(self) -> str:
         """A digest of the weights alone."""
-        return content_hash(save_tensors(dict(self.weights)))
+        return content_hash(save_tensors(dict(self.weights)), save_tensors(dict(self.locator_weights or {})))
+
+    @property
+    def locator(self) -> Package | None:
+        """The coarse network that finds the place, as a model of its own; None where there is none."""
+        if self.plan.locator is None or self.locator_weights is None:
+            return None
+        return replace(
+            self, plan=self.plan.locator, weights=self.locator_weights, locator_weights=None,
+            scores=None, quality=None, postprocess=None,
+        )  # fmt: skip
 
     def build(self, *, copy: bool = True) -> nn.Module:
         """The network with these weights, on the CPU, in eval mode.
@@ -122,10 +136,8 @@ def save_package(path: str | Path, package: Package) -> None:
         VesalError: the weights are not those of the plan's network or not finite, the recipe, provenance or
             what was measured is not JSON (NaN is not), or the file cannot be written.
     """
-    weights = {
-        name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
-        for name, tensor in package.weights.items()
-    }
+    members = {_WEIGHTS: package.weights, _LOCATOR: package.locator_weights}
+    stored = {name: _as_stored(weights) for name, weights in members.items() if weights is not None}
     description = {
         "format": _FORMAT,
         "version": PACKAGE_VERSION,
@@ -136,7 +148,8 @@ def save_package(path: str | Path, package: Package) -> None:
         **{name: getattr(package, name) for name in _MEASURED},
     }
     try:
-        _check_weights(weights, package.plan, package.network)
+        _check_weights(stored[_WEIGHTS], package.plan, package.network)
+        _check_locator(stored.get(_LOCATOR), package.plan, package.network)
         text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
     except _RefusedError as error:
         raise VesalError(f"Cannot write the model {path}: {error.what}; train it again.") from error
@@ -147,7 +160,15 @@ def save_package(path: str | Path, package: Package) -> None:
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
         archive.writestr(_member(_JSON), text.encode())
-        archive.writestr(_member(_WEIGHTS), save_tensors(weights))
+        for name, weights in stored.items():
+            archive.writestr(_member(name), save_tensors(weights))
+
+
+def _as_stored(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None).contiguous()
+        for name, tensor in weights.items()
+    }
 
 
 def load_package(path: str | Path) -> Package:
@@ -166,7 +187,9 @@ def load_package(path: str | Path) -> Package:
         description = _parse(members[_JSON])
         plan = _plan(description["plan"])
         weights = load_tensors(members[_WEIGHTS])
+        locator_weights = load_tensors(members[_LOCATOR]) if _LOCATOR in members else None
         _check_weights(weights, plan, description["network"])
+        _check_locator(locator_weights, plan, description["network"])
     except _RefusedError as error:
         raise VesalError(f"{path} is not a usable Vesal model: {error.what}; {error.fix}.") from error
     except OSError as error:
@@ -182,6 +205,7 @@ def load_package(path: str | Path) -> Package:
         recipe=description["recipe"],
         provenance=description["provenance"],
         weights=weights,
+        locator_weights=locator_weights,
         **{name: description[name] for name in _MEASURED},
     )
 
@@ -198,7 +222,7 @@ def _member(name: str) -> zipfile.ZipInfo:
 
 
 def _read_members(path: Path) -> dict[str, bytes]:
-    """The two members' bytes. Any other is left alone: nothing is ever unpacked under its own name."""
+    """The known members' bytes. Any other is left alone: nothing is ever unpacked under its own name."""
     size = path.stat().st_size
     try:
         archive = zipfile.ZipFile(path)
@@ -211,7 +235,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
         if any(name.endswith("data.pkl") for name in names):
             raise _RefusedError("it looks like a PyTorch checkpoint, which is never opened", _EXPECTED)
         members = {}
-        for name in (_JSON, _WEIGHTS):
+        for name in (_JSON, _WEIGHTS, *([_LOCATOR] if _LOCATOR in names else [])):
             if names.count(name) != 1:
                 found = "there is no" if name not in names else "there is more than one"
                 raise _RefusedError(f"{found} {name} in it")
@@ -284,6 +308,13 @@ def _plan(values: dict[str, Any]) -> Plan:
         raise _RefusedError(f"its plan is not valid ({_brief(reason)})") from error
     except (ArithmeticError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise _RefusedError(f"its plan is not valid ({_brief(error)})") from error
+    _check_sizes(plan)
+    if plan.locator is not None:
+        _check_sizes(plan.locator)
+    return plan
+
+
+def _check_sizes(plan: Plan) -> None:
     sizes = [plan.batch, *plan.patch, *plan.median_shape, *(step for s in plan.stages for step in s.stride)]
     sensible = (
         min(sizes) >= 1
@@ -299,7 +330,6 @@ def _plan(values: dict[str, Any]) -> Plan:
             f"its plan is not sensible (patch {_brief(plan.patch)}, batch {_brief(plan.batch)}, "
             f"spacing {_brief(plan.spacing_mm)})"
         )
-    return plan
 
 
 def _check_version(what: str, found: Any, ours: int) -> None:
@@ -367,3 +397,11 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
             )
         if not tensor.isfinite().all():
             raise _RefusedError(f"weight {name} holds values that are not finite")
+
+
+def _check_locator(weights: Mapping[str, Tensor] | None, plan: Plan, network: str) -> None:
+    """Raise _RefusedError unless there are weights of a locator just where the plan has one, and they are its own."""
+    if (weights is None) != (plan.locator is None):
+        raise _RefusedError(f"{_LOCATOR} and the plan's locator are not both there")
+    if weights is not None and plan.locator is not None:
+        _check_weights(weights, plan.locator, network)

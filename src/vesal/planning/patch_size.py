@@ -226,12 +226,18 @@ def fit(
 
 
 def best_fit(
-    sizes: CaseSizes, spacing_mm: Sequence[float], spec: NetworkSpec, limits: Limits, *, coarsen: bool
+    sizes: CaseSizes,
+    spacing_mm: Sequence[float],
+    spec: NetworkSpec,
+    limits: Limits,
+    *,
+    coarsen: bool,
+    coverage: float = COVERAGE,
 ) -> Fit:
     """The wide network if time does not cut its patch; else the narrow one.
 
     With `coarsen`, the narrow one at the finest spacing, from the wanted one on, at which its patch covers
-    `COVERAGE` of the median case, as long as the smallest class keeps its voxels.
+    `coverage` of the median case, as long as the smallest class keeps its voxels.
     """
     wide = NetworkSpec(spec.channels, spec.outputs, wide=True)
     found = fit(sizes, spacing_mm, wide, limits, slack=1.0)
@@ -241,7 +247,7 @@ def best_fit(
     narrow = NetworkSpec(spec.channels, spec.outputs)
     found = fit(sizes, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
     spacing = list(spacing_mm)
-    while coarsen and found.coverage < COVERAGE:
+    while coarsen and found.coverage < coverage:
         # Fine axes first, until they are within twice the coarsest; then all (nnU-Net).
         fine = [2 * value < max(spacing) for value in spacing]
         spacing = [

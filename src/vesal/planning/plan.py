@@ -13,6 +13,9 @@ from vesal.record import Record
 
 PLAN_VERSION = 1
 
+#: What a plan and its locator's have in common.
+_LOCATED_ALIKE = ("channels", "labels", "pixel_mm", "crop_to_nonzero")
+
 
 class Stage(Record):
     """One resolution of the network.
@@ -89,6 +92,8 @@ class Plan(Record):
         foreground_channel: the network gets one more channel: 1 where any channel of the scan is not 0, else 0.
         labels: what is predicted.
         median_shape: of the prepared training cases, along the network's axes.
+        locator: of a coarse network that finds on the whole scan where this one shall look; None looks everywhere.
+        margin_mm: that is added to what it finds on every side.
         reasons: why, one sentence a decision.
     """
 
@@ -116,6 +121,8 @@ class Plan(Record):
     foreground_channel: bool = False
     labels: LabelSet
     median_shape: tuple[int, ...]
+    locator: Plan | None = None
+    margin_mm: float = 0.0
     reasons: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -132,6 +139,10 @@ class Plan(Record):
             raise ValueError("sizes, spacings, strides and features must be above zero")
         if len(self.normalisation) != len(self.channels):
             raise ValueError(f"{len(self.channels)} channels but {len(self.normalisation)} normalisations")
+        if (coarse := self.locator) is not None:
+            same = all(getattr(coarse, name) == getattr(self, name) for name in _LOCATED_ALIKE)
+            if coarse.locator is not None or not same:
+                raise ValueError("the locator's plan is of other scans or labels")
         if not 1 <= self.heads <= max(1, len(self.stages) - 1):
             raise ValueError(f"{self.heads} heads do not fit {len(self.stages)} stages")
         if any(size % step for size, step in zip(self.patch, self.total_stride, strict=True)):

@@ -48,6 +48,19 @@ _LINEAR_FROM = 1.5
 SCHEMES = {"ct": "ct", "nonorm": "none", "rescale_to_0_1": "minmax", "rgb_to_0_1": "minmax"}
 
 
+@dataclass(frozen=True)
+class View:
+    """What one of two stages sees.
+
+    Attributes:
+        cases: whose `crop_shape` is what it sees of them.
+        coverage: share of the median case that a patch shall hold.
+    """
+
+    cases: tuple[CaseRecord, ...]
+    coverage: float = COVERAGE
+
+
 def make_plan(
     fingerprint: Fingerprint,
     labels: LabelSet,
@@ -57,32 +70,32 @@ def make_plan(
     device: str = "cpu",
     rate: float | None = None,
     memory_gb: float | None = None,
+    view: View | None = None,
 ) -> Plan:
     """Plan network and preparation for a data set.
 
     Args:
-        fingerprint: of one or more readable cases.
-        labels: what is predicted.
+        fingerprint, labels: of one or more readable cases, and what is predicted.
         settings: what a person wants, against the rules; its budget, rate and memory win over those given here.
         budget_s: training time in seconds. Without it a CPU plan is made for an hour, a GPU plan is nnU-Net's.
-        device: cpu, cuda (cuda:1) or mps.
-        rate, memory_gb: operations a second and free memory as measured on it; None takes the rules' constants.
+        device, rate, memory_gb: cpu, cuda (cuda:1) or mps; operations a second and free memory as measured on it.
+        view: of one of two stages; else the whole cases.
 
     Raises:
         DataError: no readable case, or cases that differ in channels or dimension.
         UsageError: a setting that makes no sense.
     """
-    asked, reasons = settings or PlanSettings(), list[str]()
-    cases = _check_cases(fingerprint)
+    asked = settings or PlanSettings()
+    reasons, budget_s = list[str](), asked.budget_s or budget_s
+    cases = (view := view or View(check_cases(fingerprint))).cases
     frame = _choose_frame(cases, asked, reasons)
     labels = labels.as_regions() if asked.sigmoid else labels
     wanted = asked.spacing_mm or _choose_spacing(frame, cases, reasons)
-    budget_s = asked.budget_s or budget_s
     limits = Limits.of(device, frame.dimension, budget_s, asked.memory_gb or memory_gb, asked.rate or rate)
     reasons += _limits_reason(limits, asked, budget_s, rate, memory_gb)
     sizes = frame.sizes(cases)
     spec = NetworkSpec(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
-    found = _choose_fit(sizes, wanted, spec, limits, asked, reasons)
+    found = _choose_fit(sizes, wanted, spec, limits, asked, reasons, view.coverage)
     network = _as_asked(found, spec, asked, reasons)
     batch = _choose_batch(network, sizes.voxels(found.spacing_mm), limits, asked, reasons)
     reasons.append(_topology_reason(network, "as asked" if asked.features else _WIDTHS[found.wide]))
@@ -117,18 +130,19 @@ def _choose_fit(
     limits: Limits,
     asked: PlanSettings,
     reasons: list[str],
+    coverage: float,
 ) -> Fit:
     # A spacing, patch or network that was asked for is kept: the spacing is then not coarsened to fit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
-    found = best_fit(sizes, wanted, spec, limits, coarsen=free)
+    found = best_fit(sizes, wanted, spec, limits, coarsen=free, coverage=coverage)
     median = sizes.median(found.spacing_mm)
     if tuple(wanted) != found.spacing_mm:
         reasons.append(
             f"Spacing coarsened from {times(wanted, 3)} to {times(found.spacing_mm, 3)} mm: at full resolution the "
-            f"time allows patches that hold less than {COVERAGE:.0%} of the median case "
+            f"time allows patches that hold less than {coverage:.0%} of the median case "
             f"({times(sizes.median(wanted))} voxels); now it has {times(median)}."
         )
-        if found.coverage < COVERAGE:
+        if found.coverage < coverage:
             reasons.append(
                 f"Coarser still, the smallest class would have fewer than {CLASS_VOXELS[len(median)]} voxels."
             )
@@ -343,7 +357,12 @@ def _choose_normalisation(
 # --- checks ----------------------------------------------------------------------------------------------
 
 
-def _check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
+def check_cases(fingerprint: Fingerprint) -> tuple[CaseRecord, ...]:
+    """The cases, of which there is one at least, and which agree in dimension and channels.
+
+    Raises:
+        DataError: they do not, or there is none.
+    """
     cases = fingerprint.cases
     if not cases:
         failed = f" ({len(fingerprint.failures)} could not be read)" if fingerprint.failures else ""

@@ -202,9 +202,10 @@ class Cache:
 def _plan_key(plan: Plan) -> bytes:
     fields = {
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
-        "foreground_channel",
+        "foreground_channel", "margin_mm",
     }  # fmt: skip
     values = plan.model_dump(mode="json", include=fields)
+    values["located"] = plan.locator is not None
     values["values"] = [label.value for label in plan.labels.labels]
     values["background"], values["ignore"] = plan.labels.background, plan.labels.ignore
     return json.dumps([PREPARE_VERSION, values], sort_keys=True).encode()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.case import read_case, scan_workers
-from vesal.data.crop import Crop, in_order, nonzero_box
+from vesal.data.crop import Box, Crop, around, in_order, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
@@ -23,7 +23,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.normalise import normalise
 from vesal.text import plural, times
-from vesal.volume.geometry import TOLERANCE_MM, Geometry
+from vesal.volume.geometry import TOLERANCE_MM, Geometry, Turn
 from vesal.volume.resample import resize, resize_label
 from vesal.volume.volume import LabelMap, Volume
 
@@ -43,20 +43,28 @@ class Prepared:
         label: *crop.shape uint8, contiguous; None where none was given.
         crop: where it lies in the source.
         outside: labelled voxels of the source that the crop left out: they cannot be learned or predicted.
+        concern: why the place that was looked at may be wrong; '' where it is not in concern.
     """
 
     image: NDArray[np.float32]
     label: NDArray[np.uint8] | None
     crop: Crop
     outside: int = 0
+    concern: str = ""
 
 
-def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepared:
-    """Turn to the axes nearest RAS+, crop to the box of non-zero voxels, normalise, resample to the plan.
+def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: Box | None = None) -> Prepared:
+    """Turn to the axes nearest RAS+, crop to the non-zero voxels, normalise, crop to `box`, resample to the plan.
 
-    The box comes from the image alone, so that training and prediction see the same. What the cache keeps of
-    an image is 16 bits a voxel; the image is rounded to them here, so that prediction sees to the bit what
-    training saw. Nothing of the input is changed.
+    Intensities are normalised by what lies in the box of non-zero voxels, which comes from the image alone, so that
+    training and prediction see the same. What the cache keeps of an image is 16 bits a voxel; the image is rounded to
+    them here, so that prediction sees to the bit what training saw. Nothing of the input is changed.
+
+    Args:
+        volume: the scan.
+        plan: the preparation.
+        label: of the scan. A plan with a locator is trained around it, where no box is given.
+        box: the part to keep, along the turned axes; None keeps all.
 
     Raises:
         DataError: dimensions or channels are not the plan's, voxels are not finite, the label lies on another
@@ -77,8 +85,15 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None) -> Prepar
                 "3.4e38); replace them by numbers, or leave the image out."
             )
         normalise(channel, how)
+    if box is None and label is not None and plan.locator is not None:
+        box = around(plan.labels.encode(label.array), volume.geometry, plan.margin_mm)
+    if box is not None:
+        whole, crop = crop, _within(crop, box, plan)
+        part = _part(whole, crop)
+        image = image[(slice(None), *part)]
+        foreground = None if foreground is None else foreground[part]
     if crop.shape != crop.crop_shape:
-        image = resize(image, crop.shape, plan.image_order)
+        image = resize(np.ascontiguousarray(image), crop.shape, plan.image_order)
     if foreground is not None:
         resized = resize_label(foreground, crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
@@ -162,12 +177,32 @@ def _place(volume: Volume, plan: Plan) -> Crop:
         start, stop = nonzero_box(turned)
     else:
         start, stop = (0,) * grid.ndim, tuple(turned.shape[1:])
-    size = in_order([b - a for a, b in zip(start, stop, strict=True)], plan.slice_axis, first=1)
+    return _crop(grid, turn, (start, stop), plan)
+
+
+def _crop(grid: Geometry, turn: Turn, box: Box, plan: Plan) -> Crop:
+    size = in_order([b - a for a, b in zip(*box, strict=True)], plan.slice_axis, first=1)
     spacing = in_order([grid.spacing_mm[axis] for axis in turn.order], plan.slice_axis, first=1.0)
     # The plan's spacing is of the network's axes; a slice axis before them keeps its own.
     wanted = (spacing[0], *plan.spacing_mm)[-3:]
     shape = tuple(_resized(*axis) for axis in zip(size, spacing, wanted, strict=True))
-    return Crop(grid, turn, start, stop, plan.slice_axis, shape)
+    return Crop(grid, turn, *box, plan.slice_axis, shape)
+
+
+def _within(crop: Crop, box: Box, plan: Plan) -> Crop:
+    """The part of a crop that lies in a box; all of it where none does."""
+    start = tuple(map(max, crop.crop_start, box[0]))
+    stop = tuple(map(min, crop.crop_stop, box[1]))
+    if any(a >= b for a, b in zip(start, stop, strict=True)):
+        return crop
+    return _crop(crop.source, crop.turn, (start, stop), plan)
+
+
+def _part(whole: Crop, part: Crop) -> tuple[slice, ...]:
+    """Where a smaller crop of the same scan lies in a larger one's array."""
+    offsets = [a - b for a, b in zip(part.crop_start, whole.crop_start, strict=True)]
+    starts = in_order(offsets, part.slice_axis, first=0)
+    return tuple(slice(a, a + size) for a, size in zip(starts, part.crop_shape, strict=True))
 
 
 def _resized(size: int, spacing_mm: float, wanted_mm: float) -> int:

@@ -283,6 +283,7 @@ def _ship(state: State) -> None:
             recipe=job.config.model_dump(mode="json"),
             provenance={**job.provenance, "step": state.position.step},
             weights=weights,
+            locator_weights=None if job.locator_weights is None else dict(job.locator_weights),
             scores=None,
         ),
     )

@@ -34,7 +34,7 @@ from vesal.infer.scan_notes import scan_note, with_channels
 from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
 from vesal.planning.plan import Plan
-from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.preprocessing.prepare import Prepared
 from vesal.text import listed, plural
 from vesal.volume.io import is_readable, write_label, write_volume
 from vesal.volume.resample import resize
@@ -253,7 +253,7 @@ class _Job:
     estimates: bool
 
     def run(self, waiting: Sequence[_Entry], progress: Progress | None) -> None:
-        read = partial(_read, plan=self.model.plan, features=self.estimates)
+        read = partial(_read, model=self.model, features=self.estimates)
         for done, (scan, entry) in enumerate(zip(read_ahead(read, waiting), waiting, strict=True), start=1):
             case, result = entry[0], self.result
             if result.quality is not None:
@@ -296,9 +296,10 @@ class _Job:
 # --- one scan --------------------------------------------------------------------------------------------
 
 
-def _read(entry: _Entry, *, plan: Plan, features: bool) -> _Scan | DataError:
+def _read(entry: _Entry, *, model: Model, features: bool) -> _Scan | DataError:
     """A scan ready for the network, or why it is not."""
     case, target = entry
+    plan = model.plan
     try:
         # A density of this one picture is no news: the pictures of the training had the plan's.
         agreed = case.model_copy(update={"pixel_mm": plan.pixel_mm})
@@ -306,14 +307,20 @@ def _read(entry: _Entry, *, plan: Plan, features: bool) -> _Scan | DataError:
         volume = with_channels(stored, plan)
         if target.label.suffix == ".png":
             _check_png(volume, plan.labels)
-        prepared = prepare(volume, plan)
+        prepared = model.prepare(volume)
         found = image_features(volume, prepared) if features else None
     except MemoryError:
         return DataError(_TOO_LARGE)
     except VesalError as error:
         return DataError(str(error).removeprefix(f"Case {case.id}: "))
-    shown = None if target.overlay is None else volume
-    return _Scan(prepared, shown, found, digest, scan_note(stored, plan, prepared.crop.shape))
+    shown = volume if target.overlay is not None or model.locator is not None else None
+    return _Scan(prepared, shown, found, digest, _note(stored, plan, prepared))
+
+
+def _note(stored: Volume, plan: Plan, prepared: Prepared) -> str:
+    """What is to be looked at; the size of a scan of which only a box was prepared says nothing."""
+    shape = prepared.crop.shape if plan.locator is None else (*plan.median_shape,)
+    return "; ".join(filter(None, (scan_note(stored, plan, shape), prepared.concern)))
 
 
 def _check_png(volume: Volume, labels: LabelSet) -> None:
@@ -335,13 +342,19 @@ def _predict(
     maps = target.uncertainty is not None
     records = scan.features is not None or maps
     recorder = model.feature_recorder(windows, uncertainty=maps) if records else None
-    uncertainty = np.zeros(scan.prepared.crop.shape, dtype=np.float32) if maps else None
+    prepared = scan.prepared
+    plain = recorder is None and not target.probabilities
+    if not plain and model.locator is not None and scan.volume is not None:
+        _, prepared = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
+    uncertainty = np.zeros(prepared.crop.shape, dtype=np.float32) if maps else None
     if target.probabilities:
         # The maps are written one by one and read the logits each: those of the whole volume are kept.
-        logits = model.logits(scan.prepared.image, windows, recorder=recorder)
+        logits = model.logits(prepared.image, windows, recorder=recorder)
         if uncertainty is not None:
             uncertainty, logits = logits[-1].numpy(), logits[:-1]
-        label = model.from_logits(logits, scan.prepared, threshold=options.threshold)
+        label = model.from_logits(logits, prepared, threshold=options.threshold)
+    elif plain and scan.volume is not None:
+        label, _ = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
     else:
 
         def on_rows(rows: Tensor, first: int) -> None:
@@ -351,7 +364,7 @@ def _predict(
                 np.moveaxis(uncertainty, axis, 0)[first : first + len(part)] = part
 
         label = model.segment(
-            scan.prepared, windows, threshold=options.threshold, recorder=recorder, on_rows=on_rows
+            prepared, windows, threshold=options.threshold, recorder=recorder, on_rows=on_rows
         )
     if recorder is not None and result.quality is not None and scan.features is not None:
         estimate = model.estimate_quality(scan.features, recorder, label, min_dice=options.min_dice)
@@ -362,13 +375,13 @@ def _predict(
 
         write_bytes(target.overlay, overlay_png(scan.volume, label, model.labels))
     if target.probabilities:
-        for name, probability in model.class_probabilities(logits, scan.prepared):
+        for name, probability in model.class_probabilities(logits, prepared):
             path = target.probabilities[name]
             write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
     if target.uncertainty is not None and uncertainty is not None:
         # Outside the crop there is nothing, and no uncertainty of it.
-        cropped = resize(uncertainty[None], scan.prepared.crop.crop_shape, 1)[0]
-        values = scan.prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
+        cropped = resize(uncertainty[None], prepared.crop.crop_shape, 1)[0]
+        values = prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
         write_volume(target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry))
 
 

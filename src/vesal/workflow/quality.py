@@ -35,7 +35,7 @@ from vesal.infer.windows import Network
 from vesal.metrics.overlap import confusions
 from vesal.nn.model_file import load_package, save_package
 from vesal.parallel import Progress, read_ahead
-from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.preprocessing.prepare import Prepared
 from vesal.run.folder import Run
 from vesal.run_files import METRICS, MODEL
 from vesal.text import plural
@@ -264,7 +264,7 @@ class _FoldPredictor:
         volume = raw.image if corruption is None else corruption.volume
         truth = self._model.labels.encode(raw.label.array)
         # The truth of a clean scan is prepared too: the temperature is fitted on the prepared grid.
-        prepared = prepare(volume, self._model.plan, raw.label if corruption is None else None)
+        prepared = self._model.prepare(volume, raw.label if corruption is None else None)
         return _Scan(prepared, truth, image_features(volume, prepared), corruption)
 
     def _predict(

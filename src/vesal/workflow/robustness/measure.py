@@ -26,7 +26,7 @@ from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore, WorstCas
 from vesal.infer.predictor import Model
 from vesal.journal import JournalEntry
 from vesal.parallel import map_in_order, workers_within
-from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.preprocessing.prepare import Prepared
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.train.logs.rows import memory_mb
 from vesal.workflow.robustness.benchmark_cases import translation, truth_of
@@ -178,10 +178,10 @@ class RobustnessRunner:
         """A scan ready for the network, or why there is none."""
         try:
             if artifact is None:
-                return prepare(subject.raw.image, self.model.plan), None
+                return self.model.prepare(subject.raw.image), None
             seed = artifact_seed(self.seed, subject.case.id, artifact.name)
             corruption = corrupt(subject.raw.image, artifact, seed)
-            return prepare(corruption.volume, self.model.plan), corruption
+            return self.model.prepare(corruption.volume), corruption
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
 

@@ -46,6 +46,7 @@ from vesal.workflow.training.training_data import (
     used_cases,
 )
 from vesal.workflow.training.training_folds import Split, check_folds, check_patients, run_folds, splits
+from vesal.workflow.training.training_locator import train_locator
 from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Interrupted, Session, tell_left_out
 
@@ -91,6 +92,7 @@ class _Work:
     plan: Plan
     left_out: tuple[Failure, ...]
     splits: list[Split]
+    coarse: dict[str, PreparedCase]
     provenance: dict[str, Any]
 
 
@@ -175,12 +177,16 @@ def _set_up(session: Session, dataset: Dataset) -> _Work:
     check_patients(session, cases, record)
     plan = _plan(session, dataset, record, cases)
     prepared, failed = _prepare(session, cases, plan)
+    coarse, also_failed = ([], []) if plan.locator is None else _prepare(session, cases, plan.locator)
+    failed += [failure for failure in also_failed if failure not in failed]
     # After the preparation, so that every case of the split can be trained on and predicted.
-    ready = {case.id for case in prepared}
+    ready = {case.id for case in prepared} - {failure.id for failure in failed}
+    prepared = [case for case in prepared if case.id in ready]
     usable = [case for case in cases if case.id in ready]
     found = splits(config.fold, run_folds(session, dataset, usable, record), prepared)
     remember_cases(run, record, ready)
-    return _Work(cases, plan, (*left_out, *failed), found, _provenance(dataset, record, config))
+    by_id = {case.id: case for case in coarse}
+    return _Work(cases, plan, (*left_out, *failed), found, by_id, _provenance(dataset, record, config))
 
 
 def _initial_weights(session: Session, job: TrainJob) -> dict[str, Tensor]:
@@ -222,11 +228,11 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
         job = replace(job, weights=_initial_weights(session, job))
     if session.config.fold != "all":
         # Its lock is held since the beginning.
-        _train_fold(session, job, work.cases)
+        _train_fold(session, job, work)
         return job.model_file
     try:
         with _fold_lock(run, name):
-            _train_fold(session, job, work.cases)
+            _train_fold(session, job, work)
     except InUseError as error:
         session.tell(f"{error} It is left out here.")
         return None
@@ -247,7 +253,7 @@ def _prepare(session: Session, cases: Sequence[Case], plan: Plan) -> tuple[list[
     return prepared, failed
 
 
-def _train_fold(session: Session, job: TrainJob, cases: Sequence[Case]) -> None:
+def _train_fold(session: Session, job: TrainJob, work: _Work) -> None:
     """Train a fold and predict its held-out scans.
 
     Raises:
@@ -258,6 +264,8 @@ def _train_fold(session: Session, job: TrainJob, cases: Sequence[Case]) -> None:
     gone = finished.exists() and not job.model_file.exists()
     # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
     finished.unlink(missing_ok=True)
+    if job.plan.locator is not None:
+        job = train_locator(session, job, work.coarse, work.cases)
     position = train(job, resume=request.resume, quiet=request.quiet)
     if not position.finished:
         raise Interrupted(
@@ -271,7 +279,7 @@ def _train_fold(session: Session, job: TrainJob, cases: Sequence[Case]) -> None:
         )
     session.attempt(
         f"Not all held-out cases of {job.title} could be predicted",
-        lambda: predict_validation(job, cases, session.stage),
+        lambda: predict_validation(job, work.cases, session.stage),
     )
     write_json(finished, {"step": position.step, "best_step": position.best_step})
 

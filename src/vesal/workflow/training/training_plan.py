@@ -19,6 +19,7 @@ from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
+from vesal.planning.two_stages import LOCATOR_SHARE, make_located_plan
 from vesal.text import budget_text, duration, one_line, plural, significant
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
@@ -104,7 +105,7 @@ class _Wanted:
 
     def plan(self, rate: float | None = None, memory_gb: float | None = None) -> Plan:
         config = self.config
-        plan = make_plan(
+        plan = (make_located_plan if config.plan.locate else make_plan)(
             self.record,
             self.labels,
             config.plan,
@@ -142,7 +143,8 @@ class _Wanted:
         config = self.config
         if config.budget_s is None:
             return math.inf
-        return max(1.0, IN_STEPS * config.budget_s / (pass_s * config.accumulation))
+        share = 1.0 - LOCATOR_SHARE if config.plan.locate else 1.0
+        return max(1.0, IN_STEPS * share * config.budget_s / (pass_s * config.accumulation))
 
     def passes(self, plan: Plan, steps: float) -> float:
         """Over the training cases, or in a 2D plan of volumes over as many slices as they have."""

@@ -1,0 +1,81 @@
+"""Plans of two stages: the fine one keeps the data's spacing where the labels take a small part of the scan."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from fingerprints import HEART, LABELS
+
+from vesal.data.case_features import CaseFeatures, LabelFeatures
+from vesal.data.fingerprint import Fingerprint
+from vesal.errors import UsageError
+from vesal.planning import patch_size
+from vesal.planning.planner import make_plan
+from vesal.planning.settings import PlanSettings
+from vesal.planning.two_stages import make_located_plan
+
+BOX_MM = (90.0, 80.0, 70.0)
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch_size, "cpu_count", lambda: 2)
+
+
+def hearts(box_mm: tuple[float, ...] | None = BOX_MM) -> Fingerprint:
+    """Scans of 400 x 400 x 164 mm, in which the labels fill this box; None: one of them is empty."""
+    label = LabelFeatures(
+        digest="", place=(0.5, 0.5, 0.5), box_mm=box_mm or BOX_MM, shape_picture="", surroundings="", faces=(),
+        islands=0, island_voxels=0, island_gap_mm=0.0,
+    )  # fmt: skip
+    whole = CaseFeatures(picture="", minhash="", blank_slices=0, saturated=(0.0,), label=label)
+    cases = [case.model_copy(update={"case_features": whole}) for case in HEART.cases]
+    if box_mm is None:
+        cases[0] = HEART.cases[0].model_copy(
+            update={"case_features": whole.model_copy(update={"label": None})}
+        )
+    return HEART.model_copy(update={"cases": tuple(cases)})
+
+
+def test_the_fine_stage_keeps_the_spacing_that_one_stage_cannot_pay_for() -> None:
+    one = make_plan(hearts(), LABELS, budget_s=3600, rate=100e9)
+    two = make_located_plan(hearts(), LABELS, budget_s=3600, rate=100e9)
+    assert min(one.spacing_mm) > 2
+    assert two.spacing_mm == (1.25, 1.25, 1.37)
+    assert two.locator is not None
+    # The coarse network sees the whole scan at once.
+    assert all(patch >= side for patch, side in zip(two.locator.patch, two.locator.median_shape, strict=True))
+    assert two.locator.locator is None
+    assert two.normalisation == two.locator.normalisation == one.normalisation
+
+
+def test_the_fine_stage_is_planned_for_the_box_and_its_margin() -> None:
+    plan = make_located_plan(hearts(), LABELS, budget_s=3600, rate=100e9)
+    assert plan.margin_mm == 20.0  # a quarter of 90 mm is more
+    expected = tuple(
+        math.ceil((box + 40) / step) for box, step in zip(BOX_MM, HEART.cases[0].ras_spacing_mm, strict=True)
+    )
+    assert plan.median_shape == expected
+    share = math.prod(expected) / math.prod(HEART.cases[0].shape)
+    assert f"20 mm around them are {share:.1%} of the median scan" in plan.reasons[0]
+
+
+def test_the_margin_holds_two_coarse_voxels_at_least() -> None:
+    plan = make_located_plan(hearts((8.0, 8.0, 8.0)), LABELS, budget_s=1200)
+    assert plan.locator is not None
+    assert plan.margin_mm == pytest.approx(2 * max(plan.locator.spacing_mm), abs=1e-3)
+
+
+def test_a_case_without_labels_is_no_obstacle_and_none_with_any_is() -> None:
+    assert make_located_plan(hearts(None), LABELS, budget_s=1200).locator is not None
+    with pytest.raises(UsageError, match="nothing to locate"):
+        make_located_plan(HEART, LABELS, budget_s=1200)
+
+
+def test_settings_are_the_fine_stage_s() -> None:
+    asked = PlanSettings(locate=True, patch=(48, 48, 48), budget_s=600.0)
+    plan = make_located_plan(hearts(), LABELS, asked)
+    assert plan.patch == (48, 48, 48)
+    assert plan.locator is not None
+    assert plan.locator.patch != plan.patch
