@@ -214,7 +214,8 @@ def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
         DataError: the header is absent, damaged, of an unknown format, or names a file elsewhere.
     """
     path = Path(path)
-    if data is None and path.is_dir() and (masks := mask_files(path)):
+    # What is called like an image is asked often and is no folder of masks.
+    if data is None and not is_image(path) and path.is_dir() and (masks := mask_files(path)):
         return tuple(masks.values())
     find = _format(path).data_file
     second = None if find is None else find(path, read_bytes(path, _HEAD_BYTES) if data is None else data)

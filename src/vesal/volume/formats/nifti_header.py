@@ -97,7 +97,7 @@ def _looked_at(header: np.void) -> Header:
 
 def _contradiction(forms: NiftiForms, shape: np.ndarray) -> dict[str, Any]:
     """Where voxel sizes and sform tell different sizes, and no qform does: both, and how far they part."""
-    if forms.qform_code > 0 or not is_affine(forms.sform_affine):
+    if forms.qform_code > 0 or not (forms.sform_used or is_affine(forms.sform_affine)):
         return {}
     pixdim = np.abs([size if math.isfinite(size) else 0.0 for size in forms.pixdim[1:]])
     sform = forms.column_lengths
