@@ -147,7 +147,7 @@ def _soft(files: Sequence[Counts], where: Path) -> LabelSet | None:
     return _one_class(
         at,
         value,
-        f"The masks of {where} hold {plural(len(values), 'value')} beside 0 ({shown}; at most {top:.4g}), which "
+        f"The masks of {where} hold {plural(len(values), 'value')} beside 0 ({shown}, at most {top:.4g}), which "
         f"looks like {looks}; {_UNIFY.format(at=f'{at:.4g}')}.",
     )
 
