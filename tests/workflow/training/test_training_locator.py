@@ -12,7 +12,7 @@ import pytest
 import vesal
 from vesal.files import read_json
 from vesal.train.recipe import TrainConfig
-from vesal.workflow.training.training_locator import with_length
+from vesal.workflow.training.training_locator import _box_sentence, with_length
 
 SHAPE = (48, 40, 36)
 
@@ -142,3 +142,15 @@ def test_a_finished_run_goes_on_with_nothing(run: Path, data: Path) -> None:
 def test_a_stage_has_its_share_of_the_length(length: dict[str, float], expected: dict[str, float]) -> None:
     config = with_length(TrainConfig.model_validate(length), 0.2)
     assert {name: getattr(config, name) for name in expected} == expected
+
+
+def test_where_the_locator_found_nothing_is_named() -> None:
+    assert _box_sentence({"a": 0.0, "b": 0.01}) == (
+        "The locator's boxes miss 0.50% of the truth of 2 held-out cases (of one at most 1.00%), before they grow."
+    )
+    assert _box_sentence({"a": None, "b": 0.01}).startswith(
+        "The locator found nothing in 1 of 2 held-out cases. Its boxes miss"
+    )
+    assert _box_sentence({"a": None}) == (
+        "The locator found nothing in 1 of 1 held-out case. With more time (--budget) it learns more."
+    )

@@ -17,6 +17,7 @@ from vesal.nn.model_file import load_package
 from vesal.planning.two_stages import LOCATOR_SHARE
 from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import LOCATED, LOCATOR
+from vesal.text import plural
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.train.trainer import train
@@ -75,22 +76,34 @@ def train_locator(
         lambda: _missed(own, plan.margin_mm, [case for case in cases if case.id in held_out]),
     )
     if missed:
-        session.tell(
-            f"The locator's boxes miss {np.mean(list(missed.values())):.2%} of the truth of {len(missed)} held-out "
-            f"cases (of one at most {max(missed.values()):.2%}), before they grow."
-        )
+        session.tell(_box_sentence(missed))
     weights = load_package(own.model_file).weights
     return replace(job, config=with_length(job.config, 1.0 - LOCATOR_SHARE), locator_weights=weights)
 
 
-def _missed(job: TrainJob, margin_mm: float, cases: Sequence[Case]) -> dict[str, float]:
-    """Case -> share of its labelled voxels outside the box that the locator gives."""
+def _box_sentence(missed: Mapping[str, float | None]) -> str:
+    shares = [share for share in missed.values() if share is not None]
+    lost = len(missed) - len(shares)
+    nothing = (
+        f"The locator found nothing in {lost} of {plural(len(missed), 'held-out case')}." if lost else ""
+    )
+    boxes = (
+        f"Its boxes miss {np.mean(shares):.2%} of the truth of {plural(len(shares), 'held-out case')} (of one at most "
+        f"{max(shares):.2%}), before they grow."
+        if shares
+        else "With more time (--budget) it learns more."
+    )
+    return f"{nothing} {boxes}" if nothing else boxes.replace("Its", "The locator's", 1)
+
+
+def _missed(job: TrainJob, margin_mm: float, cases: Sequence[Case]) -> dict[str, float | None]:
+    """Case -> share of its labelled voxels outside the box that the locator gives; None where it found nothing."""
     file = job.folder / LOCATED
     if file.exists():
-        known: dict[str, float] = read_json(file)
+        known: dict[str, float | None] = read_json(file)
         return known
     model = load_model(job.model_file, device=str(job.device), postprocess=False)
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     for case in cases:
         raw = read_case(case)
         if raw.label is None:
@@ -98,8 +111,10 @@ def _missed(job: TrainJob, margin_mm: float, cases: Sequence[Case]) -> dict[str,
         contiguous = model.labels.encode(raw.label.array)
         labelled = raw.image.geometry.turn_to_ras().apply((contiguous != 0) & (contiguous != IGNORE))
         box, whole = model.locate(raw.image, margin_mm).box, int(labelled.sum())
-        if box is not None:
-            labelled = labelled[tuple(slice(a, b) for a, b in zip(*box, strict=True))]
-        found[case.id] = 1.0 - int(labelled.sum()) / max(1, whole)
+        if box is None:
+            found[case.id] = None
+            continue
+        inside = labelled[tuple(slice(a, b) for a, b in zip(*box, strict=True))]
+        found[case.id] = 1.0 - int(inside.sum()) / max(1, whole)
     write_json(file, found)
     return found
