@@ -118,17 +118,26 @@ def around(label: NDArray[np.uint8], grid: Geometry, margin_mm: float) -> Box | 
     """
     turn = grid.turn_to_ras()
     labelled = turn.apply((label != 0) & (label != IGNORE))
-    start, stop = [], []
-    for axis, size in enumerate(labelled.shape):
-        line = np.flatnonzero(
-            labelled.any(axis=tuple(other for other in range(labelled.ndim) if other != axis))
-        )
-        if not line.size:
-            return None
-        margin = math.ceil(margin_mm / grid.spacing_mm[turn.order[axis]])
-        start.append(max(0, int(line[0]) - margin))
-        stop.append(min(size, int(line[-1]) + 1 + margin))
+    box = mask_box(labelled)
+    if box is None:
+        return None
+    margins = [math.ceil(margin_mm / grid.spacing_mm[axis]) for axis in turn.order]
+    start = (max(0, first - margin) for first, margin in zip(box[0], margins, strict=True))
+    stop = map(min, labelled.shape, (last + margin for last, margin in zip(box[1], margins, strict=True)))
     return tuple(start), tuple(stop)
+
+
+def mask_box(mask: NDArray[np.bool_]) -> Box | None:
+    """(start, stop) of the smallest box that holds all of a mask (*spatial); None of an empty one.
+
+    >>> mask_box(np.array([[0, 0, 0], [0, 1, 1]], dtype=bool))
+    ((1, 1), (2, 3))
+    """
+    axes = range(mask.ndim)
+    lines = [np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
+    if not lines[0].size:
+        return None
+    return tuple(int(line[0]) for line in lines), tuple(int(line[-1]) + 1 for line in lines)
 
 
 def nonzero_box(image: Array) -> Box:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vesal.data.crop import Box, Crop
+from vesal.data.crop import Box, Crop, mask_box
 from vesal.data.labels import LabelSet
 from vesal.infer.components import label_components
 
@@ -60,7 +60,9 @@ def find_place(probability: NDArray[np.float32], crop: Crop, margin_mm: float) -
     weights = np.bincount(pieces.ravel(), weights=probability.ravel(), minlength=count + 1)[1:]
     largest = int(np.argmax(weights)) + 1
     kept = np.flatnonzero(weights >= _SHARE * weights.max()) + 1
-    own, box = _box(pieces == largest), _box(np.isin(pieces, kept))
+    own, box = mask_box(pieces == largest), mask_box(np.isin(pieces, kept))
+    assert own is not None
+    assert box is not None
     concern = ""
     if len(kept) > 1 and _voxels(box) > _APART * _voxels(own):
         concern = f"the coarse network found {len(kept)} places that lie apart"
@@ -88,14 +90,6 @@ def larger(mask: NDArray[np.bool_], crop: Crop, margin_mm: float) -> Box | None:
             stop[axis] = min(size, stop[axis] + margin)
     found = tuple(start), tuple(stop)
     return None if found == (crop.crop_start, crop.crop_stop) else found
-
-
-def _box(mask: NDArray[np.bool_]) -> Box:
-    found = [
-        np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        for axis in range(mask.ndim)
-    ]
-    return tuple(int(line[0]) for line in found), tuple(int(line[-1]) + 1 for line in found)
 
 
 def _voxels(box: Box) -> int:
