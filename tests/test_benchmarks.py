@@ -1,3 +1,4 @@
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import torch
 # benchmarks/ is no part of the package: it is imported from the root of the repository.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import weights
+from benchmarks import busy, weights
 from benchmarks.beside import take_turns
 from benchmarks.nnunet import CONFIGURATION, Workspace, vesal_plan, write_raw
 from benchmarks.parts import Comparison, mean_dice
@@ -316,3 +317,12 @@ def test_steps_of_both_precisions_are_timed_and_their_losses_told(tiny_plan: Pat
     wide, narrow, ratio, first, second = map(float, cells[1:])
     assert ratio == pytest.approx(wide / narrow, rel=0.1)
     assert first == pytest.approx(second, rel=0.02)
+
+
+def test_steps_are_timed_beside_a_process_that_spins_and_it_ends(tiny_plan: Path) -> None:
+    with busy.spinning(min(os.sched_getaffinity(0))) as process:
+        assert process.poll() is None
+        took = busy.steps(Plan.load(tiny_plan), "32", own=True, count=4)
+    assert process.poll() is not None
+    assert len(took) == 2
+    assert all(seconds > 0 for seconds in took)

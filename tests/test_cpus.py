@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,26 @@ def test_slurm_s_number_counts(
 def test_the_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
     assert cpus.cpu_count(tmp_path) == 2
+
+
+def test_waiting_threads_sleep_soon_unless_the_user_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    cpus.bound_spinning()
+    assert 0 < int(os.environ["GOMP_SPINCOUNT"]) < 100_000
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    cpus.bound_spinning()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    cpus.bound_spinning()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_it_is_so_before_torch_is_there() -> None:
+    code = "import vesal, os, sys; print('GOMP_SPINCOUNT' in os.environ, 'torch' in sys.modules)"
+    free = {
+        name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    }
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=free)
+    assert found.stdout.split() == ["True", "False"]

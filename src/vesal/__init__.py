@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vesal.cpus import bound_spinning
 from vesal.version import __version__
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from vesal.workflow.requests.train_request import TrainRequest as TrainRequest
     from vesal.workflow.robustness.benchmark_run import robustness_run as robustness_run
     from vesal.workflow.training.train import train_run as train_run
+
+bound_spinning()
 
 _PUBLIC = {
     "ConvertRequest": ("vesal.workflow.requests.convert_request", "ConvertRequest"),

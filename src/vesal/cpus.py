@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: by its affinity, a container's quota and SLURM."""
+"""How many CPUs this process may use: by its affinity, a container's quota and SLURM; and how its threads wait."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+#: How often a thread of OpenMP looks for work before it sleeps: about ten microseconds. By itself GNU's looks a hundred
+#: times as long, and takes a core that another process, or another thread of this one, could use.
+_SPIN_COUNT = "3000"
+
+
+def bound_spinning() -> None:
+    """Let threads that wait for each other sleep soon, unless the user chose (OMP_WAIT_POLICY, GOMP_SPINCOUNT).
+
+    It holds if it comes before torch is first imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
 def cpu_count(root: Path = Path("/")) -> int:

@@ -60,10 +60,10 @@ def test_a_function_that_agrees_is_used_and_one_line_says_so(
     monkeypatch.setattr(torch, "compile", compiler(lambda value: calls.append(1) or value))
     objective, _ = objective_of(plan)
     batch = batch_of(plan)
-    plain = objective(batch).item()
+    plain = objective.gradients(batch).item()
     assert "are compiled and agree" in objective.compile(batch)
     calls.clear()
-    assert objective(batch).item() == plain
+    assert objective.gradients(batch).item() == plain
     assert calls == [1]
 
 
@@ -100,14 +100,14 @@ def test_a_function_that_fails_or_differs_is_not_used_and_one_line_says_why(
     monkeypatch.setattr(torch, "compile", compiler(change))
     objective, _ = objective_of(plan)
     batch = batch_of(plan)
-    plain = objective(batch).item()
+    plain = objective.gradients(batch).item()
     told = objective.compile(batch)
     assert told.startswith("Not compiled")
     assert told.endswith("plain torch computes.")
     assert "\n" not in told
     with pytest.raises(AssertionError, match=words):
         raise AssertionError(told)
-    assert objective(batch).item() == plain
+    assert objective.gradients(batch).item() == plain
 
 
 def test_the_comparison_leaves_no_trace(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,15 +132,15 @@ def test_torch_can_trace_network_and_loss(plan: Plan, monkeypatch: pytest.Monkey
     objective, network = objective_of(plan)
     names = list(network.state_dict())
     batch = batch_of(plan)
-    plain = objective(batch).item()
+    plain = objective.gradients(batch).item()
     told = objective.compile(batch)
     assert "are compiled and agree" in told, told
-    assert objective(batch).item() == pytest.approx(plain, rel=1e-4)
+    assert objective.gradients(batch).item() == pytest.approx(plain, rel=1e-4)
     assert list(network.state_dict()) == names
     # Evaluation goes past it, and training on the same function again.
     assert isinstance(network.eval()(batch.image), torch.Tensor)
     network.train()
-    assert objective(batch).item() == pytest.approx(plain, rel=1e-4)
+    assert objective.gradients(batch).item() == pytest.approx(plain, rel=1e-4)
     torch.compiler.reset()
 
 

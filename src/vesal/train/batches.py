@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vesal.augment.policy import Policy
 from vesal.augment.random_parameters import to_device
+from vesal.nn.cpu.threads import compute_alone
 from vesal.parallel import read_ahead
 from vesal.preprocessing.patches import PatchSampler, overlap
 
@@ -163,12 +164,18 @@ class BatchMaker:
 def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
     """Batches from number `first` on, ready to train on.
 
-    A thread works two batches ahead. It cuts them; where a GPU trains it augments them too, in a stream of its
-    own beside that of the network. (On a CPU network and augmentation would only take each other's cores.)
+    A thread works two batches ahead: it cuts and augments them. Where a GPU trains, in a stream of its own beside that
+    of the network; where the CPU trains, by itself, for operations as small as these lose more by threads that wait for
+    each other than they gain.
     """
     if maker.device.type != "cuda":
-        with contextlib.closing(read_ahead(maker.cut, itertools.count(first), _AHEAD)) as cuts:
-            yield (maker.vary(batch, number) for number, batch in enumerate(cuts, first))
+
+        def alone(number: int) -> Batch:
+            compute_alone()
+            return maker.vary(maker.cut(number), number)
+
+        with contextlib.closing(read_ahead(alone, itertools.count(first), _AHEAD)) as batches:
+            yield batches
         return
     stream = torch.cuda.Stream(maker.device)
 

@@ -16,6 +16,7 @@ from vesal.train.batches import Batch
 from vesal.train.logs.training_dice import TrainingDice
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
+from vesal.train.sample_threads import SampleThreads
 
 #: Compiling takes about a minute; a run that is shorter than this would not win it back.
 _LONG_S = 300.0
@@ -41,17 +42,22 @@ _Function = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | Seq
 
 
 class Objective:
-    """(batch) -> loss, () float32, in the precision that was chosen.
+    """Gradients of the loss of a batch, in the precision that was chosen.
 
     Args:
         network: in train mode when called.
         loss: of its output.
         precision: of the forward pass.
+        threads: that compute a batch's samples side by side; None computes the batch as a whole.
     """
 
-    def __init__(self, network: nn.Module, loss: Loss, precision: Precision) -> None:
+    def __init__(
+        self, network: nn.Module, loss: Loss, precision: Precision, threads: SampleThreads | None = None
+    ) -> None:
         self._network = network
+        self._loss = loss
         self._precision = precision
+        self._threads = threads
 
         def plain(
             image: Tensor, label: Tensor, annotated: Tensor | None
@@ -62,14 +68,30 @@ class Objective:
         self._plain: _Function = plain
         self._compiled: _Function | None = None
 
-    def __call__(self, batch: Batch, dice: TrainingDice | None = None) -> Tensor:
-        """The loss of a batch; `dice` takes in what the network put out."""
-        function = self._compiled or self._plain
-        with self._precision.forward():
-            loss, logits = function(batch.image, batch.label, batch.annotated)
+    def gradients(self, batch: Batch, dice: TrainingDice | None = None, share: float = 1.0) -> Tensor:
+        """Add the gradients of a share of the batch's loss to those of the parameters.
+
+        Args:
+            batch: of one forward pass.
+            dice: takes in what the network put out.
+            share: of the loss that counts.
+
+        Returns:
+            That share of the loss, () float32, without gradients.
+        """
+        if self._threads is not None and self._compiled is None:
+            loss, logits = self._threads.gradients(
+                batch.image, lambda logits: self._loss(logits, batch.label, batch.annotated), share
+            )
+        else:
+            function = self._compiled or self._plain
+            with self._precision.forward():
+                loss, logits = function(batch.image, batch.label, batch.annotated)
+            loss = loss * share
+            self._precision.backward(loss)
         if dice is not None:
             dice.add(logits, batch)
-        return loss
+        return loss.detach()
 
     def compile(self, batch: Batch, *, graphs: bool = False) -> str:
         """Compile, if the compiled function agrees with plain torch on a batch; the network itself stays as it is.

@@ -29,7 +29,7 @@ class Precision:
     def __init__(self, name: str, device: torch.device) -> None:
         if name == "auto":
             name = "bf16" if _has_bfloat16(device) else "32"
-        self._device = device.type
+        self.device = device.type
         self.dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(name, torch.float32)
         scaled = self.dtype is torch.float16 and device.type == "cuda"
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
@@ -48,7 +48,7 @@ class Precision:
     def forward(self) -> contextlib.AbstractContextManager[Any]:
         """The context of the forward pass."""
         narrow = self.dtype is not torch.float32
-        return torch.autocast(self._device, dtype=self.dtype if narrow else None, enabled=narrow)
+        return torch.autocast(self.device, dtype=self.dtype if narrow else None, enabled=narrow)
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of the (scaled) loss."""
@@ -80,7 +80,7 @@ class Precision:
             self.scaler.update()
             return sound
         sound = sound & norm.isfinite()
-        step_where(optimizer, sound, wait=self._device != "cuda")
+        step_where(optimizer, sound, wait=self.device != "cuda")
         return sound
 
 

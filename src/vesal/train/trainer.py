@@ -16,6 +16,7 @@ from vesal.augment.policy import Policy
 from vesal.errors import unknown_name
 from vesal.infer.predictor import Model
 from vesal.nn.cpu.instance_norm import keep_memory
+from vesal.nn.cpu.threads import ThreadPace
 from vesal.nn.losses.losses import LOSSES, LOSSES_ELSEWHERE, Loss, build_loss
 from vesal.nn.model_file import Package, save_package
 from vesal.nn.zoo import build_network, require
@@ -32,6 +33,7 @@ from vesal.train.objective import Objective, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
+from vesal.train.sample_threads import SampleThreads
 from vesal.train.schedule import Clock, WeightAverage, learning_rate
 from vesal.train.state import State, TrainJob
 from vesal.train.validation import spread, validate
@@ -151,7 +153,10 @@ def _run(
     """Steps until the run's length, a signal, early stopping or a target ends it."""
     job, position = state.job, state.position
     loss = build_loss(job.config.loss, job.plan, job.config.loss_options)
-    objective = Objective(state.trained.network, loss, precision)
+    network = state.trained.network
+    threads = SampleThreads.fitting(network, job.config, precision, job.plan.batch, job.plan.dimension)
+    objective = Objective(network, loss, precision, threads)
+    pace = ThreadPace(1 if threads or job.config.deterministic or job.device.type != "cpu" else None)
     if wants_compiling(job.config, state.steps, job.device):
         first = next(batches)
         batches = itertools.chain([first], batches)
@@ -161,7 +166,8 @@ def _run(
     dice = TrainingDice(job.plan.labels)
     while state.progress < 1.0 and not stop.requested:
         sampled = is_logged(position.step + 1) or position.step + 1 == state.steps
-        loss_meter.add(take_step(state, batches, objective, precision, dice if sampled else None))
+        with pace.step():
+            loss_meter.add(take_step(state, batches, objective, precision, dice if sampled else None))
         if sampled or state.progress >= 1.0:
             logs.row(_step_row(state, loss_meter, dice))
         logs.console.progress(state.progress, position.step)
@@ -221,9 +227,7 @@ def take_step(
     losses = []
     for number in range(1, config.accumulation + 1):
         last = dice if number == config.accumulation else None
-        value = objective(next(batches), last) / config.accumulation
-        precision.backward(value)
-        losses.append(value.detach())
+        losses.append(objective.gradients(next(batches), last, 1 / config.accumulation))
     total = torch.stack(losses).sum()
     position.step += 1
     done = precision.update(trained.optimizer, trained.network, config.clip, total)

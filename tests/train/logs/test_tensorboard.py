@@ -36,7 +36,7 @@ def test_the_networks_graph_is_there(board) -> None:
 
 def test_a_held_out_case_stands_beside_its_prediction_at_the_end_of_a_short_run(board) -> None:
     (tag,) = board.Tags()["images"]
-    (picture,) = board.Images(tag)
+    *_, picture = board.Images(tag)  # on a slow machine there are earlier ones
     assert (tag, picture.step) == ("val/example", 120)
     assert picture.width == 1300
     shown = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)).convert("RGB")).astype(int)

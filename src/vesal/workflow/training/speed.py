@@ -15,8 +15,11 @@ from vesal.parallel import available_memory
 from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, MEMORY_SHARE, MOST_MEMORY_GB
 from vesal.planning.plan import Plan
+from vesal.train.batches import Batch
+from vesal.train.objective import Objective
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
+from vesal.train.sample_threads import SampleThreads
 from vesal.train.trainer import untrained
 
 #: Share of the training time that goes into steps; the rest validates (a tenth at most), saves, and waits for patches.
@@ -117,7 +120,9 @@ def _trial(plan: Plan, config: TrainConfig, device: torch.device) -> Callable[[i
     label = torch.zeros(plan.batch, *plan.patch, dtype=torch.uint8)
     label[(slice(None), *(slice(size // 4, -(-3 * size // 4)) for size in plan.patch))] = 1
     policy = Policy(plan, config.augment)
-    loss_of = build_loss(config.loss, plan, config.loss_options)
+    loss = build_loss(config.loss, plan, config.loss_options)
+    threads = SampleThreads.fitting(trained.network, config, precision, plan.batch, plan.dimension)
+    objective = Objective(trained.network, loss, precision, threads)
     image = torch.randn(plan.batch, plan.inputs, *plan.patch).to(device)
     label = label.to(device)
 
@@ -126,14 +131,12 @@ def _trial(plan: Plan, config: TrainConfig, device: torch.device) -> Callable[[i
         parameters = policy.draw(plan.batch, plan.patch, torch.Generator().manual_seed(number))
         varied, target = parameters.apply(image, label)
         trained.optimizer.zero_grad(set_to_none=True)
-        with precision.forward():
-            loss = loss_of(trained.network(varied), target)
-        precision.backward(loss)
+        value = objective.gradients(Batch(varied, target, None))
         precision.update(trained.optimizer, trained.network, config.clip)
         if trained.average is not None:
             trained.average.update(trained.network, number + 1)
         # Its value is there only when the device is done.
-        float(loss.detach())
+        float(value)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         elif device.type == "mps":
