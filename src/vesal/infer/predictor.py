@@ -371,7 +371,9 @@ def load_model(
     packages = tuple(load_package(file) for file in files)
     if not packages:
         raise UsageError("No model was named; give a .vesal file or a run folder.")
-    first = packages[0].plan
+    # Of two stages each fold measured the margin that its boxes need.
+    margin_mm = max(package.plan.margin_mm for package in packages)
+    first = packages[0].plan.model_copy(update={"margin_mm": margin_mm})
     for package in packages[1:]:
         if any(getattr(first, name) != getattr(package.plan, name) for name in _SHARED):
             raise VesalError(
@@ -441,5 +443,5 @@ def model_files(path: Path) -> list[Path]:
 #: What preparation and windows depend on: networks that vote get the same input.
 _SHARED = (
     "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
-    "foreground_channel", "labels", "locator", "margin_mm",
+    "foreground_channel", "labels", "locator", "blocks",
 )  # fmt: skip

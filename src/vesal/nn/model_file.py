@@ -33,8 +33,8 @@ PACKAGE_VERSION = 1
 
 _FORMAT = "vesal-model"
 _JSON, _WEIGHTS = "model.json", "weights.safetensors"
-#: Only there where the plan has a locator.
-_LOCATOR = "locator.safetensors"
+#: Only there where the plan has a locator, whose network is always this.
+_LOCATOR, _LOCATOR_NETWORK = "locator.safetensors", "unet"
 #: Members of `model.json` that are null before something was measured.
 _MEASURED = ("scores", "quality", "postprocess")
 _EXPECTED = "a model is a file NAME.vesal as written by vesal train"
@@ -105,8 +105,8 @@ class Package:
         if self.plan.locator is None or self.locator_weights is None:
             return None
         return replace(
-            self, plan=self.plan.locator, weights=self.locator_weights, locator_weights=None,
-            scores=None, quality=None, postprocess=None,
+            self, plan=self.plan.locator, network=_LOCATOR_NETWORK, weights=self.locator_weights,
+            locator_weights=None, scores=None, quality=None, postprocess=None,
         )  # fmt: skip
 
     def build(self, *, copy: bool = True) -> nn.Module:
@@ -149,7 +149,7 @@ def save_package(path: str | Path, package: Package) -> None:
     }
     try:
         _check_weights(stored[_WEIGHTS], package.plan, package.network)
-        _check_locator(stored.get(_LOCATOR), package.plan, package.network)
+        _check_locator(stored.get(_LOCATOR), package.plan)
         text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
     except _RefusedError as error:
         raise VesalError(f"Cannot write the model {path}: {error.what}; train it again.") from error
@@ -189,7 +189,7 @@ def load_package(path: str | Path) -> Package:
         weights = load_tensors(members[_WEIGHTS])
         locator_weights = load_tensors(members[_LOCATOR]) if _LOCATOR in members else None
         _check_weights(weights, plan, description["network"])
-        _check_locator(locator_weights, plan, description["network"])
+        _check_locator(locator_weights, plan)
     except _RefusedError as error:
         raise VesalError(f"{path} is not a usable Vesal model: {error.what}; {error.fix}.") from error
     except OSError as error:
@@ -399,9 +399,9 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
             raise _RefusedError(f"weight {name} holds values that are not finite")
 
 
-def _check_locator(weights: Mapping[str, Tensor] | None, plan: Plan, network: str) -> None:
+def _check_locator(weights: Mapping[str, Tensor] | None, plan: Plan) -> None:
     """Raise _RefusedError unless there are weights of a locator just where the plan has one, and they are its own."""
     if (weights is None) != (plan.locator is None):
         raise _RefusedError(f"{_LOCATOR} and the plan's locator are not both there")
     if weights is not None and plan.locator is not None:
-        _check_weights(weights, plan.locator, network)
+        _check_weights(weights, plan.locator, _LOCATOR_NETWORK)

@@ -13,8 +13,9 @@ from vesal.record import Record
 
 PLAN_VERSION = 1
 
-#: What a plan and its locator's have in common.
-_LOCATED_ALIKE = ("channels", "labels", "pixel_mm", "crop_to_nonzero")
+#: What a plan and its locator's have in common, and of their labels.
+_LOCATED_ALIKE = ("channels", "pixel_mm", "crop_to_nonzero")
+_LABELLED_ALIKE = ("labels", "background", "ignore", "threshold")
 
 
 class Stage(Record):
@@ -86,6 +87,7 @@ class Plan(Record):
         normalisation: one a channel.
         crop_to_nonzero: whether scans are cropped to the box of non-zero voxels first.
         image_order, label_order: spline orders of resampling (label 0 is nearest, 1 is linear per class).
+        blocks: in place of it each voxel takes in all that it covers, which suits a very coarse grid.
         mirror_axes: network axes that may be mirrored.
         channels: names of the image's channels.
         pixel_mm: (column, row) size of a pixel of a picture that does not say it; None means 1 mm.
@@ -115,6 +117,7 @@ class Plan(Record):
     crop_to_nonzero: bool = True
     image_order: Literal[0, 1, 3] = 3
     label_order: Literal[0, 1] = 1
+    blocks: bool = False
     mirror_axes: tuple[int, ...]
     channels: tuple[str, ...]
     pixel_mm: tuple[float, float] | None = None
@@ -141,6 +144,9 @@ class Plan(Record):
             raise ValueError(f"{len(self.channels)} channels but {len(self.normalisation)} normalisations")
         if (coarse := self.locator) is not None:
             same = all(getattr(coarse, name) == getattr(self, name) for name in _LOCATED_ALIKE)
+            same &= all(
+                getattr(coarse.labels, name) == getattr(self.labels, name) for name in _LABELLED_ALIKE
+            )
             if coarse.locator is not None or not same:
                 raise ValueError("the locator's plan is of other scans or labels")
         if not 1 <= self.heads <= max(1, len(self.stages) - 1):

@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from vesal.data.crop import in_order
 from vesal.data.fingerprint import CaseRecord, Fingerprint
-from vesal.data.labels import LabelSet
+from vesal.data.labels import LabelSet, Region
 from vesal.errors import UsageError
 from vesal.planning.plan import Plan
 from vesal.planning.planner import View, check_cases, make_plan
 from vesal.planning.settings import PlanSettings
 from vesal.text import times
 
-#: Of the training time, the coarse stage's.
-LOCATOR_SHARE = 0.2
+#: Seconds of the coarse stage: a start, and a share of the budget; at most a larger share.
+_LOCATOR_START_S, _LOCATOR_SHARE, _MOST_LOCATOR_SHARE = 60.0, 0.05, 0.3
+
+#: Steps of the coarse stage where steps or epochs set the length: the fine stage's, within these bounds.
+LOCATOR_STEPS = (300, 1000)
+
+#: The coarse stage's grid has at most so many voxels in the median scan, by dimension; its network's features.
+_GRID_VOXELS = {2: 64 * 64, 3: 40_000}
+_FEATURES = (8, 16, 32, 64)
+
+#: Room in its patch for larger scans than the median.
+_ROOM = 1.1
 
 #: Margin around what is labelled: a share of the box's longest side, between so many coarse voxels and so many mm.
-_MARGIN_SHARE, _MARGIN_VOXELS, _MOST_MARGIN_MM = 0.25, 2.0, 20.0
+_MARGIN_SHARE, _MARGIN_VOXELS, _MOST_MARGIN_MM = 0.25, 1.0, 20.0
+
+#: The grid becomes coarser in steps of 3 %.
+_COARSER = 1.03
+
+#: Volumes with fewer voxels along an axis are seen slice by slice, as by the fine stage.
+_FLAT = 4
+
+
+def locator_budget_s(budget_s: float) -> float:
+    """Seconds of a run's budget that the coarse stage takes; it needs little more in a longer run.
+
+    >>> [locator_budget_s(60.0 * minutes) for minutes in (3, 8, 20, 60)]
+    [54.0, 84.0, 120.0, 240.0]
+    """
+    return min(_LOCATOR_START_S + _LOCATOR_SHARE * budget_s, _MOST_LOCATOR_SHARE * budget_s)
 
 
 def make_located_plan(
@@ -45,15 +71,8 @@ def make_located_plan(
     if not boxes:
         raise UsageError("No case is labelled, so there is nothing to locate; leave out plan.locate.")
     budget_s = asked.budget_s or budget_s
-    shared = {name: getattr(asked, name) for name in ("memory_gb", "rate", "measure", "sigmoid", "dimension")}
-    coarse = make_plan(
-        fingerprint,
-        labels,
-        PlanSettings(**shared),
-        budget_s=None if budget_s is None else LOCATOR_SHARE * budget_s,
-        view=View(fingerprint.cases, coverage=1.0),
-        **device,
-    )
+    coarse_s = None if budget_s is None else locator_budget_s(budget_s)
+    coarse = _coarse_plan(fingerprint, labels, asked, coarse_s, device)
     margin_mm = max(
         _MARGIN_VOXELS * max(coarse.spacing_mm),
         min(_MOST_MARGIN_MM, _MARGIN_SHARE * float(np.median([max(box) for box in boxes]))),
@@ -63,20 +82,85 @@ def make_located_plan(
         fingerprint,
         labels,
         asked.model_copy(update={"locate": False, "budget_s": None}),
-        budget_s=None if budget_s is None else (1.0 - LOCATOR_SHARE) * budget_s,
+        budget_s=None if budget_s is None or coarse_s is None else budget_s - coarse_s,
         view=View(cases),
         **device,
     )
     pairs = zip(fingerprint.cases, cases, strict=True)
     share = np.median([math.prod(seen.crop_shape) / math.prod(case.crop_shape) for case, seen in pairs])
     reason = (
-        f"Two stages: the labels and {margin_mm:.3g} mm around them are {share:.1%} of the median scan. A network with "
-        f"voxels of {times(coarse.spacing_mm, 3)} mm and a patch of {times(coarse.patch)} finds the box in the whole "
-        f"scan in {LOCATOR_SHARE:.0%} of the time; what follows looks only there."
+        f"Two stages: the labels and {margin_mm:.3g} mm around them are {share:.1%} of the median scan. A small "
+        f"network finds the box in the whole scan, in voxels of {times(coarse.spacing_mm, 3)} mm; what follows looks "
+        "only there."
     )
     return fine.model_copy(
         update={"locator": coarse, "margin_mm": round(margin_mm, 3), "reasons": (reason, *fine.reasons)}
     )
+
+
+def _coarse_plan(
+    fingerprint: Fingerprint,
+    labels: LabelSet,
+    asked: PlanSettings,
+    budget_s: float | None,
+    device: dict[str, Any],
+) -> Plan:
+    """Of a network that sees the whole scan as few voxels, and tells only what is labelled from what is not."""
+    cases = fingerprint.cases
+    dimension, slice_axis = _coarse_frame(cases)
+    sizes = np.array([np.multiply(case.crop_shape, case.ras_spacing_mm) for case in cases])
+    native = np.median([case.ras_spacing_mm for case in cases], axis=0)
+    size_mm = in_order(tuple(np.median(sizes, axis=0)), slice_axis, first=0.0)[-dimension:]
+    native_mm = in_order(tuple(native), slice_axis, first=0.0)[-dimension:]
+    spacing = _coarse_spacing(size_mm, native_mm, _GRID_VOXELS[dimension])
+    patch = tuple(_patch_side(size / step) for size, step in zip(size_mm, spacing, strict=True))
+    everything = labels.model_copy(update={"regions": (Region(name="foreground", members=labels.names),)})
+    settings = PlanSettings(
+        dimension=None if slice_axis is not None else dimension,
+        spacing_mm=spacing,
+        patch=patch,
+        features=_FEATURES,
+        heads=1,
+        batch=2 if dimension == 3 else 8,
+        normalisation=asked.normalisation,
+        rate=asked.rate,
+        memory_gb=asked.memory_gb,
+    )
+    plan = make_plan(
+        fingerprint, everything, settings, budget_s=budget_s, view=View(cases, coverage=1.0), **device
+    )
+    # So short a training learns faster without mirroring, and organs have their side.
+    return plan.model_copy(update={"blocks": True, "mirror_axes": ()})
+
+
+def _patch_side(median: float) -> int:
+    """Of the coarse network's patch: the median scan and some room, in the nearest multiple that holds the median.
+
+    >>> _patch_side(37.0), _patch_side(51.2), _patch_side(9.0)
+    (40, 56, 12)
+    """
+    multiple = 8 if median > 16 else 4
+    return max(math.ceil(_ROOM * median / multiple - 0.5), math.ceil(median / multiple)) * multiple
+
+
+def _coarse_frame(cases: tuple[CaseRecord, ...]) -> tuple[Literal[2, 3], int | None]:
+    """Dimension of the coarse network and, where it sees volumes slice by slice, the axis of the slices."""
+    if len(cases[0].ras_shape) == 2:
+        return 2, None
+    shape = np.median([case.crop_shape for case in cases], axis=0)
+    return (2, int(np.argmin(shape))) if shape.min() < _FLAT else (3, None)
+
+
+def _coarse_spacing(
+    size_mm: tuple[float, ...], native_mm: tuple[float, ...], voxels: float
+) -> tuple[float, ...]:
+    """Alike along all axes that the scans resolve so finely, such that the median scan has so many voxels at most."""
+    step = min(native_mm)
+    while True:
+        spacing = tuple(max(step, own) for own in native_mm)
+        if math.prod(size / each for size, each in zip(size_mm, spacing, strict=True)) <= voxels:
+            return tuple(round(each, 4) for each in spacing)
+        step *= _COARSER
 
 
 def _box_mm(case: CaseRecord) -> tuple[float, ...]:

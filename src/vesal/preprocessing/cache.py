@@ -202,7 +202,7 @@ class Cache:
 def _plan_key(plan: Plan) -> bytes:
     fields = {
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
-        "foreground_channel", "margin_mm",
+        "foreground_channel", "margin_mm", "blocks",
     }  # fmt: skip
     values = plan.model_dump(mode="json", include=fields)
     values["located"] = plan.locator is not None

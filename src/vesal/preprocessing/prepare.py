@@ -21,6 +21,7 @@ from vesal.errors import DataError
 from vesal.parallel import Progress, available_memory, map_in_order
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
+from vesal.preprocessing.coarse_grid import block_labels, block_means
 from vesal.preprocessing.normalise import normalise
 from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry, Turn
@@ -93,7 +94,10 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
         image = image[(slice(None), *part)]
         foreground = None if foreground is None else foreground[part]
     if crop.shape != crop.crop_shape:
-        image = resize(np.ascontiguousarray(image), crop.shape, plan.image_order)
+        if plan.blocks:
+            image = block_means(image, crop.shape)
+        else:
+            image = resize(np.ascontiguousarray(image), crop.shape, plan.image_order)
     if foreground is not None:
         resized = resize_label(foreground, crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
@@ -105,7 +109,10 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     inside = np.ascontiguousarray(crop.cut(contiguous))
     outside = _foreground(contiguous) - _foreground(inside) if inside.size < contiguous.size else 0
     if crop.shape != crop.crop_shape:
-        inside = resize_label(inside, crop.shape, plan.label_order)
+        blocks = plan.blocks
+        inside = (
+            block_labels(inside, crop.shape) if blocks else resize_label(inside, crop.shape, plan.label_order)
+        )
     return Prepared(image, inside, crop, outside)
 
 

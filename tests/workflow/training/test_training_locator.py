@@ -12,7 +12,14 @@ import pytest
 import vesal
 from vesal.files import read_json
 from vesal.train.recipe import TrainConfig
-from vesal.workflow.training.training_locator import _box_sentence, with_length
+from vesal.workflow.training.training_locator import (
+    Located,
+    LocatedCase,
+    _Seen,
+    fine_config,
+    locator_config,
+    needed_margin,
+)
 
 SHAPE = (48, 40, 36)
 
@@ -66,17 +73,23 @@ def test_both_stages_are_trained_and_in_one_file(run: Path) -> None:
     steps = [
         json.loads(line)["step"] for line in (run / "fold_0/locator/metrics.jsonl").read_text().splitlines()
     ]
-    assert max(steps) == 20
+    assert max(steps) == 300
     assert (
         max(json.loads(line)["step"] for line in (run / "fold_0/metrics.jsonl").read_text().splitlines())
-        == 80
+        == 100
     )
+    assert model.locator.labels.outputs == 1
 
 
 def test_what_the_boxes_miss_of_the_held_out_cases_is_kept(run: Path) -> None:
-    missed = read_json(run / "fold_0/locator/located.json")
-    assert len(missed) == 2
-    assert all(0 <= share <= 1 for share in missed.values())
+    located = read_json(run / "fold_0/locator/located.json")
+    assert len(located["cases"]) == 2
+    assert all(case["missed"] == 0 and case["short_mm"] < 4 for case in located["cases"].values())
+    assert (
+        vesal.load_model(run).plan.margin_mm
+        == located["margin_mm"]
+        >= read_json(run / "plan.json")["margin_mm"]
+    )
 
 
 def test_held_out_cases_are_segmented_on_their_own_grid(run: Path, data: Path) -> None:
@@ -136,23 +149,61 @@ def test_a_finished_run_goes_on_with_nothing(run: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("length", "expected"),
     [
-        ({"budget_s": 100.0}, {"budget_s": 20.0}),
-        ({"steps": 7}, {"steps": 1}),
-        ({"epochs": 10}, {"epochs": 2}),
+        ({"budget_s": 180.0}, {"budget_s": 54.0}),
+        ({"budget_s": 1200.0}, {"budget_s": 120.0}),
+        ({"steps": 7}, {"steps": 300}),
+        ({"steps": 500}, {"steps": 500}),
+        ({"epochs": 1000}, {"steps": 1000}),
     ],
 )
-def test_a_stage_has_its_share_of_the_length(length: dict[str, float], expected: dict[str, float]) -> None:
-    config = with_length(TrainConfig.model_validate(length), 0.2)
-    assert {name: getattr(config, name) for name in expected} == expected
+def test_the_coarse_stage_is_long_enough_however_short_the_run(
+    length: dict[str, float], expected: dict[str, float]
+) -> None:
+    config = TrainConfig.model_validate(
+        length | {"seed": 5, "loss_options": {"class_weights": {"ball": 2.0}}}
+    )
+    coarse = locator_config(config, 4)
+    assert {name: getattr(coarse, name) for name in expected} == expected
+    assert coarse.seed == 5
+    assert not coarse.loss_options.class_weights
+    fine = fine_config(config)
+    whole = config.budget_s
+    assert fine == config if whole is None else fine.budget_s == whole - (coarse.budget_s or 0)
 
 
-def test_where_the_locator_found_nothing_is_named() -> None:
-    assert _box_sentence({"a": 0.0, "b": 0.01}) == (
-        "The locator's boxes miss 0.50% of the truth of 2 held-out cases (of one at most 1.00%), before they grow."
+def test_what_the_boxes_miss_is_told() -> None:
+    def told(**missed: float | None) -> str:
+        cases = {name: LocatedCase(missed=share, short_mm=None) for name, share in missed.items()}
+        return Located(margin_mm=12.5, cases=cases).sentence()
+
+    assert told(a=0.0, b=0.01) == (
+        "The locator's boxes, with 12.5 mm around what it finds, miss 0.50% of the truth of 2 held-out cases (of one "
+        "at most 1.00%), before they grow."
     )
-    assert _box_sentence({"a": None, "b": 0.01}).startswith(
-        "The locator found nothing in 1 of 2 held-out cases. Its boxes miss"
+    assert told(a=None, b=0.01).startswith(
+        "The locator found nothing in 1 of 2 held-out cases. Its boxes, with"
     )
-    assert _box_sentence({"a": None}) == (
+    assert told(a=None) == (
         "The locator found nothing in 1 of 1 held-out case. With more time (--budget) it learns more."
     )
+
+
+def test_the_margin_is_what_the_worst_held_out_box_needed(run: Path) -> None:
+    coarse = vesal.load_model(run).locator
+    assert coarse is not None
+    half = 0.5 * max(coarse.plan.spacing_mm)
+    assert needed_margin([-4.0, -1.0], 10.0, coarse.plan) == 10.0
+    assert needed_margin([-4.0, 11.0], 10.0, coarse.plan) == pytest.approx(11.0 + half, abs=1e-3)
+    assert needed_margin([100.0], 10.0, coarse.plan) == 30.0
+    assert needed_margin([], 10.0, coarse.plan) == 10.0
+
+
+def test_a_box_that_cuts_widens_the_margin_of_the_fold() -> None:
+    labelled = np.zeros((20, 20, 20), dtype=bool)
+    labelled[5:15, 5:15, 5:15] = True
+    seen = _Seen(labelled, ((5, 5, 5), (15, 15, 15)), ((7, 5, 0), (15, 15, 20)), (2.0, 1.0, 1.0))
+    assert seen.short_mm() == 4.0
+    assert seen.missed(0.0) == pytest.approx(0.2)
+    assert seen.missed(2.0) == pytest.approx(0.1)
+    assert seen.missed(4.0) == 0.0
+    assert _Seen(labelled, seen.truth, None, (1.0, 1.0, 1.0)).missed(1.0) is None

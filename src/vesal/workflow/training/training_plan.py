@@ -19,7 +19,7 @@ from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
-from vesal.planning.two_stages import LOCATOR_SHARE, make_located_plan
+from vesal.planning.two_stages import locator_budget_s, make_located_plan
 from vesal.text import budget_text, duration, one_line, plural, significant
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
@@ -143,8 +143,8 @@ class _Wanted:
         config = self.config
         if config.budget_s is None:
             return math.inf
-        share = 1.0 - LOCATOR_SHARE if config.plan.locate else 1.0
-        return max(1.0, IN_STEPS * share * config.budget_s / (pass_s * config.accumulation))
+        coarse_s = locator_budget_s(config.budget_s) if config.plan.locate else 0.0
+        return max(1.0, IN_STEPS * (config.budget_s - coarse_s) / (pass_s * config.accumulation))
 
     def passes(self, plan: Plan, steps: float) -> float:
         """Over the training cases, or in a 2D plan of volumes over as many slices as they have."""
