@@ -112,3 +112,10 @@ def test_it_is_so_before_torch_is_there() -> None:
     }
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=free)
     assert found.stdout.split() == ["True", "False"]
+
+
+def test_a_process_that_shares_the_cpus_keeps_to_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(cpus, "_share", None)
+    assert cpus.cpu_count(tmp_path) == 64
+    cpus.keep_to(3)
+    assert cpus.cpu_count(tmp_path) == 3

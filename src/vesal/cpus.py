@@ -22,6 +22,16 @@ def bound_spinning() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
+#: Set by `keep_to`.
+_share: int | None = None
+
+
+def keep_to(count: int) -> None:
+    """From here on `cpu_count` gives at most so many: this process is one of several that share the CPUs."""
+    global _share
+    _share = count
+
+
 def cpu_count(root: Path = Path("/")) -> int:
     """The number of CPUs that this process may use, at least 1: the least of three.
 
@@ -36,7 +46,8 @@ def cpu_count(root: Path = Path("/")) -> int:
     True
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *_of_control_groups(root), *_of_slurm()]))
+    shares = [] if _share is None else [_share]
+    return max(1, min([affinity, *_of_control_groups(root), *_of_slurm(), *shares]))
 
 
 def _of_slurm() -> Iterator[int]:

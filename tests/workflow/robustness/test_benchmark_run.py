@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import multiprocessing
+import os
 import re
+import shutil
+import signal
+import sys
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from vesal import parallel
 from vesal.cli.app import app
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import robustness_text
 from vesal.workflow.requests.robustness_request import RobustnessRequest
+from vesal.workflow.robustness import benchmark_run, measure
 from vesal.workflow.robustness.benchmark_run import robustness_run
 
 
@@ -78,6 +86,113 @@ def test_a_stopped_benchmark_is_resumed_after_the_last_case(
     )
     assert network.windows == 0
     assert (again.rows, len(again.limits)) == (whole.rows, 1)
+
+
+@pytest.fixture
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which two processes share the cases, whatever was imported by other tests."""
+    torch.set_num_threads(2)
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 2)
+    monkeypatch.setattr(benchmark_run, "can_fork", lambda: sys.platform == "linux")
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+
+
+@linux
+def test_two_processes_measure_what_one_measures(run, network, model, tiny_data, tmp_path, two_cores):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    (data / "imagesTr" / "tiny_03.nii.gz").write_bytes(b"not a scan")
+    ticks = []
+
+    def measured(name: str, threads: int) -> Robustness:
+        torch.set_num_threads(threads)
+        ticks.clear()
+        wanted = RobustnessRequest(
+            model=model, data=data, out=tmp_path / name, artifacts=("noise", "crop:3"), pictures=False
+        )
+        return robustness_run(
+            wanted, lambda _title: lambda done, total: ticks.append((done, total)), lambda _: None
+        )
+
+    one = measured("one", 1)
+    network.windows = 0
+    two = measured("two", 2)
+    assert network.windows == 0  # none was segmented in this process
+    assert ticks == [(done, 7 * 7) for done in range(1, 7 * 7 + 1)]
+    assert two.rows == one.rows
+    assert two.failures == one.failures
+    assert [failure.id for failure in two.failures] == ["tiny_03"]
+    assert two.cost.predictions == one.cost.predictions == 6 * 7
+    assert (one.cost.processes, two.cost.processes) == (1, 2)
+    assert "in each of 2 processes" in robustness_text(two)
+
+
+@linux
+def test_two_processes_that_are_stopped_lose_no_finished_case(
+    run, network, model, tiny_data, tmp_path, two_cores
+):
+    whole = run(model, tiny_data, tmp_path / "whole", artifacts=["noise:3"], cases=5)
+    journal = tmp_path / "out" / "robustness.jsonl"
+
+    def stop_after_a_case(_done: int, _total: int) -> None:
+        if len(journal.read_text().splitlines()) > 1:
+            raise KeyboardInterrupt
+
+    request = RobustnessRequest(
+        model=model, data=tiny_data, out=tmp_path / "out", artifacts=("noise:3",), cases=5, pictures=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        robustness_run(request, lambda _title: stop_after_a_case, lambda _text: None)
+    assert multiprocessing.active_children() == []
+    done = len(journal.read_text().splitlines()) - 1
+    assert 1 <= done < 5
+    again = run(model, tiny_data, tmp_path / "out", artifacts=["noise:3"], cases=5, resume=True)
+    assert again.rows == whole.rows
+
+
+@linux
+def test_a_process_that_runs_out_of_memory_ends_the_benchmark_in_a_sentence(
+    network, model, tiny_data, tmp_path, two_cores, monkeypatch
+):
+    parent = os.getpid()
+
+    def killed(_volume, _artifact, _seed):
+        assert os.getpid() != parent
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(measure, "corrupt", killed)
+    words = ["robustness", str(model), str(tiny_data), "--artifact", "noise:3", "-o", str(tmp_path / "out")]
+    ended = CliRunner().invoke(app, words)
+    assert ended.exit_code == 1
+    assert isinstance(ended.exception, VesalError)
+    assert str(ended.exception) == (
+        "A process at work was ended by the system (signal 9), as it is where memory runs out; end other programs and "
+        "add --resume, which keeps the finished cases."
+    )
+    assert not (tmp_path / "out" / "robustness.json").exists()
+
+
+def test_processes_are_no_more_than_cases_threads_and_memory_are_for(
+    network, model, tiny_data, tmp_path, two_cores, monkeypatch
+):
+    def processes(cases: int, name: str) -> int:
+        request = RobustnessRequest(
+            model=model,
+            data=tiny_data,
+            out=tmp_path / name,
+            artifacts=("noise:3",),
+            cases=cases,
+            pictures=False,
+        )
+        return robustness_run(request, tell=lambda _text: None).cost.processes
+
+    assert processes(1, "one case") == 1
+    monkeypatch.setattr(parallel, "available_memory", lambda: 3 << 30)
+    assert processes(2, "little memory") == 1
+    monkeypatch.setattr(parallel, "available_memory", lambda: 8 << 30)
+    monkeypatch.setattr(benchmark_run, "can_fork", lambda: False)
+    assert processes(2, "no fork") == 1
 
 
 def test_a_benchmark_is_not_resumed_with_other_settings_nor_begun_over_another(

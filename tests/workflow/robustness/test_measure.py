@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from vesal.augment.artifacts.benchmark import Corruption, benchmark
 from vesal.errors import VesalError
 from vesal.evaluate.robustness.degradation import CLEAN, MEAN
-from vesal.workflow.robustness import measure
+from vesal.infer.predictor import Model
+from vesal.planning.plan import Normalisation, Plan
+from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import Volume
+from vesal.workflow.robustness import benchmark_run, measure
 
 
 def test_every_artefact_is_measured_at_every_severity_and_stronger_noise_costs_more(
@@ -24,8 +31,60 @@ def test_every_artefact_is_measured_at_every_severity_and_stronger_noise_costs_m
     assert dice[CLEAN] > 0.9
     assert dice["noise 5"] < dice["noise 1"]
     assert found.headline.severity == 1
-    assert found.cost.predictions == len(conditions)
+    # Not twice under 'scale', of which z-scoring leaves nothing.
+    assert found.cost.predictions == len(conditions) - 2
     assert found.failures == ()
+
+
+def test_what_preparation_undoes_is_not_segmented_again_and_is_said(
+    run, network, model, tiny_data, tmp_path, monkeypatch
+):
+    def measured(name: str):
+        network.windows = 0
+        return run(model, tiny_data, tmp_path / name, artifacts=["scale", "noise:1"], cases=2)
+
+    found, windows = measured("saved"), network.windows
+    monkeypatch.setattr(measure, "_alike", lambda _clean, _other: False)
+    whole = measured("whole")
+    assert network.windows / windows == 7 / 2  # clean, five times scaled, noise
+    assert found.cost.predictions == 4
+    assert whole.cost.predictions == 14
+    assert found.remarks[-1] == (
+        "10 scans under scale had the clean scan's prediction: preparation undoes the artefact."
+    )
+    assert len(found.rows) == len(whole.rows)
+    for one, other in zip(found.rows, whole.rows, strict=True):
+        assert one.condition == other.condition
+        assert one.dice == pytest.approx(other.dice, abs=1e-3)
+
+
+def test_no_artefact_is_undone_where_intensities_stay_as_they_are(
+    run, network, model, tiny_data, tmp_path, tiny_plan, monkeypatch
+):
+    plan = Plan.load(tiny_plan)
+    plain = plan.model_copy(update={"normalisation": (Normalisation(scheme="none"),)})
+    raw = Model(plain, (network,), torch.device("cpu"))
+    monkeypatch.setattr(benchmark_run, "load_model", lambda _path, **_options: raw)
+    found = run(model, tiny_data, tmp_path / "out", artifacts=["scale"], cases=1)
+    assert found.cost.predictions == 6
+
+
+def test_voxels_that_differ_by_one_rounding_to_16_bits_are_alike_and_by_more_are_not(tiny_plan):
+    plan = Plan.load(tiny_plan)
+    grid = Geometry.from_spacing((8, 8, 8), (1, 1, 1))
+    values = np.random.default_rng(0).normal(5, 2, (1, 8, 8, 8)).astype(np.float32)
+    clean = prepare(Volume(values, grid), plan)
+
+    def moved(by: float) -> Prepared:
+        image = clean.image.copy()
+        image[0, 3, 3, 3] += by * (abs(image[0, 3, 3, 3]) + image.std())
+        return replace(clean, image=image)
+
+    assert measure._alike(clean, moved(0.9 * 2**-10))
+    assert not measure._alike(clean, moved(1.1 * 2**-10))
+    assert not measure._alike(None, clean)
+    elsewhere = replace(clean.crop, crop_start=(1, 0, 0))
+    assert not measure._alike(clean, replace(clean, crop=elsewhere))
 
 
 def test_a_flip_is_undone_before_the_score(run, network, model, tiny_data, tmp_path):

@@ -32,13 +32,15 @@ class Cost(Record):
     Attributes:
         seconds: in all, of every sitting where it was resumed.
         predictions: scans that were segmented, corrupted or not.
-        memory_mb: the largest resident set of the process; on a GPU what was allocated there. None if unknown.
+        memory_mb: the largest resident set of a process; on a GPU what was allocated there. None if unknown.
+        processes: that shared the cases, at most.
         backend: what computed the networks.
     """
 
     seconds: float
     predictions: int
     memory_mb: float | None = None
+    processes: int = 1
     backend: str = ""
 
     @property

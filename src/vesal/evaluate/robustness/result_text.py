@@ -77,6 +77,8 @@ def summary(found: Robustness) -> str:
     text = " ".join(filter(None, [text, headline_sentence(found)]))
     cost = found.cost
     memory = "" if cost.memory_mb is None else f", {cost.memory_mb / 1024:.1f} GiB of memory at most"
+    if memory and cost.processes > 1:
+        memory += f" in each of {cost.processes} processes"
     return f"{text} {cost.predictions} predictions in {cost.seconds:.0f} s ({cost.seconds_each:.2f} s each){memory}."
 
 

@@ -1,11 +1,20 @@
-"""Robustness: the same scans clean and under each artefact, what that costs, and whether it is within limits."""
+"""Robustness: the same scans clean and under each artefact, what that costs, and whether it is within limits.
+
+On a CPU the cases are shared among as many processes as there are cores and memory, each with one thread.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import torch
 
 from vesal.augment.artifacts.benchmark import Artifact, applicable, benchmark, parse_artifact
+from vesal.data.dataset import Case
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
@@ -15,17 +24,21 @@ from vesal.files import content_hash
 from vesal.infer.predictor import Model, load_model
 from vesal.journal import Journal
 from vesal.outputs import results
-from vesal.parallel import Progress, StageProgress, no_progress
+from vesal.parallel import Progress, StageProgress, no_progress, workers_within
 from vesal.planning.plan import Plan
+from vesal.processes import Tick, can_fork, map_in_processes
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
 from vesal.text import plural
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness.benchmark_cases import RobustnessCases, choose_cases
-from vesal.workflow.robustness.measure import Measured, RobustnessRunner
+from vesal.workflow.robustness.measure import Measured, RobustnessRunner, scan_bytes
 
 #: Worst cases that the page shows as pictures.
 PICTURES = 4
+
+#: What the networks of a process on the CPU need in memory beside the scans.
+_NETWORK_BYTES = 2 << 30
 
 
 def robustness_run(
@@ -107,6 +120,10 @@ def _journal(
     return journal
 
 
+#: A case, and the number of the group whose models segment it.
+_Task = tuple[int, Case]
+
+
 @dataclass(eq=False)
 class _Runners:
     """A runner for each group of cases; one group's models at a time are in memory."""
@@ -136,10 +153,40 @@ class _Runners:
             if progress is not None:
                 progress(done, total)
 
-        for index, group in enumerate(self.chosen.groups):
-            if cases := [case for case in group.cases if case.id in waiting]:
-                for one in self.of(index).measure(cases, tick):
-                    journal.add(one)
+        groups = enumerate(self.chosen.groups)
+        tasks = [(index, case) for index, group in groups for case in group.cases if case.id in waiting]
+        began = time.monotonic()
+        processes = self._most_processes([case for _, case in tasks])
+        with contextlib.closing(self._measured(tasks, processes, tick)) as measured:
+            for one in measured:
+                now = time.monotonic()
+                seconds, began = round(now - began, 3), now
+                journal.add(one.model_copy(update={"seconds": seconds, "processes": processes}))
+
+    def _measured(
+        self, tasks: Sequence[_Task], processes: int, tick: Tick
+    ) -> Generator[Measured, None, None]:
+        if processes == 1:
+            for task in tasks:
+                yield self._one(task, tick)
+            return
+        # The largest last would have one process work while the others wait.
+        tasks = sorted(tasks, key=lambda task: (task[0], -scan_bytes([task[1]])))
+        begin = partial(torch.set_num_threads, 1)
+        again = "add --resume, which keeps the finished cases"
+        for _, found in map_in_processes(self._one, tasks, processes, begin=begin, tick=tick, again=again):
+            yield found
+
+    def _one(self, task: _Task, tick: Tick) -> Measured:
+        group, case = task
+        return next(self.of(group).measure([case], tick))
+
+    def _most_processes(self, cases: Sequence[Case]) -> int:
+        """As many as torch would use threads, and memory and cases are enough for."""
+        if self.model.device.type != "cpu" or not cases or not can_fork():
+            return 1
+        room = workers_within(_NETWORK_BYTES + scan_bytes(cases))
+        return min(len(cases), torch.get_num_threads(), room)
 
     def scans(self, worst: Sequence[WorstCase], progress: Progress | None) -> list[CorruptedScan]:
         """To be drawn. One that cannot be made again is left out; its numbers are there."""
@@ -171,6 +218,7 @@ def _result(
         raise VesalError(
             f"Not one of the {len(measured)} cases could be measured; {failures[0].id}: {failures[0].message}"
         )
+    remarks = [*runners.chosen.remarks, *remarks, *_undone(measured)]
     memory = [one.memory_mb for one in measured if one.memory_mb is not None]
     about = {
         "model": str(request.model),
@@ -188,9 +236,21 @@ def _result(
             seconds=round(sum(one.seconds for one in measured), 1),
             predictions=sum(one.predictions for one in measured),
             memory_mb=max(memory, default=None),
+            processes=max(one.processes for one in measured),
             backend=model.backend,
         ),
         "failures": tuple(failures),
-        "remarks": [*runners.chosen.remarks, *remarks],
+        "remarks": remarks,
     }
     return conclude(rows, model.labels.classes, about=about, limits=limits, baseline=baseline)
+
+
+def _undone(measured: Sequence[Measured]) -> list[str]:
+    """A remark on the conditions that were not segmented, as preparation turns them into the clean scan."""
+    undone = [title for one in measured for title in one.undone]
+    if not undone:
+        return []
+    names = ", ".join(dict.fromkeys(title.partition(" ")[0] for title in undone))
+    return [
+        f"{plural(len(undone), 'scan')} under {names} had the clean scan's prediction: preparation undoes the artefact."
+    ]

@@ -1,16 +1,17 @@
 """A robustness benchmark case by case: read a scan once, corrupt it in every condition, segment, score.
 
-The network takes most of the time. Beside one on a GPU, other threads corrupt and prepare the next scans; on every
-device another thread scores what was segmented.
+The network takes most of the time. Beside one on a GPU, other threads corrupt and prepare the next scans, and another
+one scores what was segmented. On a CPU a case is one thread's work, and cases are shared among processes
+(`vesal.workflow.robustness.benchmark_run`). What preparation turns into the clean scan again is not segmented again.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ from vesal.workflow.robustness.benchmark_cases import translation, truth_of
 #: Copies of a scan that corrupting one needs, in float32 and complex numbers.
 _COPIES = 8
 
+#: The largest step between neighbouring numbers of the 16 bits in which prepared images are kept, as a share of them.
+_STEP = 2.0**-10
+
 
 class Measured(JournalEntry):
     """One case through the whole benchmark.
@@ -41,16 +45,20 @@ class Measured(JournalEntry):
     Attributes:
         rows: of every condition that could be measured.
         failures: what could not.
+        undone: conditions that preparation undoes: they have the clean scan's prediction.
         predictions: scans that were segmented.
-        seconds: that it took.
+        seconds: until it was done, from the end of the case before, whichever process that was in.
         memory_mb: peak of the process until then; None if unknown.
+        processes: that shared the cases.
     """
 
     rows: tuple[ArtifactScore, ...]
     failures: tuple[Failure, ...] = ()
+    undone: tuple[str, ...] = ()
     predictions: int = 0
     seconds: float = 0.0
     memory_mb: float | None = None
+    processes: int = 1
 
 
 @dataclass(eq=False)
@@ -60,8 +68,10 @@ class _Subject:
     case: Case
     raw: RawCase
     truth: NDArray[np.uint8]
+    clean: Prepared | None = None
     clean_prediction: NDArray[np.uint8] | None = None
     clean_scores: dict[str, ClassScore] = field(default_factory=dict)
+    undone: list[str] = field(default_factory=list)
 
 
 #: A scan ready for the network, and how it was corrupted (None: not).
@@ -100,20 +110,15 @@ class RobustnessRunner:
 
         `tick` is called after every prediction, also where it failed.
         """
-        # Beside a network on the CPU a second thread of work makes torch's threads wait for each other: on two cores a
+        # A second thread of work beside a network on the CPU makes torch's threads wait for each other: on two cores a
         # prediction then takes five times as long, and OpenVINO's no less than without.
-        workers = 1
-        if self.model.device.type != "cpu":
-            # As memory allows, by the size of the largest file: a packed voxel is a byte or more.
-            sizes = [sum(path.stat().st_size for path in case.images if path.exists()) for case in cases]
-            workers = workers_within(_COPIES * 8 * max(sizes, default=0))
-        with ThreadPoolExecutor(1) as scorer:
+        on_cpu = self.model.device.type == "cpu"
+        workers = 1 if on_cpu else workers_within(scan_bytes(cases))
+        with _AtOnce() if on_cpu else ThreadPoolExecutor(1) as scorer:
             for case in cases:
-                began = time.monotonic()
                 found = self._measured(case, workers, scorer, tick)
-                seconds = round(time.monotonic() - began, 3)
                 memory = memory_mb(self.model.device).get("memory_mb")
-                yield found.model_copy(update={"seconds": seconds, "memory_mb": memory})
+                yield found.model_copy(update={"memory_mb": memory})
 
     def scan(self, case: Case, worst: WorstCase) -> CorruptedScan:
         """A case clean and in one condition, as `measure` saw them; the same seed corrupts a scan alike.
@@ -138,9 +143,7 @@ class RobustnessRunner:
 
     # --- corrupt, segment, score -------------------------------------------------------------------------
 
-    def _measured(
-        self, case: Case, workers: int, scorer: ThreadPoolExecutor, tick: Callable[[], None]
-    ) -> Measured:
+    def _measured(self, case: Case, workers: int, scorer: Executor, tick: Callable[[], None]) -> Measured:
         """A case in every condition; time and memory are not in it yet."""
         conditions: tuple[Artifact | None, ...] = (None, *self.artifacts)
         rows: list[ArtifactScore] = []
@@ -167,8 +170,14 @@ class RobustnessRunner:
                 reason = _reason(error)
             title = CLEAN if artifact is None else artifact.title
             failures.append(Failure(id=f"{case.id}, {title}", message=reason))
-        predictions = sum(not isinstance(result, str) for result in results)
-        return Measured(id=case.id, rows=tuple(rows), failures=tuple(failures), predictions=predictions)
+        predictions = sum(not isinstance(result, str) for result in results) - len(subject.undone)
+        return Measured(
+            id=case.id,
+            rows=tuple(rows),
+            failures=tuple(failures),
+            undone=tuple(subject.undone),
+            predictions=predictions,
+        )
 
     def _read(self, case: Case) -> _Subject:
         raw = read_case(case)
@@ -186,16 +195,23 @@ class RobustnessRunner:
             return _reason(error)
 
     def _segmented(
-        self, subject: _Subject, artifact: Artifact | None, scan: _Scan | str, scorer: ThreadPoolExecutor
+        self, subject: _Subject, artifact: Artifact | None, scan: _Scan | str, scorer: Executor
     ) -> Future[list[ArtifactScore]] | str:
         """The scores to come, or why there are none."""
         if isinstance(scan, str):
             return scan
+        prepared, corruption = scan
         try:
-            prediction = self._segment(scan[0])
+            if subject.clean_prediction is not None and _alike(subject.clean, prepared):
+                prediction = subject.clean_prediction
+                subject.undone.append(CLEAN if artifact is None else artifact.title)
+            else:
+                prediction = self._segment(prepared)
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
-        return scorer.submit(self._score, subject, artifact, scan[1], prediction)
+        if artifact is None:
+            subject.clean, subject.clean_prediction = prepared, prediction
+        return scorer.submit(self._score, subject, artifact, corruption, prediction)
 
     def _segment(self, prepared: Prepared) -> NDArray[np.uint8]:
         """Contiguous labels, as `vesal predict` would write them."""
@@ -210,7 +226,6 @@ class RobustnessRunner:
         prediction: NDArray[np.uint8],
     ) -> list[ArtifactScore]:
         if artifact is None or corruption is None:
-            subject.clean_prediction = prediction
             subject.clean_scores = self._scores(subject, prediction)
             return [ArtifactScore.of(score, score) for score in subject.clean_scores.values()]
         if subject.clean_prediction is None:
@@ -221,7 +236,8 @@ class RobustnessRunner:
         if hidden is not None:
             # What the corrupted scan does not show is judged in neither.
             clean = self._scores(subject, subject.clean_prediction, hidden)
-        scores = self._scores(subject, prediction, hidden)
+        same = np.array_equal(prediction, subject.clean_prediction)
+        scores = clean if same else self._scores(subject, prediction, hidden)
         return [ArtifactScore.of(score, clean[name], artifact) for name, score in scores.items()]
 
     def _scores(
@@ -237,6 +253,41 @@ class RobustnessRunner:
             annotated=subject.case.annotated,
         )
         return {score.class_name: score for score in scores}
+
+
+class _AtOnce(Executor):
+    """Does what is submitted to it there and then."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def scan_bytes(cases: Sequence[Case]) -> int:
+    """What corrupting and preparing one of the scans takes in memory, by the size of the largest file.
+
+    A packed voxel is a byte or more.
+    """
+    sizes = [sum(path.stat().st_size for path in case.images if path.exists()) for case in cases]
+    return _COPIES * 8 * max(sizes, default=0)
+
+
+def _alike(clean: Prepared | None, other: Prepared) -> bool:
+    """Whether a network gets the same from both: no voxel differs by more than rounding to 16 bits may make it."""
+    if clean is None or clean.image.shape != other.image.shape:
+        return False
+    if (clean.crop.crop_start, clean.crop.crop_stop) != (other.crop.crop_start, other.crop.crop_stop):
+        return False
+    for before, after in zip(clean.image, other.image, strict=True):
+        # Around 0, where a share of the value is nothing, a share of the image's spread.
+        limit = _STEP * (np.abs(before) + before.std())
+        if not (np.abs(after - before) <= limit).all():
+            return False
+    return True
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,206 @@
+"""Work on many items by processes with a thread each, for what keeps a core busy by itself.
+
+Threads that compute one item together wait for each other at every step: on two cores they gain less than two
+processes do, and where another job holds a core they lose far more. A process shares nothing that it could wait for.
+
+They are forked: what the parent holds (a network, a data set) is there at once and in memory once. That needs Linux,
+and a parent whose libraries survive it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import pickle
+import signal
+import sys
+import traceback
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal, TypeVar
+
+from vesal.cpus import keep_to
+from vesal.errors import VesalError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: Called after a step of the work on an item.
+Tick = Callable[[], None]
+
+#: Libraries with threads of their own for which their makers do not say that a forked process may go on with them.
+_UNSAFE = ("openvino",)
+
+#: How long a process that was asked to end may take (s) before it is killed.
+_PATIENCE_S = 2.0
+
+_Kind = Literal["tick", "result", "error"]
+
+
+def can_fork() -> bool:
+    """Whether `map_in_processes` works here: on Linux, and where no library that forking breaks has been loaded."""
+    daemon = multiprocessing.current_process().daemon
+    return sys.platform == "linux" and not daemon and not any(name in sys.modules for name in _UNSAFE)
+
+
+def map_in_processes(
+    function: Callable[[Item, Tick], Result],
+    items: Sequence[Item],
+    processes: int,
+    *,
+    begin: Callable[[], None] | None = None,
+    tick: Tick | None = None,
+    again: str = "start again",
+) -> Generator[tuple[int, Result], None, None]:
+    """Yield (number of the item, `function(item, tick)`) for each item, as soon as it is done, in whatever order.
+
+    Each process takes the next item when it has finished one. The first exception ends them all and is raised here;
+    so does the end of this generator, an interruption included.
+
+    Args:
+        function: gets an item and a `tick` of its own, which calls this process' `tick`. Neither function nor items
+            are copied; results and exceptions are (they must be picklable).
+        items: to work on.
+        processes: at most so many.
+        begin: called in each process first, such as to limit the threads of a library.
+        tick: called in this process for every `tick` of an item.
+        again: how to go on where a process was ended from outside, for the message.
+
+    Raises:
+        VesalError: a process was ended from outside, as the system does where memory runs out.
+    """
+    waiting = deque(range(len(items)))
+    started: dict[Connection, Any] = {}
+    try:
+        for _ in range(min(processes, len(items))):
+            _next(_start(started, function, items, begin), waiting)
+        at_work = set(started)
+        while at_work:
+            for connection in wait(list(at_work)):
+                assert isinstance(connection, Connection)
+                kind, value = _received(connection, started[connection], again)
+                if kind == "error":
+                    raise value
+                if kind == "tick":
+                    if tick is not None:
+                        tick()
+                    continue
+                number, result = value
+                if waiting:
+                    _next(connection, waiting)
+                else:
+                    at_work.remove(connection)
+                yield number, result
+    finally:
+        _end(started)
+
+
+def _start(
+    started: dict[Connection, Any],
+    function: Callable[[Item, Tick], Any],
+    items: Sequence[Item],
+    begin: Callable[[], None] | None,
+) -> Connection:
+    """Start one more process, and note it and our end of the pipe to it."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_serve, args=(theirs, [ours, *started], function, items, begin), daemon=True
+    )
+    with warnings.catch_warnings():
+        # Python 3.12 and newer warn of a fork beside threads; `can_fork` says when it is safe.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    theirs.close()
+    started[ours] = process
+    return ours
+
+
+def _next(connection: Connection, waiting: deque[int]) -> None:
+    # A process that has died is noticed where its answer is read.
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(waiting.popleft())
+
+
+def _received(connection: Connection, process: Any, again: str) -> tuple[_Kind, Any]:
+    try:
+        kind, value = connection.recv()
+    except (EOFError, ConnectionResetError):
+        process.join(_PATIENCE_S)
+        code = process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        raise VesalError(
+            f"A process at work was ended by the system ({how}), as it is where memory runs out; end other programs "
+            f"and {again}."
+        ) from None
+    return kind, value
+
+
+def _end(started: dict[Connection, Any]) -> None:
+    for connection, process in started.items():
+        connection.close()
+        # At its end by itself, or in the middle of what nobody wants any more.
+        process.terminate()
+    for process in started.values():
+        process.join(_PATIENCE_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        process.close()
+
+
+# --- in the other process --------------------------------------------------------------------------------
+
+
+def _serve(
+    connection: Connection,
+    others: Sequence[Connection],
+    function: Callable[[Item, Tick], Any],
+    items: Sequence[Item],
+    begin: Callable[[], None] | None,
+) -> None:
+    """Work on the items whose numbers come, until the parent is gone."""
+    # Ctrl-C reaches every process of the terminal: the parent alone answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # The parent's ends, inherited: as long as one is open here, nobody learns that the parent is gone.
+    for other in others:
+        other.close()
+    keep_to(1)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _work(connection, function, items, begin)
+
+
+def _work(
+    connection: Connection,
+    function: Callable[[Item, Tick], Any],
+    items: Sequence[Item],
+    begin: Callable[[], None] | None,
+) -> None:
+    answer: tuple[_Kind, Any]
+    ready = begin is None
+    while True:
+        number = connection.recv()
+        try:
+            if begin is not None and not ready:
+                begin()
+                ready = True
+            answer = ("result", (number, function(items[number], lambda: connection.send(("tick", None)))))
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            error.add_note(f"In another process:\n{traceback.format_exc()}")
+            answer = ("error", error)
+        connection.send(_sendable(answer))
+
+
+def _sendable(answer: tuple[_Kind, Any]) -> tuple[_Kind, Any]:
+    """The same, or in place of an error that cannot be pickled, or not be made again, one that says the same."""
+    if answer[0] == "error":
+        try:
+            pickle.loads(pickle.dumps(answer[1]))
+        except Exception:
+            return "error", RuntimeError("".join(traceback.format_exception(answer[1])))
+    return answer
