@@ -80,7 +80,7 @@ def main() -> None:
         "--variants", type=Path, help="YAML of name: {setting: value}, in place of those here"
     )
     parser.add_argument("names", nargs="*")
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     variants = yaml.safe_load(chosen.variants.read_text()) if chosen.variants else VARIANTS
     rows = [run_variant(name, variants[name], chosen) for name in chosen.names or variants]
     print(

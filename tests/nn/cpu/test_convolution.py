@@ -18,6 +18,12 @@ pytestmark = pytest.mark.skipif(
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], type[nn.Module], tuple[int, ...]]] = {
     "3d": (lambda: Conv3d(16, 32, 3, padding=1), nn.Conv3d, (2, 16, 8, 8, 20)),
+    "single volume": (lambda: Conv3d(4, 8, 3, padding=1), nn.Conv3d, (1, 4, 8, 8, 20)),
+    "flat single volume": (
+        lambda: Conv3d(4, 8, (1, 3, 3), padding=(0, 1, 1), bias=False),
+        nn.Conv3d,
+        (1, 4, 8, 8, 20),
+    ),
     "flat 3d": (lambda: Conv3d(32, 16, (1, 3, 3), padding=(0, 1, 1)), nn.Conv3d, (1, 32, 5, 8, 20)),
     "2d": (lambda: Conv2d(32, 32, 3, padding=1, bias=False), nn.Conv2d, (2, 32, 16, 20)),
     "wide 2d": (lambda: Conv2d(64, 64, 3, padding=1), nn.Conv2d, (2, 64, 16, 20)),
@@ -55,6 +61,32 @@ def test_a_module_gives_torchs_outputs_and_gradients(
             torch.testing.assert_close(forward(module, x), y)
         results.append([y.detach(), x.grad, *(parameter.grad for parameter in module.parameters())])
     torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize(
+    "module",
+    [Conv3d(4, 8, 3, padding=1), Conv3d(4, 8, 3, padding=1, stride=2, bias=False), Conv3d(4, 8, (1, 3, 3))],
+)
+def test_a_small_volume_alone_is_computed_as_a_batch_is(
+    module: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32, where torch has a slow way of its own; and its gradients are those of a batch."""
+    slow, real = [], nn.Conv3d.forward
+    monkeypatch.setattr(nn.Conv3d, "forward", lambda *a: (slow.append(1), real(*a))[1])
+    x = cpu.channels_last(torch.randn(1, 4, 12, 10, 8))
+    results = []
+    for forward, batch in ((type(module).forward, x), (real, torch.cat([x, x]))):
+        batch = batch.clone().requires_grad_()
+        module.zero_grad()
+        y = forward(module, batch)
+        y[:1].square().sum().backward()
+        results.append([y.detach()[:1], batch.grad[:1], *(of.grad.clone() for of in module.parameters())])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), results[0][0])
+    assert not slow
+    module(cpu.channels_last(torch.randn(1, 4, 80, 80, 4)))
+    assert slow, "torch itself takes oneDNN for a larger one"
 
 
 def test_the_ways_are_chosen_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
