@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scans import make_plan, make_scan, oriented
 
-from vesal.data.crop import Crop, nonzero_box
+from vesal.data.crop import Crop, elsewhere, nonzero_box
 from vesal.preprocessing.prepare import prepare
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import Volume
@@ -34,3 +34,19 @@ def test_the_box_of_nonzero_voxels_is_that_of_all_channels() -> None:
     assert nonzero_box(np.zeros((1, 4, 5))) == ((0, 0), (4, 5))
     volume = Volume(np.nan_to_num(image[:1]) * 0, Geometry.from_spacing((10, 11, 12), (1.0, 2.0, 3.0)))
     assert not prepare(volume, make_plan()).image.any()
+
+
+def test_a_box_elsewhere_has_the_size_and_stays_within_its_bounds_and_mostly_away() -> None:
+    box, bounds = ((5, 5, 5), (15, 25, 20)), ((2, 0, 3), (60, 60, 30))
+    shared = []
+    for seed in range(50):
+        start, stop = elsewhere(box, bounds, (12, 4, 99), np.random.default_rng(seed))
+        assert np.subtract(stop, start).tolist() == [12, 20, 27]
+        assert all(a >= low for a, low in zip(start, bounds[0], strict=True))
+        assert all(b <= high for b, high in zip(stop, bounds[1], strict=True))
+        held = np.minimum(stop, box[1]) - np.maximum(start, box[0])
+        shared.append(np.prod(np.maximum(held, 0)) > 0)
+    assert np.mean(shared) < 0.1
+    assert elsewhere(box, bounds, (1, 1, 1), np.random.default_rng(3)) == elsewhere(
+        box, bounds, (1, 1, 1), np.random.default_rng(3)
+    )

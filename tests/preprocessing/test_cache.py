@@ -30,7 +30,9 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     read, work = module.read_case, module.prepare
     monkeypatch.setattr(module, "read_case", lambda case: done.append(f"read {case.id}") or read(case))
-    monkeypatch.setattr(module, "prepare", lambda *given: done.append("prepare") or work(*given))
+    monkeypatch.setattr(
+        module, "prepare", lambda *given, **more: done.append("prepare") or work(*given, **more)
+    )
     return done
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scans import LABELS, ORIENTATIONS, make_plan, make_scan, oriented
 
+from vesal.data.dataset import Case
 from vesal.errors import DataError
 from vesal.preprocessing import prepare as module
 from vesal.preprocessing.prepare import prepare, prepare_dataset
@@ -226,3 +228,27 @@ def test_a_plan_with_a_locator_is_trained_on_the_labels_and_a_margin() -> None:
     assert prepare(image, two).crop.crop_shape == grid.shape
     empty = LabelMap(np.zeros_like(array), grid)
     assert prepare(image, two, empty).crop.crop_shape == grid.shape
+
+
+def test_places_elsewhere_are_as_large_and_hold_the_labels_that_are_there(tmp_path: Path) -> None:
+    grid = Geometry.from_spacing((40, 40, 40), (1.0, 1.0, 1.0))
+    image = np.random.default_rng(0).normal(50, 5, grid.shape).astype(np.float32)
+    label = np.zeros(grid.shape, dtype=np.uint8)
+    label[2:8, 3:9, 4:10] = 1
+    for name, array in (("image", image), ("label", label)):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    case = Case(id="a", patient="a", images=(tmp_path / "image.nii.gz",), label=tmp_path / "label.nii.gz")
+    plan = make_plan(spacing_mm=(1.0, 1.0, 1.0), patch=(16, 8, 8))
+    two = plan.model_copy(update={"locator": plan, "margin_mm": 2.0})
+    boxes = []
+    for place in (0, 1, 2):
+        (found,), _ = prepare_dataset([case], two, tmp_path / "cache", place=place)
+        boxes.append((found.crop.crop_start, found.crop.crop_stop))
+        assert found.crop.shape == ((10, 10, 10) if place == 0 else (16, 10, 10))
+        held = found.load()[1]
+        box = tuple(map(slice, *boxes[-1]))
+        assert np.array_equal(held, label[box])
+    assert boxes[0] == ((0, 1, 2), (10, 11, 12))
+    assert len(set(boxes)) == 3
+    again = prepare_dataset([case], two, tmp_path / "other", place=1)[0][0].crop
+    assert (again.crop_start, again.crop_stop) == boxes[1]

@@ -19,6 +19,9 @@ Value = TypeVar("Value")
 #: (start, stop) in voxels along the axes of a scan that was turned nearest to RAS+.
 Box = tuple[tuple[int, ...], tuple[int, ...]]
 
+#: Boxes that are drawn for a place elsewhere, of which the one that shares least is taken.
+_DRAWS = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Crop:
@@ -125,6 +128,34 @@ def around(label: NDArray[np.uint8], grid: Geometry, margin_mm: float) -> Box | 
     start = (max(0, first - margin) for first, margin in zip(box[0], margins, strict=True))
     stop = map(min, labelled.shape, (last + margin for last, margin in zip(box[1], margins, strict=True)))
     return tuple(start), tuple(stop)
+
+
+def elsewhere(box: Box, bounds: Box, least: Sequence[int], generator: np.random.Generator) -> Box:
+    """A box of about the same size at another place, as far from the given one as a few draws show.
+
+    Args:
+        box: of the organ, say.
+        bounds: within which it is drawn.
+        least: voxels of its sides, as far as the bounds allow.
+        generator: of the draws.
+    """
+    sizes = [stop - start for start, stop in zip(*box, strict=True)]
+    room = [stop - start for start, stop in zip(*bounds, strict=True)]
+    sides = [min(max(size, of), whole) for size, of, whole in zip(sizes, least, room, strict=True)]
+    best: tuple[int, Box] | None = None
+    for _ in range(_DRAWS):
+        free = [first + whole - side for first, whole, side in zip(bounds[0], room, sides, strict=True)]
+        start = tuple(
+            int(generator.integers(first, last + 1)) for first, last in zip(bounds[0], free, strict=True)
+        )
+        drawn = start, tuple(first + side for first, side in zip(start, sides, strict=True))
+        shared = math.prod(
+            max(0, min(a_stop, b_stop) - max(a, b)) for a, a_stop, b, b_stop in zip(*drawn, *box, strict=True)
+        )
+        if best is None or shared < best[0]:
+            best = shared, drawn
+    assert best is not None
+    return best[1]
 
 
 def mask_box(mask: NDArray[np.bool_]) -> Box | None:

@@ -17,7 +17,8 @@ from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash
 from vesal.infer.backends.registry import backend_name, backend_networks
-from vesal.infer.locate import Place, find_place, foreground, larger
+from vesal.infer.box_search import search_box
+from vesal.infer.locate import Place, find_place, foreground
 from vesal.infer.logits_to_labels import (
     LabelWriter,
     class_probabilities,
@@ -42,9 +43,6 @@ from vesal.volume.volume import LabelMap, Volume
 #: Voxels of all windows of one forward pass: enough to keep the device busy, little enough for 2 GiB.
 _BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
 
-#: Times that a box is made larger for a result that reaches its border.
-_MOST_GROWTHS = 3
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -54,11 +52,13 @@ class Prediction:
         label: on the scan's own grid, with the values of the training files.
         probabilities: class -> (*scan shape) float32 if requested, as `Model.class_probabilities` gives them.
         quality: how far to trust it, if requested and where the model holds a quality model.
+        concern: why it is to be reviewed, as far as two stages show it by themselves; '' without a reason.
     """
 
     label: LabelMap
     probabilities: dict[str, NDArray[np.float32]] | None = None
     quality: QualityEstimate | None = None
+    concern: str = ""
 
 
 @dataclass(frozen=True)
@@ -222,20 +222,11 @@ class Model:
             prepared, windows, options: as of `segment`.
 
         Returns:
-            The label map, and what it was made of.
+            The label map, and what it was made of, with every reason to review it.
         """
-        for _ in range(_MOST_GROWTHS):
-            label = self.segment(prepared, windows, **options)
-            if self.locator is None:
-                break
-            inside = np.ascontiguousarray(prepared.crop.cut(self.labels.encode(label.array))) != 0
-            box = larger(inside, prepared.crop, self.plan.margin_mm)
-            if box is None:
-                break
-            prepared = replace(prepare(volume, self.plan, box=box), concern=prepared.concern)
-        else:
-            label = self.segment(prepared, windows, **options)
-        return label, prepared
+        if self.locator is None:
+            return self.segment(prepared, windows, **options), prepared
+        return search_box(lambda part: self.segment(part, windows, **options), volume, prepared, self.plan)
 
     def _label_map(self, contiguous: NDArray[np.uint8], grid: Geometry) -> LabelMap:
         if self.postprocess is not None:
@@ -285,17 +276,19 @@ class Model:
         prepared = self.prepare(volume)
         windows = self.windows(mirror=mirror, overlap=overlap)
         recorder = self.feature_recorder(windows) if quality and self.quality_estimator is not None else None
+        if recorder is None and not probabilities:
+            label, prepared = self.segment_within(volume, prepared, windows, threshold=threshold)
+            return Prediction(label, concern=prepared.concern)
+        if self.locator is not None:
+            # The features are of one passage through the box that is found at last.
+            _, prepared = self.segment_within(volume, prepared, windows, threshold=threshold)
         if probabilities:
-            if self.locator is not None:
-                _, prepared = self.segment_within(volume, prepared, windows, threshold=threshold)
             logits = self.logits(prepared.image, windows, recorder=recorder)
             maps = dict(self.class_probabilities(logits, prepared))
             found = Prediction(self.from_logits(logits, prepared, threshold=threshold), maps)
         else:
-            label, prepared = self.segment_within(
-                volume, prepared, windows, threshold=threshold, recorder=recorder
-            )
-            found = Prediction(label)
+            found = Prediction(self.segment(prepared, windows, threshold=threshold, recorder=recorder))
+        found = replace(found, concern=prepared.concern)
         if recorder is None:
             return found
         estimate = self.estimate_quality(image_features(volume, prepared), recorder, found.label)

@@ -96,6 +96,8 @@ class Plan(Record):
         median_shape: of the prepared training cases, along the network's axes.
         locator: of a coarse network that finds on the whole scan where this one shall look; None looks everywhere.
         margin_mm: that is added to what it finds on every side.
+        label_sizes: mm³ (mm² in a picture) of the smallest and the largest label of the training, all classes
+            together; None in one stage.
         reasons: why, one sentence a decision.
     """
 
@@ -126,6 +128,7 @@ class Plan(Record):
     median_shape: tuple[int, ...]
     locator: Plan | None = None
     margin_mm: float = 0.0
+    label_sizes: tuple[float, float] | None = None
     reasons: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -94,8 +95,19 @@ def make_located_plan(
         "only there."
     )
     return fine.model_copy(
-        update={"locator": coarse, "margin_mm": round(margin_mm, 3), "reasons": (reason, *fine.reasons)}
+        update={
+            "locator": coarse,
+            "margin_mm": round(margin_mm, 3),
+            "label_sizes": _label_sizes(fingerprint.cases),
+            "reasons": (reason, *fine.reasons),
+        }
     )
+
+
+def _label_sizes(cases: Sequence[CaseRecord]) -> tuple[float, float]:
+    """mm³ of the smallest and the largest label; the smallest is 0 where a case has none."""
+    sizes = [sum(case.voxels.values()) * case.voxel_volume_mm3 for case in cases]
+    return round(min(sizes), 3), round(max(sizes), 3)
 
 
 def _coarse_plan(

@@ -86,9 +86,9 @@ class PreparedCase:
 class Cache:
     """The cache folder during one run over cases; safe for threads. Leaving the block saves its index."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, place: int = 0) -> None:
         self._folder = folder
-        self._plan_key = _plan_key(plan)
+        self._plan_key = _plan_key(plan, place)
         self._lock = threading.Lock()
         # Signature of a case's files (path, size, time of change) -> digest of their bytes: a file that was not
         # touched since need not be read to find its entry.
@@ -199,13 +199,15 @@ class Cache:
         return self._folder / f"{key}.{ending}"
 
 
-def _plan_key(plan: Plan) -> bytes:
+def _plan_key(plan: Plan, place: int) -> bytes:
     fields = {
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
         "foreground_channel", "margin_mm", "blocks",
     }  # fmt: skip
     values = plan.model_dump(mode="json", include=fields)
-    values["located"] = plan.locator is not None
+    values["place"] = place if plan.locator is not None else None
+    if place:
+        values["patch"] = plan.patch
     values["values"] = [label.value for label in plan.labels.labels]
     values["background"], values["ignore"] = plan.labels.background, plan.labels.ignore
     return json.dumps([PREPARE_VERSION, values], sort_keys=True).encode()

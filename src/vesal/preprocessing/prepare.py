@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.case import read_case, scan_workers
-from vesal.data.crop import Box, Crop, around, in_order, nonzero_box
+from vesal.data.case import RawCase, read_case, scan_workers
+from vesal.data.crop import Box, Crop, around, elsewhere, in_order, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
@@ -121,6 +121,7 @@ def prepare_dataset(
     plan: Plan,
     folder: Path,
     *,
+    place: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[PreparedCase], list[Failure]]:
@@ -133,6 +134,8 @@ def prepare_dataset(
         cases: with or without a label.
         plan: the preparation.
         folder: of the cache; made if absent. Several runs may share it.
+        place: of a plan with a locator: 0 prepares what is around the labels, 1, 2, ... a place elsewhere in the
+            scan, another for each number.
         workers: threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
 
@@ -142,8 +145,8 @@ def prepare_dataset(
     Raises:
         VesalError: the folder cannot be written.
     """
-    with Cache(Path(folder), plan) as cache:
-        work = partial(_prepare_case, plan=plan, cache=cache)
+    with Cache(Path(folder), plan, place) as cache:
+        work = partial(_prepare_case, plan=plan, cache=cache, place=place)
         if workers is None:
             scans = [case.images[0] for case in cases]
             workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
@@ -159,14 +162,15 @@ def stored_type(plan: Plan) -> type[np.floating[Any]]:
     return np.float32 if as_they_are else np.float16
 
 
-def _prepare_case(case: Case, plan: Plan, cache: Cache) -> PreparedCase | Failure:
+def _prepare_case(case: Case, plan: Plan, cache: Cache, place: int) -> PreparedCase | Failure:
     if (ready := cache.find(case)) is not None:
         return ready
     try:
         signature = cache.sign(case)
         raw = read_case(case)
         if (ready := cache.find(case, raw.digest)) is None:
-            prepared = prepare(raw.image, plan, raw.label)
+            box = _elsewhere(raw, plan, place) if place else None
+            prepared = prepare(raw.image, plan, raw.label, box=box)
     except (DataError, OSError, MemoryError) as error:
         return failure_of(case, error)
     if ready is None:
@@ -174,6 +178,23 @@ def _prepare_case(case: Case, plan: Plan, cache: Cache) -> PreparedCase | Failur
         ready = cache.store(case, raw.digest, prepared.crop, image, prepared.label, prepared.outside)
     cache.remember(signature, raw.digest)
     return ready
+
+
+def _elsewhere(raw: RawCase, plan: Plan, place: int) -> Box | None:
+    """A place away from the labels, as large as what is around them and at least a patch; None without labels."""
+    box = None
+    if raw.label is not None:
+        box = around(plan.labels.encode(raw.label.array), raw.image.geometry, plan.margin_mm)
+    if box is None:
+        return None
+    crop = _place(raw.image, plan)
+    spacing = crop.source.turned(crop.turn).spacing_mm
+    patch_mm = [size * step for size, step in zip(plan.patch, plan.spacing_mm, strict=True)]
+    if plan.slice_axis is not None:
+        patch_mm.insert(plan.slice_axis, 0.0)
+    least = [math.ceil(side / step) for side, step in zip(patch_mm, spacing, strict=True)]
+    generator = np.random.default_rng([int(raw.digest[:16], 16), place])
+    return elsewhere(box, (crop.crop_start, crop.crop_stop), least, generator)
 
 
 def _place(volume: Volume, plan: Plan) -> Crop:

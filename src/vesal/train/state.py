@@ -36,6 +36,7 @@ class TrainJob:
         provenance: goes into the model file.
         draw: makes TensorBoard's picture, (height, width, 3) uint8, of a held-out case; without it there is none.
         weights: that it begins with, by their names in the network; others are drawn by chance.
+        elsewhere: prepared places of the training scans away from the labels, for the fine stage of two.
         locator_weights: of the coarse stage, which go into the model file beside its own.
     """
 
@@ -49,6 +50,7 @@ class TrainJob:
     provenance: dict[str, Any]
     draw: Callable[[Example, LabelSet], NDArray[np.uint8]] | None = None
     weights: Mapping[str, Tensor] | None = None
+    elsewhere: tuple[PreparedCase, ...] = ()
     locator_weights: Mapping[str, Tensor] | None = None
 
     @property

@@ -58,7 +58,11 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
     with ExitStack() as stack:
         stack.enter_context(kernels(job.device, deterministic=config.deterministic))
         sampler = PatchSampler(
-            job.train, job.plan, foreground_share=config.foreground_share, seed=config.seed
+            job.train,
+            job.plan,
+            foreground_share=config.foreground_share,
+            seed=config.seed,
+            elsewhere=job.elsewhere,
         )
         precision = Precision.of(config, job.device)
         state = _set_up(job, sampler, precision, resume=resume)

@@ -284,11 +284,11 @@ class _Job:
 
     def _one(self, scan: _Scan, entry: _Entry) -> None:
         case, target = entry
-        _predict(self.model, scan, entry, self.options, self.result)
-        if scan.note:
-            self.result.notes[case.id] = scan.note
+        concern = _predict(self.model, scan, entry, self.options, self.result)
+        if note := "; ".join(filter(None, (scan.note, concern))):
+            self.result.notes[case.id] = note
             if self.result.quality is not None:
-                self.result.quality.flag(case.id, scan.note)
+                self.result.quality.flag(case.id, note)
         self.output.finish(target.label.name, self.made_of | {"scan": scan.digest}, target.files())
         self.result.note(case.id, target)
 
@@ -320,7 +320,7 @@ def _read(entry: _Entry, *, model: Model, features: bool) -> _Scan | DataError:
 def _note(stored: Volume, plan: Plan, prepared: Prepared) -> str:
     """What is to be looked at; the size of a scan of which only a box was prepared says nothing."""
     shape = prepared.crop.shape if plan.locator is None else (*plan.median_shape,)
-    return "; ".join(filter(None, (scan_note(stored, plan, shape), prepared.concern)))
+    return scan_note(stored, plan, shape)
 
 
 def _check_png(volume: Volume, labels: LabelSet) -> None:
@@ -334,9 +334,8 @@ def _check_png(volume: Volume, labels: LabelSet) -> None:
         )
 
 
-def _predict(
-    model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, result: PredictResult
-) -> None:
+def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, result: PredictResult) -> str:
+    """Write the results of a scan; why they are to be reviewed, as far as two stages show it, or ''."""
     case, target = entry
     windows = model.windows(mirror=options.mirror, overlap=options.overlap)
     maps = target.uncertainty is not None
@@ -354,7 +353,7 @@ def _predict(
             uncertainty, logits = logits[-1].numpy(), logits[:-1]
         label = model.from_logits(logits, prepared, threshold=options.threshold)
     elif plain and scan.volume is not None:
-        label, _ = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
+        label, prepared = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
     else:
 
         def on_rows(rows: Tensor, first: int) -> None:
@@ -383,6 +382,7 @@ def _predict(
         cropped = resize(uncertainty[None], prepared.crop.crop_shape, 1)[0]
         values = prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
         write_volume(target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry))
+    return prepared.concern
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:

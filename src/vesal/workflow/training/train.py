@@ -53,6 +53,9 @@ from vesal.workflow.training.training_session import Interrupted, Session, tell_
 #: A step that is estimated to need so many times the free memory is not begun.
 _HUGE = 3.0
 
+#: Places away from the labels that the fine stage of two learns from: of a scan, and of all together.
+_PLACES, _MOST_ELSEWHERE = 2, 64
+
 
 class TrainResult(Record):
     """What a training left: its folder, models, scores, and the cases that it had to leave out.
@@ -93,6 +96,7 @@ class _Work:
     left_out: tuple[Failure, ...]
     splits: list[Split]
     coarse: dict[str, PreparedCase]
+    elsewhere: list[PreparedCase]
     provenance: dict[str, Any]
 
 
@@ -186,7 +190,9 @@ def _set_up(session: Session, dataset: Dataset) -> _Work:
     found = splits(config.fold, run_folds(session, dataset, usable, record), prepared)
     remember_cases(run, record, ready)
     by_id = {case.id: case for case in coarse}
-    return _Work(cases, plan, (*left_out, *failed), found, by_id, _provenance(dataset, record, config))
+    labelled = {case.id for case in prepared if case.foreground}
+    away = _elsewhere(session, [case for case in usable if case.id in labelled], plan)
+    return _Work(cases, plan, (*left_out, *failed), found, by_id, away, _provenance(dataset, record, config))
 
 
 def _initial_weights(session: Session, job: TrainJob) -> dict[str, Tensor]:
@@ -213,6 +219,7 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
     """Train a fold and return its model; None where another process trains it."""
     name, training, validation = split
     run = session.run
+    ids = {case.id for case in training}
     job = TrainJob(
         work.plan,
         session.config,
@@ -223,6 +230,7 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
         f"fold {name}",
         dict(work.provenance),
         draw_example,
+        elsewhere=tuple(case for case in work.elsewhere if case.id in ids),
     )
     if session.config.initial_weights is not None and not job.checkpoint.exists():
         job = replace(job, weights=_initial_weights(session, job))
@@ -251,6 +259,19 @@ def _prepare(session: Session, cases: Sequence[Case], plan: Plan) -> tuple[list[
             f"Labelled voxels lie where {listed(outside)} are zero in every channel; they cannot be learned."
         )
     return prepared, failed
+
+
+def _elsewhere(session: Session, cases: Sequence[Case], plan: Plan) -> list[PreparedCase]:
+    """Places of the scans away from the labels, for the fine stage of two; none for one stage."""
+    if plan.locator is None or not cases:
+        return []
+    chosen = cases[:: -(-len(cases) // _MOST_ELSEWHERE)]
+    folder = session.request.cache or session.run.folder / PREPARED
+    found = []
+    for place in range(1, 1 + max(1, min(_PLACES, _MOST_ELSEWHERE // len(chosen)))):
+        progress = session.stage("Preparing places elsewhere")
+        found += prepare_dataset(chosen, plan, folder, place=place, progress=progress)[0]
+    return found
 
 
 def _train_fold(session: Session, job: TrainJob, work: _Work) -> None:

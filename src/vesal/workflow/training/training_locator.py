@@ -141,6 +141,7 @@ def train_locator(
         folder=job.folder / LOCATOR,
         title=f"{job.title}, locator",
         weights=None,
+        elsewhere=(),
     )
     position = train(own, resume=session.request.resume, quiet=session.request.quiet)
     if not position.finished:

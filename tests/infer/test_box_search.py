@@ -1,0 +1,79 @@
+"""The fine stage's search of a box: it grows, and what is doubtful is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scans import make_plan
+
+from vesal.data.labels import LabelSet
+from vesal.infer.box_search import MOST_GROWTHS, search_box, size_concern
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import LabelMap, Volume
+
+SHAPE = (40, 20, 20)
+
+
+def plan_of(**changes) -> Plan:
+    plan = make_plan(spacing_mm=(1.0, 1.0, 1.0), labels=LabelSet.from_values({"organ": 1}))
+    return plan.model_copy(update={"locator": plan, "margin_mm": 3.0} | changes)
+
+
+def search(truth: np.ndarray, box, plan: Plan, concern: str = "") -> tuple[LabelMap, Prepared, int]:
+    """With a network that sees just what is in the box."""
+    grid = Geometry.from_spacing(SHAPE, (1.0, 1.0, 1.0))
+    image = np.random.default_rng(0).normal(50, 5, (1, *SHAPE)).astype(np.float32)
+    volume = Volume(image, grid)
+    searched = []
+
+    def segment(part: Prepared) -> LabelMap:
+        searched.append(part)
+        return LabelMap(part.crop.paste(np.ascontiguousarray(part.crop.cut(truth))), grid)
+
+    label, last = search_box(segment, volume, replace(prepare(volume, plan, box=box), concern=concern), plan)
+    return label, last, len(searched)
+
+
+def organ(first: int, last: int) -> np.ndarray:
+    truth = np.zeros(SHAPE, dtype=np.uint8)
+    truth[first:last, 8:12, 8:12] = 1
+    return truth
+
+
+def test_a_box_grows_until_it_holds_what_is_found() -> None:
+    label, last, searched = search(organ(10, 20), ((8, 6, 6), (14, 14, 14)), plan_of())
+    assert np.array_equal(label.array, organ(10, 20))
+    assert last.crop.crop_stop == (23, 14, 14)
+    assert searched == 4
+    assert last.concern == ""
+
+
+def test_a_box_that_would_have_to_grow_for_ever_is_to_be_reviewed() -> None:
+    _, last, searched = search(organ(0, 40), ((0, 6, 6), (5, 14, 14)), plan_of(), "seen before")
+    assert searched == MOST_GROWTHS + 1
+    assert last.concern == "seen before; what was found reaches the border of the box that was searched"
+
+
+def test_a_box_without_anything_is_to_be_reviewed_unless_training_had_empty_cases() -> None:
+    box = ((25, 6, 6), (35, 14, 14))
+    assert "nothing was found" in search(organ(5, 9), box, plan_of(label_sizes=(50.0, 90.0)))[1].concern
+    assert search(organ(5, 9), box, plan_of(label_sizes=(0.0, 90.0)))[1].concern == ""
+
+
+def test_a_result_beyond_the_sizes_of_the_training_is_to_be_reviewed() -> None:
+    plan = plan_of(label_sizes=(3000.0, 6000.0))
+    assert size_concern(2000.0, plan) == size_concern(9000.0, plan) == ""
+    assert size_concern(1900.0, plan) == "what was found has 1.9 ml, the labels of the training 3 to 6"
+    assert "9.1 ml" in size_concern(9100.0, plan)
+    assert size_concern(1.0, plan_of()) == ""
+
+
+@pytest.mark.parametrize("sizes", [(200.0, 400.0), None])
+def test_sizes_are_those_of_the_scan_s_own_grid(sizes: tuple[float, float] | None) -> None:
+    truth = organ(10, 14)  # 64 mm³
+    concern = search(truth, ((5, 5, 5), (20, 15, 15)), plan_of(label_sizes=sizes))[1].concern
+    assert ("0.064 ml" in concern) == (sizes is not None)
