@@ -47,6 +47,8 @@ CURVES, VALIDATION_GRID = "training_curves.png", "val_predictions.png"
 FINISHED = "finished.json"
 #: The digest of the model that made the predictions.
 PREDICTED_BY = "predictions.json"
+#: What bfloat16 changes in the masks of a few scans.
+BFLOAT16 = "bfloat16.json"
 #: The folder of the coarse stage, and in it: the share of the truth that its boxes miss, by held-out case.
 LOCATOR, LOCATED = "locator", "located.json"
 #: Folders.
@@ -79,6 +81,7 @@ DESCRIPTIONS = {
     f"{_FOLD}*/{CURVES}": "the same as curves",
     f"{_FOLD}*/{VALIDATION_GRID}": "held-out cases beside their predictions",
     f"{_FOLD}*/{PREDICTIONS}": "segmentations of the held-out cases",
+    f"{_FOLD}*/{BFLOAT16}": "whether the masks of a few scans are the same in bfloat16",
     f"{_FOLD}*/{TENSORBOARD}": "for tensorboard --logdir",
     SURFACES: "surfaces of the cases on the page, for 3D viewers",
     SCORES: "scores of every case and class",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from vesal.cli.output import print_result, progress, report_failures
 from vesal.run_files import SCORES_TEXT
-from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out
+from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out, Precision
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
 
@@ -20,6 +20,7 @@ def predict(
     no_postprocess: Annotated[bool, Option("Leave out the model's steps that clean up label maps.")] = False,
     device: Device = "auto",
     backend: Backend = "auto",
+    precision: Precision = "auto",
     json_output: Json = False,
 ) -> None:
     """Segment scans; each result lies on its scan's own grid."""
@@ -27,7 +28,9 @@ def predict(
     from vesal.layouts.input_scans import cases_to_predict
     from vesal.workflow.predict import predict_cases
 
-    loaded = load_model(model, device=device, backend=backend, postprocess=not no_postprocess)
+    loaded = load_model(
+        model, device=device, backend=backend, precision=precision, postprocess=not no_postprocess
+    )
     remarks: list[str] = []
     cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels, remark=remarks.append)
     with progress(json_output) as stage:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vesal.data.labels import LabelSet
-from vesal.errors import UsageError, VesalError
+from vesal.errors import UsageError
 from vesal.files import content_hash
-from vesal.infer.backends.registry import backend_name, backend_networks
+from vesal.infer.backends.registry import backend_name, backend_networks, in_bfloat16
 from vesal.infer.box_search import search_box
 from vesal.infer.locate import Place, find_place, foreground
 from vesal.infer.logits_to_labels import (
@@ -24,19 +24,18 @@ from vesal.infer.logits_to_labels import (
     class_probabilities,
     labels_from_logits,
 )
-from vesal.infer.postprocess import Postprocess, read_postprocess
+from vesal.infer.model_packages import agreed_steps, agreements, joint_estimator, read_packages, shared_plan
+from vesal.infer.postprocess import Postprocess
 from vesal.infer.quality.estimate import MIN_DICE, QualityEstimate, QualityEstimator
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.network_features import FeatureRecorder
-from vesal.infer.quality.quality_model import read_calibration
 from vesal.infer.window_overlap import OVERLAP
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
-from vesal.nn.model_file import Package, load_package
+from vesal.nn.model_file import Package
 from vesal.nn.zoo import resolve_device
 from vesal.planning.axes import lateral_axis, mirror_axes
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
-from vesal.run_files import FINISHED, MODELS
 from vesal.volume.geometry import Geometry
 from vesal.volume.volume import LabelMap, Volume
 
@@ -103,7 +102,8 @@ class Model:
         if not self.packages:
             return ""
         steps = None if self.postprocess is None else self.postprocess.to_dict()
-        rest = [self.plan.model_dump(mode="json"), steps, self.temperature]
+        narrow = [getattr(network, "in_bfloat16", False) for network in self.networks]
+        rest = [self.plan.model_dump(mode="json"), steps, self.temperature, narrow]
         return content_hash(
             *(package.weights_digest.encode() for package in self.packages), json.dumps(rest).encode()
         )
@@ -343,6 +343,7 @@ def load_model(
     *,
     device: str = "auto",
     backend: str = "auto",
+    precision: str = "auto",
     postprocess: bool = True,
     quality: bool = True,
 ) -> Model:
@@ -352,89 +353,33 @@ def load_model(
         path: of the model, or of each.
         device: auto, cpu, cuda, cuda:N or mps.
         backend: what computes the networks, one of `vesal.infer.backends.registry.BACKENDS`.
+        precision: in which, one of `vesal.infer.backends.registry.PRECISIONS`.
         postprocess: do the steps to label maps that the files hold; else they stay as the networks say.
         quality: take over the quality models of the files, the temperature of probabilities included.
 
     Raises:
-        UsageError: the path, the device or the backend is not there.
+        UsageError: the path, the device, the backend or the precision is not there.
         VesalError: a file is absent, damaged, or no model, or the models do not belong together.
     """
-    paths = [path] if isinstance(path, str | Path) else list(path)
-    files = [file for entry in paths for file in model_files(Path(entry))]
-    packages = tuple(load_package(file) for file in files)
-    if not packages:
-        raise UsageError("No model was named; give a .vesal file or a run folder.")
-    # Of two stages each fold measured the margin that its boxes need.
-    margin_mm = max(package.plan.margin_mm for package in packages)
-    first = packages[0].plan.model_copy(update={"margin_mm": margin_mm})
-    for package in packages[1:]:
-        if any(getattr(first, name) != getattr(package.plan, name) for name in _SHARED):
-            raise VesalError(
-                "These models differ in labels, channels or preparation and cannot vote together; "
-                "name models of one run."
-            )
-    steps = _agreed_steps(packages, files) if postprocess else None
+    files, packages = read_packages(path)
+    steps = agreed_steps(packages, files) if postprocess else None
     target = resolve_device(device)
-    estimator = _joint_estimator(packages, files) if quality else None
-    networks = backend_networks(packages, target, backend)
-    return Model(first, networks, target, packages, steps, estimator, _locator(packages, target, backend))
+    estimator = joint_estimator(packages, files) if quality else None
+    narrow = [
+        in_bfloat16(package, target, precision, agrees)
+        for package, agrees in zip(packages, agreements(packages, files), strict=True)
+    ]
+    networks = backend_networks(packages, target, backend, narrow)
+    locator = _locator(packages, target, backend, narrow)
+    return Model(shared_plan(packages), networks, target, packages, steps, estimator, locator)
 
 
-def _locator(packages: Sequence[Package], device: torch.device, backend: str) -> Model | None:
-    """The coarse networks of all packages, which vote; None where they have none."""
+def _locator(
+    packages: Sequence[Package], device: torch.device, backend: str, bfloat16: Sequence[bool]
+) -> Model | None:
+    """The coarse networks of all packages, which vote, each in the precision of its fine one; None without any."""
     coarse = [package.locator for package in packages]
     known = tuple(package for package in coarse if package is not None)
     if not known:
         return None
-    return Model(known[0].plan, backend_networks(known, device, backend), device, known)
-
-
-def _joint_estimator(packages: Sequence[Package], files: Sequence[Path]) -> QualityEstimator | None:
-    """None unless every file has a quality model."""
-    found = [
-        read_calibration(package.quality, package.plan.labels, file)
-        for package, file in zip(packages, files, strict=True)
-    ]
-    calibrations = [calibration for calibration in found if calibration is not None]
-    return QualityEstimator(calibrations) if len(calibrations) == len(found) else None
-
-
-def _agreed_steps(packages: Sequence[Package], files: Sequence[Path]) -> Postprocess | None:
-    found = [
-        read_postprocess(package.postprocess, package.plan.labels, file)
-        for package, file in zip(packages, files, strict=True)
-    ]
-    steps = [() if one is None else one.steps for one in found]
-    for file, other in zip(files, steps, strict=True):
-        if other != steps[0]:
-            raise VesalError(
-                f"{files[0]} and {file} post-process label maps differently and cannot vote together; name models of "
-                "one finished run, or do without these steps (--no-postprocess)."
-            )
-    return found[0]
-
-
-def model_files(path: Path) -> list[Path]:
-    """The model file itself, or those of a run folder's finished folds in order.
-
-    Where no fold is finished, the best that the interrupted ones have so far.
-
-    Raises:
-        UsageError: the path is absent, or a folder without a model.
-    """
-    if not path.exists():
-        raise UsageError(f"There is no {path}; name a .vesal file or a run folder.")
-    if path.is_file():
-        return [path]
-    files = sorted(path.glob(MODELS)) or sorted(path.glob("*.vesal"))
-    files = [file for file in files if (file.parent / FINISHED).exists()] or files
-    if not files:
-        raise UsageError(f"{path} holds no model.vesal; train first, or name the model file.")
-    return files
-
-
-#: What preparation and windows depend on: networks that vote get the same input.
-_SHARED = (
-    "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
-    "foreground_channel", "labels", "locator", "blocks",
-)  # fmt: skip
+    return Model(known[0].plan, backend_networks(known, device, backend, bfloat16), device, known)

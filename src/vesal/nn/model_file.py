@@ -36,7 +36,7 @@ _JSON, _WEIGHTS = "model.json", "weights.safetensors"
 #: Only there where the plan has a locator, whose network is always this.
 _LOCATOR, _LOCATOR_NETWORK = "locator.safetensors", "unet"
 #: Members of `model.json` that are null before something was measured.
-_MEASURED = ("scores", "quality", "postprocess")
+_MEASURED = ("scores", "quality", "postprocess", "bfloat16")
 _EXPECTED = "a model is a file NAME.vesal as written by vesal train"
 
 # Far above any real model; a file beyond them was made to exhaust memory or time.
@@ -82,6 +82,8 @@ class Package:
         scores: what it reached, as JSON values; None if not measured.
         quality: its quality model (`vesal.infer.quality.quality_model`), as JSON values; None if not fitted.
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
+        bfloat16: whether its masks are the same in it (`vesal.infer.bfloat16_agreement`), as JSON values; None if not
+            compared.
     """
 
     plan: Plan
@@ -92,6 +94,7 @@ class Package:
     scores: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
     postprocess: dict[str, Any] | None = None
+    bfloat16: dict[str, Any] | None = None
     locator_weights: dict[str, Tensor] | None = None
 
     @property

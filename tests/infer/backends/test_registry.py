@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from vesal.errors import UsageError
 from vesal.infer.backends import openvino
 from vesal.infer.backends import registry as backends
-from vesal.infer.backends.registry import CpuNetwork, backend_networks
+from vesal.infer.backends.registry import CpuNetwork, backend_name, backend_networks, in_bfloat16
 from vesal.infer.predictor import load_model
+from vesal.nn.cpu.bfloat16 import computes_bfloat16
+from vesal.nn.model_file import save_package
 from vesal.volume.io import read_volume
 
 # --- the same numbers -------------------------------------------------------------------------------------
@@ -49,9 +52,11 @@ def test_each_size_and_number_of_threads_is_compiled_once_and_few_are_kept(
     made: list[tuple[int, ...]] = []
     real = openvino.Compiled
 
-    def noted(network: nn.Module, shape: tuple[int, ...], threads: int) -> openvino.Compiled:
+    def noted(
+        network: nn.Module, shape: tuple[int, ...], threads: int, *, bfloat16: bool
+    ) -> openvino.Compiled:
         made.append((*shape, threads))
-        return real(network, shape, threads)
+        return real(network, shape, threads, bfloat16=bfloat16)
 
     monkeypatch.setattr(openvino, "Compiled", noted)
     (network,) = backend_networks([package(plan())], CPU, "openvino")
@@ -59,6 +64,71 @@ def test_each_size_and_number_of_threads_is_compiled_once_and_few_are_kept(
         network(torch.zeros(1, 1, size, 16, 16))
     assert [shape[1] for shape in made] == [16, 24, 32]
     assert network._compile.cache_info().currsize == 2  # type: ignore[attr-defined]
+
+
+# --- bfloat16 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not computes_bfloat16(), reason="this processor does not compute bfloat16")
+@pytest.mark.parametrize("backend", ["torch", pytest.param("openvino", marks=needs_openvino)])
+def test_in_bfloat16_logits_are_those_of_float32_to_three_digits(backend: str) -> None:
+    made = package(plan())
+    (network,) = backend_networks([made], CPU, backend, [True])
+    batch = window(made.plan)
+    with torch.inference_mode():
+        expected = made.build()(batch)
+    found = network(batch)
+    assert found.dtype is torch.float32
+    assert backend_name([network]).endswith(" in bfloat16")
+    difference = float((found - expected).abs().max() / (expected.max() - expected.min()))
+    assert 1e-4 < difference < 0.05
+
+
+@pytest.mark.parametrize(
+    ("able", "precision", "agrees", "narrow"),
+    [
+        (True, "auto", True, True),
+        (True, "auto", False, False),
+        (True, "32", True, False),
+        (True, "bf16", False, True),
+        (False, "auto", True, False),
+    ],
+)
+def test_the_processor_the_model_and_the_person_decide_about_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, able: bool, precision: str, agrees: bool, narrow: bool
+) -> None:
+    monkeypatch.setattr(backends, "computes_bfloat16", lambda: able)
+    assert in_bfloat16(package(plan()), CPU, precision, agrees) == narrow
+
+
+def test_bfloat16_is_refused_where_it_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = package(plan())
+    monkeypatch.setattr(backends, "computes_bfloat16", lambda: False)
+    with pytest.raises(UsageError, match=r"This processor does not .*; leave out --precision"):
+        in_bfloat16(made, CPU, "bf16", True)
+    monkeypatch.setattr(backends, "computes_bfloat16", lambda: True)
+    with pytest.raises(UsageError, match="Vesal on meta does not"):
+        in_bfloat16(made, torch.device("meta"), "bf16", True)
+    with pytest.raises(UsageError, match="choose one of: 32, auto, bf16"):
+        in_bfloat16(made, CPU, "half", True)
+
+
+@pytest.mark.skipif(not computes_bfloat16(), reason="this processor does not compute bfloat16")
+def test_a_locator_and_networks_that_vote_follow_the_record_of_their_own_file(tmp_path: Path) -> None:
+    coarse = plan(spacing_mm=(2.0, 2.0, 2.0))
+    made = package(plan(locator=coarse, margin_mm=5.0))
+    agreed = {"version": 1, "cases": 2, "backends": [], "dice": {"dim": 1.0}, "lost": {}}
+    files = []
+    for name, record in (("a", agreed), ("b", None)):
+        files.append(tmp_path / f"{name}.vesal")
+        weights = package(coarse).weights
+        save_package(files[-1], replace(made, bfloat16=record, locator_weights=weights))
+    model = load_model(files, device="cpu", backend="torch")
+    assert model.locator is not None
+    for group in (model, model.locator):
+        assert [getattr(network, "in_bfloat16", False) for network in group.networks] == [True, False]
+    assert model.digest != load_model(files, device="cpu", backend="torch", precision="32").digest
+    assert model.predict(scan()).label.array.shape == (30, 40, 26)
 
 
 # --- when ---------------------------------------------------------------------------------------------------
@@ -161,7 +231,7 @@ def test_windows_that_do_not_fit_the_strides_are_left_to_torch(caplog: pytest.Lo
 def test_short_memory_leaves_the_rest_to_torch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def short(*_: object) -> None:
+    def short(*_: object, **__: object) -> None:
         raise RuntimeError("Exception from src/core.cpp:1\nstd::bad_alloc")
 
     monkeypatch.setattr(openvino, "Compiled", short)

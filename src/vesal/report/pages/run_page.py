@@ -12,6 +12,7 @@ import numpy as np
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.scores import Scores
 from vesal.files import remove, write_text
+from vesal.infer.bfloat16_agreement import Bfloat16Agreement
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
@@ -29,6 +30,7 @@ from vesal.run.contents import RunContents, run_contents
 from vesal.run.folder import Run
 from vesal.run_files import (
     ALL,
+    BFLOAT16,
     CALIBRATION,
     FOLD_RESULTS,
     HISTORY_ARRAY,
@@ -37,6 +39,7 @@ from vesal.run_files import (
     SUMMARY,
     SUMMARY_TEXT,
     SURFACES,
+    fold_folder,
 )
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
@@ -296,4 +299,9 @@ def _environment_facts(pieces: RunContents) -> list[tuple[str, str]]:
         found.append((str(key), moment(str(value)) if key == "date" else str(value)))
     if seconds := _seconds(pieces):
         found.append(("training time", duration(seconds)))
+    for name in pieces.curves:
+        agreement = pieces.record(str(fold_folder(Path(), name) / BFLOAT16), Bfloat16Agreement)
+        if agreement is not None:
+            title = "prediction" if len(pieces.curves) == 1 else f"prediction, fold {name}"
+            found.append((title, agreement.sentence))
     return found

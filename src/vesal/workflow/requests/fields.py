@@ -90,6 +90,12 @@ Out = Annotated[Path, Option("Folder for the results.", ("-o", "--out"))]
 Layout = Annotated[str, Option("Layout of the data: auto, msd, nnunet, acdc, brats, png, ...")]
 Device = Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.")]
 Backend = Annotated[str, Option("Computes the network: auto, torch, openvino (CPU).")]
+Precision = Annotated[
+    str,
+    Option(
+        "Of the network: auto (bf16 on CPUs that have it, where masks were found to be the same), bf16, 32."
+    ),
+]
 Mirror = Annotated[bool, Option("Average over mirrored copies: slower, a little better.", ("--tta",))]
 Recipe = Annotated[str, Option("Recipe by name, or a YAML file; vesal list recipes lists them.")]
 Settings = Annotated[

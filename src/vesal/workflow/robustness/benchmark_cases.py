@@ -13,7 +13,7 @@ from vesal.data.case import RawCase
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.infer.predictor import model_files
+from vesal.infer.model_packages import model_files
 from vesal.layouts.registry import load_dataset
 from vesal.preprocessing.prepare import GRID_TOLERANCE_VOXELS
 from vesal.run.folder import Run

@@ -38,6 +38,7 @@ from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan, train
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.after_training import finish_run, predict_validation
+from vesal.workflow.training.bfloat16_check import check_bfloat16
 from vesal.workflow.training.training_config import run_config
 from vesal.workflow.training.training_data import (
     read_fingerprint,
@@ -298,6 +299,10 @@ def _train_fold(session: Session, job: TrainJob, work: _Work) -> None:
         session.tell(
             f"{job.model_file} was gone; it was written anew with the weights of step {position.step}{best}."
         )
+    session.attempt(
+        f"The masks of {job.title} in bfloat16 and in float32 could not be compared",
+        lambda: check_bfloat16(job, work.cases, position.elapsed_s, session.tell),
+    )
     session.attempt(
         f"Not all held-out cases of {job.title} could be predicted",
         lambda: predict_validation(job, work.cases, session.stage),
