@@ -12,16 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from vesal import processes
 from vesal.cpus import cpu_count
 from vesal.errors import DataError, VesalError
-from vesal.processes import can_fork, map_in_processes
+from vesal.files import atomic_path
+from vesal.processes import can_fork, map_in_processes, map_on_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
 
 def gone(number: int) -> bool:
-    """Whether a process has ended within two seconds."""
-    for _ in range(200):
+    """Whether a process has ended within twenty seconds."""
+    for _ in range(2000):
         try:
             os.kill(number, 0)
         except ProcessLookupError:
@@ -127,8 +129,9 @@ def test_processes_end_where_their_parent_was_killed(tmp_path: Path):
         "    pathlib.Path(sys.argv[1], str(os.getpid())).touch()\n"
         "    time.sleep(0.5)\n"
         "    return item\n"
-        "for number, _ in map_in_processes(work, range(9), 2):\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "for number, _ in map_in_processes(work, range(99), 2):\n"
+        "    if len(os.listdir(sys.argv[1])) == 2:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     folder = tmp_path / "numbers"
     folder.mkdir()
@@ -147,3 +150,36 @@ def test_nothing_is_forked_where_a_library_would_not_survive_it(monkeypatch):
     monkeypatch.delitem(sys.modules, "openvino")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not can_fork()
+
+
+def test_many_items_are_shared_by_processes_and_few_by_threads(monkeypatch):
+    monkeypatch.setattr(processes, "can_fork", lambda: True)
+    seen = []
+    found = map_on_cores(
+        lambda item: (item, os.getpid()),
+        range(8),
+        workers=2,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [item for item, _ in found] == list(range(8))
+    assert os.getpid() not in {number for _, number in found}
+    assert seen == [(done, 8) for done in range(1, 9)]
+    for items, workers, can in ((range(7), 2, True), (range(8), 1, True), (range(8), 2, False)):
+        monkeypatch.setattr(processes, "can_fork", lambda can=can: can)
+        assert set(map_on_cores(lambda _: os.getpid(), items, workers=workers)) == {os.getpid()}
+
+
+def test_a_process_that_is_stopped_leaves_nothing_half_written(tmp_path):
+    def work(item: int, tick: Callable[[], None]) -> None:
+        with atomic_path(tmp_path / f"{item}.txt") as temporary:
+            temporary.write_text("half")
+            tick()
+            for _ in range(600):
+                time.sleep(0.1)
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(map_in_processes(work, range(2), 2, tick=stop))
+    assert list(tmp_path.iterdir()) == []

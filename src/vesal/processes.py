@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar
 
 from vesal.cpus import keep_to
 from vesal.errors import VesalError
+from vesal.parallel import Progress, map_in_order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,6 +33,9 @@ Tick = Callable[[], None]
 
 #: Libraries with threads of their own for which their makers do not say that a forked process may go on with them.
 _UNSAFE = ("openvino",)
+
+#: Fewer items are done by threads before processes have begun.
+_FEW = 8
 
 #: How long a process that was asked to end may take (s) before it is killed.
 _PATIENCE_S = 2.0
@@ -43,6 +47,38 @@ def can_fork() -> bool:
     """Whether `map_in_processes` works here: on Linux, and where no library that forking breaks has been loaded."""
     daemon = multiprocessing.current_process().daemon
     return sys.platform == "linux" and not daemon and not any(name in sys.modules for name in _UNSAFE)
+
+
+def map_on_cores(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    workers: int,
+    progress: Progress | None = None,
+) -> list[Result]:
+    """`function(item)` of each item in order, by as many processes, or threads where it cannot be by processes.
+
+    For work that holds the interpreter's lock, or memory's, too often for threads. It must not change what its caller
+    looks at later: in another process that has no effect.
+
+    Args:
+        function: as of `map_in_processes`.
+        items: to work on; few are worked on by threads.
+        workers: processes or threads.
+        progress: called with (done, total).
+
+    >>> map_on_cores(len, ["a", "bb"], workers=2)
+    [1, 2]
+    """
+    if workers == 1 or len(items) < _FEW or not can_fork():
+        return list(map_in_order(function, items, workers=workers, progress=progress))
+    found: dict[int, Result] = {}
+    with contextlib.closing(map_in_processes(lambda item, _: function(item), items, workers)) as results:
+        for number, result in results:
+            found[number] = result
+            if progress is not None:
+                progress(len(found), len(items))
+    return [found[number] for number in range(len(items))]
 
 
 def map_in_processes(
@@ -140,8 +176,8 @@ def _received(connection: Connection, process: Any, again: str) -> tuple[_Kind, 
 
 def _end(started: dict[Connection, Any]) -> None:
     for connection, process in started.items():
-        connection.close()
         # At its end by itself, or in the middle of what nobody wants any more.
+        connection.close()
         process.terminate()
     for process in started.values():
         process.join(_PATIENCE_S)
@@ -164,7 +200,8 @@ def _serve(
     """Work on the items whose numbers come, until the parent is gone."""
     # Ctrl-C reaches every process of the terminal: the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What a process was writing is cleared away: an end like any other.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())
     # The parent's ends, inherited: as long as one is open here, nobody learns that the parent is gone.
     for other in others:
         other.close()

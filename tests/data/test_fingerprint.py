@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from vesal import processes
 from vesal.data import fingerprint as module
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
@@ -146,6 +148,20 @@ def test_the_result_is_the_same_for_any_number_of_workers(tmp_path: Path, monkey
     alone = fingerprint(dataset, workers=1)
     assert len(alone.cases[0].channels[0].foreground_samples) == 5
     assert alone == fingerprint(dataset, workers=4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_processes_look_at_many_cases_as_threads_do(tmp_path: Path, monkeypatch) -> None:
+    dataset = make_dataset(tmp_path, {name: scan(seed) for seed, name in enumerate("abcdefgh")})
+    (tmp_path / "c.nii.gz").write_bytes(b"not a scan")
+    alone = fingerprint(dataset, workers=1)
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(processes, "can_fork", lambda: True)
+    monkeypatch.setattr(processes, "map_in_order", lambda *_, **__: pytest.fail("by threads"))
+    found = fingerprint(dataset, workers=2, progress=lambda done, total: seen.append((done, total)))
+    assert found == alone
+    assert [failure.id for failure in found.failures] == ["c"]
+    assert seen == [(done, 8) for done in range(1, 9)]
 
 
 def test_each_file_is_read_once(tmp_path: Path, monkeypatch) -> None:

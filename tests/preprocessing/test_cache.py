@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scans import make_plan, write_case
 
+from vesal import processes
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import VesalError
@@ -106,6 +108,30 @@ def test_only_what_is_new_changed_or_damaged_is_done_again(
     for index in (0, 2, 3):
         assert np.array_equal(again[index].load()[0], expected[index][0])
     assert not np.array_equal(again[1].load()[0], expected[1][0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_processes_prepare_many_cases_as_threads_do_and_what_they_found_is_remembered(
+    tmp_path: Path, worked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = [write_case(tmp_path / "scans", f"case_{seed}", seed) for seed in range(9)]
+    cases[4].images[0].write_bytes(b"not a scan")
+    alone, failed = prepare_dataset(cases, make_plan(), tmp_path / "alone", workers=1)
+    worked.clear()
+    monkeypatch.setattr(processes, "can_fork", lambda: True)
+    ready, also_failed = prepare_dataset(cases, make_plan(), tmp_path / "cache", workers=2)
+    assert not worked  # not in this process
+    assert also_failed == failed
+    assert [one.id for one in ready] == [f"case_{number}" for number in (0, 1, 2, 3, 5, 6, 7, 8)]
+    for one, other in zip(ready, alone, strict=True):
+        assert one.image.read_bytes() == other.image.read_bytes()
+        assert one.label.read_bytes() == other.label.read_bytes()
+        assert {value: places.tolist() for value, places in one.foreground.items()} == {
+            value: places.tolist() for value, places in other.foreground.items()
+        }
+    assert (tmp_path / "cache" / "index.json").read_text() == (tmp_path / "alone" / "index.json").read_text()
+    prepare_dataset(cases, make_plan(), tmp_path / "cache", workers=1)
+    assert worked == ["read case_4"]
 
 
 def test_a_touched_file_of_the_same_content_is_read_but_not_prepared(

@@ -17,7 +17,8 @@ from vesal.data.labels import LabelSet, value_counts
 from vesal.data.moments import moments
 from vesal.errors import VesalError
 from vesal.files import content_hash
-from vesal.parallel import Progress, map_in_order
+from vesal.parallel import Progress
+from vesal.processes import map_on_cores
 from vesal.record import Record
 from vesal.volume.formats.nifti_header import Header, read_header
 from vesal.volume.io import read_volume
@@ -132,7 +133,7 @@ def fingerprint(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Fingerprint:
-    """Look at every annotated case once, in parallel threads.
+    """Look at every annotated case once, on all cores (`vesal.processes.map_on_cores`).
 
     Each file is read once. A case that cannot be read becomes a `Failure` and the others go on. The result is
     the same whatever the number of workers.
@@ -140,7 +141,7 @@ def fingerprint(
     Args:
         dataset: its `cases` are looked at.
         unlabelled: look at its scans without a label, too.
-        workers: threads; as many as CPUs and memory are enough for if None.
+        workers: processes or threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
     """
     share = FOREGROUND_SAMPLES // max(1, len(dataset.cases))
@@ -149,7 +150,7 @@ def fingerprint(
     cases = dataset.cases + dataset.unlabelled if unlabelled else dataset.cases
     if workers is None:
         workers = scan_workers([case.images[0] for case in cases], channels=len(dataset.channels))
-    found = list(map_in_order(look, cases, workers=workers, progress=progress))
+    found = map_on_cores(look, cases, workers=workers, progress=progress)
     annotated, others = found[: len(dataset.cases)], found[len(dataset.cases) :]
     return Fingerprint(
         dataset=dataset.name,

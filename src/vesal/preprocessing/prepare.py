@@ -18,11 +18,12 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
 from vesal.errors import DataError
-from vesal.parallel import Progress, available_memory, map_in_order
+from vesal.parallel import Progress, available_memory
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.coarse_grid import block_labels, block_means
 from vesal.preprocessing.normalise import normalise
+from vesal.processes import map_on_cores
 from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry, Turn
 from vesal.volume.resample import resize, resize_label
@@ -125,7 +126,7 @@ def prepare_dataset(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[PreparedCase], list[Failure]]:
-    """Prepare cases into a cache folder, in parallel threads; what is in it already is not done again.
+    """Prepare cases into a cache folder, on all cores; what is in it already is not done again.
 
     An entry is found by the content of the case's files and by the part of the plan that preparation depends
     on, so a new case, a changed file, another plan or an interrupted run costs only what is missing.
@@ -136,7 +137,7 @@ def prepare_dataset(
         folder: of the cache; made if absent. Several runs may share it.
         place: of a plan with a locator: 0 prepares what is around the labels, 1, 2, ... a place elsewhere in the
             scan, another for each number.
-        workers: threads; as many as CPUs and memory are enough for if None.
+        workers: processes or threads; as many as CPUs and memory are enough for if None.
         progress: called with (done, total).
 
     Returns:
@@ -150,9 +151,13 @@ def prepare_dataset(
         if workers is None:
             scans = [case.images[0] for case in cases]
             workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
-        found = list(map_in_order(work, cases, workers=workers, progress=progress))
-    ready = [result for result in found if isinstance(result, PreparedCase)]
-    return ready, [result for result in found if isinstance(result, Failure)]
+        found = map_on_cores(work, cases, workers=workers, progress=progress)
+        for one in found:
+            if one.signature:
+                cache.remember(one.signature, one.digest)
+    results = [one.result for one in found]
+    ready = [result for result in results if isinstance(result, PreparedCase)]
+    return ready, [result for result in results if isinstance(result, Failure)]
 
 
 def stored_type(plan: Plan) -> type[np.floating[Any]]:
@@ -162,9 +167,18 @@ def stored_type(plan: Plan) -> type[np.floating[Any]]:
     return np.float32 if as_they_are else np.float16
 
 
-def _prepare_case(case: Case, plan: Plan, cache: Cache, place: int) -> PreparedCase | Failure:
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """What came of a case, and of what content its files are in what state; '' where that was known or is not."""
+
+    result: PreparedCase | Failure
+    signature: str = ""
+    digest: str = ""
+
+
+def _prepare_case(case: Case, plan: Plan, cache: Cache, place: int) -> _Attempt:
     if (ready := cache.find(case)) is not None:
-        return ready
+        return _Attempt(ready)
     try:
         signature = cache.sign(case)
         raw = read_case(case)
@@ -172,12 +186,11 @@ def _prepare_case(case: Case, plan: Plan, cache: Cache, place: int) -> PreparedC
             box = _elsewhere(raw, plan, place) if place else None
             prepared = prepare(raw.image, plan, raw.label, box=box)
     except (DataError, OSError, MemoryError) as error:
-        return failure_of(case, error)
+        return _Attempt(failure_of(case, error))
     if ready is None:
         image = prepared.image.astype(stored_type(plan), copy=False)
         ready = cache.store(case, raw.digest, prepared.crop, image, prepared.label, prepared.outside)
-    cache.remember(signature, raw.digest)
-    return ready
+    return _Attempt(ready, signature, raw.digest)
 
 
 def _elsewhere(raw: RawCase, plan: Plan, place: int) -> Box | None:
