@@ -51,6 +51,8 @@ PREDICTED_BY = "predictions.json"
 BFLOAT16 = "bfloat16.json"
 #: The folder of the coarse stage, and in it: the share of the truth that its boxes miss, by held-out case.
 LOCATOR, LOCATED = "locator", "located.json"
+#: The folder of each network after the first, where several vote: its number follows, from 2.
+FURTHER_NETWORK = "network_"
 #: Folders.
 PREDICTIONS, TENSORBOARD = "predictions", "tensorboard"
 #: The network's own predictions of the cases that post-processing changed.

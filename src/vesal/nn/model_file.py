@@ -1,17 +1,19 @@
 """The model file: one NAME.vesal that holds all that prediction needs, and no executable code.
 
 It is a zip of `model.json` (network, plan with its labels, recipe, provenance, scores) and
-`weights.safetensors`, both stored as they are. The same content gives the same bytes. Nothing is unpacked to
-the disk and no pickle is read, so a model file from elsewhere is safe to open: whatever is wrong with it,
-`load_package` says so in a VesalError, and takes no more memory than a few times the file's own size.
+`weights.safetensors`, with `weights_2.safetensors` and so on where several networks vote, all stored as they
+are. The same content gives the same bytes. Nothing is unpacked to the disk and no pickle is read, so a model
+file from elsewhere is safe to open: whatever is wrong with it, `load_package` says so in a VesalError, and takes
+no more memory than a few times the file's own size.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -78,6 +80,7 @@ class Package:
         recipe: the training configuration, as JSON values.
         provenance: versions, data fingerprint, dates and the like, as JSON values.
         weights: the network's state dict, on the CPU.
+        more_weights: of further networks of the same kind, which vote with the first; each as `weights`.
         locator_weights: of the network of the plan's locator; None where it has none.
         scores: what it reached, as JSON values; None if not measured.
         quality: its quality model (`vesal.infer.quality.quality_model`), as JSON values; None if not fitted.
@@ -95,12 +98,20 @@ class Package:
     quality: dict[str, Any] | None = None
     postprocess: dict[str, Any] | None = None
     bfloat16: dict[str, Any] | None = None
+    more_weights: tuple[dict[str, Tensor], ...] = ()
     locator_weights: dict[str, Tensor] | None = None
 
     @property
     def weights_digest(self) -> str:
         """A digest of the weights alone."""
-        return content_hash(save_tensors(dict(self.weights)), save_tensors(dict(self.locator_weights or {})))
+        return content_hash(
+            *(save_tensors(dict(of)) for of in (self.weights, *self.more_weights, self.locator_weights or {}))
+        )
+
+    @property
+    def voters(self) -> tuple[Package, ...]:
+        """Each of the networks that vote, as a model of its own."""
+        return tuple(replace(self, weights=of, more_weights=()) for of in (self.weights, *self.more_weights))
 
     @property
     def locator(self) -> Package | None:
@@ -113,7 +124,7 @@ class Package:
         )  # fmt: skip
 
     def build(self, *, copy: bool = True) -> nn.Module:
-        """The network with these weights, on the CPU, in eval mode.
+        """The first network with its weights, on the CPU, in eval mode.
 
         Args:
             copy: it has its own copy of them; else it shares them with the package, and must not be trained.
@@ -139,7 +150,8 @@ def save_package(path: str | Path, package: Package) -> None:
         VesalError: the weights are not those of the plan's network or not finite, the recipe, provenance or
             what was measured is not JSON (NaN is not), or the file cannot be written.
     """
-    members = {_WEIGHTS: package.weights, _LOCATOR: package.locator_weights}
+    voters = {_weights_name(number): of for number, of in enumerate(package.more_weights, 2)}
+    members = {_WEIGHTS: package.weights, **voters, _LOCATOR: package.locator_weights}
     stored = {name: _as_stored(weights) for name, weights in members.items() if weights is not None}
     description = {
         "format": _FORMAT,
@@ -151,7 +163,8 @@ def save_package(path: str | Path, package: Package) -> None:
         **{name: getattr(package, name) for name in _MEASURED},
     }
     try:
-        _check_weights(stored[_WEIGHTS], package.plan, package.network)
+        for name in (_WEIGHTS, *voters):
+            _check_weights(stored[name], package.plan, package.network)
         _check_locator(stored.get(_LOCATOR), package.plan)
         text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
     except _RefusedError as error:
@@ -189,9 +202,10 @@ def load_package(path: str | Path) -> Package:
         members = _read_members(path)
         description = _parse(members[_JSON])
         plan = _plan(description["plan"])
-        weights = load_tensors(members[_WEIGHTS])
+        weights, *more_weights = (load_tensors(members[name]) for name in _voters(members))
         locator_weights = load_tensors(members[_LOCATOR]) if _LOCATOR in members else None
-        _check_weights(weights, plan, description["network"])
+        for of in (weights, *more_weights):
+            _check_weights(of, plan, description["network"])
         _check_locator(locator_weights, plan)
     except _RefusedError as error:
         raise VesalError(f"{path} is not a usable Vesal model: {error.what}; {error.fix}.") from error
@@ -208,6 +222,7 @@ def load_package(path: str | Path) -> Package:
         recipe=description["recipe"],
         provenance=description["provenance"],
         weights=weights,
+        more_weights=tuple(more_weights),
         locator_weights=locator_weights,
         **{name: description[name] for name in _MEASURED},
     )
@@ -224,6 +239,17 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
+def _weights_name(number: int) -> str:
+    """Of the network of that number, from 1."""
+    return _WEIGHTS if number == 1 else f"weights_{number}.safetensors"
+
+
+def _voters(names: Container[str]) -> list[str]:
+    """Names of the weights that are there, of the first network in any case."""
+    there = itertools.takewhile(names.__contains__, map(_weights_name, itertools.count(2)))
+    return [_WEIGHTS, *there]
+
+
 def _read_members(path: Path) -> dict[str, bytes]:
     """The known members' bytes. Any other is left alone: nothing is ever unpacked under its own name."""
     size = path.stat().st_size
@@ -238,7 +264,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
         if any(name.endswith("data.pkl") for name in names):
             raise _RefusedError("it looks like a PyTorch checkpoint, which is never opened", _EXPECTED)
         members = {}
-        for name in (_JSON, _WEIGHTS, *([_LOCATOR] if _LOCATOR in names else [])):
+        for name in (_JSON, *_voters(names), *([_LOCATOR] if _LOCATOR in names else [])):
             if names.count(name) != 1:
                 found = "there is no" if name not in names else "there is more than one"
                 raise _RefusedError(f"{found} {name} in it")

@@ -78,6 +78,7 @@ class Plan(Record):
         spacing_mm: of the prepared array along the network's axes; a slice axis keeps its own.
         patch: voxels of a training patch and a prediction window along the network's axes.
         batch: patches in a step.
+        networks: that are trained one after the other, and vote.
         stages: of the encoder, highest resolution first; the decoder mirrors them.
         heads: how many resolutions get a loss, the highest first; 1 is no deep supervision.
         norm: instance, batch, group or none (vesal.nn.blocks).
@@ -109,6 +110,7 @@ class Plan(Record):
     spacing_mm: tuple[float, ...]
     patch: tuple[int, ...]
     batch: int
+    networks: int = 1
     stages: tuple[Stage, ...]
     heads: int = 1
     norm: str = "instance"
@@ -139,7 +141,14 @@ class Plan(Record):
         lengths |= {len(axis) for stage in self.stages for axis in (stage.kernel, stage.stride)}
         if lengths != {self.dimension}:
             raise ValueError(f"spacing, patch, kernels and strides need {self.dimension} axes each")
-        sizes = [*self.patch, *self.median_shape, *self.spacing_mm, self.batch, len(self.stages)]
+        sizes = [
+            *self.patch,
+            *self.median_shape,
+            *self.spacing_mm,
+            self.batch,
+            self.networks,
+            len(self.stages),
+        ]
         sizes += [n for of in self.stages for n in (*of.kernel, *of.stride, of.features, of.convolutions)]
         if not all(math.isfinite(size) and size > 0 for size in sizes):
             raise ValueError("sizes, spacings, strides and features must be above zero")

@@ -28,6 +28,8 @@ class PlanSettings(BaseModel):
     """Voxels along the network's axes (right, anterior, superior in 3D), enlarged to a multiple of the strides."""
     batch: Annotated[int, Field(ge=1)] | None = None
     """Patches in a forward pass."""
+    networks: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Networks that are trained one after the other, each for an equal part of the run, and vote in one model."""
     features: Sizes | None = None
     """Features of every stage, the highest resolution first: as many stages as numbers, each at half the size."""
     width: Annotated[float, Field(gt=0)] = 1.0

@@ -269,3 +269,22 @@ def test_passes_over_slices_are_counted_by_slices() -> None:
     assert plan_for(SHORT_AXIS, LABELS, config, "cpu").mirror_axes == ()
     longer = config.model_copy(update={"steps": 1000})
     assert plan_for(SHORT_AXIS, LABELS, longer, "cpu").mirror_axes == (0, 1)
+
+
+@pytest.mark.parametrize(("budget_s", "networks"), [(60.0, 1), (600.0, 1), (1000.0, 2), (1200.0, 3), (6e5, 4)])
+def test_a_longer_run_is_shared_by_more_networks_as_the_recipe_says(budget_s: float, networks: int) -> None:
+    # 200 cases, 2 a step: at this rate the budget of 20 minutes buys 3.3 times the passes that a network gets.
+    settings = PlanSettings(batch=2, rate=4e10)
+    config = TrainConfig(budget_s=1200.0, plan=settings)
+    passes = float(
+        reason(plan_for(HIPPOCAMPUS, LABELS, config, "cpu"), " passes over ").split(" passes")[0].split()[-1]
+    )
+    config = config.model_copy(update={"budget_s": budget_s, "network_passes": passes / 3.3})
+    plan = plan_for(HIPPOCAMPUS, LABELS, config, "cpu")
+    assert plan.networks == networks
+    assert any("networks share the run" in of for of in plan.reasons) is (networks > 1)
+    asked = config.model_copy(update={"plan": settings.model_copy(update={"networks": 2})})
+    assert plan_for(HIPPOCAMPUS, LABELS, asked, "cpu").networks == 2
+    assert (
+        plan_for(HIPPOCAMPUS, LABELS, config.model_copy(update={"network_passes": None}), "cpu").networks == 1
+    )

@@ -60,7 +60,7 @@ def backend_networks(
     """The packages' networks on `device`, ready to predict.
 
     Args:
-        packages: the models.
+        packages: the models, of each of which all networks vote.
         device: where to compute.
         backend: one of BACKENDS.
         bfloat16: which of them compute in it (`in_bfloat16`); None for none.
@@ -81,7 +81,8 @@ def backend_networks(
         )
     turn = _Turn()
     networks: list[Network] = []
-    for package, narrow in zip(packages, bfloat16 or [False] * len(packages), strict=True):
+    chosen = zip(packages, bfloat16 or [False] * len(packages), strict=True)
+    for package, narrow in ((voter, narrow) for of, narrow in chosen for voter in of.voters):
         network = package.build(copy=False).to(device)
         by_torch = Bfloat16Network(network) if narrow else network
         at_once = backend == "openvino"

@@ -35,7 +35,7 @@ from vesal.run_files import ALL, CHECKPOINT, FINISHED, PREPARED, PROBLEMS
 from vesal.text import listed, times
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
-from vesal.train.trainer import check_names, check_plan, train
+from vesal.train.trainer import check_names, check_plan
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.after_training import finish_run, predict_validation
 from vesal.workflow.training.bfloat16_check import check_bfloat16
@@ -49,7 +49,8 @@ from vesal.workflow.training.training_data import (
 from vesal.workflow.training.training_folds import Split, check_folds, check_patients, run_folds, splits
 from vesal.workflow.training.training_locator import train_locator
 from vesal.workflow.training.training_plan import network_line, plan_for
-from vesal.workflow.training.training_session import Interrupted, Session, tell_left_out
+from vesal.workflow.training.training_session import Session, tell_left_out
+from vesal.workflow.training.training_vote import train_networks
 
 #: A step that is estimated to need so many times the free memory is not begun.
 _HUGE = 3.0
@@ -281,19 +282,13 @@ def _train_fold(session: Session, job: TrainJob, work: _Work) -> None:
     Raises:
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    request = session.request
     finished = job.folder / FINISHED
     gone = finished.exists() and not job.model_file.exists()
     # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
     finished.unlink(missing_ok=True)
     if job.plan.locator is not None:
         job = train_locator(session, job, work.coarse, work.cases)
-    position = train(job, resume=request.resume, quiet=request.quiet)
-    if not position.finished:
-        raise Interrupted(
-            f"Stopped after step {position.step} of {job.title}; everything is saved, "
-            f"vesal train {request.data} -o {request.out} --resume goes on."
-        )
+    position = train_networks(session, job)
     if gone:
         best = f"; the best were those of step {position.best_step}" * (position.best_step != position.step)
         session.tell(

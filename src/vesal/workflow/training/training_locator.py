@@ -27,7 +27,7 @@ from vesal.text import plural
 from vesal.train.recipe import TrainConfig, load_recipe
 from vesal.train.state import TrainJob
 from vesal.train.trainer import train
-from vesal.workflow.training.training_session import Interrupted, Session
+from vesal.workflow.training.training_session import Session
 
 #: What the coarse stage's recipe has of its own. It sees the whole scan in every patch, so none is centred; other
 #: fields of view are imitated by shifts and scaling; and it is small, so a short average of its weights is enough.
@@ -145,10 +145,7 @@ def train_locator(
     )
     position = train(own, resume=session.request.resume, quiet=session.request.quiet)
     if not position.finished:
-        raise Interrupted(
-            f"Stopped after step {position.step} of {own.title}; everything is saved, "
-            f"vesal train {session.request.data} -o {session.request.out} --resume goes on."
-        )
+        raise session.interrupted(own.title, position.step)
     held_out = {case.id for case in job.validation}
     located = session.attempt(
         f"The boxes of {job.title} could not be measured",

@@ -47,6 +47,9 @@ _LARGE_FROM_S = 7200.0
 #: A run that should take longer, in seconds, or buys fewer steps, is more than the machine can do.
 _LONGEST_S, _FEWEST_STEPS = 86400.0, 100
 
+#: More networks than this gain little, and each makes predictions take longer.
+_MOST_NETWORKS = 4
+
 #: Where a pass does not fit the memory, the plan is made anew for this share of it; passes that are tried.
 _LESS = 2 / 3
 _TRIES = 3
@@ -117,6 +120,7 @@ class _Wanted:
         axes = mirrored_axes(plan, config.augment)
         why = "the recipe's augmentation says so"
         passes, least = self._passes(plan, rate), config.augment.mirror_from_passes
+        passes /= self.networks(passes)
         if axes and passes < least:
             axes = ()
             why = f"the run shows each case about {plural(round(passes), 'time')} (from {least:g} on mirroring pays)"
@@ -149,6 +153,15 @@ class _Wanted:
     def passes(self, plan: Plan, steps: float) -> float:
         """Over the training cases, or in a 2D plan of volumes over as many slices as they have."""
         return steps * self.config.accumulation * plan.batch / self.items(plan)
+
+    def networks(self, passes: float) -> int:
+        """How many are trained one after the other in a run of so many passes."""
+        config = self.config
+        if config.plan.networks is not None:
+            return config.plan.networks
+        if config.network_passes is None or config.budget_s is None:
+            return 1
+        return int(min(_MOST_NETWORKS, max(1.0, passes / config.network_passes)))
 
     def items(self, plan: Plan) -> int:
         """Training cases, or in a 2D plan of volumes their slices: what folds hold out is not among them."""
@@ -232,7 +245,9 @@ def _fitted(
             plan, pass_s = _timed(wanted, rate, memory_gb, limit_s, reasons)
     measured = pass_s is not None
     pass_s = _planned_s(plan, rate) if pass_s is None else pass_s
-    return _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=measured))
+    return _with_networks(
+        wanted, _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=measured)), pass_s
+    )
 
 
 def _timed(
@@ -282,8 +297,9 @@ def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
     if config.epochs is not None:
         steps = math.ceil(config.epochs * wanted.items(plan) / (plan.batch * config.accumulation))
     if steps is None:
-        known = config.budget_s is not None
-        return _with_reason(plan, _steps_reason(wanted, plan, pass_s, measured=False)) if known else plan
+        if config.budget_s is not None:
+            plan = _with_reason(plan, _steps_reason(wanted, plan, pass_s, measured=False))
+        return _with_networks(wanted, plan, pass_s)
     gflop = count_operations(plan) * config.accumulation / 1e9
     reason = (
         f"A step costs {significant(gflop)} GFLOP and should take about {step_s:.2g} s here, at "
@@ -294,7 +310,20 @@ def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
             " This machine cannot keep up with that: train on a GPU, give the time that there is (--budget 2h), or "
             "make the network smaller (--set plan.width=0.5, --set plan.patch=[...])."
         )
-    return _with_reason(plan, reason)
+    return _with_networks(wanted, _with_reason(plan, reason), pass_s)
+
+
+def _with_networks(wanted: _Wanted, plan: Plan, pass_s: float) -> Plan:
+    """The plan with the number of networks that vote."""
+    passes = wanted.passes(plan, wanted.steps(pass_s)) if wanted.config.budget_s is not None else 0.0
+    count = wanted.networks(passes)
+    if count == 1:
+        return plan
+    why = ""
+    if wanted.config.plan.networks is None:
+        why = f" Beyond about {wanted.config.network_passes:g} passes one alone learns little more."
+    what = f"{count} networks share the run, one after the other, and vote; predictions take {count} times as long."
+    return _with_reason(plan.model_copy(update={"networks": count}), what + why)
 
 
 def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:

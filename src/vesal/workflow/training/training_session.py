@@ -65,6 +65,14 @@ class Session:
             self._note(f"{sentence}\n{traceback.format_exc()}\n")
             return None
 
+    def interrupted(self, title: str, step: int) -> Interrupted:
+        """What a signal that stopped the training of that title after a step is told as."""
+        request = self.request
+        return Interrupted(
+            f"Stopped after step {step} of {title}; everything is saved, "
+            f"vesal train {request.data} -o {request.out} --resume goes on."
+        )
+
     def _note(self, text: str) -> None:
         try:
             with (self.run.folder / PROBLEMS).open("a", encoding="utf-8") as stream:

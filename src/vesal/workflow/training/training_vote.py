@@ -1,0 +1,103 @@
+"""Several networks of one fold, trained one after the other, which vote in one model.
+
+Once a network has seen the cases so often that more steps only teach it these cases by heart, more time buys little of
+it; a second one, which began elsewhere and saw them in another order, errs otherwise, and the mean of both errs less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vesal.infer.backends.registry import backend_networks
+from vesal.infer.predictor import Model
+from vesal.nn.model_file import Package, load_package, save_package
+from vesal.run_files import FURTHER_NETWORK
+from vesal.text import plural
+from vesal.train.checkpoint import Position
+from vesal.train.recipe import TrainConfig
+from vesal.train.state import TrainJob
+from vesal.train.trainer import train
+from vesal.train.validation import validate
+from vesal.workflow.training.training_session import Session
+
+
+def train_networks(session: Session, job: TrainJob) -> Position:
+    """Train the networks of a fold, each for an equal part of the run, or go on with them.
+
+    Those whose vote makes the held-out cases no worse are in `job.model_file` when the last is done; before that the
+    first is.
+
+    Args:
+        session: of the run.
+        job: of all of them together.
+
+    Returns:
+        Where the one that was trained last ended.
+
+    Raises:
+        Interrupted: after Ctrl-C or SIGTERM.
+        VesalError: as `vesal.train.trainer.train`.
+    """
+    count = job.plan.networks
+    position = Position()
+    jobs = [_part(job, number) for number in range(1, count + 1)]
+    for own in jobs:
+        position = train(own, resume=session.request.resume, quiet=session.request.quiet)
+        if not position.finished:
+            raise session.interrupted(own.title, position.step)
+    if count > 1:
+        _join(session, job, [load_package(own.model_file) for own in jobs])
+    return position
+
+
+def _part(job: TrainJob, number: int) -> TrainJob:
+    """One network of several, from 1; the first lies in the fold's own folder."""
+    count = job.plan.networks
+    if count == 1:
+        return job
+    seed = job.config.seed + number - 1
+    return replace(
+        job,
+        config=_share(job.config, count).model_copy(update={"seed": seed}),
+        folder=job.folder if number == 1 else job.folder / f"{FURTHER_NETWORK}{number}",
+        title=f"{job.title}, network {number} of {count}",
+    )
+
+
+def _share(config: TrainConfig, count: int) -> TrainConfig:
+    """The configuration of one of so many equal parts of a run."""
+    for name, least in (("budget_s", 0.0), ("steps", 1), ("epochs", 1)):
+        length = getattr(config, name)
+        if length is not None:
+            part = length / count if name == "budget_s" else max(least, round(length / count))
+            return config.model_copy(update={name: part})
+    return config
+
+
+def _join(session: Session, job: TrainJob, packages: Sequence[Package]) -> None:
+    """Write one model of those whose vote the held-out cases do not speak against."""
+    first = replace(packages[0], more_weights=(), recipe=job.config.model_dump(mode="json"))
+    kept = first
+    if not job.validation:
+        kept = replace(first, more_weights=tuple(package.weights for package in packages[1:]))
+        session.tell(f"{job.title}: {plural(len(packages), 'network')} vote.")
+    else:
+        alone = best = _dice(job, first)
+        for package in packages[1:]:
+            joined = replace(kept, more_weights=(*kept.more_weights, package.weights))
+            found = _dice(job, joined)
+            if best is None or (found is not None and found >= best):
+                kept, best = joined, found
+        voting = len(kept.voters)
+        reached = "" if alone is None or best is None else f" (Dice {best:.4f}; of the first alone {alone:.4f})"
+        session.tell(
+            f"{job.title}: {voting} of {plural(len(packages), 'network')} vote, as the held-out cases chose{reached}."
+        )
+    save_package(job.model_file, kept)
+
+
+def _dice(job: TrainJob, package: Package) -> float | None:
+    """Mean Dice of the held-out cases, on the prepared grid."""
+    networks = backend_networks([package], job.device, "torch")
+    return validate(Model(job.plan, networks, job.device), job.validation, overlap=job.config.overlap).dice
