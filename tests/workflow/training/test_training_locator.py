@@ -13,8 +13,6 @@ import vesal
 from vesal.files import read_json
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.training.training_locator import (
-    Located,
-    LocatedCase,
     _Seen,
     fine_config,
     locator_config,
@@ -90,6 +88,14 @@ def test_what_the_boxes_miss_of_the_held_out_cases_is_kept(run: Path) -> None:
         == located["margin_mm"]
         >= read_json(run / "plan.json")["margin_mm"]
     )
+
+
+def test_the_report_shows_both_stages(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    assert "Coarse stage" in page
+    assert "Fold 0: 300 steps in" in page
+    assert "truth outside the box" in page
+    assert page.count("0.00%") >= 2
 
 
 def test_held_out_cases_are_segmented_on_their_own_grid(run: Path, data: Path) -> None:
@@ -169,23 +175,6 @@ def test_the_coarse_stage_is_long_enough_however_short_the_run(
     fine = fine_config(config)
     whole = config.budget_s
     assert fine == config if whole is None else fine.budget_s == whole - (coarse.budget_s or 0)
-
-
-def test_what_the_boxes_miss_is_told() -> None:
-    def told(**missed: float | None) -> str:
-        cases = {name: LocatedCase(missed=share, short_mm=None) for name, share in missed.items()}
-        return Located(margin_mm=12.5, cases=cases).sentence()
-
-    assert told(a=0.0, b=0.01) == (
-        "The locator's boxes, with 12.5 mm around what it finds, miss 0.50% of the truth of 2 held-out cases (of one "
-        "at most 1.00%), before they grow."
-    )
-    assert told(a=None, b=0.01).startswith(
-        "The locator found nothing in 1 of 2 held-out cases. Its boxes, with"
-    )
-    assert told(a=None) == (
-        "The locator found nothing in 1 of 1 held-out case. With more time (--budget) it learns more."
-    )
 
 
 def test_the_margin_is_what_the_worst_held_out_box_needed(run: Path) -> None:

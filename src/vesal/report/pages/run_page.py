@@ -23,6 +23,7 @@ from vesal.report.files.history import write_history
 from vesal.report.files.summary import write_summary
 from vesal.report.pages.case_section import CasePictures, case_pictures
 from vesal.report.pages.html import Picture, chart, render_page
+from vesal.report.pages.located_section import located_section
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section
 from vesal.report.pages.score_section import score_section
@@ -95,6 +96,7 @@ def _context(pieces: RunContents) -> dict[str, Any]:
         "scores": score_section(pieces.scores, pieces.labels, pieces.fold_of) if pieces.scores else None,
         "quality": quality,
         "postprocess": None if choice is None else postprocess_section(choice),
+        "located": located_section(pieces.folder),
         "examples": _examples(pieces, pieces.scores) if pieces.scores else [],
         "curves": _curves(pieces),
         "training_note": _training_note(pieces),
@@ -270,7 +272,10 @@ def _plan_facts(plan: Plan) -> list[tuple[str, str]]:
         + (f" {scheme.lower:g} to {scheme.upper:g}" if None not in (scheme.lower, scheme.upper) else "")
         for name, scheme in zip(plan.channels, plan.normalisation, strict=True)
     ]
+    coarse = plan.locator
+    found = f"{times(coarse.patch)} in voxels of {times(coarse.spacing_mm, 3)} mm" if coarse else ""
     return [
+        *([("coarse stage", f"patch {found}; {plan.margin_mm:.3g} mm around its box")] if coarse else []),
         (
             "network",
             f"{plan.dimension}D, {plural(len(plan.stages), 'stage')}, loss at {plural(plan.heads, 'resolution')}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +14,14 @@ from vesal.data.crop import Box, mask_box
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.errors import VesalError
-from vesal.files import read_json, write_json
+from vesal.files import write_json
 from vesal.infer.predictor import Model, load_model
 from vesal.nn.model_file import load_package
 from vesal.planning.plan import Plan
 from vesal.planning.two_stages import LOCATOR_STEPS, locator_budget_s
 from vesal.preprocessing.cache import PreparedCase
-from vesal.record import Record
+from vesal.run.located import Located, LocatedCase, read_located
 from vesal.run_files import LOCATED, LOCATOR
-from vesal.text import plural
 from vesal.train.recipe import TrainConfig, load_recipe
 from vesal.train.state import TrainJob
 from vesal.train.trainer import train
@@ -48,44 +46,6 @@ _OF_THE_RUN = ("seed", "deterministic", "precision", "device_cache", "checkpoint
 
 #: The margin is at most so many times the planned one: what a box misses altogether no margin brings back.
 _MOST_MARGIN = 3.0
-
-
-class LocatedCase(Record):
-    """A held-out case in the eyes of the locator.
-
-    Attributes:
-        missed: share of its labelled voxels outside the box; None where nothing was found.
-        short_mm: by how much the box, without any margin, ends before the labelled voxels do, on its worst side;
-            below 0 where it holds them. None where nothing was found.
-    """
-
-    missed: float | None
-    short_mm: float | None
-
-
-class Located(Record):
-    """What a locator's boxes are worth, on cases that it did not see.
-
-    Attributes:
-        margin_mm: that is added to what it finds.
-        cases: held-out cases that have labelled voxels.
-    """
-
-    margin_mm: float
-    cases: dict[str, LocatedCase]
-
-    def sentence(self) -> str:
-        """What the boxes miss, for a person."""
-        shares = [case.missed for case in self.cases.values() if case.missed is not None]
-        lost = len(self.cases) - len(shares)
-        nothing = f"The locator found nothing in {lost} of {plural(len(self.cases), 'held-out case')}."
-        if not shares:
-            return f"{nothing} With more time (--budget) it learns more."
-        boxes = (
-            f"boxes, with {self.margin_mm:.3g} mm around what it finds, miss {np.mean(shares):.2%} of the truth of "
-            f"{plural(len(shares), 'held-out case')} (of one at most {max(shares):.2%}), before they grow."
-        )
-        return f"{nothing} Its {boxes}" if lost else f"The locator's {boxes}"
 
 
 def locator_config(config: TrainConfig, steps_per_epoch: int) -> TrainConfig:
@@ -156,12 +116,6 @@ def train_locator(
         plan = plan.model_copy(update={"margin_mm": located.margin_mm})
     weights = load_package(own.model_file).weights
     return replace(job, plan=plan, config=fine_config(job.config), locator_weights=weights)
-
-
-def read_located(fold: Path) -> Located | None:
-    """What was measured of the boxes of a fold's locator; None where there is none."""
-    file = fold / LOCATOR / LOCATED
-    return Located.model_validate(read_json(file)) if file.exists() else None
 
 
 def _measured(job: TrainJob, planned_mm: float, cases: Sequence[Case]) -> Located:
