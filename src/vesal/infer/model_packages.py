@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.errors import UsageError, VesalError
-from vesal.infer.bfloat16_agreement import read_agreement
+from vesal.infer.backends.bfloat16_agreement import read_agreement
 from vesal.infer.postprocess import Postprocess, read_postprocess
 from vesal.infer.quality.estimate import QualityEstimator
 from vesal.infer.quality.quality_model import read_calibration

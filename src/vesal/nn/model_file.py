@@ -85,8 +85,8 @@ class Package:
         scores: what it reached, as JSON values; None if not measured.
         quality: its quality model (`vesal.infer.quality.quality_model`), as JSON values; None if not fitted.
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
-        bfloat16: whether its masks are the same in it (`vesal.infer.bfloat16_agreement`), as JSON values; None if not
-            compared.
+        bfloat16: whether its masks are the same in it (`vesal.infer.backends.bfloat16_agreement`), as JSON values; None
+            if not compared.
     """
 
     plan: Plan

@@ -271,7 +271,9 @@ def test_passes_over_slices_are_counted_by_slices() -> None:
     assert plan_for(SHORT_AXIS, LABELS, longer, "cpu").mirror_axes == (0, 1)
 
 
-@pytest.mark.parametrize(("budget_s", "networks"), [(60.0, 1), (600.0, 1), (1000.0, 2), (1200.0, 3), (6e5, 4)])
+@pytest.mark.parametrize(
+    ("budget_s", "networks"), [(60.0, 1), (600.0, 1), (1000.0, 2), (1200.0, 3), (6e5, 4)]
+)
 def test_a_longer_run_is_shared_by_more_networks_as_the_recipe_says(budget_s: float, networks: int) -> None:
     # 200 cases, 2 a step: at this rate the budget of 20 minutes buys 3.3 times the passes that a network gets.
     settings = PlanSettings(batch=2, rate=4e10)

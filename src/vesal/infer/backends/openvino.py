@@ -29,7 +29,7 @@ from vesal.nn.unet import UNet
 TOLERANCE = 1e-3
 
 #: The same in bfloat16, whose numbers have three digits: 0.015 to 0.035 was found. It is there for gross mistakes;
-#: whether bfloat16 is good enough, masks decide (`vesal.infer.bfloat16_agreement`).
+#: whether bfloat16 is good enough, masks decide (`vesal.infer.backends.bfloat16_agreement`).
 TOLERANCE_BFLOAT16 = 0.1
 
 #: Numbers from which on norms are rewritten for the test, as those of large windows are.

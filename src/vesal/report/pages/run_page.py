@@ -12,7 +12,7 @@ import numpy as np
 from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.scores import Scores
 from vesal.files import remove, write_text
-from vesal.infer.bfloat16_agreement import Bfloat16Agreement
+from vesal.infer.backends.bfloat16_agreement import Bfloat16Agreement
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves

@@ -15,7 +15,7 @@ from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import VesalError
 from vesal.files import write_json
 from vesal.infer.backends import openvino
-from vesal.infer.bfloat16_agreement import Bfloat16Agreement
+from vesal.infer.backends.bfloat16_agreement import Bfloat16Agreement
 from vesal.infer.predictor import Model, load_model
 from vesal.infer.scan_notes import with_channels
 from vesal.metrics.overlap import confusions

@@ -90,7 +90,9 @@ def _join(session: Session, job: TrainJob, packages: Sequence[Package]) -> None:
             if best is None or (found is not None and found >= best):
                 kept, best = joined, found
         voting = len(kept.voters)
-        reached = "" if alone is None or best is None else f" (Dice {best:.4f}; of the first alone {alone:.4f})"
+        reached = (
+            "" if alone is None or best is None else f" (Dice {best:.4f}; of the first alone {alone:.4f})"
+        )
         session.tell(
             f"{job.title}: {voting} of {plural(len(packages), 'network')} vote, as the held-out cases chose{reached}."
         )

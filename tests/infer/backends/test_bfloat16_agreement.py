@@ -7,7 +7,7 @@ import re
 import pytest
 
 from vesal.errors import VesalError
-from vesal.infer.bfloat16_agreement import Bfloat16Agreement, read_agreement
+from vesal.infer.backends.bfloat16_agreement import Bfloat16Agreement, read_agreement
 
 
 def agreement(dice: dict[str, float], lost: dict[str, float]) -> Bfloat16Agreement:
