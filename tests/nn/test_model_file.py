@@ -116,6 +116,15 @@ def test_a_model_of_two_stages_comes_back_with_both(tmp_path: Path) -> None:
     assert after.weights_digest == before.weights_digest != make_package().weights_digest
 
 
+def test_a_locator_is_one_network_whatever_votes_beside_it() -> None:
+    alone = located()
+    voting = located(more_weights=(alone.weights,), bfloat16={"agreed": True})
+    assert voting.locator is not None
+    assert len(voting.voters) == 2
+    assert len(voting.locator.voters) == 1
+    assert voting.locator.bfloat16 is None
+
+
 def test_stages_without_their_weights_and_weights_without_their_stage_are_refused(tmp_path: Path) -> None:
     for package in (located(locator_weights=None), make_package(locator_weights=located().locator_weights)):
         with pytest.raises(VesalError, match="not both there"):

@@ -120,7 +120,7 @@ class Package:
             return None
         return replace(
             self, plan=self.plan.locator, network=_LOCATOR_NETWORK, weights=self.locator_weights,
-            locator_weights=None, scores=None, quality=None, postprocess=None,
+            more_weights=(), locator_weights=None, scores=None, quality=None, postprocess=None, bfloat16=None,
         )  # fmt: skip
 
     def build(self, *, copy: bool = True) -> nn.Module:
