@@ -249,6 +249,20 @@ def test_a_wrong_request_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_network_computes_where_by_what_and_in_what_precision_it_was_asked_to(
+    network, model, tiny_data, tmp_path, monkeypatch
+):
+    asked, load = [], benchmark_run.load_model
+    monkeypatch.setattr(
+        benchmark_run, "load_model", lambda path, **options: asked.append(options) or load(path, **options)
+    )
+    words = ["robustness", str(model), str(tiny_data), "--artifact", "noise:3", "--cases", "1"]
+    options = ["--device", "cpu", "--backend", "torch", "--precision", "32", "-o", str(tmp_path / "out")]
+    ended = CliRunner().invoke(app, [*words, *options])
+    assert ended.exit_code == 0, ended.output
+    assert asked == [{"device": "cpu", "backend": "torch", "precision": "32"}]
+
+
 def test_a_baseline_file_gives_the_mean_corruption_error(run, network, model, tiny_data, tmp_path):
     plain = run(model, tiny_data, tmp_path / "plain", artifacts=["noise:3"])
     again = run(model, tiny_data, tmp_path / "again", artifacts=["noise:3"], baseline=tmp_path / "plain")

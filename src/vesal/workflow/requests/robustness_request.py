@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 from vesal.errors import UsageError
-from vesal.workflow.requests.fields import Argument, Backend, Device, Layout, Mirror, Option, Request
+from vesal.workflow.requests.fields import (
+    Argument,
+    Backend,
+    Device,
+    Layout,
+    Mirror,
+    Option,
+    Precision,
+    Request,
+)
 
 
 def parse_severities(text: str) -> tuple[int, ...]:
@@ -76,6 +85,7 @@ class RobustnessRequest(Request):
     mirror: Mirror = False
     device: Device = "auto"
     backend: Backend = "auto"
+    precision: Precision = "auto"
     layout: Layout = "auto"
     pictures: bool = True
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -61,7 +62,7 @@ def robustness_run(
     chosen = chosen.first(request.cases)
     if not chosen.names:
         raise VesalError("Not one case is left to measure; look at the folds, or name other data.")
-    first = load_model(chosen.groups[0].models, device=request.device, backend=request.backend)
+    first = _load(request, chosen.groups[0].models)
     artifacts, remarks = _artifacts(request, first.plan)
     check_limit_names(limits, [(artifact.name, artifact.severity) for artifact in artifacts])
     journal = _journal(request, chosen, artifacts)
@@ -79,6 +80,10 @@ def robustness_run(
         scans = runners.scans(found.worst[:PICTURES], stage("Drawing")) if request.pictures else []
         write_robustness_report(request.folder / f"{NAME}.html", found, first.labels, scans, baseline)
     return found
+
+
+def _load(request: RobustnessRequest, models: Sequence[Path]) -> Model:
+    return load_model(models, device=request.device, backend=request.backend, precision=request.precision)
 
 
 def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, ...], list[str]]:
@@ -137,8 +142,7 @@ class _Runners:
     def of(self, group: int) -> RobustnessRunner:
         request = self.request
         if group != self.group:
-            models = self.chosen.groups[group].models
-            self.model = load_model(models, device=request.device, backend=request.backend)
+            self.model = _load(request, self.chosen.groups[group].models)
             self.group = group
         return RobustnessRunner(
             self.model, self.chosen.data.labels, self.artifacts, request.seed, request.mirror
