@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 # benchmarks/ is no part of the package: it is imported from the root of the repository.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import busy, weights
+from benchmarks import busy, dice_per_minute, weights
 from benchmarks.beside import take_turns
 from benchmarks.nnunet import CONFIGURATION, Workspace, vesal_plan, write_raw
 from benchmarks.parts import Comparison, mean_dice
@@ -326,3 +327,37 @@ def test_steps_are_timed_beside_a_process_that_spins_and_it_ends(tiny_plan: Path
     assert process.poll() is not None
     assert len(took) == 2
     assert all(seconds > 0 for seconds in took)
+
+
+def test_the_rows_of_the_table_are_runs_of_vesal_and_a_second_seed_has_the_first_ones_split() -> None:
+    rows = dice_per_minute.ROWS
+    assert rows["heart-20m"].folds == (1, 2)
+    first = rows["hippocampus-20m"].command(Path("data"), Path("work/a"), 0, None, resume=False)
+    assert first == [
+        "train",
+        "data/Task04_Hippocampus",
+        "-o",
+        "work/a",
+        "--fold",
+        "0",
+        "--budget",
+        "20m",
+        "--device",
+        "cpu",
+    ]
+    split = Path("work/a/folds.json")
+    second = rows["hippocampus-20m-seed-1"].command(Path("data"), Path("work/b"), 0, split, resume=False)
+    assert " ".join(second).endswith("--folds work/a/folds.json --set seed=1")
+    again = rows["heart-20m"].command(Path("data"), Path("work/c"), 2, None, resume=True)
+    assert again == ["train", "data/Task02_Heart", "-o", "work/c", "--resume", "--fold", "2"]
+
+
+def test_other_work_beside_a_run_is_measured(tmp_path: Path) -> None:
+    with (
+        busy.spinning(min(os.sched_getaffinity(0))),
+        dice_per_minute.measured(tmp_path / "a.json", {"fold": 0}),
+    ):
+        time.sleep(0.5)
+    (found,) = json.loads((tmp_path / "a.json").read_text())
+    assert found["fold"] == 0
+    assert found["others"] > 0.3, "a core was held meanwhile"

@@ -1,0 +1,170 @@
+"""The table of what the recipe reaches in how many minutes: real data, held-out scans, one run after the other.
+
+    python -m benchmarks.dice_per_minute DATA --work FOLDER [ROW ...] [--table]
+
+DATA is a folder of data sets as they are published. A row takes the time of its budget, and a few minutes more, for
+each of its folds; all rows take about eight hours of a quiet machine. Rows that are done are not run again, and one
+that was stopped goes on. Other work on the machine is measured beside each run, for it takes steps away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import commit, machine, versions
+from vesal.files import read_json, write_json
+
+#: nnU-Net's Dice on the same task, and where it stands.
+HIPPOCAMPUS = "0.890 (own five folds), 0.892 (52 other scans, two hours of an H100)"
+HEART = "0.939 and 0.943 (two folds with 16 scans to train on, eight hours)"
+ACDC = "0.915 (with twice the patients)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a run of `vesal train`, of one fold or several.
+
+    Attributes:
+        data: folder of the data set, below the folder of all.
+        budget: of each fold.
+        folds: that are trained.
+        settings: for `--set`.
+        seed: of weights and batches; the split is that of seed 0.
+        beside: nnU-Net's value.
+    """
+
+    data: str
+    budget: str
+    folds: tuple[int, ...]
+    settings: tuple[str, ...] = ()
+    seed: int = 0
+    beside: str = ""
+
+    def command(self, data: Path, out: Path, fold: int, split: Path | None, *, resume: bool) -> list[str]:
+        """The arguments of `vesal`."""
+        if resume:
+            return ["train", str(data / self.data), "-o", str(out), "--resume", "--fold", str(fold)]
+        settings = [*self.settings, *([f"seed={self.seed}"] if self.seed else [])]
+        sets = [part for setting in settings for part in ("--set", setting)]
+        given = [] if split is None else ["--folds", str(split)]
+        length = ["--budget", self.budget, "--device", "cpu"]
+        return ["train", str(data / self.data), "-o", str(out), "--fold", str(fold), *length, *given, *sets]
+
+
+def _seeds(name: str, row: Row) -> dict[str, Row]:
+    return {name: row, f"{name}-seed-1": Row(row.data, row.budget, row.folds, row.settings, 1, row.beside)}
+
+
+#: Folds 1 and 2 of the heart hold out eight different scans; two of fold 0 are the same one.
+ROWS: dict[str, Row] = {
+    "hippocampus-10m": Row("Task04_Hippocampus", "10m", (0,), beside=HIPPOCAMPUS),
+    **_seeds("hippocampus-20m", Row("Task04_Hippocampus", "20m", (0,), beside=HIPPOCAMPUS)),
+    "heart-20m": Row("Task02_Heart", "20m", (1, 2), ("folds=3",), beside=HEART),
+    "acdc-30m": Row("ACDC/training", "30m", (0,), ("folds=4",), beside=ACDC),
+    "hippocampus-40m": Row("Task04_Hippocampus", "40m", (0,), beside=HIPPOCAMPUS),
+    "heart-20m-seed-1": Row("Task02_Heart", "20m", (1, 2), ("folds=3",), 1, HEART),
+    "prostate-20m": Row("Task05_Prostate", "20m", (0, 1), ("folds=2",)),
+    "brats-20m": Row("BraTS2018", "20m", (0, 1, 2, 3), ("folds=4",)),
+    "acdc-60m": Row("ACDC/training", "60m", (0,), ("folds=4",), beside=ACDC),
+    "heart-60m": Row("Task02_Heart", "60m", (1, 2), ("folds=3",), beside=HEART),
+}
+
+
+def _busy_s() -> float:
+    """Seconds of all CPUs that were not idle, since the system began."""
+    numbers = [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    idle = numbers[3] + numbers[4]
+    # The last two, guests' time, are within the first.
+    return (sum(numbers[:8]) - idle) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def measured(file: Path, about: dict[str, Any]) -> Iterator[None]:
+    """Add to a list in a file how long the block took, what it used, and what others used meanwhile."""
+    began, busy, own = time.time(), _busy_s(), _own_s()
+    try:
+        yield
+    finally:
+        wall, mine = time.time() - began, _own_s() - own
+        others = max(0.0, _busy_s() - busy - mine)
+        found = {"seconds": round(wall), "cpu_s": round(mine), "others": round(others / max(1.0, wall), 3)}
+        write_json(file, [*(read_json(file) if file.exists() else []), about | found])
+
+
+def run(name: str, data: Path, work: Path) -> None:
+    """Train what of a row is not done.
+
+    Raises:
+        CalledProcessError: a run failed; its log is beside it.
+    """
+    row, out = ROWS[name], work / name
+    split = None
+    if row.seed:
+        split = work / name.partition("-seed")[0] / "folds.json"
+        if not split.exists():
+            raise SystemExit(f"{name} has the split of the run with seed 0; run that first.")
+    for fold in row.folds:
+        if (out / f"fold_{fold}" / "finished.json").exists():
+            continue
+        resume = (out / "config.yaml").exists()
+        command = row.command(data, out, fold, split, resume=resume)
+        print(f"{time.strftime('%H:%M')} vesal {' '.join(command)}", flush=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        about = {"fold": fold, "resumed": resume, "commit": commit(), "machine": machine()}
+        with measured(work / f"{name}.runs.json", about), (work / f"{name}.log").open("a") as log:
+            subprocess.run([sys.executable, "-m", "vesal.cli", *command], stdout=log, stderr=log, check=True)
+
+
+def line(name: str, work: Path) -> str | None:
+    """The row of the table; None where it is not done."""
+    row, out = ROWS[name], work / name
+    if not all((out / f"fold_{fold}" / "finished.json").exists() for fold in row.folds):
+        return None
+    scores, summary = read_json(out / "scores.json"), read_json(out / "summary.json")
+    dice = [of for of in scores["summary"] if of["metric"] == "dice"]
+    cells = {of["class"]: f"{of['mean']:.4f} [{of['low']:.3f}, {of['high']:.3f}]" for of in dice}
+    mean = cells.pop("mean", None) or next(iter(cells.values()))
+    classes = ", ".join(f"{key} {value}" for key, value in cells.items())
+    steps = ", ".join(f"{fold['steps']:,}" for fold in summary["training"]["folds"])
+    others = max(of["others"] for of in json.loads((work / f"{name}.runs.json").read_text()))
+    return (
+        f"| {name} | {row.budget} | {dice[-1]['count']} | {mean} | "
+        f"{classes} | {steps} | {others:.0%} | {row.beside} |"
+    )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("rows", nargs="*", help=f"some of {', '.join(ROWS)}; all by default")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--table", action="store_true", help="only print the table of what is done")
+    chosen = parser.parse_intermixed_args()
+    for name in () if chosen.table else chosen.rows or ROWS:
+        run(name, chosen.data, chosen.work)
+    print(machine(), versions(), "", sep="\n")
+    print("| run | budget | cases | Dice | classes | steps of the folds | other work, of a core | nnU-Net |")
+    print("|---|---|---|---|---|---|---|---|")
+    for found in filter(None, (line(name, chosen.work) for name in ROWS)):
+        print(found)
+
+
+if __name__ == "__main__":
+    main()
