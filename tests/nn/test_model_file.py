@@ -95,50 +95,6 @@ def test_a_model_comes_back_as_it_was(model: Path) -> None:
     assert all(torch.equal(after.weights[key], before.weights[key]) for key in before.weights)
 
 
-def located(**changes: Any) -> Package:
-    coarse = PLAN.model_copy(update={"spacing_mm": (4.0, 4.0)})
-    plan = Plan.model_validate(PLAN.model_dump() | {"locator": coarse.model_dump(), "margin_mm": 12.5})
-    torch.manual_seed(1)
-    weights = build_network("unet", coarse).state_dict()
-    return make_package(**{"plan": plan, "locator_weights": weights} | changes)
-
-
-def test_a_model_of_two_stages_comes_back_with_both(tmp_path: Path) -> None:
-    before = located()
-    save_package(tmp_path / "two.vesal", before)
-    after = load_package(tmp_path / "two.vesal")
-    assert after.plan == before.plan
-    assert after.locator is not None
-    assert before.locator is not None
-    assert after.locator.plan == before.plan.locator
-    x = torch.randn(1, 1, 16, 16)
-    assert torch.equal(after.locator.build()(x), before.locator.build()(x))
-    assert after.weights_digest == before.weights_digest != make_package().weights_digest
-
-
-def test_a_locator_is_one_network_whatever_votes_beside_it() -> None:
-    alone = located()
-    voting = located(more_weights=(alone.weights,), bfloat16={"agreed": True})
-    assert voting.locator is not None
-    assert len(voting.voters) == 2
-    assert len(voting.locator.voters) == 1
-    assert voting.locator.bfloat16 is None
-
-
-def test_stages_without_their_weights_and_weights_without_their_stage_are_refused(tmp_path: Path) -> None:
-    for package in (located(locator_weights=None), make_package(locator_weights=located().locator_weights)):
-        with pytest.raises(VesalError, match="not both there"):
-            save_package(tmp_path / "no.vesal", package)
-    save_package(tmp_path / "two.vesal", located())
-    members = read_zip(tmp_path / "two.vesal")
-    del members["locator.safetensors"]
-    with pytest.raises(VesalError, match="not both there"):
-        load_package(write_zip(tmp_path / "half.vesal", members))
-    other = save_tensors({"some.weight": torch.zeros(2)})
-    with pytest.raises(VesalError, match="weights"):
-        load_package(write_zip(tmp_path / "other.vesal", members | {"locator.safetensors": other}))
-
-
 @pytest.mark.parametrize("network", ["unet", "residual-unet"])
 def test_the_built_network_computes_what_the_saved_one_did(tmp_path: Path, network: str) -> None:
     original = build_network(network, PLAN).eval()
