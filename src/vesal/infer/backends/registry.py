@@ -4,8 +4,8 @@ On AVX2 OpenVINO takes 0.15 to 0.7 of torch's time where the first stage has 8 o
 as torch where all stages are wide; a large window takes it half of torch's memory. To convert a network takes half a
 second or more, and so a small scan is sooner done by torch.
 
-In bfloat16, on processors that compute it, OpenVINO takes 0.55 to 0.65 of its time in float32, and torch 0.25 to 0.65
-of its own, which is still 1.3 to 2 times OpenVINO's (records/2026-11-29-prediction.md).
+In bfloat16, on processors that compute it, OpenVINO and torch each take 0.5 to 0.6 of their time in float32; torch's is
+1.3 to 2.1 times OpenVINO's (records/2026-11-29-prediction.md).
 """
 
 from __future__ import annotations
