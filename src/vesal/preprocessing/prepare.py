@@ -26,6 +26,7 @@ from vesal.preprocessing.normalise import normalise
 from vesal.processes import map_on_cores
 from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry, Turn
+from vesal.volume.memory_order import c_ordered
 from vesal.volume.resample import resize, resize_label
 from vesal.volume.volume import LabelMap, Volume
 
@@ -76,7 +77,7 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     crop = _place(volume, plan)
     _check_memory(volume, crop, plan)
     with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
-        image = np.array(crop.cut(volume.array), dtype=np.float32, order="C")
+        image = c_ordered(crop.cut(volume.array), np.float32)
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     for channel, how in zip(image, plan.normalisation, strict=True):
         # The sum of finite 32-bit values is finite in 64 bits: one pass decides, and the count is for the message.
