@@ -39,3 +39,14 @@ def test_a_constant_image_becomes_zero(scheme: str) -> None:
     values = np.full((4, 4), 1000.1, np.float32)
     normalise(values, Normalisation(scheme=scheme))
     assert not values.any()
+
+
+def test_an_image_of_many_blocks_or_with_gaps_in_memory_is_normalised_in_place() -> None:
+    values = np.random.default_rng(0).normal(300, 50, (70, 60, 40)).astype(np.float32)
+    expected = (values - values.mean(dtype=np.float64)) / values.std(dtype=np.float64)
+    wide = np.zeros((70, 60, 80), np.float32)
+    for channel in (values.copy(), np.asfortranarray(values), wide[..., ::2]):
+        channel[...] = values
+        normalise(channel, Normalisation(scheme="zscore"))
+        assert np.allclose(channel, expected, atol=1e-4)
+    assert not wide[..., 1::2].any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -95,6 +97,37 @@ def test_preparing_changes_nothing_of_its_input() -> None:
 
 
 # --- what cannot be prepared -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["zscore", "zscore_nonzero"])
+def test_the_order_in_memory_does_not_matter(scheme: str) -> None:
+    """Files have the first axis fastest, arrays of numpy the last; both are prepared to the bit alike."""
+    image, label = make_scan(oriented((1, 0, 2), (1, -1, 1), spacing=(0.7, 1.1, 2.0), shape=(40, 33, 21)))
+    plan = make_plan(scheme=scheme)
+    found = [
+        prepare(
+            Volume(np.array(image.array, order=order), image.geometry),
+            plan,
+            LabelMap(np.array(label.array, order=order), label.geometry),
+        )
+        for order in ("C", "F")
+    ]
+    assert np.array_equal(found[0].image, found[1].image)
+    assert np.array_equal(found[0].label, found[1].label)
+    for one in found:
+        assert one.image.flags.c_contiguous
+        assert one.label.flags.c_contiguous
+
+
+def test_a_few_labels_are_resampled_without_scipy() -> None:
+    """Its ndimage takes as long to import as some scans to prepare."""
+    program = (
+        "import sys, numpy as np\n"
+        "from vesal.volume.resample import resize, resize_label\n"
+        "resize_label(np.eye(8, dtype=np.uint8), (5, 5), 1); resize(np.ones((1, 8, 8)), (5, 5), 1)\n"
+        "sys.exit('scipy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_bad_input_is_told_in_a_sentence() -> None:

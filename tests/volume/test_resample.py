@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from skimage.transform import resize as skimage_resize
 
+from vesal.volume import resample
 from vesal.volume.geometry import Geometry
 from vesal.volume.resample import resample_label, resample_volume, resize, resize_label
 from vesal.volume.volume import LabelMap, Volume
@@ -177,6 +178,27 @@ def test_labels_take_the_largest_share_whatever_the_slabs(monkeypatch, shape, sl
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(result[clear], np.array(values, np.uint8)[shares.argmax(axis=0)][clear])
     assert clear.mean() > 0.5
+
+
+@pytest.mark.parametrize("values", [3, 40])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_boxes_of_labels_are_scipys(values, order):
+    generator = np.random.default_rng(values)
+    label = np.zeros((9, 14, 11), np.uint8, order)
+    label[2:7, 3:, 1:9] = generator.integers(0, values + 1, (5, 11, 8)) * (generator.random((5, 11, 8)) < 0.2)
+    expected = {
+        value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None
+    }
+    assert list(resample._boxes(label).items()) == list(expected.items())
+    assert resample._boxes(np.zeros((2, 3), np.uint8)) == {}
+
+
+def test_a_resized_image_lies_in_memory_as_it_came_and_is_the_same():
+    image = np.random.default_rng(0).random((7, 8, 9), np.float32)
+    taps = resample._linear_taps(resample._same_view(8, 5), 8)
+    turned = taps.apply(np.asfortranarray(image), 1)
+    assert turned.flags.f_contiguous
+    assert np.array_equal(turned, taps.apply(image, 1))
 
 
 def test_order_0_takes_the_nearest_label():

@@ -274,6 +274,8 @@ class LabelSet(Record):
                 table[label.value - base] = contiguous
         if self.ignore is not None and lowest <= self.ignore <= highest:
             table[self.ignore - base] = IGNORE
+        if all(table[value - base] == value for value in found):
+            return array.astype(np.uint8)
         return _look_up(table, array, base)
 
     def decode(self, contiguous: NDArray[np.uint8]) -> NDArray[Any]:
@@ -382,8 +384,12 @@ def value_counts(array: NDArray[Any]) -> dict[int, int]:
         return dict(zip(values.tolist(), numbers.tolist(), strict=True))
     counts = np.zeros(highest - lowest + 1, dtype=np.int64)
     for slab in _slabs(array, _slow_axis(array)):
-        flat = slab.ravel(order="K").astype(np.int64)
-        counts += np.bincount(flat - lowest if lowest else flat, minlength=len(counts))
+        flat = slab.ravel(order="K")
+        # Most voxels are background as a rule, and bincount makes 8 bytes of each.
+        filled = flat[flat != 0].astype(np.int64)
+        if filled.size < flat.size:
+            counts[-lowest] += flat.size - filled.size
+        counts += np.bincount(filled - lowest if lowest else filled, minlength=len(counts))
     return {int(value) + lowest: int(counts[value]) for value in np.flatnonzero(counts)}
 
 

@@ -11,6 +11,9 @@ from vesal.planning.plan import Normalisation
 #: Standard deviations below this are of a constant image (nnU-Net).
 _SMALLEST = 1e-8
 
+#: Voxels that stay in a core's cache between two operations.
+_BLOCK = 1 << 16
+
 
 def normalise(channel: NDArray[np.float32], how: Normalisation) -> None:
     """Turn one channel (*spatial) of file units into network input, in place.
@@ -38,12 +41,17 @@ def normalise(channel: NDArray[np.float32], how: Normalisation) -> None:
 
 
 def _standardise(channel: NDArray[np.float32], centre: float, scale: float) -> None:
-    # (x - centre) / scale; not x * a + b, which loses digits where the centre is far from zero.
-    channel -= np.float32(centre)
     if scale <= _SMALLEST:
         channel[...] = 0.0
-    else:
-        channel *= np.float32(1.0 / scale)
+        return
+    flat = channel.ravel(order="K")
+    blocks = [flat[first : first + _BLOCK] for first in range(0, flat.size, _BLOCK)]
+    if not np.may_share_memory(flat, channel):  # a copy, of an array with gaps
+        blocks = [channel]
+    for block in blocks:
+        # (x - centre) / scale; not x * a + b, which loses digits where the centre is far from zero.
+        block -= np.float32(centre)
+        block *= np.float32(1.0 / scale)
 
 
 def _given(value: float | None) -> float:

@@ -77,11 +77,11 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     crop = _place(volume, plan)
     _check_memory(volume, crop, plan)
     with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
-        image = c_ordered(crop.cut(volume.array), np.float32)
+        # In the file's own order of memory: to turn all voxels takes longer than to turn those of the coarser grid.
+        image = np.array(crop.cut(volume.array), dtype=np.float32)
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     for channel, how in zip(image, plan.normalisation, strict=True):
-        # The sum of finite 32-bit values is finite in 64 bits: one pass decides, and the count is for the message.
-        if not np.isfinite(np.sum(channel, dtype=np.float64)):
+        if not _all_finite(channel):
             bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
             raise DataError(
                 f"the image has {plural(bad, 'voxel')} that no finite 32-bit number holds (NaN, infinity or beyond "
@@ -93,29 +93,29 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     if box is not None:
         whole, crop = crop, _within(crop, box, plan)
         part = _part(whole, crop)
-        image = image[(slice(None), *part)]
+        image = image[(slice(None), *part)].copy(order="K")
         foreground = None if foreground is None else foreground[part]
     if crop.shape != crop.crop_shape:
         if plan.blocks:
-            image = block_means(image, crop.shape)
+            image = block_means(c_ordered(image, np.float32), crop.shape)
         else:
-            image = resize(np.ascontiguousarray(image), crop.shape, plan.image_order)
+            image = resize(image, crop.shape, plan.image_order)
     if foreground is not None:
         resized = resize_label(foreground, crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
-    image = np.ascontiguousarray(image.astype(stored_type(plan)), dtype=np.float32)
+    image = c_ordered(image.astype(stored_type(plan)), np.float32)
     if label is None:
         return Prepared(image, None, crop)
     _check_label_grid(volume.geometry, label.geometry)
     contiguous = plan.labels.encode(label.array)
-    inside = np.ascontiguousarray(crop.cut(contiguous))
+    inside = crop.cut(contiguous)
     outside = _foreground(contiguous) - _foreground(inside) if inside.size < contiguous.size else 0
     if crop.shape != crop.crop_shape:
         blocks = plan.blocks
         inside = (
             block_labels(inside, crop.shape) if blocks else resize_label(inside, crop.shape, plan.label_order)
         )
-    return Prepared(image, inside, crop, outside)
+    return Prepared(image, c_ordered(inside, np.uint8), crop, outside)
 
 
 def prepare_dataset(
@@ -275,6 +275,12 @@ def _check_image(volume: Volume, plan: Plan) -> None:
             f"the image has {plural(count, 'channel')} where the plan needs {wanted} ({', '.join(plan.channels)}); "
             f"{way}."
         )
+
+
+def _all_finite(channel: NDArray[np.float32]) -> bool:
+    """By one pass as a rule: a sum is finite only where all values are, and in 64 bits it is where they are."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(np.sum(channel)) or np.isfinite(np.sum(channel, dtype=np.float64)))
 
 
 def _check_memory(volume: Volume, crop: Crop, plan: Plan) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.memory_order import c_ordered
 from vesal.volume.volume import LabelMap, Volume
 
 _ORDERS = (0, 1, 3)
@@ -22,6 +23,8 @@ _SLAB_VOXELS = 1 << 23
 #: Less than this (voxels) is rounding of an affine in single precision: grids that turn by less are parallel,
 #: coordinates this near to a whole voxel are on it, so that whole shifts and flips copy the values exactly.
 _SNAP = 1e-4
+#: Values of a label map whose boxes are looked for one by one.
+_FEW_VALUES = 8
 #: How far an edge is continued before the spline prefilter: its memory fades as 0.268^n (scipy pads as much).
 _SPLINE_PAD = 12
 
@@ -151,6 +154,9 @@ class _Taps(NamedTuple):
         return _Taps(self.lower + by, self.upper + by, self.weight)
 
     def apply(self, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+        """The result lies in memory as `array` does, first or last axis fastest: turning it takes longer than this."""
+        if array.flags.f_contiguous and not array.flags.c_contiguous:
+            return self.apply(array.T, array.ndim - 1 - axis).T
         weight = self.weight.reshape(-1, *(1,) * (array.ndim - 1 - axis))
         result = array.take(self.lower, axis)
         step = array.take(self.upper, axis)
@@ -206,7 +212,8 @@ def _cubic(array: NDArray[np.float32], where: Array, axis: int) -> NDArray[np.fl
     than the recursive filter.
     """
     matrix = _cubic_matrix(where, array.shape[axis])
-    array = np.ascontiguousarray(array)
+    if not array.flags.c_contiguous:
+        array = c_ordered(array, np.float32)
     if axis == array.ndim - 1:
         return array @ matrix.T
     rest = array.shape[axis + 1 :]
@@ -235,15 +242,11 @@ def _cubic_matrix(where: Array, size: int) -> NDArray[np.float32]:
 
 def _largest_share(label: NDArray[np.uint8], taps: Sequence[_Taps]) -> NDArray[np.uint8]:
     """For each new voxel the value with the largest linear share, the lowest of equal ones."""
-    from scipy import ndimage
-
     shape = tuple(len(axis.weight) for axis in taps)
     winner = np.zeros(shape, dtype=np.uint8)
     best = np.zeros(shape, dtype=np.float32)
     background = np.ones(shape, dtype=np.float32)
-    for value, box in enumerate(ndimage.find_objects(label), start=1):
-        if box is None:
-            continue
+    for value, box in _boxes(label).items():
         # Only new voxels between which and the box a tap reaches can hold a share of this class.
         near = []
         for axis, inside in zip(taps, box, strict=True):
@@ -265,6 +268,47 @@ def _largest_share(label: NDArray[np.uint8], taps: Sequence[_Taps]) -> NDArray[n
         np.maximum(best[there], share, out=best[there])
     winner[background >= best] = 0
     return winner
+
+
+def _boxes(label: NDArray[np.uint8]) -> dict[int, tuple[slice, ...]]:
+    """Value -> the smallest box around its voxels, of all values but 0 in ascending order.
+
+    >>> _boxes(np.array([[0, 0, 3], [0, 5, 3]], dtype=np.uint8))
+    {3: (slice(0, 2, None), slice(2, 3, None)), 5: (slice(1, 2, None), slice(1, 2, None))}
+    """
+    whole = _box(label)
+    if whole is None:
+        return {}
+    inside = label[whole]
+    values = [value for value in np.flatnonzero(np.bincount(inside.ravel(order="K"))).tolist() if value]
+    if len(values) > _FEW_VALUES:
+        from scipy import ndimage  # takes longer to import than this of a few values
+
+        return {
+            value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None
+        }
+    found = {}
+    for value in values:
+        own = _box(inside == value)
+        assert own is not None
+        found[value] = tuple(
+            slice(part.start + outer.start, part.stop + outer.start)
+            for part, outer in zip(own, whole, strict=True)
+        )
+    return found
+
+
+def _box(mask: Array) -> tuple[slice, ...] | None:
+    """The smallest box around what is not 0; None where all is."""
+    box = [slice(0, size) for size in mask.shape]
+    # Along the axis that is slowest in memory first: what that cuts away no other has to read.
+    for axis in np.argsort([-abs(step) for step in mask.strides], kind="stable").tolist():
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        if not filled.size:
+            return None
+        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+    return tuple(box)
 
 
 # --- onto any grid -------------------------------------------------------------------------------------
