@@ -260,23 +260,20 @@ class LabelSet(Record):
             DataError: a value is not declared; the message lists it and the declared ones.
         """
         found = list(value_counts(array))
-        undeclared = sorted(set(found) - set(self.values))
-        if undeclared:
+        if undeclared := sorted(set(found) - set(self.values)):
             raise DataError(
                 f"label values {undeclared} are not declared (declared: {sorted(self.values)}); "
                 "add them to the data set's labels or correct the file"
             )
-        lowest, highest = found[0], found[-1]
-        base = min(lowest, 0)
+        lowest, highest, base = found[0], found[-1], min(found[0], 0)
         table = np.zeros(max(highest, 0) - base + 1, dtype=np.uint8)
         for contiguous, label in enumerate(self.labels, start=1):
             if lowest <= label.value <= highest:
                 table[label.value - base] = contiguous
         if self.ignore is not None and lowest <= self.ignore <= highest:
             table[self.ignore - base] = IGNORE
-        if all(table[value - base] == value for value in found):
-            return array.astype(np.uint8)
-        return _look_up(table, array, base)
+        same = all(table[value - base] == value for value in found)
+        return array.astype(np.uint8) if same else _look_up(table, array, base)
 
     def decode(self, contiguous: NDArray[np.uint8]) -> NDArray[Any]:
         """Contiguous values -> file values, in the smallest integer type that holds all of them."""
@@ -380,16 +377,16 @@ def value_counts(array: NDArray[Any]) -> dict[int, int]:
     """
     lowest, highest = int(array.min()), int(array.max())
     if highest - lowest >= 1 << 16:
-        values, numbers = np.unique(array, return_counts=True)
-        return dict(zip(values.tolist(), numbers.tolist(), strict=True))
+        return dict(zip(*(part.tolist() for part in np.unique(array, return_counts=True)), strict=True))
     counts = np.zeros(highest - lowest + 1, dtype=np.int64)
     for slab in _slabs(array, _slow_axis(array)):
         flat = slab.ravel(order="K")
-        # Most voxels are background as a rule, and bincount makes 8 bytes of each.
-        filled = flat[flat != 0].astype(np.int64)
-        if filled.size < flat.size:
-            counts[-lowest] += flat.size - filled.size
-        counts += np.bincount(filled - lowest if lowest else filled, minlength=len(counts))
+        filled = flat[flat != 0].astype(
+            np.int64
+        )  # bincount makes 8 bytes of each voxel, and most are background
+        counts += np.bincount(filled - lowest, minlength=len(counts))
+    if lowest <= 0 <= highest:
+        counts[-lowest] = array.size - counts.sum()
     return {int(value) + lowest: int(counts[value]) for value in np.flatnonzero(counts)}
 
 
