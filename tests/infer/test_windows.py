@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from itertools import pairwise
 
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-from vesal.infer.window_grid import Windows, window_starts
-from vesal.infer.windows import Network, predict_logits, stream_logits
+from vesal.infer.windows import Windows, predict_logits, stream_logits, window_starts, window_weights
 
 
 def twice(batch: Tensor) -> Tensor:
     """A 'network' of two outputs whose result does not depend on the window."""
     return torch.cat([batch, 2 * batch], dim=1)
+
+
+@pytest.mark.parametrize(("size", "window"), [(100, 32), (33, 32), (32, 32), (7, 32), (64, 5)])
+def test_windows_cover_every_voxel_and_overlap_at_least_as_asked(size: int, window: int) -> None:
+    starts = window_starts(size, window, 0.5)
+    covered = {voxel for start in starts for voxel in range(start, start + window)}
+    assert covered >= set(range(size))
+    assert all(later - earlier <= -(-window // 2) for earlier, later in pairwise(starts))
 
 
 @pytest.mark.parametrize("shape", [(20, 31, 17), (5, 40, 16), (16, 16, 16), (3, 3, 3)])
@@ -64,6 +72,17 @@ def test_mirroring_averages_over_all_subsets_of_the_axes_and_flips_back() -> Non
     assert len(calls) == 8
     # The ramp 0..7 and its mirror image average to 3.5 everywhere.
     torch.testing.assert_close(logits, torch.full((1, 8, 8, 8), 3.5))
+
+
+def test_the_weights_of_all_windows_sum_to_one_and_fall_from_each_centre() -> None:
+    starts = window_starts(50, 17, 0.5)
+    total = torch.zeros(50)
+    for start, weight in zip(starts, window_weights(50, 17, starts), strict=True):
+        assert weight.min() > 0
+        total[start : start + 17] += weight
+    torch.testing.assert_close(total, torch.ones(50))
+    middle = window_weights(50, 17, starts)[1]
+    assert middle[8] == middle.max() > 10 * middle[0]
 
 
 def test_the_blend_is_close_to_monais_sliding_window() -> None:
@@ -162,102 +181,6 @@ def test_what_a_network_returns_is_left_as_it_is() -> None:
     assert torch.equal(image, kept)
 
 
-# --- windows that hold only background -------------------------------------------------------------------
-
-
-def blob(*centres: tuple[int, int, int], size: int = 3) -> Tensor:
-    """(1, 60, 52, 44) noise around 0 with cubes around 1."""
-    image = 0.05 * torch.randn(1, 60, 52, 44, generator=torch.Generator().manual_seed(0))
-    for x, y, z in centres:
-        image[0, x - size : x + size, y - size : y + size, z - size : z + size] += 1
-    return image
-
-
-def seeing(windows: list[Tensor], at_borders: float) -> Network:
-    """A network that sees what is bright, and near a window's borders only a part of it; its windows are kept."""
-
-    def network(batch: Tensor) -> Tensor:
-        windows.extend(batch)
-        logit = 20 * batch - 10
-        sure = torch.full(batch.shape, at_borders)
-        sure[:, :, 3:-3, 3:-3, 3:-3] = 1.0
-        found = torch.where(logit > 0, logit * sure - 4 * (1 - sure), logit)
-        return torch.cat([torch.zeros_like(batch), found], dim=1)
-
-    return network
-
-
-def possible(logits: Tensor) -> Tensor:
-    return logits[1] - logits[0] > -4.6  # 1 %
-
-
-@pytest.mark.parametrize("mirror_axes", [(), (0, 2)])
-@pytest.mark.parametrize("at_borders", [1.0, 0.0])
-def test_what_skipped_windows_leave_out_is_background(
-    at_borders: float, mirror_axes: tuple[int, ...]
-) -> None:
-    # In the middle of a window, across the border of two that cover the volume, and in a corner.
-    image = blob((10, 10, 10), (32, 33, 16), (56, 48, 40))
-    found = []
-    counts = []
-    for skip in (False, True):
-        computed: list[Tensor] = []
-        windows = Windows((16, 16, 16), batch=2, mirror_axes=mirror_axes, skip=skip)
-        network = seeing(computed, at_borders)
-        logits = predict_logits(network, image, windows, outputs=2, foreground=possible)
-        found.append(logits)
-        counts.append(len(computed))
-    everything, needed = found
-    assert counts[1] < 0.6 * counts[0]
-    assert torch.equal(needed.argmax(0), everything.argmax(0))
-    assert everything.argmax(0).sum() > 450
-    near = everything.argmax(0) == 1
-    torch.testing.assert_close(needed[:, near], everything[:, near], rtol=1e-4, atol=1e-4)
-    # What is left out is blended of fewer windows, which all say background.
-    assert float((needed[1] - needed[0])[~near].max()) < 0
-
-
-def test_no_window_is_skipped_where_foreground_is_everywhere_or_nothing_is_known_of_it() -> None:
-    image = blob()
-    for foreground in (None, lambda logits: torch.ones(logits.shape[1:], dtype=torch.bool)):
-        counts = []
-        for skip in (False, True):
-            computed: list[Tensor] = []
-            windows = Windows((16, 16, 16), skip=skip)
-            predict_logits(seeing(computed, 1.0), image, windows, outputs=2, foreground=foreground)
-            counts.append(len(computed))
-        assert counts[0] == counts[1]
-
-
-def test_of_an_empty_scan_only_the_windows_that_cover_it_are_computed() -> None:
-    computed: list[Tensor] = []
-    windows = Windows((16, 16, 16), skip=True)
-    logits = predict_logits(seeing(computed, 1.0), blob(), windows, outputs=2, foreground=possible)
-    assert len(computed) == 4 * 4 * 3
-    assert logits.isfinite().all()
-    torch.testing.assert_close(logits[1:], 20 * blob() - 10, rtol=1e-4, atol=1e-4)
-
-
-def test_a_window_that_is_needed_for_what_another_found_is_computed() -> None:
-    """A cube that only windows around its middle see: one of these is asked for because of a brighter neighbour."""
-    near, far = (24, 24, 24), (24, 24, 31)
-    image = blob(near, far, size=2)
-    masks = []
-    for skip in (False, True):
-        windows = Windows((16, 16, 16), skip=skip)
-        network = seeing([], 0.0)
-        masks.append(predict_logits(network, image, windows, outputs=2, foreground=possible).argmax(0))
-    assert torch.equal(*masks)
-
-
-def test_slices_of_a_stack_are_all_predicted() -> None:
-    image = torch.zeros(1, 5, 60, 60)
-    sizes: list[int] = []
-
-    def network(batch: Tensor) -> Tensor:
-        sizes.append(len(batch))
-        return twice(batch)
-
-    image += torch.arange(5).view(1, 5, 1, 1) + torch.rand(60)
-    predict_logits(network, image, Windows((32, 32), skip=True), outputs=2, foreground=possible)
-    assert sum(sizes) == 5 * 9
+def test_an_overlap_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="overlap"):
+        Windows((8, 8), overlap=1.0)

@@ -168,8 +168,7 @@ def test_a_case_smaller_than_the_patch_is_centred_among_zeros(tmp_path: Path) ->
 
 def test_the_padding_is_that_of_prediction(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from vesal.infer.window_grid import Windows
-    from vesal.infer.windows import predict_logits
+    from vesal.infer.windows import Windows, predict_logits
 
     case = make_case(tmp_path, "case", (5, 7, 8))
     expected, _ = PatchSampler([case], make_plan((8, 8, 8), batch=1)).batch(0)

@@ -29,9 +29,8 @@ from vesal.infer.postprocess import Postprocess
 from vesal.infer.quality.estimate import MIN_DICE, QualityEstimate, QualityEstimator
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.network_features import FeatureRecorder
-from vesal.infer.window_grid import Windows
 from vesal.infer.window_overlap import OVERLAP
-from vesal.infer.windows import Network, predict_logits, stream_logits
+from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.model_file import Package
 from vesal.nn.zoo import resolve_device
 from vesal.planning.axes import lateral_axis, mirror_axes
@@ -42,9 +41,6 @@ from vesal.volume.volume import LabelMap, Volume
 
 #: Voxels of all windows of one forward pass: enough to keep the device busy, little enough for 2 GiB.
 _BATCH_VOXELS = {"cpu": 1 << 19, "cuda": 1 << 23}
-
-#: Logit of the probability of foreground, 1 %, from which a voxel may be foreground, when windows are skipped.
-_POSSIBLE_LOGIT = float(np.log(0.01 / 0.99))
 
 
 @dataclass(frozen=True)
@@ -134,13 +130,8 @@ class Model:
         logits = self.logits(whole.image, self.windows())
         return find_place(foreground(logits, self.labels), whole.crop, margin_mm)
 
-    def windows(self, *, mirror: bool = False, overlap: float = OVERLAP, skip: bool = False) -> Windows:
-        """How a volume is cut: the training patch, as many at once as the device likes.
-
-        Args:
-            mirror, overlap: as of `predict`.
-            skip: leave out windows that hold only background.
-        """
+    def windows(self, *, mirror: bool = False, overlap: float = OVERLAP) -> Windows:
+        """How a volume is cut: the training patch, as many at once as the device likes."""
         room = _BATCH_VOXELS.get(self.device.type, 1 << 22)
         # Axes that training mirrored, without the left/right axis where a mirrored left is a right.
         lateral = lateral_axis(self.plan) if self.labels.swaps else None
@@ -149,7 +140,6 @@ class Model:
             overlap=overlap,
             batch=max(1, room // int(np.prod(self.plan.patch))),
             mirror_axes=tuple(axis for axis in mirror_axes(self.plan) if axis != lateral) if mirror else (),
-            skip=skip,
         )
 
     def feature_recorder(
@@ -174,12 +164,7 @@ class Model:
         """
         outputs = self.labels.outputs if recorder is None else recorder.outputs
         found = predict_logits(
-            recorder or self._vote,
-            _tensor(image),
-            windows,
-            outputs=outputs,
-            device=self.device,
-            foreground=self._may_be_foreground,
+            recorder or self._vote, _tensor(image), windows, outputs=outputs, device=self.device
         )
         if self.temperature != 1.0:
             with torch.inference_mode():
@@ -218,7 +203,6 @@ class Model:
             windows,
             outputs=outputs if recorder is None else recorder.outputs,
             device=self.device,
-            foreground=self._may_be_foreground,
         ):
             if on_rows is not None:
                 on_rows(rows, first)
@@ -248,14 +232,6 @@ class Model:
         if self.postprocess is not None:
             self.postprocess.apply(contiguous, self.labels, grid.voxel_volume_mm3)
         return LabelMap(self.labels.decode(contiguous), grid)
-
-    def _may_be_foreground(self, logits: Tensor) -> Tensor:
-        """Where a window's logits (K or more, *patch) give foreground 1 % at least: (*patch) bool."""
-        logits = logits[: self.labels.outputs]
-        if self.labels.regions:
-            return logits.amax(dim=0) > _POSSIBLE_LOGIT
-        # Of each class against the background: the sum over all would be larger by a factor of their number at most.
-        return logits[1:].amax(dim=0) - logits[0] > _POSSIBLE_LOGIT
 
     def _vote(self, batch: Tensor) -> Tensor:
         """Logits of a batch of windows: the networks' mean."""

@@ -6,10 +6,6 @@ its own; for a 3D network S is (X, Y, Z).
 Windows are visited in the order of one axis of S. What no later window touches is finished and handed on, so that
 the logits in memory are as deep as one window, however long the volume is. The weights are divided by their sum
 beforehand: on an even grid of windows that sum is a product of one factor an axis, as each weight is.
-
-Most windows of a scan hold only background. With `Windows.skip` those that cover the volume with as little overlap as
-there can be are computed first, and of the others only those in which these see foreground anywhere, be it with a
-probability of 1 %, and then those in which these do. Logits are blended of what was computed.
 """
 
 from __future__ import annotations
@@ -17,18 +13,82 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vesal.infer.window_grid import Grid, Place, Windows, padded
+from vesal.infer.window_overlap import OVERLAP
 
 #: (N, C, *patch) -> logits (N, K, *patch), each time in memory that no later call uses again.
 Network = Callable[[Tensor], Tensor]
 
-#: Logits (K, *patch) -> (*patch) bool, where there may be foreground.
-Foreground = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Windows:
+    """How a volume is cut for prediction.
+
+    Attributes:
+        patch: window size along the network's axes (2 or 3).
+        overlap: share of a window that its neighbour covers again, 0 to under 1.
+        batch: windows in one forward pass.
+        mirror_axes: network axes to mirror; the mean over all subsets of them is taken.
+    """
+
+    patch: tuple[int, ...]
+    overlap: float = OVERLAP
+    batch: int = 1
+    mirror_axes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.overlap < 1.0:
+            raise ValueError(f"overlap is a share from 0 to under 1, not {self.overlap}")
+
+    def stream_axis(self, shape: Sequence[int]) -> int:
+        """The axis of a volume *S along which its rows are finished first: the one that a window fills least.
+
+        >>> Windows((16, 16, 16)).stream_axis((20, 90, 40)), Windows((16, 16)).stream_axis((1, 90, 40))
+        (1, 0)
+        """
+        if len(shape) > len(self.patch):
+            return 0
+        return min(range(len(shape)), key=lambda axis: self.patch[axis] / max(shape[axis], self.patch[axis]))
+
+
+def window_starts(size: int, window: int, overlap: float) -> list[int]:
+    """First voxels of the windows along one axis, evenly spread from border to border.
+
+    The step is at most window * (1 - overlap), as in nnU-Net's compute_steps_for_sliding_window.
+
+    >>> window_starts(100, 40, 0.5)
+    [0, 20, 40, 60]
+    >>> window_starts(30, 40, 0.5)
+    [0]
+    """
+    if size <= window:
+        return [0]
+    step = max(1.0, window * (1.0 - overlap))
+    count = int(np.ceil((size - window) / step)) + 1
+    return [round(start) for start in np.linspace(0, size - window, count).tolist()]
+
+
+def window_weights(size: int, window: int, starts: Sequence[int]) -> list[Tensor]:
+    """What each window of one axis weighs at its voxels, (window,) float32 each.
+
+    A Gaussian around the window's centre with sigma = window / 8, as in nnU-Net, divided by the sum of
+    all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is a window's weight.
+
+    >>> window_weights(4, 4, [0])
+    [tensor([1., 1., 1., 1.])]
+    """
+    distance = torch.arange(window, dtype=torch.float64) - (window - 1) / 2.0
+    gaussian = torch.exp(-0.5 * (distance / (window / 8.0)) ** 2)
+    total = torch.zeros(max(size, window), dtype=torch.float64)
+    for start in starts:
+        total[start : start + window] += gaussian
+    return [(gaussian / total[start : start + window]).float() for start in starts]
 
 
 @torch.inference_mode()
@@ -39,7 +99,6 @@ def stream_logits(
     *,
     outputs: int,
     device: torch.device | str = "cpu",
-    foreground: Foreground | None = None,
 ) -> Iterator[Tensor]:
     """Logits of a prepared image, some finished rows after the other.
 
@@ -48,56 +107,21 @@ def stream_logits(
         image: (C, *S) float32; a volume smaller than the window is padded around with zeros, as in training.
         windows: how to cut.
         outputs: K, the network's channels.
-        foreground: where there may be some, for windows that are to be skipped; without it all are computed.
 
     Yields:
         (K, *S) float32 of successive rows along `windows.stream_axis(S)`. A view of memory that is used again: it
         is valid until the next one is requested. On `device` if there is room for it, else on the CPU.
     """
-    grid = Grid(tuple(image.shape[1:]), windows)
-    whole = padded(image, grid)
-    device = torch.device(device)
-    if foreground is not None and grid.may_skip:
-        yield from _stream_needed(
-            network, whole, grid, _RollingSums(outputs, grid, device, skips=True), foreground
-        )
-        return
-    sums = _RollingSums(outputs, grid, device)
-    for place, logits in _predicted(network, whole, grid, device, grid.places()):
+    grid = _Grid(tuple(image.shape[1:]), windows)
+    padded = _pad(image, grid)
+    sums = _RollingSums(outputs, grid, torch.device(device))
+    copies = 2 ** len(windows.mirror_axes)
+    for place, logits in _predicted(network, padded, grid, torch.device(device)):
         yield from sums.finished(grid.corner(place)[grid.axis])
-        sums.add(place, logits)
+        sums.add(place, logits, 1.0 / copies)
         # Gone before the network makes the next.
         del logits
     yield from sums.finished(grid.padded[grid.axis])
-
-
-def _stream_needed(
-    network: Network, image: Tensor, grid: Grid, sums: _RollingSums, foreground: Foreground
-) -> Iterator[Tensor]:
-    """`stream_logits` of windows that cover the volume, and of those others that may hold foreground."""
-    seen = torch.zeros(grid.padded, dtype=torch.bool)
-    starts, layers = grid.starts[grid.axis], grid.coarse[grid.axis]
-    coarse = set(itertools.product(*grid.coarse))
-    waiting = [place for place in grid.places() if place not in coarse]
-
-    def compute(places: Sequence[Place]) -> None:
-        for place, logits in _predicted(network, image, grid, sums.device, places):
-            mean = logits if grid.copies == 1 else logits / grid.copies
-            seen[grid.box(place)] |= foreground(mean).reshape(grid.patch).cpu()
-            sums.add(place, logits)
-            del logits
-
-    for number, layer in enumerate(layers):
-        compute([place for place in grid.places() if place in coarse and place[grid.axis] == layer])
-        # Of a layer all windows that reach into it are known now; of the newest one not before the next.
-        stop = layer if number < len(layers) - 1 else len(starts)
-        while needed := [
-            place for place in waiting if place[grid.axis] < stop and bool(seen[grid.box(place)].any())
-        ]:
-            compute(needed)
-            waiting = [place for place in waiting if place not in set(needed)]
-        waiting = [place for place in waiting if place[grid.axis] >= stop]
-        yield from sums.finished(starts[layer] if stop == layer else grid.padded[grid.axis])
 
 
 @torch.inference_mode()
@@ -108,29 +132,105 @@ def predict_logits(
     *,
     outputs: int,
     device: torch.device | str = "cpu",
-    foreground: Foreground | None = None,
 ) -> Tensor:
     """Logits (K, *S) float32 of a whole prepared image on the CPU; arguments as of `stream_logits`."""
     whole = torch.empty((outputs, *image.shape[1:]), dtype=torch.float32)
     axis = windows.stream_axis(image.shape[1:]) + 1
     first = 0
-    for rows in stream_logits(network, image, windows, outputs=outputs, device=device, foreground=foreground):
+    for rows in stream_logits(network, image, windows, outputs=outputs, device=device):
         whole.narrow(axis, first, rows.shape[axis]).copy_(rows)
         first += rows.shape[axis]
     return whole
+
+
+# --- where the windows lie -------------------------------------------------------------------------------
+
+#: Number of a window along each axis of S.
+_Place = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The windows of a volume of `shape` *S."""
+
+    shape: tuple[int, ...]
+    windows: Windows
+
+    @cached_property
+    def patch(self) -> tuple[int, ...]:
+        """Of a window along every axis of S: one slice of a stack."""
+        return (*(1,) * (len(self.shape) - len(self.windows.patch)), *self.windows.patch)
+
+    @cached_property
+    def padded(self) -> tuple[int, ...]:
+        return tuple(max(size, window) for size, window in zip(self.shape, self.patch, strict=True))
+
+    @cached_property
+    def before(self) -> tuple[int, ...]:
+        """Voxels that are padded in front."""
+        return tuple((big - size) // 2 for big, size in zip(self.padded, self.shape, strict=True))
+
+    @cached_property
+    def axis(self) -> int:
+        return self.windows.stream_axis(self.shape)
+
+    @cached_property
+    def starts(self) -> list[list[int]]:
+        # Of a stack every slice is a window's, whatever the overlap.
+        return [
+            list(range(size)) if window == 1 else window_starts(size, window, self.windows.overlap)
+            for size, window in zip(self.padded, self.patch, strict=True)
+        ]
+
+    @cached_property
+    def weights(self) -> list[list[Tensor]]:
+        axes = zip(self.padded, self.patch, self.starts, strict=True)
+        return [window_weights(size, window, starts) for size, window, starts in axes]
+
+    def places(self) -> list[_Place]:
+        """All windows, in the order of the axis along which they are visited."""
+        found = itertools.product(*(range(len(starts)) for starts in self.starts))
+        return sorted(found, key=lambda place: place[self.axis])
+
+    def corner(self, place: _Place) -> tuple[int, ...]:
+        return tuple(starts[index] for starts, index in zip(self.starts, place, strict=True))
+
+    def cut(self, image: Tensor, place: _Place) -> Tensor:
+        """The network's input (C, *patch): a view of the padded image."""
+        corner = self.corner(place)
+        box = tuple(slice(start, start + size) for start, size in zip(corner, self.patch, strict=True))
+        return image[(slice(None), *box)].flatten(1, len(self.shape) - len(self.windows.patch) + 1)
+
+    def weight(self, place: _Place, device: torch.device) -> Tensor:
+        """Of a window at its voxels, (*patch of S)."""
+        weight = torch.ones((), device=device)
+        for of_axis, index in zip(self.weights, place, strict=True):
+            weight = weight.unsqueeze(-1) * of_axis[index].to(device)
+        return weight
+
+
+def _pad(image: Tensor, grid: _Grid) -> Tensor:
+    """Zeros around the centre up to at least a window; the image itself where it is large enough."""
+    if grid.padded == grid.shape:
+        return image
+    pairs: list[int] = []
+    for big, size, before in zip(grid.padded, grid.shape, grid.before, strict=True):
+        pairs = [before, big - size - before, *pairs]
+    return torch.nn.functional.pad(image, pairs)
 
 
 # --- logits of the windows ------------------------------------------------------------------------
 
 
 def _predicted(
-    network: Network, image: Tensor, grid: Grid, device: torch.device, places: Sequence[Place]
-) -> Iterator[tuple[Place, Tensor]]:
-    """Yield each of these windows in order with its logits (K, *patch), summed over its mirrored copies.
+    network: Network, image: Tensor, grid: _Grid, device: torch.device
+) -> Iterator[tuple[_Place, Tensor]]:
+    """Yield every window in order with its logits (K, *patch), summed over its mirrored copies.
 
     Windows in which every channel has one value throughout, as around a body, are the same input where the values
     are: the network computes them once.
     """
+    places = grid.places()
     constant = [_constant(grid.cut(image, place)) for place in places]
     left = Counter(values for values in constant if values is not None)
     constant = [values if values is not None and left[values] > 1 else None for values in constant]
@@ -168,7 +268,7 @@ def _constant(window: Tensor) -> tuple[float, ...] | None:
     return tuple(first.flatten().tolist())
 
 
-def _sum_of(network: Network, windows: list[Tensor], grid: Grid, device: torch.device) -> Tensor:
+def _sum_of(network: Network, windows: list[Tensor], grid: _Grid, device: torch.device) -> Tensor:
     """Logits (N, K, *patch) of windows, summed over all subsets of the mirrored axes."""
     if not windows:
         return torch.empty(0)
@@ -184,36 +284,23 @@ def _sum_of(network: Network, windows: list[Tensor], grid: Grid, device: torch.d
 
 
 class _RollingSums:
-    """Weighted sums of logits, a window deep along one axis: row i of the volume lies at i modulo that depth.
+    """Weighted sums of logits, a window deep along one axis: row i of the volume lies at i modulo that depth."""
 
-    Where windows are skipped, it is two windows deep, and their weights are summed up behind the logits.
-    """
-
-    def __init__(self, outputs: int, grid: Grid, device: torch.device, *, skips: bool = False) -> None:
-        self._grid, self._skips = grid, skips
+    def __init__(self, outputs: int, grid: _Grid, device: torch.device) -> None:
+        self._grid = grid
         self._depth = grid.patch[grid.axis]
-        if skips:
-            self._depth = min(2 * self._depth, grid.padded[grid.axis])
-            outputs += 1
         shape = list(grid.padded)
         shape[grid.axis] = self._depth
         size = (outputs, *shape)
-        self._device = device
         if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] <= 8 * int(np.prod(size)):
             # They would take more than half of its free memory.
             device = torch.device("cpu")
         self._sums = torch.zeros(size, dtype=torch.float32, device=device)
         self._first = 0
 
-    @property
-    def device(self) -> torch.device:
-        """That computes."""
-        return self._device
-
-    def add(self, place: Place, logits: Tensor) -> None:
-        """A window's logits (K, *patch), which are sums over its mirrored copies, times its weight."""
+    def add(self, place: _Place, logits: Tensor, share: float) -> None:
+        """A window's logits (K, *patch) times its weight and `share`."""
         grid, sums = self._grid, self._sums
-        share = 1.0 / grid.copies
         logits = logits.to(sums.device, torch.float32)
         logits = logits.reshape(logits.shape[0], *grid.patch)
         weight = grid.weight(place, sums.device)
@@ -221,11 +308,10 @@ class _RollingSums:
             if axis != grid.axis:
                 sums = sums.narrow(axis + 1, start, window)
         start, done = grid.corner(place)[grid.axis], 0
-        for at, count in self._pieces(start, start + grid.patch[grid.axis]):
-            rows, of = sums.narrow(grid.axis + 1, at, count), weight.narrow(grid.axis, done, count)
-            rows[: len(logits)].addcmul_(logits.narrow(grid.axis + 1, done, count), of, value=share)
-            if self._skips:
-                rows[-1] += of
+        for at, count in self._pieces(start, start + self._depth):
+            sums.narrow(grid.axis + 1, at, count).addcmul_(
+                logits.narrow(grid.axis + 1, done, count), weight.narrow(grid.axis, done, count), value=share
+            )
             done += count
 
     def finished(self, stop: int) -> Iterator[Tensor]:
@@ -237,8 +323,7 @@ class _RollingSums:
             if axis != grid.axis:
                 rows = rows.narrow(axis + 1, before, size)
         for at, count in self._pieces(max(self._first, first), min(stop, last)):
-            found = rows.narrow(grid.axis + 1, at, count)
-            yield found[:-1].div_(found[-1:]) if self._skips else found
+            yield rows.narrow(grid.axis + 1, at, count)
         for at, count in self._pieces(self._first, stop):
             self._sums.narrow(grid.axis + 1, at, count).zero_()
         self._first = max(self._first, stop)

@@ -148,20 +148,14 @@ def predict_cases(
     """Predict every case into `out`: a folder or, for a single case, a file.
 
     Raises:
-        UsageError: an unknown format, a result would overwrite a scan or a file that Vesal did not write there, or
-            windows are to be skipped that the quality estimate looks at.
+        UsageError: an unknown format, or a result would overwrite a scan or a file that Vesal did not write there.
         VesalError: `out` cannot be written (nothing else would succeed either).
     """
     options = options or PredictOptions()
-    estimates = options.quality and model.quality_estimator is not None
-    if estimates and options.skip_background:
-        raise UsageError(
-            "--skip-background leaves out windows that the quality estimate looks at; add --no-quality, or leave "
-            "it out."
-        )
     result = PredictResult()
     targets = plan_targets(cases, Path(out), options, model.labels.classes)
     with OutputFolder(targets.folder) as output:
+        estimates = options.quality and model.quality_estimator is not None
         if options.quality:
             folder = None if targets.single else targets.folder
             result.quality = QualityFiles(folder, model.labels.classes)
@@ -189,7 +183,6 @@ def _made_of(model: Model, options: PredictOptions) -> dict[str, Any]:
         "threshold": options.threshold,
         "overlap": options.overlap,
         "mirror": options.mirror,
-        "background skipped": options.skip_background,
         "least Dice": options.min_dice,
     }
 
@@ -344,7 +337,7 @@ def _check_png(volume: Volume, labels: LabelSet) -> None:
 def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, result: PredictResult) -> str:
     """Write the results of a scan; why they are to be reviewed, as far as two stages show it, or ''."""
     case, target = entry
-    windows = model.windows(mirror=options.mirror, overlap=options.overlap, skip=options.skip_background)
+    windows = model.windows(mirror=options.mirror, overlap=options.overlap)
     maps = target.uncertainty is not None
     records = scan.features is not None or maps
     recorder = model.feature_recorder(windows, uncertainty=maps) if records else None

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from vesal.data.labels import LabelSet
 from vesal.infer.quality.network_features import FeatureRecorder
-from vesal.infer.window_grid import Windows
-from vesal.infer.windows import predict_logits
+from vesal.infer.windows import Windows, predict_logits
 
 ONE = LabelSet.from_values({"organ": 1})
 NESTED = LabelSet.from_values({"rim": 1, "core": 4}, regions={"whole": ["rim", "core"], "core": ["core"]})

@@ -18,8 +18,6 @@ from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
         ({"threshold": 1.0}, "threshold is a probability"),
         ({"overlap": -0.1}, "overlap is a share"),
         ({"overlap": 1.0}, "overlap is a share"),
-        ({"skip_background": True, "probabilities": True}, "label maps alone"),
-        ({"skip_background": True, "uncertainty": True}, "label maps alone"),
         ({"to": "jpeg"}, "nifti, nrrd, mha, png, tiff, not 'jpeg'"),
     ],
 )

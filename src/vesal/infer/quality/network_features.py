@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from vesal.data.labels import LabelSet
 from vesal.infer.quality.mask_features import mask_features
 from vesal.infer.quality.stored import Array
-from vesal.infer.window_grid import Windows
-from vesal.infer.windows import Network
+from vesal.infer.windows import Network, Windows
 from vesal.nn.cpu.instance_norm import channels_last
 from vesal.nn.unet import UNet
 from vesal.volume.geometry import Geometry

@@ -25,7 +25,6 @@ class PredictOptions:
         min_dice: a result with a class whose expected Dice is lower is to be reviewed.
         quality: estimate the quality of each result, where the model holds a quality model.
         uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
-        skip_background: leave windows out of which a first look says that they hold only background; label maps alone.
     """
 
     to: Annotated[str | None, Option("nifti, nrrd, mha, png or tiff; as the scan came when not given.")] = (
@@ -60,10 +59,6 @@ class PredictOptions:
     uncertainty: Annotated[
         bool, Option("Also write a map of the uncertainty at each voxel: OUT/uncertainty.")
     ] = False
-    skip_background: Annotated[
-        bool,
-        Option("Leave out windows that a first look finds to hold only background: faster on large scans."),
-    ] = False
     mirror: Mirror = False
 
     def __post_init__(self) -> None:
@@ -73,9 +68,5 @@ class PredictOptions:
             raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
         if not 0.0 <= self.min_dice <= 1.0:
             raise UsageError(f"The least Dice is from 0 to 1, not {self.min_dice:g}.")
-        if self.skip_background and (self.probabilities or self.uncertainty):
-            raise UsageError(
-                "--skip-background computes label maps alone; leave out --probabilities and --uncertainty, or it."
-            )
         if self.to is not None and self.to not in FORMATS:
             raise UsageError(f"--to takes {', '.join(FORMATS)}, not '{self.to}'.")
