@@ -43,11 +43,13 @@ def labelled(fingerprint: Fingerprint, box_mm: tuple[float, ...] | None = BOX_MM
     return fingerprint.model_copy(update={"cases": tuple(cases)})
 
 
-def test_the_fine_stage_keeps_the_spacing_that_one_stage_cannot_pay_for() -> None:
+def test_the_fine_stage_sees_its_whole_box_in_voxels_that_one_stage_cannot_pay_for() -> None:
     one = make_plan(hearts(), LABELS, budget_s=3600, rate=100e9)
     two = make_located_plan(hearts(), LABELS, budget_s=3600, rate=100e9)
     assert min(one.spacing_mm) > 2
-    assert two.spacing_mm == (1.25, 1.25, 1.37)
+    assert two.spacing_mm[0] == pytest.approx(1.2875)
+    assert all(patch >= side for patch, side in zip(two.patch, two.median_shape, strict=True))
+    assert make_located_plan(hearts(), LABELS, budget_s=7200, rate=100e9).spacing_mm == (1.25, 1.25, 1.37)
     assert two.locator is not None
     # The coarse network sees the whole scan at once.
     assert all(patch >= side for patch, side in zip(two.locator.patch, two.locator.median_shape, strict=True))
@@ -80,7 +82,8 @@ def test_the_fine_stage_is_planned_for_the_box_and_its_margin() -> None:
     expected = tuple(
         math.ceil((box + 40) / step) for box, step in zip(BOX_MM, HEART.cases[0].ras_spacing_mm, strict=True)
     )
-    assert plan.median_shape == expected
+    scale = plan.spacing_mm[0] / 1.25
+    assert plan.median_shape == tuple(round(side / scale) for side in expected)
     share = math.prod(expected) / math.prod(HEART.cases[0].shape)
     assert f"20 mm around them are {share:.1%} of the median scan" in plan.reasons[0]
 

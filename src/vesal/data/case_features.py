@@ -31,6 +31,10 @@ AROUND = 0.25
 #: Voxels along each axis of a slice from which it is first judged to be blank.
 _LOOK = 8
 
+#: An organ lies at the same place of every field of view, within this robust standard deviation of its centre (the
+#: shared atria, prostates, hippocampi and hearts 0.02 to 0.08); a tumour does not (brains 0.12 and more).
+SAME_PLACE = 0.1
+
 #: An axis counts as one of slices from this share of the coarsest spacing on.
 _COARSEST = 0.9
 
@@ -104,6 +108,16 @@ def case_features_of(
         saturated=tuple(_saturated(channel) for channel in array),
         label=found,
     )
+
+
+def place_scatter(places: Sequence[Sequence[float]]) -> float:
+    """The largest robust standard deviation of an axis, of centres as shares of the image.
+
+    >>> round(place_scatter([(0.5, 0.2), (0.5, 0.3), (0.5, 0.4)]), 3)
+    0.148
+    """
+    far = np.abs(np.asarray(places) - np.median(places, axis=0))
+    return float(np.max(1.4826 * np.median(far, axis=0)))
 
 
 def pack(picture: NDArray[np.float32]) -> str:

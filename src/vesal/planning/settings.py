@@ -48,8 +48,9 @@ class PlanSettings(BaseModel):
     """Convolutions keep a bias though a norm follows."""
     normalisation: Normalisation | None = None
     """How intensities are normalised, the same for every channel."""
-    locate: bool = False
-    """Two stages: a coarse network finds the labelled part of the scan, the planned one looks only there."""
+    locate: bool | None = None
+    """Two stages: a coarse network finds the labelled part of the scan, the planned one looks only there; unset, the
+    planner chooses."""
     sigmoid: bool = False
     """One sigmoid a label and none for the background, as if each label were a region; regions always have them."""
     foreground_channel: bool = False

@@ -30,6 +30,9 @@ _FEATURES = (8, 16, 32, 64)
 #: Room in its patch for larger scans than the median.
 _ROOM = 1.1
 
+#: The fine stage's patch holds the whole median box, at coarser voxels where the time is short.
+_FINE_COVERAGE = 1.0
+
 #: Margin around what is labelled: a share of the box's longest side, between so many coarse voxels and so many mm.
 _MARGIN_SHARE, _MARGIN_VOXELS, _MOST_MARGIN_MM = 0.25, 1.0, 20.0
 
@@ -84,7 +87,7 @@ def make_located_plan(
         labels,
         asked.model_copy(update={"locate": False, "budget_s": None}),
         budget_s=None if budget_s is None or coarse_s is None else budget_s - coarse_s,
-        view=View(cases),
+        view=View(cases, coverage=_FINE_COVERAGE),
         **device,
     )
     pairs = zip(fingerprint.cases, cases, strict=True)

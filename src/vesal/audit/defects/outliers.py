@@ -12,7 +12,7 @@ from vesal.audit.defects.intensities import is_constant
 from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES, outliers
-from vesal.data.case_features import LabelFeatures
+from vesal.data.case_features import SAME_PLACE, LabelFeatures, place_scatter
 from vesal.data.fingerprint import CaseRecord
 from vesal.text import plural, significant
 
@@ -25,11 +25,6 @@ _FACE = 0.3
 #: A flat face, of the largest cross-section, beyond that of an ellipsoid of as many planes (0.19 of
 #: 10 planes, 0.56 of 3); slices so many times thicker than voxels end in one by themselves.
 _LARGE_FACE, _FACE_STEP = 0.5, 2.0
-#: An organ lies at the same place of every field of view, within this robust standard deviation of its centre (the
-#: shared atria, prostates, hippocampi and hearts 0.02 to 0.08); a tumour does not (brains 0.12 and more), and
-#: may well grow along a wall, which makes it flat.
-_SAME_PLACE = 0.1
-
 # --- images ------------------------------------------------------------------------------------------------
 
 
@@ -154,10 +149,11 @@ def _odd_sizes(cases: ReferenceCases, unit: str) -> CaseDetails:
 
 
 def _cut_off(labelled: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[tuple[str, str]]:
-    """Labels of an organ that end in a large flat face, where others taper off."""
+    """Labels of an organ that end in a large flat face, where others taper off; a tumour may well grow along a wall,
+    which makes it flat."""
     ends = ("on the left", "on the right", "behind", "in front", "below", "above")
     held = [(record, label) for record, label in labelled if len(label.faces) == len(ends)]
-    if not held or _scatter([label.place for _, label in held]) > _SAME_PLACE:
+    if not held or place_scatter([label.place for _, label in held]) > SAME_PLACE:
         return
     for index, end in enumerate(ends):
         axis = index // 2
@@ -167,16 +163,6 @@ def _cut_off(labelled: Sequence[tuple[CaseRecord, LabelFeatures]]) -> Iterable[t
             if record.ras_spacing_mm[axis] <= _FACE_STEP * min(record.ras_spacing_mm)
         }
         yield from ((case, end) for case, face, _ in _odd(faces, _FACE) if face > _LARGE_FACE)
-
-
-def _scatter(places: Sequence[Sequence[float]]) -> float:
-    """The largest robust standard deviation of an axis, of centres as shares of the image.
-
-    >>> round(_scatter([(0.5, 0.2), (0.5, 0.3), (0.5, 0.4)]), 3)
-    0.148
-    """
-    far = np.abs(np.asarray(places) - np.median(places, axis=0))
-    return float(np.max(1.4826 * np.median(far, axis=0)))
 
 
 def _ellipsoid_face(planes: float) -> float:

@@ -96,8 +96,9 @@ def train_locator(
         job,
         plan=plan.locator,
         config=locator_config(job.config, epoch),
-        train=[coarse[case.id] for case in job.train],
-        validation=[coarse[case.id] for case in job.validation],
+        # Where only some labels were looked for, their box is still the place.
+        train=[replace(coarse[case.id], annotated=None) for case in job.train],
+        validation=[replace(coarse[case.id], annotated=None) for case in job.validation],
         folder=job.folder / LOCATOR,
         title=f"{job.title}, locator",
         weights=None,

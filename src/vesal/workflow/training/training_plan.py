@@ -18,8 +18,8 @@ from vesal.parallel import Progress
 from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
-from vesal.planning.planner import make_plan
-from vesal.planning.two_stages import locator_budget_s, make_located_plan
+from vesal.planning.stages import make_staged_plan
+from vesal.planning.two_stages import locator_budget_s
 from vesal.text import budget_text, duration, one_line, plural, significant
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
@@ -108,7 +108,7 @@ class _Wanted:
 
     def plan(self, rate: float | None = None, memory_gb: float | None = None) -> Plan:
         config = self.config
-        plan = (make_located_plan if config.plan.locate else make_plan)(
+        plan = make_staged_plan(
             self.record,
             self.labels,
             config.plan,
@@ -140,14 +140,14 @@ class _Wanted:
         if config.steps is not None:
             return self.passes(plan, config.steps)
         rate = rate or config.plan.rate or self.assumed_rate(plan)
-        return self.passes(plan, self.steps(_planned_s(plan, rate)))
+        return self.passes(plan, self.steps(plan, _planned_s(plan, rate)))
 
-    def steps(self, pass_s: float) -> float:
+    def steps(self, plan: Plan, pass_s: float) -> float:
         """That the budget buys where a forward and backward pass takes so long; infinite without a budget."""
         config = self.config
         if config.budget_s is None:
             return math.inf
-        coarse_s = locator_budget_s(config.budget_s) if config.plan.locate else 0.0
+        coarse_s = locator_budget_s(config.budget_s) if plan.locator is not None else 0.0
         return max(1.0, IN_STEPS * (config.budget_s - coarse_s) / (pass_s * config.accumulation))
 
     def passes(self, plan: Plan, steps: float) -> float:
@@ -315,7 +315,7 @@ def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
 
 def _with_networks(wanted: _Wanted, plan: Plan, pass_s: float) -> Plan:
     """The plan with the number of networks that vote."""
-    passes = wanted.passes(plan, wanted.steps(pass_s)) if wanted.config.budget_s is not None else 0.0
+    passes = wanted.passes(plan, wanted.steps(plan, pass_s)) if wanted.config.budget_s is not None else 0.0
     count = wanted.networks(passes)
     if count == 1:
         return plan
@@ -329,7 +329,7 @@ def _with_networks(wanted: _Wanted, plan: Plan, pass_s: float) -> Plan:
 def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool) -> str:
     budget_s, step_s = wanted.config.budget_s, pass_s * wanted.config.accumulation
     assert budget_s is not None
-    steps = wanted.steps(pass_s)
+    steps = wanted.steps(plan, pass_s)
     what = "cases" if plan.slice_axis is None else "slices"
     takes = "takes" if measured else "should take about"
     few = ""
