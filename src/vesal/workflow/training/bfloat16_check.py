@@ -28,9 +28,9 @@ from vesal.train.state import TrainJob
 #: Scans that are compared.
 _CASES = 4
 
-#: Time that this may take, as a share of the training's, and seconds that it may take at any rate: no further scan is
-#: begun after that, but two there are.
-_SHARE, _ALWAYS_S, _FEWEST = 0.03, 20.0, 2
+#: Time that this may take, as a share of the training's, and seconds that it may take at any rate. One scan is
+#: compared, however long it takes, and a further one where it would probably end in that time.
+_SHARE, _ALWAYS_S = 0.03, 20.0
 
 #: A case's labels: contiguous, (*S).
 _Labels = NDArray[np.uint8]
@@ -79,7 +79,7 @@ def compare(job: TrainJob, cases: Sequence[Case], limit_s: float) -> Bfloat16Agr
     Args:
         job: trained.
         cases: with labels.
-        limit_s: seconds after which no further case is begun, once there are two.
+        limit_s: in which it should end; one case is compared at any rate.
     """
     backends = ["torch", *(["openvino"] if openvino.installed() else [])]
     float32 = _model(job, backends[-1], "32")
@@ -87,7 +87,7 @@ def compare(job: TrainJob, cases: Sequence[Case], limit_s: float) -> Bfloat16Agr
     tables = [_Table(float32.labels) for _ in narrow]
     began, count = time.monotonic(), 0
     for case in cases:
-        if count >= _FEWEST and time.monotonic() - began > limit_s:
+        if count and (time.monotonic() - began) * (1 + 1 / count) > limit_s:
             break
         expected, *found, truth = _masks([float32, *narrow], job, case)
         for table, mask in zip(tables, found, strict=True):
