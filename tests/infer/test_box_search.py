@@ -9,7 +9,7 @@ import pytest
 from scans import make_plan
 
 from vesal.data.labels import LabelSet
-from vesal.infer.box_search import MOST_GROWTHS, search_box, size_concern
+from vesal.infer.box_search import MOST_LOOKS, search_box, size_concern
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.volume.geometry import Geometry
@@ -47,14 +47,29 @@ def organ(first: int, last: int) -> np.ndarray:
 def test_a_box_grows_until_it_holds_what_is_found() -> None:
     label, last, searched = search(organ(10, 20), ((8, 6, 6), (14, 14, 14)), plan_of())
     assert np.array_equal(label.array, organ(10, 20))
-    assert last.crop.crop_stop == (23, 14, 14)
+    assert last.crop.crop_start == (7, 5, 5)
+    assert last.crop.crop_stop == (23, 15, 15)
     assert searched == 4
-    assert last.concern == ""
+
+
+def test_a_box_beside_the_organ_is_set_right_and_the_whole_scan_is_no_last_word() -> None:
+    for box in (((4, 0, 0), (16, 20, 12)), ((0, 0, 0), SHAPE)):
+        label, last, _ = search(organ(10, 20), box, plan_of(), "seen before")
+        assert np.array_equal(label.array, organ(10, 20))
+        assert last.crop.crop_start == (7, 5, 5)
+        # A side that differs by less than half the margin stays.
+        assert (22, 15, 15) <= last.crop.crop_stop <= (23, 15, 15)
+        assert last.concern == "seen before"
+
+
+def test_an_organ_that_ends_with_the_scan_is_to_be_reviewed() -> None:
+    last = search(organ(0, 10), ((0, 6, 6), (14, 14, 14)), plan_of())[1]
+    assert last.concern == "what was found is cut by the border of the scan"
 
 
 def test_a_box_that_would_have_to_grow_for_ever_is_to_be_reviewed() -> None:
-    _, last, searched = search(organ(0, 40), ((0, 6, 6), (5, 14, 14)), plan_of(), "seen before")
-    assert searched == MOST_GROWTHS + 1
+    _, last, searched = search(organ(2, 39), ((2, 6, 6), (5, 14, 14)), plan_of(), "seen before")
+    assert searched == MOST_LOOKS + 1
     assert last.concern == "seen before; what was found reaches the border of the box that was searched"
 
 

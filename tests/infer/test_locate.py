@@ -11,7 +11,14 @@ import torch
 
 from vesal.data.crop import Crop, in_order
 from vesal.data.labels import LabelSet, Region
-from vesal.infer.locate import LIKELY, find_place, foreground, larger
+from vesal.infer.locate import (
+    LIKELY,
+    cut_by_scan,
+    find_place,
+    foreground,
+    reaches_border,
+    recentred,
+)
 from vesal.volume.geometry import Geometry
 
 
@@ -91,28 +98,47 @@ def test_pictures_have_boxes_of_two_axes() -> None:
 
 
 @pytest.mark.parametrize(("axis", "end"), list(itertools.product(range(3), (0, 1))))
-def test_a_box_grows_on_the_side_that_the_mask_reaches_and_no_other(axis: int, end: int) -> None:
-    box = ((5, 5, 5), (15, 15, 15))
-    mask = np.zeros((10, 10, 10), dtype=bool)
-    mask[4:6, 4:6, 4:6] = True
-    crop = crop_of((20, 20, 20), (1.0, 1.0, 2.0), box=box)
-    assert larger(mask, crop, 4.0) is None
+def test_the_second_box_is_around_what_was_found_unless_that_is_the_first(axis: int, end: int) -> None:
+    box = ((10, 10, 10), (30, 30, 30))
+    crop = crop_of((40, 40, 40), (1.0, 1.0, 2.0), box=box)
+    mask = np.zeros((20, 20, 20), dtype=bool)
+    mask[4:16, 4:16, 2:18] = True
+    assert recentred(mask, crop, 4.0) is None
+    # A little on one side may be as it is; what reaches the border does not.
+    mask[tuple((17 if end else 2) if other == axis else slice(4, 6) for other in range(3))] = True
+    assert recentred(mask, crop, 4.0) is None
     mask[tuple((-1 if end else 0) if other == axis else slice(4, 6) for other in range(3))] = True
-    found = larger(mask, crop, 4.0)
+    assert reaches_border(mask, crop)
+    found = recentred(mask, crop, 4.0)
     assert found is not None
-    by = 2 if axis == 2 else 4
     wanted = [list(box[0]), list(box[1])]
-    wanted[end][axis] += by if end else -by
+    wanted[end][axis] += (2 if axis == 2 else 4) * (1 if end else -1)
     assert found == (tuple(wanted[0]), tuple(wanted[1]))
 
 
-def test_a_box_that_ends_with_the_scan_does_not_grow() -> None:
-    crop = crop_of((20, 20, 20), box=((0, 0, 0), (20, 10, 20)))
+def test_a_box_that_is_far_too_large_shrinks_and_an_empty_one_stays() -> None:
+    crop = crop_of((40, 40, 40))
+    mask = np.zeros((40, 40, 40), dtype=bool)
+    assert recentred(mask, crop, 4.0) is None
+    mask[3:9, 20:25, 30:38] = True
+    assert recentred(mask, crop, 4.0) == ((0, 16, 26), (13, 29, 40))
+
+
+def test_a_result_that_ends_with_the_scan_reaches_no_border_and_is_cut_where_the_face_is_large() -> None:
+    crop = crop_of((20, 20, 20), (1.0, 1.0, 4.0), box=((0, 0, 0), (20, 10, 20)))
     mask = np.zeros((20, 10, 20), dtype=bool)
-    mask[:, :5] = True
-    assert larger(mask, crop, 4.0) is None
-    mask[:, 9] = True
-    assert larger(mask, crop, 4.0) == ((0, 0, 0), (20, 14, 20))
+    mask[2:10, 2:8, 2:8] = True
+    assert not cut_by_scan(mask, crop)
+    mask[:2, 2:4, 2:4] = True
+    assert not cut_by_scan(mask, crop)
+    assert not reaches_border(mask, crop)
+    mask[:2, 2:8, 2:6] = True
+    assert cut_by_scan(mask, crop)
+    # Thick slices end in a large face by themselves, and a box is no scan.
+    thick = np.zeros((20, 10, 20), dtype=bool)
+    thick[2:10, 2:10, :8] = True
+    assert not cut_by_scan(thick, crop)
+    assert reaches_border(thick, crop)
 
 
 def test_foreground_is_all_that_is_not_background_or_the_likeliest_region() -> None:

@@ -1,5 +1,4 @@
-"""The fine stage's search of a box: once more in a larger one where the result reaches its border, and what is then
-to be reviewed."""
+"""The fine stage's search of a box: once more around what was found, and what is then to be reviewed."""
 
 from __future__ import annotations
 
@@ -8,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from vesal.infer.locate import larger
+from vesal.data.crop import Box
+from vesal.infer.locate import cut_by_scan, reaches_border, recentred
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.text import significant
 from vesal.volume.volume import LabelMap, Volume
 
-#: Times that a box is made larger for a result that reaches its border.
-MOST_GROWTHS = 4
+#: Looks that are taken after the first.
+MOST_LOOKS = 4
 
 #: A result is to be reviewed that is smaller than the smallest label of the training, or larger than the largest, by
 #: more than this factor: patients differ, and few of them were seen.
@@ -25,28 +25,44 @@ _VOLUME_FACTOR = 1.5
 def search_box(
     segment: Callable[[Prepared], LabelMap], volume: Volume, prepared: Prepared, plan: Plan
 ) -> tuple[LabelMap, Prepared]:
-    """Segment a box of a scan, and a larger one as long as the result reaches a border that can move.
+    """Segment a box of a scan, and again the box of what was found there with its margin, as training had it, until
+    that stays where it is.
+
+    So a box that cuts grows, one that is too large or beside the organ is set right, and in a scan that was searched
+    as a whole the organ is looked at once more by itself.
 
     Args:
         segment: makes a label map on the scan's own grid.
-        volume: the scan, which is prepared again for a larger box.
+        volume: the scan, which is prepared again for another box.
         prepared: the box that was found in it.
         plan: of the fine stage.
 
     Returns:
         The label map, and what it was made of, with every reason to review it.
     """
-    for growths in range(MOST_GROWTHS + 1):
+    for looks in range(MOST_LOOKS + 1):
         label = segment(prepared)
         inside = np.ascontiguousarray(prepared.crop.cut(plan.labels.encode(label.array))) != 0
-        box = larger(inside, prepared.crop, plan.margin_mm)
-        if box is None or growths == MOST_GROWTHS:
+        box = recentred(inside, prepared.crop, plan.margin_mm)
+        if box is None or looks == MOST_LOOKS:
             break
-        prepared = replace(prepare(volume, plan, box=box), concern=prepared.concern)
-    cut = "what was found reaches the border of the box that was searched" if box is not None else ""
+        again = prepare(volume, plan, box=box)
+        if _place(again) == _place(prepared):
+            break
+        prepared = replace(again, concern=prepared.concern)
+    unsettled = looks == MOST_LOOKS and reaches_border(inside, prepared.crop)
     found = int(np.count_nonzero(inside)) * label.geometry.voxel_volume_mm3
-    reasons = (prepared.concern, cut, size_concern(found, plan))
+    reasons = (
+        prepared.concern,
+        "what was found reaches the border of the box that was searched" if unsettled else "",
+        "what was found is cut by the border of the scan" if cut_by_scan(inside, prepared.crop) else "",
+        size_concern(found, plan),
+    )
     return label, replace(prepared, concern="; ".join(filter(None, reasons)))
+
+
+def _place(prepared: Prepared) -> Box:
+    return prepared.crop.crop_start, prepared.crop.crop_stop
 
 
 def size_concern(found: float, plan: Plan) -> str:

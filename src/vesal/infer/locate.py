@@ -1,8 +1,8 @@
 """Where in a scan the fine network of two stages has to look: the coarse network's view of the whole, as a box.
 
 A box may never cut: everything counts that the coarse network holds for likely, not only for likeliest; what lies
-apart from its largest piece counts where it is not small; a margin is added; and a mask that reaches the box's border
-makes it larger.
+apart from its largest piece counts where it is not small; a margin is added; and what is found in the box says where a
+second look is to be taken.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from torch import Tensor
 from vesal.data.crop import Box, Crop, mask_box
 from vesal.data.labels import LabelSet
 from vesal.infer.components import label_components
+from vesal.planning.axes import ANISOTROPIC
 
 #: Foreground is where its probability is at least this: the rim of what the coarse network is sure of.
 LIKELY = 0.3
 
 #: A piece counts that holds so much of the largest one's probability.
 _SHARE = 0.1
+
+#: A face in which a result ends with the scan is large from this share of its largest cross-section on.
+_LARGE_FACE = 0.3
 
 #: Pieces that lie in a box so many times as large as the largest piece's own lie apart.
 _APART = 3.0
@@ -69,27 +73,64 @@ def find_place(probability: NDArray[np.float32], crop: Crop, margin_mm: float) -
     return Place(_in_scan(box, crop, margin_mm), concern)
 
 
-def larger(mask: NDArray[np.bool_], crop: Crop, margin_mm: float) -> Box | None:
-    """The crop's box with a margin more on each side that the mask reaches; None where it reaches none that can move.
+def recentred(mask: NDArray[np.bool_], crop: Crop, margin_mm: float) -> Box | None:
+    """The box of what was found and a margin; None where the crop's box is that already, or nothing was found.
 
     Args:
-        mask: (*crop.crop_shape) foreground that was found in it, in the prepared array's order of axes.
-        crop: of the box.
-        margin_mm: that is added.
+        mask: (*crop.crop_shape) foreground that was found in the crop, in the prepared array's order of axes.
+        crop: of the box that was searched.
+        margin_mm: around what was found, as in training. Sides that differ by half of it may stay.
     """
-    turned = np.moveaxis(mask, 0, crop.slice_axis) if crop.slice_axis is not None else mask
-    turned = turned[0] if crop.source.ndim == 2 else turned
+    box = mask_box(_upright(mask, crop))
+    if box is None:
+        return None
     shape, spacing = _turned(crop)
-    start, stop = list(crop.crop_start), list(crop.crop_stop)
+    start, stop, far = [], [], False
     for axis, size in enumerate(shape):
-        ends = np.moveaxis(turned, axis, 0)
         margin = math.ceil(margin_mm / spacing[axis])
-        if start[axis] > 0 and ends[0].any():
-            start[axis] = max(0, start[axis] - margin)
-        if stop[axis] < size and ends[-1].any():
-            stop[axis] = min(size, stop[axis] + margin)
-    found = tuple(start), tuple(stop)
-    return None if found == (crop.crop_start, crop.crop_stop) else found
+        start.append(max(0, crop.crop_start[axis] + box[0][axis] - margin))
+        stop.append(min(size, crop.crop_start[axis] + box[1][axis] + margin))
+        away = abs(start[-1] - crop.crop_start[axis]), abs(stop[-1] - crop.crop_stop[axis])
+        far |= max(away) > margin / 2
+    return (tuple(start), tuple(stop)) if far else None
+
+
+def reaches_border(mask: NDArray[np.bool_], crop: Crop) -> bool:
+    """Whether what was found in a crop ends at a border of its box that lies within the scan."""
+    faces = _faces(_upright(mask, crop))
+    inner = zip(crop.crop_start, crop.crop_stop, _turned(crop)[0], strict=True)
+    return any(
+        (start > 0 and low > 0) or (stop < size and high > 0)
+        for (low, high), (start, stop, size) in zip(faces, inner, strict=True)
+    )
+
+
+def cut_by_scan(mask: NDArray[np.bool_], crop: Crop) -> bool:
+    """Whether what was found ends with the scan in a large flat face; thick slices end in one by themselves."""
+    shape, spacing = _turned(crop)
+    faces = _faces(_upright(mask, crop))
+    sides = zip(faces, crop.crop_start, crop.crop_stop, shape, spacing, strict=True)
+    return any(
+        step <= ANISOTROPIC * min(spacing)
+        and ((start == 0 and low > _LARGE_FACE) or (stop == size and high > _LARGE_FACE))
+        for (low, high), start, stop, size, step in sides
+    )
+
+
+def _upright(mask: NDArray[np.bool_], crop: Crop) -> NDArray[np.bool_]:
+    """From the prepared array's order of axes to the turned scan's."""
+    turned = np.moveaxis(mask, 0, crop.slice_axis) if crop.slice_axis is not None else mask
+    return turned[0] if crop.source.ndim == 2 else turned
+
+
+def _faces(mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Of each axis what the first and the last plane hold, as shares of the plane that holds most."""
+    faces = []
+    for axis in range(mask.ndim):
+        line = np.count_nonzero(mask, axis=tuple(other for other in range(mask.ndim) if other != axis))
+        most = max(1, int(line.max()))
+        faces.append((float(line[0] / most), float(line[-1] / most)))
+    return faces
 
 
 def _voxels(box: Box) -> int:

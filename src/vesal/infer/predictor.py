@@ -215,7 +215,7 @@ class Model:
     def segment_within(
         self, volume: Volume, prepared: Prepared, windows: Windows, **options: Any
     ) -> tuple[LabelMap, Prepared]:
-        """`segment`, once more in a larger box where the result reaches the border of the one that was searched.
+        """`segment`, and of two stages once more around what was found, where that is another box.
 
         Args:
             volume: the scan, which is prepared again then.
