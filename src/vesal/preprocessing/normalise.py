@@ -25,10 +25,12 @@ def normalise(channel: NDArray[np.float32], how: Normalisation) -> None:
         found = moments(channel)
         _standardise(channel, found.mean, found.std)
     elif how.scheme == "zscore_nonzero":
-        inside = channel != 0
-        found = moments(channel[inside])
+        outside = channel == 0
+        # In the order of memory: to choose voxels in another takes twice as long.
+        flat = channel.ravel(order="K")
+        found = moments(flat[flat != 0])
         _standardise(channel, found.mean, found.std)
-        channel[~inside] = 0.0
+        np.copyto(channel, 0.0, where=outside)
     elif how.scheme == "ct":
         np.clip(channel, how.lower, how.upper, out=channel)
         _standardise(channel, _given(how.mean), _given(how.std))
