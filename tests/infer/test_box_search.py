@@ -73,9 +73,18 @@ def test_a_box_that_would_have_to_grow_for_ever_is_to_be_reviewed() -> None:
     assert last.concern == "seen before; what was found reaches the border of the box that was searched"
 
 
-def test_a_box_without_anything_is_to_be_reviewed_unless_training_had_empty_cases() -> None:
+def test_where_a_box_holds_next_to_nothing_the_whole_scan_is_searched_and_that_is_said() -> None:
     box = ((25, 6, 6), (35, 14, 14))
-    assert "nothing was found" in search(organ(5, 9), box, plan_of(label_sizes=(50.0, 90.0)))[1].concern
+    label, last, _ = search(organ(5, 9), box, plan_of(label_sizes=(50.0, 90.0)))
+    assert np.array_equal(label.array, organ(5, 9))
+    assert (
+        last.concern
+        == "next to nothing was found where the coarse network saw it, so the whole scan was searched"
+    )
+    # Nothing anywhere.
+    nothing = search(organ(5, 5), box, plan_of(label_sizes=(50.0, 90.0)))[1].concern
+    assert nothing.endswith("; nothing was found where the coarse network saw it")
+    # The training had empty cases.
     assert search(organ(5, 9), box, plan_of(label_sizes=(0.0, 90.0)))[1].concern == ""
 
 

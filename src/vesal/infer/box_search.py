@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from vesal.data.crop import Box
+from vesal.errors import DataError
 from vesal.infer.locate import cut_by_scan, reaches_border, recentred
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, prepare
@@ -22,6 +24,11 @@ MOST_LOOKS = 4
 _VOLUME_FACTOR = 1.5
 
 
+#: The whole scan is searched where less is found than this share of the smallest label of the training. An organ of
+#: which the field of view holds a part is no reason.
+_NEARLY_NOTHING = 0.1
+
+
 def search_box(
     segment: Callable[[Prepared], LabelMap], volume: Volume, prepared: Prepared, plan: Plan
 ) -> tuple[LabelMap, Prepared]:
@@ -29,7 +36,7 @@ def search_box(
     that stays where it is.
 
     So a box that cuts grows, one that is too large or beside the organ is set right, and in a scan that was searched
-    as a whole the organ is looked at once more by itself.
+    as a whole the organ is looked at once more by itself. Where next to nothing is found, the whole scan is searched.
 
     Args:
         segment: makes a label map on the scan's own grid.
@@ -40,6 +47,32 @@ def search_box(
     Returns:
         The label map, and what it was made of, with every reason to review it.
     """
+    found = _settled(segment, volume, prepared, plan)
+    searched = ""
+    if _too_small(found.size, plan):
+        searched = "next to nothing was found where the coarse network saw it, so the whole scan was searched"
+        try:
+            again = _settled(segment, volume, prepare(volume, plan, box=_everywhere(volume)), plan)
+        except DataError:
+            # The memory does not suffice for the whole scan at this resolution.
+            again, searched = found, ""
+        found = again if again.size > found.size else found
+    reasons = (prepared.concern, searched, found.concern, size_concern(found.size, plan))
+    return found.label, replace(found.prepared, concern="; ".join(filter(None, reasons)))
+
+
+class _Found(NamedTuple):
+    """A label map, what it was made of, its foreground in mm³ (mm² in a picture), what is doubtful of its border."""
+
+    label: LabelMap
+    prepared: Prepared
+    size: float
+    concern: str
+
+
+def _settled(
+    segment: Callable[[Prepared], LabelMap], volume: Volume, prepared: Prepared, plan: Plan
+) -> _Found:
     for looks in range(MOST_LOOKS + 1):
         label = segment(prepared)
         inside = np.ascontiguousarray(prepared.crop.cut(plan.labels.encode(label.array))) != 0
@@ -49,16 +82,23 @@ def search_box(
         again = prepare(volume, plan, box=box)
         if _place(again) == _place(prepared):
             break
-        prepared = replace(again, concern=prepared.concern)
-    unsettled = looks == MOST_LOOKS and reaches_border(inside, prepared.crop)
-    found = int(np.count_nonzero(inside)) * label.geometry.voxel_volume_mm3
-    reasons = (
-        prepared.concern,
-        "what was found reaches the border of the box that was searched" if unsettled else "",
-        "what was found is cut by the border of the scan" if cut_by_scan(inside, prepared.crop) else "",
-        size_concern(found, plan),
-    )
-    return label, replace(prepared, concern="; ".join(filter(None, reasons)))
+        prepared = again
+    concern = ""
+    if looks == MOST_LOOKS and reaches_border(inside, prepared.crop):
+        concern = "what was found reaches the border of the box that was searched"
+    elif cut_by_scan(inside, prepared.crop):
+        concern = "what was found is cut by the border of the scan"
+    size = int(np.count_nonzero(inside)) * label.geometry.voxel_volume_mm3
+    return _Found(label, prepared, size, concern)
+
+
+def _too_small(size: float, plan: Plan) -> bool:
+    return plan.label_sizes is not None and size < _NEARLY_NOTHING * plan.label_sizes[0]
+
+
+def _everywhere(volume: Volume) -> Box:
+    grid = volume.geometry
+    return (0,) * grid.ndim, grid.turned(grid.turn_to_ras()).shape
 
 
 def _place(prepared: Prepared) -> Box:
