@@ -84,11 +84,12 @@ def test_fingerprint_preparation_and_scores_ask_for_it(
     from vesal.preprocessing import prepare
 
     asked: list[int | None] = []
-    for module in (fingerprint, prepare, score_pairs):
-        plain = module.map_in_order
+    ways = {fingerprint: "map_on_cores", prepare: "map_on_cores", score_pairs: "map_in_order"}
+    for module, way in ways.items():
+        plain = getattr(module, way)
         monkeypatch.setattr(
             module,
-            "map_in_order",
+            way,
             lambda *given, plain=plain, **options: (
                 asked.append(options["workers"]) or plain(*given, **options)
             ),

@@ -20,7 +20,8 @@ from vesal.files import read_json_lines
 from vesal.infer.predictor import load_model
 from vesal.volume.io import read_volume
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.training.train import Interrupted, train_run
+from vesal.workflow.training.train import train_run
+from vesal.workflow.training.training_session import Interrupted
 
 #: The plan of all runs here, once the fixture has made it.
 PLAN: list[Path] = []
