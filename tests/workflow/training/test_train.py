@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -140,11 +141,11 @@ def test_the_model_file_of_a_finished_fold_is_written_again_where_it_is_gone(
 
 
 def test_an_interrupted_fold_neither_votes_nor_spoils_the_scores_of_the_others(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops_after: Any
 ) -> None:
     settings = {"steps": 12, "folds": 2, "validate_every": 0.2}
     with monkeypatch.context() as patch:
-        patch.setattr("vesal.train.trainer.StopRequest", StopsAfter(6))
+        patch.setattr("vesal.train.trainer.StopRequest", stops_after(6))
         with pytest.raises(Interrupted):
             train_run(request(tiny_data, tmp_path / "run", fold=0, overrides=settings), tell=silent)
     other = TrainRequest(
@@ -194,7 +195,7 @@ def test_a_damaged_fingerprint_is_taken_anew(tiny_data: Path, tmp_path: Path) ->
 
 
 def test_a_prolonged_fold_that_is_stopped_is_no_longer_finished(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops_after: Any
 ) -> None:
     train_run(request(tiny_data, tmp_path / "run", fold=0, overrides={"steps": 3}), tell=silent)
     finished = tmp_path / "run" / "fold_0" / "finished.json"
@@ -202,7 +203,7 @@ def test_a_prolonged_fold_that_is_stopped_is_no_longer_finished(
     longer = TrainRequest(
         data=tiny_data, out=tmp_path / "run", resume=True, device="cpu", quiet=True, overrides={"steps": 40}
     )
-    monkeypatch.setattr("vesal.train.trainer.StopRequest", StopsAfter(2))
+    monkeypatch.setattr("vesal.train.trainer.StopRequest", stops_after(2))
     with pytest.raises(Interrupted):
         train_run(longer, tell=silent)
     assert not finished.exists()
@@ -355,27 +356,6 @@ def test_a_signal_leaves_a_valid_model_and_resume_goes_on(
     assert steps[-1] == stopped_at + 30
 
 
-class StopsAfter:
-    """Signals that ask for a stop after so many looks, one a step."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    def __call__(self) -> StopsAfter:
-        return self
-
-    def __enter__(self) -> StopsAfter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
 def same_result(one: Path, other: Path) -> None:
     """Models and scores are the same bytes; checkpoints hold the same, whose bytes depend on what was loaded."""
     for name in ("fold_0/model.vesal", "scores.json"):
@@ -387,12 +367,12 @@ def same_result(one: Path, other: Path) -> None:
 
 
 def test_a_stopped_and_resumed_run_ends_with_the_very_weights_of_one_that_was_not(
-    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops_after: Any
 ) -> None:
     settings = {"steps": 24, "deterministic": True}
     train_run(request(tiny_data, tmp_path / "whole", fold=0, overrides=settings), tell=silent)
     with monkeypatch.context() as patch:
-        patch.setattr("vesal.train.trainer.StopRequest", StopsAfter(9))
+        patch.setattr("vesal.train.trainer.StopRequest", stops_after(9))
         with pytest.raises(Interrupted, match="--resume"):
             train_run(request(tiny_data, tmp_path / "parts", fold=0, overrides=settings), tell=silent)
     train_run(

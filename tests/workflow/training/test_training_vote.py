@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,34 +95,18 @@ def test_the_dice_that_decides_is_that_of_the_joint_vote(
     assert equal(kept[0].weights, load_package(run / "fold_0" / "model.vesal").weights)
 
 
-class StopsAfter:
-    """Stands in for a signal: asks to stop after so many looks."""
-
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-
-    def __call__(self) -> StopsAfter:
-        return self
-
-    def __enter__(self) -> StopsAfter:
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        """Nothing to undo."""
-
-    @property
-    def requested(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
 def test_stopped_in_the_second_the_first_serves_and_the_run_goes_on_to_the_same_end(
-    run: Path, tiny_data: Path, plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path,
+    tiny_data: Path,
+    plan_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stops_after: Any,
 ) -> None:
     monkeypatch.setattr(training_vote, "_dice", lambda job, package: 0.5 + 0.1 * len(package.voters))
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("vesal.train.trainer.StopRequest", StopsAfter(STEPS // 2 + 8))
+        patch.setattr("vesal.train.trainer.StopRequest", stops_after(STEPS // 2 + 8))
         with pytest.raises(Interrupted, match=r"network 2 of 2.*--resume"):
             train_run(request(tiny_data, out, plan_file), tell=lambda _: None)
     assert len(load_package(out / "fold_0" / "model.vesal").voters) == 1
