@@ -103,13 +103,13 @@ def test_the_second_box_is_around_what_was_found_unless_that_is_the_first(axis: 
     crop = crop_of((40, 40, 40), (1.0, 1.0, 2.0), box=box)
     mask = np.zeros((20, 20, 20), dtype=bool)
     mask[4:16, 4:16, 2:18] = True
-    assert recentred(mask, crop, 4.0) is None
+    assert recentred(mask, crop, 4.0, (1, 1, 1)) is None
     # A little on one side may be as it is; what reaches the border does not.
     mask[tuple((17 if end else 2) if other == axis else slice(4, 6) for other in range(3))] = True
-    assert recentred(mask, crop, 4.0) is None
+    assert recentred(mask, crop, 4.0, (1, 1, 1)) is None
     mask[tuple((-1 if end else 0) if other == axis else slice(4, 6) for other in range(3))] = True
     assert reaches_border(mask, crop)
-    found = recentred(mask, crop, 4.0)
+    found = recentred(mask, crop, 4.0, (1, 1, 1))
     assert found is not None
     wanted = [list(box[0]), list(box[1])]
     wanted[end][axis] += (2 if axis == 2 else 4) * (1 if end else -1)
@@ -119,9 +119,22 @@ def test_the_second_box_is_around_what_was_found_unless_that_is_the_first(axis: 
 def test_a_box_that_is_far_too_large_shrinks_and_an_empty_one_stays() -> None:
     crop = crop_of((40, 40, 40))
     mask = np.zeros((40, 40, 40), dtype=bool)
-    assert recentred(mask, crop, 4.0) is None
+    assert recentred(mask, crop, 4.0, (1, 1, 1)) is None
     mask[3:9, 20:25, 30:38] = True
-    assert recentred(mask, crop, 4.0) == ((0, 16, 26), (13, 29, 40))
+    assert recentred(mask, crop, 4.0, (1, 1, 1)) == ((0, 16, 26), (13, 29, 40))
+
+
+def test_a_box_that_was_grown_to_a_patch_stays_and_one_of_another_place_is_grown_alike() -> None:
+    mask = np.zeros((40, 40, 40), dtype=bool)
+    mask[18:22, 18:22, 18:22] = True
+    whole = crop_of((40, 40, 40))
+    box = ((12, 12, 14), (28, 28, 26))
+    assert recentred(mask, whole, 4.0, (16, 16, 12)) == box
+    crop = crop_of((40, 40, 40), box=box)
+    assert recentred(crop.cut(mask), crop, 4.0, (16, 16, 12)) is None
+    away = np.zeros((40, 40, 40), dtype=bool)
+    away[0:4, 34:40, 18:22] = True
+    assert recentred(away, whole, 4.0, (16, 16, 12)) == ((0, 24, 14), (16, 40, 26))
 
 
 def test_a_result_that_ends_with_the_scan_reaches_no_border_and_is_cut_where_the_face_is_large() -> None:

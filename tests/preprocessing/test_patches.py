@@ -225,41 +225,6 @@ def test_an_epoch_of_slices_has_as_many_as_the_volumes(tmp_path: Path) -> None:
     assert sampler.steps_per_epoch == 4
 
 
-def located(patch: tuple[int, ...], **more) -> Plan:
-    plan = make_plan(patch, batch=1, **more)
-    return plan.model_copy(update={"locator": plan, "margin_mm": 4.0})
-
-
-def test_a_fine_stage_looks_over_the_border_by_half_the_margin_and_no_other_plan_does(tmp_path: Path) -> None:
-    # Larger than the patch along the first axis, smaller along the second, alike along the third.
-    case = make_case(tmp_path, "case", (14, 6, 8))
-    for share in (0.0, 1.0):
-        fine = PatchSampler([case], located((8, 8, 8)), foreground_share=share)
-        starts = np.array([fine.places(step)[0].start for step in range(400)])
-        assert starts[:, 0].min() >= -2
-        assert starts[:, 0].max() <= 6 + 2
-        assert set(starts[:, 1]) == {-1 - 2, -2, -1, 0, 1}
-        assert set(starts[:, 2]) == {-2, -1, 0, 1, 2} if share == 0 else True
-        plain = PatchSampler([case], make_plan((8, 8, 8), batch=1), foreground_share=share)
-        starts = np.array([plain.places(step)[0].start for step in range(400)])
-        assert (starts[:, 0].min() >= 0, starts[:, 0].max() <= 6) == (True, True)
-        assert set(starts[:, 1]) == {-1}
-    # What lies beyond is zero and background.
-    image, label = PatchSampler([case], located((8, 8, 8)), foreground_share=0.0).batch(0)
-    start = PatchSampler([case], located((8, 8, 8)), foreground_share=0.0).places(0)[0].start
-    below = [max(0, -first) for first in start]
-    assert not image[0, 0, :, : below[1]].any()
-    assert not label[0, :, : below[1]].any()
-
-
-def test_slices_are_not_drawn_beyond_the_stack(tmp_path: Path) -> None:
-    stack = make_case(tmp_path, "stack", (6, 20, 30))
-    sampler = PatchSampler([stack], located((16, 16), slice_axis=2))
-    starts = np.array([sampler.places(step)[0].start for step in range(300)])
-    assert (starts[:, 0].min(), starts[:, 0].max()) == (0, 5)
-    assert (starts[:, 1].min(), starts[:, 1].max()) == (-2, 6)
-
-
 def test_a_share_of_a_fine_stage_s_patches_is_from_elsewhere(
     cases: list[PreparedCase], tmp_path: Path
 ) -> None:

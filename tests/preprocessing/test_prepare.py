@@ -255,12 +255,30 @@ def test_a_plan_with_a_locator_is_trained_on_the_labels_and_a_margin() -> None:
     image = Volume(np.random.default_rng(0).normal(50, 5, (1, *grid.shape)).astype(np.float32), grid)
     plan = make_plan(spacing_mm=(1.0, 1.0, 2.0))
     two = plan.model_copy(update={"locator": plan, "margin_mm": 3.0})
-    crop = prepare(image, two, LabelMap(array, grid)).crop
-    assert (crop.crop_start, crop.crop_stop) == ((7, 2, 18), (17, 12, 27))
+    # The margin and as much again, so that patches may lie a margin off.
+    crop = prepare(image, two.model_copy(update={"patch": (2, 2, 2)}), LabelMap(array, grid)).crop
+    assert crop.box == ((4, 0, 17), (20, 15, 28))
+    # In a larger patch the labels lie off by as much, as far as the scan goes.
+    crop = prepare(image, two.model_copy(update={"patch": (12, 8, 6)}), LabelMap(array, grid)).crop
+    assert crop.box == ((3, 0, 17), (21, 15, 28))
     # Without a label nobody knows where to look.
     assert prepare(image, two).crop.crop_shape == grid.shape
     empty = LabelMap(np.zeros_like(array), grid)
     assert prepare(image, two, empty).crop.crop_shape == grid.shape
+
+
+@pytest.mark.parametrize("slice_axis", [None, 0, 1, 2])
+def test_a_fine_stage_sees_the_scan_itself_as_far_as_a_patch_reaches(slice_axis: int | None) -> None:
+    spacing = tuple(value for axis, value in enumerate((1.0, 2.0, 3.0)) if axis != slice_axis)
+    plan = make_plan(len(spacing), slice_axis=slice_axis, spacing_mm=spacing, patch=(6,) * len(spacing))
+    two = plan.model_copy(update={"locator": plan, "margin_mm": 1.0})
+    image, _ = make_scan(oriented((0, 1, 2), (1, 1, 1), shape=(9, 8, 7)))
+    crop = prepare(image, two, box=((3, 3, 5), (5, 5, 7))).crop
+    sides = [last - first for first, last in zip(*crop.box, strict=True)]
+    assert sides == [2 if axis == slice_axis else 6 for axis in range(3)]
+    assert crop.crop_stop[2] == 7
+    everywhere = ((0, 0, 0), (9, 8, 7))
+    assert prepare(image, two, box=everywhere).crop.box == everywhere
 
 
 def test_places_elsewhere_are_as_large_and_hold_the_labels_that_are_there(tmp_path: Path) -> None:
@@ -271,17 +289,17 @@ def test_places_elsewhere_are_as_large_and_hold_the_labels_that_are_there(tmp_pa
     for name, array in (("image", image), ("label", label)):
         nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
     case = Case(id="a", patient="a", images=(tmp_path / "image.nii.gz",), label=tmp_path / "label.nii.gz")
-    plan = make_plan(spacing_mm=(1.0, 1.0, 1.0), patch=(16, 8, 8))
+    plan = make_plan(spacing_mm=(1.0, 1.0, 1.0), patch=(16, 6, 6))
     two = plan.model_copy(update={"locator": plan, "margin_mm": 2.0})
     boxes = []
     for place in (0, 1, 2):
         (found,), _ = prepare_dataset([case], two, tmp_path / "cache", place=place)
         boxes.append((found.crop.crop_start, found.crop.crop_stop))
-        assert found.crop.shape == ((10, 10, 10) if place == 0 else (16, 10, 10))
+        assert found.crop.shape == ((20, 13, 14) if place == 0 else (16, 10, 10))
         held = found.load()[1]
         box = tuple(map(slice, *boxes[-1]))
         assert np.array_equal(held, label[box])
-    assert boxes[0] == ((0, 1, 2), (10, 11, 12))
+    assert boxes[0] == ((0, 0, 0), (20, 13, 14))
     assert len(set(boxes)) == 3
     again = prepare_dataset([case], two, tmp_path / "other", place=1)[0][0].crop
     assert (again.crop_start, again.crop_stop) == boxes[1]

@@ -45,6 +45,11 @@ class Crop:
     shape: tuple[int, ...]
 
     @property
+    def box(self) -> Box:
+        """The kept box."""
+        return self.crop_start, self.crop_stop
+
+    @property
     def crop_shape(self) -> tuple[int, ...]:
         """Spatial shape of the box before resampling, in the prepared array's order of axes."""
         sizes = [stop - start for start, stop in zip(self.crop_start, self.crop_stop, strict=True)]
@@ -127,6 +132,28 @@ def around(label: NDArray[np.uint8], grid: Geometry, margin_mm: float) -> Box | 
     margins = [math.ceil(margin_mm / grid.spacing_mm[axis]) for axis in turn.order]
     start = (max(0, first - margin) for first, margin in zip(box[0], margins, strict=True))
     stop = map(min, labelled.shape, (last + margin for last, margin in zip(box[1], margins, strict=True)))
+    return tuple(start), tuple(stop)
+
+
+def at_least(box: Box, bounds: Box, least: Sequence[int]) -> Box:
+    """The box, with short sides grown alike on both ends to so many voxels, and moved into the bounds where it leaves
+    them.
+
+    Args:
+        box: along the turned axes.
+        bounds: that it does not leave; sides are as long as these at most.
+        least: voxels of its sides.
+
+    >>> at_least(((4, 1), (8, 3)), ((0, 0), (20, 20)), (2, 6))
+    ((4, 0), (8, 6))
+    """
+    start, stop = [], []
+    for first, last, low, high, size in zip(*box, *bounds, least, strict=True):
+        side = min(max(last - first, size), high - low)
+        begin = first - (side - (last - first)) // 2
+        begin = min(max(begin, low), high - side)
+        start.append(begin)
+        stop.append(begin + side)
     return tuple(start), tuple(stop)
 
 

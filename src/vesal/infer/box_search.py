@@ -12,7 +12,7 @@ from vesal.data.crop import Box
 from vesal.errors import DataError
 from vesal.infer.locate import cut_by_scan, reaches_border, recentred
 from vesal.planning.plan import Plan
-from vesal.preprocessing.prepare import Prepared, prepare
+from vesal.preprocessing.prepare import Prepared, patch_in_scan, prepare
 from vesal.text import significant
 from vesal.volume.volume import LabelMap, Volume
 
@@ -76,7 +76,7 @@ def _settled(
     for looks in range(MOST_LOOKS + 1):
         label = segment(prepared)
         inside = np.ascontiguousarray(prepared.crop.cut(plan.labels.encode(label.array))) != 0
-        box = recentred(inside, prepared.crop, plan.margin_mm)
+        box = recentred(inside, prepared.crop, plan.margin_mm, patch_in_scan(plan, prepared.crop))
         if box is None or looks == MOST_LOOKS:
             break
         again = prepare(volume, plan, box=box)

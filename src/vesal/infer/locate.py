@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vesal.data.crop import Box, Crop, mask_box
+from vesal.data.crop import Box, Crop, at_least, mask_box
 from vesal.data.labels import LabelSet
 from vesal.infer.components import label_components
 from vesal.planning.axes import ANISOTROPIC
@@ -73,26 +73,29 @@ def find_place(probability: NDArray[np.float32], crop: Crop, margin_mm: float) -
     return Place(_in_scan(box, crop, margin_mm), concern)
 
 
-def recentred(mask: NDArray[np.bool_], crop: Crop, margin_mm: float) -> Box | None:
+def recentred(mask: NDArray[np.bool_], crop: Crop, margin_mm: float, least: Sequence[int]) -> Box | None:
     """The box of what was found and a margin; None where the crop's box is that already, or nothing was found.
 
     Args:
         mask: (*crop.crop_shape) foreground that was found in the crop, in the prepared array's order of axes.
         crop: of the box that was searched.
         margin_mm: around what was found, as in training. Sides that differ by half of it may stay.
+        least: voxels of the box's sides, along the turned axes.
     """
     box = mask_box(_upright(mask, crop))
     if box is None:
         return None
     shape, spacing = _turned(crop)
-    start, stop, far = [], [], False
-    for axis, size in enumerate(shape):
-        margin = math.ceil(margin_mm / spacing[axis])
-        start.append(max(0, crop.crop_start[axis] + box[0][axis] - margin))
-        stop.append(min(size, crop.crop_start[axis] + box[1][axis] + margin))
-        away = abs(start[-1] - crop.crop_start[axis]), abs(stop[-1] - crop.crop_stop[axis])
-        far |= max(away) > margin / 2
-    return (tuple(start), tuple(stop)) if far else None
+    margins = [math.ceil(margin_mm / step) for step in spacing]
+    sides = zip(*box, crop.crop_start, margins, strict=True)
+    low, high = zip(
+        *((first + low - more, first + high + more) for low, high, first, more in sides), strict=True
+    )
+    inside = tuple(max(0, first) for first in low), tuple(map(min, shape, high))
+    start, stop = at_least(inside, ((0,) * len(shape), shape), least)
+    away = zip(start, stop, *crop.box, margins, strict=True)
+    far = any(max(abs(a - c), abs(b - d)) > margin / 2 for a, b, c, d, margin in away)
+    return (start, stop) if far else None
 
 
 def reaches_border(mask: NDArray[np.bool_], crop: Crop) -> bool:

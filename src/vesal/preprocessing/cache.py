@@ -206,7 +206,7 @@ def _plan_key(plan: Plan, place: int) -> bytes:
     }  # fmt: skip
     values = plan.model_dump(mode="json", include=fields)
     values["place"] = place if plan.locator is not None else None
-    if place:
+    if plan.locator is not None:
         values["patch"] = plan.patch
     values["values"] = [label.value for label in plan.labels.labels]
     values["background"], values["ignore"] = plan.labels.background, plan.labels.ignore

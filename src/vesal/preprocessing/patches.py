@@ -24,9 +24,6 @@ _ORDER, _PLACE, _ELSEWHERE = 0, 1, 2
 #: Of the patches of a fine stage this share is from elsewhere in the scans.
 ELSEWHERE_SHARE = 0.12
 
-#: Patches of a fine stage reach over the borders of what is around the labels by this share of the margin.
-_JITTER = 0.5
-
 
 @dataclass(frozen=True)
 class Place:
@@ -56,9 +53,8 @@ class PatchSampler:
     memory-mapped if not, with equal results. `places` draws without cutting, for those who hold the arrays
     elsewhere.
 
-    The fine stage of two (a plan with a locator) looks at boxes that a coarse one finds, and these end here or there:
-    its patches reach over the border of what is prepared around the labels, by up to half the margin, with zeros
-    beyond. And as such a box may be wrong, a share of its patches is from elsewhere in the scans.
+    The fine stage of two (a plan with a locator) looks at boxes that a coarse one finds. As such a box may be wrong, a
+    share of its patches is from elsewhere in the scans.
 
     Attributes:
         cases: the prepared cases; behind them those from elsewhere.
@@ -101,9 +97,6 @@ class PatchSampler:
         self._batch = plan.batch
         self._foreground_share = foreground_share
         self._seed = seed
-        reach = _JITTER * plan.margin_mm if plan.locator is not None else 0.0
-        voxels = tuple(round(reach / step) for step in plan.spacing_mm)
-        self._reach = (0, *voxels)[-3:]
         total = sum(case.nbytes for case in self.cases)
         self.in_memory = total <= int(_MEMORY_SHARE * available_memory())
         self._arrays: dict[int, tuple[NDArray[Any], NDArray[np.uint8]]] = {}
@@ -144,8 +137,7 @@ class PatchSampler:
     def _place_of(self, item: int) -> Place:
         index = self._index(item)
         generator = np.random.default_rng([self._seed, _PLACE, item])
-        reach = self._reach if index < self._own else (0, 0, 0)
-        return Place(index, self._start(self.cases[index], reach, generator))
+        return Place(index, self._start(self.cases[index], generator))
 
     def _index(self, item: int) -> int:
         if self._own < len(self.cases):
@@ -171,32 +163,22 @@ class PatchSampler:
             found = (image, label)
         return found
 
-    def _start(
-        self, case: PreparedCase, reach: tuple[int, ...], generator: np.random.Generator
-    ) -> tuple[int, ...]:
+    def _start(self, case: PreparedCase, generator: np.random.Generator) -> tuple[int, ...]:
         shape = case.crop.shape
         # All numbers are drawn whether they are used or not: what one case holds moves no other's place.
         wanted, kind, which = generator.random(3)
         chance = generator.random(len(shape))
         room = [size - window for size, window in zip(shape, self.window, strict=True)]
-        # Centred where the case is smaller than the window.
-        spans = [
-            (-over, free + over) if free >= 0 else (-(-free // 2) - over, -(-free // 2) + over)
-            for free, over in zip(room, reach, strict=True)
-        ]
-        start = [
-            low + int(share * (high - low + 1)) for share, (low, high) in zip(chance, spans, strict=True)
-        ]
+        start = [int(share * (free + 1)) for share, free in zip(chance, room, strict=True)]
         if wanted < self._foreground_share and case.foreground:
             values = sorted(case.foreground)
             voxels = case.foreground[values[int(kind * len(values))]]
             centre = voxels[int(which * len(voxels))]
-            centred = [int(voxel) - window // 2 for voxel, window in zip(centre, self.window, strict=True)]
-            start = [
-                min(max(first, low), high) if free >= 0 else drawn
-                for first, drawn, free, (low, high) in zip(centred, start, room, spans, strict=True)
-            ]
-        return tuple(start)
+            start = [int(voxel) - window // 2 for voxel, window in zip(centre, self.window, strict=True)]
+        return tuple(
+            min(max(first, 0), free) if free >= 0 else -((-free) // 2)
+            for first, free in zip(start, room, strict=True)
+        )
 
 
 def overlap(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.case import RawCase, read_case, scan_workers
-from vesal.data.crop import Box, Crop, around, elsewhere, in_order, nonzero_box
+from vesal.data.crop import Box, Crop, around, at_least, elsewhere, in_order, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
@@ -33,6 +33,8 @@ from vesal.volume.volume import LabelMap, Volume
 #: A label whose voxels lie farther than this share of a voxel from the image's was drawn on another grid.
 #: Rounded affines of 32 bits, and spacings that differ by less than a thousandth, stay under it.
 GRID_TOLERANCE_VOXELS = 0.5
+#: The fine stage of two is trained on places that are off by up to this share of the margin, as boxes are found to be.
+JITTER = 1.0
 #: From this size on it is asked whether the memory suffices.
 _LARGE_BYTES = 1 << 30
 
@@ -67,7 +69,8 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
         volume: the scan.
         plan: the preparation.
         label: of the scan. A plan with a locator is trained around it, where no box is given.
-        box: the part to keep, along the turned axes; None keeps all.
+        box: the part to keep, along the turned axes; None keeps all. A plan with a locator keeps at least a patch of
+            what lies there, so that its network sees the scan itself as far as it looks, not zeros.
 
     Raises:
         DataError: dimensions or channels are not the plan's, voxels are not finite, the label lies on another
@@ -88,9 +91,13 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
                 "3.4e38); replace them by numbers, or leave the image out."
             )
         normalise(channel, how)
+    jitter = 0.0
     if box is None and label is not None and plan.locator is not None:
-        box = around(plan.labels.encode(label.array), volume.geometry, plan.margin_mm)
+        jitter = JITTER * plan.margin_mm
+        box = around(plan.labels.encode(label.array), volume.geometry, plan.margin_mm + jitter)
     if box is not None:
+        if plan.locator is not None:
+            box = at_least(box, crop.box, patch_in_scan(plan, crop, jitter))
         whole, crop = crop, _within(crop, box, plan)
         part = _part(whole, crop)
         image = image[(slice(None), *part)].copy(order="K")
@@ -202,13 +209,17 @@ def _elsewhere(raw: RawCase, plan: Plan, place: int) -> Box | None:
     if box is None:
         return None
     crop = _place(raw.image, plan)
-    spacing = crop.source.turned(crop.turn).spacing_mm
-    patch_mm = [size * step for size, step in zip(plan.patch, plan.spacing_mm, strict=True)]
-    if plan.slice_axis is not None:
-        patch_mm.insert(plan.slice_axis, 0.0)
-    least = [math.ceil(side / step) for side, step in zip(patch_mm, spacing, strict=True)]
     generator = np.random.default_rng([int(raw.digest[:16], 16), place])
-    return elsewhere(box, (crop.crop_start, crop.crop_stop), least, generator)
+    return elsewhere(box, crop.box, patch_in_scan(plan, crop), generator)
+
+
+def patch_in_scan(plan: Plan, crop: Crop, jitter_mm: float = 0.0) -> tuple[int, ...]:
+    """How many voxels of a scan a patch takes along its turned axes, and as much on either side; 1 along slices."""
+    spacing = crop.source.turned(crop.turn).spacing_mm
+    sides = [size * step + 2 * jitter_mm for size, step in zip(plan.patch, plan.spacing_mm, strict=True)]
+    if plan.slice_axis is not None:
+        sides.insert(plan.slice_axis, 0.0)
+    return tuple(max(1, math.ceil(side / step)) for side, step in zip(sides, spacing, strict=True))
 
 
 def _place(volume: Volume, plan: Plan) -> Crop:

@@ -133,11 +133,13 @@ def test_a_box_that_cuts_the_organ_grows_until_it_holds_it(run: Path, data: Path
     middle = [(a + b) // 2 for a, b in zip(whole.crop.crop_start, whole.crop.crop_stop, strict=True)]
     from vesal.preprocessing.prepare import prepare
 
-    cut = prepare(volume, model.plan, box=(whole.crop.crop_start, (middle[0], *whole.crop.crop_stop[1:])))
+    # As long as a patch, so that it is not grown to one.
+    far = (middle[0] + model.plan.patch[0], *whole.crop.crop_stop[1:])
+    cut = prepare(volume, model.plan, box=((middle[0], *whole.crop.crop_start[1:]), far))
     windows = model.windows()
     label, grown = model.segment_within(volume, cut, windows)
     right, _ = model.segment_within(volume, whole, windows)
-    assert grown.crop.crop_stop[0] > middle[0]
+    assert grown.crop.crop_start[0] < middle[0]
     one, two = label.array == 4, right.array == 4
     assert 2 * (one & two).sum() / (one.sum() + two.sum()) > 0.95
     assert (model.segment(cut, windows).array == 4).sum() < 0.8 * two.sum()
