@@ -16,10 +16,10 @@ def test_a_coarse_axis_is_neither_halved_nor_convolved_until_the_others_have_cau
 
 def test_every_axis_keeps_four_voxels_and_features_are_capped() -> None:
     for patch in [(128, 128, 128), (40, 56, 40), (250, 31, 9), (8, 8, 8), (4, 5, 6)]:
-        stages = make_stages(patch, (1.0, 1.0, 1.0), wide=True)
+        stages = make_stages(patch, (1.0, 1.0, 1.0), width="wide")
         total = [math.prod(stage.stride[axis] for stage in stages) for axis in range(3)]
         assert all(
             size / step >= min(size, 4) for size, step in zip(rounded_up(patch, stages), total, strict=True)
         )
         assert max(stage.features for stage in stages) <= 320
-    assert make_stages((512, 512), (1.0, 1.0), wide=True)[-1].features == 512
+    assert make_stages((512, 512), (1.0, 1.0), width="wide")[-1].features == 512

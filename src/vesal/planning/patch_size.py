@@ -13,7 +13,7 @@ from vesal.cpus import cpu_count
 from vesal.errors import UsageError, unknown_name
 from vesal.planning.cost import Network
 from vesal.planning.plan import total_stride
-from vesal.planning.topology import make_stages, rounded_up
+from vesal.planning.topology import Width, make_stages, rounded_up
 
 #: Operations a second that training of 2D and 3D networks sustains. CPU: of one core; measured on two cores of a
 #: virtual machine with the narrow networks, 49e9 in 2D and 25e9 in 3D, less what augmentation and validation take.
@@ -64,8 +64,8 @@ _MOST_SLICES = 8
 #: A batch shows at most this share of the data set's voxels (nnU-Net).
 _DATASET_SHARE = 0.05
 
-#: Heads of the narrow network: one auxiliary output helps, more cost time.
-NARROW_HEADS = 2
+#: Heads of networks that are not nnU-Net's: one auxiliary output helps, more cost time.
+FEW_HEADS = 2
 
 
 @dataclass(frozen=True)
@@ -154,17 +154,17 @@ class CaseSizes:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """What is asked of a network beside its size: input channels, outputs, nnU-Net's width or the narrow one."""
+    """What is asked of a network beside its size: input channels, outputs, width."""
 
     channels: int
     outputs: int
-    wide: bool = False
+    width: Width = "narrow"
 
     def network(self, size: Sequence[int], spacing_mm: Sequence[float]) -> Network:
         """The network for patches of `size`, enlarged to a multiple of its strides."""
-        stages = make_stages(size, spacing_mm, wide=self.wide)
+        stages = make_stages(size, spacing_mm, width=self.width)
         heads = max(1, len(stages) - 2)
-        heads = heads if self.wide else min(heads, NARROW_HEADS)
+        heads = heads if self.width == "wide" else min(heads, FEW_HEADS)
         return Network(stages, self.channels, self.outputs, heads, rounded_up(size, stages))
 
 
@@ -175,14 +175,14 @@ class Fit:
     Attributes:
         spacing_mm: along the network's axes.
         network: stages, heads, patch.
-        wide: nnU-Net's features; else the narrow first stage.
+        width: of the network.
         whole: the patch holds the median case and more.
         coverage: share of the median case that a patch holds.
     """
 
     spacing_mm: tuple[float, ...]
     network: Network
-    wide: bool
+    width: Width
     whole: bool
     coverage: float
 
@@ -206,7 +206,7 @@ def fit(
     first = [min(length, max(1, round(equal / step))) for length, step in zip(size, spacing_mm, strict=True)]
     whole = first == size
     if whole:
-        total = total_stride(make_stages(size, spacing_mm, wide=spec.wide))
+        total = total_stride(make_stages(size, spacing_mm, width=spec.width))
         first = [
             max(math.ceil(length / step - 0.5), -(-least // step)) * step
             for length, least, step in zip(size, median, total, strict=True)
@@ -222,7 +222,7 @@ def fit(
             break
         first, whole = smaller, False
     held = [min(1.0, size / length) for size, length in zip(network.patch, median, strict=True)]
-    return Fit(tuple(spacing_mm), network, spec.wide, whole, math.prod(held))
+    return Fit(tuple(spacing_mm), network, spec.width, whole, math.prod(held))
 
 
 def best_fit(
@@ -234,17 +234,19 @@ def best_fit(
     coarsen: bool,
     coverage: float = COVERAGE,
 ) -> Fit:
-    """The wide network if time does not cut its patch; else the narrow one.
+    """The widest network whose patch time does not cut; else the narrow one.
 
     With `coarsen`, the narrow one at the finest spacing, from the wanted one on, at which its patch covers
     `coverage` of the median case, as long as the smallest class keeps its voxels.
     """
-    wide = NetworkSpec(spec.channels, spec.outputs, wide=True)
-    found = fit(sizes, spacing_mm, wide, limits, slack=1.0)
     timeless = replace(limits, operations=math.inf)
-    if found.network.patch == fit(sizes, spacing_mm, wide, timeless, slack=1.0).network.patch:
-        return found
-    narrow = NetworkSpec(spec.channels, spec.outputs)
+    widths: tuple[Width, ...] = ("wide", "middle")
+    for width in widths:
+        wider = replace(spec, width=width)
+        found = fit(sizes, spacing_mm, wider, limits, slack=1.0)
+        if found.network.patch == fit(sizes, spacing_mm, wider, timeless, slack=1.0).network.patch:
+            return found
+    narrow = replace(spec, width="narrow")
     found = fit(sizes, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
     spacing = list(spacing_mm)
     while coarsen and found.coverage < coverage:

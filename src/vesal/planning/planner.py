@@ -21,7 +21,7 @@ from vesal.planning.patch_size import (
     CLASS_VOXELS,
     COVERAGE,
     CPU_BUDGET_S,
-    NARROW_HEADS,
+    FEW_HEADS,
     CaseSizes,
     Fit,
     Limits,
@@ -31,7 +31,7 @@ from vesal.planning.patch_size import (
 )
 from vesal.planning.plan import Normalisation, Plan
 from vesal.planning.settings import PlanSettings
-from vesal.planning.topology import named_stages, rounded_up
+from vesal.planning.topology import Width, named_stages, rounded_up
 from vesal.text import budget_text, times
 
 #: Anisotropic data with fewer slices than this are planned in 2D; any axis with fewer than 4 voxels is too.
@@ -98,7 +98,7 @@ def make_plan(
     found = _choose_fit(sizes, wanted, spec, limits, asked, reasons, view.coverage)
     network = _as_asked(found, spec, asked, reasons)
     batch = _choose_batch(network, sizes.voxels(found.spacing_mm), limits, asked, reasons)
-    reasons.append(_topology_reason(network, "as asked" if asked.features else _WIDTHS[found.wide]))
+    reasons.append(_topology_reason(network, "as asked" if asked.features else _WIDTHS[found.width]))
     return Plan(
         dimension=frame.dimension,
         slice_axis=frame.slice_axis,
@@ -183,10 +183,10 @@ def _as_asked(found: Fit, spec: NetworkSpec, asked: PlanSettings, reasons: list[
     network = found.network
     if asked.features is not None:
         stages = named_stages(asked.features, patch)
-        heads = asked.heads or min(max(1, len(stages) - 2), NARROW_HEADS)
+        heads = asked.heads or min(max(1, len(stages) - 2), FEW_HEADS)
         network = replace(network, stages=stages, heads=heads, patch=rounded_up(patch, stages))
     elif asked.patch is not None:
-        network = replace(spec, wide=found.wide).network(patch, found.spacing_mm)
+        network = replace(spec, width=found.width).network(patch, found.spacing_mm)
     if asked.patch is not None:
         rounded = f" ({times(patch)}) in multiples of the strides" if tuple(patch) != network.patch else ""
         reasons.append(f"Patch {times(network.patch)}, as asked{rounded}.")
@@ -405,7 +405,11 @@ def _limits_reason(
     ]
 
 
-_WIDTHS = {True: "nnU-Net's", False: "a narrow first stage costs a quarter and loses little"}
+_WIDTHS: dict[Width, str] = {
+    "wide": "nnU-Net's",
+    "middle": "half of nnU-Net's, for which the time pays",
+    "narrow": "a narrow first stage leaves time for larger patches",
+}
 
 
 def _topology_reason(network: Network, why: str) -> str:

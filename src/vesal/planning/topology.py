@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from vesal.planning.plan import Stage, total_stride
 
@@ -15,12 +16,18 @@ _ALONE_FROM = 12
 #: Spacings within this factor of the smallest count as equal (nnU-Net).
 _ALIKE = 2.0
 
-#: Features: nnU-Net's first stage and caps per dimension; with little compute a narrow first stage of 8, then
-#: 32 doubling to a lower cap in 2D, where halving an axis saves too little to pay for deep features.
-_WIDE_FIRST = 32
+#: The widths of networks, widest first.
+Width = Literal["wide", "middle", "narrow"]
+
+#: Features of the first stage. Those of nnU-Net double from stage to stage; the others go on with 32, for the first
+#: stage computes most and gains least.
+_FIRST: dict[Width, int] = {"wide": 32, "middle": 16, "narrow": 8}
+_SECOND = 32
+
+#: Features double to this cap, by dimension: nnU-Net's, and lower ones where there is less compute; most so in 2D,
+#: where halving an axis saves too little to pay for deep features.
 _WIDE_CAP = {2: 512, 3: 320}
-_NARROW_FIRST = 8
-_NARROW_CAP = {2: 128, 3: 256}
+_CAP = {2: 128, 3: 256}
 
 
 def strides_and_kernels(
@@ -64,14 +71,20 @@ def strides_and_kernels(
     return strides, kernels
 
 
-def make_stages(patch: Sequence[int], spacing_mm: Sequence[float], *, wide: bool) -> tuple[Stage, ...]:
-    """The encoder's stages for a patch; `wide` are nnU-Net's features, else a narrow first stage."""
+def make_stages(patch: Sequence[int], spacing_mm: Sequence[float], *, width: Width) -> tuple[Stage, ...]:
+    """The encoder's stages for a patch.
+
+    >>> [stage.features for stage in make_stages((64, 64, 64), (1.0, 1.0, 1.0), width="middle")]
+    [16, 32, 64, 128, 256]
+    """
     dimension = len(patch)
     strides, kernels = strides_and_kernels(patch, spacing_mm)
-    cap = _WIDE_CAP[dimension] if wide else _NARROW_CAP[dimension]
-    features = [min(_WIDE_FIRST << depth, cap) for depth in range(len(strides))]
-    if not wide:
-        features = [_NARROW_FIRST, *features[:-1]]
+    first = _FIRST[width]
+    if width == "wide":
+        features = [min(first << depth, _WIDE_CAP[dimension]) for depth in range(len(strides))]
+    else:
+        deeper = [min(_SECOND << depth, _CAP[dimension]) for depth in range(len(strides) - 1)]
+        features = [first, *deeper]
     return tuple(
         Stage(features=count, kernel=kernel, stride=stride)
         for count, kernel, stride in zip(features, kernels, strides, strict=True)
