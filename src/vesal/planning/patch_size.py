@@ -243,8 +243,8 @@ def best_fit(
     widths: tuple[Width, ...] = ("wide", "middle")
     for width in widths:
         wider = replace(spec, width=width)
-        found = fit(sizes, spacing_mm, wider, limits, slack=1.0)
-        if found.network.patch == fit(sizes, spacing_mm, wider, timeless, slack=1.0).network.patch:
+        found = fit(sizes, spacing_mm, wider, limits, slack=_WHOLE_SLACK)
+        if found.network.patch == fit(sizes, spacing_mm, wider, timeless, slack=_WHOLE_SLACK).network.patch:
             return found
     narrow = replace(spec, width="narrow")
     found = fit(sizes, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
