@@ -43,15 +43,30 @@ def features(plan: Plan) -> list[int]:
 # --- whole plans -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("minutes", "first"), [(15, 8), (20, 8), (30, 16), (120, 16)])
-def test_small_volumes_with_little_time_are_taken_whole_by_a_narrower_network(
-    minutes: int, first: int
+@pytest.mark.parametrize(
+    ("minutes", "wanted"),
+    [
+        (5, [8, 32, 64, 128]),
+        (15, [16, 32, 64, 128]),
+        (60, [16, 32, 64, 128]),
+        (120, [32, 64, 128, 256]),
+    ],
+)
+def test_small_volumes_are_taken_whole_by_a_network_that_is_as_wide_as_the_time_pays_for(
+    minutes: int, wanted: list[int]
 ) -> None:
     plan = make_plan(HIPPOCAMPUS, LABELS, budget_s=minutes * MINUTES)
     assert (plan.dimension, plan.patch, plan.batch, plan.heads) == (3, (40, 56, 40), 2, 2)
-    assert features(plan) == [first, 32, 64, 128]
+    assert features(plan) == wanted
     assert plan.total_stride == (8, 8, 8)
     assert plan.spacing_mm == (1.0, 1.0, 1.0)
+
+
+def test_slices_get_a_wider_network_only_where_the_time_pays_for_many_of_them_in_a_step() -> None:
+    plans = {hours: make_plan(SHORT_AXIS, LABELS, budget_s=3600.0 * hours) for hours in (0.25, 1, 12, 72)}
+    assert {plan.dimension for plan in plans.values()} == {2}
+    assert [features(plan)[0] for plan in plans.values()] == [8, 16, 16, 32]
+    assert [plan.batch for plan in plans.values()] == [5, 8, 8, 8]
 
 
 def test_a_gpu_without_a_limit_of_time_gets_the_plan_of_nnunet() -> None:

@@ -239,12 +239,9 @@ def best_fit(
     With `coarsen`, the narrow one at the finest spacing, from the wanted one on, at which its patch covers
     `coverage` of the median case, as long as the smallest class keeps its voxels.
     """
-    timeless = replace(limits, operations=math.inf)
-    widths: tuple[Width, ...] = ("wide", "middle")
-    for width in widths:
-        wider = replace(spec, width=width)
-        found = fit(sizes, spacing_mm, wider, limits, slack=_WHOLE_SLACK)
-        if found.network.patch == fit(sizes, spacing_mm, wider, timeless, slack=_WHOLE_SLACK).network.patch:
+    wider: tuple[Width, ...] = ("wide", "middle")
+    for width in wider:
+        if (found := _uncut(sizes, spacing_mm, replace(spec, width=width), limits)) is not None:
             return found
     narrow = replace(spec, width="narrow")
     found = fit(sizes, spacing_mm, narrow, limits, slack=_WHOLE_SLACK)
@@ -262,6 +259,19 @@ def best_fit(
                 break
         found = fit(sizes, spacing, narrow, limits, slack=_WHOLE_SLACK)
     return found
+
+
+def _uncut(sizes: CaseSizes, spacing_mm: Sequence[float], spec: NetworkSpec, limits: Limits) -> Fit | None:
+    """The network on the largest patch that the memory allows; None where the time does not pay for that."""
+    timeless = replace(limits, operations=math.inf)
+    found = fit(sizes, spacing_mm, spec, timeless, slack=1.0)
+    if len(spacing_mm) == 2:
+        # Slices are small and alike: a wide network that sees few of them in a step learns less.
+        pays = found.network.step_operations(_MOST_SLICES) <= limits.operations
+    else:
+        slack = _WHOLE_SLACK if found.whole else 1.0
+        pays = found.network.step_operations(BATCH) <= slack * limits.operations
+    return found if pays else None
 
 
 def batch_size(found: Network, voxels: float, limits: Limits) -> int:
