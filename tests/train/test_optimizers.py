@@ -80,6 +80,27 @@ def test_singular_values_come_near_one(shape: tuple[int, ...]) -> None:
     assert inner.min() > 0.7
 
 
+@pytest.mark.parametrize("shape", [(2, 24, 600), (2, 600, 24), (1, 16, 16)])
+@pytest.mark.parametrize("noise", [1.0, 1e-6])
+def test_the_steps_taken_on_the_product_are_those_taken_on_the_matrix(
+    shape: tuple[int, ...], noise: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    few = torch.randn((shape[0], shape[1], 3), generator=generator)
+    matrices = few @ torch.randn((shape[0], 3, shape[2]), generator=generator)
+    matrices = matrices + noise * torch.randn(shape, generator=generator)
+    x = matrices.double()
+    x = x / x.norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    assert (orthogonal(matrices) - x).abs().max() < 1e-3 * x.abs().max()
+
+
+def test_a_gradient_of_zero_stays_zero() -> None:
+    assert not orthogonal(torch.zeros(2, 8, 20)).any()
+
+
 def test_what_is_no_matrix_between_features_moves_as_under_adamw() -> None:
     ours, theirs = network(), network()
     muon = build_optimizer(ours, TrainConfig(optimizer="muon", lr=1e-2, steps=1))

@@ -152,14 +152,34 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
     The coefficients are Jordan's: singular values come to lie between about 0.7 and 1.2, not at 1, which is as
     good for training and takes fewer steps.
+
+    A step multiplies X by a polynomial P of X Xᵀ, with which it commutes. So all steps are taken on that product, which
+    becomes P X Xᵀ P, and X is multiplied once, by all of their polynomials: for the weights of a convolution, whose
+    rows are many times longer than they are many, a third of the time.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    gram = x @ x.mT
+    change = _polynomial(gram)
+    product = change
+    for _ in range(_NEWTON_SCHULZ_STEPS - 1):
+        gram = change @ gram @ change
+        change = _polynomial(gram)
+        product = change @ product
+    x = product @ x
     return x.mT if tall else x
+
+
+#: Steps of the iteration.
+_NEWTON_SCHULZ_STEPS = 5
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """3.4445 I - 4.7750 G + 2.0315 G² (Jordan et al., 2024)."""
+    found = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+    found.diagonal(dim1=-2, dim2=-1).add_(3.4445)
+    return found
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:
