@@ -91,14 +91,8 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
                 "3.4e38); replace them by numbers, or leave the image out."
             )
         normalise(channel, how)
-    jitter = 0.0
-    if box is None and label is not None and plan.locator is not None:
-        jitter = JITTER * plan.margin_mm
-        box = around(plan.labels.encode(label.array), volume.geometry, plan.margin_mm + jitter)
-    if box is not None:
-        if plan.locator is not None:
-            box = at_least(box, crop.box, patch_in_scan(plan, crop, jitter))
-        whole, crop = crop, _within(crop, box, plan)
+    if (wanted := _wanted(crop, plan, label, box)) is not None:
+        whole, crop = crop, _within(crop, wanted, plan)
         part = _part(whole, crop)
         image = image[(slice(None), *part)].copy(order="K")
         foreground = None if foreground is None else foreground[part]
@@ -240,6 +234,17 @@ def _crop(grid: Geometry, turn: Turn, box: Box, plan: Plan) -> Crop:
     wanted = (spacing[0], *plan.spacing_mm)[-3:]
     shape = tuple(_resized(*axis) for axis in zip(size, spacing, wanted, strict=True))
     return Crop(grid, turn, *box, plan.slice_axis, shape)
+
+
+def _wanted(crop: Crop, plan: Plan, label: LabelMap | None, box: Box | None) -> Box | None:
+    """The part of a scan to keep: a box that is given, or what is around the labels of a plan with a locator."""
+    if plan.locator is None:
+        return box
+    jitter = 0.0
+    if box is None and label is not None:
+        jitter = JITTER * plan.margin_mm
+        box = around(plan.labels.encode(label.array), crop.source, plan.margin_mm + jitter)
+    return None if box is None else at_least(box, crop.box, patch_in_scan(plan, crop, jitter))
 
 
 def _within(crop: Crop, box: Box, plan: Plan) -> Crop:
