@@ -10,7 +10,6 @@ that was stopped goes on. Other work on the machine is measured beside each run,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -146,10 +145,11 @@ def line(name: str, work: Path) -> str | None:
     mean = cells.pop("mean", None) or next(iter(cells.values()))
     classes = ", ".join(f"{key} {value}" for key, value in cells.items())
     steps = ", ".join(f"{fold['steps']:,}" for fold in summary["training"]["folds"])
-    others = max(of["others"] for of in json.loads((work / f"{name}.runs.json").read_text()))
+    runs = work / f"{name}.runs.json"
+    others = f"{max(of['others'] for of in read_json(runs)):.0%}" if runs.exists() else "not measured"
     return (
         f"| {name} | {row.budget} | {dice[-1]['count']} | {mean} | "
-        f"{classes} | {steps} | {others:.0%} | {row.beside} |"
+        f"{classes} | {steps} | {others} | {row.beside} |"
     )
 
 
