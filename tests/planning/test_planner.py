@@ -244,7 +244,7 @@ def test_the_real_hippocampus_data_get_the_plan_that_is_known_to_work(data_dir: 
 
     dataset = load_dataset(data_dir / "Task04_Hippocampus")
     plan = make_plan(fingerprint(dataset), dataset.labels, budget_s=20 * MINUTES)
-    assert (plan.patch, plan.batch, plan.heads, features(plan)) == ((40, 56, 40), 2, 2, [8, 32, 64, 128])
+    assert (plan.patch, plan.batch, plan.heads, features(plan)) == ((40, 56, 40), 2, 2, [16, 32, 64, 128])
 
 
 def test_a_run_of_steps_can_be_planned_for_a_time() -> None:
