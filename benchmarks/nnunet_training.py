@@ -124,6 +124,8 @@ def main() -> None:
         child = ["-m", "benchmarks.nnunet_training", str(chosen.task), "--train", dataset]
         child += ["--fold", str(chosen.fold), "--budget", chosen.budget]
         run([sys.executable, *child], environment=workspace.environment, log=out / "train.log")
+        # Those of a network before it, which a prediction that goes on would keep.
+        shutil.rmtree(out / "masks", ignore_errors=True)
     found = measured(chosen.task, dataset, chosen.fold, workspace, out)
     write_json(out / "result.json", read_json(trained) | found | {"machine": machine()})
     print(json.dumps(read_json(out / "result.json")))

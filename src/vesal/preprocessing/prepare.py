@@ -34,7 +34,7 @@ from vesal.volume.volume import LabelMap, Volume
 #: Rounded affines of 32 bits, and spacings that differ by less than a thousandth, stay under it.
 GRID_TOLERANCE_VOXELS = 0.5
 #: The fine stage of two is trained on places that are off by up to this share of the margin, as boxes are found to be.
-JITTER = 1.0
+_JITTER = 1.0
 #: From this size on it is asked whether the memory suffices.
 _LARGE_BYTES = 1 << 30
 
@@ -242,7 +242,7 @@ def _wanted(crop: Crop, plan: Plan, label: LabelMap | None, box: Box | None) -> 
         return box
     jitter = 0.0
     if box is None and label is not None:
-        jitter = JITTER * plan.margin_mm
+        jitter = _JITTER * plan.margin_mm
         box = around(plan.labels.encode(label.array), crop.source, plan.margin_mm + jitter)
     return None if box is None else at_least(box, crop.box, patch_in_scan(plan, crop, jitter))
 
