@@ -3,13 +3,14 @@
     python -m benchmarks.shifted_boxes RUN [--shifts 4] [--out FILE]
 
 Each held-out case of the run is segmented in its own box; in that box shifted by a quarter and by half of its sides, in
-directions drawn by a seed; and, from its beginning, after its field of view was cut so that a quarter or half of the
-organ's length along an axis is lost.
+directions drawn by a seed; and, from its beginning, after its field of view was cut at either end of each axis so that
+a quarter or half of the organ's length is lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -55,17 +56,18 @@ def shifted(box: Box, share: float, shape: Sequence[int], generator: np.random.G
 
 
 def cut_field(
-    volume: Volume, label: NDArray[np.bool_], axis: int, share: float
+    volume: Volume, label: NDArray[np.bool_], axis: int, share: float, end: str
 ) -> tuple[Volume, NDArray[np.bool_]]:
-    """The scan without its beginning along an axis of the file, so that this share of the organ's length is lost."""
+    """The scan without an end ("first", "last") of an axis, so that this share of the organ's length is lost."""
     box = mask_box(label)
     assert box is not None
-    first = box[0][axis] + round(share * (box[1][axis] - box[0][axis]))
+    lost = round(share * (box[1][axis] - box[0][axis]))
+    kept_of_axis = slice(box[0][axis] + lost, None) if end == "first" else slice(0, box[1][axis] - lost)
     part = [slice(None)] * label.ndim
-    part[axis] = slice(first, None)
+    part[axis] = kept_of_axis
     grid = volume.geometry
     affine = grid.affine.copy()
-    affine[:3, 3] += affine[:3, axis] * first
+    affine[:3, 3] += affine[:3, axis] * kept_of_axis.start
     kept = label[tuple(part)]
     return Volume(volume.array[(slice(None), *part)], Geometry(kept.shape, affine)), kept
 
@@ -89,8 +91,8 @@ def trials(model: Model, case: str, volume: Volume, truth: NDArray[np.bool_], sh
             for _ in range(shifts):
                 yield within(shifted(box, share, shape, generator), f"box shifted by {share:.0%}")
     for share in (0.25, 0.5):
-        for axis in range(3):
-            part, kept = cut_field(volume, truth, axis, share)
+        for axis, end in itertools.product(range(3), ("first", "last")):
+            part, kept = cut_field(volume, truth, axis, share, end)
             found = model.predict(part)
             dice = _dice(model.labels.encode(found.label.array) > 0, kept)
             yield Trial(case, f"field of view cut by {share:.0%} of the organ", dice, found.concern)

@@ -31,12 +31,16 @@ def test_a_field_of_view_loses_a_share_of_the_organ_and_stays_in_its_place() -> 
     label[4:12, 6:10, 5:9] = True
     affine = np.array([[0, 2.0, 0, 5], [1.5, 0, 0, 6], [0, 0, 3.0, 7], [0, 0, 0, 1]])
     volume = Volume(np.arange(8000, dtype=np.float32).reshape(1, 20, 20, 20), Geometry((20, 20, 20), affine))
-    part, kept = cut_field(volume, label, 0, 0.25)
+    part, kept = cut_field(volume, label, 0, 0.25, "first")
     assert kept.shape == part.geometry.shape == (14, 20, 20)
     assert kept.sum() == 0.75 * label.sum()
     assert mask_box(kept) == ((0, 6, 5), (6, 10, 9))
     assert part.array[0, 0, 0, 0] == volume.array[0, 6, 0, 0]
     np.testing.assert_allclose(part.geometry.affine[:3, 3], affine[:3] @ [6, 0, 0, 1])
+    part, kept = cut_field(volume, label, 0, 0.25, "last")
+    assert kept.shape == part.geometry.shape == (10, 20, 20)
+    assert mask_box(kept) == ((4, 6, 5), (10, 10, 9))
+    np.testing.assert_array_equal(part.geometry.affine, affine)
 
 
 def test_poor_results_and_those_marked_are_counted_by_change() -> None:
