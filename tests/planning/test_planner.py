@@ -65,7 +65,7 @@ def test_small_volumes_are_taken_whole_by_a_network_that_is_as_wide_as_the_time_
 def test_slices_get_a_wider_network_only_where_the_time_pays_for_many_of_them_in_a_step() -> None:
     plans = {hours: make_plan(SHORT_AXIS, LABELS, budget_s=3600.0 * hours) for hours in (0.25, 1, 12, 72)}
     assert {plan.dimension for plan in plans.values()} == {2}
-    assert [features(plan)[0] for plan in plans.values()] == [8, 16, 16, 32]
+    assert [features(plan)[0] for plan in plans.values()] == [8, 8, 16, 32]
     assert [plan.batch for plan in plans.values()] == [5, 8, 8, 8]
 
 

@@ -69,11 +69,25 @@ def test_one_stage_says_why_it_is_no_two(labels: dict, budget_s: float, why: str
     assert planned(labelled(HEART, **labels), budget_s, locate=True).locator is not None
 
 
-@pytest.mark.parametrize("fingerprint", [HIPPOCAMPUS, SHORT_AXIS], ids=["hippocampus", "short-axis"])
-def test_scans_that_the_time_pays_for_are_seen_whole(fingerprint: Fingerprint) -> None:
-    plan = planned(labelled(fingerprint, (15.0, 15.0, 15.0)))
+def test_scans_that_the_time_pays_for_with_the_widest_network_are_seen_whole() -> None:
+    plan = planned(labelled(HIPPOCAMPUS, (15.0, 15.0, 15.0)), 7200.0)
+    assert plan.stages[0].features == 32
     assert plan.locator is None
     assert not plan.reasons[0].startswith("One stage")
+
+
+def test_slices_whose_heart_is_a_small_part_are_located_for_more_steps() -> None:
+    heart = labelled(SHORT_AXIS, (110.0, 100.0, 80.0))
+    plan = planned(heart, 600.0)
+    assert plan.locator is not None
+    assert plan.dimension == 2
+    assert "one stage would have patches of 256 x 256 voxels in place of" in plan.reasons[0]
+    short = planned(heart, 540.0)
+    assert short.locator is None
+    assert short.reasons[0].startswith("One stage: in less than 10 min two reach no more")
+    large = planned(labelled(SHORT_AXIS, (250.0, 300.0, 80.0)))
+    assert large.locator is None
+    assert large.reasons[0].startswith("One stage: the labels and 20 mm around them are")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from vesal.data.labels import LabelSet
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
+from vesal.planning.topology import FIRST_FEATURES
 from vesal.planning.two_stages import make_located_plan
 from vesal.text import budget_text, times
 
@@ -28,8 +29,11 @@ _FEW_ISLANDS, _ISLANDS_IN_MOST = 1, 3
 #: Two stages must bring voxels whose sides are so many times finer.
 _BETTER_VOXELS = 1.25
 
-#: In shorter runs two stages reached no more than one.
-_SHORTEST_S = 1200.0
+#: Or patches of so small a share of one stage's, which buy as many more steps.
+_SMALLER_PATCH = 0.5
+
+#: In shorter runs two stages reached no more than one, or were not tried, by dimension.
+_SHORTEST_S = {2: 600.0, 3: 1200.0}
 
 
 def make_staged_plan(
@@ -53,20 +57,36 @@ def make_staged_plan(
     if asked.locate:
         return make_located_plan(fingerprint, labels, asked, **given)
     one = make_plan(fingerprint, labels, asked, **given)
-    if asked.locate is False or not _coarsened(one, fingerprint) or not _labels(fingerprint):
+    pays = not _coarsened(one, fingerprint) and not _narrowed(one, asked)
+    if asked.locate is False or pays or not _labels(fingerprint):
         return one
-    if against := _against(fingerprint, asked.budget_s or budget_s):
+    if against := _against(fingerprint, one.dimension, asked.budget_s or budget_s):
         return _reasoned(one, f"One stage: {against}.")
     two = make_located_plan(fingerprint, labels, asked, **given)
     if against := _too_large(fingerprint, two.margin_mm):
         return _reasoned(one, f"One stage: {against}.")
-    if _side(one) < _BETTER_VOXELS * _side(two):
-        return _reasoned(one, "One stage: two would not bring finer voxels.")
+    if not (loss := _loss(one, two)):
+        return _reasoned(one, "One stage: two would bring neither finer voxels nor cheaper steps.")
     why = (
-        f"Chosen because the labels lie at about one place, and one stage would have voxels of "
-        f"{times(one.spacing_mm, 3)} mm; --set plan.locate=false plans one."
+        f"Chosen because the labels lie at about one place, and one stage would have {loss}; "
+        "--set plan.locate=false plans one."
     )
     return two.model_copy(update={"reasons": (f"{two.reasons[0]} {why}", *two.reasons[1:])})
+
+
+def _loss(one: Plan, two: Plan) -> str:
+    """What one stage has that is worse than in two, or ''."""
+    if _side(one) >= _BETTER_VOXELS * _side(two):
+        return f"voxels of {times(one.spacing_mm, 3)} mm"
+    if one.dimension == two.dimension and math.prod(two.patch) <= _SMALLER_PATCH * math.prod(one.patch):
+        return f"patches of {times(one.patch)} voxels in place of {times(two.patch)}"
+    return ""
+
+
+def _narrowed(plan: Plan, asked: PlanSettings) -> bool:
+    """Whether the time does not pay for the widest network; an asked one is no matter of time."""
+    own = asked.features is None and asked.patch is None and asked.spacing_mm is None
+    return own and plan.stages[0].features < asked.width * FIRST_FEATURES["wide"]
 
 
 def _coarsened(plan: Plan, fingerprint: Fingerprint) -> bool:
@@ -82,7 +102,7 @@ def _side(plan: Plan) -> float:
     return math.prod(plan.spacing_mm) ** (1 / len(plan.spacing_mm))
 
 
-def _against(fingerprint: Fingerprint, budget_s: float | None) -> str:
+def _against(fingerprint: Fingerprint, dimension: int, budget_s: float | None) -> str:
     """Why two stages would not do for these labels, or ''."""
     found = _labels(fingerprint)
     if len(found) < _LABELLED * len(fingerprint.cases):
@@ -94,8 +114,8 @@ def _against(fingerprint: Fingerprint, budget_s: float | None) -> str:
     islands = [label.islands for label in found]
     if np.median(islands) > _FEW_ISLANDS or np.percentile(islands, 90) > _ISLANDS_IN_MOST:
         return f"the labels are scattered (a median of {np.median(islands) + 1:g} pieces)"
-    if budget_s is not None and budget_s < _SHORTEST_S:
-        return f"in less than {budget_text(_SHORTEST_S)} two reach no more"
+    if budget_s is not None and budget_s < (shortest := _SHORTEST_S[dimension]):
+        return f"in less than {budget_text(shortest)} two reach no more"
     return ""
 
 

@@ -21,7 +21,7 @@ Width = Literal["wide", "middle", "narrow"]
 
 #: Features of the first stage. Those of nnU-Net double from stage to stage; the others go on with 32, for the first
 #: stage computes most and gains least.
-_FIRST: dict[Width, int] = {"wide": 32, "middle": 16, "narrow": 8}
+FIRST_FEATURES: dict[Width, int] = {"wide": 32, "middle": 16, "narrow": 8}
 _SECOND = 32
 
 #: Features double to this cap, by dimension: nnU-Net's, and lower ones where there is less compute; most so in 2D,
@@ -79,7 +79,7 @@ def make_stages(patch: Sequence[int], spacing_mm: Sequence[float], *, width: Wid
     """
     dimension = len(patch)
     strides, kernels = strides_and_kernels(patch, spacing_mm)
-    first = _FIRST[width]
+    first = FIRST_FEATURES[width]
     if width == "wide":
         features = [min(first << depth, _WIDE_CAP[dimension]) for depth in range(len(strides))]
     else:
