@@ -57,9 +57,9 @@ class TrainConfig(BaseModel):
     """Passes over the training cases (in 2D plans over as many slices as they have), in place of a time budget."""
     epoch_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps that count as an epoch, in place of a pass over the cases."""
-    network_passes: float | None = Field(default=None, gt=0)
-    """Passes over the cases that a network gets in a time budget before one more is trained, whose vote counts too
-    (at most 4); None trains one. plan.networks gives their number."""
+    network_s: float | None = Field(default=None, gt=0)
+    """Seconds of a time budget that a network gets before one more is trained, whose vote counts too (at most 4); None
+    trains one. plan.networks gives their number."""
     accumulation: int = Field(default=1, ge=1)
     """Forward passes whose gradients are added up into one optimizer step."""
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"

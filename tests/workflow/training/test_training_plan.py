@@ -272,21 +272,22 @@ def test_passes_over_slices_are_counted_by_slices() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget_s", "networks"), [(60.0, 1), (600.0, 1), (1000.0, 2), (1200.0, 3), (6e5, 4)]
+    ("budget_s", "networks"), [(60.0, 1), (1200.0, 1), (2399.0, 1), (2400.0, 2), (3600.0, 3), (6e5, 4)]
 )
 def test_a_longer_run_is_shared_by_more_networks_as_the_recipe_says(budget_s: float, networks: int) -> None:
-    # 200 cases, 2 a step: at this rate the budget of 20 minutes buys 3.3 times the passes that a network gets.
-    settings = PlanSettings(batch=2, rate=4e10)
-    config = TrainConfig(budget_s=1200.0, plan=settings)
-    passes = float(
-        reason(plan_for(HIPPOCAMPUS, LABELS, config, "cpu"), " passes over ").split(" passes")[0].split()[-1]
-    )
-    config = config.model_copy(update={"budget_s": budget_s, "network_passes": passes / 3.3})
+    settings = PlanSettings(rate=4e10)
+    config = TrainConfig(budget_s=budget_s, network_s=1200.0, plan=settings)
     plan = plan_for(HIPPOCAMPUS, LABELS, config, "cpu")
     assert plan.networks == networks
     assert any("networks share the run" in of for of in plan.reasons) is (networks > 1)
     asked = config.model_copy(update={"plan": settings.model_copy(update={"networks": 2})})
     assert plan_for(HIPPOCAMPUS, LABELS, asked, "cpu").networks == 2
-    assert (
-        plan_for(HIPPOCAMPUS, LABELS, config.model_copy(update={"network_passes": None}), "cpu").networks == 1
-    )
+    assert plan_for(HIPPOCAMPUS, LABELS, config.model_copy(update={"network_s": None}), "cpu").networks == 1
+
+
+def test_each_of_several_networks_is_planned_for_its_part_of_the_time() -> None:
+    config = TrainConfig(budget_s=1200.0, network_s=1200.0, plan=PlanSettings(rate=4e10))
+    one = plan_for(HIPPOCAMPUS, LABELS, config, "cpu")
+    three = plan_for(HIPPOCAMPUS, LABELS, config.model_copy(update={"budget_s": 3600.0}), "cpu")
+    assert three.networks == 3
+    assert (three.stages, three.patch, three.batch) == (one.stages, one.patch, one.batch)

@@ -112,15 +112,14 @@ class _Wanted:
             self.record,
             self.labels,
             config.plan,
-            budget_s=config.budget_s,
+            budget_s=None if config.budget_s is None else config.budget_s / self.networks,
             device=self.device.type,
             rate=rate,
             memory_gb=memory_gb,
         )
         axes = mirrored_axes(plan, config.augment)
         why = "the recipe's augmentation says so"
-        passes, least = self._passes(plan, rate), config.augment.mirror_from_passes
-        passes /= self.networks(passes)
+        passes, least = self._passes(plan, rate) / self.networks, config.augment.mirror_from_passes
         if axes and passes < least:
             axes = ()
             why = f"the run shows each case about {plural(round(passes), 'time')} (from {least:g} on mirroring pays)"
@@ -154,14 +153,15 @@ class _Wanted:
         """Over the training cases, or in a 2D plan of volumes over as many slices as they have."""
         return steps * self.config.accumulation * plan.batch / self.items(plan)
 
-    def networks(self, passes: float) -> int:
-        """How many are trained one after the other in a run of so many passes."""
+    @property
+    def networks(self) -> int:
+        """How many are trained one after the other."""
         config = self.config
         if config.plan.networks is not None:
             return config.plan.networks
-        if config.network_passes is None or config.budget_s is None:
+        if config.network_s is None or config.budget_s is None:
             return 1
-        return int(min(_MOST_NETWORKS, max(1.0, passes / config.network_passes)))
+        return int(min(_MOST_NETWORKS, max(1.0, config.budget_s // config.network_s)))
 
     def items(self, plan: Plan) -> int:
         """Training cases, or in a 2D plan of volumes their slices: what folds hold out is not among them."""
@@ -246,7 +246,7 @@ def _fitted(
     measured = pass_s is not None
     pass_s = _planned_s(plan, rate) if pass_s is None else pass_s
     return _with_networks(
-        wanted, _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=measured)), pass_s
+        wanted, _with_reason(plan, *reasons, _steps_reason(wanted, plan, pass_s, measured=measured))
     )
 
 
@@ -299,7 +299,7 @@ def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
     if steps is None:
         if config.budget_s is not None:
             plan = _with_reason(plan, _steps_reason(wanted, plan, pass_s, measured=False))
-        return _with_networks(wanted, plan, pass_s)
+        return _with_networks(wanted, plan)
     gflop = count_operations(plan) * config.accumulation / 1e9
     reason = (
         f"A step costs {significant(gflop)} GFLOP and should take about {step_s:.2g} s here, at "
@@ -310,18 +310,17 @@ def _with_length(wanted: _Wanted, plan: Plan) -> Plan:
             " This machine cannot keep up with that: train on a GPU, give the time that there is (--budget 2h), or "
             "make the network smaller (--set plan.width=0.5, --set plan.patch=[...])."
         )
-    return _with_networks(wanted, _with_reason(plan, reason), pass_s)
+    return _with_networks(wanted, _with_reason(plan, reason))
 
 
-def _with_networks(wanted: _Wanted, plan: Plan, pass_s: float) -> Plan:
+def _with_networks(wanted: _Wanted, plan: Plan) -> Plan:
     """The plan with the number of networks that vote."""
-    passes = wanted.passes(plan, wanted.steps(plan, pass_s)) if wanted.config.budget_s is not None else 0.0
-    count = wanted.networks(passes)
+    count = wanted.networks
     if count == 1:
         return plan
     why = ""
     if wanted.config.plan.networks is None:
-        why = f" Beyond about {wanted.config.network_passes:g} passes one alone learns little more."
+        why = " More time for one alone would bring less; --set plan.networks=1 trains one."
     what = f"{count} networks share the run, one after the other, and vote; predictions take {count} times as long."
     return _with_reason(plan.model_copy(update={"networks": count}), what + why)
 
