@@ -65,16 +65,16 @@ def make_staged_plan(
     two = make_located_plan(fingerprint, labels, asked, **given)
     if against := _too_large(fingerprint, two.margin_mm):
         return _reasoned(one, f"One stage: {against}.")
-    if not (loss := _loss(one, two)):
+    if not (worse := _worse(one, two)):
         return _reasoned(one, "One stage: two would bring neither finer voxels nor cheaper steps.")
     why = (
-        f"Chosen because the labels lie at about one place, and one stage would have {loss}; "
+        f"Chosen because the labels lie at about one place, and one stage would have {worse}; "
         "--set plan.locate=false plans one."
     )
     return two.model_copy(update={"reasons": (f"{two.reasons[0]} {why}", *two.reasons[1:])})
 
 
-def _loss(one: Plan, two: Plan) -> str:
+def _worse(one: Plan, two: Plan) -> str:
     """What one stage has that is worse than in two, or ''."""
     if _side(one) >= _BETTER_VOXELS * _side(two):
         return f"voxels of {times(one.spacing_mm, 3)} mm"

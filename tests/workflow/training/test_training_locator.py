@@ -168,12 +168,15 @@ def test_the_coarse_stage_is_long_enough_however_short_the_run(
     length: dict[str, float], expected: dict[str, float]
 ) -> None:
     config = TrainConfig.model_validate(
-        length | {"seed": 5, "loss_options": {"class_weights": {"ball": 2.0}}}
+        length
+        | {"seed": 5, "loss_options": {"class_weights": {"ball": 2.0}}}
+        | {"augment": {"artifacts": {"probability": 0.3}}}
     )
     coarse = locator_config(config, 4)
     assert {name: getattr(coarse, name) for name in expected} == expected
     assert coarse.seed == 5
     assert not coarse.loss_options.class_weights
+    assert coarse.augment.artifacts.probability == 0.3
     fine = fine_config(config)
     whole = config.budget_s
     assert fine == config if whole is None else fine.budget_s == whole - (coarse.budget_s or 0)

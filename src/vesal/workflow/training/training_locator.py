@@ -62,6 +62,8 @@ def locator_config(config: TrainConfig, steps_per_epoch: int) -> TrainConfig:
         steps = config.steps or math.ceil((config.epochs or 1) * steps_per_epoch)
         length["steps"] = min(max(steps, LOCATOR_STEPS[0]), LOCATOR_STEPS[1])
     own = {name: getattr(config, name) for name in _OF_THE_RUN}
+    # What the fine stage is trained to stand must not lose it its box.
+    own["augment.artifacts"] = config.augment.artifacts.model_dump()
     return load_recipe("auto", {**_RECIPE, **own, **length})
 
 
