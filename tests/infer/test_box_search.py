@@ -83,7 +83,13 @@ def test_where_a_box_holds_next_to_nothing_the_whole_scan_is_searched_and_that_i
     )
     # Nothing anywhere.
     nothing = search(organ(5, 5), box, plan_of(label_sizes=(50.0, 90.0)))[1].concern
-    assert nothing.endswith("; nothing was found where the coarse network saw it")
+    assert nothing.endswith("; nothing was found")
+    # The whole scan was searched already.
+    label, last, searched = search(
+        organ(5, 5), ((0, 0, 0), SHAPE), plan_of(label_sizes=(50.0, 90.0)), "first"
+    )
+    assert last.concern == "first; nothing was found"
+    assert searched == 1
     # The training had empty cases.
     assert search(organ(5, 9), box, plan_of(label_sizes=(0.0, 90.0)))[1].concern == ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fingerprints import HEART, HIPPOCAMPUS, LABELS, SHORT_AXIS
+from fingerprints import HEART, HIPPOCAMPUS, LABELS, SHORT_AXIS, prints
 
 from vesal.data.case_features import CaseFeatures, LabelFeatures
 from vesal.data.fingerprint import Fingerprint
@@ -58,7 +58,7 @@ def test_a_small_organ_at_one_place_of_a_scan_that_one_stage_would_coarsen_is_lo
         ({"islands": 2}, 1200, "the labels are scattered (a median of 3 pieces)"),
         ({"box_mm": (350.0, 300.0, 120.0)}, 1200, "the labels and 20 mm around them are"),
         ({"empty": 2}, 1200, "10 of 12 cases are labelled"),
-        ({}, 1100, "in less than 20 min two reach no more"),
+        ({}, 1100, "in less than 20 min of a network two reach no more"),
     ],
 )
 def test_one_stage_says_why_it_is_no_two(labels: dict, budget_s: float, why: str) -> None:
@@ -84,14 +84,20 @@ def test_slices_whose_heart_is_a_small_part_are_located_for_more_steps() -> None
     assert "one stage would have patches of 256 x 256 voxels in place of" in plan.reasons[0]
     short = planned(heart, 540.0)
     assert short.locator is None
-    assert short.reasons[0].startswith("One stage: in less than 10 min two reach no more")
+    assert short.reasons[0].startswith("One stage: in less than 10 min of a network two reach no more")
     large = planned(labelled(SHORT_AXIS, (250.0, 300.0, 80.0)))
     assert large.locator is None
     assert large.reasons[0].startswith("One stage: the labels and 20 mm around them are")
 
 
 @pytest.mark.parametrize(
-    "settings", [{"patch": (96, 96, 96)}, {"spacing_mm": (1.25, 1.25, 1.37)}, {"features": (8, 16, 32)}]
+    "settings",
+    [
+        {"patch": (96, 96, 96)},
+        {"spacing_mm": (1.25, 1.25, 1.37)},
+        {"spacing_mm": (3.0, 3.0, 3.0)},
+        {"features": (8, 16, 32)},
+    ],
 )
 def test_a_patch_spacing_or_network_that_was_asked_for_is_of_one_stage(settings: dict) -> None:
     assert planned(labelled(HEART), **settings).locator is None
@@ -105,4 +111,23 @@ def test_few_cases_do_not_teach_where_to_look() -> None:
 
 
 def test_a_device_without_a_limit_of_time_needs_no_second_stage() -> None:
-    assert make_staged_plan(labelled(HEART), LABELS, device="cuda").locator is None
+    for width in (1.0, 0.6, 0.2, 0.01):
+        settings = PlanSettings(width=width)
+        assert make_staged_plan(labelled(HEART), LABELS, settings, device="cuda").locator is None
+
+
+def test_slices_are_no_finer_than_volumes() -> None:
+    stack = labelled(prints((256, 256, 14), (1.4, 1.4, 8.0), cases=12), (60.0, 60.0, 48.0))
+    plan = planned(stack)
+    assert plan.dimension == 3
+    assert plan.reasons[0] == "One stage: two would bring neither finer voxels nor cheaper steps."
+    assert planned(stack, locate=True).dimension == 2
+
+
+def test_a_budget_is_of_all_networks_together() -> None:
+    heart = labelled(HEART)
+    three, one = planned(heart, 3600.0, networks=3), planned(heart)
+    assert three.locator is not None
+    assert three.patch == one.patch
+    short = planned(heart, 1800.0, networks=2)
+    assert short.reasons[0].startswith("One stage: in less than 20 min of a network two reach no more")

@@ -50,13 +50,17 @@ def search_box(
     found = _settled(segment, volume, prepared, plan)
     searched = ""
     if _too_small(found.size, plan):
-        searched = "next to nothing was found where the coarse network saw it, so the whole scan was searched"
         try:
-            again = _settled(segment, volume, prepare(volume, plan, box=_everywhere(volume)), plan)
+            whole = prepare(volume, plan, box=_everywhere(volume))
         except DataError:
             # The memory does not suffice for the whole scan at this resolution.
-            again, searched = found, ""
-        found = again if again.size > found.size else found
+            whole = prepared
+        if _place(whole) != _place(prepared):
+            searched = (
+                "next to nothing was found where the coarse network saw it, so the whole scan was searched"
+            )
+            again = _settled(segment, volume, whole, plan)
+            found = again if again.size > found.size else found
     reasons = (prepared.concern, searched, found.concern, size_concern(found.size, plan))
     return found.label, replace(found.prepared, concern="; ".join(filter(None, reasons)))
 
@@ -116,7 +120,7 @@ def size_concern(found: float, plan: Plan) -> str:
         return ""
     low, high = plan.label_sizes
     if not found:
-        return "nothing was found where the coarse network saw it" if low else ""
+        return "nothing was found" if low else ""
     if low / _VOLUME_FACTOR <= found <= high * _VOLUME_FACTOR:
         return ""
     unit, scale = ("ml", 1e-3) if plan.scan_dimension == 3 else ("cm²", 1e-2)

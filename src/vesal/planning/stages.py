@@ -47,22 +47,26 @@ def make_staged_plan(
     """The plan of one stage or of two, as asked or as suits the data and the time.
 
     Args:
-        fingerprint, labels, settings, budget_s, device: as of `make_plan`.
+        fingerprint, labels, settings, device: as of `make_plan`.
+        budget_s: of all networks together, where settings ask for several.
 
     Raises:
         DataError, UsageError: as `make_plan` and `make_located_plan`.
     """
     asked = settings or PlanSettings()
-    given: dict[str, Any] = {"budget_s": budget_s, **device}
     if asked.locate:
-        return make_located_plan(fingerprint, labels, asked, **given)
-    one = make_plan(fingerprint, labels, asked, **given)
-    pays = not _coarsened(one, fingerprint) and not _narrowed(one, asked)
-    if asked.locate is False or pays or not _labels(fingerprint):
+        return make_located_plan(fingerprint, labels, asked, budget_s=budget_s, **device)
+    whole_s = asked.budget_s or budget_s
+    each_s = None if whole_s is None else whole_s / (asked.networks or 1)
+    alone = asked.model_copy(update={"budget_s": None})
+    one = make_plan(fingerprint, labels, alone, budget_s=each_s, **device)
+    if asked.locate is False or _fixed(asked) or not _labels(fingerprint):
         return one
-    if against := _against(fingerprint, one.dimension, asked.budget_s or budget_s):
+    if not _coarsened(one, fingerprint) and not _narrowed(one, asked):
+        return one
+    if against := _against(fingerprint, one.dimension, each_s):
         return _reasoned(one, f"One stage: {against}.")
-    two = make_located_plan(fingerprint, labels, asked, **given)
+    two = make_located_plan(fingerprint, labels, asked, budget_s=budget_s, **device)
     if against := _too_large(fingerprint, two.margin_mm):
         return _reasoned(one, f"One stage: {against}.")
     if not (worse := _worse(one, two)):
@@ -75,18 +79,24 @@ def make_staged_plan(
 
 
 def _worse(one: Plan, two: Plan) -> str:
-    """What one stage has that is worse than in two, or ''."""
+    """What one stage has that is worse than in two, or ''; of slices and volumes neither is."""
+    if one.dimension != two.dimension:
+        return ""
     if _side(one) >= _BETTER_VOXELS * _side(two):
         return f"voxels of {times(one.spacing_mm, 3)} mm"
-    if one.dimension == two.dimension and math.prod(two.patch) <= _SMALLER_PATCH * math.prod(one.patch):
+    if math.prod(two.patch) <= _SMALLER_PATCH * math.prod(one.patch):
         return f"patches of {times(one.patch)} voxels in place of {times(two.patch)}"
     return ""
 
 
+def _fixed(asked: PlanSettings) -> bool:
+    """Whether patch, spacing or network are asked for, and so no matter of time."""
+    return asked.features is not None or asked.patch is not None or asked.spacing_mm is not None
+
+
 def _narrowed(plan: Plan, asked: PlanSettings) -> bool:
-    """Whether the time does not pay for the widest network; an asked one is no matter of time."""
-    own = asked.features is None and asked.patch is None and asked.spacing_mm is None
-    return own and plan.stages[0].features < asked.width * FIRST_FEATURES["wide"]
+    """Whether the time does not pay for the widest network."""
+    return plan.stages[0].features < max(1, round(asked.width * FIRST_FEATURES["wide"]))
 
 
 def _coarsened(plan: Plan, fingerprint: Fingerprint) -> bool:
@@ -115,7 +125,7 @@ def _against(fingerprint: Fingerprint, dimension: int, budget_s: float | None) -
     if np.median(islands) > _FEW_ISLANDS or np.percentile(islands, 90) > _ISLANDS_IN_MOST:
         return f"the labels are scattered (a median of {np.median(islands) + 1:g} pieces)"
     if budget_s is not None and budget_s < (shortest := _SHORTEST_S[dimension]):
-        return f"in less than {budget_text(shortest)} two reach no more"
+        return f"in less than {budget_text(shortest)} of a network two reach no more"
     return ""
 
 

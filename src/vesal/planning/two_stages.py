@@ -64,7 +64,7 @@ def make_located_plan(
 
     Args:
         fingerprint, labels, settings, device: as of `make_plan`; settings are of the fine stage.
-        budget_s: of both together.
+        budget_s: of both together, and of all networks of the fine stage.
 
     Raises:
         DataError, UsageError: as `make_plan`, or no case is labelled.
@@ -86,7 +86,9 @@ def make_located_plan(
         fingerprint,
         labels,
         asked.model_copy(update={"locate": False, "budget_s": None}),
-        budget_s=None if budget_s is None or coarse_s is None else budget_s - coarse_s,
+        budget_s=None
+        if budget_s is None or coarse_s is None
+        else (budget_s - coarse_s) / (asked.networks or 1),
         view=View(cases, coverage=_FINE_COVERAGE),
         **device,
     )

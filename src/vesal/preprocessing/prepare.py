@@ -78,7 +78,6 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     """
     _check_image(volume, plan)
     crop = _place(volume, plan)
-    _check_memory(volume, crop, plan)
     with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
         # In the file's own order of memory: to turn all voxels takes longer than to turn those of the coarser grid.
         image = np.array(crop.cut(volume.array), dtype=np.float32)
@@ -96,6 +95,7 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
         part = _part(whole, crop)
         image = image[(slice(None), *part)].copy(order="K")
         foreground = None if foreground is None else foreground[part]
+    _check_memory(volume, crop, plan)
     if crop.shape != crop.crop_shape:
         if plan.blocks:
             image = block_means(c_ordered(image, np.float32), crop.shape)

@@ -31,6 +31,7 @@ class Located(Record):
     Attributes:
         margin_mm: that is added to what it finds.
         cases: held-out cases that have labelled voxels.
+        steps: of the locator when it was measured; one that is trained on is measured again.
     """
 
     described: ClassVar[tuple[str, str]] = (
@@ -40,6 +41,7 @@ class Located(Record):
 
     margin_mm: float
     cases: dict[str, LocatedCase]
+    steps: int = 0
 
     def sentence(self) -> str:
         """What the boxes miss, for a person."""

@@ -105,8 +105,10 @@ def overfit_run(
     run.begin(resume=False, resumable=False)
     device = resolve_device(request.device)
     config = load_recipe(request.recipe, _SETTINGS | {"target": TARGET} | overrides)
-    # What is learned by heart is the network's to show, in one stage.
-    config = config.model_copy(update={"plan": config.plan.model_copy(update={"locate": False})})
+    # What is learned by heart is one network's to show, in one stage.
+    config = config.model_copy(
+        update={"plan": config.plan.model_copy(update={"locate": False, "networks": 1})}
+    )
     check_names(config)
     dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
     record, cases = _choose(dataset, request.cases, stage)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 import vesal
 from vesal.files import read_json
 from vesal.train.recipe import TrainConfig
+from vesal.train.state import TrainJob
+from vesal.workflow.training import training_locator
 from vesal.workflow.training.training_locator import (
     _Seen,
     fine_config,
@@ -190,6 +194,21 @@ def test_the_margin_is_what_the_worst_held_out_box_needed(run: Path) -> None:
     assert needed_margin([-4.0, 11.0], 10.0, coarse.plan) == pytest.approx(11.0 + half, abs=1e-3)
     assert needed_margin([100.0], 10.0, coarse.plan) == 30.0
     assert needed_margin([], 10.0, coarse.plan) == 10.0
+
+
+def test_a_locator_that_was_trained_on_is_measured_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "locator"
+    folder.mkdir()
+    shutil.copy(run / "fold_0/locator/model.vesal", folder)
+    coarse = vesal.load_model(run).locator
+    assert coarse is not None
+    monkeypatch.setattr(training_locator, "_look", lambda _model, _case: None)
+    job = TrainJob(coarse.plan, TrainConfig(), [], [], folder, torch.device("cpu"), "fold 0", {})
+    for steps, planned_mm, margin_mm in ((300, 5.0, 5.0), (300, 7.0, 5.0), (400, 7.0, 7.0)):
+        found = training_locator._measured(job, planned_mm, steps, [])
+        assert (found.margin_mm, found.steps) == (margin_mm, steps)
 
 
 def test_a_box_that_cuts_widens_the_margin_of_the_fold() -> None:

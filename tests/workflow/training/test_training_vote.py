@@ -12,11 +12,12 @@ import vesal
 from vesal.nn.model_file import Package, load_package
 from vesal.planning.plan import Plan
 from vesal.train.recipe import TrainConfig
+from vesal.train.state import TrainJob
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training import training_vote
 from vesal.workflow.training.train import train_run
 from vesal.workflow.training.training_session import Interrupted
-from vesal.workflow.training.training_vote import _share
+from vesal.workflow.training.training_vote import _part, _share, any_unbegun
 
 STEPS = 24
 
@@ -123,6 +124,16 @@ def test_stopped_in_the_second_the_first_serves_and_the_run_goes_on_to_the_same_
 def test_without_held_out_cases_all_vote(tiny_data: Path, plan_file: Path, tmp_path: Path) -> None:
     train_run(request(tiny_data, tmp_path / "run", plan_file, fold=None), tell=lambda _: None)
     assert len(load_package(tmp_path / "run" / "fold_all" / "model.vesal").voters) == 2
+
+
+def test_initial_weights_are_wanted_until_the_last_network_has_begun(plan_file: Path, tmp_path: Path) -> None:
+    job = TrainJob(Plan.load(plan_file), TrainConfig(), [], [], tmp_path, torch.device("cpu"), "fold 0", {})
+    for number in (1, 2):
+        assert any_unbegun(job)
+        checkpoint = _part(job, number).checkpoint
+        checkpoint.parent.mkdir(exist_ok=True)
+        checkpoint.touch()
+    assert not any_unbegun(job)
 
 
 def test_each_gets_an_equal_part_of_the_run() -> None:

@@ -50,7 +50,7 @@ from vesal.workflow.training.training_folds import Split, check_folds, check_pat
 from vesal.workflow.training.training_locator import train_locator
 from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Session, tell_left_out
-from vesal.workflow.training.training_vote import train_networks
+from vesal.workflow.training.training_vote import any_unbegun, train_networks
 
 #: A step that is estimated to need so many times the free memory is not begun.
 _HUGE = 3.0
@@ -234,7 +234,7 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
         draw_example,
         elsewhere=tuple(case for case in work.elsewhere if case.id in ids),
     )
-    if session.config.initial_weights is not None and not job.checkpoint.exists():
+    if session.config.initial_weights is not None and any_unbegun(job):
         job = replace(job, weights=_initial_weights(session, job))
     if session.config.fold != "all":
         # Its lock is held since the beginning.

@@ -112,7 +112,9 @@ def train_locator(
     held_out = {case.id for case in job.validation}
     located = session.attempt(
         f"The boxes of {job.title} could not be measured",
-        lambda: _measured(own, plan.margin_mm, [case for case in cases if case.id in held_out]),
+        lambda: _measured(
+            own, plan.margin_mm, position.step, [case for case in cases if case.id in held_out]
+        ),
     )
     if located is not None and located.cases:
         session.tell(located.sentence())
@@ -121,9 +123,9 @@ def train_locator(
     return replace(job, plan=plan, config=fine_config(job.config), locator_weights=weights)
 
 
-def _measured(job: TrainJob, planned_mm: float, cases: Sequence[Case]) -> Located:
-    """What the locator's boxes miss of the held-out cases, and the margin that they need."""
-    if (known := read_located(job.folder.parent)) is not None:
+def _measured(job: TrainJob, planned_mm: float, steps: int, cases: Sequence[Case]) -> Located:
+    """What the boxes of a locator of so many steps miss of the held-out cases, and the margin that they need."""
+    if (known := read_located(job.folder.parent)) is not None and known.steps == steps:
         return known
     model = load_model(job.model_file, device=str(job.device), postprocess=False)
     seen = {case.id: seen for case in cases if (seen := _look(model, case)) is not None}
@@ -134,6 +136,7 @@ def _measured(job: TrainJob, planned_mm: float, cases: Sequence[Case]) -> Locate
         cases={
             case: LocatedCase(missed=of.missed(margin_mm), short_mm=short[case]) for case, of in seen.items()
         },
+        steps=steps,
     )
     write_json(job.folder / LOCATED, located.model_dump())
     return located

@@ -111,8 +111,8 @@ class _Wanted:
         plan = make_staged_plan(
             self.record,
             self.labels,
-            config.plan,
-            budget_s=None if config.budget_s is None else config.budget_s / self.networks,
+            config.plan.model_copy(update={"networks": self.networks}),
+            budget_s=config.budget_s,
             device=self.device.type,
             rate=rate,
             memory_gb=memory_gb,
@@ -176,7 +176,8 @@ class _Wanted:
         if self.config.plan.memory_gb is not None:
             return None
         free = usable_memory_gb(self.device)
-        short = self.config.budget_s is not None and self.config.budget_s < _LARGE_FROM_S
+        budget_s = self.config.budget_s
+        short = budget_s is not None and budget_s / self.networks < _LARGE_FROM_S
         return None if short and free is not None and free > MEMORY_GB else free
 
     def assumed_rate(self, plan: Plan) -> float:
@@ -332,7 +333,7 @@ def _steps_reason(wanted: _Wanted, plan: Plan, pass_s: float, *, measured: bool)
     what = "cases" if plan.slice_axis is None else "slices"
     takes = "takes" if measured else "should take about"
     few = ""
-    if steps < _FEWEST_STEPS:
+    if steps / wanted.networks < _FEWEST_STEPS:
         few = (
             " So few teach little, and this machine cannot keep up: give more time, train on a GPU, or make the "
             "network smaller (--set plan.width=0.5, --set plan.patch=[...])."

@@ -51,6 +51,12 @@ def train_networks(session: Session, job: TrainJob) -> Position:
     return position
 
 
+def any_unbegun(job: TrainJob) -> bool:
+    """Whether a network of the fold has no checkpoint yet, from which it would go on."""
+    parts = (_part(job, number) for number in range(1, job.plan.networks + 1))
+    return any(not part.checkpoint.exists() for part in parts)
+
+
 def _part(job: TrainJob, number: int) -> TrainJob:
     """One network of several, from 1; the first lies in the fold's own folder."""
     count = job.plan.networks
