@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from vesal.planning.topology import make_stages, rounded_up, strides_and_kernels
 
 
@@ -23,3 +25,12 @@ def test_every_axis_keeps_four_voxels_and_features_are_capped() -> None:
         )
         assert max(stage.features for stage in stages) <= 320
     assert make_stages((512, 512), (1.0, 1.0), width="wide")[-1].features == 512
+
+
+@pytest.mark.parametrize(
+    ("side", "features"),
+    [(96, [16, 32, 64, 128, 256]), (128, [16, 32, 64, 128, 128, 128])],
+)
+def test_deep_networks_of_slices_end_in_fewer_features(side: int, features: list[int]) -> None:
+    stages = make_stages((side, side), (1.0, 1.0), width="middle")
+    assert [stage.features for stage in stages] == features
