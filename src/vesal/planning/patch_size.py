@@ -61,7 +61,7 @@ _SHORTEST = {2: 32, 3: 16}
 BATCH = 2
 _MOST_SLICES = 8
 
-#: A wider network of slices pays where the time buys so many steps of it (ACDC: 4,300 of a middle one 0.908, 1,150 of
+#: A wider network of slices pays where the time buys so many steps of it (ACDC: 4,400 of a middle one 0.908, 1,150 of
 #: a wide one in the same time 0.895).
 _SLICE_STEPS = 4000
 
