@@ -58,8 +58,8 @@ class TrainConfig(BaseModel):
     epoch_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps that count as an epoch, in place of a pass over the cases."""
     network_s: float | None = Field(default=None, gt=0)
-    """Seconds of a time budget that a network gets before one more is trained, whose vote counts too (at most 4); None
-    trains one. plan.networks gives their number."""
+    """Seconds of a time budget that a network gets before one more is trained, whose vote counts too (at most 4, on a
+    CPU); None trains one. plan.networks gives their number."""
     accumulation: int = Field(default=1, ge=1)
     """Forward passes whose gradients are added up into one optimizer step."""
     optimizer: Literal["adamw", "adam", "sgd", "muon"] = "adamw"

@@ -283,6 +283,7 @@ def test_a_longer_run_is_shared_by_more_networks_as_the_recipe_says(budget_s: fl
     asked = config.model_copy(update={"plan": settings.model_copy(update={"networks": 2})})
     assert plan_for(HIPPOCAMPUS, LABELS, asked, "cpu").networks == 2
     assert plan_for(HIPPOCAMPUS, LABELS, config.model_copy(update={"network_s": None}), "cpu").networks == 1
+    assert plan_for(HIPPOCAMPUS, LABELS, config, "mps").networks == 1
 
 
 def test_each_of_several_networks_is_planned_for_its_part_of_the_time() -> None:

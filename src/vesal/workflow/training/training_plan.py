@@ -159,7 +159,8 @@ class _Wanted:
         config = self.config
         if config.plan.networks is not None:
             return config.plan.networks
-        if config.network_s is None or config.budget_s is None:
+        # On a GPU it was not measured what votes bring beside a longer training.
+        if config.network_s is None or config.budget_s is None or self.device.type != "cpu":
             return 1
         return int(min(_MOST_NETWORKS, max(1.0, config.budget_s // config.network_s)))
 
@@ -321,7 +322,7 @@ def _with_networks(wanted: _Wanted, plan: Plan) -> Plan:
         return plan
     why = ""
     if wanted.config.plan.networks is None:
-        why = " More time for one alone would bring less; --set plan.networks=1 trains one."
+        why = " More time for one alone brought no more where it was measured; --set plan.networks=1 trains one."
     what = f"{count} networks share the run, one after the other, and vote; predictions take {count} times as long."
     return _with_reason(plan.model_copy(update={"networks": count}), what + why)
 
