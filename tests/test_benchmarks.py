@@ -14,7 +14,7 @@ import torch
 # benchmarks/ is no part of the package: it is imported from the root of the repository.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import busy, dice_per_minute, weights
+from benchmarks import busy, dice_per_minute, votes_within, weights
 from benchmarks.beside import take_turns
 from benchmarks.nnunet import CONFIGURATION, Workspace, vesal_plan, write_raw
 from benchmarks.parts import Comparison, mean_dice
@@ -23,7 +23,10 @@ from benchmarks.processes import Worker, run
 from benchmarks.record import machine, record
 from benchmarks.results import OURS, Results, markdown, ratio, rows, short
 
+import vesal
 from vesal.data.labels import LabelSet
+from vesal.files import write_json
+from vesal.nn.model_file import load_package
 from vesal.nn.zoo import build_network
 from vesal.planning.plan import Plan
 
@@ -330,16 +333,41 @@ def test_steps_are_timed_beside_a_process_that_spins_and_it_ends(tiny_plan: Path
     assert all(seconds > 0 for seconds in took)
 
 
-def test_the_rows_of_the_table_are_runs_of_vesal_and_a_second_seed_has_the_first_ones_split() -> None:
+def test_the_rows_of_the_table_are_runs_of_vesal_or_lie_within_one() -> None:
     rows = dice_per_minute.ROWS
     assert rows["heart-20m"].folds == (1, 2)
-    first = rows["hippocampus-20m"].command(Path("data"), Path("work/a"), 0, None, resume=False)
+    first = rows["hippocampus-20m"].command(Path("data"), Path("work/a"), 0, resume=False)
     assert " ".join(first) == "train data/Task04_Hippocampus -o work/a --fold 0 --budget 20m --device cpu"
-    split = Path("work/a/folds.json")
-    second = rows["hippocampus-20m-seed-1"].command(Path("data"), Path("work/b"), 0, split, resume=False)
-    assert " ".join(second).endswith("--folds work/a/folds.json --set seed=1")
-    again = rows["heart-20m"].command(Path("data"), Path("work/c"), 2, None, resume=True)
+    again = rows["heart-20m"].command(Path("data"), Path("work/c"), 2, resume=True)
     assert again == ["train", "data/Task02_Heart", "-o", "work/c", "--resume", "--fold", "2"]
+    shorter, other = rows["acdc-60m"], rows["acdc-20m-seed-1"]
+    assert (shorter.within, shorter.budget, shorter.networks) == ("acdc-80m", "60m", (1, 2, 3))
+    assert (other.within, other.budget, other.networks, other.seed) == ("acdc-80m", "20m", (2,), 1)
+
+
+def test_a_shorter_row_is_scored_with_the_first_networks_of_the_longer(
+    tiny_data: Path, tiny_plan: Path, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    Plan.load(tiny_plan).model_copy(update={"networks": 3}).save(plan)
+    overrides = {"steps": 18, "deterministic": True, "fold": 0}
+    long = tmp_path / "long"
+    vesal.train_run(
+        vesal.TrainRequest(
+            data=tiny_data, out=long, overrides=overrides, plan_file=plan, device="cpu", quiet=True
+        ),
+        tell=lambda _: None,
+    )
+    fold = long / "fold_0"
+    tried = [{"networks": [1], "dice": 0.5, "kept": True}, {"networks": [1, 2], "dice": 0.4, "kept": False}]
+    write_json(fold / "votes.json", [*tried, {"networks": [1, 3], "dice": 0.6, "kept": True}])
+    assert votes_within.voters(fold, (1, 2)) == [1]
+    assert votes_within.voters(fold, (1, 2, 3)) == [1, 3]
+    assert (votes_within.steps(fold), votes_within.steps(fold, (1, 3))) == (18, 12)
+    votes_within.cut(long, 0, (2,), tmp_path / "second")
+    alone = load_package(fold / "network_2" / "model.vesal")
+    assert load_package(tmp_path / "second" / "fold_0" / "model.vesal").weights_digest == alone.weights_digest
+    assert (tmp_path / "second" / "scores.json").exists()
 
 
 def test_other_work_beside_a_run_is_measured(tmp_path: Path) -> None:

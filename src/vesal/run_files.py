@@ -53,6 +53,8 @@ BFLOAT16 = "bfloat16.json"
 LOCATOR, LOCATED = "locator", "located.json"
 #: The folder of each network after the first, where several vote: its number follows, from 2.
 FURTHER_NETWORK = "network_"
+#: The Dice of the held-out cases by the networks that vote, as one after the other was tried.
+VOTES = "votes.json"
 #: Folders.
 PREDICTIONS, TENSORBOARD = "predictions", "tensorboard"
 #: The network's own predictions of the cases that post-processing changed.

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import vesal
+from vesal.files import read_json
 from vesal.nn.model_file import Package, load_package
 from vesal.planning.plan import Plan
 from vesal.train.recipe import TrainConfig
@@ -64,6 +65,9 @@ def test_both_are_in_one_file_each_with_half_of_the_run(run: Path, told: list[st
         position = torch.load(folder / "last.ckpt", weights_only=True)["position"]
         assert (position["step"], position["finished"]) == (STEPS // 2, True)
     assert "fold 0: 2 of 2 networks vote" in " ".join(told)
+    tried = read_json(run / "fold_0" / "votes.json")
+    assert tried[0] == {"networks": [1], "dice": 0.6, "kept": True}
+    assert tried[1] == {"networks": [1, 2], "dice": 0.7, "kept": True}
     assert len(vesal.load_model(run, device="cpu").networks) == 2
 
 
@@ -76,6 +80,7 @@ def test_a_vote_that_the_held_out_cases_speak_against_does_not_count(
     package = load_package(tmp_path / "run" / "fold_0" / "model.vesal")
     assert len(package.voters) == 1
     assert "1 of 2 networks vote" in " ".join(told)
+    assert [of["kept"] for of in read_json(tmp_path / "run" / "fold_0" / "votes.json")] == [True, False]
 
 
 def test_the_dice_that_decides_is_that_of_the_joint_vote(

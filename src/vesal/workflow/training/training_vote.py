@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vesal.files import write_json
 from vesal.infer.backends.registry import backend_networks
 from vesal.infer.predictor import Model
 from vesal.nn.model_file import Package, load_package, save_package
-from vesal.run_files import FURTHER_NETWORK
+from vesal.run_files import FURTHER_NETWORK, VOTES
 from vesal.text import plural
 from vesal.train.checkpoint import Position
 from vesal.train.recipe import TrainConfig
@@ -33,22 +34,23 @@ def train_networks(session: Session, job: TrainJob) -> Position:
         job: of all of them together.
 
     Returns:
-        Where the one that was trained last ended.
+        Where the first ended, whose curves and checkpoint are in the fold's own folder.
 
     Raises:
         Interrupted: after Ctrl-C or SIGTERM.
         VesalError: as `vesal.train.trainer.train`.
     """
     count = job.plan.networks
-    position = Position()
+    positions = []
     jobs = [_part(job, number) for number in range(1, count + 1)]
     for own in jobs:
         position = train(own, resume=session.request.resume, quiet=session.request.quiet)
         if not position.finished:
             raise session.interrupted(own.title, position.step)
+        positions.append(position)
     if count > 1:
         _join(session, job, [load_package(own.model_file) for own in jobs])
-    return position
+    return positions[0]
 
 
 def any_unbegun(job: TrainJob) -> bool:
@@ -82,26 +84,30 @@ def _share(config: TrainConfig, count: int) -> TrainConfig:
 
 
 def _join(session: Session, job: TrainJob, packages: Sequence[Package]) -> None:
-    """Write one model of those whose vote the held-out cases do not speak against."""
+    """Write one model of those whose vote the held-out cases do not speak against, and what each vote reached."""
     first = replace(packages[0], more_weights=(), recipe=job.config.model_dump(mode="json"))
     kept = first
     if not job.validation:
         kept = replace(first, more_weights=tuple(package.weights for package in packages[1:]))
         session.tell(f"{job.title}: {plural(len(packages), 'network')} vote.")
     else:
-        alone = best = _dice(job, first)
-        for package in packages[1:]:
+        voters, alone = [1], _dice(job, first)
+        best = alone
+        tried = [{"networks": [1], "dice": alone, "kept": True}]
+        for number, package in enumerate(packages[1:], start=2):
             joined = replace(kept, more_weights=(*kept.more_weights, package.weights))
             found = _dice(job, joined)
-            if best is None or (found is not None and found >= best):
+            better = best is None or (found is not None and found >= best)
+            tried.append({"networks": [*voters, number], "dice": found, "kept": better})
+            if better:
                 kept, best = joined, found
-        voting = len(kept.voters)
+                voters.append(number)
+        write_json(job.folder / VOTES, tried)
         reached = (
             "" if alone is None or best is None else f" (Dice {best:.4f}; of the first alone {alone:.4f})"
         )
-        session.tell(
-            f"{job.title}: {voting} of {plural(len(packages), 'network')} vote, as the held-out cases chose{reached}."
-        )
+        chosen = f"{len(voters)} of {plural(len(packages), 'network')} vote, as the held-out cases chose"
+        session.tell(f"{job.title}: {chosen}{reached}.")
     save_package(job.model_file, kept)
 
 
