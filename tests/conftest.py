@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -142,3 +142,11 @@ def _ellipsoid(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     affine = np.diag([1.0 * signs[0], 1.0 * signs[1], 1.5 * signs[2], 1.0])
     affine[:3, 3] = generator.uniform(-40, 40, 3)
     return image.round().astype(np.int16), label, affine
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The key of pseudonyms is drawn into a folder of the tests, not into the person's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("settings")))
+        yield

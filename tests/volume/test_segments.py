@@ -12,7 +12,7 @@ from segment_files import write_segments
 
 from vesal.errors import DataError
 from vesal.volume.io import read_label, read_segments, write_segmentation
-from vesal.volume.segments import Segment, voxel_counts
+from vesal.volume.segments import Segment, join_named, voxel_counts
 from vesal.volume.volume import LabelMap
 
 APART = np.zeros((2, 3, 4, 5), np.uint8)
@@ -101,3 +101,18 @@ def test_a_value_of_no_segment_gets_one_and_an_empty_segment_stays(tmp_path: Pat
     # In a format without segments it is a plain label map.
     write_segmentation(tmp_path / "b.nii.gz", label, source, None)
     np.testing.assert_array_equal(read_label(tmp_path / "b.nii.gz").array, label.array)
+
+
+def test_of_named_segments_alone_the_later_value_wins_where_no_joint_name_has_one() -> None:
+    layers = np.array([[1, 1, 1, 0, 2, 0], [0, 1, 1, 1, 0, 2]], dtype=np.uint8)
+    segments = [Segment("lung", 1, 0), Segment("bed", 2, 0), Segment("tumour", 1, 1), Segment("ring", 2, 1)]
+    joined, overlaps = join_named(layers, segments, Path("a.dcm"), {"lung": 5, "tumour": 3})
+    assert joined.tolist() == [5, 5, 5, 3, 0, 0]
+    assert overlaps == {"tumour and lung": 2}
+    joined, overlaps = join_named(
+        layers, segments, Path("a.dcm"), {"lung": 1, "tumour": 2, "lung + tumour": 3}
+    )
+    assert joined.tolist() == [1, 3, 3, 2, 0, 0]
+    assert overlaps == {}
+    with pytest.raises(DataError, match=r"holds none of the labels liver; it holds lung, bed, tumour, ring"):
+        join_named(layers, segments, Path("a.dcm"), {"liver": 1})

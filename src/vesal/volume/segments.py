@@ -105,6 +105,64 @@ def join_layers(
     return joined
 
 
+def join_named(
+    layers: Array, segments: Sequence[Segment], path: Path, values: Mapping[str, int]
+) -> tuple[Array, dict[str, int]]:
+    """One label map (*spatial) of those segments alone that have a value.
+
+    Voxels of several get the value of their `joint_name` where it has one; else the highest of theirs, as in a folder
+    of masks.
+
+    Args:
+        layers: (L, *spatial), as the file holds them.
+        segments: of the file.
+        path: of the file.
+        values: name of a segment, or `joint_name` of several -> value in the label map.
+
+    Returns:
+        The label map, and how many voxels which label lost to which, as in `LabelMap.overlaps`.
+
+    Raises:
+        DataError: no segment has a value, or there are too many.
+    """
+    kept = [one for one in segments if is_named(one.name, values)]
+    if not kept:
+        there = ", ".join(one.name for one in segments)
+        raise DataError(f"{path} holds none of the labels {', '.join(values)}; it holds {there}.")
+    only = np.zeros_like(layers)
+    for one in kept:
+        drawn = layers[one.layer] == one.value
+        only[one.layer][drawn] = one.value
+    found, index, counts = _sets(only, kept, path)
+    table = np.zeros(len(found), dtype=np.int64)
+    overlaps: dict[str, int] = {}
+    for number, names in enumerate(found):
+        if not names:
+            continue
+        if (joint := joint_name(names)) in values:
+            table[number] = values[joint]
+            continue
+        own = sorted((name for name in names if name in values), key=lambda name: values[name])
+        if not own:
+            continue
+        *lost, winner = own
+        table[number] = values[winner]
+        for name in lost:
+            both = f"{name} and {winner}"
+            overlaps[both] = overlaps.get(both, 0) + int(counts[number])
+    joined: Array = table.astype(np.min_scalar_type(int(max(values.values()))))[index]
+    return joined, overlaps
+
+
+def is_named(name: str, values: Mapping[str, int]) -> bool:
+    """Whether a segment has a value, by itself or together with others.
+
+    >>> is_named("core", {"core + rim": 3}), is_named("bed", {"core + rim": 3})
+    (True, False)
+    """
+    return any(name in (label, *label.split(_AND)) for label in values)
+
+
 def part_layers(
     label: Array, segments: Sequence[Segment], values: Mapping[str, int] | None
 ) -> tuple[Array, tuple[Segment, ...]]:
@@ -153,8 +211,10 @@ def _sets(
     names = list(dict.fromkeys(segment.name for segment in segments))
     if len(names) > _MOST_SEGMENTS and len(layers) > 1:
         raise DataError(f"{path} holds {len(names)} segments in layers, of which {_MOST_SEGMENTS} are read.")
-    codes = np.zeros(layers.shape[1:], dtype=np.int64)
-    for number, layer in enumerate(layers):
+    # Most voxels lie in no segment: sets are told apart among the others alone.
+    drawn = np.flatnonzero(layers.any(axis=0))
+    codes = np.zeros(len(drawn), dtype=np.int64)
+    for number, layer in enumerate(layers.reshape(len(layers), -1)[:, drawn]):
         known = {one.value: names.index(one.name) for one in segments if one.layer == number}
         values, index = np.unique(layer, return_inverse=True)
         if strange := [value for value in values.tolist() if value and value not in known]:
@@ -166,12 +226,14 @@ def _sets(
             0 if not value else (known[value] + 1 if len(layers) == 1 else 1 << known[value])
             for value in values.tolist()
         ]
-        codes |= np.array(marks, dtype=np.int64)[index].reshape(layer.shape)
+        codes |= np.array(marks, dtype=np.int64)[index]
     found, index, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    sets: list[tuple[str, ...]] = []
+    sets: list[tuple[str, ...]] = [()]
     for code in found.tolist():
         if len(layers) == 1:
             sets.append((names[code - 1],) if code else ())
         else:
             sets.append(tuple(name for bit, name in enumerate(names) if code >> bit & 1))
-    return sets, index.reshape(codes.shape), counts
+    places = np.zeros(layers[0].size, dtype=np.min_scalar_type(len(found)))
+    places[drawn] = index + 1
+    return sets, places.reshape(layers.shape[1:]), np.concatenate([[layers[0].size - len(drawn)], counts])

@@ -1,0 +1,1 @@
+"""Segmentations, structure sets and reports: read, and written as objects of the scan that they belong to."""

@@ -1,0 +1,114 @@
+"""What every DICOM object that Vesal writes says of the patient, of itself and of what made it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from datetime import datetime
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from vesal.version import __version__
+from vesal.volume.dicom.extra import needed
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+#: Elements of patient and study that a derived object has in common with its source (PS3.3 C.7.1.1, C.7.2.1).
+_OF_THE_PATIENT = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientWeight",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+    "StudyDescription",
+    "SpecificCharacterSet",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+)
+
+#: Of these an empty value has to be there where the source has none (type 2).
+_EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+          "ReferringPhysicianName", "StudyID", "AccessionNumber", "PositionReferenceIndicator")  # fmt: skip
+
+MANUFACTURER = "Vesal"
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """What made an object, and as what.
+
+    Attributes:
+        title: a few words, such as the model's name.
+        digest: of the model.
+        series_uid, instance_uid: of the object.
+        series_number: of its series.
+        at: when.
+    """
+
+    title: str
+    digest: str
+    series_uid: str
+    instance_uid: str
+    series_number: int
+    at: datetime = field(default_factory=datetime.now)
+
+    @property
+    def date(self) -> str:
+        """As DICOM writes it."""
+        return self.at.strftime("%Y%m%d")
+
+    @property
+    def time(self) -> str:
+        """As DICOM writes it."""
+        return self.at.strftime("%H%M%S")
+
+
+def object_bytes(dataset: FileDataset) -> bytes:
+    """An object as a file holds it."""
+    stream = BytesIO()
+    with warnings.catch_warnings():
+        # Of values that came from the scanner against the rules, and are kept.
+        warnings.simplefilter("ignore")
+        dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def derived_object(source: Dataset, kind: str, modality: str, made_by: MadeBy) -> FileDataset:
+    """An object of the source's patient and study, in a series of its own.
+
+    Args:
+        source: header of an object of the scan.
+        kind: SOP class UID of the new one.
+        modality: of its series.
+        made_by: what made it.
+    """
+    dataset = needed("pydicom.dataset")
+    meta = dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, made_by.instance_uid
+    meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    found: FileDataset = dataset.FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    for keyword in _EMPTY:
+        setattr(found, keyword, "")
+    for keyword in _OF_THE_PATIENT:
+        if keyword in source:
+            found[keyword] = source[keyword]
+    found.SOPClassUID, found.SOPInstanceUID = kind, made_by.instance_uid
+    found.Modality, found.SeriesInstanceUID = modality, made_by.series_uid
+    found.SeriesNumber, found.InstanceNumber = made_by.series_number, 1
+    found.SeriesDescription = made_by.title[:64]
+    found.SeriesDate = found.InstanceCreationDate = made_by.date
+    found.SeriesTime = found.InstanceCreationTime = made_by.time
+    found.OperatorsName = ""
+    found.Manufacturer, found.ManufacturerModelName = MANUFACTURER, made_by.title[:64]
+    found.SoftwareVersions = __version__
+    found.DeviceSerialNumber = made_by.digest[:64]
+    return found

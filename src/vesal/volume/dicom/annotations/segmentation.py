@@ -1,0 +1,188 @@
+"""DICOM segmentations (SEG): named segments, and each one's mask on its own grid or on that of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.errors import DataError
+from vesal.text import plural
+from vesal.volume.dicom.extra import needed
+from vesal.volume.dicom.frame import Frame
+from vesal.volume.dicom.frames import frames_of
+from vesal.volume.dicom.header import decoding
+from vesal.volume.geometry import Geometry
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+#: A voxel of a fractional segmentation belongs to its segment from this share of the highest value on.
+_HALF = 0.5
+
+#: Frames that lie off the grid by more than this (voxels, at a corner) are on another one.
+_OFF = 0.1
+
+
+@dataclass(frozen=True)
+class DicomSegment:
+    """A segment of a segmentation object.
+
+    Attributes:
+        number: in the object, from 1.
+        name: its label.
+        code: (value, scheme, meaning) of its type, such as ('10200004', 'SCT', 'Liver').
+        colour: '#rrggbb', or ''.
+    """
+
+    number: int
+    name: str
+    code: tuple[str, str, str]
+    colour: str = ""
+
+
+def segments_of(header: Dataset) -> list[DicomSegment]:
+    """The segments that the header describes, by their numbers; names that are there twice get their number."""
+    found: dict[str, DicomSegment] = {}
+    described = sorted(header.get("SegmentSequence") or [], key=lambda one: int(one.SegmentNumber))
+    for one in described:
+        number = int(one.SegmentNumber)
+        # Number 0 of a label map is the background.
+        if number == 0:
+            continue
+        name = str(one.get("SegmentLabel", "")).strip() or f"segment {number}"
+        name = name if name not in found else f"{name} ({number})"
+        code = (one.get("SegmentedPropertyTypeCodeSequence") or [None])[0]
+        parts = (
+            ("", "", "")
+            if code is None
+            else tuple(
+                str(code.get(key, "")) for key in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+            )
+        )
+        found[name] = DicomSegment(number, name, (parts[0], parts[1], parts[2]), _colour(one))
+    return list(found.values())
+
+
+def grid_of(frames: Sequence[Frame], where: str) -> Geometry:
+    """The grid on which the frames of a segmentation lie, where no scan gives one; empty slices need no frame.
+
+    Raises:
+        DataError: they lie on no common grid.
+    """
+    first = frames[0]
+    heights = np.unique(np.round([frame.position_mm @ first.normal for frame in frames], 3))
+    step = float(np.diff(heights).min()) if len(heights) > 1 else float(max(first.pixel_mm))
+    count = int(np.rint((heights[-1] - heights[0]) / step)) + 1
+    lowest = min(frames, key=lambda frame: float(frame.position_mm @ first.normal))
+    affine = np.eye(4)
+    affine[:3, 0] = first.directions[0] * first.pixel_mm[0]
+    affine[:3, 1] = first.directions[1] * first.pixel_mm[1]
+    affine[:3, 2] = first.normal * step
+    affine[:3, 3] = lowest.position_mm
+    grid = Geometry.from_world((*first.shape, count), affine, "LPS")
+    for frame in frames:
+        _slice_of(frame, grid, where)
+    return grid
+
+
+def segment_masks(
+    header: FileDataset, where: str, grid: Geometry | None, only: Container[str] | None = None
+) -> tuple[Geometry, Iterator[tuple[DicomSegment, NDArray[np.bool_]]]]:
+    """The grid, and each segment's mask (columns, rows, slices) on it.
+
+    Args:
+        header: with the pixels.
+        where: for messages.
+        grid: of the scan; None for the object's own. Where the frames do not lie on it, their own is taken.
+        only: names of the segments that are wanted; None for all.
+
+    Raises:
+        DataError: the frames lie on no common grid, or a frame says not of which segment it is.
+    """
+    frames = frames_of(where, header)
+    if grid is None or not all(_on(frame, grid) for frame in frames):
+        grid = grid_of(frames, where)
+    wanted = [one for one in segments_of(header) if only is None or one.name in only]
+    return grid, _masks(header, frames, where, grid, wanted)
+
+
+def _masks(
+    header: FileDataset, frames: Sequence[Frame], where: str, grid: Geometry, wanted: Sequence[DicomSegment]
+) -> Iterator[tuple[DicomSegment, NDArray[np.bool_]]]:
+    kind = str(header.get("SegmentationType", "BINARY"))
+    if kind == "LABELMAP":
+        numbers = np.zeros(grid.shape, dtype=np.uint16)
+        for number, frame in enumerate(frames):
+            numbers[:, :, _slice_of(frame, grid, where)] = _stored(header, number, len(frames), where).T
+        for segment in wanted:
+            yield segment, numbers == segment.number
+        return
+    least = 1.0 if kind != "FRACTIONAL" else _HALF * float(header.get("MaximumFractionalValue") or 255)
+    of_segment = _segment_numbers(header, where)
+    for segment in wanted:
+        mask = np.zeros(grid.shape, dtype=bool)
+        for number, frame in enumerate(frames):
+            if of_segment[number] == segment.number:
+                values = _stored(header, number, len(frames), where).T
+                mask[:, :, _slice_of(frame, grid, where)] |= values >= least
+        yield segment, mask
+
+
+def _stored(header: FileDataset, number: int, count: int, where: str) -> NDArray[Any]:
+    """(rows, columns) of a frame."""
+    with decoding(where):
+        found: NDArray[Any] = needed("pydicom.pixels").pixel_array(header, index=number if count > 1 else 0)
+        return found
+
+
+def _segment_numbers(header: Dataset, where: str) -> list[int]:
+    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
+    numbers = []
+    for own in header.get("PerFrameFunctionalGroupsSequence") or []:
+        found = own.get("SegmentIdentificationSequence") or (
+            None if shared is None else shared.get("SegmentIdentificationSequence")
+        )
+        if not found:
+            raise DataError(f"{where} has a frame that does not say of which segment it is; export it again.")
+        numbers.append(int(found[0].ReferencedSegmentNumber))
+    return numbers
+
+
+def _on(frame: Frame, grid: Geometry) -> bool:
+    return grid.shape[:2] == frame.shape and _offset(frame, grid)[1] < _OFF
+
+
+def _offset(frame: Frame, grid: Geometry) -> tuple[int, float]:
+    """The slice of the grid that is nearest to a frame, and how far off it lies (voxels, at the farthest corner)."""
+    inverse = np.linalg.inv(Geometry.from_world(grid.shape, grid.affine, "LPS").affine)
+    edges = frame.directions * np.array(frame.pixel_mm)[:, None] * (np.array(frame.shape) - 1)[:, None]
+    corners = frame.position_mm + np.array([0 * edges[0], edges[0], edges[1], edges[0] + edges[1]])
+    indices = corners @ inverse[:3, :3].T + inverse[:3, 3]
+    place = int(np.rint(indices[:, 2].mean()))
+    far = np.array(frame.shape) - 1
+    expected = np.array([(0, 0, place), (far[0], 0, place), (0, far[1], place), (far[0], far[1], place)])
+    off = float(np.abs(indices - expected).max())
+    return place, off if 0 <= place < grid.shape[2] else np.inf
+
+
+def _slice_of(frame: Frame, grid: Geometry, where: str) -> int:
+    place, off = _offset(frame, grid)
+    if off >= _OFF:
+        raise DataError(
+            f"{where} has frames that lie on no common grid ({plural(1, 'frame')} is {off:.2g} voxels off); "
+            "export it on the grid of its scan."
+        )
+    return place
+
+
+def _colour(segment: Dataset) -> str:
+    """'#rrggbb' of the recommended CIELab value (PS3.3 C.10.7.1.1), by highdicom's conversion."""
+    value = segment.get("RecommendedDisplayCIELabValue")
+    if not value:
+        return ""
+    red, green, blue = needed("highdicom.color").CIELabColor.from_dicom_value(tuple(value)).to_rgb()
+    return f"#{red:02x}{green:02x}{blue:02x}"

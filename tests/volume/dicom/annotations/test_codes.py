@@ -1,0 +1,40 @@
+"""Names of labels mean concepts that other systems know, else codes of our own."""
+
+from __future__ import annotations
+
+import pytest
+
+from vesal.volume.dicom.annotations.codes import ABNORMAL, ANATOMICAL, LEFT, PRIVATE, RIGHT, meaning_of
+
+pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "side"),
+    [
+        ("left atrium", "82471001", None),
+        ("LV", "87878005", None),
+        ("Kidney_R", "64033007", RIGHT),
+        ("right kidney", "64033007", RIGHT),
+        ("LUNG L", "39607008", LEFT),
+        ("SpinalCord", "2748008", None),
+        ("Oesophagus", "32849002", None),
+        ("liver", "10200004", None),
+    ],
+)
+def test_names_of_the_field_and_of_tg_263_have_their_concept(name: str, value: str, side: object) -> None:
+    found = meaning_of(name)
+    assert (found.kind[:2], found.side, found.category) == ((value, "SCT"), side, ANATOMICAL)
+
+
+@pytest.mark.parametrize("name", ["tumour", "GTV-1", "whole tumor", "lesion"])
+def test_what_is_diseased_is_of_that_category(name: str) -> None:
+    assert meaning_of(name).category == ABNORMAL
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ring 3 cm", "RING3CM"), ("左心房", "LABEL"), ("x" * 90, "X" * 16)]
+)
+def test_other_names_get_a_private_code_that_dicom_can_hold(name: str, value: str) -> None:
+    kind = meaning_of(name).kind
+    assert kind == (value, PRIVATE, name[:64])

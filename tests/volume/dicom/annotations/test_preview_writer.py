@@ -1,0 +1,41 @@
+"""A picture of a result is a secondary capture that conforms to the standard."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from annotation_examples import made_by
+from dicom_examples import random_series, slice_objects
+
+from vesal.volume.dicom.annotations.made_by import object_bytes
+from vesal.volume.dicom.annotations.preview_writer import preview
+
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+
+
+@pytest.fixture
+def picture() -> np.ndarray:  # type: ignore[type-arg]
+    return np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+
+
+def test_the_picture_comes_back_in_the_sources_study(tmp_path: Path, picture: np.ndarray) -> None:  # type: ignore[type-arg]
+    path = tmp_path / "a.dcm"
+    path.write_bytes(object_bytes(preview(slice_objects(random_series())[0], picture, made_by())))
+    found = pydicom.dcmread(path)
+    assert np.array_equal(found.pixel_array, picture)
+    assert (found.StudyInstanceUID, found.PatientID) == ("1.2.3", "P1")
+    assert "FrameOfReferenceUID" not in found
+
+
+@pytest.mark.skipif(
+    shutil.which("dciodvfy") is None, reason="dciodvfy (Debian: dicom3tools) is not installed"
+)
+def test_it_conforms_to_the_standard(tmp_path: Path, picture: np.ndarray) -> None:  # type: ignore[type-arg]
+    path = tmp_path / "a.dcm"
+    path.write_bytes(object_bytes(preview(slice_objects(random_series())[0], picture, made_by())))
+    told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False).stderr
+    assert "Error" not in told, told

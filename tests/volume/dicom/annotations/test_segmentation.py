@@ -1,0 +1,74 @@
+"""Segmentations of other programs: names, numbers, grids, and what they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from annotation_examples import annotated, made_by
+
+from vesal.errors import DataError
+from vesal.volume.dicom.annotations.segmentation import grid_of, segment_masks, segments_of
+from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
+from vesal.volume.dicom.frames import frames_of
+from vesal.volume.geometry import Geometry
+
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> tuple[Any, Any]:
+    example = annotated(tmp_path)
+    labels = [SegmentLabel(name, (1, 2, 3)) for name in example.masks]
+    array = np.stack(list(example.masks.values()))
+    segmentation(example.scan.slices(), example.scan.stack.geometry, labels, array, made_by()).save_as(
+        tmp_path / "a.dcm", enforce_file_format=True
+    )
+    return example, pydicom.dcmread(tmp_path / "a.dcm")
+
+
+def test_names_that_are_there_twice_or_not_get_their_number(written: tuple[Any, Any]) -> None:
+    _, header = written
+    header.SegmentSequence[1].SegmentLabel = header.SegmentSequence[0].SegmentLabel
+    assert [one.name for one in segments_of(header)] == ["left atrium", "left atrium (2)"]
+    header.SegmentSequence[0].SegmentLabel = ""
+    assert [one.name for one in segments_of(header)] == ["segment 1", "left atrium"]
+
+
+def test_slices_without_a_frame_are_empty_and_the_grid_follows_from_the_others(
+    written: tuple[Any, Any],
+) -> None:
+    example, header = written
+    frames = frames_of("a.dcm", header)
+    grid = grid_of(frames, "a.dcm")
+    assert grid.spacing_mm == pytest.approx(example.scan.stack.geometry.spacing_mm)
+    own, masks = segment_masks(header, "a.dcm", None)
+    for _, mask in masks:
+        assert mask.shape == own.shape == grid.shape
+
+
+def test_another_grid_than_the_scans_is_kept(written: tuple[Any, Any]) -> None:
+    _, header = written
+    elsewhere = Geometry.from_spacing((14, 12, 6), (5.0, 5.0, 5.0))
+    grid, _ = segment_masks(header, "a.dcm", elsewhere)
+    assert not grid.close_to(elsewhere) if grid.shape == elsewhere.shape else True
+
+
+def test_a_frame_of_no_segment_is_refused(written: tuple[Any, Any]) -> None:
+    example, header = written
+    del header.PerFrameFunctionalGroupsSequence[2].SegmentIdentificationSequence
+    _, masks = segment_masks(header, "a.dcm", example.scan.stack.geometry)
+    with pytest.raises(DataError, match=r"a\.dcm has a frame that does not say of which segment"):
+        list(masks)
+
+
+def test_frames_between_the_slices_of_a_grid_are_refused(written: tuple[Any, Any]) -> None:
+    _, header = written
+    place = header.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    place.ImagePositionPatient = [float(place.ImagePositionPatient[0]) + 0.4, *place.ImagePositionPatient[1:]]
+    with pytest.raises(DataError, match="lie on no common grid"):
+        segment_masks(header, "a.dcm", None)

@@ -1,0 +1,121 @@
+"""Segmentations lie where the mask does, come back voxel for voxel, and conform to the standard."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from annotation_examples import Annotated, annotated, made_by
+from dicom_examples import enhanced_object, random_series, write_objects
+from numpy.typing import NDArray
+from test_stack import orientations
+
+from vesal.volume.dicom import series_file
+from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
+
+pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+COLOUR = (200, 30, 60)
+
+
+def written(example: Annotated, path: Path, kind: str = "binary", array: NDArray[Any] | None = None) -> Path:
+    stacked = np.stack(list(example.masks.values())) if array is None else array
+    labels = [SegmentLabel(name, COLOUR) for name in example.masks]
+    segmentation(
+        example.scan.slices(), example.scan.stack.geometry, labels, stacked, made_by(), kind
+    ).save_as(path, enforce_file_format=True)
+    return path
+
+
+def read_back(path: Path) -> dict[str, NDArray[np.bool_]]:
+    layers, _, segments = series_file.read_layers(path)
+    return {one.name: layers[one.layer] == one.value for one in segments}
+
+
+@pytest.mark.parametrize("affine", orientations())
+def test_in_each_of_48_orientations_masks_come_back(affine: NDArray[np.float64], tmp_path: Path) -> None:
+    example = annotated(tmp_path, affine)
+    path = written(example, tmp_path / "seg.dcm")
+    assert series_file.read(path).geometry.close_to(example.scan.stack.geometry)
+    for name, mask in read_back(path).items():
+        assert np.array_equal(mask, example.masks[name])
+
+
+def test_on_its_own_grid_it_lies_where_the_scan_is_not_at_hand(tmp_path: Path) -> None:
+    example = annotated(tmp_path / "scan")
+    (tmp_path / "alone").mkdir()
+    path = written(example, tmp_path / "alone" / "seg.dcm")
+    shutil.rmtree(tmp_path / "scan")
+    layers, grid, (first, _) = series_file.read_layers(path)
+    drawn = np.argwhere(layers[first.layer] == first.value)
+    wanted = np.argwhere(example.masks[first.name])
+    places = [np.c_[of, np.ones(len(of))] @ on.affine.T for of, on in
+              ((drawn, grid), (wanted, example.scan.stack.geometry))]  # fmt: skip
+    assert np.allclose(*(np.array(sorted(map(tuple, np.round(place, 4).tolist()))) for place in places))
+
+
+def test_probabilities_are_kept_to_a_255th_and_read_as_masks_from_a_half_on(tmp_path: Path) -> None:
+    import highdicom
+
+    example = annotated(tmp_path)
+    generator = np.random.default_rng(7)
+    shape = (2, *example.drawn.array.shape)
+    probabilities = generator.random(shape).astype(np.float32)
+    path = written(example, tmp_path / "seg.dcm", "fractional", probabilities)
+    for mask, probability in zip(read_back(path).values(), probabilities, strict=True):
+        assert np.array_equal(
+            mask[np.abs(probability - 0.5) > 0.01], (probability > 0.5)[np.abs(probability - 0.5) > 0.01]
+        )
+    found = highdicom.seg.segread(path)
+    assert found.MaximumFractionalValue == 255
+
+
+def test_a_label_map_keeps_its_values(tmp_path: Path) -> None:
+    example = annotated(tmp_path)
+    first, second = example.masks.values()
+    path = written(
+        example, tmp_path / "seg.dcm", "labelmap", np.where(first, 1, np.where(second, 2, 0)).astype(np.uint8)
+    )
+    found = read_back(path)
+    assert np.array_equal(found["left atrium"], first)
+    assert np.array_equal(found["tumour"], second & ~first)
+
+
+def test_frames_of_an_enhanced_scan_are_referred_to(tmp_path: Path) -> None:
+    drawn = random_series(shape=(14, 12, 6))
+    (path,) = write_objects(tmp_path, [enhanced_object(drawn)], ["a.dcm"])
+    masks = {"left atrium": drawn.array > 500, "tumour": drawn.array < 0}
+    example = Annotated(drawn, [path], series_file.scan_of(path), masks)
+    for name, mask in read_back(written(example, tmp_path / "seg.dcm")).items():
+        assert np.array_equal(mask, masks[name])
+
+
+def test_it_names_the_model_the_series_and_what_the_labels_mean(tmp_path: Path) -> None:
+    import pydicom
+
+    example = annotated(tmp_path)
+    found = pydicom.dcmread(written(example, tmp_path / "seg.dcm"))
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == example.drawn.uid
+    atrium, tumour = found.SegmentSequence
+    assert atrium.SegmentedPropertyTypeCodeSequence[0].CodeValue == "82471001"
+    assert tumour.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Morphologically Abnormal Structure"
+    assert atrium.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "Vesal, model abababababab"
+    (colour,) = {one.colour for one in series_file.read_layers(tmp_path / "seg.dcm")[2]}
+    assert np.abs(np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) - COLOUR).max() <= 2
+
+
+@pytest.mark.skipif(
+    shutil.which("dciodvfy") is None, reason="dciodvfy (Debian: dicom3tools) is not installed"
+)
+@pytest.mark.parametrize("kind", ["binary", "fractional"])
+def test_it_conforms_to_the_standard(kind: str, tmp_path: Path) -> None:
+    example = annotated(tmp_path)
+    array = np.stack(list(example.masks.values())).astype(bool if kind == "binary" else np.float32)
+    path = written(example, tmp_path / "seg.dcm", kind, array)
+    told = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True, check=False).stderr
+    assert "Error" not in told, told
