@@ -122,6 +122,18 @@ def make_manifest(folder: Path) -> None:
         csv.writer(stream).writerows([("id", "image", "label", "patient"), *rows])
 
 
+def make_dicom(folder: Path) -> None:
+    # Imported here: the other examples need no extra.
+    from annotation_examples import annotated, made_by
+
+    from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
+
+    example = annotated(folder / "ct")
+    regions = [RoiMask(name, (255, 0, 0), mask) for name, mask in example.masks.items()]
+    found = structure_set(example.scan.slices(), example.scan.stack.geometry, regions, made_by())
+    found.save_as(folder / "rs.dcm", enforce_file_format=True)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "manifest": make_manifest,
     "nnunet": make_nnunet,
@@ -131,4 +143,5 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "png": make_png,
     "pairs": make_pairs,
     "cases": make_cases,
+    "dicom": make_dicom,
 }

@@ -195,7 +195,9 @@ def test_an_absent_folder_an_empty_one_and_a_file_are_told_apart(tmp_path: Path)
 
 
 def test_an_unknown_layout_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="acdc, auto, brats, cases, manifest, msd, nnunet, pairs, png"):
+    with pytest.raises(
+        UsageError, match="acdc, auto, brats, cases, dicom, manifest, msd, nnunet, pairs, png"
+    ):
         load_dataset(tmp_path, "mds")
 
 

@@ -37,12 +37,6 @@ def test_images_of_unread_formats_are_counted_and_those_that_are_read_listed(tmp
     assert "The nearest is 'pairs', but images/ holds files that are not read (.mat: 2)" in text
 
 
-@pytest.mark.parametrize(("name", "data"), [("p0/I1.dcm", b"x"), ("p0/I1", bytes(128) + b"DICM")])
-def test_dicom_is_known_by_ending_or_content(name: str, data: bytes, tmp_path: Path) -> None:
-    touch(tmp_path, name, data=data)
-    assert "DICOM: convert it by dcm2niix" in said(tmp_path)
-
-
 def test_polygons_of_yolo_are_no_masks(tmp_path: Path) -> None:
     slice_of(tmp_path / "images/train/a.png", 1)
     touch(tmp_path, "labels/train/a.txt")

@@ -14,12 +14,11 @@ from vesal.volume.unread_formats import unread_format
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("IM0001", bytes(128) + b"DICM", "DICOM series"),
-        ("IM0001.dcm", b"", "DICOM series"),
+        ("IM0001.dcm", b"x", "is called like a DICOM object and is none"),
         ("scans.tar.gz", b"", "is an archive; unpack it"),
     ],
 )
-def test_a_dicom_file_or_an_archive_is_refused_with_the_way_to_read_it(
+def test_an_archive_and_what_only_seems_dicom_are_refused_with_what_to_do(
     tmp_path: Path, name: str, content: bytes, said: str
 ) -> None:
     (tmp_path / name).write_bytes(content)

@@ -14,9 +14,19 @@ from vesal.workflow.requests.predict_options import PredictOptions
 
 def predict(
     model: Annotated[Path, Argument("A .vesal file, or a run folder whose folds vote.")],
-    inputs: Annotated[list[Path], Argument("Scans, or folders of scans.")],
+    inputs: Annotated[list[Path], Argument("Scans, or folders of scans; DICOM studies also as zip.")],
     out: Annotated[Path, Option("Folder for the results; for one scan also a file.", ("-o", "--out"))],
     options: PredictOptions,
+    series: Annotated[
+        tuple[str, ...],
+        Option(
+            "Of a DICOM study: the series, by number, UID or a part of its description; once a channel.",
+            many=True,
+        ),
+    ] = (),
+    fill_slices: Annotated[
+        bool, Option("Of a DICOM series: fill in missing slices from their neighbours.")
+    ] = False,
     no_postprocess: Annotated[bool, Option("Leave out the model's steps that clean up label maps.")] = False,
     device: Device = "auto",
     backend: Backend = "auto",
@@ -25,15 +35,20 @@ def predict(
 ) -> None:
     """Segment scans; each result lies on its scan's own grid."""
     from vesal.infer.predictor import load_model
+    from vesal.layouts.dicom.chosen_series import WantedScan
     from vesal.layouts.input_scans import cases_to_predict
     from vesal.workflow.predict import predict_cases
+    from vesal.workflow.prediction.unpacked_inputs import unpacked
 
     loaded = load_model(
         model, device=device, backend=backend, precision=precision, postprocess=not no_postprocess
     )
     remarks: list[str] = []
-    cases = cases_to_predict(inputs, len(loaded.plan.channels), loaded.labels, remark=remarks.append)
-    with progress(json_output) as stage:
+    wanted = WantedScan(loaded.plan.channels, loaded.plan.spacing_mm, series, fill_slices)
+    with unpacked(inputs) as paths, progress(json_output) as stage:
+        cases = cases_to_predict(
+            paths, len(loaded.plan.channels), loaded.labels, dicom=wanted, remark=remarks.append
+        )
         result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
     result.remarks[:0] = remarks
     print_result(json_output, result.to_dict(), result.text(len(cases), out))

@@ -17,6 +17,7 @@ from vesal.errors import DataError
 from vesal.files import content_hash
 from vesal.parallel import workers_within
 from vesal.text import times
+from vesal.volume.dicom.series_file import read_filled
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
 from vesal.volume.io import data_files, read_geometry, read_label, read_stored_label, read_volume
@@ -91,7 +92,7 @@ def read_case_label(case: Case, image: Volume | None = None, data: bytes | None 
     """
     assert case.label is not None
     if case.threshold is None:
-        label = read_label(case.label, data, case.segments)
+        label = read_label(case.label, data, case.segment_values)
     else:
         label = read_soft_label(case.label, case.threshold, data)
     if image is not None:
@@ -150,7 +151,8 @@ def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[b
     for path in case.images:
         try:
             data = read_bytes(path)
-            volume = _as_agreed(read_volume(path, data), case)
+            filled = read_filled(path) if case.fill_slices else None
+            volume = _as_agreed(read_volume(path, data) if filled is None else filled, case)
             if floating and volume.array.dtype.kind != "f":
                 volume = replace(volume, array=volume.array.astype(np.float32))
             volumes.append(volume)

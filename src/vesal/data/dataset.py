@@ -41,6 +41,8 @@ class Case(Record):
         annotated: names of the labels that were drawn in this case; None means all.
         segments: name -> value, of a label file that may name its segments (.seg.nrrd) and of a folder of masks; None
             for others.
+        renamed: what the label file calls a segment -> the label that it is, '' for none; None where names are labels.
+        fill_slices: slices of a DICOM series that are missing are filled in from their neighbours.
         slice_of: of a slice, its place in its volume; None for a case that stands for itself.
         pixel_mm: (column, row) size of a pixel where a picture does not say it; None means 1 mm.
         threshold: how its soft mask is read; None where the file holds label values.
@@ -53,10 +55,21 @@ class Case(Record):
     patient: str
     annotated: tuple[str, ...] | None = None
     segments: dict[str, int] | None = None
+    renamed: dict[str, str] | None = None
+    fill_slices: bool = False
     slice_of: SliceOf | None = None
     pixel_mm: tuple[float, float] | None = None
     channels: int | None = None
     threshold: Threshold | None = None
+
+    @property
+    def segment_values(self) -> dict[str, int] | None:
+        """What the label file calls its segments -> value: of `segments`, by the names that `renamed` gives."""
+        if self.segments is None or self.renamed is None:
+            return self.segments
+        kept = {name: value for name, value in self.segments.items() if name not in self.renamed}
+        own = {name: self.segments[label] for name, label in self.renamed.items() if label in self.segments}
+        return kept | own
 
     @property
     def files(self) -> tuple[Path, ...]:

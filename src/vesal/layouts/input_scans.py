@@ -12,13 +12,16 @@ from pathlib import Path
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.layouts.dicom.chosen_series import WantedScan, dicom_cases
+from vesal.layouts.dicom.dicom_studies import detect_dicom
 from vesal.layouts.matching_names import is_folder_of_labels, is_named_as_label
 from vesal.layouts.registry import is_recognised, load_dataset
 from vesal.layouts.scan_files import channel_files, folders_below, image_files, visible
 from vesal.outputs import OutputFolder
 from vesal.run_files import OUTPUTS
 from vesal.text import plural
-from vesal.volume.io import SUFFIXES, strip_suffix
+from vesal.volume.dicom.source import is_dicom_file
+from vesal.volume.io import SUFFIXES, is_image, strip_suffix
 from vesal.volume.unread_formats import unread_format
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
@@ -48,6 +51,7 @@ def cases_to_predict(
     channels: int,
     labels: LabelSet | None = None,
     *,
+    dicom: WantedScan | None = None,
     remark: Callable[[str], object] = str,
 ) -> list[Case]:
     """Cases in files and folders. No image is read, nor a label where `labels` are known.
@@ -62,6 +66,7 @@ def cases_to_predict(
         inputs: files and folders, or the manifest of a data set.
         channels: how many the model wants; in a folder where every number is 0000, CASE_0000 is the case CASE
             for a model of one. Where others are higher they count slices, and results are named as the files.
+        dicom: what a study has to hold, where the inputs may be DICOM.
         labels: of the model, so that the label maps of a data set need not be looked through for theirs.
         remark: is told what was left out.
 
@@ -76,7 +81,9 @@ def cases_to_predict(
     for path in once.values():
         if not path.exists():
             raise UsageError(f"There is no {path}; name a scan or a folder of scans.")
-        if path.is_file() and not _is_manifest(path, inputs):
+        if dicom is not None and _is_dicom(path):
+            cases += dicom_cases(path, dicom, remark)
+        elif path.is_file() and not _is_manifest(path, inputs):
             named.setdefault(path.parent, []).append(path)
         elif path.is_dir() and image_files(path):
             cases += _flat(path, channels, remark)
@@ -89,6 +96,13 @@ def cases_to_predict(
     if not cases:
         raise UsageError(f"No scan was found; readable endings are {', '.join(SUFFIXES)}.")
     return _each_once(cases)
+
+
+def _is_dicom(path: Path) -> bool:
+    """A DICOM object, or a folder of such without images of another kind."""
+    if path.is_file():
+        return not is_image(path) and is_dicom_file(path)
+    return not image_files(path) and detect_dicom(path) is not None
 
 
 def _is_manifest(path: Path, inputs: Sequence[Path]) -> bool:

@@ -17,6 +17,7 @@ from vesal.errors import DataError, UsageError, unknown_name
 from vesal.layouts.by_case.acdc_brats import detect_acdc, detect_brats, read_acdc, read_brats
 from vesal.layouts.by_case.case_roles import detect_cases, read_cases
 from vesal.layouts.dataset_json import detect_msd, detect_nnunet, read_msd, read_nnunet
+from vesal.layouts.dicom.dicom_studies import detect_dicom, read_dicom
 from vesal.layouts.folders import detect_pairs, detect_png, read_pairs, read_png
 from vesal.layouts.manifest import detect_manifest, read_manifest
 from vesal.layouts.pictures import as_pictures
@@ -57,6 +58,10 @@ LAYOUTS: dict[str, Layout] = {
         "four files a case, _flair, _t1, _t1ce, _t2 (or -t2f, -t1n, -t1c, -t2w), and _seg", detect_brats, read_brats
     ),
     "png": Layout("images/ and labels/ (or masks/) with PNG files of the same names", detect_png, read_png),
+    "dicom": Layout(
+        "DICOM series, with segmentations (SEG) or structure sets (RTSTRUCT) that name them",
+        detect_dicom, read_dicom, general=True,
+    ),
     "pairs": Layout(
         "two folders such as images and labels with files of matching names", detect_pairs, read_pairs, general=True
     ),
@@ -191,7 +196,7 @@ def _nothing_recognised(root: Path) -> str:
 
 def _left_alone(dataset: Dataset) -> str:
     """Of files in the folders of the scans that are not read; a manifest names those that are meant."""
-    if dataset.layout == "manifest":
+    if dataset.layout in ("manifest", "dicom"):
         return ""
     folders = {path.parent: None for case in dataset.cases + dataset.unlabelled for path in case.files}
     folders |= {orphan.path.parent: None for orphan in dataset.orphans}

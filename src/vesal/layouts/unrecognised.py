@@ -60,7 +60,7 @@ def left_alone(folders: Iterable[Path], root: Path) -> str:
     places = "" if list(where) == ["."] else f" in {listed(list(where), 3)}"
     return (
         f"Left alone {'is' if total == 1 else 'are'} {plural(total, 'file')}{places} with endings that are not read, "
-        f"{_counted(counts)}{_dicom(counts)}; {_READ}."
+        f"{_counted(counts)}; {_READ}."
     )
 
 
@@ -95,11 +95,9 @@ def _inventory(root: Path) -> str:
     """Folders by name, and files below by ending, in a few words."""
     names = [path.name for path in visible(root) if path.is_dir()]
     counts: Counter[str] = Counter()
-    example = None
     for folder in folders_below(root, _DEPTH, readable=True):
         files = [path for path in visible(folder) if path.is_file()]
         counts.update(map(_ending_read, files))
-        example = example or next((path for path in files if not ending(path)), None)
         if counts.total() > _MOST_FILES:
             break
     parts = [f"{plural(len(names), 'folder')} ({listed(names, 4)})"] if names else []
@@ -108,7 +106,7 @@ def _inventory(root: Path) -> str:
     there = " and ".join(parts) or "nothing"
     if not counts or any(name in SUFFIXES for name in counts):
         return there
-    return f"{there}{_dicom(counts, example)}, none of which is an image that is read ({', '.join(SUFFIXES)})"
+    return f"{there}, none of which is an image that is read ({', '.join(SUFFIXES)})"
 
 
 def _ending_read(path: Path) -> str:
@@ -117,16 +115,6 @@ def _ending_read(path: Path) -> str:
 
 def _counted(counts: Counter[str]) -> str:
     return listed([f"{name or 'no ending'}: {count}" for name, count in counts.most_common()], 5)
-
-
-def _dicom(counts: Counter[str], example: Path | None = None) -> str:
-    """What to do about DICOM: known by its ending, or by the four letters after the first 128 bytes."""
-    known = bool({".dcm", ".ima"} & set(counts))
-    with contextlib.suppress(OSError):
-        if not known and example is not None:
-            with example.open("rb") as stream:
-                known = stream.read(132)[128:] == b"DICM"
-    return " (DICOM: convert it by dcm2niix)" if known else ""
 
 
 # --- the nearest layout ------------------------------------------------------------------------------------

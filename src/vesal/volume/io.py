@@ -15,6 +15,8 @@ import numpy as np
 
 from vesal.errors import DataError, UsageError
 from vesal.files import write_bytes
+from vesal.volume.dicom import series_file
+from vesal.volume.dicom.source import is_dicom_file
 from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tiff
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
@@ -41,6 +43,9 @@ class Format:
         read_label: as `read`, for segmentations, where the two differ.
         segments: (path, the file's first bytes) -> the named segments that it holds, where the format has such.
         data_file: (path, the file's first bytes) -> the second file, where a header may name one.
+        all_files: path -> all files that make the scan, where there may be many, that one first.
+        read_named: (path, name of a segment -> value, or None for all) -> label map, where a file may name its segments
+            and nothing else in it is a segmentation.
     """
 
     read: Callable[[Path, bytes], Volume]
@@ -49,6 +54,8 @@ class Format:
     read_label: Callable[[Path, bytes], Volume] | None = None
     segments: Callable[[Path, bytes], tuple[Segment, ...]] | None = None
     data_file: Callable[[Path, bytes], Path | None] | None = None
+    all_files: Callable[[Path], tuple[Path, ...]] | None = None
+    read_named: Callable[[Path, Mapping[str, int] | None], LabelMap] | None = None
 
 
 def _refuse_lossy(path: Path, _: bytes) -> Volume:
@@ -61,6 +68,13 @@ _NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, segments=nrrd.segments, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
+_DICOM = Format(
+    series_file.read,
+    series_file.read_geometry,
+    None,
+    all_files=series_file.files,
+    read_named=series_file.read_named,
+)
 _BY_NIBABEL = Format(by_nibabel.read, by_nibabel.read_geometry, None)
 _TIFF = replace(_PNG, encode=tiff.encode_tiff)
 
@@ -138,7 +152,8 @@ def read_label(
         path: the file; its ending says the format. Or a folder of masks, one a label, called as the label is.
         data: the file's bytes, where they were read already.
         values: name of a segment -> value in the label map, for files that name their segments (3D Slicer's
-            .seg.nrrd): see `join_layers`, and for folders: see `join_masks`. Others keep their values.
+            .seg.nrrd): see `join_layers`, for DICOM: see `join_named`, and for folders: see `join_masks`. Others keep
+            their values.
 
     Raises:
         DataError: as `read_volume`; or several channels, or a value that is no whole number.
@@ -147,6 +162,8 @@ def read_label(
     if values is not None and path.is_dir():
         return join_masks(path, mask_files(path), values, read_label)
     form = _format(path)
+    if form.read_named is not None:
+        return form.read_named(path, values)
     data = read_bytes(path) if data is None else data
     volume = (form.read_label or form.read)(path, data)
     if form.segments is not None and (segments := form.segments(path, data)):
@@ -217,7 +234,10 @@ def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
     # What is called like an image is asked often and is no folder of masks.
     if data is None and not is_image(path) and path.is_dir() and (masks := mask_files(path)):
         return tuple(masks.values())
-    find = _format(path).data_file
+    form = _format(path)
+    if form.all_files is not None:
+        return form.all_files(path)
+    find = form.data_file
     second = None if find is None else find(path, read_bytes(path, _HEAD_BYTES) if data is None else data)
     return (path,) if second is None else (path, second)
 
@@ -296,6 +316,8 @@ def _format(path: Path) -> Format:
             raise DataError(f"{path} is a folder where one image file was expected; name a file.")
         if path.name.lower().endswith((".img", ".img.gz")):
             raise DataError(f"{path} holds the voxels of a pair; name its header, which ends in .hdr.")
+        if is_dicom_file(path):
+            return _DICOM
         if known := unread_format(path):
             raise DataError(f"{path} {known}.")
         raise DataError(f"{path} is of no known format; convert it to one of {', '.join(SUFFIXES)}.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".7z", ".rar")
-#: At this byte a DICOM file says that it is one (DICOM PS3.10, section 7.1).
-_DICOM_AT, _DICOM = 128, b"DICM"
+#: Names of DICOM objects; whether they are any is found in their content.
+_DICOM = (".dcm", ".ima")
 
 
 def unread_format(path: Path) -> str | None:
@@ -17,20 +17,6 @@ def unread_format(path: Path) -> str | None:
     """
     if path.name.lower().endswith(_ARCHIVES):
         return "is an archive; unpack it, and name the folder"
-    if path.name.lower().endswith((".dcm", ".ima")) or path.name == "DICOMDIR" or _says_dicom(path):
-        return (
-            "is of a DICOM series, which Vesal does not read; convert the series to NIfTI first, for example by "
-            "dcm2niix -z y -o OUT FOLDER"
-        )
+    if path.name.lower().endswith(_DICOM):
+        return "is called like a DICOM object and is none; send or copy the study again"
     return None
-
-
-def _says_dicom(path: Path) -> bool:
-    try:
-        if not path.is_file():
-            return False  # a pipe would wait for its writer
-        with path.open("rb") as stream:
-            stream.seek(_DICOM_AT)
-            return stream.read(len(_DICOM)) == _DICOM
-    except OSError:
-        return False

@@ -1,0 +1,1 @@
+"""DICOM as data sets and as scans to be predicted."""

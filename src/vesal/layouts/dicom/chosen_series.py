@@ -1,0 +1,151 @@
+"""Of a study the series that a model was trained on: by modality and voxels, or as a person asks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesal.data.dataset import Case
+from vesal.errors import UsageError
+from vesal.layouts.dicom.dicom_studies import CHANNELS, scan_cases
+from vesal.text import listed, plural, times
+from vesal.volume.dicom.dicom_scan import DicomScan
+from vesal.volume.dicom.identity import pseudonym
+from vesal.volume.dicom.series import Series, Study, read_study
+from vesal.volume.dicom.source import open_source
+
+#: Two series whose voxels differ by less than this factor from the model's, one as the other, fit alike.
+_ALIKE = 1.02
+
+
+@dataclass(frozen=True)
+class WantedScan:
+    """What a model takes.
+
+    Attributes:
+        channels: their names, such as ('CT',) or ('T1', 'FLAIR').
+        spacing_mm: of its voxels, in any order.
+        series: what a person asked for, one for each channel: a series' UID, number, or a part of its description.
+        fill_slices: slices that are missing are filled in from their neighbours.
+    """
+
+    channels: tuple[str, ...]
+    spacing_mm: tuple[float, ...]
+    series: tuple[str, ...] = ()
+    fill_slices: bool = False
+
+
+def dicom_cases(path: Path, wanted: WantedScan, remark: Callable[[str], object]) -> list[Case]:
+    """A case for each study below a folder, or for each phase of its series.
+
+    Args:
+        path: a folder, a DICOMDIR, or a file, which stands for the series that it is of.
+        wanted: what the model takes.
+        remark: is told what was chosen and what left out.
+
+    Raises:
+        UsageError: no series fits, or several do alike; the message names what tells them apart.
+        DataError: an object is damaged.
+    """
+    source = open_source(path)
+    one_file = path.is_file() and path.name.upper() != "DICOMDIR"
+    study = read_study(open_source(path.parent, below=False) if one_file else source)
+    if study.left_out and not one_file:
+        remark(study.remark())
+    series = [one for one in study.series if not one_file or any(f.file == path.name for f in one.frames)]
+    cases = []
+    for uid in dict.fromkeys(one.study for one in series):
+        own = [one for one in series if one.study == uid]
+        cases += _of_study(study, own, wanted, remark)
+    if not cases:
+        raise UsageError(
+            f"{path} holds no series of slices that a model of {' and '.join(wanted.channels)} takes."
+        )
+    return cases
+
+
+def _of_study(
+    study: Study, series: Sequence[Series], wanted: WantedScan, remark: Callable[[str], object]
+) -> list[Case]:
+    asked = wanted.series if wanted.series else (None,) * len(wanted.channels)
+    if len(asked) != len(wanted.channels):
+        raise UsageError(
+            f"The model takes {plural(len(wanted.channels), 'channel')} ({', '.join(wanted.channels)}) and "
+            f"{len(asked)} series were named; give --series once for each, in that order."
+        )
+    found: list[list[tuple[Case, DicomScan]]] = []
+    for channel, name in zip(wanted.channels, asked, strict=True):
+        remarks: list[str] = []
+        fitting = _fitting(series, channel, name, several=len(wanted.channels) > 1)
+        volumes = list(scan_cases(study, fitting, remarks, fill=wanted.fill_slices))
+        if name is None:
+            volumes = _nearest(volumes, wanted, channel)
+        for one in remarks:
+            remark(one)
+        if not volumes:
+            return []
+        if len({scan.series.uid for _, scan in volumes}) < len({one.uid for one in series}):
+            remark(_chosen(volumes[0][1], len(series)))
+        found.append(volumes)
+    if len(found) == 1:
+        return [case for case, _ in found[0]]
+    images = tuple(volumes[0][0].images[0] for volumes in found)
+    return [found[0][0][0].model_copy(update={"images": images})]
+
+
+def _fitting(series: Sequence[Series], channel: str, name: str | None, *, several: bool) -> list[Series]:
+    """Those of the channel's modality, or that a person named."""
+    if name is not None:
+        chosen = [one for one in series if name in (one.uid, str(one.number))]
+        chosen = chosen or [one for one in series if name.lower() in one.description.lower()]
+        if not chosen:
+            numbers = listed([str(one.number) for one in series])
+            raise UsageError(f"No series is '{name}'; there are those with the numbers {numbers}.")
+        return chosen
+    modality = {word: key for key, word in CHANNELS.items()}.get(channel, "MR")
+    of_modality = [one for one in series if one.modality == modality]
+    if not several:
+        return of_modality
+    plain = re.sub("[^a-z0-9]", "", channel.lower())
+    return [one for one in of_modality if plain in re.sub("[^a-z0-9]", "", one.description.lower())]
+
+
+def _nearest(
+    volumes: Sequence[tuple[Case, DicomScan]], wanted: WantedScan, channel: str
+) -> list[tuple[Case, DicomScan]]:
+    """The volumes of the series whose voxels are nearest to the model's."""
+    if len({scan.series.uid for _, scan in volumes}) < 2:
+        return list(volumes)
+    ranked = sorted(volumes, key=lambda one: _distance(one[1], wanted))
+    best, first = _distance(ranked[0][1], wanted), ranked[0][1].series
+    rivals = [
+        scan.series
+        for _, scan in ranked
+        if scan.series.uid != first.uid and _distance(scan, wanted) < best + math.log(_ALIKE)
+    ]
+    if rivals:
+        which = listed([_named(one) for one in (first, *rivals)])
+        raise UsageError(
+            f"Several series fit a model of {channel} alike: {which}. Choose one by --series, with its number, its UID "
+            "or a part of its description."
+        )
+    return [one for one in ranked if one[1].series.uid == first.uid]
+
+
+def _distance(scan: DicomScan, wanted: WantedScan) -> float:
+    """How far the voxels' sides are from the model's, as the sum of the logarithms of their ratios."""
+    sides = sorted(scan.stack.geometry.spacing_mm)[: len(wanted.spacing_mm)]
+    return sum(abs(math.log(side / own)) for side, own in zip(sides, sorted(wanted.spacing_mm), strict=True))
+
+
+def _named(series: Series) -> str:
+    return f"number {series.number} ({series.modality}, {plural(len(series.frames), 'slice')})"
+
+
+def _chosen(scan: DicomScan, of: int) -> str:
+    study = pseudonym("study", scan.series.study)
+    what = f"{scan.series.modality} with voxels of {times(scan.stack.geometry.spacing_mm, 3)} mm"
+    return f"Of {of} series of {study} number {scan.series.number} was taken, {what}; --series takes another."

@@ -1,0 +1,102 @@
+"""Of a study the series that fits the model is taken and told, or the one that a person names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dicom_examples import axial, random_series, slice_objects, write_objects, write_series
+
+from vesal.errors import UsageError
+from vesal.layouts.dicom.chosen_series import WantedScan, dicom_cases
+from vesal.layouts.input_scans import cases_to_predict
+
+pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+
+THIN = WantedScan(("CT",), (0.8, 0.9, 2.5))
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A thin and a thick CT, and two MRs."""
+    root = tmp_path / "study"
+    write_series(root / "thin", random_series(uid="1.1", tags={"SeriesNumber": 2}))
+    thick = axial(spacing=(0.8, 0.9, 8.0))
+    write_series(root / "thick", random_series(uid="1.2", affine=thick, tags={"SeriesNumber": 3}))
+    for number, name in ((4, "ax T1"), (5, "ax T2 FLAIR")):
+        tags = {"SeriesNumber": number, "SeriesDescription": name}
+        write_series(root / name, random_series(uid=f"1.{number}", modality="MR", tags=tags))
+    return root
+
+
+def folder_of(cases: list) -> list[str]:  # type: ignore[type-arg]
+    return [path.parent.name for case in cases for path in case.images]
+
+
+def test_the_modality_and_the_voxels_of_the_training_decide(study: Path) -> None:
+    told: list[str] = []
+    assert folder_of(dicom_cases(study, THIN, told.append)) == ["thin"]
+    assert "Of 4 series of study-" in told[-1]
+    assert "number 2 was taken, CT with voxels of 0.8 x 0.9 x 2.5 mm" in told[-1]
+    thick = WantedScan(("CT",), (0.8, 0.9, 7.0))
+    assert folder_of(dicom_cases(study, thick, told.append)) == ["thick"]
+
+
+@pytest.mark.parametrize(("asked", "folder"), [("3", "thick"), ("1.1", "thin"), ("flair", "ax T2 FLAIR")])
+def test_a_person_may_name_number_uid_or_a_part_of_the_description(
+    asked: str, folder: str, study: Path
+) -> None:
+    wanted = WantedScan(("CT",), (1.0, 1.0, 1.0), (asked,))
+    assert folder_of(dicom_cases(study, wanted, str)) == [folder]
+
+
+def test_what_is_not_there_is_told_with_what_is(study: Path) -> None:
+    with pytest.raises(UsageError, match=r"No series is '9'; there are those with the numbers 2, 3, 4, 5"):
+        dicom_cases(study, WantedScan(("CT",), (1.0, 1.0, 1.0), ("9",)), str)
+    with pytest.raises(UsageError, match="no series of slices that a model of PET takes"):
+        dicom_cases(study, WantedScan(("PET",), (1.0, 1.0, 1.0)), str)
+
+
+def test_series_that_fit_alike_are_not_guessed_between(study: Path) -> None:
+    with pytest.raises(UsageError, match=r"number 4 \(MR, 5 slices\), number 5 \(MR, 5 slices\).*--series"):
+        dicom_cases(study, WantedScan(("MRI",), (0.8, 0.9, 2.5)), str)
+
+
+def test_channels_are_found_by_their_names_in_the_descriptions(study: Path) -> None:
+    wanted = WantedScan(("FLAIR", "T1"), (0.8, 0.9, 2.5))
+    assert folder_of(dicom_cases(study, wanted, str)) == ["ax T2 FLAIR", "ax T1"]
+    with pytest.raises(UsageError, match=r"2 channels.*1 series"):
+        dicom_cases(study, WantedScan(("FLAIR", "T1"), (0.8, 0.9, 2.5), ("4",)), str)
+
+
+def test_a_file_stands_for_its_series(study: Path) -> None:
+    path = next((study / "thick").iterdir())
+    assert folder_of(cases_to_predict([path], 1, dicom=THIN)) == ["thick"]
+
+
+def test_phases_are_cases_of_their_own(tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    for name, time in (("a", "10"), ("b", "20")):
+        objects = slice_objects(random_series(tags={"TriggerTime": time}))
+        write_objects(root, [_renamed(one, name) for one in objects], [f"{name}{n}" for n in range(5)])
+    cases = dicom_cases(root, THIN, str)
+    assert len({case.id for case in cases}) == 2
+    assert sorted(case.images[0].name[0] for case in cases) == ["a", "b"]
+
+
+def _renamed(one: object, name: str) -> object:
+    one.SOPInstanceUID += f".{ord(name)}"  # type: ignore[attr-defined]
+    one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID  # type: ignore[attr-defined]
+    return one
+
+
+def test_a_folder_of_studies_is_a_case_each(study: Path) -> None:
+    write_series(
+        study / "other", random_series(uid="1.9", tags={"StudyInstanceUID": "1.2.99", "SeriesNumber": 1})
+    )
+    assert sorted(folder_of(cases_to_predict([study], 1, dicom=THIN))) == ["other", "thin"]
