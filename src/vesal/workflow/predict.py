@@ -38,8 +38,8 @@ from vesal.preprocessing.prepare import Prepared
 from vesal.text import listed, plural
 from vesal.volume.io import is_readable, write_label, write_volume
 from vesal.volume.resample import resize
-from vesal.volume.volume import Volume
-from vesal.workflow.predict_targets import Target, Targets, plan_targets, try_folder
+from vesal.volume.volume import LabelMap, Volume
+from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import PredictOptions
 
@@ -313,7 +313,8 @@ def _read(entry: _Entry, *, model: Model, features: bool) -> _Scan | DataError:
         return DataError(_TOO_LARGE)
     except VesalError as error:
         return DataError(str(error).removeprefix(f"Case {case.id}: "))
-    shown = volume if target.overlay is not None or model.locator is not None else None
+    pictured = target.overlay is not None or "preview" in target.dicom
+    shown = volume if pictured or model.locator is not None else None
     return _Scan(prepared, shown, found, digest, _note(stored, plan, prepared))
 
 
@@ -342,11 +343,13 @@ def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, 
     records = scan.features is not None or maps
     recorder = model.feature_recorder(windows, uncertainty=maps) if records else None
     prepared = scan.prepared
-    plain = recorder is None and not target.probabilities
+    fractional = "dicom-fractional" in target.dicom
+    wants_logits = bool(target.probabilities) or fractional
+    plain = recorder is None and not wants_logits
     if not plain and model.locator is not None and scan.volume is not None:
         _, prepared = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
     uncertainty = np.zeros(prepared.crop.shape, dtype=np.float32) if maps else None
-    if target.probabilities:
+    if wants_logits:
         # The maps are written one by one and read the logits each: those of the whole volume are kept.
         logits = model.logits(prepared.image, windows, recorder=recorder)
         if uncertainty is not None:
@@ -368,7 +371,9 @@ def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, 
     if recorder is not None and result.quality is not None and scan.features is not None:
         estimate = model.estimate_quality(scan.features, recorder, label, min_dice=options.min_dice)
         result.quality.rows[case.id] = estimate.to_dict()
-    write_label(target.label, label)
+    row = None if result.quality is None else result.quality.rows.get(case.id)
+    maps_of = [one for _, one in model.class_probabilities(logits, prepared)] if fractional else None
+    _write(label, entry, scan, model, row, concern=prepared.concern, probabilities=maps_of)
     if target.overlay is not None and scan.volume is not None:
         from vesal.report.figures.overlay import overlay_png
 
@@ -383,6 +388,36 @@ def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, 
         values = prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
         write_volume(target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry))
     return prepared.concern
+
+
+def _write(
+    label: LabelMap, entry: _Entry, scan: _Scan, model: Model, row: dict[str, Any] | None, **of: Any
+) -> None:
+    """The label map, and what DICOM objects are asked for.
+
+    Args:
+        label: the result.
+        entry: the case and its files.
+        scan: that was segmented.
+        model: that segmented it.
+        row: the quality estimate, where there is one.
+        of: more fields of `DicomResult`.
+    """
+    case, target = entry
+    if target.writes_volume:
+        write_label(target.label, label)
+    if not target.dicom:
+        return
+    # Imported here: scans of other formats do not wait for it.
+    from vesal.workflow.prediction.dicom_results import DicomResult, write_dicom
+
+    flagged = row["reason"] if row is not None and row["verdict"] == "review" else ""
+    expected = {} if row is None else {name: dice["value"] for name, dice in row["predicted_dice"].items()}
+    concern = "; ".join(filter(None, (scan.note, of.pop("concern"), flagged)))
+    write_dicom(
+        target.dicom,
+        DicomResult(case, label, model.labels, model.digest, expected, concern, volume=scan.volume, **of),
+    )
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:

@@ -12,13 +12,25 @@ from vesal.workflow.requests.fields import Mirror, Option
 #: What --to takes -> the ending of the files.
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
 
+#: The same of DICOM objects, for scans that are DICOM themselves: segmentations of three kinds, structure set,
+#: measurement report, and a picture as a secondary capture.
+DICOM_FORMATS = {
+    "dicom-seg": ".seg.dcm",
+    "dicom-labelmap": ".labelmap.dcm",
+    "dicom-fractional": ".fractional.dcm",
+    "rtstruct": ".rtstruct.dcm",
+    "sr": ".sr.dcm",
+    "preview": ".preview.dcm",
+}
+
 
 @dataclass(frozen=True)
 class PredictOptions:
     """How to predict.
 
     Attributes:
-        to: a key of FORMATS; None writes a result in the format of its scan.
+        to: keys of FORMATS and DICOM_FORMATS with commas between, of FORMATS at most one; None writes a result in the
+            format of its scan.
         threshold: for regions each one's own; for plain classes that of the likeliest one against the background
             alone, so that 0.5 is the argmax.
         resume: keep results that are there, whole, and made of the same scan by the same model with the same options.
@@ -27,9 +39,13 @@ class PredictOptions:
         uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
     """
 
-    to: Annotated[str | None, Option("nifti, nrrd, mha, png or tiff; as the scan came when not given.")] = (
-        None
-    )
+    to: Annotated[
+        str | None,
+        Option(
+            "nifti, nrrd, mha, png or tiff, as the scan came when not given; of a DICOM scan also dicom-seg, "
+            "dicom-labelmap, dicom-fractional, rtstruct, sr (a report) and preview; several with commas between."
+        ),
+    ] = None
     threshold: Annotated[
         float,
         Option(
@@ -68,5 +84,23 @@ class PredictOptions:
             raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
         if not 0.0 <= self.min_dice <= 1.0:
             raise UsageError(f"The least Dice is from 0 to 1, not {self.min_dice:g}.")
-        if self.to is not None and self.to not in FORMATS:
-            raise UsageError(f"--to takes {', '.join(FORMATS)}, not '{self.to}'.")
+        if self.to is not None:
+            self._check_formats(self.to.split(","))
+
+    @property
+    def volume_format(self) -> str | None:
+        """The key of FORMATS that is asked for."""
+        return next((name for name in (self.to or "").split(",") if name in FORMATS), None)
+
+    @property
+    def dicom_formats(self) -> tuple[str, ...]:
+        """The keys of DICOM_FORMATS that are asked for."""
+        return tuple(name for name in DICOM_FORMATS if name in (self.to or "").split(","))
+
+    @staticmethod
+    def _check_formats(names: list[str]) -> None:
+        for name in names:
+            if name not in FORMATS and name not in DICOM_FORMATS:
+                raise UsageError(f"--to takes {', '.join([*FORMATS, *DICOM_FORMATS])}, not '{name}'.")
+        if sum(name in FORMATS for name in names) > 1:
+            raise UsageError(f"--to takes one of {', '.join(FORMATS)} at a time, beside DICOM objects.")

@@ -6,15 +6,16 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vesal.data.dataset import Case
 from vesal.errors import UsageError
 from vesal.files import write_bytes
 from vesal.layouts.input_scans import default_ending
+from vesal.volume.dicom.source import is_dicom_file
 from vesal.volume.io import SUFFIXES, is_image, strip_suffix
-from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
+from vesal.workflow.requests.predict_options import DICOM_FORMATS, FORMATS, PredictOptions
 
 PROBABILITIES = "probabilities"
 #: The file of the classes, below PROBABILITIES.
@@ -23,16 +24,31 @@ CLASSES = "classes.json"
 
 @dataclass(frozen=True)
 class Target:
-    """The files of one case's result; `probabilities` by class."""
+    """The files of one case's result.
+
+    Attributes:
+        label: the label map; where none is asked for, the first of the DICOM objects.
+        probabilities: class -> its map.
+        dicom: key of DICOM_FORMATS -> the object.
+    """
 
     label: Path
     overlay: Path | None
     probabilities: dict[str, Path]
     uncertainty: Path | None = None
+    dicom: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def writes_volume(self) -> bool:
+        """Whether a label map is asked for."""
+        return self.label not in self.dicom.values()
 
     def files(self) -> Iterator[Path]:
         """All of them."""
-        return filter(None, (self.label, self.overlay, *self.probabilities.values(), self.uncertainty))
+        others = [path for path in self.dicom.values() if path != self.label]
+        return filter(
+            None, (self.label, self.overlay, *self.probabilities.values(), self.uncertainty, *others)
+        )
 
 
 @dataclass(frozen=True)
@@ -72,11 +88,14 @@ def plan_targets(
         targets = [replace(_target(stem, ending, folder, options, folders), label=out) for _ in cases]
     else:
         folder = out
-        endings = [default_ending(case) if options.to is None else FORMATS[options.to] for case in cases]
+        wanted = options.volume_format
+        endings = [default_ending(case) if wanted is None else FORMATS[wanted] for case in cases]
         targets = [
             _target(case.id, ending, out, options, folders)
             for case, ending in zip(cases, endings, strict=True)
         ]
+    if options.dicom_formats:
+        targets = [_with_dicom(*one, folder, options) for one in zip(targets, cases, strict=True)]
     _spare_inputs(cases, targets)
     return Targets(folder, tuple(targets), single, folders)
 
@@ -145,7 +164,7 @@ def _ending_of(out: Path, count: int, options: PredictOptions) -> str:
         raise UsageError(
             f"{out} is to be written, but '{ending}' is {known if ending in SUFFIXES else 'unknown'}."
         )
-    if options.to is not None and FORMATS[options.to] not in (ending, f"{ending}.gz"):
+    if (wanted := options.volume_format) is not None and FORMATS[wanted] not in (ending, f"{ending}.gz"):
         raise UsageError(f"{out} and --to {options.to} name two formats; leave out --to.")
     return ending
 
@@ -160,6 +179,18 @@ def _target(stem: str, ending: str, folder: Path, options: PredictOptions, folde
         },
         uncertainty=folder / "uncertainty" / f"{stem}{ending}" if options.uncertainty else None,
     )
+
+
+def _with_dicom(target: Target, case: Case, folder: Path, options: PredictOptions) -> Target:
+    """The result as DICOM objects too, or as such alone where no other format is asked for."""
+    if not is_dicom_file(case.images[0]):
+        raise UsageError(
+            f"{case.images[0]} is no DICOM, so its result cannot be one ({', '.join(options.dicom_formats)}); give the "
+            "study itself."
+        )
+    objects = {name: folder / f"{case.id}{DICOM_FORMATS[name]}" for name in options.dicom_formats}
+    label = target.label if options.volume_format is not None else next(iter(objects.values()))
+    return replace(target, label=label, dicom=objects)
 
 
 def _spare_inputs(cases: Sequence[Case], targets: Sequence[Target]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vesal.data.dataset import Case
 from vesal.errors import UsageError
-from vesal.workflow.predict_targets import class_folders, plan_targets, refuse_alike
+from vesal.workflow.prediction.predict_targets import class_folders, plan_targets, refuse_alike
 from vesal.workflow.requests.predict_options import PredictOptions
 
 

@@ -1,0 +1,174 @@
+"""From a study to DICOM objects on it: the same masks as of the scan in NIfTI, and the same object when made again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dicom_examples import Drawn, axial, write_series
+from torch import Tensor
+
+from vesal.data.labels import LabelSet
+from vesal.errors import UsageError
+from vesal.infer.predictor import Model
+from vesal.layouts.dicom.chosen_series import WantedScan
+from vesal.layouts.input_scans import cases_to_predict
+from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.volume.io import read_label, read_volume, write_volume
+from vesal.workflow.predict import predict_cases
+from vesal.workflow.prediction.unpacked_inputs import unpacked
+from vesal.workflow.requests.predict_options import PredictOptions
+
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+NESTED = LabelSet.from_values({"rim": 1, "core": 4}, regions={"whole": ["rim", "core"], "core": ["core"]})
+
+
+def bright(batch: Tensor) -> Tensor:
+    return torch.cat([batch - 60.0, batch - 160.0], dim=1) / 20.0
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def model() -> Model:
+    plan = Plan.model_validate(
+        {
+            "dimension": 3,
+            "spacing_mm": (0.8, 0.9, 2.5),
+            "patch": (16, 16, 8),
+            "batch": 1,
+            "stages": (Stage(features=4, kernel=(3, 3, 3), stride=(1, 1, 1)),),
+            "normalisation": (Normalisation(scheme="none"),),
+            "mirror_axes": (),
+            "channels": ("CT",),
+            "labels": NESTED,
+            "median_shape": (20, 18, 8),
+        }
+    )
+    return Model(plan, (bright,), torch.device("cpu"))  # type: ignore[arg-type]
+
+
+def drawn(affine: np.ndarray) -> Drawn:  # type: ignore[type-arg]
+    x, y, z = np.indices((20, 18, 8))
+    distance = np.sqrt((x - 9) ** 2 + (y - 8) ** 2 + (2.5 * (z - 4)) ** 2)
+    return Drawn(np.select([distance < 4, distance < 7], [200, 100], 0).astype(np.int16), affine)
+
+
+def test_masks_are_those_of_the_scan_in_nifti_and_regions_hold_all_their_labels(
+    tmp_path: Path, model: Model
+) -> None:
+    paths = write_series(tmp_path / "study", drawn(axial()))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    out = tmp_path / "out"
+    result = predict_cases(model, cases, out, PredictOptions(to="nifti,dicom-seg,rtstruct,sr"))
+    assert result.failures == []
+    (case,) = cases
+    label = read_label(out / f"{case.id}.nii.gz")
+    write_volume(tmp_path / "scan.nii.gz", read_volume(paths[0]))
+    predict_cases(model, cases_to_predict([tmp_path / "scan.nii.gz"], 1), tmp_path / "again")
+    assert np.array_equal(label.array, read_label(tmp_path / "again" / "scan.nii.gz").array)
+    for name in ("seg", "rtstruct"):
+        path = out / f"{case.id}.{name}.dcm"
+        assert np.array_equal(read_label(path, values={"whole": 1}).array == 1, label.array > 0)
+        assert np.array_equal(read_label(path, values={"core": 1}).array == 1, label.array == 4)
+    report = pydicom.dcmread(out / f"{case.id}.sr.dcm")
+    assert report.Modality == "SR"
+
+
+def test_under_a_tilt_the_objects_lie_on_the_slices_as_they_were_taken(tmp_path: Path, model: Model) -> None:
+    affine = axial()
+    affine[:3, 2] = (0.0, 0.9, 2.5)
+    paths = write_series(tmp_path / "study", drawn(affine))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg"))
+    found = pydicom.dcmread(tmp_path / "out" / f"{cases[0].id}.seg.dcm")
+    positions = {
+        tuple(map(float, of.PlanePositionSequence[0].ImagePositionPatient))
+        for of in found.PerFrameFunctionalGroupsSequence
+    }
+    of_scan = {tuple(map(float, pydicom.dcmread(path).ImagePositionPatient)) for path in paths}
+    assert positions <= of_scan
+    scan, mask = (
+        read_volume(paths[0]),
+        read_label(tmp_path / "out" / f"{cases[0].id}.seg.dcm", values={"whole": 1}),
+    )
+    assert scan.geometry.close_to(mask.geometry)
+    inside = scan.array[0][mask.array == 1]
+    assert (inside > 60).mean() > 0.95
+
+
+def test_the_same_result_made_again_is_the_same_object(tmp_path: Path, model: Model) -> None:
+    write_series(tmp_path / "study", drawn(axial()))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    uids = []
+    for folder in ("one", "two"):
+        predict_cases(model, cases, tmp_path / folder, PredictOptions(to="dicom-seg,rtstruct"))
+        uids.append(
+            [pydicom.dcmread(path).SOPInstanceUID for path in sorted((tmp_path / folder).glob("*.dcm"))]
+        )
+    assert uids[0] == uids[1]
+    assert len(set(uids[0])) == 2
+
+
+def test_probabilities_and_a_picture_are_objects_too(tmp_path: Path, model: Model) -> None:
+    write_series(tmp_path / "study", drawn(axial()))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    out = tmp_path / "out"
+    predict_cases(model, cases, out, PredictOptions(to="nifti,dicom-fractional,preview", probabilities=True))
+    name = cases[0].id
+    found = pydicom.dcmread(out / f"{name}.fractional.dcm")
+    assert found.SegmentationType == "FRACTIONAL"
+    whole = read_volume(out / "probabilities" / "whole" / f"{name}.nii.gz").array[0]
+    mask = read_label(out / f"{name}.fractional.dcm", values={"whole": 1}).array
+    sure = np.abs(whole - 0.5) > 0.01
+    assert np.array_equal(mask[sure] == 1, whole[sure] > 0.5)
+    picture = pydicom.dcmread(out / f"{name}.preview.dcm")
+    assert picture.pixel_array.shape[2] == 3
+    assert picture.pixel_array.std() > 5
+
+
+def test_regions_that_overlap_are_no_label_map_and_the_failure_is_told(tmp_path: Path, model: Model) -> None:
+    write_series(tmp_path / "study", drawn(axial()))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-labelmap"))
+    assert "Regions that overlap are no label map" in result.failures[0].message
+
+
+def test_a_scan_that_is_no_dicom_gets_none(tmp_path: Path, model: Model) -> None:
+    paths = write_series(tmp_path / "study", drawn(axial()))
+    write_volume(tmp_path / "scan.nii.gz", read_volume(paths[0]))
+    cases = cases_to_predict([tmp_path / "scan.nii.gz"], 1)
+    with pytest.raises(UsageError, match="is no DICOM, so its result cannot be one"):
+        predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg"))
+
+
+def test_missing_slices_are_filled_where_asked_and_get_no_frame(tmp_path: Path, model: Model) -> None:
+    paths = write_series(tmp_path / "study", drawn(axial()))
+    paths[4].unlink()
+    wanted = WantedScan(("CT",), (0.8, 0.9, 2.5))
+    told: list[str] = []
+    with pytest.raises(UsageError):
+        cases_to_predict([tmp_path / "study"], 1, dicom=wanted, remark=told.append)
+    assert "1 slice missing" in " ".join(told)
+    filled = WantedScan(("CT",), (0.8, 0.9, 2.5), fill_slices=True)
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=filled)
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="nifti,dicom-seg,rtstruct"))
+    assert result.failures == []
+    assert read_label(tmp_path / "out" / f"{cases[0].id}.nii.gz").array[:, :, 4].any()
+
+
+def test_archives_are_unpacked_for_as_long_as_it_takes(tmp_path: Path) -> None:
+    write_series(tmp_path / "study", drawn(axial()))
+    archive = Path(shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "study"))
+    with unpacked([archive, tmp_path / "study"]) as (inner, folder):
+        assert folder == tmp_path / "study"
+        assert len(list(inner.iterdir())) == 8
+    assert not inner.exists()
