@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from layout_examples import make_dicom
 from PIL import Image
 
 from vesal.data.case import read_case
@@ -155,6 +156,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "png": make_png,
     "pairs": make_pairs,
     "cases": make_cases,
+    "dicom": make_dicom,
 }
 
 

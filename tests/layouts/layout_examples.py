@@ -125,10 +125,12 @@ def make_manifest(folder: Path) -> None:
 def make_dicom(folder: Path) -> None:
     # Imported here: the other examples need no extra.
     from annotation_examples import annotated, made_by
+    from dicom_examples import axial
 
     from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
 
-    example = annotated(folder / "ct")
+    # Numbers that every format holds as they are.
+    example = annotated(folder / "ct", axial(spacing=(0.75, 1.0, 2.5)))
     regions = [RoiMask(name, (255, 0, 0), mask) for name, mask in example.masks.items()]
     found = structure_set(example.scan.slices(), example.scan.stack.geometry, regions, made_by())
     found.save_as(folder / "rs.dcm", enforce_file_format=True)

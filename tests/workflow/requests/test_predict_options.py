@@ -8,7 +8,7 @@ import pytest
 
 from vesal.errors import UsageError
 from vesal.volume.io import SUFFIXES
-from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
+from vesal.workflow.requests.predict_options import DICOM_FORMATS, FORMATS, PredictOptions
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,9 @@ from vesal.workflow.requests.predict_options import FORMATS, PredictOptions
         ({"threshold": 1.0}, "threshold is a probability"),
         ({"overlap": -0.1}, "overlap is a share"),
         ({"overlap": 1.0}, "overlap is a share"),
-        ({"to": "jpeg"}, "nifti, nrrd, mha, png, tiff, not 'jpeg'"),
+        ({"to": "jpeg"}, "nifti, nrrd, mha, png, tiff, dicom-seg, .*, not 'jpeg'"),
+        ({"to": "sr,jpeg"}, "not 'jpeg'"),
+        ({"to": "nifti,png"}, "one of nifti, nrrd, mha, png, tiff at a time"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_its_range(wrong: dict[str, Any], words: str) -> None:
@@ -30,3 +32,12 @@ def test_what_cannot_be_done_is_refused_with_its_range(wrong: dict[str, Any], wo
 def test_every_format_can_be_chosen_and_written(to: str) -> None:
     assert PredictOptions(to=to).to == to
     assert FORMATS[to] in SUFFIXES
+
+
+def test_objects_of_dicom_stand_beside_one_format() -> None:
+    options = PredictOptions(to="sr,nrrd,dicom-seg")
+    assert options.volume_format == "nrrd"
+    assert options.dicom_formats == ("dicom-seg", "sr")
+    assert PredictOptions().dicom_formats == ()
+    assert PredictOptions(to="rtstruct").volume_format is None
+    assert not set(DICOM_FORMATS) & set(FORMATS)
