@@ -15,31 +15,12 @@ from pathlib import Path
 from vesal.files import read_json, read_json_lines, write_json
 from vesal.infer.predictor import load_model
 from vesal.nn.model_file import Package, load_package, save_package
-from vesal.run.folder import Run
-from vesal.run_files import (
-    CASES,
-    CONFIG,
-    DATASET,
-    ENVIRONMENT,
-    FINDINGS,
-    FINGERPRINT,
-    FINISHED,
-    FOLDS,
-    FURTHER_NETWORK,
-    METRICS,
-    MODEL,
-    PLAN,
-    PREDICTIONS,
-    SOURCES,
-    VOTES,
-    fold_folder,
-)
+from vesal.run.folder import SET_UP, Run
+from vesal.run_files import FINISHED, FURTHER_NETWORK, METRICS, MODEL, PREDICTIONS, VOTES, fold_folder
 from vesal.workflow.choose_postprocess import choose_postprocess
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.predict_options import PredictOptions
-
-_OF_THE_RUN = (DATASET, FINGERPRINT, FINDINGS, PLAN, SOURCES, CONFIG, FOLDS, CASES, ENVIRONMENT)
 
 
 def voters(fold: Path, networks: Sequence[int]) -> list[int]:
@@ -80,8 +61,8 @@ def cut(run: Path, number: int, networks: Sequence[int], out: Path) -> None:
     """Predict and score a fold's held-out scans with some of its networks, in a run folder of their own."""
     source, folder = fold_folder(run, number), fold_folder(out, number)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _OF_THE_RUN:
-        if (run / name).exists():
+    for name in SET_UP:
+        if (run / name).is_file():
             shutil.copyfile(run / name, out / name)
     save_package(folder / MODEL, joined(source, voters(source, networks)))
     model = load_model(folder / MODEL, device="cpu", postprocess=False, quality=False)

@@ -38,7 +38,7 @@ from vesal.run_files import (
 _STALE_S = 600.0
 
 #: What is there before a fold is begun: of the data, which is kept, and what follows from the settings.
-_SET_UP = {CONFIG, ENVIRONMENT, DATASET, FINGERPRINT, SOURCES, PREPARED, LOCKS, PLAN, FINDINGS, FOLDS, CASES}
+SET_UP = {CONFIG, ENVIRONMENT, DATASET, FINGERPRINT, SOURCES, PREPARED, LOCKS, PLAN, FINDINGS, FOLDS, CASES}
 _CHOSEN = (PLAN, FINDINGS, FOLDS, CASES)
 
 
@@ -127,7 +127,7 @@ class Run:
             raise UsageError(f"{self.folder} holds something that is not a run; choose another folder.")
         if resume:
             return True
-        if not names <= _SET_UP or ENVIRONMENT not in names:
+        if not names <= SET_UP or ENVIRONMENT not in names:
             cure = "add --resume to go on with it, or " if resumable else ""
             raise UsageError(f"{self.folder} is not empty; {cure}choose another folder.")
         return False

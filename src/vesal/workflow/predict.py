@@ -373,7 +373,7 @@ def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, 
         result.quality.rows[case.id] = estimate.to_dict()
     row = None if result.quality is None else result.quality.rows.get(case.id)
     maps_of = [one for _, one in model.class_probabilities(logits, prepared)] if fractional else None
-    _write(label, entry, scan, model, row, concern=prepared.concern, probabilities=maps_of)
+    _write(label, entry, scan, model, row, prepared.concern, maps_of)
     if target.overlay is not None and scan.volume is not None:
         from vesal.report.figures.overlay import overlay_png
 
@@ -391,18 +391,15 @@ def _predict(model: Model, scan: _Scan, entry: _Entry, options: PredictOptions, 
 
 
 def _write(
-    label: LabelMap, entry: _Entry, scan: _Scan, model: Model, row: dict[str, Any] | None, **of: Any
+    label: LabelMap,
+    entry: _Entry,
+    scan: _Scan,
+    model: Model,
+    row: dict[str, Any] | None,
+    concern: str,
+    probabilities: list[NDArray[np.float32]] | None,
 ) -> None:
-    """The label map, and what DICOM objects are asked for.
-
-    Args:
-        label: the result.
-        entry: the case and its files.
-        scan: that was segmented.
-        model: that segmented it.
-        row: the quality estimate, where there is one.
-        of: more fields of `DicomResult`.
-    """
+    """The label map, and what DICOM objects are asked for; `row` is the quality estimate, where there is one."""
     case, target = entry
     if target.writes_volume:
         write_label(target.label, label)
@@ -413,11 +410,11 @@ def _write(
 
     flagged = row["reason"] if row is not None and row["verdict"] == "review" else ""
     expected = {} if row is None else {name: dice["value"] for name, dice in row["predicted_dice"].items()}
-    concern = "; ".join(filter(None, (scan.note, of.pop("concern"), flagged)))
-    write_dicom(
-        target.dicom,
-        DicomResult(case, label, model.labels, model.digest, expected, concern, volume=scan.volume, **of),
+    concern = "; ".join(filter(None, (scan.note, concern, flagged)))
+    result = DicomResult(
+        case, label, model.labels, model.digest, expected, concern, probabilities, scan.volume
     )
+    write_dicom(target.dicom, result)
 
 
 def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:

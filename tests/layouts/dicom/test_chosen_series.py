@@ -74,6 +74,18 @@ def test_channels_are_found_by_their_names_in_the_descriptions(study: Path) -> N
         dicom_cases(study, WantedScan(("FLAIR", "T1"), (0.8, 0.9, 2.5), ("4",)), str)
 
 
+def test_a_study_that_does_not_fit_is_told_and_the_others_go_on(study: Path) -> None:
+    tags = {"StudyInstanceUID": "1.2.98"}
+    for number in (1, 2):
+        drawn = random_series(uid=f"1.8.{number}", tags=tags | {"SeriesNumber": number})
+        write_series(study / f"twin{number}", drawn)
+    write_series(study / "mr", random_series(uid="1.7", modality="MR", tags={"StudyInstanceUID": "1.2.97"}))
+    told: list[str] = []
+    assert folder_of(dicom_cases(study, THIN, told.append)) == ["thin"]
+    assert sum("was left out. Several series fit" in one for one in told) == 1
+    assert sum("was left out: no series of it fits" in one for one in told) == 1
+
+
 def test_a_file_stands_for_its_series(study: Path) -> None:
     path = next((study / "thick").iterdir())
     assert folder_of(cases_to_predict([path], 1, dicom=THIN)) == ["thick"]

@@ -114,6 +114,9 @@ def test_the_same_result_made_again_is_the_same_object(tmp_path: Path, model: Mo
         uids.append(
             [pydicom.dcmread(path).SOPInstanceUID for path in sorted((tmp_path / folder).glob("*.dcm"))]
         )
+    predict_cases(model, cases, tmp_path / "other", PredictOptions(to="dicom-seg,rtstruct", threshold=0.9))
+    other = [pydicom.dcmread(path).SOPInstanceUID for path in sorted((tmp_path / "other").glob("*.dcm"))]
+    assert not set(other) & set(uids[0])
     assert uids[0] == uids[1]
     assert len(set(uids[0])) == 2
 

@@ -57,9 +57,19 @@ def dicom_cases(path: Path, wanted: WantedScan, remark: Callable[[str], object])
         remark(study.remark())
     series = [one for one in study.series if not one_file or any(f.file == path.name for f in one.frames)]
     cases = []
-    for uid in dict.fromkeys(one.study for one in series):
+    studies = list(dict.fromkeys(one.study for one in series))
+    for uid in studies:
         own = [one for one in series if one.study == uid]
-        cases += _of_study(study, own, wanted, remark)
+        try:
+            found = _of_study(study, own, wanted, remark)
+        except UsageError as error:
+            if len(studies) == 1:
+                raise
+            remark(f"{pseudonym('study', uid)} was left out. {error}")
+            continue
+        if not found and len(studies) > 1:
+            remark(f"{pseudonym('study', uid)} was left out: no series of it fits the model.")
+        cases += found
     if not cases:
         raise UsageError(
             f"{path} holds no series of slices that a model of {' and '.join(wanted.channels)} takes."

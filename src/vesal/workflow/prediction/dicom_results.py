@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
-from vesal.files import write_bytes
-from vesal.report.figures.colours import class_colours
+from vesal.files import content_hash, write_bytes
+from vesal.report.figures.colours import class_colours, rgb
 from vesal.report.figures.overlay import overlay_png
 from vesal.volume.dicom.annotations.made_by import MadeBy, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
@@ -72,8 +72,8 @@ class DicomResult:
 def write_dicom(files: Mapping[str, Path], result: DicomResult) -> None:
     """Write the objects that are asked for.
 
-    The identifiers follow from model and series: the same result made again is the same object, so that an archive
-    keeps it once.
+    The identifiers follow from model, series and result: the same made again is the same object, which an archive keeps
+    once, and another threshold makes another.
 
     Args:
         files: of `vesal.workflow.requests.predict_options.DICOM_FORMATS`, where each goes.
@@ -103,6 +103,7 @@ class _Objects:
     geometry: Geometry
     masks: NDArray[np.bool_]
     colours: list[tuple[int, int, int]]
+    made: dict[str, FileDataset] = field(default_factory=dict)
 
     @classmethod
     def of(cls, result: DicomResult) -> _Objects:
@@ -110,11 +111,18 @@ class _Objects:
         geometry = scan.stack.geometry
         contiguous = result.labels.encode(tilted_back(result.label, geometry).array)
         masks = np.stack([row[np.minimum(contiguous, len(row) - 1)] for row in result.labels.class_table])
-        colours = [_rgb(colour) for colour in class_colours(result.labels)]
+        colours = [
+            tuple(np.rint(255 * rgb(colour)).astype(int).tolist()) for colour in class_colours(result.labels)
+        ]
         return cls(result, scan, scan.slices(), geometry, masks, colours)
 
     def make(self, kind: str) -> FileDataset:
-        """An object of a kind."""
+        """An object of a kind, made once: a report refers to the segmentation."""
+        if kind not in self.made:
+            self.made[kind] = self._made(kind)
+        return self.made[kind]
+
+    def _made(self, kind: str) -> FileDataset:
         made_by = self._made_by(kind)
         if kind == "rtstruct":
             regions = [RoiMask(*one) for one in zip(self._classes, self.colours, self.masks, strict=True)]
@@ -140,7 +148,9 @@ class _Objects:
     def _made_by(self, kind: str) -> MadeBy:
         uid = needed("pydicom.uid").generate_uid
         number, title = _KINDS[kind]
-        own = [self.result.model, self.scan.series.uid, self.scan.stack.phase, kind]
+        content = (one.tobytes() for one in (self.masks, *(self.result.probabilities or ())))
+        found = content_hash(*content)
+        own = [self.result.model, self.scan.series.uid, self.scan.stack.phase, kind, found]
         return MadeBy(
             title=f"Vesal {title} {self.result.model[:12]}",
             digest=self.result.model,
@@ -176,8 +186,3 @@ class _Objects:
         assert self.result.volume is not None
         png = overlay_png(self.result.volume, self.result.label, self.result.labels)
         return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
-
-
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return red, green, blue
