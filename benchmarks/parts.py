@@ -205,6 +205,7 @@ def step(setup: Setup) -> Iterator[Comparison]:
             setup,
             {
                 "nnU-Net": ("steps", "nnunet", *where),
+                "nnU-Net under bfloat16 autocast": ("steps", "nnunet", "--autocast", *where),
                 OURS: ("steps", "vesal", *where),
                 "MONAI DynUNet": ("steps", "monai", *where),
             },
@@ -232,7 +233,9 @@ def _told_step(measured: Mapping[str, list[Measured]]) -> list[str]:
         f"Patch {'x'.join(map(str, sizes['patch']))}, batch {sizes['batch']}, SGD with momentum 0.99, Dice + "
         f"cross-entropy on the two highest resolutions. Numbers that are learned: {counts} (nnU-Net's third head has "
         "weight 0 in its loss and is not counted; DynUNet has no bias before a norm).",
-        "On a CPU nnU-Net compiles nothing (nnUNetTrainer._do_i_compile), so what is measured is its default.",
+        "On a CPU nnU-Net compiles nothing (nnUNetTrainer._do_i_compile) and computes in float32, so that is its "
+        "default; under autocast is what a patch of its trainer would give. Vesal takes bfloat16 by itself where the "
+        "processor multiplies it.",
     ]
     learned = {one["parameters"] for side, one in found.items() if not side.startswith("MONAI")}
     if len(learned) > 1:

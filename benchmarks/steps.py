@@ -1,10 +1,11 @@
 """One training step of nnU-Net's network for hippocampus, in nnU-Net, Vesal and MONAI: a worker of `beside`.
 
-python -m benchmarks.steps SIDE [--loader] --work FOLDER
+python -m benchmarks.steps SIDE [--loader] [--autocast] --work FOLDER
 
-SIDE is nnunet, vesal or monai. The batch is ready and stays the same, or with --loader comes from the tool's own
-loader and augmentation, as in its training: nnU-Net's in processes of their own, which fill their queue before the
-clock starts, so that during the step they make one batch, as they do all through a training.
+SIDE is nnunet, vesal or monai; --autocast computes another tool's step in bfloat16, which Vesal chooses by itself. The
+batch is ready and stays the same, or with --loader comes from the tool's own loader and augmentation, as in its
+training: nnU-Net's in processes of their own, which fill their queue before the clock starts, so that during the step
+they make one batch, as they do all through a training.
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("side", choices=("nnunet", "vesal", "monai"))
     parser.add_argument("--loader", action="store_true")
+    parser.add_argument("--autocast", action="store_true")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     chosen = parser.parse_args()
@@ -189,12 +191,15 @@ def main() -> None:
             step, learned = vesal_step(cases, plan, chosen.work, loader=chosen.loader)
         else:
             step, learned = monai_step(cases, plan)
-    step()
+    bfloat16 = torch.autocast("cpu", torch.bfloat16, enabled=chosen.autocast)
+    with bfloat16:
+        step()
 
     def measure() -> dict[str, float]:
         settle()
         began = time.perf_counter()
-        loss = step()
+        with bfloat16:
+            loss = step()
         return {"seconds": time.perf_counter() - began, "loss": loss, "peak_mb": high_water_mb()}
 
     serve({"parameters": learned, "patch": plan.patch, "batch": plan.batch}, measure)
