@@ -29,6 +29,7 @@ from benchmarks.weights import without_losing_heads
 from vesal.augment.policy import Policy
 from vesal.layouts.registry import load_dataset
 from vesal.nn.cpu.instance_norm import keep_memory
+from vesal.nn.cpu.threads import ThreadPace
 from vesal.nn.losses.losses import build_loss
 from vesal.nn.zoo import build_network
 from vesal.planning.plan import Plan
@@ -41,6 +42,7 @@ from vesal.train.objective import Objective
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision
 from vesal.train.recipe import TrainConfig
+from vesal.train.sample_threads import SampleThreads
 from vesal.train.state import State, TrainJob
 from vesal.train.trainer import take_step
 
@@ -69,7 +71,10 @@ def vesal_step(cases: list[PreparedCase], plan: Plan, folder: Path, *, loader: b
     trained = Trained(network, build_optimizer(network, config), None, precision.scaler)
     sampler = PatchSampler(cases, plan, foreground_share=config.foreground_share)
     state = State(job, trained, Position(), config.steps, sampler.steps_per_epoch)
-    objective = Objective(network, build_loss(config.loss, plan, config.loss_options), precision)
+    # The samples of a batch side by side, where training does so.
+    threads = SampleThreads.fitting(network, config, precision, plan.batch, plan.dimension)
+    objective = Objective(network, build_loss(config.loss, plan, config.loss_options), precision, threads)
+    pace = ThreadPace(1 if threads else None)
     maker = BatchMaker(sampler, Policy(plan, config.augment), device)
     loading = prefetched(maker, 0)
     batches: Iterator[Batch] = loading.__enter__() if loader else itertools.repeat(maker.cut(0))
@@ -77,7 +82,8 @@ def vesal_step(cases: list[PreparedCase], plan: Plan, folder: Path, *, loader: b
     def step() -> float:
         # Named so that the loader lives as long as the step that takes its batches.
         _ = loading
-        return float(take_step(state, batches, objective, precision))
+        with pace.step():
+            return float(take_step(state, batches, objective, precision))
 
     return step, sum(parameter.numel() for parameter in network.parameters())
 
