@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from vesal.cli import data_commands, evaluate_commands, predict_commands, train_commands
+from vesal.cli import data_commands, evaluate_commands, predict_commands, serve_commands, train_commands
 from vesal.cli.options import command
 from vesal.errors import VesalError, out_of_memory
 from vesal.version import __version__
@@ -63,6 +63,7 @@ for _verb in (
     evaluate_commands.robustness,
     predict_commands.report,
     predict_commands.export,
+    serve_commands.serve,
 ):
     app.command(_NAMES.get(_verb))(command(_verb))
 

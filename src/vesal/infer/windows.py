@@ -10,6 +10,7 @@ beforehand: on an even grid of windows that sum is a product of one factor an ax
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from vesal.infer.window_overlap import OVERLAP
+from vesal.parallel import Progress
 
 #: (N, C, *patch) -> logits (N, K, *patch), each time in memory that no later call uses again.
 Network = Callable[[Tensor], Tensor]
@@ -89,6 +91,19 @@ def window_weights(size: int, window: int, starts: Sequence[int]) -> list[Tensor
     for start in starts:
         total[start : start + window] += gaussian
     return [(gaussian / total[start : start + window]).float() for start in starts]
+
+
+@contextlib.contextmanager
+def watched(progress: Progress) -> Iterator[None]:
+    """Within the block, `progress` is called with (done, all) windows of whatever volume is being predicted."""
+    _WATCHING.append(progress)
+    try:
+        yield
+    finally:
+        _WATCHING.remove(progress)
+
+
+_WATCHING: list[Progress] = []
 
 
 @torch.inference_mode()
@@ -247,6 +262,8 @@ def _predicted(
         for values in [key for key in logits if isinstance(key, tuple)]:
             # A copy, not a view that keeps the logits of the whole batch.
             known[values] = logits.pop(values).clone()
+        for progress in tuple(_WATCHING):
+            progress(numbers.stop, len(places))
         for number in numbers:
             values = constant[number]
             if values is None:

@@ -1,0 +1,1 @@
+"""The server's interface: what is asked, what is answered, who may."""

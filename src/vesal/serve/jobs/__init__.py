@@ -1,0 +1,1 @@
+"""Jobs of the server: accepted, kept, computed in a process of their own, and cleared away."""

@@ -1,0 +1,207 @@
+"""A job's work: segment what was uploaded, and write what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.data.case import read_image
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError
+from vesal.infer.predictor import Model
+from vesal.infer.windows import watched
+from vesal.layouts.dicom.chosen_series import WantedScan
+from vesal.layouts.input_scans import cases_to_predict
+from vesal.parallel import Progress
+from vesal.report.figures.glb import write_glb
+from vesal.report.figures.stl import write_stl
+from vesal.report.figures.surfaces import class_surfaces
+from vesal.serve.jobs.job import CaseResult, ExpectedDice, JobOptions, Outcome, ResultFile
+from vesal.volume.geometry import Geometry
+from vesal.volume.io import data_files, read_label, write_label, write_volume
+from vesal.volume.volume import LabelMap, Volume
+from vesal.workflow.predict import PredictResult, predict_cases
+from vesal.workflow.prediction.unpacked_inputs import unpacked
+from vesal.workflow.requests.predict_options import DICOM_FORMATS, PredictOptions
+
+_NIFTI = ".nii.gz"
+#: Of the scan itself, for the viewer.
+_SCAN = "scan"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job's process is given.
+
+    Attributes:
+        inputs: as `vesal predict` takes them.
+        folder: for the results; made anew.
+        options: how.
+        root: no file outside this folder is read.
+    """
+
+    inputs: tuple[Path, ...]
+    folder: Path
+    options: JobOptions
+    root: Path
+
+
+def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
+    """Segment a job's scans.
+
+    Args:
+        model: that segments.
+        work: what, and where to.
+        progress: is called with (done, all) windows.
+
+    Raises:
+        DataError: nothing could be segmented; why.
+        UsageError: the options do not fit the scan or the model.
+    """
+    wanted = WantedScan(
+        model.plan.channels, model.plan.spacing_mm, work.options.series, work.options.fill_slices
+    )
+    notes: list[str] = []
+    with unpacked(work.inputs) as paths:
+        roots = [work.root, *(path for path in paths if path not in work.inputs)]
+        cases = cases_to_predict(
+            paths, len(model.plan.channels), model.labels, dicom=wanted, remark=notes.append
+        )
+        for case in cases:
+            _check_inside(case, roots)
+        with watched(progress):
+            done = predict_cases(model, cases, work.folder, _options(work.options))
+        if not done.files:
+            raise DataError(
+                "; ".join(failure.message for failure in done.failures) or "There is no scan in it."
+            )
+        notes += [f"{failure.id}: {failure.message}" for failure in done.failures]
+        maker = _Maker(model.labels, work)
+        for case in cases:
+            if case.id in done.files:
+                maker.make(case, done)
+    return Outcome(cases=tuple(maker.cases), results=tuple(maker.results), notes=tuple(notes + done.remarks))
+
+
+def _options(options: JobOptions) -> PredictOptions:
+    objects = [kind for kind in options.to if kind in DICOM_FORMATS]
+    return PredictOptions(
+        to=",".join(["nifti", *objects]),
+        threshold=options.threshold,
+        uncertainty="uncertainty" in options.to,
+    )
+
+
+def _check_inside(case: Case, roots: Sequence[Path]) -> None:
+    """A header may name the file of its voxels; an upload's may name no file of the server's own.
+
+    Raises:
+        DataError: it does.
+    """
+    allowed = [root.resolve() for root in roots]
+    for image in case.images:
+        for file in (image, *data_files(image)):
+            if not any(file.resolve().is_relative_to(root) for root in allowed):
+                raise DataError(
+                    f"{image.name} names voxels outside the upload; send one file that holds them."
+                )
+
+
+@dataclass
+class _Maker:
+    """Makes what the prediction does not, and lists all files.
+
+    Attributes:
+        cases, results: what was found and written so far.
+    """
+
+    labels: LabelSet
+    work: Work
+    cases: list[CaseResult] = field(default_factory=list)
+    results: list[ResultFile] = field(default_factory=list)
+
+    def make(self, case: Case, done: PredictResult) -> None:
+        """The files of a case."""
+        folder, to = self.work.folder, self.work.options.to
+        mask = folder / f"{case.id}{_NIFTI}"
+        label = read_label(mask)
+        self._list("nifti", case.id, mask)
+        scan = read_image(case)
+        path = folder / f"{case.id}.{_SCAN}{_NIFTI}"
+        # The first channel: a picture to lay the mask on.
+        write_volume(path, Volume(scan.array[:1], label.geometry))
+        self._list(_SCAN, case.id, path)
+        if "nrrd" in to:
+            path = folder / f"{case.id}.nrrd"
+            write_label(path, label)
+            self._list("nrrd", case.id, path)
+        if case.id in done.uncertainty:
+            path = folder / f"{case.id}.uncertainty{_NIFTI}"
+            done.uncertainty[case.id].rename(path)
+            self._list("uncertainty", case.id, path)
+        for kind, ending in DICOM_FORMATS.items():
+            if kind in to:
+                self._list(kind, case.id, folder / f"{case.id}{ending}")
+        contiguous = self.labels.encode(label.array)
+        self._surfaces(case.id, contiguous, label.geometry)
+        self.cases.append(self._found(case.id, contiguous, label, done))
+
+    def _surfaces(self, case: str, contiguous: NDArray[np.uint8], geometry: Geometry) -> None:
+        kinds = [kind for kind in ("glb", "stl") if kind in self.work.options.to]
+        if not kinds or geometry.ndim != 3 or not contiguous.any():
+            return
+        meshes = class_surfaces(contiguous, geometry, self.labels)
+        for kind in kinds:
+            path = self.work.folder / f"{case}.{kind}"
+            if kind == "glb":
+                write_glb(path, {"prediction": meshes}, self.labels)
+            else:
+                write_stl(path, meshes, self.labels.classes)
+            self._list(kind, case, path)
+
+    def _found(
+        self, case: str, contiguous: NDArray[np.uint8], label: LabelMap, done: PredictResult
+    ) -> CaseResult:
+        ml = label.geometry.voxel_volume_mm3 / 1000.0
+        volumes = {
+            name: round(float(self.labels.mask(number, contiguous).sum()) * ml, 4)
+            for number, name in enumerate(self.labels.classes)
+        }
+        row: dict[str, Any] = {} if done.quality is None else done.quality.rows.get(case, {})
+        expected = {
+            name: ExpectedDice(**{what: float(dice[what]) for what in ("value", "low", "high")})
+            for name, dice in row.get("predicted_dice", {}).items()
+        }
+        verdict, reason = row.get("verdict"), row.get("reason") or ""
+        if note := done.notes.get(case):
+            verdict, reason = "review", reason if note in reason else "; ".join(filter(None, (note, reason)))
+        return CaseResult(
+            name=case,
+            volumes_ml=volumes,
+            verdict={"ok": "pass"}.get(verdict or "", verdict),
+            reason=reason if verdict == "review" else "",
+            expected_dice=expected or None,
+        )
+
+    def _list(self, kind: str, case: str, path: Path) -> None:
+        digest = hashlib.sha256()
+        for piece in _pieces(path):
+            digest.update(piece)
+        self.results.append(
+            ResultFile(
+                name=path.name, kind=kind, case=case, bytes=path.stat().st_size, sha256=digest.hexdigest()
+            )
+        )
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece

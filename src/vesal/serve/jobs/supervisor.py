@@ -1,0 +1,264 @@
+"""Lets one process compute the jobs one after the other, and ends it when it takes too long or too much memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+from typing import IO, Any
+
+from vesal.serve.jobs.job import Job, Outcome
+from vesal.serve.serve_settings import Limits
+
+_LOG = logging.getLogger("vesal.serve")
+
+#: Seconds between two looks at the process.
+_LOOK_S = 0.1
+#: A process may take so long to import what it needs.
+_START_S = 180.0
+_MODULE = "vesal.serve.jobs.worker"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job as its process gets it.
+
+    Attributes:
+        job: that is to be computed.
+        model: file or run folder.
+        inputs: scans.
+        folder: for the results.
+        root: of everything that belongs to the job.
+    """
+
+    job: Job
+    model: Path
+    inputs: tuple[Path, ...]
+    folder: Path
+    root: Path
+
+    def line(self) -> str:
+        """As JSON."""
+        return json.dumps(
+            {
+                "id": self.job.id,
+                "model": str(self.model),
+                "inputs": [str(path) for path in self.inputs],
+                "folder": str(self.folder),
+                "root": str(self.root),
+                "options": self.job.options.to_dict(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job's computation ended: with an outcome, with the reason of a failure, or cancelled (neither)."""
+
+    outcome: Outcome | None = None
+    error: str | None = None
+
+
+@dataclass
+class Running:
+    """The job that is being computed.
+
+    Attributes:
+        share: 0 to 1, how far it is.
+        stage: what is being done.
+        cancelled: somebody does not want it any more.
+    """
+
+    id: str
+    share: float = 0.0
+    stage: str = "Starting"
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class _Process:
+    """The worker, and the thread that reads what it says."""
+
+    def __init__(self, device: str, backend: str, log: Path) -> None:
+        self._log = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", _MODULE, device, backend],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            # A group of its own: it is ended with whatever it started, and Ctrl-C reaches the server alone.
+            start_new_session=True,
+        )
+        self.said: Queue[dict[str, Any] | None] = Queue()
+        assert self._process.stdout is not None
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            try:
+                self.said.put(json.loads(line))
+            except ValueError:
+                _LOG.warning("the process of jobs said what is no JSON")
+        self.said.put(None)
+
+    def send(self, order: Order) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{order.line()}\n".encode())
+        self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def code(self) -> int:
+        """Its exit status, once it has ended."""
+        return self._process.wait()
+
+    def end(self) -> None:
+        """Kill it, with all that it started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            with contextlib.suppress(OSError):
+                if stream is not None:
+                    stream.close()
+
+
+class Supervisor:
+    """Computes jobs in a process that may die without harm.
+
+    Args:
+        limits: of time and memory.
+        device, backend: as of `vesal predict`.
+        log: file for what the process prints.
+    """
+
+    def __init__(self, limits: Limits, device: str, backend: str, log: Path) -> None:
+        self._limits, self._device, self._backend, self._log = limits, device, backend, log
+        self._process: _Process | None = None
+        self._stopping = threading.Event()
+        self.running: Running | None = None
+        self.restarts = 0
+
+    def compute(self, order: Order) -> Ended:
+        """Compute a job; however its process ends, this returns how."""
+        self.running = running = Running(order.job.id)
+        try:
+            return self._compute(order, running)
+        finally:
+            self.running = None
+
+    def cancel(self, id_: str) -> None:
+        """The job is not wanted any more; nothing happens where it is not being computed."""
+        running = self.running
+        if running is not None and running.id == id_:
+            running.cancelled.set()
+
+    def stop(self) -> None:
+        """End the process; a job that is being computed counts as cancelled here."""
+        self._stopping.set()
+        self._end()
+
+    def _compute(self, order: Order, running: Running) -> Ended:
+        process = self._process or self._begin()
+        if process is None:
+            return Ended(error="The process of jobs does not start; the server's log says why.")
+        began = time.monotonic()
+        try:
+            process.send(order)
+        except OSError:
+            self._end()
+            return Ended(error=_died(process.code()))
+        while True:
+            for message in _said(process.said):
+                if message is None:
+                    return self._dead(process)
+                if message.get("id") != order.job.id:
+                    continue
+                if "done" in message:
+                    return Ended(outcome=Outcome.model_validate(message["done"]))
+                if "failed" in message:
+                    return Ended(error=str(message["failed"]))
+                running.share, running.stage = float(message["progress"]), str(message["stage"])
+            if why := self._why_end(process, running, time.monotonic() - began):
+                self._end()
+                return Ended(error=why or None) if not self._unwanted(running) else Ended()
+
+    def _unwanted(self, running: Running) -> bool:
+        return running.cancelled.is_set() or self._stopping.is_set()
+
+    def _why_end(self, process: _Process, running: Running, seconds: float) -> str:
+        """Why the process must end now; '' where it need not."""
+        if self._unwanted(running):
+            return "cancelled"
+        if seconds > self._limits.job_s:
+            return (
+                f"The job took longer than the {self._limits.job_s:g} s that this server allows; send less."
+            )
+        used = memory_of(process.pid)
+        if used > self._limits.job_bytes:
+            return (
+                f"The job needed more than the {self._limits.job_bytes / 1e9:.3g} GB of memory that this server "
+                "allows; send a smaller scan."
+            )
+        return ""
+
+    def _begin(self) -> _Process | None:
+        """A process that is ready; None where none gets so far."""
+        process = _Process(self._device, self._backend, self._log)
+        self._process = process
+        self.restarts += 1
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline and not self._stopping.is_set():
+            for message in _said(process.said):
+                if message is not None and "ready" in message:
+                    return process
+                if message is None:
+                    self._end()
+                    return None
+        self._end()
+        return None
+
+    def _dead(self, process: _Process) -> Ended:
+        code = process.code()
+        self._end()
+        return Ended() if self._stopping.is_set() else Ended(error=_died(code))
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+
+def _said(queue: Queue[dict[str, Any] | None]) -> Iterator[dict[str, Any] | None]:
+    """What there is to read, after waiting for a moment."""
+    with contextlib.suppress(Empty):
+        yield queue.get(timeout=_LOOK_S)
+        while True:
+            yield queue.get_nowait()
+
+
+def _died(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "The system killed the job, as it does where memory is short; send a smaller scan."
+    how = f"signal {-code}" if code < 0 else f"exit status {code}"
+    return f"The job's process died ({how}); the server's log has more."
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of a process in memory; 0 where it is gone or the system does not tell."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0

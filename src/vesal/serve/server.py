@@ -1,0 +1,79 @@
+"""`vesal serve`: a server from its settings to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from vesal.errors import VesalError
+from vesal.serve.http.app import build_app
+from vesal.serve.jobs.job_service import JobService
+from vesal.serve.serve_settings import ServeSettings
+
+#: Seconds that answers may still take when the server is told to end.
+_GRACE_S = 10
+_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+def default_state() -> Path:
+    """Where a server keeps its jobs: `vesal/serve` in the user's folder of states."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "vesal" / "serve"
+
+
+def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        settings: of the server.
+        on_ready: is called with the address, once it listens.
+
+    Raises:
+        VesalError: the address is taken, a model cannot be used, or another server uses the folder.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
+    listening = _listen(settings.host, settings.port)
+    service = JobService(settings)
+    try:
+        app = build_app(settings, service)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            # Lines of requests would name files and jobs; /metrics counts them.
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            timeout_keep_alive=5,
+        )
+        host, port = listening.getsockname()[:2]
+        on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        service.stop()
+        listening.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        VesalError: the address is taken, or none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen(128)
+    except OSError as error:
+        found.close()
+        raise VesalError(
+            f"Cannot listen on {host}, port {port} ({error.strerror or error}); name another with --host and --port."
+        ) from error
+    return found

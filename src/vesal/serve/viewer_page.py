@@ -1,0 +1,30 @@
+"""The viewer's files, as they were built; without them a page that says how to build them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+#: Where `make viewer` and the build of a wheel put them.
+FILES = Path(__file__).parent / "viewer_files"
+
+_ABSENT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Vesal</title>
+<h1>The viewer was not built</h1>
+<p>This server works all the same: its interface is described in <a href="/api/openapi.json">/api/openapi.json</a>.</p>
+<p>To build the viewer, install npm and run <code>make viewer</code> in Vesal's repository, or install a wheel that
+holds it.</p></html>"""
+
+
+def add_viewer(app: FastAPI, files: Path = FILES) -> None:
+    """Serve the viewer at / and its files below /assets."""
+    page, assets = files / "index.html", files / "assets"
+
+    @app.get("/", include_in_schema=False)
+    def viewer() -> Response:
+        return FileResponse(page) if page.is_file() else HTMLResponse(_ABSENT)
+
+    if assets.is_dir():
+        app.mount("/assets", StaticFiles(directory=assets), name="assets")

@@ -1,0 +1,170 @@
+"""Jobs over HTTP, computed by a real model in a real process."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import nibabel as nib
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from serve_client import ended, send, settings
+
+from vesal.infer.predictor import load_model
+from vesal.layouts.input_scans import cases_to_predict
+from vesal.serve.http.app import build_app
+from vesal.serve.jobs.job_service import JobService
+from vesal.workflow.predict import predict_cases
+
+
+@pytest.fixture(scope="module")
+def model(trained_run: Path) -> Path:
+    return trained_run / "fold_0" / "model.vesal"
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(scope="module")
+def client(state: Path, model: Path) -> Iterator[httpx.Client]:
+    chosen = settings(state, model, limits={"upload_bytes": 1 << 20})
+    with TestClient(build_app(chosen, JobService(chosen)), base_url="http://localhost") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def scan(tiny_data: Path) -> Path:
+    return tiny_data / "imagesTs" / "tiny_50.nii.gz"
+
+
+def test_a_scan_comes_back_as_vesal_predict_segments_it(
+    client: httpx.Client, model: Path, scan: Path, tmp_path: Path, state: Path
+) -> None:
+    job = ended(client, send(client, (scan.name, scan.read_bytes()), to="nrrd,glb,stl,uncertainty"))
+    assert (job["status"], job["error"], job["progress"]) == ("finished", None, 1.0)
+    kinds = {file["kind"]: file for file in job["results"]}
+    assert kinds.keys() == {"nifti", "scan", "nrrd", "glb", "stl", "uncertainty"}
+    for file in job["results"]:
+        answer = client.get(f"/api/jobs/{job['id']}/results/{file['name']}")
+        assert len(answer.content) == file["bytes"]
+        assert (
+            hashlib.sha256(answer.content).hexdigest() == file["sha256"] == answer.headers["etag"].strip('"')
+        )
+    loaded = load_model(model, device="cpu")
+    predict_cases(loaded, cases_to_predict([scan], 1, loaded.labels), tmp_path)
+    expected = nib.load(tmp_path / "tiny_50.nii.gz")
+    got = nib.Nifti1Image.from_bytes(
+        gzip.decompress(client.get(f"/api/jobs/{job['id']}/results/{kinds['nifti']['name']}").content)
+    )
+    np.testing.assert_array_equal(got.get_fdata(), expected.get_fdata())
+    np.testing.assert_array_equal(got.affine, expected.affine)
+    (case,) = job["cases"]
+    ml = float(np.prod(expected.header.get_zooms())) / 1000
+    voxels = expected.get_fdata()
+    assert case["volumes_ml"] == {
+        "shell": pytest.approx((voxels == 1).sum() * ml, abs=1e-3),
+        "core": pytest.approx((voxels == 7).sum() * ml, abs=1e-3),
+    }
+    # What was uploaded goes when the job has ended.
+    assert sorted(path.name for path in (state / "jobs" / job["id"]).iterdir()) == ["results"]
+
+
+def test_a_scan_that_breaks_off_fails_with_the_reason_and_leaves_nothing(
+    client: httpx.Client, scan: Path, state: Path
+) -> None:
+    job = ended(client, send(client, ("short.nii.gz", scan.read_bytes()[:-200])))
+    assert job["status"] == "failed"
+    assert "short.nii.gz" in job["error"]
+    assert str(state) not in job["error"]
+    assert list((state / "jobs" / job["id"]).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"model": "brain"}, "no model 'brain'"),
+        ({"to": "jpeg"}, "not 'jpeg'"),
+        ({"threshold": "2"}, "not understood"),
+        ({"threshold": "high"}, "is a number"),
+        ({"colour": "red"}, "the field 'colour'"),
+    ],
+)
+def test_a_form_that_is_not_understood_is_refused(
+    client: httpx.Client, scan: Path, fields: dict[str, str], reason: str
+) -> None:
+    answer = send(client, (scan.name, scan.read_bytes()), **fields)
+    assert answer.status_code == 422
+    assert reason in answer.json()["error"]
+
+
+def test_an_upload_over_the_limit_is_refused(client: httpx.Client, state: Path) -> None:
+    answer = send(client, ("large.nii.gz", bytes(3 << 20)))
+    assert answer.status_code == 413
+    assert "larger than" in answer.json()["error"]
+    assert list((state / "incoming").iterdir()) == []
+
+
+def test_what_is_no_form_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/api/jobs", content=b"scan", headers={"content-type": "application/octet-stream"})
+    assert answer.status_code == 415
+
+
+def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.nii.gz"\r\n\r\n\x1f\x8b half'
+    answer = client.post(
+        "/api/jobs", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert answer.status_code == 400
+    assert "breaks off" in answer.json()["error"]
+
+
+def test_a_finished_job_is_removed_with_its_files(client: httpx.Client, scan: Path, state: Path) -> None:
+    job = ended(client, send(client, (scan.name, scan.read_bytes())))
+    assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
+    assert client.get(f"/api/jobs/{job['id']}").status_code == 404
+    assert not (state / "jobs" / job["id"]).exists()
+
+
+def test_a_job_that_waits_is_cancelled(client: httpx.Client, scan: Path) -> None:
+    sent = [send(client, (scan.name, scan.read_bytes())) for _ in range(3)]
+    last = sent[-1].headers["location"]
+    assert client.delete(last).json()["status"] == "cancelled"
+    for answer in sent[:-1]:
+        assert ended(client, answer)["status"] == "finished"
+    assert client.get(last).json()["results"] == []
+    assert [job["id"] for job in client.get("/api/jobs").json()][:3] == [
+        answer.json()["id"] for answer in reversed(sent)
+    ]
+
+
+def test_a_name_that_is_no_result_is_not_served(client: httpx.Client, scan: Path) -> None:
+    job = ended(client, send(client, (scan.name, scan.read_bytes())))
+    for name in ("../../jobs.sqlite", "%2e%2e%2fjobs.sqlite", "other.nii.gz"):
+        assert client.get(f"/api/jobs/{job['id']}/results/{name}").status_code == 404
+
+
+def test_models_are_described(client: httpx.Client) -> None:
+    (model,) = client.get("/api/models").json()
+    assert model["name"] == "tiny"
+    assert [(label["name"], label["value"]) for label in model["labels"]] == [("shell", 1), ("core", 7)]
+    assert set(model["measured"]) == {"shell", "core", "mean"}
+
+
+def test_numbers_and_state_are_told(client: httpx.Client, scan: Path) -> None:
+    ended(client, send(client, (scan.name, scan.read_bytes())))
+    assert client.get("/ready").json() == {"status": "ready"}
+    text = client.get("/metrics").text
+    assert 'vesal_jobs_ended_total{model="tiny",status="finished"}' in text
+    assert scan.name not in text
+    assert client.get("/api/limits").json()["upload_bytes"] == 1 << 20
+
+
+def test_the_interface_is_described(client: httpx.Client) -> None:
+    described = client.get("/api/openapi.json").json()
+    assert "multipart/form-data" in described["paths"]["/api/jobs"]["post"]["requestBody"]["content"]

@@ -1,0 +1,37 @@
+"""A server for tests: its settings, and a client that waits for jobs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from vesal.serve.serve_settings import Limits, ServeSettings
+
+#: Seconds that a job of a test may take, on a busy machine.
+PATIENCE_S = 120.0
+
+
+def settings(state: Path, model: Path, **changes: Any) -> ServeSettings:
+    """Of a server with the one model `tiny`."""
+    limits = Limits(**{"room_bytes": 0, **changes.pop("limits", {})})
+    return ServeSettings(state=state, models={"tiny": model}, device="cpu", limits=limits, **changes)
+
+
+def send(client: httpx.Client, *files: tuple[str, bytes], **fields: str) -> httpx.Response:
+    """Post a form with these files, as (name, content)."""
+    return client.post("/api/jobs", data=fields, files=[("files", file) for file in files])
+
+
+def ended(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
+    """The job of an answer, once it has ended."""
+    assert answer.status_code == 202, answer.text
+    place, deadline = answer.headers["location"], time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = client.get(place).json()
+        if job["status"] not in ("queued", "running"):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"the job has not ended: {job}")
