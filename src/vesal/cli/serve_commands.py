@@ -31,6 +31,7 @@ def serve(
     ] = None,
     keep_hours: Annotated[float, Option("Results are kept so long.")] = 24.0,
     max_upload_gb: Annotated[float, Option("Largest upload.")] = 4.0,
+    max_silence: Annotated[float, Option("Seconds without a byte until an upload is given up.")] = 30.0,
     max_queue: Annotated[int, Option("Jobs that may wait.", min=1)] = 100,
     max_minutes: Annotated[float, Option("A job may take so long.")] = 60.0,
     max_memory_gb: Annotated[
@@ -46,13 +47,20 @@ def serve(
         from vesal.serve.server import serve as run_server
     except ImportError as error:
         raise UsageError(f"The server needs {error.name}; run pip install 'vesal[serve]'.") from error
-    given = {"--keep-hours": keep_hours, "--max-upload-gb": max_upload_gb, "--max-minutes": max_minutes}
-    for option, value in {**given, "--max-memory-gb": max_memory_gb or 1.0}.items():
+    above_0 = {
+        "--keep-hours": keep_hours,
+        "--max-upload-gb": max_upload_gb,
+        "--max-silence": max_silence,
+        "--max-minutes": max_minutes,
+        "--max-memory-gb": 1.0 if max_memory_gb is None else max_memory_gb,
+    }
+    for option, value in above_0.items():
         if not value > 0:
             raise UsageError(f"{option} is a number above 0, not {value:g}.")
     memory = {} if max_memory_gb is None else {"job_bytes": int(max_memory_gb * _GB)}
     limits = Limits(
         upload_bytes=int(max_upload_gb * _GB),
+        silence_s=max_silence,
         queue=max_queue,
         job_s=60.0 * max_minutes,
         kept=timedelta(hours=keep_hours),

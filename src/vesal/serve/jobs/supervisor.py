@@ -172,17 +172,19 @@ class Supervisor:
     def _compute(self, order: Order, running: Running) -> Ended:
         process = self._process or self._begin()
         if process is None:
-            return Ended(error="The process of jobs does not start; the server's log says why.")
+            return self._failed(running, "The process of jobs does not start; the server's log says why.")
         began = time.monotonic()
         try:
             process.send(order)
         except OSError:
             self._end()
-            return Ended(error=_died(process.code()))
+            return self._failed(running, _died(process.code()))
         while True:
             for message in _said(process.said):
                 if message is None:
-                    return self._dead(process)
+                    code = process.code()
+                    self._end()
+                    return self._failed(running, _died(code))
                 if message.get("id") != order.job.id:
                     continue
                 if "done" in message:
@@ -192,7 +194,7 @@ class Supervisor:
                 running.share, running.stage = float(message["progress"]), str(message["stage"])
             if why := self._why_end(process, running, time.monotonic() - began):
                 self._end()
-                return Ended(error=why or None) if not self._unwanted(running) else Ended()
+                return self._failed(running, why)
 
     def _unwanted(self, running: Running) -> bool:
         return running.cancelled.is_set() or self._stopping.is_set()
@@ -229,10 +231,9 @@ class Supervisor:
         self._end()
         return None
 
-    def _dead(self, process: _Process) -> Ended:
-        code = process.code()
-        self._end()
-        return Ended() if self._stopping.is_set() else Ended(error=_died(code))
+    def _failed(self, running: Running, why: str) -> Ended:
+        """A failure; nothing where nobody waits for the job any more."""
+        return Ended() if self._unwanted(running) else Ended(error=why)
 
     def _end(self) -> None:
         process, self._process = self._process, None

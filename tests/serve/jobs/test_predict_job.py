@@ -1,0 +1,90 @@
+"""A job's work: files of other places are not read, and of several scans one that fails does not stop the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from vesal.errors import DataError
+from vesal.infer.predictor import Model, load_model
+from vesal.serve.jobs.job import JobOptions, Outcome
+from vesal.serve.jobs.predict_job import Work, predict_job
+
+
+@pytest.fixture(scope="module")
+def model(trained_run: Path) -> Model:
+    return load_model(trained_run / "fold_0" / "model.vesal", device="cpu")
+
+
+def run(model: Model, root: Path, *inputs: Path, **options: object) -> Outcome:
+    work = Work(inputs, root / "results", JobOptions.model_validate(options), root)
+    return predict_job(model, work, lambda done, total: None)
+
+
+def scan(path: Path, seed: int = 0) -> Path:
+    values = np.random.default_rng(seed).normal(100, 20, (18, 20, 16)).astype(np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, np.diag([1, 1, 1.5, 1])), path)
+    return path
+
+
+def test_the_scan_lies_on_the_grid_of_its_mask(model: Model, tmp_path: Path) -> None:
+    found = run(model, tmp_path, scan(tmp_path / "upload" / "a.nii.gz"))
+    mask, picture = (
+        nib.load(tmp_path / "results" / file.name)
+        for kind in ("nifti", "scan")
+        for file in found.results
+        if file.kind == kind
+    )
+    np.testing.assert_array_equal(mask.affine, picture.affine)
+    assert mask.shape == picture.shape
+    np.testing.assert_array_equal(picture.get_fdata(), nib.load(tmp_path / "upload" / "a.nii.gz").get_fdata())
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.nrrd", "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {}\n\n"),
+        ("a.mha", "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = {}\n"),
+    ],
+)
+def test_a_header_cannot_name_a_file_of_the_server(
+    model: Model, tmp_path: Path, name: str, header: str
+) -> None:
+    secret = tmp_path / "elsewhere" / "secret.raw"
+    secret.parent.mkdir()
+    secret.write_bytes(bytes(8))
+    upload = tmp_path / "job" / "upload" / name
+    upload.parent.mkdir(parents=True)
+    upload.write_text(header.format(secret))
+    with pytest.raises(DataError, match=r"outside the upload|holds no|cannot|not"):
+        run(model, tmp_path / "job", upload)
+    assert not list((tmp_path / "job").rglob("*.scan.nii.gz"))
+
+
+def test_of_several_scans_the_one_that_fails_is_noted(model: Model, tmp_path: Path) -> None:
+    good = scan(tmp_path / "upload" / "good.nii.gz")
+    bad = tmp_path / "upload" / "bad.nii.gz"
+    bad.write_bytes(good.read_bytes()[:200])
+    found = run(model, tmp_path, good, bad)
+    assert [case.name for case in found.cases] == ["good"]
+    assert any(note.startswith("bad: ") for note in found.notes)
+
+
+def test_an_empty_folder_is_no_scan(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "upload").mkdir()
+    with pytest.raises(Exception, match="upload"):
+        run(model, tmp_path, tmp_path / "upload")
+
+
+def test_windows_are_counted(model: Model, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    path = scan(tmp_path / "upload" / "a.nii.gz")
+    work = Work((path,), tmp_path / "results", JobOptions(), tmp_path)
+    predict_job(model, work, lambda done, total: seen.append((done, total)))
+    assert seen
+    assert seen[-1][0] == seen[-1][1]
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
