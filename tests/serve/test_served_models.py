@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vesal.errors import UsageError, VesalError
-from vesal.serve.serve_settings import named_models, read_token
+from vesal.errors import VesalError
 from vesal.serve.served_models import describe_models
 
 
@@ -25,25 +24,3 @@ def test_a_model_that_is_none_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "no.vesal").write_text("hello")
     with pytest.raises(VesalError):
         describe_models({"no": tmp_path / "no.vesal"})
-
-
-def test_models_of_one_name_are_refused() -> None:
-    with pytest.raises(UsageError, match="both be the model heart"):
-        named_models([Path("a/heart.vesal"), Path("b/heart.vesal")])
-
-
-def test_a_token_comes_from_a_private_file_or_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "token"
-    file.write_text("0123456789abcdef\n")
-    file.chmod(0o644)
-    with pytest.raises(UsageError, match="chmod 600"):
-        read_token(file)
-    file.chmod(0o600)
-    assert read_token(file) == "0123456789abcdef"
-    monkeypatch.setenv("VESAL_TOKEN", "fedcba9876543210")
-    assert read_token(None) == "fedcba9876543210"
-    file.write_text("")
-    with pytest.raises(UsageError, match="is empty"):
-        read_token(file)

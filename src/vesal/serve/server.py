@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 
 from vesal.errors import VesalError
-from vesal.serve.http.app import build_app
+from vesal.serve.http.application import build_app
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.serve_settings import ServeSettings
 
 #: Seconds that answers may still take when the server is told to end.
 _GRACE_S = 10
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-
-
-def default_state() -> Path:
-    """Where a server keeps its jobs: `vesal/serve` in the user's folder of states."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "vesal" / "serve"
 
 
 def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:

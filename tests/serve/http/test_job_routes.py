@@ -16,7 +16,7 @@ from serve_client import ended, send, settings
 
 from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
-from vesal.serve.http.app import build_app
+from vesal.serve.http.application import build_app
 from vesal.serve.jobs.job_service import JobService
 from vesal.workflow.predict import predict_cases
 

@@ -17,7 +17,7 @@ from serve_client import settings
 
 from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
-from vesal.serve.http.app import build_app
+from vesal.serve.http.application import build_app
 from vesal.serve.jobs.job_service import JobService
 from vesal.workflow.predict import predict_cases
 
@@ -61,7 +61,10 @@ def theirs() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        pytest.skip(f"MONAI Label's client needs {error.name}, which this Python lacks")
     return module
 
 

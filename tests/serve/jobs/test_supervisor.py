@@ -13,7 +13,7 @@ import pytest
 
 from vesal.serve.jobs import supervisor as module
 from vesal.serve.jobs.job import Job, JobOptions
-from vesal.serve.jobs.supervisor import Ended, Order, Supervisor
+from vesal.serve.jobs.supervisor import Ended, JobOrder, Supervisor
 from vesal.serve.serve_settings import Limits
 
 
@@ -27,10 +27,10 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supe
     made.stop()
 
 
-def order(what: str, id_: str = "a") -> Order:
+def order(what: str, id_: str = "a") -> JobOrder:
     options = JobOptions(series=(what,))
     job = Job(id=id_, model="heart", options=options, created=datetime.now(UTC))
-    return Order(job, Path("model"), (), Path("results"), Path("root"))
+    return JobOrder(job, Path("model"), (), Path("results"), Path("root"))
 
 
 def worker_of(ended: Ended) -> str:

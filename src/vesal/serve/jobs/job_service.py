@@ -23,7 +23,7 @@ from vesal.errors import UsageError, VesalError
 from vesal.files import read_json, write_json
 from vesal.serve.jobs.job import Job, JobOptions, ResultFile, Status
 from vesal.serve.jobs.job_store import JobStore
-from vesal.serve.jobs.supervisor import Ended, Order, Supervisor
+from vesal.serve.jobs.supervisor import Ended, JobOrder, Supervisor
 from vesal.serve.jobs.uploads import Upload, UploadError, arrange
 from vesal.serve.serve_settings import ServeSettings
 
@@ -243,7 +243,7 @@ class JobService:
             ended = Ended(error="The upload is gone; send it again.")
         else:
             inputs = tuple(root / str(name) for name in read_json(root / _INPUTS))
-            ended = self._supervisor.compute(Order(job, model, inputs, root / "results", root))
+            ended = self._supervisor.compute(JobOrder(job, model, inputs, root / "results", root))
         if self._stopping.is_set() and ended.outcome is None and ended.error is None:
             # Not ended: the next server begins it again, and this try does not count.
             self._store.put_back(job)

@@ -21,8 +21,8 @@ from vesal.layouts.dicom.chosen_series import WantedScan
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.parallel import Progress
 from vesal.report.figures.glb import write_glb
-from vesal.report.figures.stl import write_stl
 from vesal.report.figures.surfaces import class_surfaces
+from vesal.report.files.stl import write_stl
 from vesal.serve.jobs.job import CaseResult, ExpectedDice, JobOptions, Outcome, ResultFile
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import data_files, read_label, write_label, write_volume

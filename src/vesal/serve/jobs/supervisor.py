@@ -30,7 +30,7 @@ _MODULE = "vesal.serve.jobs.worker"
 
 
 @dataclass(frozen=True)
-class Order:
+class JobOrder:
     """A job as its process gets it.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Process:
                 _LOG.warning("the process of jobs said what is no JSON")
         self.said.put(None)
 
-    def send(self, order: Order) -> None:
+    def send(self, order: JobOrder) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{order.line()}\n".encode())
         self._process.stdin.flush()
@@ -150,7 +150,7 @@ class Supervisor:
         self.running: Running | None = None
         self.restarts = 0
 
-    def compute(self, order: Order) -> Ended:
+    def compute(self, order: JobOrder) -> Ended:
         """Compute a job; however its process ends, this returns how."""
         self.running = running = Running(order.job.id)
         try:
@@ -169,7 +169,7 @@ class Supervisor:
         self._stopping.set()
         self._end()
 
-    def _compute(self, order: Order, running: Running) -> Ended:
+    def _compute(self, order: JobOrder, running: Running) -> Ended:
         process = self._process or self._begin()
         if process is None:
             return self._failed(running, "The process of jobs does not start; the server's log says why.")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vesal.errors import DataError
-from vesal.report.figures.stl import write_stl
 from vesal.report.figures.surfaces import surface
+from vesal.report.files.stl import write_stl
 from vesal.volume.geometry import Geometry
 
 _TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("nothing", "<u2")])

@@ -1,0 +1,74 @@
+"""The routes together: every failure is one sentence in JSON, and the page is there with and without its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from serve_client import settings
+
+from vesal.errors import VesalError
+from vesal.serve.http.application import build_app
+from vesal.serve.jobs.job_service import JobService
+from vesal.serve.viewer_page import add_viewer
+
+
+@pytest.fixture
+def app(tmp_path: Path, trained_run: Path) -> FastAPI:
+    chosen = settings(tmp_path / "state", trained_run / "fold_0" / "model.vesal")
+    return build_app(chosen, JobService(chosen))
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[httpx.Client]:
+    def own(kind: str) -> None:
+        raise VesalError("It is known.") if kind == "known" else KeyError("/secret")
+
+    app.add_api_route("/fail/{kind}", own)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/nowhere", 404, "Not Found."),
+        ("/api/jobs/0", 404, "There is no such job"),
+        ("/api/jobs?most=0", 422, "most: "),
+        ("/fail/known", 500, "It is known."),
+        ("/fail/unknown", 500, "an error of its own (KeyError)"),
+    ],
+)
+def test_every_failure_is_a_sentence_and_counted(
+    client: httpx.Client, path: str, status: int, sentence: str
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert sentence in answer.json()["error"]
+    assert "secret" not in answer.text
+    assert f'vesal_refused_total{{status="{status}"}} 1.0' in client.get("/metrics").text
+
+
+def test_a_server_that_has_ended_is_not_ready(app: FastAPI) -> None:
+    client = TestClient(app, base_url="http://localhost")
+    assert client.get("/ready").status_code == 503
+    with client:
+        assert client.get("/ready").status_code == 200
+        assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_the_page_is_served_and_without_its_files_says_how_to_build_it(tmp_path: Path) -> None:
+    bare, built = FastAPI(), FastAPI()
+    add_viewer(bare, tmp_path / "absent")
+    assert "make viewer" in TestClient(bare).get("/").text
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "index.html").write_text("<p>viewer")
+    (tmp_path / "assets" / "page.js").write_text("run()")
+    add_viewer(built, tmp_path)
+    assert TestClient(built).get("/").text == "<p>viewer"
+    assert TestClient(built).get("/assets/page.js").text == "run()"
+    assert TestClient(built).get("/assets/../index.html").status_code == 404

@@ -1,0 +1,90 @@
+"""Forms, cut into pieces at every place: what arrives is what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+
+from vesal.serve.http.receive import receive
+from vesal.serve.jobs.uploads import Upload, UploadError
+from vesal.serve.serve_settings import Limits
+
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nheart\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="files"; filename="one/a.nii"\r\n'
+    b"Content-Type: application/octet-stream\r\n\r\n\r\n--xnot the end\r\n\r\n"
+    b'--x\r\nContent-Disposition: form-data; name="files"; filename="\xc3\xa9.nii"\r\n\r\n\r\n--x--\r\n'
+)
+
+
+def sent(pieces: Sequence[bytes], upload: Upload, kind: str = "multipart/form-data; boundary=x") -> None:
+    left = list(pieces)
+
+    async def arriving() -> dict[str, object]:
+        if not left:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": left.pop(0), "more_body": True}
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
+    asyncio.run(receive(Request(scope, arriving), upload))
+
+
+def upload(folder: Path, **limits: object) -> Upload:
+    folder.mkdir()
+    return Upload(folder, Limits(**{"room_bytes": 0, **limits}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+def test_the_pieces_do_not_matter(size: int, tmp_path: Path) -> None:
+    into = upload(tmp_path / "up")
+    sent([FORM[at : at + size] for at in range(0, len(FORM), size)], into)
+    assert into.fields == {"model": "heart"}
+    assert [file.name for file in into.files] == ["a.nii", "é.nii"]
+    assert [file.read_bytes() for file in into.files] == [b"\r\n--xnot the end\r\n", b""]
+    assert into.received == len(b"\r\n--xnot the end\r\n")
+
+
+@pytest.mark.parametrize("end", range(1, len(FORM) - 4, 11))
+def test_a_form_that_breaks_off_anywhere_is_refused(end: int, tmp_path: Path) -> None:
+    with pytest.raises(UploadError):
+        sent([FORM[:end]], upload(tmp_path / "up"))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "reason"),
+    [
+        ([b"scan"], "application/json", "Send the scan as a form"),
+        ([b"scan"], "multipart/form-data", "Send the scan as a form"),
+        ([b"no boundary at all"], "multipart/form-data; boundary=x", "damaged"),
+        ([b""], "multipart/form-data; boundary=x", "breaks off"),
+    ],
+)
+def test_what_is_no_form_is_refused(pieces: list[bytes], kind: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(UploadError, match=reason):
+        sent(pieces, upload(tmp_path / "up"), kind)
+
+
+def test_the_limit_holds_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    into = upload(tmp_path / "up", upload_bytes=1000)
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.nii"\r\n\r\n'
+    with pytest.raises(UploadError, match="larger than"):
+        sent([head, *[bytes(400)] * 100], into)
+    assert into.files[0].stat().st_size <= 1000
+
+
+def test_silence_is_given_up(tmp_path: Path) -> None:
+    async def silent() -> dict[str, object]:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    scope = {
+        "type": "http", "method": "POST", "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }  # fmt: skip
+    request = Request(scope, silent)
+    with pytest.raises(UploadError, match="too slowly") as refused:
+        asyncio.run(receive(request, upload(tmp_path / "up", silence_s=0.05, upload_s=0.2)))
+    assert refused.value.status == 408

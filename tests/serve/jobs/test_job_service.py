@@ -1,0 +1,192 @@
+"""Folders, list and thread of a server's jobs, with a supervisor that ends jobs as it is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from serve_client import settings
+
+from vesal.errors import UsageError
+from vesal.serve.jobs.job import Job, JobOptions, Outcome, Status
+from vesal.serve.jobs.job_service import JobService
+from vesal.serve.jobs.supervisor import Ended, JobOrder
+from vesal.serve.jobs.uploads import UploadError
+
+DICOM = bytes(128) + b"DICM" + bytes(40)
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+class Services:
+    """Servers on one folder, whose supervisors call `compute`."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self._patch = folder, patch
+        self.orders: list[JobOrder] = []
+        self.ends: Ended = Ended(outcome=Outcome())
+        self.go = threading.Event()
+        self.go.set()
+
+    def start(self, **limits: object) -> JobService:
+        service = JobService(settings(self.folder, Path("tiny.vesal"), limits=limits))
+        self._patch.setattr(service._supervisor, "compute", self._compute)
+        service.start()
+        return service
+
+    def _compute(self, order: JobOrder) -> Ended:
+        self.orders.append(order)
+        assert all(path.exists() for path in order.inputs)
+        order.folder.mkdir()
+        (order.folder / "mask.nii.gz").write_bytes(b"mask")
+        self.go.wait(30)
+        return self.ends
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    made = Services(tmp_path / "state", monkeypatch)
+    yield made
+    made.go.set()
+
+
+def send(service: JobService) -> Job:
+    upload = service.begin_upload()
+    upload.begin_file("slice.dcm")
+    upload.file_data(DICOM)
+    upload.end_file()
+    try:
+        return service.accept(upload, "tiny", JobOptions(), 1)
+    finally:
+        service.discard(upload)
+
+
+def status(service: JobService, job: Job) -> Status | None:
+    found = service.get(job.id)
+    return None if found is None else found.status
+
+
+def test_a_finished_job_keeps_its_results_and_loses_its_upload(services: Services) -> None:
+    service = services.start()
+    seen: list[Job] = []
+    service.on_end.append(seen.append)
+    job = send(service)
+    until(lambda: seen)
+    assert [(one.id, one.status) for one in seen] == [(job.id, Status.FINISHED)]
+    assert sorted(path.name for path in (services.folder / "jobs" / job.id).iterdir()) == ["results"]
+    service.stop()
+
+
+def test_a_failed_job_keeps_nothing_but_its_reason(services: Services) -> None:
+    services.ends = Ended(error="It is no scan.")
+    service = services.start()
+    job = send(service)
+    until(lambda: status(service, job) is Status.FAILED)
+    until(lambda: not list((services.folder / "jobs" / job.id).iterdir()))
+    service.stop()
+
+
+def test_a_job_that_is_cancelled_while_it_is_computed_keeps_nothing(services: Services) -> None:
+    services.go.clear()
+    service = services.start()
+    job = send(service)
+    until(lambda: services.orders)
+    assert service.cancel(job.id) is not None
+    assert service.cancel(job.id) is None
+    services.go.set()
+    until(lambda: not list((services.folder / "jobs" / job.id).iterdir()))
+    assert status(service, job) is Status.CANCELLED
+    service.stop()
+
+
+def test_jobs_wait_in_line_and_a_full_line_takes_no_more(services: Services) -> None:
+    services.go.clear()
+    service = services.start(queue=2)
+    send(service)
+    until(lambda: services.orders)
+    waiting = [send(service) for _ in range(2)]
+    assert [service.progress(job).ahead for job in waiting] == [1, 2]
+    with pytest.raises(UploadError, match="2 jobs wait already") as refused:
+        service.begin_upload()
+    assert refused.value.status == 503
+    services.go.set()
+    until(lambda: status(service, waiting[1]) is Status.FINISHED)
+    service.stop()
+
+
+def test_only_so_many_uploads_come_at_once(services: Services) -> None:
+    service = services.start(uploads=2)
+    held = [service.begin_upload() for _ in range(2)]
+    with pytest.raises(UploadError, match="Too many uploads"):
+        service.begin_upload()
+    service.discard(held[0])
+    service.discard(service.begin_upload())
+    service.stop()
+
+
+def test_a_server_that_ends_leaves_its_job_to_the_next(services: Services) -> None:
+    services.go.clear()
+    service = services.start()
+    job = send(service)
+    until(lambda: services.orders)
+    services.ends = Ended()
+    threading.Timer(0.05, services.go.set).start()
+    service.stop()
+    services.ends = Ended(outcome=Outcome())
+    again = services.start()
+    until(lambda: status(again, job) is Status.FINISHED)
+    found = again.get(job.id)
+    assert found is not None
+    assert found.tries == 1
+    again.stop()
+
+
+def test_what_a_dead_server_left_half_done_is_cleared_away(services: Services) -> None:
+    for name in ("incoming/half", "jobs/without-a-line-in-the-list"):
+        (services.folder / name).mkdir(parents=True)
+    service = services.start()
+    assert [list((services.folder / name).iterdir()) for name in ("incoming", "jobs")] == [[], []]
+    service.stop()
+
+
+def test_results_expire(services: Services) -> None:
+    service = services.start(kept=timedelta(seconds=0))
+    first = send(service)
+    until(lambda: status(service, first) is not Status.QUEUED)
+    # The next one wakes the thread that looks for expired jobs.
+    second = send(service)
+    until(lambda: status(service, first) is None and status(service, second) is None)
+    assert list((services.folder / "jobs").iterdir()) == []
+    service.stop()
+
+
+def test_a_job_of_a_model_that_is_gone_fails(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.go.clear()
+    service = services.start()
+    send(service)
+    until(lambda: services.orders)
+    waiting = send(service)
+    service._settings.models.clear()
+    services.go.set()
+    until(lambda: status(service, waiting) is Status.FAILED)
+    found = service.get(waiting.id)
+    assert found is not None
+    assert "not served any more" in str(found.error)
+    service.stop()
+
+
+def test_a_folder_has_one_server(services: Services) -> None:
+    service = services.start()
+    with pytest.raises(UsageError, match="Another server"):
+        services.start()
+    service.stop()
+    services.start().stop()

@@ -1,0 +1,90 @@
+"""The process of jobs: what it answers, what it keeps loaded, and that it does not outlive its server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vesal.serve.jobs import worker as module
+from vesal.serve.jobs.worker import LoadedModels, compute
+
+
+def order(model: Path, root: Path, *inputs: Path) -> dict[str, Any]:
+    return {
+        "id": "a",
+        "model": str(model),
+        "inputs": [str(path) for path in inputs],
+        "folder": str(root / "results"),
+        "root": str(root),
+        "options": {},
+    }
+
+
+@pytest.fixture
+def model(trained_run: Path) -> Path:
+    return trained_run / "fold_0" / "model.vesal"
+
+
+def test_a_job_ends_with_its_outcome_after_its_progress(model: Path, tiny_data: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    upload = tmp_path / "upload.nii.gz"
+    upload.write_bytes((tiny_data / "imagesTs" / "tiny_50.nii.gz").read_bytes())
+    compute(order(model, tmp_path, upload), LoadedModels("cpu", "auto"), said.append)
+    stages = list(dict.fromkeys(message["stage"] for message in said if "stage" in message))
+    assert stages == ["Loading the model", "Reading the scan", "Segmenting"]
+    assert [file["kind"] for file in said[-1]["done"]["results"]] == ["nifti", "scan"]
+
+
+def test_a_failure_names_no_folder_of_the_server(model: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    (tmp_path / "scan.nii.gz").write_bytes(b"\x1f\x8b no gzip")
+    compute(order(model, tmp_path, tmp_path / "scan.nii.gz"), LoadedModels("cpu", "auto"), said.append)
+    assert "scan.nii.gz" in said[-1]["failed"]
+    assert str(tmp_path) not in said[-1]["failed"]
+
+
+def test_an_error_of_our_own_is_not_described(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("/secret/path")
+
+    monkeypatch.setattr("vesal.serve.jobs.predict_job.predict_job", broken)
+    said: list[dict[str, Any]] = []
+    compute(order(model, tmp_path), LoadedModels("cpu", "auto"), said.append)
+    assert "KeyError" in said[-1]["failed"]
+    assert "secret" not in said[-1]["failed"]
+    assert "/secret/path" in capsys.readouterr().err
+
+
+def test_models_stay_loaded_while_there_is_memory(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.vesal"
+    other.write_bytes(model.read_bytes())
+    models = LoadedModels("cpu", "torch")
+    first = models.get(model)
+    models.get(other)
+    assert models.get(model) is first
+    monkeypatch.setattr(module, "available_memory", lambda: 0)
+    third = tmp_path / "third.vesal"
+    third.write_bytes(model.read_bytes())
+    models.get(third)
+    monkeypatch.undo()
+    assert models.get(model) is not first
+
+
+def test_the_process_ends_with_its_server_and_prints_nothing_but_messages() -> None:
+    command = [sys.executable, "-m", "vesal.serve.jobs.worker", "cpu", "auto"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert "ready" in json.loads(process.stdout.readline())
+        process.stdin.close()
+        assert process.stdout.read() == ""
+        assert process.wait(60) == 0
