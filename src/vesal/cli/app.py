@@ -64,6 +64,7 @@ for _verb in (
     predict_commands.report,
     predict_commands.export,
     serve_commands.serve,
+    serve_commands.view,
 ):
     app.command(_NAMES.get(_verb))(command(_verb))
 

@@ -1,4 +1,4 @@
-"""Verbs that keep running: serve."""
+"""Verbs that keep running: serve, view."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from vesal.errors import UsageError
 from vesal.serve.serve_options import ServeOptions
-from vesal.workflow.requests.fields import Argument, Backend, Device
+from vesal.workflow.requests.fields import Argument, Backend, Device, Option
 
 
 def serve(
@@ -25,3 +25,35 @@ def serve(
     except ImportError as error:
         raise UsageError(f"The server needs {error.name}; run pip install 'vesal[serve]'.") from error
     run_server(settings, lambda address: typer.echo(f"Vesal listens on {address} (Ctrl-C ends it)"))
+
+
+def view(
+    scan: Annotated[Path, Argument("A scan: a file, or a folder of DICOM.")],
+    masks: Annotated[list[Path] | None, Argument("Label maps of it.")] = None,
+    truth: Annotated[Path | None, Option("The true label map, to compare with.")] = None,
+    uncertainty: Annotated[Path | None, Option("A map of the uncertainty, 0 to 1.")] = None,
+    model: Annotated[Path | None, Option("A .vesal file, for the names and colours of the labels.")] = None,
+    series: Annotated[
+        str, Option("Of a DICOM study: the series, by number, UID or a part of its description.")
+    ] = "",
+    port: Annotated[int, Option("Port to listen on; 0 takes a free one.", min=0)] = 0,
+    no_browser: Annotated[bool, Option("Print the address only.")] = False,
+) -> None:
+    """Look at a scan and its masks in the browser."""
+    try:
+        from vesal.serve.view_server import view as run_view
+        from vesal.serve.viewed_files import Viewed
+    except ImportError as error:
+        raise UsageError(f"The viewer needs {error.name}; run pip install 'vesal[serve]'.") from error
+    labels = None
+    if model is not None:
+        from vesal.infer.model_packages import read_packages
+
+        labels = read_packages(model)[1][0].plan.labels
+    viewed = Viewed(scan, tuple(masks or ()), truth, uncertainty, labels, series)
+    run_view(
+        viewed,
+        port=port,
+        browser=not no_browser,
+        on_ready=lambda address: typer.echo(f"Look at {address} (Ctrl-C ends it)"),
+    )

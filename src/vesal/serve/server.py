@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from collections.abc import Callable
 
 import uvicorn
 
-from vesal.errors import VesalError
 from vesal.serve.http.application import build_app
 from vesal.serve.jobs.job_service import JobService
+from vesal.serve.listening import address_of, listen
 from vesal.serve.serve_settings import ServeSettings
 
 #: Seconds that answers may still take when the server is told to end.
@@ -30,7 +29,7 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
         VesalError: the address is taken, a model cannot be used, or another server uses the folder.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
-    listening = _listen(settings.host, settings.port)
+    listening = listen(settings.host, settings.port)
     service = JobService(settings)
     try:
         app = build_app(settings, service)
@@ -43,29 +42,8 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
             timeout_graceful_shutdown=_GRACE_S,
             timeout_keep_alive=5,
         )
-        host, port = listening.getsockname()[:2]
-        on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        on_ready(address_of(listening))
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         service.stop()
         listening.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens.
-
-    Raises:
-        VesalError: the address is taken, or none of this machine.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen(128)
-    except OSError as error:
-        found.close()
-        raise VesalError(
-            f"Cannot listen on {host}, port {port} ({error.strerror or error}); name another with --host and --port."
-        ) from error
-    return found

@@ -109,18 +109,27 @@ def _of_study(
 def _fitting(series: Sequence[Series], channel: str, name: str | None, *, several: bool) -> list[Series]:
     """Those of the channel's modality, or that a person named."""
     if name is not None:
-        chosen = [one for one in series if name in (one.uid, str(one.number))]
-        chosen = chosen or [one for one in series if name.lower() in one.description.lower()]
-        if not chosen:
-            numbers = listed([str(one.number) for one in series])
-            raise UsageError(f"No series is '{name}'; there are those with the numbers {numbers}.")
-        return chosen
+        return series_named(series, name)
     modality = {word: key for key, word in CHANNELS.items()}.get(channel, "MR")
     of_modality = [one for one in series if one.modality == modality]
     if not several:
         return of_modality
     plain = re.sub("[^a-z0-9]", "", channel.lower())
     return [one for one in of_modality if plain in re.sub("[^a-z0-9]", "", one.description.lower())]
+
+
+def series_named(series: Sequence[Series], name: str) -> list[Series]:
+    """Those with this UID or number, else with this part in their description.
+
+    Raises:
+        UsageError: there is none.
+    """
+    chosen = [one for one in series if name in (one.uid, str(one.number))]
+    chosen = chosen or [one for one in series if name.lower() in one.description.lower()]
+    if not chosen:
+        numbers = listed([str(one.number) for one in series])
+        raise UsageError(f"No series is '{name}'; there are those with the numbers {numbers}.")
+    return chosen
 
 
 def _nearest(
