@@ -1,0 +1,1 @@
+"""A server: scans come by HTTP or from an archive, results go back."""
