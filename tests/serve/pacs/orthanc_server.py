@@ -35,7 +35,9 @@ needs_orthanc = pytest.mark.skipif(
 
 
 def needs_program(name: str, package: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} (Debian: {package}) is not installed")
+    return pytest.mark.skipif(
+        shutil.which(name) is None, reason=f"{name} (Debian: {package}) is not installed"
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,14 @@ def running(folder: Path, node_port: int = 0, **options: Any) -> Iterator[Orthan
         if apart:
             outward = stack.enter_context(_outward(node_port)) if node else ""
             pairs = ",".join(f"{one.fileno()}:{port}" for one, port in zip(listeners, inner, strict=True))
-            relay = ["unshare", "-rn", sys.executable, str(RELAY), pairs, f"{NODE}:{outward}" if outward else ""]
+            relay = [
+                "unshare",
+                "-rn",
+                sys.executable,
+                str(RELAY),
+                pairs,
+                f"{NODE}:{outward}" if outward else "",
+            ]
             command = [*relay, "--", *command]
         else:
             for one in listeners:

@@ -8,6 +8,7 @@ go to 127.0.0.1:PORT of the inner one. OUT is a port of the inner loopback, whos
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -48,10 +49,8 @@ def _copy(here: socket.socket, there: socket.socket) -> None:
     except OSError:
         pass
     for one, how in ((there, socket.SHUT_WR), (here, socket.SHUT_RD)):
-        try:
+        with contextlib.suppress(OSError):
             one.shutdown(how)
-        except OSError:
-            pass
 
 
 def unix(path: str) -> socket.socket:

@@ -144,9 +144,7 @@ class Archive:
             DataError: the archive gives an identifier that is none.
             VesalError: the archive refuses the search; Unreachable: it does not answer.
         """
-        rows = self._paged(
-            _INSTANCE, lambda page: self._client.search_for_instances(study, series, **page)
-        )
+        rows = self._paged(_INSTANCE, lambda page: self._client.search_for_instances(study, series, **page))
         what = f"an instance of {pseudonym('study', study)}"
         return sorted(checked_uid(_value(row, _INSTANCE), what) for row in rows)
 
@@ -204,10 +202,12 @@ class Archive:
         for batch in _batches(objects, self.settings.store_bytes):
             refused = self._requests.again(lambda: self._store_some(batch))  # noqa: B023
             if refused:
-                kept = {one.instance for one in self.missing([one for one in batch if one.instance in refused])}
+                kept = {
+                    one.instance for one in self.missing([one for one in batch if one.instance in refused])
+                }
                 refused = {uid: why for uid, why in refused.items() if uid in kept}
             if refused:
-                why = listed(sorted({reason for reason in refused.values()}), 3)
+                why = listed(sorted(set(refused.values())), 3)
                 raise VesalError(
                     f"{self.settings.url} refused {plural(len(refused), 'object')} of "
                     f"{pseudonym('study', batch[0].study)} ({why}); see the archive's log."
@@ -218,7 +218,8 @@ class Archive:
     def _search_studies(self, filters: dict[str, str]) -> list[dict[str, Any]]:
         asked = {key: widened(value) for key, value in filters.items()}
         rows = self._paged(
-            _STUDY, lambda page: self._client.search_for_studies(fields=[*filters], search_filters=asked, **page)
+            _STUDY,
+            lambda page: self._client.search_for_studies(fields=[*filters], search_filters=asked, **page),
         )
         return _holding(rows, filters)
 
@@ -257,10 +258,13 @@ class Archive:
 
     def _fetch_one(self, address: str, uids: tuple[str, str, str], path: Path, room: int) -> None:
         accept = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
-        with self._requests.answer("GET", address, accept) as response, atomic_path(path, durable=True) as new:
+        with (
+            self._requests.answer("GET", address, accept) as response,
+            atomic_path(path, durable=True) as new,
+        ):
             written = 0
             with new.open("wb") as stream:
-                pieces = response.iter_content(_PIECE)
+                pieces = self._requests.pieces(response, _PIECE)
                 for piece in only_part(pieces, response.headers.get("Content-Type", "")):
                     written += len(piece)
                     if written > room:
@@ -288,10 +292,10 @@ class Archive:
         finally:
             body.close()
         failed = _failures(content)
-        if status >= 400 and not failed:
+        if status >= 400 and failed is None:
             # One or all of them, without a word why: Orthanc answers 400 where one is no DICOM object.
-            failed = {one.instance: "without a reason" for one in batch}
-        return failed
+            return {one.instance: "without a reason" for one in batch}
+        return failed or {}
 
 
 def _batches(objects: Sequence[ResultObject], most: int) -> Iterator[list[ResultObject]]:
@@ -308,21 +312,26 @@ def _batches(objects: Sequence[ResultObject], most: int) -> Iterator[list[Result
         yield batch
 
 
-def _failures(content: bytes) -> dict[str, str]:
-    """Instance -> why it was refused, of an answer to a request to store; what is there already is left out."""
+def _failures(content: bytes) -> dict[str, str] | None:
+    """Instance -> why it was refused, of an answer to a request to store; what is there already is left out.
+
+    None where the answer names no failure.
+    """
     try:
         answer = json.loads(content)
     except ValueError:
-        return {}
+        return None
     found = {}
+    named = False
     for row in answer if isinstance(answer, list) else [answer]:
         items = row.get(_FAILED, {}).get("Value", []) if isinstance(row, dict) else []
         for item in items if isinstance(items, list) else []:
             code = _value(item, _REASON)
             code = int(code) if str(code).isdigit() else 0
+            named = True
             if code != _DUPLICATE:
                 found[str(_value(item, _REFERENCED))] = _reason(code)
-    return found
+    return found if named else None
 
 
 def _reason(code: int) -> str:
@@ -367,7 +376,9 @@ def _holding(rows: Sequence[dict[str, Any]], filters: dict[str, str]) -> list[di
     tag = library("pydicom.datadict").tag_for_keyword
     text = {f"{tag(key):08X}": value for key, value in filters.items() if widened(value) != value}
     return [
-        row for row in rows if all(matches(_value(row, key), value) for key, value in text.items() if key in row)
+        row
+        for row in rows
+        if all(matches(_value(row, key), value) for key, value in text.items() if key in row)
     ]
 
 

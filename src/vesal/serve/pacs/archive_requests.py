@@ -134,6 +134,16 @@ class Requests:
             with self._losses():
                 yield response
 
+    def pieces(self, response: Response, size: int) -> Iterator[bytes]:
+        """The body of an answer, read as it is needed.
+
+        Raises:
+            Passing: the connection was lost within it.
+        """
+        # Guarded here, not around its reader: requests' errors are OSErrors, and would be taken for the disk's.
+        with self._losses():
+            yield from response.iter_content(size)
+
     @contextlib.contextmanager
     def _losses(self) -> Iterator[None]:
         """Losses of the connection in any form, as `Passing`."""
@@ -146,7 +156,9 @@ class Requests:
         except self._failures as error:
             # Their own texts hold addresses with identifiers of studies.
             kinds = {"ConnectTimeout": "does not answer", "ReadTimeout": "fell silent"}
-            raise Passing(kinds.get(type(error).__name__, "cannot be reached or lost the connection")) from error
+            raise Passing(
+                kinds.get(type(error).__name__, "cannot be reached or lost the connection")
+            ) from error
 
     def _refusal(self, response: Response) -> Exception:
         status, where = response.status_code, self.settings.url
@@ -161,12 +173,16 @@ class Requests:
                 f"{where} forbids this ({status}); give the user the right to search, read and store."
             )
         if status < 400:
-            return VesalError(f"{where} redirects elsewhere ({status}); give the address that it redirects to.")
+            return VesalError(
+                f"{where} redirects elsewhere ({status}); give the address that it redirects to."
+            )
         if status == 404:
             return VesalError(
                 f"{where} has no such thing ({status}); check that the address is where DICOMweb begins."
             )
-        return VesalError(f"{where} refuses the request ({status}{self._told(response)}); see the archive's log.")
+        return VesalError(
+            f"{where} refuses the request ({status}{self._told(response)}); see the archive's log."
+        )
 
     def _told(self, response: Response) -> str:
         """The archive's own words, where they are few and hold no number as long as an identifier."""

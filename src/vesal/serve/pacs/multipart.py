@@ -77,7 +77,7 @@ class FilesBody:
     """Files as the parts of one body, read as it is sent.
 
     >>> FilesBody([], "x").read(), len(FilesBody([], "x"))
-    (b'--x--\\r\\n', 9)
+    (b'--x--\\r\\n', 7)
     """
 
     def __init__(self, files: Sequence[Path], boundary: str) -> None:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from vesal.errors import UsageError, reason_of
 
@@ -87,7 +95,9 @@ class ArchiveSettings(_Settings):
         user, _, password = own.partition(":")
         taken = {"user": unquote(user), "password": SecretStr(unquote(password))}
         if own and values.keys() & taken.keys():
-            raise ValueError("the address of the archive holds a user and they are given apart; leave one out")
+            raise ValueError(
+                "the address of the archive holds a user and they are given apart; leave one out"
+            )
         return {**values, **taken, "url": urlunsplit(parts._replace(netloc=host))}
 
     @field_validator("url")
@@ -172,7 +182,9 @@ class NodeSettings(_Settings):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.most_object_bytes > self.most_bytes:
-            raise ValueError("an object may be larger than all together (most_object_bytes, most_bytes); lower it")
+            raise ValueError(
+                "an object may be larger than all together (most_object_bytes, most_bytes); lower it"
+            )
         return self
 
 

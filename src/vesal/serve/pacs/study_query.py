@@ -89,7 +89,7 @@ def widened(value: str) -> str:
     ('*thorax?low*', 'M*ller?Ann', '20260101-')
     """
     return "".join(
-        one if one.isalnum() and one.isascii() or one in "-._~*?,:/@" else "?" if one.isascii() else "*"
+        one if (one.isalnum() and one.isascii()) or one in "-._~*?,:/@" else "?" if one.isascii() else "*"
         for one in value
     )
 
