@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.serve.pacs.pacs_jobs import StudyJob, StudyJobs, StudyState
+from vesal.serve.pacs.pacs_jobs import UNFINISHED, StudyJob, StudyJobs, StudyState
 from vesal.serve.pacs.pacs_objects import ResultObject, file_name, result_object
 from vesal.serve.pacs.pacs_settings import JourneySettings
 from vesal.serve.pacs.retries import Stopped, Unreachable, wait_before
@@ -77,13 +77,24 @@ class StudyJourney:
         settings: JourneySettings | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        """`folder` holds the scans and results of studies as long as they are worked on."""
+        """Deletes what a crash left of studies that are at their end.
+
+        Args:
+            jobs: the studies.
+            folder: holds their scans and results as long as they are worked on.
+            origin, predict, destination: see there.
+            settings: how failures are met.
+            stop: set by whoever wants it to end.
+        """
         self.jobs = jobs
         self.stop = stop or threading.Event()
         self._folder = folder
         self._origin, self._predict, self._destination = origin, predict, destination
         self._settings = settings or JourneySettings()
         self._news = threading.Event()
+        needed = {self._of(job) for job in jobs.jobs(*UNFINISHED)}
+        for left in set(folder.glob("study-*")) - needed:
+            shutil.rmtree(left, ignore_errors=True)
 
     def wake(self) -> None:
         """Look for studies now: one was noted."""
