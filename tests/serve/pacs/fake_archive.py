@@ -29,6 +29,7 @@ class FakeArchive:
         authorizations: their headers.
         refuse: instance -> failure reason of STOW.
         ignores_offset: answers every search with all it holds.
+        modalities: series -> modality, CT where none stands.
     """
 
     objects: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class FakeArchive:
     refuse: dict[str, int] = field(default_factory=dict)
     stow_status: int = 202
     ignores_offset: bool = False
+    modalities: dict[str, str] = field(default_factory=dict)
     url: str = ""
 
     def failure(self, line: str) -> Failure | None:
@@ -72,6 +74,7 @@ def fake_archive(tls: ssl.SSLContext | None = None) -> Iterator[FakeArchive]:
 class _Handler(BaseHTTPRequestHandler):
     archive: FakeArchive
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None: ...
 
@@ -101,14 +104,13 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path.removeprefix("/dicom-web"))
         names = parts.path.strip("/").split("/")
         query = dict(parse_qsl(parts.query))
-        level = len(names)
-        if level == 6:
+        if len(names) == 6:
             self._object((names[1], names[3], names[5]), failure)
             return
         keys = dict.fromkeys(
-            key[: (level + 1) // 2]
+            key[: 1 + ("studies", "series", "instances").index(names[-1])]
             for key in self.archive.objects
-            if all(key[n] == name for n, name in enumerate(names[1::2]))
+            if all(key[n] == name for n, name in enumerate(names[1::2] if len(names) > 1 else ()))
         )
         rows = [self._row(key) for key in keys]
         if not self.archive.ignores_offset:
@@ -119,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _row(self, key: tuple[str, ...]) -> dict[str, Any]:
         tags = ("0020000D", "0020000E", "00080018")
         row: dict[str, Any] = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in zip(tags, key, strict=False)}
-        row["00080060"] = {"vr": "CS", "Value": ["CT"]}
+        if len(key) > 1:
+            row["00080060"] = {"vr": "CS", "Value": [self.archive.modalities.get(key[1], "CT")]}
         return row
 
     def _object(self, key: tuple[str, ...], failure: Failure | None) -> None:

@@ -109,7 +109,7 @@ class DicomNode:
             raise VesalError(
                 f"Cannot write {folder} ({error.strerror or error}); give another folder."
             ) from error
-        self._space = Space(folder, settings.most_bytes, settings.most_object_bytes)
+        self._space = Space(folder / _INCOMING, settings.most_bytes, settings.most_object_bytes)
 
     def __enter__(self) -> DicomNode:
         self.start()
@@ -129,9 +129,11 @@ class DicomNode:
         self._divert(lambda *_a, **_k: ReceivedFile(self._folder / _RECEIVING, self._space), chunked=True)
         try:
             self._server = self._listen()
-        except OSError as error:
+        except BaseException as error:
             self._divert(None, chunked=False)
             _ONE.release()
+            if not isinstance(error, OSError):
+                raise
             raise UsageError(
                 f"Cannot listen on {self.settings.host}:{self.settings.port} ({error.strerror or error}); "
                 "give another port or end who listens there."
@@ -207,7 +209,7 @@ class DicomNode:
         messages.NamedTemporaryFile = make or NamedTemporaryFile
 
     def _listen(self) -> Any:
-        settings, events = self.settings, library("pynetdicom.evt")
+        settings, events = self.settings, library("pynetdicom.events")
         entity = self._netdicom.AE(ae_title=settings.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = list(settings.calling)

@@ -12,6 +12,7 @@ from vesal.serve.pacs.libraries import library
 from vesal.serve.pacs.pacs_objects import ResultObject
 from vesal.serve.pacs.pacs_settings import SendSettings
 from vesal.serve.pacs.retries import Passing, tried
+from vesal.text import listed
 from vesal.volume.dicom.identity import pseudonym
 
 _VERIFICATION = "1.2.840.10008.1.1"
@@ -95,8 +96,7 @@ class DicomSender:
         elif one.syntax == _EXPLICIT and (one.kind, _IMPLICIT) in accepted:
             status = association.send_c_store(library("pydicom").dcmread(one.path))
         else:
-            name = library("pydicom.uid").UID(one.kind).name
-            raise VesalError(f"{self._where} does not take objects of the kind {name}; allow it there.")
+            raise self._unknown_kind(library("pydicom.uid").UID(one.kind).name)
         code = getattr(status, "Status", None)
         if code is None:
             raise Passing("lost the connection")
@@ -133,6 +133,10 @@ class DicomSender:
 
     def _no_association(self, association: Any) -> Exception:
         primitive = association.acceptor.primitive
+        if primitive is not None and primitive.result == 0x00 and not association.accepted_contexts:
+            uid = library("pydicom.uid").UID
+            kinds = {uid(one.abstract_syntax).name for one in association.requestor.requested_contexts}
+            return self._unknown_kind(listed(sorted(kinds), 3))
         if not association.is_rejected or primitive is None:
             return Passing("cannot be reached")
         # PS3.8 9.3.4: 1 is for good, 2 for now.
@@ -142,6 +146,9 @@ class DicomSender:
             f"{self._where} refuses us as {self.settings.calling} ({primitive.reason_str}); enter this AE title there, "
             "and check the name of the node."
         )
+
+    def _unknown_kind(self, name: str) -> VesalError:
+        return VesalError(f"{self._where} does not take objects of the kind {name}; allow it there.")
 
 
 def _of_one_association(
