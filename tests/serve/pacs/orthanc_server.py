@@ -34,12 +34,6 @@ needs_orthanc = pytest.mark.skipif(
 )
 
 
-def needs_program(name: str, package: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        shutil.which(name) is None, reason=f"{name} (Debian: {package}) is not installed"
-    )
-
-
 @dataclass(frozen=True)
 class Orthanc:
     """Where it listens, seen from the test.

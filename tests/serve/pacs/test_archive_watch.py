@@ -70,6 +70,8 @@ def test_a_study_whose_instances_trickle_into_orthanc_is_taken_when_it_is_whole(
         orthanc.add(path)
         # Longer apart than a look, but not than the time after which it counts as whole.
         assert watched.after(31) == []
+    # The last one was seen at the last look.
+    assert watched.after(31) == []
     assert watched.after(31) == ["1.2.3"]
     (job,) = watched.jobs.jobs()
     assert job.series == ("1.2.3.4",)

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from dicom_examples import enhanced_object, random_series, slice_objects, write_objects, write_series
 from journey_examples import predict_pictures
-from orthanc_server import needs_orthanc, needs_program, running
+from orthanc_server import needs_orthanc, running
+from referees import needs_program
 
 from vesal.errors import DataError, UsageError
 from vesal.serve.pacs.archive import Archive
@@ -262,6 +263,7 @@ def test_an_association_that_breaks_off_leaves_nothing_half(begin: Callable[...,
     context = (str(objects[0].SOPClassUID), str(objects[0].file_meta.TransferSyntaxUID))
     to = association(received, context)
     assert to.send_c_store(objects[0]).Status == STORED
+    to.dimse_timeout = 0.5
     # Cut off after a part of the second object.
     real, sent = to.dul.socket.send, 0
 

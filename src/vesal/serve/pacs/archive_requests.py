@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 #: Answers that may be others later: too many requests, and what begins with 5 but for 501 and 505, which stay.
 _LATER = {408, 429, 500, 502, 503, 504, 507}
 #: What an archive says of its own failure is shown up to so many characters.
-_TOLD = 160
+_SHOWN = 160
 
 
 class Requests:
@@ -163,7 +163,7 @@ class Requests:
     def _refusal(self, response: Response) -> Exception:
         status, where = response.status_code, self.settings.url
         if status in _LATER:
-            return Passing(f"answers {status}{self._told(response)}", _retry_after(response))
+            return Passing(f"answers {status}{self._own_words(response)}", _retry_after(response))
         if status in (401, 407):
             return VesalError(
                 f"{where} does not accept the user, password or token ({status}); check what was given."
@@ -181,16 +181,16 @@ class Requests:
                 f"{where} has no such thing ({status}); check that the address is where DICOMweb begins."
             )
         return VesalError(
-            f"{where} refuses the request ({status}{self._told(response)}); see the archive's log."
+            f"{where} refuses the request ({status}{self._own_words(response)}); see the archive's log."
         )
 
-    def _told(self, response: Response) -> str:
+    def _own_words(self, response: Response) -> str:
         """The archive's own words, where they are few and hold no number as long as an identifier."""
         with contextlib.suppress(*self._failures):
             piece = next(response.iter_content(2048), b"")
             words = inline(" ".join(piece.decode("utf-8", "replace").split()))
             if words and "<" not in words and "{" not in words and not any(c.isdigit() for c in words):
-                return f", '{shortened(words, _TOLD)}'"
+                return f", '{shortened(words, _SHOWN)}'"
         return ""
 
 
