@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?=
+ONLY   ?=
 BENCH  ?=
 NOTEBOOKS ?=
 BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint notebooks bench clean
+.PHONY: demo test test-clinic lint notebooks bench clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -15,9 +16,17 @@ demo: $(VENV)/.installed
 
 # A process a core, each with one thread: half the time of one process with all of them. The files that take longest
 # come first (tests/conftest.py).
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# ONLY takes an expression of markers, such as ONLY="not clinic".
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-		$(if $(DATA),--data=$(DATA))
+	$(TEST) $(if $(DATA),--data=$(DATA)) $(if $(ONLY),-m "$(ONLY)")
+
+# The tests beside real parts of a clinic: Orthanc, DCMTK, dciodvfy, plastimatch, dcmqi, Chromium. Installs them, and does
+# not pass by skipping.
+test-clinic: $(VENV)/.installed-clinic
+	.ci/clinic-parts
+	$(TEST) -m clinic --clinic $(if $(DATA),--data=$(DATA))
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -55,6 +64,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-clinic: pyproject.toml constraints.txt | $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve]' dcmqi
+	@touch $@
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -37,6 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", default=None, help="folder of real scans (Task04_Hippocampus, ACDC, ...)")
+    parser.addoption("--clinic", action="store_true", help="a clinic's part that is missing is a failure")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With --clinic a test that needs such a part fails where it is skipped otherwise; real scans need not be there."""
+    report = yield
+    wanted = item.config.getoption("--clinic") and item.get_closest_marker("clinic")
+    if wanted and report.skipped and "real scans" not in str(report.longrepr):
+        report.outcome = "failed"
+    return report
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

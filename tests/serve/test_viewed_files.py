@@ -63,8 +63,10 @@ def test_scan_mask_and_truth_come_on_their_grid_with_volumes(files: Path, out: P
 def test_without_a_model_values_name_themselves_and_headers_name_segments(files: Path, out: Path) -> None:
     found = prepare_view(Viewed(files / "scan.nii.gz", (files / "mask.nii.gz",)), out)
     assert [one.name for one in found.masks[0].labels] == ["label 1", "label 7"]
-    header = {f"Segment{number}_{key}": value for number, (name, values) in enumerate((("atrium", 1), ("vein", 7)))
-              for key, value in (("ID", name), ("Name", name), ("LabelValue", str(values)), ("Layer", "0"))}  # fmt: skip
+    header = {}
+    for number, (name, value) in enumerate((("atrium", "1"), ("vein", "7"))):
+        fields = {"ID": name, "Name": name, "LabelValue": value, "Layer": "0"}
+        header |= {f"Segment{number}_{key}": text for key, text in fields.items()}
     nrrd.write(str(files / "mask.seg.nrrd"), label(), header)
     again = out / "again"
     again.mkdir()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vesal.errors import UsageError
+from vesal.serve.pacs_options import PacsOptions
 from vesal.serve.serve_options import ServeOptions
 from vesal.workflow.requests.fields import Argument, Backend, Device, Option
 
@@ -15,16 +16,18 @@ from vesal.workflow.requests.fields import Argument, Backend, Device, Option
 def serve(
     models: Annotated[list[Path], Argument("Model files or run folders; each is asked for by its name.")],
     options: ServeOptions,
+    archive: PacsOptions,
     device: Device = "auto",
     backend: Backend = "auto",
 ) -> None:
-    """Segment what is sent by HTTP, from a browser, from 3D Slicer."""
+    """Segment what is sent by HTTP, from a browser, 3D Slicer, a PACS."""
     settings = options.settings(models, device, backend)
+    pacs = archive.settings(list(settings.models))
     try:
         from vesal.serve.server import serve as run_server
     except ImportError as error:
         raise UsageError(f"The server needs {error.name}; run pip install 'vesal[serve]'.") from error
-    run_server(settings, lambda address: typer.echo(f"Vesal listens on {address} (Ctrl-C ends it)"))
+    run_server(settings, pacs, lambda address: typer.echo(f"Vesal listens on {address} (Ctrl-C ends it)"))
 
 
 def view(

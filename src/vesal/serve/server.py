@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import uvicorn
 from vesal.serve.http.application import build_app
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.listening import address_of, listen
+from vesal.serve.pacs_options import PacsSettings
+from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
 
 #: Seconds that answers may still take when the server is told to end.
@@ -18,11 +21,12 @@ _GRACE_S = 10
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
-def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
+def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         settings: of the server.
+        pacs: where studies come from and go to, beside what is sent by HTTP; None for nowhere.
         on_ready: is called with the address, once it listens.
 
     Raises:
@@ -31,8 +35,14 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
     listening = listen(settings.host, settings.port)
     service = JobService(settings)
-    try:
-        app = build_app(settings, service)
+    with contextlib.ExitStack() as stack:
+        stack.callback(listening.close)
+        stack.callback(service.stop)
+        beside = None
+        if pacs is not None:
+            beside = PacsService(pacs, service, settings.state / "pacs")
+            stack.callback(beside.stop)
+        app = build_app(settings, service, beside)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -44,6 +54,3 @@ def serve(settings: ServeSettings, on_ready: Callable[[str], None]) -> None:
         )
         on_ready(address_of(listening))
         uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        service.stop()
-        listening.close()

@@ -18,16 +18,18 @@ from vesal.serve.http.job_routes import JobIntake, job_routes
 from vesal.serve.http.label_sessions import LabelSessions
 from vesal.serve.http.monai_label import monai_label_routes
 from vesal.serve.http.serve_metrics import ServeMetrics
+from vesal.serve.http.study_routes import study_routes
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.uploads import UploadError
+from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
 from vesal.serve.served_models import ServedModel, describe_models
 from vesal.serve.viewer_page import add_viewer
 from vesal.version import __version__
 
 
-def build_app(settings: ServeSettings, service: JobService) -> FastAPI:
-    """The application; its jobs are begun and ended with it.
+def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | None = None) -> FastAPI:
+    """The application; its jobs, and the work on an archive's studies, are begun and ended with it.
 
     Raises:
         VesalError: a model cannot be used.
@@ -38,9 +40,13 @@ def build_app(settings: ServeSettings, service: JobService) -> FastAPI:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         service.start()
+        if pacs is not None:
+            pacs.start()
         try:
             yield
         finally:
+            if pacs is not None:
+                pacs.stop()
             service.stop()
 
     app = FastAPI(
@@ -55,6 +61,8 @@ def build_app(settings: ServeSettings, service: JobService) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     intake = JobIntake(service, models, metrics)
     app.include_router(job_routes(intake))
+    if pacs is not None:
+        app.include_router(study_routes(pacs))
     sessions = LabelSessions(settings.state / "sessions")
     app.include_router(monai_label_routes(intake, sessions, settings.token))
     _add_state(app, service, models, metrics)

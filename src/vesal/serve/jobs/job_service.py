@@ -155,11 +155,35 @@ class JobService:
             UploadError: it holds no scan, or too many jobs wait.
         """
         self._refuse_full()
-        id_ = upload.folder.name
-        folder = self._jobs / id_
         inputs = arrange(upload.files, upload.folder / "upload", channels)
         write_json(upload.folder / _INPUTS, [path.relative_to(upload.folder).as_posix() for path in inputs])
-        upload.folder.rename(folder)
+        return self._add(upload.folder, upload.folder.name, model, options)
+
+    def accept_folder(self, folder: Path, id_: str, model: str, options: JobOptions) -> Job:
+        """Make a job of a folder on this disk, whose files are linked or copied; a full line does not hold it up.
+
+        Args:
+            folder: with one study.
+            id_: of the job; 32 hexadecimal digits.
+            model, options: as of `accept`.
+
+        Raises:
+            VesalError: there is no room for it.
+        """
+        begun = self._incoming / id_
+        for left in (begun, self._jobs / id_):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            shutil.copytree(folder, begun / "upload" / "study", copy_function=_link)
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(begun, ignore_errors=True)
+            raise VesalError(f"The study cannot be copied ({error}); free some space.") from error
+        write_json(begun / _INPUTS, ["upload/study"])
+        return self._add(begun, id_, model, options)
+
+    def _add(self, begun: Path, id_: str, model: str, options: JobOptions) -> Job:
+        folder = self._jobs / id_
+        begun.rename(folder)
         try:
             job = self._store.add(model, options, id_)
         except VesalError:
@@ -272,6 +296,13 @@ class JobService:
             shutil.rmtree(self._jobs / id_ / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._jobs / id_ / _INPUTS).unlink(missing_ok=True)
+
+
+def _link(file: str, to: str) -> None:
+    try:
+        os.link(file, to)
+    except OSError:
+        shutil.copyfile(file, to)
 
 
 def _lock(state: Path) -> FileLock:

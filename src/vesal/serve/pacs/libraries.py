@@ -1,0 +1,33 @@
+"""The libraries of the extra `serve` that speak with archives: loaded when one is spoken with, and kept silent.
+
+They write addresses, queries and headers of objects into their logs, in which patients stand; ours says what happens,
+with pseudonyms.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from types import ModuleType
+
+from vesal.errors import UsageError
+
+#: Loggers of what speaks with archives.
+_TALKATIVE = ("dicomweb_client", "pynetdicom", "urllib3", "requests", "pydicom")
+
+
+def library(module: str) -> ModuleType:
+    """A library of the extra `serve`.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"A PACS needs {module.partition('.')[0]}; pip install 'vesal[serve]' brings it."
+        ) from error

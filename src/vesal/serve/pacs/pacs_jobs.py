@@ -1,0 +1,331 @@
+"""The studies on their way, in one SQLite file: what is done of each is known after any crash.
+
+A row goes from found to fetched, predicted and stored, a step at a time, each written (WAL, synced) after its work is
+done. What a crash lets happen twice is the work of one step, which comes to the same: files that are there are not
+fetched again, and results have identifiers of their content, which an archive keeps once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vesal.errors import UsageError, VesalError
+from vesal.files import content_hash
+
+#: Of the tables, in the file's user_version.
+_VERSION = 1
+
+_TABLES = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    study TEXT NOT NULL,
+    content TEXT NOT NULL,
+    series TEXT NOT NULL,
+    state TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    changed REAL NOT NULL,
+    UNIQUE (study, content)
+);
+CREATE INDEX jobs_due ON jobs (state, due);
+CREATE TABLE results (
+    job INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    path TEXT NOT NULL,
+    stored INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (job, path)
+);
+CREATE TABLE seen (
+    query TEXT NOT NULL,
+    study TEXT NOT NULL,
+    content TEXT NOT NULL,
+    since REAL NOT NULL,
+    PRIMARY KEY (query, study)
+);
+"""
+
+
+class StudyState(StrEnum):
+    """How far a study is; `failed` and `replaced` are set aside."""
+
+    FOUND = "found"
+    FETCHED = "fetched"
+    PREDICTED = "predicted"
+    STORED = "stored"
+    FAILED = "failed"
+    REPLACED = "replaced"
+
+
+#: States from which a step leads on.
+UNFINISHED = (StudyState.FOUND, StudyState.FETCHED, StudyState.PREDICTED)
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """A study, in one form of its wanted series.
+
+    Attributes:
+        study: its UID.
+        content: digest of the form.
+        series: UIDs that are wanted.
+        tries: failures since the last step that succeeded.
+        due: not to be worked on before that time (s since 1970).
+        reason: of the last failure; '' where there was none since the last step.
+        changed: when the row last changed.
+    """
+
+    id: int
+    study: str
+    content: str
+    series: tuple[str, ...]
+    state: StudyState
+    tries: int
+    due: float
+    reason: str
+    changed: float
+
+
+def content_of(series: Sequence[tuple[str, int]]) -> str:
+    """The digest of a study's form: which series it has, with how many instances.
+
+    >>> content_of([("1.2", 5), ("1.3", 1)]) == content_of([("1.3", 1), ("1.2", 5)]) != content_of([("1.2", 5)])
+    True
+    """
+    return content_hash(json.dumps(sorted(series)).encode())
+
+
+class StudyJobs:
+    """The file of all studies. One process has it open; its threads may share it."""
+
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        """Opens the file, and makes it where there is none.
+
+        Raises:
+            UsageError: another process has it open.
+            VesalError: it cannot be read or written, or is another version's.
+        """
+        self.path = path
+        self.now = now
+        self._lock = threading.RLock()
+        self._process = FileLock(path.with_name(f"{path.name}.lock"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._process.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                f"Another process works on {path}; end that one or give another folder."
+            ) from error
+        except OSError as error:
+            raise self._failure(error) from error
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._open()
+        except sqlite3.Error as error:
+            self._process.release()
+            raise self._failure(error) from error
+        except VesalError:
+            self._database.close()
+            self._process.release()
+            raise
+
+    def close(self) -> None:
+        """Let another process have it."""
+        with self._lock:
+            self._database.close()
+            self._process.release()
+
+    def __enter__(self) -> StudyJobs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, study: str, content: str, series: Sequence[str]) -> bool:
+        """Note a study that was found; False where this form of it was noted before.
+
+        An older form that has not been fetched is replaced by the new one.
+        """
+        with self._writing() as database:
+            values = (study, content, json.dumps(list(series)), StudyState.FOUND, self.now())
+            added = database.execute(
+                "INSERT INTO jobs (study, content, series, state, changed) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                values,
+            ).rowcount
+            if added:
+                database.execute(
+                    "UPDATE jobs SET state = ?, reason = ?, changed = ? WHERE study = ? AND content != ? AND state = ?",
+                    (StudyState.REPLACED, "The study changed.", self.now(), study, content, StudyState.FOUND),
+                )
+        return bool(added)
+
+    def next_due(self) -> StudyJob | None:
+        """The study to work on now: the one that is furthest, so that results go out, then the oldest; or None."""
+        rows = self._rows(
+            "SELECT * FROM jobs WHERE state IN (?, ?, ?) AND due <= ? "
+            "ORDER BY CASE state WHEN 'predicted' THEN 0 WHEN 'fetched' THEN 1 ELSE 2 END, id LIMIT 1",
+            (*UNFINISHED, self.now()),
+        )
+        return _job(rows[0]) if rows else None
+
+    def wait_s(self) -> float | None:
+        """Seconds until a study is due, 0 where one is; None where none will be."""
+        ((due,),) = self._rows("SELECT MIN(due) FROM jobs WHERE state IN (?, ?, ?)", UNFINISHED)
+        return None if due is None else max(0.0, due - self.now())
+
+    def advance(self, job: StudyJob, state: StudyState, results: Sequence[Path] = ()) -> None:
+        """A step is done.
+
+        Args:
+            job: of which.
+            state: that it has now.
+            results: files that are to be stored.
+        """
+        with self._writing() as database:
+            if state is not StudyState.STORED:
+                database.execute("DELETE FROM results WHERE job = ?", (job.id,))
+            database.executemany(
+                "INSERT INTO results (job, path) VALUES (?, ?)", [(job.id, str(path)) for path in results]
+            )
+            database.execute(
+                "UPDATE jobs SET state = ?, tries = 0, due = 0, reason = '', changed = ? WHERE id = ?",
+                (state, self.now(), job.id),
+            )
+
+    def note_stored(self, job: StudyJob, paths: Sequence[Path]) -> None:
+        """These results are in the archive."""
+        with self._writing() as database:
+            database.executemany(
+                "UPDATE results SET stored = 1 WHERE job = ? AND path = ?",
+                [(job.id, str(path)) for path in paths],
+            )
+
+    def to_store(self, job: StudyJob) -> list[Path]:
+        """Results that are not known to be in the archive, in the order in which they were made."""
+        rows = self._rows("SELECT path FROM results WHERE job = ? AND NOT stored ORDER BY rowid", (job.id,))
+        return [Path(path) for (path,) in rows]
+
+    def postpone(self, job: StudyJob, reason: str, wait_s: float, *, counts: bool = True) -> None:
+        """A step failed, and is tried again; `counts` where the failure may be the study's own."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE jobs SET tries = tries + ?, due = ?, reason = ?, changed = ? WHERE id = ?",
+                (int(counts), self.now() + wait_s, reason, self.now(), job.id),
+            )
+
+    def set_aside(self, job: StudyJob, reason: str) -> None:
+        """A study is not tried again."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE jobs SET state = ?, tries = tries + 1, reason = ?, changed = ? WHERE id = ?",
+                (StudyState.FAILED, reason, self.now(), job.id),
+            )
+
+    def again(self, study: str) -> bool:
+        """Take up a study that was set aside, from its beginning; False where there is none of it."""
+        with self._writing() as database:
+            return bool(
+                database.execute(
+                    "UPDATE jobs SET state = ?, tries = 0, due = 0, reason = '', changed = ? "
+                    "WHERE study = ? AND state = ?",
+                    (StudyState.FOUND, self.now(), study, StudyState.FAILED),
+                ).rowcount
+            )
+
+    def jobs(self, *states: StudyState) -> list[StudyJob]:
+        """All studies, or those of these states, in the order in which they were found."""
+        marks = ", ".join("?" * len(states)) or "state"
+        return [
+            _job(row)
+            for row in self._rows(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
+        ]
+
+    def counts(self) -> dict[StudyState, int]:
+        """How many studies have each state."""
+        rows = dict(self._rows("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
+        return {state: rows.get(state, 0) for state in StudyState}
+
+    # --- what a watch has seen -------------------------------------------------------------------------------
+
+    def watched_before(self, query: str) -> bool:
+        """Whether a query was watched by this file at any time."""
+        return bool(self._rows("SELECT 1 FROM seen WHERE query = ? LIMIT 1", (query,)))
+
+    def has_seen(self, query: str, study: str, content: str) -> bool:
+        """Whether the form of a study that was noted last is this one."""
+        statement = "SELECT 1 FROM seen WHERE query = ? AND study = ? AND content = ?"
+        return bool(self._rows(statement, (query, study, content)))
+
+    def see(self, query: str, study: str, content: str) -> float:
+        """Note a study's form; returns since when (s since 1970) it has been the same."""
+        with self._writing() as database:
+            database.execute(
+                "INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT (query, study) DO UPDATE "
+                "SET since = excluded.since, content = excluded.content WHERE content != excluded.content",
+                (query, study, content, self.now()),
+            )
+            ((since,),) = database.execute(
+                "SELECT since FROM seen WHERE query = ? AND study = ?", (query, study)
+            ).fetchall()
+        return float(since)
+
+    # --- the file --------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "busy_timeout = 10000",
+        ):
+            self._database.execute(f"PRAGMA {pragma}")
+        ((version,),) = self._database.execute("PRAGMA user_version").fetchall()
+        if version not in (0, _VERSION):
+            raise VesalError(
+                f"{self.path} is of another version of Vesal ({version}); use that one, or another folder."
+            )
+        if version == 0:
+            with self._writing() as database:
+                for statement in _TABLES.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {_VERSION}")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._database
+                except BaseException:
+                    self._database.execute("ROLLBACK")
+                    raise
+                self._database.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise self._failure(error) from error
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._database.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> VesalError:
+        return VesalError(f"Cannot use {self.path} ({error}); free some space, or give another folder.")
+
+
+def _job(row: tuple[Any, ...]) -> StudyJob:
+    number, study, content, series, state, *others = row
+    return StudyJob(number, study, content, tuple(json.loads(series)), StudyState(state), *others)
