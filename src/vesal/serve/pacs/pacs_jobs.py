@@ -120,7 +120,9 @@ class StudyJobs:
         self._lock = threading.RLock()
         self._process = FileLock(path.with_name(f"{path.name}.lock"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Studies are named there: nobody else's business.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
             self._process.acquire(timeout=0)
         except Timeout as error:
             raise UsageError(
