@@ -27,9 +27,6 @@ needs_plastimatch = needs_program("plastimatch", "plastimatch")
 DCMQI = importlib.util.find_spec("dcmqi")
 needs_dcmqi = pytest.mark.skipif(DCMQI is None, reason="dcmqi (pip install dcmqi) is not installed")
 
-#: What dciodvfy of 2022 does not know.
-UNKNOWN = ("LABELMAP",)
-
 
 def dciodvfy_errors(path: Path) -> list[str]:
     """Sentences in which dciodvfy finds the standard broken."""

@@ -195,6 +195,15 @@ def test_after_an_outage_only_what_is_missing_is_fetched(fake: FakeArchive, tmp_
     assert fetched == ["1.2.3.4.3", "1.2.3.4.4", "1.2.3.4.5"]
 
 
+def test_what_a_crash_cut_off_is_cleared_away(fake: FakeArchive, tmp_path: Path) -> None:
+    own = archive(fake.url)
+    (first, *_) = own.fetch("1.2.3", ["1.2.3.4"], tmp_path / "out")
+    (first.parent / ".writing-abc.dcm").write_bytes(b"half")
+    first.unlink()
+    assert whole(fake, own.fetch("1.2.3", ["1.2.3.4"], tmp_path / "out"))
+    assert len(list(first.parent.iterdir())) == 5
+
+
 def test_another_object_than_was_asked_for_is_refused(fake: FakeArchive, tmp_path: Path) -> None:
     fake.failures["GET /studies/1.2.3/series/1.2.3.4/instances/1.2.3.4.2"] = ["other"]
     with pytest.raises(DataError, match="another object"):
@@ -266,6 +275,14 @@ def test_objects_that_are_refused_are_told_with_the_reason(
         archive(fake.url).store(objects)
     assert "1.2.3" not in str(caught.value).replace(fake.url, "")
     assert sum(series == "1.2.3.5" for _, series, _ in fake.objects) == 4
+
+
+def test_a_series_that_the_archive_says_it_does_not_have_is_missing(
+    fake: FakeArchive, tmp_path: Path
+) -> None:
+    objects = objects_of(tmp_path)
+    fake.failures["GET"] = [404]
+    assert archive(fake.url).missing(objects) == objects
 
 
 def test_what_is_there_already_counts_as_stored(fake: FakeArchive, tmp_path: Path) -> None:

@@ -111,6 +111,11 @@ def test_nothing_listens_is_told_as_such() -> None:
     assert not Archive(ArchiveSettings.of(url=url, tries=1)).reachable()
 
 
+def test_an_archive_that_refuses_is_reachable(fake: FakeArchive) -> None:
+    fake.failures["GET"] = [401]
+    assert archive(fake).reachable()
+
+
 def test_logs_hold_neither_identifiers_nor_passwords(
     fake: FakeArchive, caplog: pytest.LogCaptureFixture
 ) -> None:

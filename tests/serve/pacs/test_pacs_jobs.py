@@ -135,3 +135,11 @@ def test_a_file_of_another_version_or_of_another_kind_is_left_alone(tmp_path: Pa
     with pytest.raises(VesalError, match="not a database"):
         StudyJobs(path)
     assert path.read_bytes().startswith(b"no database")
+
+
+def test_nobody_else_may_read_which_studies_there_were(tmp_path: Path) -> None:
+    with StudyJobs(tmp_path / "new" / "studies.sqlite") as jobs:
+        jobs.add("1.2", FORM, ["1.2.3"])
+        private = [tmp_path / "new", *(tmp_path / "new").glob("*.sqlite*[!k]")]
+        assert len(private) > 1
+        assert [path for path in private if path.stat().st_mode & 0o077] == []

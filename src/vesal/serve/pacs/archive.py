@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from vesal.errors import DataError, VesalError
-from vesal.files import atomic_path
+from vesal.files import atomic_path, sweep
 from vesal.parallel import Progress
-from vesal.serve.pacs.archive_requests import Requests
+from vesal.serve.pacs.archive_requests import NotThere, Requests
 from vesal.serve.pacs.libraries import library
 from vesal.serve.pacs.multipart import FilesBody, only_part
 from vesal.serve.pacs.pacs_objects import ResultObject, checked_uid, file_name
 from vesal.serve.pacs.pacs_settings import ArchiveSettings
-from vesal.serve.pacs.retries import Passing, Unreachable
+from vesal.serve.pacs.retries import Passing, Stopped, Unreachable
 from vesal.serve.pacs.study_query import StudyQuery, matches, widened
 from vesal.text import listed, plural
 from vesal.volume.dicom.header import read_header
@@ -89,11 +89,15 @@ class Archive:
         self._requests.close()
 
     def reachable(self) -> bool:
-        """Whether the archive answers a search."""
+        """Whether the archive answers a search, be it with a refusal."""
         try:
             self._asked(lambda: self._client.search_for_studies(limit=1))
         except Unreachable:
             return False
+        except Stopped:
+            raise
+        except VesalError:
+            return True
         return True
 
     def studies(self, query: StudyQuery) -> list[str]:
@@ -162,6 +166,8 @@ class Archive:
             DataError: the study is larger than the settings allow, or the archive gives other objects than asked for.
             VesalError: the archive refuses it, or the disk is full; Unreachable: it does not answer.
         """
+        # What a crash cut off.
+        sweep(folder)
         wanted = [
             (one, instance, folder / file_name(one, "series") / f"{file_name(instance, 'instance')}.dcm")
             for one in series
@@ -190,7 +196,11 @@ class Archive:
         for one in objects:
             key = one.study, one.series
             if key not in held:
-                held[key] = set(self.instances(*key))
+                try:
+                    held[key] = set(self.instances(*key))
+                except NotThere:
+                    # So some archives say of a series that they do not have.
+                    held[key] = set()
         return [one for one in objects if one.instance not in held[one.study, one.series]]
 
     def store(self, objects: Sequence[ResultObject]) -> None:

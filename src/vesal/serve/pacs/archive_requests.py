@@ -24,6 +24,10 @@ _LATER = {408, 429, 500, 502, 503, 504, 507}
 _SHOWN = 160
 
 
+class NotThere(VesalError):
+    """The archive has nothing at an address."""
+
+
 class Requests:
     """A session with an archive.
 
@@ -177,7 +181,7 @@ class Requests:
                 f"{where} redirects elsewhere ({status}); give the address that it redirects to."
             )
         if status == 404:
-            return VesalError(
+            return NotThere(
                 f"{where} has no such thing ({status}); check that the address is where DICOMweb begins."
             )
         return VesalError(

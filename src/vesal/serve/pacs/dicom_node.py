@@ -49,6 +49,8 @@ _STORED, _NO_ROOM, _NOT_ITSELF, _NOT_READ, _NOT_ALLOWED = 0x0000, 0xA700, 0xA900
 
 #: Below the folder: what is whole, and what is on its way.
 _INCOMING, _RECEIVING = "incoming", "receiving"
+#: Bytes that are received at once.
+_PDU = 1 << 17
 #: Before a study is noted again where that failed.
 _AGAIN_S = 10.0
 
@@ -104,7 +106,7 @@ class DicomNode:
         try:
             shutil.rmtree(folder / _RECEIVING, ignore_errors=True)
             for name in (_INCOMING, _RECEIVING):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise VesalError(
                 f"Cannot write {folder} ({error.strerror or error}); give another folder."
@@ -215,6 +217,7 @@ class DicomNode:
         entity.require_calling_aet = list(settings.calling)
         entity.maximum_associations = settings.associations
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.timeout_s
+        entity.maximum_pdu_size = _PDU
         entity.add_supported_context(_VERIFICATION)
         for kind in _KINDS:
             entity.add_supported_context(kind, list(_SYNTAXES))

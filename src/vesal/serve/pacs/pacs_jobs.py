@@ -106,7 +106,10 @@ def content_of(series: Sequence[tuple[str, int]]) -> str:
 
 
 class StudyJobs:
-    """The file of all studies. One process has it open; its threads may share it."""
+    """The file of all studies of one origin. One process has it open; its threads may share it.
+
+    An archive and a node have a file each: the journey fetches what is noted from the one origin that it has.
+    """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         """Opens the file, and makes it where there is none.
@@ -120,7 +123,9 @@ class StudyJobs:
         self._lock = threading.RLock()
         self._process = FileLock(path.with_name(f"{path.name}.lock"))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Studies are named there: nobody else's business.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
             self._process.acquire(timeout=0)
         except Timeout as error:
             raise UsageError(

@@ -31,6 +31,7 @@ class Predict(Protocol):
 
     Called again after a crash, with what it had written in `out`; its objects must then have the same identifiers. A
     `DataError` or `UsageError` sets the study aside at once, for it would come again; another error is tried again.
+    `vesal.serve.pacs.retries.Stopped` ends `StudyJourney.run` and leaves the study as it is.
     """
 
     def __call__(self, folder: Path, out: Path) -> list[Path]: ...
@@ -85,6 +86,9 @@ class StudyJourney:
             origin, predict, destination: see there.
             settings: how failures are met.
             stop: set by whoever wants it to end.
+
+        Raises:
+            VesalError: the folder cannot be written.
         """
         self.jobs = jobs
         self.stop = stop or threading.Event()
@@ -92,6 +96,11 @@ class StudyJourney:
         self._origin, self._predict, self._destination = origin, predict, destination
         self._settings = settings or JourneySettings()
         self._news = threading.Event()
+        # Patients lie there: nobody else's business.
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise VesalError(f"Cannot write {folder} ({error.strerror or error}); give another.") from error
         needed = {self._of(job) for job in jobs.jobs(*UNFINISHED)}
         for left in set(folder.glob("study-*")) - needed:
             shutil.rmtree(left, ignore_errors=True)
