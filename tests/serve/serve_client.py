@@ -1,8 +1,12 @@
-"""A server for tests: its settings, and a client that waits for jobs."""
+"""Servers for tests, within the process and as a program, and a client that waits for jobs."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +39,33 @@ def ended(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
             return job
         time.sleep(0.05)
     raise AssertionError(f"the job has not ended: {job}")
+
+
+@contextmanager
+def serving(state: Path, model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """The program on a free port, and a client of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "vesal.cli",
+        "serve",
+        str(model),
+        "--port",
+        "0",
+        "--state",
+        str(state),
+        *options,
+    ]
+    with (
+        (state.parent / "server.log").open("a") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "listens on http" in line, (state.parent / "server.log").read_text()
+        address = next(word for word in line.split() if word.startswith("http"))
+        try:
+            with httpx.Client(base_url=address, timeout=60.0) as client:
+                yield process, client
+        finally:
+            process.kill()

@@ -9,44 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from serve_client import PATIENCE_S, ended, send
+from serve_client import PATIENCE_S, ended, send, serving
 
 from vesal.serve.jobs.supervisor import memory_of
-
-
-@contextmanager
-def serving(state: Path, model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """The program on a free port, and a client of it."""
-    command = [
-        sys.executable,
-        "-m",
-        "vesal.cli",
-        "serve",
-        str(model),
-        "--port",
-        "0",
-        "--state",
-        str(state),
-        *options,
-    ]
-    with (
-        (state.parent / "server.log").open("a") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "listens on http" in line, (state.parent / "server.log").read_text()
-        address = next(word for word in line.split() if word.startswith("http"))
-        try:
-            with httpx.Client(base_url=address, timeout=60.0) as client:
-                yield process, client
-        finally:
-            process.kill()
 
 
 @pytest.fixture
