@@ -37,7 +37,7 @@ class Limits:
 
     upload_bytes: int = 4 << 30
     upload_files: int = 20_000
-    uploads: int = 8
+    uploads: int = 32
     silence_s: float = 30.0
     upload_s: float = 3600.0
     queue: int = 100
