@@ -1,0 +1,80 @@
+import { Client } from './api/client'
+import { StoredToken } from './api/token'
+import type { View } from './api/types'
+import { decodeShared, type Shared } from './logic/share_link'
+import { studyOfJob, studyOfView, type Study } from './logic/study'
+import { showHome } from './pages/home'
+import { showEnded, watchJob } from './pages/job_progress'
+import { askToken } from './ui/dialog'
+import { Keys } from './ui/keys'
+import { attempt, clearError } from './ui/messages'
+import { followTheme } from './ui/theme'
+import './style/tokens.css'
+import './style/controls.css'
+import './style/page.css'
+import './style/result.css'
+
+const main = document.getElementById('main') as HTMLElement
+const element = (id: string) => document.getElementById(id) as HTMLElement
+const token = new StoredToken(askToken)
+const client = new Client(token)
+const keys = new Keys()
+let left = new AbortController()
+let view: View | null = null
+
+/** Shows what the address names: a job, or the start; under `vesal view`, its files. */
+async function show(): Promise<void> {
+  left.abort()
+  left = new AbortController()
+  const leave = left.signal
+  const shared = decodeShared(location.hash)
+  delete main.dataset['ready']
+  main.replaceChildren()
+  clearError()
+  keys.here([])
+  await attempt(async () => {
+    if (view) await showStudy(studyOfView(view), shared, leave)
+    else if (shared.job) await showJob(shared.job, shared, leave)
+    else await showHome(main, client, token, leave)
+  })
+}
+
+async function showJob(id: string, shared: Shared, leave: AbortSignal): Promise<void> {
+  const job = await watchJob(main, client, id, leave)
+  if (!job) return
+  if (job.status !== 'finished') {
+    showEnded(main, job)
+    return
+  }
+  const model = (await client.models()).find(({ name }) => name === job.model) ?? null
+  const study = studyOfJob(job, shared.case, model, (result) => client.resultPath(id, result))
+  await showStudy(study, shared, leave)
+}
+
+async function showStudy(study: Study, shared: Shared, leave: AbortSignal): Promise<void> {
+  if (leave.aborted) return
+  // NiiVue is large; the start does not wait for it.
+  const { ResultPage } = await import('./pages/result')
+  if (!leave.aborted) await new ResultPage(study, shared, client, keys, leave).show(main)
+}
+
+async function begin(): Promise<void> {
+  const changeTheme = followTheme(element('theme') as HTMLButtonElement)
+  element('help').addEventListener('click', () => keys.help())
+  const home = () => {
+    location.hash = ''
+  }
+  keys.always([
+    ...(view ? [] : [{ keys: ['n'], does: 'New scan, and the list of jobs', run: home }]),
+    { keys: ['t'], does: 'Light or dark', run: changeTheme },
+    { keys: ['?'], does: 'This list', run: () => keys.help() },
+  ])
+  // A file that misses its place must not replace the page.
+  for (const event of ['dragover', 'drop']) window.addEventListener(event, (given) => given.preventDefault())
+  view = (await attempt(() => client.view())) ?? null
+  element('home').hidden = view !== null
+  window.addEventListener('hashchange', () => void show())
+  await show()
+}
+
+void begin()
