@@ -1,4 +1,4 @@
-import { Client } from './api/client'
+import { ApiError, Client } from './api/client'
 import { StoredToken } from './api/token'
 import type { View } from './api/types'
 import { decodeShared, type Shared } from './logic/share_link'
@@ -29,6 +29,7 @@ async function show(): Promise<void> {
   const leave = left.signal
   const shared = decodeShared(location.hash)
   delete main.dataset['ready']
+  element('home').hidden = view !== null || !shared.job
   main.replaceChildren()
   clearError()
   keys.here([])
@@ -58,12 +59,33 @@ async function showStudy(study: Study, shared: Shared, leave: AbortSignal): Prom
   if (!leave.aborted) await new ResultPage(study, shared, client, keys, leave).show(main)
 }
 
+/**
+ * What `vesal view` shows; null under `vesal serve`. Its address says so (#view=1); where it does not, a server without
+ * models is asked. To ask every server would write a failed request into the browser's console.
+ */
+async function findView(): Promise<View | null> {
+  const { job, view: named } = decodeShared(location.hash)
+  if (job) return null
+  if (!named && (await hasModels())) return null
+  return client.view()
+}
+
+async function hasModels(): Promise<boolean> {
+  try {
+    return (await client.models()).length > 0
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return false
+    throw error
+  }
+}
+
 async function begin(): Promise<void> {
   const changeTheme = followTheme(element('theme') as HTMLButtonElement)
   element('help').addEventListener('click', () => keys.help())
   const home = () => {
     location.hash = ''
   }
+  view = (await attempt(findView)) ?? null
   keys.always([
     ...(view ? [] : [{ keys: ['n'], does: 'New scan, and the list of jobs', run: home }]),
     { keys: ['t'], does: 'Light or dark', run: changeTheme },
@@ -71,8 +93,6 @@ async function begin(): Promise<void> {
   ])
   // A file that misses its place must not replace the page.
   for (const event of ['dragover', 'drop']) window.addEventListener(event, (given) => given.preventDefault())
-  view = (await attempt(() => client.view())) ?? null
-  element('home').hidden = view !== null
   window.addEventListener('hashchange', () => void show())
   await show()
 }

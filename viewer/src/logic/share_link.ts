@@ -6,6 +6,8 @@ export type Layout = (typeof LAYOUTS)[number]
 /** What a link holds: which result, and how it is looked at. The token is never among it. */
 export interface Shared {
   job?: string
+  /** Whether it is what `vesal view` shows. */
+  view?: boolean
   case?: string
   /** The crosshair: right, anterior, superior, in millimetres. */
   at?: [number, number, number]
@@ -25,6 +27,7 @@ export function encodeShared(shared: Shared): string {
   const parts: [string, string][] = []
   const add = (name: string, value: string | undefined) => value && parts.push([name, value])
   add('job', shared.job)
+  add('view', shared.view ? '1' : undefined)
   add('case', shared.case)
   add('at', shared.at && numbersText(shared.at))
   add('window', shared.window && numbersText([shared.window.level, shared.window.width]))
@@ -42,6 +45,7 @@ export function decodeShared(fragment: string): Shared {
   const shared: Shared = {}
   const job = given.get('job')
   if (job && /^[\w-]+$/.test(job)) shared.job = job
+  if (given.get('view') === '1') shared.view = true
   const name = given.get('case')
   if (name) shared.case = name
   const at = numbers(given.get('at'), 3)

@@ -55,7 +55,7 @@ export function settingsOf(shared: Shared): ViewSettings {
 /** The reverse. */
 export function sharedOf(settings: ViewSettings, job: string, study: string): Shared {
   return {
-    ...(job && { job }),
+    ...(job ? { job } : { view: true }),
     ...(job && study && { case: study }),
     ...(settings.at && { at: settings.at }),
     window: settings.window,

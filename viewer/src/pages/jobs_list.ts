@@ -73,7 +73,7 @@ export function jobsList(client: Client, leave: AbortSignal): { element: HTMLEle
       'li',
       { class: 'job-row' },
       h('span', { class: 'job-title' }, link, h('span', { class: 'faint' }, [job.model, agoText(job.created)].filter(Boolean).join(' · '))),
-      flagged && h('span', { class: 'badge review' }, 'look at it'),
+      flagged && h('span', { class: 'badge review' }, 'needs review'),
       h('span', { class: `badge ${job.status}` }, STATUS[job.status]),
       remove,
     )

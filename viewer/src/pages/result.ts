@@ -69,6 +69,7 @@ export class ResultPage {
     if (this.leave.aborted) return
     this.connect()
     if (given.at) this.scene.goTo(given.at)
+    else this.scene.tellAgain()
     if (given.turn) this.scene.setTurn(given.turn)
     fill(this.inspector, ...resultPanels(this))
     this.setKeys()
@@ -116,13 +117,13 @@ export class ResultPage {
         ? this.study.scans.map((source) => ({ name: source.name, show: () => this.showChannel(source) }))
         : Array.from({ length: frames }, (_, frame) => ({
             name: `channel ${frame + 1}`,
-            show: async () => this.takeValues(this.scene.setScan(image, frame)),
+            show: async () => this.takeValues(await this.scene.setScan(image, frame)),
           }))
-    this.takeValues(this.scene.setScan(image))
+    this.takeValues(await this.scene.setScan(image))
   }
 
   private async showChannel(source: Source): Promise<void> {
-    this.takeValues(this.scene.setScan(await readImage(await this.fetch(source))))
+    this.takeValues(await this.scene.setScan(await readImage(await this.fetch(source))))
   }
 
   /** The presets for these values; the one that is chosen keeps its name. */

@@ -3,8 +3,8 @@ import { panel } from '../ui/controls'
 import { h, icon } from '../ui/dom'
 
 const VERDICTS = {
-  pass: { text: 'Within what the model knows', icon: 'check', name: 'good' },
-  review: { text: 'Look at this one', icon: 'warning', name: 'review' },
+  pass: { text: 'No warning', icon: 'check', name: 'good' },
+  review: { text: 'Needs review', icon: 'warning', name: 'review' },
 } as const
 
 /** The quality flag, its reason, and the Dice to expect of each class; null where the server gives none of them. */

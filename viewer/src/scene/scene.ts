@@ -24,6 +24,12 @@ const SLICES: Record<Layout, SLICE_TYPE> = {
   '3d': SLICE_TYPE.RENDER,
 }
 
+/** How clear even parts of the scan are in 3D, so that the mask is seen inside the body: 0 solid, 1 only edges. */
+const CLEAR = 0.8
+/** The edges take four bytes a voxel on the graphics card; a scan with more voxels than these stays solid. */
+const MOST_CLEAR = 60e6
+const FIRST_SCALE = 1.25
+
 /** Degrees that a press of a key turns the 3D picture by. */
 const TURN = 5
 
@@ -43,9 +49,10 @@ export class Scene {
     const niivue = new Niivue({
       backColor: [0.035, 0.043, 0.051, 1],
       crosshairColor: [0.36, 0.85, 0.78, 0.8],
-      crosshairWidth: 1.25,
-      crosshairWidthUnit: 'mm',
+      crosshairWidth: 0.25,
+      crosshairWidthUnit: 'percent',
       crosshairGap: 6,
+      isCornerOrientationText: true,
       fontColor: [0.72, 0.76, 0.8, 1],
       fontMinPx: 12,
       fontSizeScaling: 0,
@@ -71,15 +78,19 @@ export class Scene {
   }
 
   /** Shows a scan, or a frame of one; masks stay where they were, in millimetres. Returns a sorted sample of its values. */
-  setScan(image: NVImage, frame = 0): Float64Array {
+  async setScan(image: NVImage, frame = 0): Promise<Float64Array> {
     if (image !== this.scan) {
       image.colormap = 'gray'
+      const clear = image.nVox3D! > MOST_CLEAR ? 0 : CLEAR
+      this.niivue.opts.gradientOpacity = clear // known before the textures are made
       this.niivue.addVolume(image)
       this.niivue.setVolume(image, 0)
       if (this.scan) this.niivue.setVolume(this.scan, -1)
       this.scan = image
+      await this.niivue.setGradientOpacity(clear)
+      this.niivue.setScale(FIRST_SCALE)
     }
-    if (framesOf(image) > 1) void this.niivue.setFrame4D(image.id, frame)
+    if (framesOf(image) > 1) await this.niivue.setFrame4D(image.id, frame)
     const { scl_slope: slope, scl_inter: shift } = image.hdr!
     const size = image.nVox3D!
     const values = image.img!.subarray(frame * size, (frame + 1) * size)
@@ -179,7 +190,7 @@ export class Scene {
 
   resetView(): void {
     this.niivue.setPan2Dxyzmm([0, 0, 0, 1])
-    this.niivue.setScale(1)
+    this.niivue.setScale(FIRST_SCALE)
     this.niivue.setRenderAzimuthElevation(110, 10)
     this.niivue.scene.crosshairPos = [0.5, 0.5, 0.5]
     this.niivue.drawScene()
@@ -192,7 +203,8 @@ export class Scene {
     this.niivue.gl.getExtension('WEBGL_lose_context')?.loseContext()
   }
 
-  private tellAgain(): void {
+  /** What lies under the crosshair, once more. */
+  tellAgain(): void {
     if (this.scan) this.niivue.createOnLocationChange()
   }
 
