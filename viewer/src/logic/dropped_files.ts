@@ -9,8 +9,16 @@ const LITTER = new Set(['.ds_store', 'thumbs.db', 'desktop.ini'])
 
 /** What was dropped, folders with all that lies in them. Read at once: the browser empties the list after the event. */
 export async function droppedFiles(transfer: DataTransfer): Promise<DroppedFile[]> {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null)
-  const found = await Promise.all(entries.map((entry) => filesOf(entry)))
+  const items = [...transfer.items].filter(({ kind }) => kind === 'file')
+  const found = await Promise.all(
+    items.map((item) => {
+      const entry = item.webkitGetAsEntry()
+      if (entry) return filesOf(entry)
+      // What comes from no disk (a mail's attachment, say) has no entry.
+      const file = item.getAsFile()
+      return file ? [{ file, path: file.name }] : []
+    }),
+  )
   return found.flat().filter(wanted)
 }
 
