@@ -56,7 +56,8 @@ def phantom_case(kind: str, size: tuple[int, int, int], seed: int = 3) -> Case:
     ]
     array = truth.array
     moved = ndimage.shift(array, (1, 1, 0), order=0)
-    prediction = np.where((ndimage.grey_dilation(array, 2) == moved) | (array == moved), moved, 0).astype(np.uint8)
+    kept = (ndimage.grey_dilation(array, 2) == moved) | (array == moved)
+    prediction = np.where(kept, moved, 0).astype(np.uint8)
     edge = ndimage.gaussian_filter(np.abs(ndimage.laplace((prediction > 0).astype(np.float32))), 1.2)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -89,10 +90,11 @@ class FakeServer:
     def models(self) -> list[dict[str, Any]]:
         labels = self.case.labels
         measured = {label["name"]: 0.91 for label in labels}
-        common = {"regions": False, "channels": ["MRI"], "modality": self.case.modality, "dicom": True}
+        common = {"labels": labels, "regions": False, "channels": ["MRI"], "dicom": True}
+        common |= {"modality": self.case.modality, "digest": "0" * 64}
         return [
-            {"name": "heart", "labels": labels, "measured": measured, "quality": True, "digest": "0" * 64, **common},
-            {"name": "other", "labels": labels, "measured": {}, "quality": False, "digest": "1" * 64, **common},
+            {"name": "heart", "measured": measured, "quality": True, **common},
+            {"name": "other", "measured": {}, "quality": False, **common},
         ]
 
     def add(self, model: str, kinds: list[str], name: str = "patient-7") -> dict[str, Any]:
@@ -104,8 +106,15 @@ class FakeServer:
             "reason": "The scan is noisier than those that the model was trained on.",
             "expected_dice": {label: {"value": 0.84, "low": 0.71, "high": 0.92} for label in names},
         }
-        job: dict[str, Any] = {"id": f"job{len(self.jobs) + 1}", "model": model, "status": "queued", "progress": 0.0}
-        job |= {"stage": "", "ahead": 2, "created": "2026-01-02T03:04:05Z", "started": None, "finished": None}
+        job: dict[str, Any] = {"id": f"job{len(self.jobs) + 1}", "model": model, "status": "queued"}
+        job |= {
+            "progress": 0.0,
+            "stage": "",
+            "ahead": 2,
+            "created": "2026-01-02T03:04:05Z",
+            "started": None,
+            "finished": None,
+        }
         job |= {"expires": None, "error": None, "cases": [case], "notes": [], "wanted": kinds}
         job["results"] = [self._result("scan.nii.gz", "scan"), self._result("mask.nii.gz", "nifti")]
         if "uncertainty" in kinds:
@@ -135,12 +144,14 @@ class FakeServer:
         def file(name: str) -> dict[str, str]:
             return {"url": f"/api/view/files/0/{name}", "name": name}
 
-        labels = self.case.labels
+        def mask(name: str, role: str, ml: dict[str, float]) -> dict[str, Any]:
+            return file(name) | {"labels": self.case.labels, "volumes_ml": ml, "role": role}
+
         return {
             "scan": file("scan.nii.gz"),
             "masks": [
-                file("mask.nii.gz") | {"labels": labels, "volumes_ml": self.case.volumes_ml, "role": "prediction"},
-                file("truth.nii.gz") | {"labels": labels, "volumes_ml": {}, "role": "truth"},
+                mask("mask.nii.gz", "prediction", self.case.volumes_ml),
+                mask("truth.nii.gz", "truth", {}),
             ],
             "uncertainty": file("uncertainty.nii.gz"),
             "reason": "",
@@ -192,8 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif (found := re.fullmatch(r"/api/jobs/(\w+)", path)) and found[1] in fake.jobs:
             self._json(fake.look(found[1]))
         elif (found := re.search(r"/(?:results|files/0)/([\w.]+)$", path)) and found[1] in fake.case.files:
-            attached = f'attachment; filename="{found[1]}"'
-            self._send(200, fake.case.files[found[1]], "application/octet-stream", Content_Disposition=attached)
+            data, attached = fake.case.files[found[1]], f'attachment; filename="{found[1]}"'
+            self._send(200, data, "application/octet-stream", Content_Disposition=attached)
         else:
             self._json({"error": f"There is nothing at {path}."}, 404)
 

@@ -24,10 +24,11 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 AXE = ROOT / "viewer" / "node_modules" / "axe-core" / "axe.min.js"
 #: Chromium draws WebGL2 on the CPU with these, and asks nobody outside for anything.
-ARGUMENTS = (
-    "--headless --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader --ignore-gpu-blocklist "
-    "--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 #: On the CPU of a busy machine a picture takes its time.
 PATIENCE_MS = 90_000
 
@@ -156,6 +157,11 @@ class ViewerPage:
                 break
             before = shot
         return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))
+
+    def place(self) -> list[float]:
+        """The crosshair as the page tells it: right, anterior, superior in mm."""
+        text = self.page.locator(".readout .number").first.inner_text().replace("\u2212", "-")
+        return [float(number) for number in re.findall(r"-?\d+\.\d", text)]
 
     def layout(self, name: str) -> None:
         self.page.get_by_role("radio", name=name, exact=True).check(force=True)

@@ -29,7 +29,7 @@ export function qualityPanel({ quality, notes }: Study): HTMLElement | null {
       ? h(
           'table',
           { class: 'figures' },
-          h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Expected Dice'), h('td', {}), h('th', { scope: 'col' }, 'Interval'))),
+          h('thead', {}, h('tr', {}, ...['Class', 'Expected Dice', 'Interval'].map((text) => h('th', { scope: 'col' }, text)))),
           h('tbody', {}, ...rows),
         )
       : null,

@@ -24,7 +24,7 @@ export function readout(): { element: HTMLElement; id: string; tell: (cursor: Cu
   let waiting: number | undefined
   const tell = (cursor: Cursor, name: string, colour: string) => {
     const [x, y, z] = cursor.mm.map(mmText)
-    place.textContent = `R ${x}  A ${y}  S ${z} mm`
+    place.textContent = `R ${x}\u2002A ${y}\u2002S ${z} mm`
     value.textContent = valueText(cursor.value)
     label.textContent = name || 'no class'
     label.style.setProperty('--class', colour || 'transparent')

@@ -171,7 +171,7 @@ export class Scene {
   }
 
   goTo(mm: Triple): void {
-    this.niivue.scene.crosshairPos = this.niivue.mm2frac(mm)
+    this.niivue.scene.crosshairPos = this.niivue.mm2frac(mm, 0, true)
     this.niivue.drawScene()
     this.tellAgain()
   }
