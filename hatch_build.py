@@ -54,10 +54,17 @@ def build_viewer(root: Path, tell: Callable[[str], None]) -> None:
             tell(f"npm {' '.join(command)} failed ({type(error).__name__}): {left}.")
             return
         if run.returncode:
-            lines = [line for line in run.stdout.splitlines() if line.strip()]
-            reason = next((line for line in lines if "error" in line.lower()), (lines or ["no output"])[-1])
-            tell(f"npm {' '.join(command)} failed ({reason.strip()}): {left}.")
+            tell(f"npm {' '.join(command)} failed ({reason(run.stdout)}): {left}.")
             return
+
+
+def reason(output: str) -> str:
+    """The first line of an error that is a sentence; npm begins with codes."""
+    lines = [
+        line.removeprefix("npm error").strip() for line in output.splitlines() if "error" in line.lower()
+    ]
+    sentences = [line for line in lines if line.count(" ") > 2]
+    return next(iter([*sentences, *filter(None, lines)]), "it gave no reason").rstrip(".")
 
 
 def commands(viewer: Path) -> list[list[str]]:
