@@ -160,9 +160,7 @@ def test_truth_and_prediction_differ_in_three_colours(
     truth.write_bytes(case.files["truth.nii.gz"])
     page.open(f"{finished}&layout=axial")
     page.wait_for_result()
-    with page.page.expect_file_chooser() as chooser:
-        page.page.get_by_role("button", name="Choose a truth mask").click()
-    chooser.value.set_files(str(truth))
+    page.drop("canvas", truth)
     page.page.locator(".dice tbody tr").first.wait_for()
     masks = [nifti(case.files[name]) for name in ("truth.nii.gz", "mask.nii.gz")]
     for row, label in zip(page.page.locator(".dice tbody tr").all(), case.labels, strict=True):
@@ -257,6 +255,20 @@ def test_a_job_that_failed_says_why(page: ViewerPage, server: FakeServer, scan: 
     page.give(scan)
     page.start()
     page.page.get_by_role("alert").get_by_text("give a 3D scan").wait_for()
+
+
+def test_a_job_that_is_gone_is_told_with_a_way_on(page: ViewerPage) -> None:
+    page.open("#job=gone")
+    page.page.get_by_role("alert").get_by_text("There is nothing at /api/jobs/gone.").wait_for()
+    page.page.get_by_role("link", name="Back to the start").click()
+    page.page.get_by_role("heading", name="Segment a scan").wait_for()
+
+
+def test_without_webgl_the_files_are_still_there(page: ViewerPage, finished: str, case: Case) -> None:
+    page.context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.open(finished)
+    page.page.get_by_role("alert").get_by_text("This browser has no WebGL2").wait_for()
+    assert page.download("Mask (NIfTI)")[1] == case.files["mask.nii.gz"]
 
 
 def test_jobs_are_listed_cancelled_and_removed(page: ViewerPage, server: FakeServer) -> None:

@@ -6,6 +6,7 @@ import { studyOfJob, studyOfView, type Study } from './logic/study'
 import { showHome } from './pages/home'
 import { showEnded, watchJob } from './pages/job_progress'
 import { askToken } from './ui/dialog'
+import { h } from './ui/dom'
 import { Keys } from './ui/keys'
 import { attempt, clearError } from './ui/messages'
 import { followTheme } from './ui/theme'
@@ -38,6 +39,11 @@ async function show(): Promise<void> {
     else if (shared.job) await showJob(shared.job, shared, leave)
     else await showHome(main, client, token, leave)
   })
+  // Nothing but an alert: a way on.
+  if (!leave.aborted && !main.hasChildNodes()) {
+    main.className = 'page-home'
+    main.append(h('p', { class: 'home' }, h('a', { href: '#' }, 'Back to the start')))
+  }
 }
 
 async function showJob(id: string, shared: Shared, leave: AbortSignal): Promise<void> {

@@ -1,4 +1,4 @@
-/** What the server sends and takes: see docs/serve.md. Volumes are in millilitres, times are ISO in UTC. */
+/** What the server sends. Volumes are in millilitres, times are ISO in UTC. */
 
 export interface Label {
   name: string

@@ -27,6 +27,11 @@ export function valueText(value: number): string {
   return text.replace('-', '−')
 }
 
+/** A time as the reader's own place writes it. */
+export function dateText(iso: string): string {
+  return new Date(iso).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
+}
+
 /** >>> 'just now', '5 minutes ago', '3 hours ago', else the local date. */
 export function agoText(iso: string | null, now: Date = new Date()): string {
   if (!iso) return ''
@@ -36,5 +41,5 @@ export function agoText(iso: string | null, now: Date = new Date()): string {
   if (minutes < 60) return minutes === 1 ? '1 minute ago' : `${minutes} minutes ago`
   const hours = Math.round(minutes / 60)
   if (hours < 24) return hours === 1 ? '1 hour ago' : `${hours} hours ago`
-  return then.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' })
+  return dateText(iso)
 }

@@ -24,6 +24,8 @@ export interface Study {
   quality: Pick<Case, 'verdict' | 'reason' | 'expected_dice'>
   notes: string[]
   downloads: Result[]
+  /** When the server removes them; null where it keeps them. */
+  expires: string | null
   /** Empty under `vesal view`. */
   job: string
   case: string
@@ -58,6 +60,7 @@ export function studyOfJob(
     quality: found ?? NO_QUALITY,
     notes: job.notes,
     downloads: mine.filter(({ kind }) => kind !== 'scan'),
+    expires: job.expires,
     job: job.id,
     case: found?.name ?? '',
     cases: job.cases.map(({ name }) => name),
@@ -76,6 +79,7 @@ export function studyOfView(view: View): Study {
     quality: { ...NO_QUALITY, reason: view.reason },
     notes: [],
     downloads: [],
+    expires: null,
     job: '',
     case: '',
     cases: [],

@@ -18,7 +18,7 @@ export const STATUS: Record<Status, string> = {
 /** What a job is called in lists: its case, or its model until there is one. */
 export function jobTitle({ cases, model }: Job): string {
   const first = cases[0]
-  if (!first) return model
+  if (!first?.name) return model
   return cases.length > 1 ? `${first.name} and ${cases.length - 1} more` : first.name
 }
 

@@ -1,4 +1,5 @@
 import type { Client } from '../api/client'
+import { droppedFiles } from '../logic/dropped_files'
 import { labelAt } from '../logic/labels'
 import { Segmentation } from '../logic/segmentation'
 import { encodeShared, LAYOUTS, type Layout, type Shared } from '../logic/share_link'
@@ -14,7 +15,7 @@ import { fill, h, icon } from '../ui/dom'
 import type { Keys } from '../ui/keys'
 import { announce, attempt } from '../ui/messages'
 import { resultKeys } from './result_keys'
-import { resultPanels, type Channel } from './result_panels'
+import { resultPanels, wordPanels, type Channel } from './result_panels'
 import { copyLink, shareButton } from './share_button'
 
 const NAMES: Record<Layout, string> = { four: 'All', axial: 'Axial', coronal: 'Coronal', sagittal: 'Sagittal', '3d': '3D' }
@@ -60,6 +61,24 @@ export class ResultPage {
     document.title = `${this.study.title} · Vesal`
     main.className = 'page-result'
     fill(main, this.stage(), this.inspector)
+    // A truth is dropped anywhere on the page.
+    const drop = (event: DragEvent) =>
+      void attempt(async () => {
+        const [first] = await droppedFiles(event.dataTransfer!)
+        if (first) await this.compareWith(first.file)
+      })
+    main.addEventListener('drop', drop, { signal: this.leave })
+    try {
+      await this.showPicture(main)
+    } catch (error) {
+      // A browser without WebGL2 still gets words and files.
+      this.loading.textContent = 'No picture.'
+      fill(this.inspector, ...wordPanels(this))
+      throw error
+    }
+  }
+
+  private async showPicture(main: HTMLElement): Promise<void> {
     this.scene = await Scene.on(this.canvas)
     this.leave.addEventListener('abort', () => this.scene.close())
     const given = this.settings.now
@@ -180,6 +199,9 @@ export class ResultPage {
 
   /** Hears the map's highest value once it is read. */
   onUncertainty: (highest: number) => void = () => {}
+
+  /** Takes a file as the truth and shows what differs. */
+  compareWith: (file: File) => Promise<void> = async () => {}
 
   private fetch(source: Source): Promise<File> {
     return this.client.file(source.path, fileName(source))

@@ -22,14 +22,15 @@ export function resultPanels(page: ResultPage, prediction?: string): Node[] {
   if (segmentation) {
     const shown = study.masks.find(({ name }) => name === prediction) ?? study.masks[0]!
     const classes = classesPanel(settings, segmentation, shown.volumes_ml)
-    const compare = comparePanel(settings, segmentation, async (file) => {
+    const compare = comparePanel(settings, segmentation, (file) => page.compareWith(file))
+    page.compareWith = async (file) => {
       await page.takeTruth(file)
       classes.refresh()
       compare.refresh()
       // Drawn anew also where a difference was shown before.
       settings.set({ shown: 'prediction' })
       settings.set({ shown: 'difference' })
-    })
+    }
     parts.push(classes.element)
     if (study.uncertainty) {
       const uncertainty = uncertaintyPanel(settings)
@@ -43,6 +44,11 @@ export function resultPanels(page: ResultPage, prediction?: string): Node[] {
   }
   parts.push(downloadsPanel(study, page.client))
   return parts.filter((part): part is Node => part !== null)
+}
+
+/** What can be told and taken where no picture can be drawn. */
+export function wordPanels({ study, client }: ResultPage): Node[] {
+  return [qualityPanel(study), downloadsPanel(study, client)].filter((part) => part !== null)
 }
 
 /** Which case, channel and mask, where there are several. */

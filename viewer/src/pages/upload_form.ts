@@ -112,7 +112,7 @@ export class UploadForm {
   /** What this model wants, and the files that can be made of its result. */
   private showModel(): void {
     const { channels, modality, dicom, measured } = this.model
-    const wants = channels.length > 1 ? `Wants ${channels.length} channels: ${channels.join(', ')}; files in this order.` : ''
+    const wants = channels.length > 1 ? `Wants ${channels.length} channels: ${channels.join(', ')}; one file each, named in this order.` : ''
     const dice = Object.entries(measured).map(([name, value]) => `${name} ${value.toFixed(2)}`)
     const parts = [modality, wants, dice.length ? `Measured Dice: ${dice.join(', ')}` : '']
     this.hint.textContent = parts.filter(Boolean).join(' · ')

@@ -1,5 +1,4 @@
 import { DIFFERENCE_LABELS } from '../logic/difference'
-import { droppedFiles } from '../logic/dropped_files'
 import { mlText } from '../logic/numbers'
 import { voxelMl } from '../logic/grid'
 import type { Segmentation, Shown } from '../logic/segmentation'
@@ -22,12 +21,6 @@ export function comparePanel(
   const pick = (text: string) =>
     fileButton([icon('upload'), text], { className: 'secondary' }, (files) => give(files[0]))
   const element = panel('Truth', body)
-  element.addEventListener('dragover', (event) => event.preventDefault())
-  element.addEventListener('drop', (event) => {
-    event.preventDefault()
-    event.stopPropagation()
-    void droppedFiles(event.dataTransfer!).then((files) => give(files[0]?.file))
-  })
 
   const refresh = () => {
     if (!segmentation.hasBoth) {

@@ -1,6 +1,6 @@
 import type { Client } from '../api/client'
 import type { Result } from '../api/types'
-import { bytesText } from '../logic/numbers'
+import { bytesText, dateText } from '../logic/numbers'
 import type { Study } from '../logic/study'
 import { panel } from '../ui/controls'
 import { h, icon } from '../ui/dom'
@@ -22,10 +22,12 @@ export const KINDS: Record<string, string> = {
 }
 
 /** A button for each file of a job; null where there are none. */
-export function downloadsPanel({ downloads, job }: Study, client: Client): HTMLElement | null {
+export function downloadsPanel({ downloads, job, expires }: Study, client: Client): HTMLElement | null {
   if (downloads.length === 0) return null
   const twice = new Set(downloads.map(({ kind }) => kind)).size < downloads.length
-  return panel('Files', h('ul', { class: 'downloads' }, ...downloads.map((result) => h('li', {}, button(result, job, client, twice)))))
+  const rows = downloads.map((result) => h('li', {}, button(result, job, client, twice)))
+  const kept = expires ? h('p', { class: 'faint' }, `Kept until ${dateText(expires)}.`) : null
+  return panel('Files', h('ul', { class: 'downloads' }, ...rows), kept)
 }
 
 function button(result: Result, job: string, client: Client, named: boolean): HTMLElement {

@@ -29,6 +29,8 @@ const CLEAR = 0.8
 /** The edges take four bytes a voxel on the graphics card; a scan with more voxels than these stays solid. */
 const MOST_CLEAR = 60e6
 const FIRST_SCALE = 1.25
+/** The share of its highest value below which a map of uncertainty fades out: the mask shall be seen under it. */
+const FADES_BELOW = 0.3
 
 /** Degrees that a press of a key turns the 3D picture by. */
 const TURN = 5
@@ -116,9 +118,9 @@ export class Scene {
     this.uncertainty = image
     image.colormap = 'inferno'
     const high = image.global_max ?? 1
-    image.cal_min = high * 0.05
+    image.cal_min = high * FADES_BELOW
     image.cal_max = high
-    image.colormapType = 2 // fades out towards nought
+    image.colormapType = 2 // below cal_min the map fades out
     image.opacity = 0
     this.niivue.addVolume(image)
   }

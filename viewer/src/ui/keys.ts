@@ -43,8 +43,13 @@ export class Keys {
   help(): void {
     const letters = h('input', { type: 'checkbox', checked: lettersOn() })
     letters.addEventListener('change', () => localStorage.setItem(KEY, letters.checked ? 'on' : 'off'))
-    const rows = [...this.local, ...this.general].map(({ keys, does }) =>
-      h('tr', {}, h('th', { scope: 'row' }, ...keys.flatMap((key) => [h('kbd', {}, NAMES[key] ?? key), ' '])), h('td', {}, does)),
+    // Keys that do the same in several directions stand in one row.
+    const byDeed = new Map<string, string[]>()
+    for (const { keys, does } of [...this.local, ...this.general]) {
+      byDeed.set(does, [...(byDeed.get(does) ?? []), ...keys])
+    }
+    const rows = [...byDeed].map(([does, keys]) =>
+      h('tr', {}, h('th', { scope: 'row' }, ...keys.flatMap((key) => [h('kbd', {}, keyName(key)), ' '])), h('td', {}, does)),
     )
     openDialog(
       'Keys',
@@ -71,6 +76,13 @@ export class Keys {
 
 function lettersOn(): boolean {
   return localStorage.getItem(KEY) !== 'off'
+}
+
+function keyName(key: string): string {
+  return key
+    .split(' ')
+    .map((part) => NAMES[part] ?? part)
+    .join(' ')
 }
 
 function silence(event: KeyboardEvent): void {
