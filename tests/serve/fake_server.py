@@ -82,6 +82,8 @@ class FakeServer:
     #: Looks at a new job until it runs, and until it has ended.
     steps: int = DONE
     fail_with: str = ""
+    #: The files that `view` shows.
+    shown: tuple[str, str] = ("scan.nii.gz", "mask.nii.gz")
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     uploads: list[tuple[dict[str, str], dict[str, bytes]]] = field(default_factory=list)
     looks: dict[str, int] = field(default_factory=dict)
@@ -147,10 +149,11 @@ class FakeServer:
         def mask(name: str, role: str, ml: dict[str, float]) -> dict[str, Any]:
             return file(name) | {"labels": self.case.labels, "volumes_ml": ml, "role": role}
 
+        scan, prediction = self.shown
         return {
-            "scan": file("scan.nii.gz"),
+            "scan": file(scan),
             "masks": [
-                mask("mask.nii.gz", "prediction", self.case.volumes_ml),
+                mask(prediction, "prediction", self.case.volumes_ml),
                 mask("truth.nii.gz", "truth", {}),
             ],
             "uncertainty": file("uncertainty.nii.gz"),

@@ -93,6 +93,8 @@ class ViewerPage:
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
         self.page.on("request", self._sent)
+        # Heard from the start: a key may open the dialog before a listener of later is there.
+        self.page.on("filechooser", lambda _chooser: None)
 
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):

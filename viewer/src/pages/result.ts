@@ -61,13 +61,16 @@ export class ResultPage {
     document.title = `${this.study.title} · Vesal`
     main.className = 'page-result'
     fill(main, this.stage(), this.inspector)
-    // A truth is dropped anywhere on the page.
-    const drop = (event: DragEvent) =>
+    // A truth is dropped anywhere on the page; NiiVue, which would swallow it, does not hear of it.
+    const drop = (event: DragEvent) => {
+      event.preventDefault()
+      event.stopPropagation()
       void attempt(async () => {
         const [first] = await droppedFiles(event.dataTransfer!)
         if (first) await this.compareWith(first.file)
       })
-    main.addEventListener('drop', drop, { signal: this.leave })
+    }
+    main.addEventListener('drop', drop, { signal: this.leave, capture: true })
     try {
       await this.showPicture(main)
     } catch (error) {
