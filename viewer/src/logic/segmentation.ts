@@ -22,6 +22,7 @@ export class Segmentation {
   private truth: Uint8Array | null = null
   private prediction: Uint8Array | null = null
   private ofModel = 0
+  private counted: Record<string, number> | null = null
 
   constructor(mask: Mask, role: 'prediction' | 'truth') {
     this.grid = mask.grid
@@ -38,10 +39,16 @@ export class Segmentation {
   setTruth(mask: Mask): void {
     this.truth = resampleNearest(mask.slots, mask.grid, this.grid)
     this.labels = mask.labels
+    this.counted = null
   }
 
   get hasBoth(): boolean {
     return this.truth !== null && this.prediction !== null
+  }
+
+  /** The classes of what is drawn. */
+  drawnLabels(shown: Shown): Label[] {
+    return shown === 'difference' && this.hasBoth ? DIFFERENCE_LABELS : this.labels
   }
 
   /** The voxels to draw and their colours. `compared` is the value of one class, or null for all. */
@@ -61,7 +68,8 @@ export class Segmentation {
 
   /** By the class's name, counted in the voxels. */
   volumes(): Record<string, number> {
-    return volumesMl({ labels: this.labels, slots: this.prediction ?? this.truth! }, voxelMl(this.grid))
+    this.counted ??= volumesMl({ labels: this.labels, slots: this.prediction ?? this.truth! }, voxelMl(this.grid))
+    return this.counted
   }
 
   /** Whether the model itself has classes with these names; a truth's own come after them. */

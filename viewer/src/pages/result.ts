@@ -250,11 +250,15 @@ export class ResultPage {
   }
 
   private tellCursor(): void {
-    if (!this.cursor || !this.segmentation) return
-    const { shown, compared, off } = this.settings.now
-    const { labels } = this.segmentation.drawn(shown, compared)
+    if (!this.cursor) return
+    if (!this.segmentation) {
+      this.readout.tell(this.cursor, '', '')
+      return
+    }
+    const { shown, off } = this.settings.now
+    const labels = this.segmentation.drawnLabels(shown)
     const label = labelAt(labels, this.cursor.slot)
-    const seen = label && !off.has(label.value) ? label : null
+    const seen = label && !(labels === this.segmentation.labels && off.has(label.value)) ? label : null
     this.readout.tell(this.cursor, seen?.name ?? '', seen?.colour ?? '')
   }
 

@@ -27,7 +27,7 @@ const SLICES: Record<Layout, SLICE_TYPE> = {
 /** How clear even parts of the scan are in 3D, so that the mask is seen inside the body: 0 solid, 1 only edges. */
 const CLEAR = 0.8
 /** The edges take four bytes a voxel on the graphics card; a scan with more voxels than these stays solid. */
-const MOST_CLEAR = 60e6
+const MOST_CLEAR = 30e6
 const FIRST_SCALE = 1.25
 /** The share of its highest value below which a map of uncertainty fades out: the mask shall be seen under it. */
 const FADES_BELOW = 0.3
