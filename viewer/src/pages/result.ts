@@ -1,3 +1,4 @@
+import type { NVImage } from '@niivue/niivue'
 import type { Client } from '../api/client'
 import { droppedFiles } from '../logic/dropped_files'
 import { labelAt } from '../logic/labels'
@@ -8,7 +9,7 @@ import { fileName, type Source, type Study } from '../logic/study'
 import { settingsOf, sharedOf, type ViewSettings } from '../logic/view_settings'
 import { firstPreset, isCt, presets, type Window } from '../logic/windows'
 import { readout } from '../panels/readout'
-import { framesOf, Scene, type Cursor } from '../scene/scene'
+import { framesOf, sampleOf, Scene, type Cursor } from '../scene/scene'
 import { readImage, readMask, type MaskImage } from '../scene/read_files'
 import { choice } from '../ui/controls'
 import { fill, h, icon } from '../ui/dom'
@@ -89,7 +90,7 @@ export class ResultPage {
     if (this.leave.aborted) return
     await this.loadMasks()
     if (this.leave.aborted) return
-    this.connect()
+    this.scene.once(() => this.connect())
     if (given.at) this.scene.goTo(given.at)
     else this.scene.tellAgain()
     if (given.turn) this.scene.setTurn(given.turn)
@@ -139,13 +140,18 @@ export class ResultPage {
         ? this.study.scans.map((source) => ({ name: source.name, show: () => this.showChannel(source) }))
         : Array.from({ length: frames }, (_, frame) => ({
             name: `channel ${frame + 1}`,
-            show: async () => this.takeValues(await this.scene.setScan(image, frame)),
+            show: () => this.showFrame(image, frame),
           }))
-    this.takeValues(await this.scene.setScan(image))
+    await this.showFrame(image, 0)
   }
 
   private async showChannel(source: Source): Promise<void> {
-    this.takeValues(await this.scene.setScan(await readImage(await this.fetch(source))))
+    await this.showFrame(await readImage(await this.fetch(source)), 0)
+  }
+
+  private async showFrame(image: NVImage, frame: number): Promise<void> {
+    this.takeValues(sampleOf(image, frame))
+    await this.scene.setScan(image, frame, this.settings.now.window)
   }
 
   /** The presets for these values; the one that is chosen keeps its name. */
@@ -157,7 +163,6 @@ export class ResultPage {
     const fromLink = first && location.hash.includes('window=')
     const name = first ? (fromLink ? '' : firstPreset(this.study.modality, sorted)) : preset
     this.settings.set({ preset: name, window: this.windows[name] ?? window })
-    this.scene.setWindow(this.settings.now.window)
   }
 
   private async loadMasks(): Promise<void> {
@@ -217,8 +222,11 @@ export class ResultPage {
     const { slots, labels } = this.segmentation.drawn(shown, compared)
     // The three colours of a difference are no classes; none of them is off.
     const hidden = labels === this.segmentation.labels ? off : new Set<number>()
-    this.scene.setMask(this.base.image, slots, labels, hidden)
-    this.scene.setMaskOpacity(visible ? opacity : 0)
+    const { image } = this.base
+    this.scene.once(() => {
+      this.scene.setMask(image, slots, labels, hidden)
+      this.scene.setMaskOpacity(visible ? opacity : 0)
+    })
   }
 
   /** What changes in the settings changes in the picture, and the other way round. */

@@ -79,38 +79,56 @@ export class Scene {
     return scene
   }
 
-  /** Shows a scan, or a frame of one; masks stay where they were, in millimetres. Returns a sorted sample of its values. */
-  async setScan(image: NVImage, frame = 0): Promise<Float64Array> {
-    if (image !== this.scan) {
-      image.colormap = 'gray'
-      const clear = image.nVox3D! > MOST_CLEAR ? 0 : CLEAR
-      this.niivue.opts.gradientOpacity = clear // known before the textures are made
-      this.niivue.addVolume(image)
-      this.niivue.setVolume(image, 0)
-      if (this.scan) this.niivue.setVolume(this.scan, -1)
-      this.scan = image
-      await this.niivue.setGradientOpacity(clear)
-      this.niivue.setScale(FIRST_SCALE)
+  /** Shows a frame of a scan in this window; masks stay where they were, in millimetres. */
+  async setScan(image: NVImage, frame: number, window: Window): Promise<void> {
+    const { niivue, scan } = this
+    if (image === scan) {
+      await niivue.setFrame4D(image.id, frame)
+      this.setWindow(window)
+      return
     }
-    if (framesOf(image) > 1) await this.niivue.setFrame4D(image.id, frame)
-    const { scl_slope: slope, scl_inter: shift } = image.hdr!
-    const size = image.nVox3D!
-    const values = image.img!.subarray(frame * size, (frame + 1) * size)
-    return sortedSample(values, (value) => value * (slope || 1) + shift)
+    const clear = image.nVox3D! > MOST_CLEAR ? 0 : CLEAR
+    this.scan = image
+    image.colormap = 'gray'
+    image.frame4D = frame
+    ;[image.cal_min, image.cal_max] = limits(window)
+    niivue.opts.gradientOpacity = clear // known before the textures are made
+    this.once(() => {
+      niivue.addVolume(image)
+      if (scan) {
+        niivue.setVolume(image, 0)
+        niivue.setVolume(scan, -1)
+      }
+    })
+    await niivue.setGradientOpacity(clear)
+    niivue.setScale(FIRST_SCALE)
+  }
+
+  /** Makes the textures once after all that `work` changes: NiiVue makes them anew at each change. */
+  once(work: () => void): void {
+    const { niivue } = this
+    const outermost = !Object.hasOwn(niivue, 'updateGLVolume')
+    if (outermost) niivue.updateGLVolume = () => {}
+    try {
+      work()
+    } finally {
+      if (outermost) {
+        Reflect.deleteProperty(niivue, 'updateGLVolume')
+        niivue.updateGLVolume()
+      }
+    }
   }
 
   /** Draws these slots on the grid of `image`. */
   setMask(image: NVImage, slots: Uint8Array, labels: Label[], off: ReadonlySet<number>): void {
     paintSlots(image, slots, labels, off)
-    if (image !== this.mask) {
+    this.once(() => {
+      if (image === this.mask) return
       if (this.mask) this.niivue.setVolume(this.mask, -1)
       this.mask = image
-      image.opacity = 0
       this.niivue.addVolume(image)
       this.niivue.setVolume(image, 1)
-    } else {
-      this.niivue.updateGLVolume()
-    }
+    })
     this.tellAgain()
   }
 
@@ -224,4 +242,11 @@ export class Scene {
 /** Volumes along the fourth axis. */
 export function framesOf(image: NVImage): number {
   return image.nFrame4D ?? 1
+}
+
+/** A sorted sample of a frame's values. */
+export function sampleOf(image: NVImage, frame: number): Float64Array {
+  const { scl_slope: slope, scl_inter: shift } = image.hdr!
+  const size = image.nVox3D!
+  return sortedSample(image.img!.subarray(frame * size, (frame + 1) * size), (value) => value * (slope || 1) + shift)
 }
