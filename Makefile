@@ -8,7 +8,7 @@ NOTEBOOKS ?=
 BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-clinic lint notebooks bench clean
+.PHONY: demo test test-clinic lint notebooks bench viewer clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -42,6 +42,10 @@ notebooks: $(VENV)/.installed-dev
 # benchmarks/beside.py, such as make bench BENCH="step windows --runs 3".
 bench: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python -m benchmarks.beside $(BENCH) $(if $(DATA),--data $(DATA))
+
+# The page of vesal serve and vesal view, into src/vesal/serve/viewer_files/. Needs npm.
+viewer:
+	cd viewer && npm ci && npm run check && npm test && npm run build
 
 $(BENCH_VENV)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+# benchmarks/ is no part of the package: it is imported from the root of the repository.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from benchmarks.serve_load import BROKEN, left_behind, run_load, served
 
 

@@ -1,0 +1,18 @@
+import { join } from 'node:path'
+import { defineConfig } from 'vitest/config'
+import { thirdParty } from './third_party.ts'
+
+// Relative addresses: the page also works below a proxy's prefix. No source maps: they would be larger than the code.
+export default defineConfig({
+  base: './',
+  resolve: { alias: { zarrita: join(import.meta.dirname, 'src/scene/no_zarr.ts') } },
+  build: {
+    outDir: '../src/vesal/serve/viewer_files',
+    emptyOutDir: true,
+    target: 'es2022',
+    // NiiVue is one large file, loaded when a result is opened.
+    chunkSizeWarningLimit: 3000,
+  },
+  plugins: [thirdParty()],
+  test: { include: ['test/**/*.test.ts'] },
+})
