@@ -26,7 +26,7 @@ class FakeArchive:
         failures: the next requests whose method and path begin so fail, each by the first that is left.
         headers: of every answer.
         asked: 'METHOD path?query' of every request.
-        authorizations: their headers.
+        authorizations, hosts: their headers.
         refuse: instance -> failure reason of STOW.
         ignores_offset: answers every search with all it holds.
         modalities: series -> modality, CT where none stands.
@@ -37,6 +37,7 @@ class FakeArchive:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
     refuse: dict[str, int] = field(default_factory=dict)
     stow_status: int = 202
     ignores_offset: bool = False
@@ -89,6 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         line = f"{self.command} {self.path.removeprefix('/dicom-web')}"
         self.archive.asked.append(line)
         self.archive.authorizations.append(self.headers.get("Authorization", ""))
+        self.archive.hosts.append(self.headers["Host"])
         failure = self.archive.failure(line)
         if isinstance(failure, int):
             self._send(failure, b"busy", "text/plain")

@@ -36,6 +36,11 @@ def test_a_user_or_a_token_stands_in_the_header(fake: FakeArchive) -> None:
     assert set(fake.authorizations) == {"Basic w6RubmU6cMOkOnNz", "Bearer abc"}
 
 
+def test_the_host_is_named_with_its_port(fake: FakeArchive) -> None:
+    archive(fake).instances(STUDY, "1.2.3")
+    assert {f"http://{host}/dicom-web" for host in fake.hosts} == {fake.url}
+
+
 def test_neither_the_environment_nor_netrc_has_a_say(
     fake: FakeArchive, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -302,6 +302,17 @@ def test_addresses_that_are_not_allowed_get_no_answer(
         to.release()
 
 
+@pytest.mark.parametrize(
+    "noise", [b"GET / HTTP/1.1\r\n\r\n", b"\x01\x00\xff\xff\xff\xff", bytes(range(256)) * 40]
+)
+def test_noise_at_the_port_disturbs_nobody(begin: Callable[..., Received], noise: bytes) -> None:
+    received = begin()
+    with socket.create_connection(("127.0.0.1", received.node.port)) as one:
+        one.sendall(noise)
+        assert send(received, slice_objects(random_series())) == [STORED] * 5
+    assert received.whole.acquire(timeout=20)
+
+
 def test_a_port_that_is_taken_is_told(begin: Callable[..., Received], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(UsageError, match="another port"):
         begin(port=other.getsockname()[1])
