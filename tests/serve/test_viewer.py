@@ -157,6 +157,22 @@ def test_window_opacity_and_uncertainty_change_the_picture(page: ViewerPage, fin
     assert page.trouble == []
 
 
+def test_a_drag_with_the_right_button_sets_the_window(page: ViewerPage, finished: str) -> None:
+    page.open(f"{finished}&layout=axial")
+    page.wait_for_result()
+    width = page.page.get_by_label("Width")
+    before = width.input_value()
+    box = page.page.locator("canvas").bounding_box()
+    mouse = page.page.mouse
+    mouse.move(box["x"] + 200, box["y"] + 200)
+    mouse.down(button="right")
+    for step in range(1, 6):
+        mouse.move(box["x"] + 200 + 12 * step, box["y"] + 200 + 8 * step)
+    mouse.up(button="right")
+    assert width.input_value() != before
+    assert page.page.get_by_label("Preset").input_value() == ""
+
+
 def test_truth_and_prediction_differ_in_three_colours(
     page: ViewerPage, finished: str, case: Case, tmp_path: Path
 ) -> None:
@@ -384,12 +400,27 @@ def test_axe_finds_no_serious_fault(
     page.close()
 
 
+def test_faults_and_foreign_requests_would_be_found(browser: Any, server: FakeServer) -> None:
+    page = ViewerPage(browser, server.url, axe=True).open()
+    page.page.get_by_text("Files to make, and options").wait_for()
+    page.page.evaluate("""() => {
+      const input = document.createElement('input')
+      document.querySelector('main').append(input)
+      return fetch('http://127.0.0.1:9/').catch(() => null)
+    }""")
+    assert any(fault.startswith("label") for fault in page.faults())
+    assert any("http://127.0.0.1:9/" in line for line in page.trouble)
+    page.close()
+
+
 def test_the_picture_of_the_readme(browser: Any) -> None:
     folder = os.environ.get(SCREENSHOTS)
     if not folder:
         pytest.skip(f"{SCREENSHOTS} names no folder")
     with serving(FakeServer(phantom_case("heart", (180, 150, 100)))) as server:
         job = server.add("heart", ["nifti", "uncertainty"], "heart-026")
+        # No figure stands in it that no model has measured.
+        job["cases"][0] |= {"verdict": None, "reason": "", "expected_dice": None}
         job["status"] = "finished"
         page = ViewerPage(browser, server.url, color_scheme="dark", viewport={"width": 1280, "height": 800})
         page.open(f"#job={job['id']}&opacity=0.7")

@@ -43,6 +43,8 @@ export class Scene {
   private scan: NVImage | null = null
   private mask: NVImage | null = null
   private uncertainty: NVImage | null = null
+  /** Black and white of the window that the page knows of. */
+  private told: [number, number] = [NaN, NaN]
 
   private constructor(readonly niivue: Niivue) {}
 
@@ -63,7 +65,7 @@ export class Scene {
       multiplanarShowRender: SHOW_RENDER.ALWAYS,
       multiplanarPadPixels: 6,
       isOrientCube: false,
-      dragMode: DRAG_MODE.contrast,
+      dragMode: DRAG_MODE.windowing,
       dragAndDropEnabled: false,
       loadingText: '',
       logLevel: 'error',
@@ -74,7 +76,10 @@ export class Scene {
     await niivue.attachToCanvas(canvas, true)
     const scene = new Scene(niivue)
     niivue.onLocationChange = (location) => scene.tell(location as NiiVueLocation)
-    niivue.onIntensityChange = (image) => scene.onWindow(windowOf(image.cal_min!, image.cal_max!))
+    // NiiVue tells of a place and a turn, but not of a window that is dragged or reset by a double click.
+    for (const name of ['mousemove', 'mouseup', 'touchend', 'dblclick']) {
+      canvas.addEventListener(name, () => scene.tellWindow())
+    }
     niivue.onAzimuthElevationChange = (azimuth, elevation) => scene.onTurn([azimuth, elevation])
     return scene
   }
@@ -91,7 +96,7 @@ export class Scene {
     this.scan = image
     image.colormap = 'gray'
     image.frame4D = frame
-    ;[image.cal_min, image.cal_max] = limits(window)
+    ;[image.cal_min, image.cal_max] = this.told = limits(window)
     niivue.opts.gradientOpacity = clear // known before the textures are made
     this.once(() => {
       niivue.addVolume(image)
@@ -168,6 +173,7 @@ export class Scene {
     if (!this.scan) return
     const [low, high] = limits(window)
     if (this.scan.cal_min === low && this.scan.cal_max === high) return
+    this.told = [low, high]
     this.scan.cal_min = low
     this.scan.cal_max = high
     this.niivue.updateGLVolume()
@@ -226,6 +232,14 @@ export class Scene {
   /** What lies under the crosshair, once more. */
   tellAgain(): void {
     if (this.scan) this.niivue.createOnLocationChange()
+  }
+
+  private tellWindow(): void {
+    const { cal_min: low, cal_max: high } = this.scan ?? {}
+    if (low === undefined || high === undefined) return
+    if (low === this.told[0] && high === this.told[1]) return
+    this.told = [low, high]
+    this.onWindow(windowOf(low, high))
   }
 
   private tell(location: NiiVueLocation): void {

@@ -55,6 +55,7 @@ export class Keys {
       'Keys',
       h('table', { class: 'keys' }, h('tbody', {}, ...rows)),
       h('p', { class: 'faint' }, 'Tab goes to the next control, Escape closes a dialog. Arrows work when the picture has the focus.'),
+      h('p', { class: 'faint' }, 'Mouse: a click sets the crosshair, the wheel changes the slice, a drag with the right button the window.'),
       h('label', { class: 'check' }, letters, 'Single keys work outside the picture, too'),
     )
   }
