@@ -91,6 +91,10 @@ def _add_state(
         """Numbers for Prometheus."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.get("/api/view", include_in_schema=False)
+    def view() -> None:
+        """What `vesal view` shows; a server shows nothing of its own disk."""
+
     @app.get("/api/limits", tags=["state"])
     def limits() -> LimitsAnswer:
         """What the server takes."""
