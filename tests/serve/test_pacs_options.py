@@ -38,6 +38,14 @@ def test_a_token_of_the_archive_comes_from_the_environment(monkeypatch: pytest.M
     assert found.archive.token.get_secret_value() == "a token"
 
 
+def test_a_password_goes_over_http_only_where_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VESAL_PACS_PASSWORD", "secret")
+    options = {"pacs": "http://pacs/dicom-web", "pacs_user": "vesal"}
+    with pytest.raises(UsageError, match="over http"):
+        PacsOptions(**options).settings(["heart"])
+    assert PacsOptions(**options, pacs_plain_http=True).settings(["heart"]) is not None
+
+
 def test_a_node_receives_and_another_gets_the_results() -> None:
     options = PacsOptions(
         node_port=11112, node_calling=("CT1",), send_to="ARCHIVE@pacs:104", pacs_to="dicom-seg"

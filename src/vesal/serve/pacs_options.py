@@ -57,6 +57,9 @@ class PacsOptions:
     pacs_ca: Annotated[
         Path | None, Option("Certificates (PEM) that the archive's own is checked against.")
     ] = None
+    pacs_plain_http: Annotated[
+        bool, Option("Send the password or token over http to another machine, readable for those in between.")
+    ] = False
     watch: Annotated[
         str, Option("Take studies as they arrive: a part of a description, or 'Key=value ...'.")
     ] = ""
@@ -138,7 +141,7 @@ class PacsOptions:
         )
 
     def _archive(self) -> ArchiveSettings:
-        values: dict[str, object] = {"url": self.pacs}
+        values: dict[str, object] = {"url": self.pacs, "plain_http": self.pacs_plain_http}
         if self.pacs_user:
             values |= {"user": self.pacs_user, "password": os.environ.get(PASSWORD_VARIABLE, "")}
         if token := os.environ.get(TOKEN_VARIABLE, ""):
