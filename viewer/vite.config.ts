@@ -14,5 +14,7 @@ export default defineConfig({
     chunkSizeWarningLimit: 3000,
   },
   plugins: [thirdParty()],
+  // npm run dev beside a server: vesal serve MODEL
+  server: { proxy: { '/api': 'http://127.0.0.1:8765' } },
   test: { include: ['test/**/*.test.ts'] },
 })

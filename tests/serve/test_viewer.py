@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from fake_server import Case, FakeServer, phantom_case, serving
-from viewer_page import ViewerPage, chromium
-
-from vesal.volume.io import read_label, write_label
+from viewer_page import ViewerPage, chromium, coloured
 
 #: Set to a folder (docs), the picture of the README is written into it as viewer.png.
 SCREENSHOTS = "VESAL_SCREENSHOTS"
@@ -119,11 +115,6 @@ def test_the_pictures_are_not_blank(page: ViewerPage, finished: str) -> None:
             assert four[rows, columns].std() > 5
     page.layout("3D")
     assert coloured(page.pixels()).mean() > 0.005
-
-
-def coloured(pixels: np.ndarray) -> np.ndarray:
-    """Where the picture is not grey: a mask is drawn there (or the crosshair)."""
-    return np.ptp(pixels.astype(int), axis=2) > 40
 
 
 def test_a_class_that_is_switched_off_is_no_longer_drawn(page: ViewerPage, finished: str, case: Case) -> None:
@@ -277,6 +268,19 @@ def test_a_job_that_failed_says_why(page: ViewerPage, server: FakeServer, scan: 
     page.page.get_by_role("alert").get_by_text("give a 3D scan").wait_for()
 
 
+def test_a_server_that_is_away_for_a_while_is_waited_for(page: ViewerPage, server: FakeServer) -> None:
+    job = server.add("heart", ["nifti"])
+    server.steps = 10**6
+    page.open(f"#job={job['id']}")
+    page.page.get_by_role("progressbar").wait_for()
+    page.page.route("**/api/jobs/*", lambda route: route.abort())
+    page.page.get_by_role("alert").get_by_text("The server does not answer.").wait_for()
+    server.steps = 1
+    page.page.unroute("**/api/jobs/*")
+    page.wait_for_result()
+    assert page.page.get_by_text("The server does not answer.").count() == 0
+
+
 def test_a_job_that_is_gone_is_told_with_a_way_on(page: ViewerPage) -> None:
     page.open("#job=gone")
     page.page.get_by_role("alert").get_by_text("There is nothing at /api/jobs/gone.").wait_for()
@@ -335,47 +339,6 @@ def test_vesal_view_shows_its_files_without_upload(browser: Any, case: Case) -> 
         assert page.page.locator(".dice tbody tr").count() == len(case.labels)
         page.layout("Difference")
         assert coloured(page.pixels()).any()
-        assert page.trouble == []
-        page.close()
-
-
-def of_type(case: Case, kind: str) -> bytes:
-    """The truth as NIfTI of another type of number, or of another format."""
-    image = nib.Nifti1Image.from_bytes(gzip.decompress(case.files["truth.nii.gz"]))
-    if kind in ("nrrd", "mha"):
-        with tempfile.TemporaryDirectory() as folder:
-            source, path = Path(folder) / "truth.nii.gz", Path(folder) / f"truth.{kind}"
-            source.write_bytes(case.files["truth.nii.gz"])
-            write_label(path, read_label(source))
-            return path.read_bytes()
-    return nib.Nifti1Image(np.asarray(image.dataobj).astype(kind), image.affine).to_bytes()
-
-
-@pytest.mark.parametrize("kind", ["nrrd", "mha", "float32", "int32", "uint16", "float64"])
-def test_a_mask_of_every_kind_lies_where_it_should(browser: Any, case: Case, kind: str) -> None:
-    name = f"other.{kind}" if kind in ("nrrd", "mha") else "other.nii"
-    other = replace(case, files=case.files | {name: of_type(case, kind)})
-    with serving(FakeServer(other, view=True, shown=("scan.nii.gz", name))) as server:
-        page = ViewerPage(browser, server.url).open("#view=1&layout=axial")
-        page.wait_for_result()
-        for row in page.page.locator(".dice tbody tr").all():
-            assert "1.000" in row.inner_text()
-        assert coloured(page.pixels()).mean() > 0.01
-        assert page.trouble == []
-        page.close()
-
-
-def test_a_scan_of_several_channels_shows_each(browser: Any, case: Case) -> None:
-    image = nib.Nifti1Image.from_bytes(gzip.decompress(case.files["scan.nii.gz"]))
-    array = np.asarray(image.dataobj)
-    four = nib.Nifti1Image(np.stack([array, array.max() - array], axis=-1), image.affine).to_bytes()
-    other = replace(case, files=case.files | {"four.nii": four})
-    with serving(FakeServer(other, view=True, shown=("four.nii", "mask.nii.gz"))) as server:
-        page = ViewerPage(browser, server.url).open("#view=1&layout=axial")
-        page.wait_for_result()
-        before = page.pixels()
-        page.page.get_by_label("Channel").select_option("channel 2")
-        assert np.abs(page.pixels().astype(int) - before).mean() > 5
         assert page.trouble == []
         page.close()
 

@@ -199,3 +199,8 @@ class ViewerPage:
             reached.add(focused["key"])
             unseen += [focused["text"]] * (focused["outline"] == "none")
         return there, len(reached), unseen
+
+
+def coloured(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where the picture is not grey: a mask is drawn there (or the crosshair)."""
+    return np.ptp(pixels.astype(int), axis=2) > 40

@@ -1,11 +1,13 @@
-import type { Client } from '../api/client'
+import { ApiError, type Client } from '../api/client'
 import type { Job } from '../api/types'
 import { fill, h } from '../ui/dom'
-import { announce, attempt } from '../ui/messages'
+import { announce, attempt, clearError, showError } from '../ui/messages'
 import { jobTitle, STATUS } from './jobs_list'
 
 /** Milliseconds between two looks: often at first, for short jobs, then less. */
 const [FIRST_MS, LAST_MS] = [400, 2500]
+/** No answer, or one of a proxy before a server that is not up. */
+const AWAY = new Set([0, 502, 503, 504])
 /** Said aloud at every fifth. */
 const SPOKEN = 0.2
 
@@ -22,9 +24,24 @@ export function progressText({ status, ahead, stage, progress }: Job): string {
 export async function watchJob(main: HTMLElement, client: Client, id: string, leave: AbortSignal): Promise<Job | null> {
   let wait = FIRST_MS
   let card: ReturnType<typeof progressCard> | null = null
+  const pause = () => new Promise((resolve) => window.setTimeout(resolve, wait))
+  let away = false
   for (;;) {
-    const job = await client.job(id)
+    let job: Job
+    try {
+      job = await client.job(id)
+    } catch (error) {
+      if (!card || !(error instanceof ApiError) || !AWAY.has(error.status)) throw error
+      // A server that is started anew goes on with its jobs.
+      if (!away && !leave.aborted) showError(error)
+      away = true
+      await pause()
+      if (leave.aborted) return null
+      continue
+    }
     if (leave.aborted) return null
+    if (away) clearError()
+    away = false
     if (job.status !== 'queued' && job.status !== 'running') return job
     if (!card) {
       card = progressCard(job, () => void attempt(() => client.remove(id)))
@@ -33,7 +50,7 @@ export async function watchJob(main: HTMLElement, client: Client, id: string, le
       fill(main, card.element)
     }
     card.put(job)
-    await new Promise((resolve) => window.setTimeout(resolve, wait))
+    await pause()
     wait = Math.min(LAST_MS, wait * 1.2)
     if (leave.aborted) return null
   }
