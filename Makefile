@@ -26,6 +26,7 @@ test: lint
 # not pass by skipping.
 test-clinic: $(VENV)/.installed-clinic
 	.ci/clinic-parts
+	cd viewer && npm ci && npm run check && npm test && npm run build
 	$(TEST) -m clinic --clinic $(if $(DATA),--data=$(DATA))
 
 lint: $(VENV)/.installed-dev
@@ -70,7 +71,8 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-clinic: pyproject.toml constraints.txt | $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve]' dcmqi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve]' dcmqi playwright
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps monailabel==0.8.5
 	@touch $@
 
 clean:
