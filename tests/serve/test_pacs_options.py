@@ -41,9 +41,15 @@ def test_a_token_of_the_archive_comes_from_the_environment(monkeypatch: pytest.M
 def test_a_password_goes_over_http_only_where_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VESAL_PACS_PASSWORD", "secret")
     options = {"pacs": "http://pacs/dicom-web", "pacs_user": "vesal"}
-    with pytest.raises(UsageError, match="over http"):
+    with pytest.raises(UsageError, match=r"over http.*--pacs-plain-http"):
         PacsOptions(**options).settings(["heart"])
     assert PacsOptions(**options, pacs_plain_http=True).settings(["heart"]) is not None
+
+
+def test_a_user_wants_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VESAL_PACS_PASSWORD", raising=False)
+    with pytest.raises(UsageError, match="VESAL_PACS_PASSWORD"):
+        PacsOptions(**ARCHIVE, pacs_user="vesal").settings(["heart"])
 
 
 def test_a_node_receives_and_another_gets_the_results() -> None:

@@ -144,7 +144,12 @@ class PacsOptions:
     def _archive(self) -> ArchiveSettings:
         values: dict[str, object] = {"url": self.pacs, "plain_http": self.pacs_plain_http}
         if self.pacs_user:
-            values |= {"user": self.pacs_user, "password": os.environ.get(PASSWORD_VARIABLE, "")}
+            password = os.environ.get(PASSWORD_VARIABLE, "")
+            if not password:
+                raise UsageError(
+                    f"--pacs-user wants a password; put it into the variable {PASSWORD_VARIABLE}."
+                )
+            values |= {"user": self.pacs_user, "password": password}
         if token := os.environ.get(TOKEN_VARIABLE, ""):
             values["token"] = token
         if self.pacs_ca is not None:

@@ -155,7 +155,7 @@ class Requests:
             yield
         except self._certificate as error:
             raise VesalError(
-                f"{self.settings.url} has a certificate that is not trusted; give the authority's by ca_file."
+                f"{self.settings.url} has a certificate that is not trusted; give the authority's (--pacs-ca)."
             ) from error
         except self._failures as error:
             # Their own texts hold addresses with identifiers of studies.

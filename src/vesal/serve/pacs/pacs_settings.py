@@ -128,7 +128,8 @@ class ArchiveSettings(_Settings):
             raise ValueError("certificates are given for an archive without https; give its https address")
         if secret and parts.scheme == "http" and not self.plain_http and not _loopback(parts.hostname or ""):
             raise ValueError(
-                "a password or token would go readable over http to another machine; use https, or allow plain_http"
+                "a password or token would go readable over http to another machine; use https, or allow it "
+                "(--pacs-plain-http)"
             )
         return self
 
