@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vesal.serve.jobs import worker as module
+from vesal.serve.jobs.job import Outcome
 from vesal.serve.jobs.worker import LoadedModels, compute
 
 
@@ -46,6 +47,33 @@ def test_a_failure_names_no_folder_of_the_server(model: Path, tmp_path: Path) ->
     compute(order(model, tmp_path, tmp_path / "scan.nii.gz"), LoadedModels("cpu", "auto"), said.append)
     assert "scan.nii.gz" in said[-1]["failed"]
     assert str(tmp_path) not in said[-1]["failed"]
+
+
+def test_what_was_left_out_names_no_folder_of_the_server(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tmp_path / "upload" / "study"
+    outcome = Outcome(
+        cases=(), results=(), notes=(f"Left out of {study}: a dose (1).", f"{study / 'a.dcm'}: damaged.")
+    )
+    monkeypatch.setattr("vesal.serve.jobs.predict_job.predict_job", lambda *_: outcome)
+    said: list[dict[str, Any]] = []
+    compute(order(model, tmp_path), LoadedModels("cpu", "auto"), said.append)
+    assert said[-1]["done"]["notes"] == ["Left out of the upload: a dose (1).", "a.dcm: damaged."]
+
+
+def test_a_warning_is_told_without_its_words() -> None:
+    # What pydicom and highdicom warn of quotes names of patients.
+    program = (
+        "import os, sys, warnings\n"
+        "from vesal.serve.jobs import worker\n"
+        "worker._orders = lambda _: type('Orders', (), {'get': lambda self: {}})()\n"
+        "worker.compute = lambda *_: (warnings.warn('Doe^Jane is odd'), sys.stderr.flush(), os._exit(0))\n"
+        "worker.main('cpu', 'auto')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert "UserWarning" in done.stderr
+    assert "Doe" not in done.stderr
 
 
 def test_an_error_of_our_own_is_not_described(

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,8 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
             root=Path(order["root"]),
         )
         outcome = predict_job(model, work, progress)
-        answer({"id": id_, "done": outcome.to_dict()})
+        notes = tuple(_without_paths(note, order) for note in outcome.notes)
+        answer({"id": id_, "done": outcome.model_copy(update={"notes": notes}).to_dict()})
     except VesalError as error:
         answer({"id": id_, "failed": _without_paths(str(error), order)})
     except (MemoryError, RuntimeError) as error:
@@ -123,9 +125,17 @@ def _unexpected(answer: Answer, id_: str, error: Exception) -> None:
 
 def _without_paths(sentence: str, order: dict[str, Any]) -> str:
     """The sentence without the server's folders."""
-    for folder in (order["folder"], order["root"]):
+    root = order["root"]
+    for folder in (order["folder"], f"{root}{os.sep}upload{os.sep}study", f"{root}{os.sep}upload", root):
         sentence = sentence.replace(f"{folder}{os.sep}", "").replace(str(folder), "the upload")
-    return sentence
+    return sentence.replace("the upload", "The upload", 1) if sentence.startswith("the upload") else sentence
+
+
+def _tell_kind(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
+) -> None:
+    """A warning without its words: those of libraries quote names of patients."""
+    print(f"{category.__name__} at {filename}:{lineno}", file=sys.stderr, flush=True)
 
 
 def _orders(stream: TextIO) -> SimpleQueue[dict[str, Any]]:
@@ -146,6 +156,7 @@ def main(device: str, backend: str) -> None:
     from vesal.cpus import bound_spinning
 
     bound_spinning()
+    warnings.showwarning = _tell_kind
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
