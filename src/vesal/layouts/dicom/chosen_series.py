@@ -71,8 +71,10 @@ def dicom_cases(path: Path, wanted: WantedScan, remark: Callable[[str], object])
             remark(f"{pseudonym('study', uid)} was left out: no series of it fits the model.")
         cases += found
     if not cases:
+        held = ", ".join(sorted({one.modality for one in series})) or "none"
         raise UsageError(
-            f"{path} holds no series of slices that a model of {' and '.join(wanted.channels)} takes."
+            f"{path} holds no series of slices that a model of {' and '.join(wanted.channels)} takes (its series: "
+            f"{held}); give another study, or choose another model."
         )
     return cases
 
