@@ -15,6 +15,9 @@ from vesal.serve.listening import address_of, listen
 from vesal.serve.pacs_options import PacsSettings
 from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
+from vesal.serve.viewer_page import BUILD_IT, is_built
+
+_LOG = logging.getLogger(__name__)
 
 #: Seconds that answers may still take when the server is told to end.
 _GRACE_S = 10
@@ -53,4 +56,6 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
             timeout_keep_alive=5,
         )
         on_ready(address_of(listening))
+        if not is_built():
+            _LOG.warning("The viewer was not built, so browsers get a page without it; %s.", BUILD_IT)
         uvicorn.Server(config).run(sockets=[listening])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import webbrowser
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from vesal.serve.http.guards import Guard
 from vesal.serve.listening import address_of, listen
 from vesal.serve.serve_settings import ServeSettings
 from vesal.serve.viewed_files import ROUTE, ViewAnswer, Viewed, prepare_view
-from vesal.serve.viewer_page import add_viewer
+from vesal.serve.viewer_page import BUILD_IT, add_viewer, is_built
 from vesal.version import __version__
+
+_LOG = logging.getLogger(__name__)
 
 
 def view(
@@ -33,6 +36,8 @@ def view(
     Raises:
         VesalError: a file cannot be shown, or the port is taken.
     """
+    if not is_built():
+        _LOG.warning("The viewer was not built, so there is nothing to see; %s.", BUILD_IT)
     with tempfile.TemporaryDirectory(prefix="vesal-view-") as name, listen("127.0.0.1", port) as listening:
         answer = prepare_view(viewed, Path(name))
         app = view_app(answer, Path(name))

@@ -12,6 +12,9 @@ from starlette.staticfiles import StaticFiles
 #: Where `make viewer` and the build of a wheel put them.
 FILES = Path(__file__).parent / "viewer_files"
 
+#: Where there are none.
+BUILD_IT = "run make viewer in Vesal's folder (it needs npm), or install a wheel that holds it"
+
 #: Its icon, and the licences of what it is built of.
 BESIDE = ("icon.svg", "THIRD_PARTY.txt")
 
@@ -22,13 +25,18 @@ _ABSENT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Vesal</
 holds it.</p></html>"""
 
 
+def is_built(files: Path = FILES) -> bool:
+    """Whether the viewer is there."""
+    return (files / "index.html").is_file()
+
+
 def add_viewer(app: FastAPI, files: Path = FILES) -> None:
     """Serve the viewer at /, its files below /assets, and beside it BESIDE."""
     page, assets = files / "index.html", files / "assets"
 
     @app.get("/", include_in_schema=False)
     def viewer() -> Response:
-        return FileResponse(page) if page.is_file() else HTMLResponse(_ABSENT)
+        return FileResponse(page) if is_built(files) else HTMLResponse(_ABSENT)
 
     for name in BESIDE:
         if (files / name).is_file():
