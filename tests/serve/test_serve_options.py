@@ -40,3 +40,9 @@ def test_jobs_lie_in_the_folder_of_states(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_number_that_allows_nothing_is_refused(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} is a number above 0"):
         ServeOptions(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["https://pacs.example", "pacs.example:8443", "pacs.example/vesal"])
+def test_more_than_the_name_of_a_host_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="name of a host alone"):
+        ServeOptions(name=("pacs.local", name))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from vesal.errors import UsageError
 from vesal.serve.serve_settings import Limits, ServeSettings, named_models, read_token
@@ -20,7 +21,7 @@ class ServeOptions:
     """Where a server listens, who may ask, and how much of everything.
 
     Raises:
-        UsageError: a number is not above 0.
+        UsageError: a number is not above 0, or a name holds more than that of a host.
     """
 
     host: Annotated[str, Option("Address to listen on; others than this machine's own need a token.")] = (
@@ -51,6 +52,11 @@ class ServeOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} is a number above 0, not {value:g}.")
+        for name in self.name:
+            if urlsplit(f"//{name}").hostname != name.lower():
+                raise UsageError(
+                    f"--name takes the name of a host alone, such as pacs.example, not '{name}'; leave out the rest."
+                )
 
     def settings(self, models: list[Path], device: str, backend: str) -> ServeSettings:
         """Of a server with these models.
