@@ -125,6 +125,10 @@ def _add_errors(app: FastAPI, metrics: ServeMetrics) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first: dict[str, Any] = error.errors()[0]
         where = ".".join(map(str, first["loc"][1:]))
+        if not where:
+            return answer(
+                422, "The request is not understood; send JSON, with 'Content-Type: application/json'."
+            )
         return answer(422, f"The request is not understood: {where}: {first['msg']}.")
 
     @app.exception_handler(HTTPException)
