@@ -20,7 +20,7 @@ def serve(
     device: Device = "auto",
     backend: Backend = "auto",
 ) -> None:
-    """Segment what is sent by HTTP, from a browser, 3D Slicer, a PACS."""
+    """Segment what browsers, 3D Slicer or a PACS send."""
     settings = options.settings(models, device, backend)
     pacs = archive.settings(list(settings.models))
     try:
