@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,13 +44,18 @@ def test_the_files_are_served_and_no_other(scan: Path, tmp_path: Path) -> None:
 
 def test_the_program_says_where_to_look_and_ends_on_a_bad_file(scan: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vesal.cli", "view", str(scan), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[2]
         assert (
             httpx.get(f"{address.partition('/#')[0]}/api/view", timeout=60).json()["scan"]["name"] == "scan"
         )
         process.terminate()
+    # Nothing of the scan is left behind.
+    assert list(temporary.iterdir()) == []
     (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
     ran = subprocess.run(
         [*command[:-2], str(tmp_path / "bad.nii.gz")], capture_output=True, text=True, check=False

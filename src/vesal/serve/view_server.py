@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 import tempfile
 import webbrowser
 from collections.abc import Callable
@@ -47,6 +49,8 @@ def view(
         if browser:
             webbrowser.open(address)
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
+        # uvicorn raises the signal that ended it once more, and SIGTERM's own way would leave the scan behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         uvicorn.Server(config).run(sockets=[listening])
 
 

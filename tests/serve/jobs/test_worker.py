@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,12 @@ def order(model: Path, root: Path, *inputs: Path) -> dict[str, Any]:
         "root": str(root),
         "options": {},
     }
+
+
+@pytest.fixture(autouse=True)
+def _kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`compute` sets where temporary files lie, for a process of its own."""
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
 
 
 @pytest.fixture
@@ -46,6 +54,21 @@ def test_a_failure_names_no_folder_of_the_server(model: Path, tmp_path: Path) ->
     (tmp_path / "scan.nii.gz").write_bytes(b"\x1f\x8b no gzip")
     compute(order(model, tmp_path, tmp_path / "scan.nii.gz"), LoadedModels("cpu", "auto"), said.append)
     assert "scan.nii.gz" in said[-1]["failed"]
+    assert str(tmp_path) not in said[-1]["failed"]
+
+
+def test_an_archive_is_unpacked_beside_the_upload_which_is_removed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    with zipfile.ZipFile(upload / "study.zip", "w") as archive:
+        archive.writestr("a.txt", "no scan")
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    compute(order(model, tmp_path, upload / "study.zip"), LoadedModels("cpu", "auto"), said.append)
+    assert tempfile.gettempdir() == str(upload)
+    assert "vesal-" not in said[-1]["failed"]
     assert str(tmp_path) not in said[-1]["failed"]
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -86,6 +88,8 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
             answer({"id": id_, "progress": done / max(1, total), "stage": "Segmenting"})
 
     try:
+        # What is unpacked lies with the upload, and goes with it even where this process is killed.
+        tempfile.tempdir = str(_upload_of(order))
         answer({"id": id_, "progress": 0.0, "stage": "Loading the model"})
         model = models.get(Path(order["model"]))
         answer({"id": id_, "progress": 0.0, "stage": "Reading the scan"})
@@ -125,10 +129,18 @@ def _unexpected(answer: Answer, id_: str, error: Exception) -> None:
 
 def _without_paths(sentence: str, order: dict[str, Any]) -> str:
     """The sentence without the server's folders."""
+    unpacked = re.escape(f"{order['root']}{os.sep}upload{os.sep}") + r"vesal-\w+" + re.escape(os.sep)
+    sentence = re.sub(unpacked, "", sentence)
     root = order["root"]
     for folder in (order["folder"], f"{root}{os.sep}upload{os.sep}study", f"{root}{os.sep}upload", root):
         sentence = sentence.replace(f"{folder}{os.sep}", "").replace(str(folder), "the upload")
     return sentence.replace("the upload", "The upload", 1) if sentence.startswith("the upload") else sentence
+
+
+def _upload_of(order: dict[str, Any]) -> Path:
+    upload = Path(order["root"]) / "upload"
+    upload.mkdir(exist_ok=True)
+    return upload
 
 
 def _tell_kind(
