@@ -144,7 +144,12 @@ def _upload_of(order: dict[str, Any]) -> Path:
 
 
 def _tell_kind(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     """A warning without its words: those of libraries quote names of patients."""
     print(f"{category.__name__} at {filename}:{lineno}", file=sys.stderr, flush=True)
