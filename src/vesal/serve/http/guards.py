@@ -11,7 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vesal.serve.serve_settings import ServeSettings, is_loopback
+from vesal.serve.listening import is_loopback
+from vesal.serve.serve_settings import ServeSettings
 
 #: What anybody may ask: nothing of a patient is in it.
 _OPEN = ("/health", "/ready", "/auth/", "/auth/token")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from vesal.errors import UsageError, reason_of
+from vesal.serve.listening import is_loopback
 
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
@@ -126,7 +127,7 @@ class ArchiveSettings(_Settings):
         parts = urlsplit(self.url)
         if parts.scheme == "http" and self.ca_file is not None:
             raise ValueError("certificates are given for an archive without https; give its https address")
-        if secret and parts.scheme == "http" and not self.plain_http and not _loopback(parts.hostname or ""):
+        if secret and parts.scheme == "http" and not self.plain_http and not is_loopback(parts.hostname or ""):
             raise ValueError(
                 "a password or token would go readable over http to another machine; use https, or allow plain_http"
             )
@@ -244,11 +245,3 @@ def _title(title: str) -> str:
         )
     return title
 
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
