@@ -1,7 +1,7 @@
 """The jobs of a server: its folders, its list, and the thread that has one after the other computed.
 
-The folder of a server holds `jobs.sqlite`; `incoming/`, uploads that are not whole yet; and `jobs/ID/` with `upload/`,
-which goes when the job has ended, and `results/`, which goes when it has expired.
+The folder of a server holds `jobs.sqlite`; `incoming/`, uploads that are not whole yet; `jobs/ID/` with `upload/`, which
+goes when the job has ended, and `results/`, which goes when it has expired; and the supervisor's own.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class JobService:
         self._incoming, self._jobs = self._state / "incoming", self._state / "jobs"
         self._lock = _lock(self._state)
         self._store = JobStore(self._state / "jobs.sqlite")
-        self._supervisor = Supervisor(
-            settings.limits, settings.device, settings.backend, self._state / "worker.log"
-        )
+        self._supervisor = Supervisor(settings.limits, settings.device, settings.backend, self._state)
         self._waiting = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs")

@@ -116,7 +116,7 @@ def _unexpected(answer: Answer, id_: str, error: Exception) -> None:
     answer(
         {
             "id": id_,
-            "failed": f"The server met an error of its own ({type(error).__name__}); its log has more.",
+            "failed": f"The server met an error of its own ({type(error).__name__}); its worker.log has more.",
         }
     )
 
