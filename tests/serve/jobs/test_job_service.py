@@ -12,8 +12,10 @@ import pytest
 from serve_client import settings
 
 from vesal.errors import UsageError
+from vesal.serve.jobs import job_service as module
 from vesal.serve.jobs.job import Job, JobOptions, Outcome, Status
 from vesal.serve.jobs.job_service import JobService
+from vesal.serve.jobs.job_store import MOST_TRIES
 from vesal.serve.jobs.supervisor import Ended, JobOrder
 from vesal.serve.jobs.uploads import UploadError
 
@@ -148,6 +150,28 @@ def test_a_server_that_ends_leaves_its_job_to_the_next(services: Services) -> No
     assert found is not None
     assert found.tries == 1
     again.stop()
+
+
+def test_an_error_of_our_own_stops_no_other_job_and_is_not_met_for_ever(
+    services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_SWEEP_S", 0.01)
+    service = services.start()
+    met: list[str] = []
+
+    def compute(order: JobOrder) -> Ended:
+        if not met or order.job.id == met[0]:
+            met.append(order.job.id)
+            raise KeyError("Doe^Jane")
+        return Ended(outcome=Outcome())
+
+    monkeypatch.setattr(service._supervisor, "compute", compute)
+    broken, good = send(service), send(service)
+    until(lambda: status(service, broken) is Status.FAILED and status(service, good) is Status.FINISHED)
+    assert len(met) == MOST_TRIES
+    assert "KeyError" in caplog.text
+    assert "Doe" not in caplog.text
+    service.stop()
 
 
 def test_what_a_dead_server_left_half_done_is_cleared_away(services: Services) -> None:

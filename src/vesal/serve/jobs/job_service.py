@@ -78,8 +78,6 @@ class JobService:
         shutil.rmtree(self._incoming, ignore_errors=True)
         for folder in (self._incoming, self._jobs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for job in self._store.begin_again(self.limits.kept):
-            self._ended(job)
         known = self._store.ids()
         for folder in self._jobs.iterdir():
             if folder.name not in known:
@@ -246,12 +244,17 @@ class JobService:
         while not self._stopping.is_set():
             try:
                 self._waiting.clear()
+                # What a server that died was computing, or this thread when it failed below: it has no other job now.
+                for job in self._store.begin_again(self.limits.kept):
+                    self._ended(job)
                 while not self._stopping.is_set() and (job := self._store.claim()) is not None:
                     self._compute(job)
                 for job in self._store.expired():
                     self.remove(job.id)
-            except (VesalError, OSError) as error:
-                _LOG.error("jobs stand still for a moment: %s", error)
+            except Exception as error:
+                # Without this thread every job would wait for ever; others' texts may hold anything.
+                why = str(error) if isinstance(error, VesalError) else type(error).__name__
+                _LOG.error("jobs stand still for a moment: %s", why)
             self._waiting.wait(_SWEEP_S)
 
     def _compute(self, job: Job) -> None:
