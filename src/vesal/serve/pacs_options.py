@@ -56,7 +56,8 @@ class PacsOptions:
         Path | None, Option("Certificates (PEM) that the archive's own is checked against.")
     ] = None
     pacs_plain_http: Annotated[
-        bool, Option("Send the password or token over http to another machine, readable for those in between.")
+        bool,
+        Option("Send the password or token over http to another machine, readable for those in between."),
     ] = False
     watch: Annotated[
         str, Option("Take studies as they arrive: a part of a description, or 'Key=value ...'.")

@@ -53,6 +53,11 @@ def test_every_failure_is_a_sentence_and_counted(
     assert f'vesal_refused_total{{status="{status}"}} 1.0' in client.get("/metrics").text
 
 
+def test_what_the_guard_refuses_is_counted_too(client: httpx.Client) -> None:
+    assert client.get("/api/jobs", headers={"host": "evil.example"}).status_code == 421
+    assert 'vesal_refused_total{status="421"} 1.0' in client.get("/metrics").text
+
+
 def test_a_server_that_has_ended_is_not_ready(app: FastAPI) -> None:
     client = TestClient(app, base_url="http://localhost")
     assert client.get("/ready").status_code == 503

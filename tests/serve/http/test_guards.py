@@ -68,6 +68,13 @@ def test_pages_of_other_sites_are_refused(headers: dict[str, str]) -> None:
     assert guarded().post("/api/jobs", headers=headers).status_code == 403
 
 
+def test_a_link_on_another_site_leads_to_the_page_and_to_nothing_else() -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert guarded().get("/", headers=headers).status_code == 200
+    assert guarded().get("/api/jobs", headers=headers).status_code == 403
+    assert guarded().post("/", headers=headers).status_code == 403
+
+
 def test_our_own_page_may_ask() -> None:
     headers = {"origin": "http://localhost:8765", "sec-fetch-site": "same-origin"}
     assert guarded().post("/api/jobs", headers=headers).status_code == 200

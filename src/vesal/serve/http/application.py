@@ -58,7 +58,7 @@ def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | 
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, count=metrics.refused)
     intake = JobIntake(service, models, metrics)
     app.include_router(job_routes(intake))
     if pacs is not None:

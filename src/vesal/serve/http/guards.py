@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -40,10 +40,17 @@ class Guard:
     - Another's name for this host (a page elsewhere whose name was made to lead here): 421.
     - Something changed or asked by another site's page: 403.
     - No token, or a wrong one: 401.
+
+    Args:
+        app: is asked what may be.
+        settings: of the server.
+        count: is called with the status of each refusal.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
-        self._app, self._token = app, settings.token.encode()
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, count: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._app, self._token, self._count = app, settings.token.encode(), count
         self._names = {name.lower() for name in settings.names} | {"localhost", settings.host.lower()}
         self._any_address = not is_loopback(settings.host)
 
@@ -54,6 +61,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         if refused := self._refused(scope, headers):
+            self._count(refused.status_code)
             await refused(scope, receive, _with_headers(send))
             return
         await self._app(scope, receive, _with_headers(send))
@@ -62,10 +70,13 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_ours(host):
             return _answer(421, f"This server is not called {host}; name that host with --name to allow it.")
-        origin = headers.get("origin")
-        if headers.get("sec-fetch-site") == "cross-site" or (origin and urlsplit(origin).netloc != host):
-            return _answer(403, "Pages of other sites may not ask this server.")
         path: str = scope["path"]
+        origin = headers.get("origin")
+        # A shared link stands in a mail or a wiki, and leads to the page, in which nothing of a patient is.
+        is_page = path == "/" and scope["method"] == "GET"
+        elsewhere = headers.get("sec-fetch-site") == "cross-site" and not is_page
+        if elsewhere or (origin and urlsplit(origin).netloc != host):
+            return _answer(403, "Pages of other sites may not ask this server.")
         is_open = path in (*_OPEN, "/") or path.startswith(_OPEN_BELOW)
         if is_open or not self._token or self._is_right(headers.get("authorization", "")):
             return None

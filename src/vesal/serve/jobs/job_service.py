@@ -1,7 +1,7 @@
 """The jobs of a server: its folders, its list, and the thread that has one after the other computed.
 
-The folder of a server holds `jobs.sqlite`; `incoming/`, uploads that are not whole yet; `jobs/ID/` with `upload/`, which
-goes when the job has ended, and `results/`, which goes when it has expired; and the supervisor's own.
+The folder of a server holds `jobs.sqlite`; `incoming/`, uploads that are not whole yet; `jobs/ID/` with `upload/`,
+which goes when the job has ended, and `results/`, which goes when it has expired; and what the supervisor keeps.
 """
 
 from __future__ import annotations

@@ -166,7 +166,9 @@ class JobStore:
         return changed
 
     def _rows(self, which: str, *values: object) -> list[Job]:
-        return [Job.model_validate_json(row[0]) for row in self._read(f"SELECT job FROM jobs {which}", *values)]
+        return [
+            Job.model_validate_json(row[0]) for row in self._read(f"SELECT job FROM jobs {which}", *values)
+        ]
 
     def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:

@@ -185,7 +185,9 @@ class Supervisor:
     def _compute(self, order: JobOrder, running: Running) -> Ended:
         process = self._process or self._begin()
         if process is None:
-            return self._failed(running, "The process of jobs does not start; worker.log in the server's folder says why.")
+            return self._failed(
+                running, "The process of jobs does not start; worker.log in the server's folder says why."
+            )
         began = time.monotonic()
         try:
             process.send(order)

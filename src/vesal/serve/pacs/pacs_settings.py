@@ -127,7 +127,12 @@ class ArchiveSettings(_Settings):
         parts = urlsplit(self.url)
         if parts.scheme == "http" and self.ca_file is not None:
             raise ValueError("certificates are given for an archive without https; give its https address")
-        if secret and parts.scheme == "http" and not self.plain_http and not is_loopback(parts.hostname or ""):
+        if (
+            secret
+            and parts.scheme == "http"
+            and not self.plain_http
+            and not is_loopback(parts.hostname or "")
+        ):
             raise ValueError(
                 "a password or token would go readable over http to another machine; use https, or allow plain_http"
             )
@@ -244,4 +249,3 @@ def _title(title: str) -> str:
             f"'{title}' is no AE title; give up to 16 letters and digits, without blanks at its ends or a backslash"
         )
     return title
-
