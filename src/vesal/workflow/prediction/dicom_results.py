@@ -17,7 +17,7 @@ from vesal.errors import DataError
 from vesal.files import content_hash, write_bytes
 from vesal.report.figures.colours import class_colours, rgb
 from vesal.report.figures.overlay import overlay_png
-from vesal.volume.dicom.annotations.made_by import MadeBy, object_bytes
+from vesal.volume.dicom.annotations.made_by import MadeBy, complete, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
 from vesal.volume.dicom.annotations.report_writer import Measured, measurement_report
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
@@ -80,12 +80,12 @@ def write_dicom(files: Mapping[str, Path], result: DicomResult) -> None:
         result: what they hold.
 
     Raises:
-        DataError: the scan is gone or changed, or overlapping regions are to be a label map.
+        DataError: the scan is gone, changed or cannot be referred to, or overlapping regions are to be a label map.
         UsageError: the extra `dicom` is not installed.
     """
     objects = _Objects.of(result)
     for kind, path in files.items():
-        write_bytes(path, object_bytes(objects.make(kind)))
+        write_bytes(path, object_bytes(objects.make(kind), result.labels.classes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,10 @@ class _Objects:
         colours = [
             tuple(np.rint(255 * rgb(colour)).astype(int).tolist()) for colour in class_colours(result.labels)
         ]
-        return cls(result, scan, scan.slices(), geometry, masks, colours)
+        slices = scan.slices()
+        for one in filter(None, slices):
+            complete(one.header, str(result.case.images[0]))
+        return cls(result, scan, slices, geometry, masks, colours)
 
     def make(self, kind: str) -> FileDataset:
         """An object of a kind, made once: a report refers to the segmentation."""
