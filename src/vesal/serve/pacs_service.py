@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import content_hash
+from vesal.files import content_hash, link_or_copy
 from vesal.serve.jobs.job import Job, JobOptions, Status
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.uploads import UploadError
@@ -92,7 +90,7 @@ class PredictStudy:
                 target = out / file.name
                 target.unlink(missing_ok=True)
                 try:
-                    _linked(self._service.results(job) / file.name, target)
+                    link_or_copy(self._service.results(job) / file.name, target)
                 except OSError as error:
                     self._service.remove(job.id)
                     raise VesalError("Results of the job are gone; they are made again.") from error
@@ -221,10 +219,3 @@ class PacsService:
     def _add(self, source: str, journey: StudyJourney, every: Callable[[], float | None] | None) -> None:
         self._sources[source] = journey
         self._threads.append(threading.Thread(target=journey.run, args=(every,), name="studies"))
-
-
-def _linked(file: Path, to: Path) -> None:
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copyfile(file, to)

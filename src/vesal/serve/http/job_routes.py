@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from vesal.errors import reason_of
 from vesal.serve.http.answers import ErrorAnswer, JobAnswer
@@ -74,9 +75,10 @@ class JobIntake:
         try:
             await receive(request, upload)
             self._metrics.received(upload.received)
-            return self.accept(upload)
+            # A study is moved file by file, and the list of jobs synced: meanwhile others are answered.
+            return await run_in_threadpool(self.accept, upload)
         finally:
-            self.service.discard(upload)
+            await run_in_threadpool(self.service.discard, upload)
 
     def accept(self, upload: Upload) -> Job:
         """The job of an upload that is whole.

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from vesal.serve.http.job_routes import JobIntake
@@ -73,7 +74,7 @@ def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -
             await receive(request, upload)
             _drop_labels(upload)
             if session_id:
-                sessions.copy(session_id, upload)
+                await run_in_threadpool(sessions.copy, session_id, upload)
             if not upload.files:
                 raise UploadError(
                     f"This server keeps no data set{f' and so no image {image!r}' if image else ''}; send the image "
@@ -81,11 +82,11 @@ def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -
                 )
             kind = "dicom-seg" if output == "dicom_seg" else "nifti"
             options = JobOptions(to=tuple(dict.fromkeys(("nifti", kind))))
-            job = service.accept(upload, chosen.name, options, len(chosen.channels))
+            job = await run_in_threadpool(service.accept, upload, chosen.name, options, len(chosen.channels))
         finally:
-            service.discard(upload)
+            await run_in_threadpool(service.discard, upload)
         done = await _awaited(request, intake, job)
-        return _answer(intake, done, chosen, output, kind)
+        return await run_in_threadpool(_answer, intake, done, chosen, output, kind)
 
     return routes
 

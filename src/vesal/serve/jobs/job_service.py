@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import read_json, write_json
+from vesal.files import link_or_copy, read_json, write_json
 from vesal.serve.jobs.job import Job, JobOptions, ResultFile, Status
 from vesal.serve.jobs.job_store import JobStore
 from vesal.serve.jobs.supervisor import Ended, JobOrder, Supervisor
@@ -170,7 +170,7 @@ class JobService:
         for left in (begun, self._jobs / id_):
             shutil.rmtree(left, ignore_errors=True)
         try:
-            shutil.copytree(folder, begun / "upload" / "study", copy_function=_link)
+            shutil.copytree(folder, begun / "upload" / "study", copy_function=link_or_copy)
         except (OSError, shutil.Error) as error:
             shutil.rmtree(begun, ignore_errors=True)
             raise VesalError(f"The study cannot be copied ({error}); free some space.") from error
@@ -297,13 +297,6 @@ class JobService:
             shutil.rmtree(self._jobs / id_ / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._jobs / id_ / _INPUTS).unlink(missing_ok=True)
-
-
-def _link(file: str, to: str) -> None:
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copyfile(file, to)
 
 
 def _lock(state: Path) -> FileLock:
