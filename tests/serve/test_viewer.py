@@ -14,6 +14,8 @@ import pytest
 from fake_server import Case, FakeServer, phantom_case, serving
 from viewer_page import ViewerPage, chromium, coloured
 
+pytestmark = pytest.mark.clinic
+
 #: Set to a folder (docs), the picture of the README is written into it as viewer.png.
 SCREENSHOTS = "VESAL_SCREENSHOTS"
 WIDE, PHONE = {"width": 1100, "height": 760}, {"width": 360, "height": 740}
@@ -376,10 +378,8 @@ def test_faults_and_foreign_requests_would_be_found(browser: Any, server: FakeSe
     page.close()
 
 
-def test_the_picture_of_the_readme(browser: Any) -> None:
-    folder = os.environ.get(SCREENSHOTS)
-    if not folder:
-        pytest.skip(f"{SCREENSHOTS} names no folder")
+def test_the_picture_of_the_readme(browser: Any, tmp_path: Path) -> None:
+    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
     with serving(FakeServer(phantom_case("heart", (180, 150, 100)))) as server:
         job = server.add("heart", ["nifti", "uncertainty"], "heart-026")
         # No figure stands in it that no model has measured.
@@ -389,5 +389,5 @@ def test_the_picture_of_the_readme(browser: Any) -> None:
         page.open(f"#job={job['id']}&opacity=0.7")
         page.wait_for_result()
         page.pixels()
-        page.page.screenshot(path=Path(folder) / "viewer.png")
+        page.page.screenshot(path=folder / "viewer.png")
         page.close()

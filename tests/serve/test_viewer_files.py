@@ -17,6 +17,8 @@ from viewer_page import ViewerPage, chromium, coloured
 
 from vesal.volume.io import read_label, write_label
 
+pytestmark = pytest.mark.clinic
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

@@ -74,6 +74,7 @@ def expected(model: Path, scan: Path, folder: Path) -> np.ndarray:
     return np.asarray(nib.load(folder / "tiny_50.nii.gz").dataobj)
 
 
+@pytest.mark.clinic
 def test_their_client_logs_in_infers_on_a_file_and_on_a_session(
     address: str, theirs: ModuleType, model: Path, scan: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_their_client_logs_in_infers_on_a_file_and_on_a_session(
         client.get_session(session)
 
 
+@pytest.mark.clinic
 def test_their_client_is_told_why_something_fails(
     address: str, theirs: ModuleType, scan: Path, tmp_path: Path
 ) -> None:
