@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vesal.errors import UsageError, VesalError
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.files import content_hash, link_or_copy
 from vesal.serve.jobs.job import Job, JobOptions, Status
 from vesal.serve.jobs.job_service import JobService
@@ -55,6 +55,7 @@ class PredictStudy:
             The objects, in `out`.
 
         Raises:
+            DataError: the job failed, and would again.
             VesalError: the job failed.
             Stopped: the server ends.
         """
@@ -81,7 +82,8 @@ class PredictStudy:
 
     def _taken(self, job: Job, out: Path) -> list[Path]:
         if job.status is not Status.FINISHED:
-            raise VesalError(job.error or "The job was cancelled.")
+            failure = DataError if job.refused else VesalError
+            raise failure(job.error or "The job was cancelled.")
         out.mkdir(parents=True, exist_ok=True)
         taken = []
         for file in job.outcome.results:

@@ -30,7 +30,7 @@ def main() -> None:
         if what == "print":
             print("no JSON at all", flush=True)
         if what == "fail":
-            print(json.dumps({"id": order["id"], "failed": "It is no scan."}), flush=True)
+            print(json.dumps({"id": order["id"], "failed": "It is no scan.", "refused": True}), flush=True)
             continue
         print(json.dumps({"id": order["id"], "done": {"notes": [str(os.getpid()), *os.environ]}}), flush=True)
 

@@ -45,7 +45,7 @@ def test_one_process_computes_all_jobs(supervisor: Supervisor) -> None:
 
 
 def test_a_failure_is_given_in_the_worker_s_words(supervisor: Supervisor) -> None:
-    assert supervisor.compute(order("fail")).error == "It is no scan."
+    assert supervisor.compute(order("fail")) == Ended(error="It is no scan.", refused=True)
 
 
 @pytest.mark.parametrize(

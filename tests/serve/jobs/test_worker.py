@@ -46,6 +46,7 @@ def test_a_failure_names_no_folder_of_the_server(model: Path, tmp_path: Path) ->
     compute(order(model, tmp_path, tmp_path / "scan.nii.gz"), LoadedModels("cpu", "auto"), said.append)
     assert "scan.nii.gz" in said[-1]["failed"]
     assert str(tmp_path) not in said[-1]["failed"]
+    assert said[-1]["refused"]
 
 
 def test_an_error_of_our_own_is_not_described(

@@ -116,6 +116,7 @@ class Job(Record):
         tries: how often it was begun.
         created, started, finished, expires: UTC.
         error: why it failed, one sentence.
+        refused: it failed for what the scan or the options are, and would again.
     """
 
     id: str
@@ -128,4 +129,5 @@ class Job(Record):
     finished: datetime | None = None
     expires: datetime | None = None
     error: str | None = None
+    refused: bool = False
     outcome: Outcome = Outcome()

@@ -276,7 +276,7 @@ class JobService:
         if ended.outcome is not None:
             after = self._store.finish(job.id, ended.outcome, self.limits.kept)
         elif ended.error is not None:
-            after = self._store.fail(job.id, ended.error, self.limits.kept)
+            after = self._store.fail(job.id, ended.error, self.limits.kept, refused=ended.refused)
         else:
             after = None
         if after is None:

@@ -110,9 +110,9 @@ class JobStore:
         """A running job has its results; None where it was cancelled meanwhile."""
         return self._end(id_, Status.FINISHED, keep, outcome=outcome)
 
-    def fail(self, id_: str, error: str, keep: timedelta) -> Job | None:
+    def fail(self, id_: str, error: str, keep: timedelta, *, refused: bool = False) -> Job | None:
         """A job cannot be done, and why; None where it had ended."""
-        return self._end(id_, Status.FAILED, keep, error=error)
+        return self._end(id_, Status.FAILED, keep, error=error, refused=refused)
 
     def cancel(self, id_: str, keep: timedelta) -> Job | None:
         """Nobody wants it any more; None where it had ended."""

@@ -68,10 +68,15 @@ class JobOrder:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job's computation ended: with an outcome, with the reason of a failure, or cancelled (neither)."""
+    """How a job's computation ended: with an outcome, with the reason of a failure, or cancelled (neither).
+
+    Attributes:
+        refused: the failure would come again.
+    """
 
     outcome: Outcome | None = None
     error: str | None = None
+    refused: bool = False
 
 
 @dataclass
@@ -206,7 +211,7 @@ class Supervisor:
                 if "done" in message:
                     return Ended(outcome=Outcome.model_validate(message["done"]))
                 if "failed" in message:
-                    return Ended(error=str(message["failed"]))
+                    return Ended(error=str(message["failed"]), refused=bool(message.get("refused")))
                 running.share, running.stage = float(message["progress"]), str(message["stage"])
             if why := self._why_end(process, running, time.monotonic() - began):
                 self._end()

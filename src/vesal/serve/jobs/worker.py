@@ -19,7 +19,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
-from vesal.errors import VesalError, out_of_memory
+from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.parallel import available_memory
 from vesal.serve.jobs.job import JobOptions
 
@@ -97,7 +97,8 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
         outcome = predict_job(model, work, progress)
         answer({"id": id_, "done": outcome.to_dict()})
     except VesalError as error:
-        answer({"id": id_, "failed": _without_paths(str(error), order)})
+        refused = isinstance(error, DataError | UsageError)
+        answer({"id": id_, "failed": _without_paths(str(error), order), "refused": refused})
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             _unexpected(answer, id_, error)
