@@ -245,8 +245,8 @@ class JobService:
             try:
                 self._waiting.clear()
                 # What a server that died was computing, or this thread when it failed below: it has no other job now.
-                for job in self._store.begin_again(self.limits.kept):
-                    self._ended(job)
+                for failed in self._store.begin_again(self.limits.kept):
+                    self._ended(failed)
                 while not self._stopping.is_set() and (job := self._store.claim()) is not None:
                     self._compute(job)
                 for job in self._store.expired():
