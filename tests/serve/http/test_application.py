@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def test_every_failure_is_a_sentence_and_counted(
 def test_what_the_guard_refuses_is_counted_too(client: httpx.Client) -> None:
     assert client.get("/api/jobs", headers={"host": "evil.example"}).status_code == 421
     assert 'vesal_refused_total{status="421"} 1.0' in client.get("/metrics").text
+
+
+def test_a_session_that_nobody_asks_for_any_more_goes(
+    tmp_path: Path, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(tmp_path / "state", trained_run / "fold_0" / "model.vesal")
+    monkeypatch.setattr("vesal.serve.jobs.job_service._SWEEP_S", 0.01)
+    monkeypatch.setattr("vesal.serve.http.label_sessions._MOST_EXPIRY_S", 0)
+    with TestClient(build_app(chosen, JobService(chosen)), base_url="http://localhost") as client:
+        assert client.put("/session/", files={"files": ("a.nii", b"scan")}).status_code == 200
+        deadline = time.monotonic() + 30
+        while list((tmp_path / "state" / "sessions").iterdir()):
+            assert time.monotonic() < deadline
 
 
 def test_a_server_that_has_ended_is_not_ready(app: FastAPI) -> None:

@@ -193,6 +193,25 @@ def test_results_expire(services: Services) -> None:
     service.stop()
 
 
+def test_results_expire_while_other_jobs_wait(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.go.clear()
+    service = services.start(kept=timedelta(seconds=0))
+    first, second, third = (send(service) for _ in range(3))
+
+    def compute(order: JobOrder) -> Ended:
+        if order.job.id == second.id:
+            # The third waits: the line is not empty before the first goes.
+            until(lambda: status(service, first) is None, 10)
+        return Ended(outcome=Outcome())
+
+    monkeypatch.setattr(service._supervisor, "compute", compute)
+    services.go.set()
+    until(lambda: status(service, second) is None)
+    assert status(service, second) is not Status.FAILED
+    until(lambda: status(service, third) is None)
+    service.stop()
+
+
 def test_a_job_of_a_model_that_is_gone_fails(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     services.go.clear()
     service = services.start()

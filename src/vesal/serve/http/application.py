@@ -64,6 +64,8 @@ def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | 
     if pacs is not None:
         app.include_router(study_routes(pacs))
     sessions = LabelSessions(settings.state / "sessions")
+    # A client that never comes back must not leave a patient's scan here.
+    service.on_sweep.append(sessions.sweep)
     app.include_router(monai_label_routes(intake, sessions, settings.token))
     _add_state(app, service, models, metrics)
     _add_errors(app, metrics)

@@ -58,7 +58,7 @@ class LabelSessions:
         Raises:
             UploadError: it holds no file, or too many are kept.
         """
-        self._sweep()
+        self.sweep()
         if not upload.files:
             raise UploadError("The form holds no file; send the image as the field 'files'.")
         if len(self._sessions) >= _MOST_SESSIONS:
@@ -78,7 +78,7 @@ class LabelSessions:
         Raises:
             UploadError: there is none.
         """
-        self._sweep()
+        self.sweep()
         with self._lock:
             session = self._sessions.get(id_)
             if session is None:
@@ -106,7 +106,8 @@ class LabelSessions:
         shutil.rmtree(self._folder / id_, ignore_errors=True)
         return session
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Delete what has expired."""
         now = time.monotonic()
         with self._lock:
             ended = [one.id for one in self._sessions.values() if now - one.used > one.expiry_s]

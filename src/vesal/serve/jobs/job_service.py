@@ -29,7 +29,7 @@ from vesal.serve.serve_settings import ServeSettings
 
 _LOG = logging.getLogger("vesal.serve")
 
-#: Seconds between two looks for jobs that have expired.
+#: Seconds between two looks for what has expired, where no job is computed.
 _SWEEP_S = 30.0
 _INPUTS = "inputs.json"
 
@@ -72,6 +72,8 @@ class JobService:
         self._thread = threading.Thread(target=self._run, name="jobs")
         #: Are called with each job that has ended.
         self.on_end: list[Callable[[Job], None]] = []
+        #: Are called at each look for what has expired, for what others keep for a while.
+        self.on_sweep: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Clear away what a server that died left half done, and begin to compute."""
@@ -249,13 +251,20 @@ class JobService:
                     self._ended(failed)
                 while not self._stopping.is_set() and (job := self._store.claim()) is not None:
                     self._compute(job)
-                for job in self._store.expired():
-                    self.remove(job.id)
+                    # Not when the line is empty: under load it never is.
+                    self._sweep()
+                self._sweep()
             except Exception as error:
                 # Without this thread every job would wait for ever; others' texts may hold anything.
                 why = str(error) if isinstance(error, VesalError) else type(error).__name__
                 _LOG.error("jobs stand still for a moment: %s", why)
             self._waiting.wait(_SWEEP_S)
+
+    def _sweep(self) -> None:
+        for job in self._store.expired():
+            self.remove(job.id)
+        for sweep in self.on_sweep:
+            sweep()
 
     def _compute(self, job: Job) -> None:
         root = self._jobs / job.id
