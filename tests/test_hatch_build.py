@@ -114,10 +114,5 @@ def test_a_source_tree_without_the_viewer_builds_none(hook: dict[str, Any], tmp_
     assert not log.exists()
 
 
-def test_all_of_the_bundle_is_what_a_server_gives() -> None:
-    """It gives index.html and what lies in assets/; files of viewer/public/ would lie beside them."""
-    assert list((ROOT / "viewer" / "public").rglob("*")) == []
-
-
 def test_the_lock_file_names_no_registry() -> None:
     assert "resolved" not in (ROOT / "viewer" / "package-lock.json").read_text()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from viewer_page import ViewerPage, chromium, coloured
 
 pytestmark = pytest.mark.clinic
 
-#: Set to a folder (docs), the picture of the README is written into it as viewer.png.
-SCREENSHOTS = "VESAL_SCREENSHOTS"
 WIDE, PHONE = {"width": 1100, "height": 760}, {"width": 360, "height": 740}
 
 
@@ -376,18 +373,3 @@ def test_faults_and_foreign_requests_would_be_found(browser: Any, server: FakeSe
     assert any(fault.startswith("label") for fault in page.faults())
     assert any("http://127.0.0.1:9/" in line for line in page.trouble)
     page.close()
-
-
-def test_the_picture_of_the_readme(browser: Any, tmp_path: Path) -> None:
-    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
-    with serving(FakeServer(phantom_case("heart", (180, 150, 100)))) as server:
-        job = server.add("heart", ["nifti", "uncertainty"], "heart-026")
-        # No figure stands in it that no model has measured.
-        job["cases"][0] |= {"verdict": None, "reason": "", "expected_dice": None}
-        job["status"] = "finished"
-        page = ViewerPage(browser, server.url, color_scheme="dark", viewport={"width": 1280, "height": 800})
-        page.open(f"#job={job['id']}&opacity=0.7")
-        page.wait_for_result()
-        page.pixels()
-        page.page.screenshot(path=folder / "viewer.png")
-        page.close()

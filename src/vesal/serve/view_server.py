@@ -36,7 +36,8 @@ def view(
     with tempfile.TemporaryDirectory(prefix="vesal-view-") as name, listen("127.0.0.1", port) as listening:
         answer = prepare_view(viewed, Path(name))
         app = view_app(answer, Path(name))
-        address = address_of(listening)
+        # The page asks for what is shown, not for models.
+        address = f"{address_of(listening)}/#view=1"
         on_ready(address)
         if browser:
             webbrowser.open(address)

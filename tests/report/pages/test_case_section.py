@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def test_a_case_has_slices_and_surfaces_of_truth_and_prediction(tmp_path: Path) 
         f"Surfaces of {case.id}: truth and prediction",
     ]
     assert set(made.surfaces) == {"truth", "prediction"}
+    words = shlex.split(made.command)
+    assert words == ["vesal", "view", str(case.images[0]), str(case.label), "--truth", str(case.label)]
 
 
 def test_surfaces_are_left_out_where_whole_slices_are_shown(tmp_path: Path) -> None:

@@ -87,7 +87,9 @@ def test_the_page_is_served_and_without_its_files_says_how_to_build_it(tmp_path:
     (tmp_path / "assets").mkdir()
     (tmp_path / "index.html").write_text("<p>viewer")
     (tmp_path / "assets" / "page.js").write_text("run()")
+    (tmp_path / "icon.svg").write_text("<svg/>")
     add_viewer(built, tmp_path)
+    assert TestClient(built).get("/icon.svg").headers["content-type"].startswith("image/svg+xml")
     assert TestClient(built).get("/").text == "<p>viewer"
     assert TestClient(built).get("/assets/page.js").text == "run()"
     assert TestClient(built).get("/assets/../index.html").status_code == 404

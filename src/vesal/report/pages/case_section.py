@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from vesal.report.figures.scan_figures import channels_picture, planes_picture, 
 from vesal.report.figures.surfaces import Mesh, class_surfaces
 from vesal.report.pages.html import Picture, scan
 from vesal.run.contents import load_case
+from vesal.volume.io import is_image
 
 
 @dataclass
@@ -24,11 +26,13 @@ class CasePictures:
         pictures: for the page.
         problems: what could not be shown, a sentence each.
         surfaces: 'truth' and 'prediction', as far as they are there -> the surface of each class; empty in 2D.
+        command: that opens the case in the viewer; '' in 2D, and of DICOM, whose paths may name a patient.
     """
 
     pictures: list[Picture] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     surfaces: dict[str, list[Mesh | None]] = field(default_factory=dict)
+    command: str = ""
 
 
 def case_pictures(
@@ -58,6 +62,8 @@ def case_pictures(
         if volume.channels > 1 and tuple(names) != COLOURS:
             side_by_side = channels_picture(volume, labels, names, present, margin_mm=margin)
             made.pictures.append(scan(side_by_side, f"All channels of {case.id}"))
+        if geometry.ndim == 3 and is_image(case.images[0]):
+            made.command = _command(case, prediction)
         solid = geometry.ndim == 3 and min(geometry.shape) >= 3
         if solid and not whole and any(map_.any() for map_ in present.values()):
             made.surfaces = {title: class_surfaces(map_, geometry, labels) for title, map_ in present.items()}
@@ -67,6 +73,13 @@ def case_pictures(
     except (VesalError, OSError, ValueError, MemoryError) as error:
         return CasePictures(problems=[f"No picture could be made of {case.id}: {error}"])
     return made
+
+
+def _command(case: Case, prediction: Path | None) -> str:
+    words = ["vesal", "view", str(case.images[0])]
+    words += [] if prediction is None else [str(prediction)]
+    words += [] if case.label is None else ["--truth", str(case.label)]
+    return shlex.join(words)
 
 
 def channel_names(names: Sequence[str], count: int) -> list[str]:

@@ -327,7 +327,8 @@ def _examples(dataset: Dataset, record: Fingerprint, unit: str, pictures: int) -
         case: Case = cases[name]
         made = case_pictures(case, dataset.labels, dataset.channels, whole=True)
         size = f"{significant(volume)} {shown_unit(unit)} labelled"
-        return {"case": name, "volume": size, "pictures": made.pictures, "problems": made.problems}
+        shown = {"pictures": made.pictures, "problems": made.problems, "command": made.command}
+        return {"case": name, "volume": size, **shown}
 
     # Reading and decompression of one case go on beside the drawing of another.
     return list(map_in_order(draw, chosen, workers=2))

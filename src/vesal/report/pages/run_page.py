@@ -189,6 +189,7 @@ def _examples(pieces: RunContents, scores: Scores) -> list[dict[str, Any]]:
                 "pictures": made.pictures,
                 "problems": made.problems,
                 "solid": solid,
+                "command": made.command,
             }
         )
     return examples

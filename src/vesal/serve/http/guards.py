@@ -13,17 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vesal.serve.listening import is_loopback
 from vesal.serve.serve_settings import ServeSettings
+from vesal.serve.viewer_page import BESIDE
 
 #: What anybody may ask: nothing of a patient is in it.
-_OPEN = ("/health", "/ready", "/auth/", "/auth/token")
+_OPEN = ("/health", "/ready", "/auth/", "/auth/token", "/", *(f"/{name}" for name in BESIDE))
 #: The viewer's own files.
 _OPEN_BELOW = ("/assets/",)
-#: A page of the viewer loads nothing from elsewhere and is shown in no frame of another's. The viewer compiles
-#: WebAssembly and makes pictures and workers of what it holds.
+#: A page of the viewer loads nothing from elsewhere and is shown in no frame of another's.
 _POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; script-src 'self' 'wasm-unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; connect-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; "
-    "form-action 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "content-security-policy": _POLICY,
@@ -77,7 +76,7 @@ class Guard:
         elsewhere = headers.get("sec-fetch-site") == "cross-site" and not is_page
         if elsewhere or (origin and urlsplit(origin).netloc != host):
             return _answer(403, "Pages of other sites may not ask this server.")
-        is_open = path in (*_OPEN, "/") or path.startswith(_OPEN_BELOW)
+        is_open = path in _OPEN or path.startswith(_OPEN_BELOW)
         if is_open or not self._token or self._is_right(headers.get("authorization", "")):
             return None
         refusal = _answer(401, "The token is missing or wrong; send it as 'Authorization: Bearer TOKEN'.")
