@@ -64,6 +64,10 @@ class PacsOptions:
     ] = ""
     watch_every: Annotated[float, Option("Seconds between two looks.")] = 30.0
     watch_stable: Annotated[float, Option("Seconds for which a study must not have grown.")] = 60.0
+    watch_days: Annotated[
+        int,
+        Option("Only studies of so many days are looked for, unless QUERY names StudyDate; 0: all.", min=0),
+    ] = 7
     study: Annotated[
         tuple[str, ...],
         Option("Take the studies of this query now, such as StudyInstanceUID=1.2.3.", many=True),
@@ -124,7 +128,9 @@ class PacsOptions:
             )
         if self.pacs_model and self.pacs_model not in models:
             raise UsageError(f"--pacs-model names {self.pacs_model}, and there are {', '.join(models)}.")
-        watch = {"query": self.watch, "every_s": self.watch_every, "stable_s": self.watch_stable}
+        watch = {
+            "query": self.watch, "every_s": self.watch_every, "stable_s": self.watch_stable, "days": self.watch_days,
+        }  # fmt: skip
         node = {
             "port": self.node_port, "ae_title": self.node_title, "host": self.node_host,
             "calling": self.node_calling, "quiet_s": self.node_quiet,

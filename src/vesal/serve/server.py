@@ -15,6 +15,7 @@ from vesal.serve.listening import address_of, listen
 from vesal.serve.pacs_options import PacsSettings
 from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
+from vesal.serve.served_models import describe_models
 
 #: Seconds that answers may still take when the server is told to end.
 _GRACE_S = 10
@@ -40,7 +41,8 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
         stack.callback(service.stop)
         beside = None
         if pacs is not None:
-            beside = PacsService(pacs, service, settings.state / "pacs")
+            digest = describe_models({pacs.model: settings.models[pacs.model]})[pacs.model].digest
+            beside = PacsService(pacs, service, settings.state / "pacs", digest)
             stack.callback(beside.stop)
         app = build_app(settings, service, beside)
         config = uvicorn.Config(

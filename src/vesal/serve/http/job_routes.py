@@ -37,7 +37,10 @@ _FORM: dict[str, Any] = {
                             "type": "string",
                             "description": f"of {', '.join(KINDS)}, with commas between",
                         },
-                        "series": {"type": "string", "description": "of a DICOM study"},
+                        "series": {
+                            "type": "string",
+                            "description": "of a DICOM study; again for each channel",
+                        },
                         "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
                         "fill_slices": {"type": "boolean"},
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
@@ -116,7 +119,7 @@ def _options(fields: dict[str, str], model: ServedModel) -> JobOptions:
         return JobOptions(
             to=tuple(dict.fromkeys(("nifti", *asked))),
             threshold=float(fields.get("threshold") or 0.5),
-            series=tuple(filter(None, (fields.get("series", ""),))),
+            series=tuple(filter(None, fields.get("series", "").split("\n"))),
             fill_slices=fields.get("fill_slices", "").lower() in _TRUE,
         )
     except ValidationError as error:

@@ -109,9 +109,11 @@ class Upload:
         if len(self.fields) >= _MOST_FIELDS:
             raise UploadError("The form has more fields than any that this server takes.", 413)
         try:
-            self.fields[name] = self._text.decode("utf-8")
+            text = self._text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UploadError(f"The field {name!r} is no text in UTF-8.") from error
+        # A field may come again, as that of the series does for each channel.
+        self.fields[name] = f"{self.fields[name]}\n{text}" if name in self.fields else text
         self._text.clear()
 
     def close(self) -> None:

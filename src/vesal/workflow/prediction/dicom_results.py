@@ -17,6 +17,7 @@ from vesal.errors import DataError
 from vesal.files import content_hash, write_bytes
 from vesal.report.figures.colours import class_colours, rgb
 from vesal.report.figures.overlay import overlay_png
+from vesal.version import __version__
 from vesal.volume.dicom.annotations.made_by import MadeBy, complete, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
 from vesal.volume.dicom.annotations.report_writer import Measured, measurement_report
@@ -152,7 +153,8 @@ class _Objects:
         uid = needed("pydicom.uid").generate_uid
         number, title = _KINDS[kind]
         content = (one.tobytes() for one in (self.masks, *(self.result.probabilities or ())))
-        found = content_hash(*content)
+        words = [self._classes, sorted(self.result.expected_dice.items()), self.result.concern, __version__]
+        found = content_hash(*content, repr(words).encode())
         own = [self.result.model, self.scan.series.uid, self.scan.stack.phase, kind, found]
         return MadeBy(
             title=f"Vesal {title} {self.result.model[:12]}",
