@@ -29,6 +29,7 @@ from vesal.version import __version__
 _LOOK_S = 0.05
 #: Of the form that asks for a token.
 _MOST_FORM_BYTES = 1 << 14
+_FORM_S = 20.0
 
 
 def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -> APIRouter:
@@ -100,10 +101,14 @@ def _add_auth(routes: APIRouter, token: str) -> None:
     async def give(request: Request) -> Response:
         """A client that asks for name and password gives the server's token as the password."""
         body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MOST_FORM_BYTES:
-                raise UploadError("The form is too long.", 413)
+        try:
+            async with asyncio.timeout(_FORM_S):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > _MOST_FORM_BYTES:
+                        raise UploadError("The form is too long.", 413)
+        except TimeoutError as error:
+            raise UploadError("The form came too slowly; send it again.", 408) from error
         given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
         if not token or not hmac.compare_digest(given.encode(), token.encode()):
             raise UploadError("The password is not this server's token.", 401)
