@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from vesal.errors import UsageError, VesalError
 from vesal.files import read_json, write_json
-from vesal.serve.jobs.job import Job, JobOptions, ResultFile, Status
+from vesal.serve.jobs.job import TEMPORARY, Job, JobOptions, ResultFile, Status
 from vesal.serve.jobs.job_store import JobStore
 from vesal.serve.jobs.supervisor import Ended, JobOrder, Supervisor
 from vesal.serve.jobs.uploads import Upload, UploadError, arrange
@@ -259,7 +259,8 @@ class JobService:
     def _compute(self, job: Job) -> None:
         root = self._jobs / job.id
         # What an earlier try left.
-        shutil.rmtree(root / "results", ignore_errors=True)
+        for name in (TEMPORARY, "results"):
+            shutil.rmtree(root / name, ignore_errors=True)
         model = self._settings.models.get(job.model)
         if model is None:
             ended = Ended(error=f"The model {job.model} is not served any more; send the scan for another.")
@@ -292,7 +293,7 @@ class JobService:
             listener(job)
 
     def _clear(self, id_: str, *, results: bool = True) -> None:
-        for name in ("upload", "results") if results else ("upload",):
+        for name in ("upload", TEMPORARY, "results") if results else ("upload", TEMPORARY):
             shutil.rmtree(self._jobs / id_ / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._jobs / id_ / _INPUTS).unlink(missing_ok=True)
