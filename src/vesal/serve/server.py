@@ -47,6 +47,8 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
         config = uvicorn.Config(
             app,
             http=PatientProtocol,
+            # So many are let in at once, before any is sent away.
+            backlog=64,
             log_config=None,
             # Lines of requests would name files and jobs; /metrics counts them.
             access_log=False,
