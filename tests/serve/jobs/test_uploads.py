@@ -128,3 +128,9 @@ def test_a_zip_is_taken_whatever_its_name(tmp_path: Path) -> None:
     into = upload(tmp_path / "up")
     put(into, "study", b"PK\x03\x04 the rest")
     assert [path.name for path in arrange(into.files, into.folder / "in", channels=1)] == ["study.zip"]
+
+
+def test_a_long_name_is_cut_by_its_bytes_and_keeps_its_ending() -> None:
+    found = safe_name("肺" * 100 + ".nii.gz")
+    assert found.endswith("肺.nii.gz")
+    assert len(found.encode()) <= 120

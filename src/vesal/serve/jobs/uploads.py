@@ -16,7 +16,7 @@ from vesal.volume.io import SUFFIXES, is_image
 #: Of a field that is no file.
 _MOST_FIELD_BYTES = 1 << 16
 _MOST_FIELDS = 100
-#: Of a file's name as it is kept.
+#: Bytes of a file's name as it is kept.
 _MOST_NAME = 120
 #: Beginning of a file -> what it is.
 _MAGIC = {b"PK\x03\x04": "zip", b"NRRD": "nrrd", b"\x1f\x8b": "gzip"}
@@ -146,7 +146,9 @@ def safe_name(name: str) -> str:
         raise UploadError("A file has no name; name it as on your disk, such as scan.nii.gz.")
     ending = next((end for end in sorted(SUFFIXES, key=len, reverse=True) if plain.lower().endswith(end)), "")
     stem = plain[: len(plain) - len(ending)]
-    return stem[: _MOST_NAME - len(ending)] + plain[len(plain) - len(ending) :]
+    # Systems count a name's bytes.
+    short = stem.encode()[: _MOST_NAME - len(ending)].decode("utf-8", "ignore")
+    return short + plain[len(plain) - len(ending) :]
 
 
 def arrange(files: list[Path], folder: Path, channels: int) -> list[Path]:
