@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.errors import DataError
+from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import Model, load_model
 from vesal.serve.jobs.job import JobOptions, Outcome
 from vesal.serve.jobs.predict_job import Work, predict_job
@@ -88,3 +88,24 @@ def test_windows_are_counted(model: Model, tmp_path: Path) -> None:
     assert seen
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("other", ["a.scan", "a.Uncertainty"])
+def test_a_scan_that_is_called_as_another_s_file_is_refused(model: Model, tmp_path: Path, other: str) -> None:
+    folder = scan(tmp_path / "upload" / "a.nii.gz").parent
+    scan(folder / f"{other}.nii.gz", 1)
+    with pytest.raises(DataError, match="rename one of the two scans"):
+        run(model, tmp_path, folder, to=["nifti", "uncertainty"])
+
+
+def test_why_a_study_has_no_scan_is_told(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from dicom_examples import random_series, write_series
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    paths = write_series(tmp_path / "study", random_series(modality="MR"))
+    paths[2].unlink()
+    with pytest.raises(UsageError, match="1 slice missing"):
+        run(model, tmp_path, tmp_path / "study")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vesal.data.case import read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError
+from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import Model
 from vesal.infer.windows import watched
 from vesal.layouts.dicom.chosen_series import WantedScan
@@ -34,6 +34,7 @@ from vesal.workflow.requests.predict_options import DICOM_FORMATS, PredictOption
 _NIFTI = ".nii.gz"
 #: Of the scan itself, for the viewer.
 _SCAN = "scan"
+_UNCERTAINTY = "uncertainty"
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,16 @@ def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
     notes: list[str] = []
     with unpacked(work.inputs) as paths:
         roots = [work.root, *(path for path in paths if path not in work.inputs)]
-        cases = cases_to_predict(
-            paths, len(model.plan.channels), model.labels, dicom=wanted, remark=notes.append
-        )
+        try:
+            cases = cases_to_predict(
+                paths, len(model.plan.channels), model.labels, dicom=wanted, remark=notes.append
+            )
+        except UsageError as error:
+            # What was left out, and why, such as a slice that is missing.
+            raise UsageError(" ".join([str(error), *notes])) from error
         for case in cases:
             _check_inside(case, roots)
+        _check_names(cases)
         with watched(progress):
             done = predict_cases(model, cases, work.folder, _options(work.options))
         if not done.files:
@@ -114,6 +120,19 @@ def _check_inside(case: Case, roots: Sequence[Path]) -> None:
                 )
 
 
+def _check_names(cases: Sequence[Case]) -> None:
+    """The files that are made of a scan are called by its name, with a word; another's name may not be that.
+
+    Raises:
+        DataError: it is.
+    """
+    names = {case.id.lower() for case in cases}
+    for case in cases:
+        for word in (_SCAN, _UNCERTAINTY):
+            if (other := f"{case.id}.{word}").lower() in names:
+                raise DataError(f"{other} is also how a file of {case.id} is called; rename one of the two scans.")
+
+
 @dataclass
 class _Maker:
     """Makes what the prediction does not, and lists all files.
@@ -143,7 +162,7 @@ class _Maker:
             write_label(path, label)
             self._list("nrrd", case.id, path)
         if case.id in done.uncertainty:
-            path = folder / f"{case.id}.uncertainty{_NIFTI}"
+            path = folder / f"{case.id}.{_UNCERTAINTY}{_NIFTI}"
             done.uncertainty[case.id].rename(path)
             self._list("uncertainty", case.id, path)
         for kind, ending in DICOM_FORMATS.items():
