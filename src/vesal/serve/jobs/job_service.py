@@ -31,7 +31,13 @@ _LOG = logging.getLogger("vesal.serve")
 
 #: Seconds between two looks for jobs that have expired.
 _SWEEP_S = 30.0
+#: Before what the disk did not take is written again.
+_AGAIN_S = 5.0
 _INPUTS = "inputs.json"
+
+
+class _Stopping(Exception):
+    """The server ends before the end of a job could be noted."""
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,9 @@ class JobService:
                     self.remove(job.id)
             except (VesalError, OSError) as error:
                 _LOG.error("jobs stand still for a moment: %s", error)
+            except Exception:
+                # Whatever it is, the jobs after this one are computed.
+                _LOG.exception("jobs stand still for a moment")
             self._waiting.wait(_SWEEP_S)
 
     def _compute(self, job: Job) -> None:
@@ -273,17 +282,30 @@ class JobService:
             # Not ended: the next server begins it again, and this try does not count.
             self._store.put_back(job)
             return
-        if ended.outcome is not None:
-            after = self._store.finish(job.id, ended.outcome, self.limits.kept)
-        elif ended.error is not None:
-            after = self._store.fail(job.id, ended.error, self.limits.kept)
-        else:
-            after = None
+        try:
+            after = self._noted(job, ended)
+        except _Stopping:
+            # The next server begins it again.
+            return
         if after is None:
             # Cancelled meanwhile: what was made of it goes.
             self._clear(job.id)
             return
         self._ended(after)
+
+    def _noted(self, job: Job, ended: Ended) -> Job | None:
+        """The job as it ended, written down as soon as the disk takes it; None where it was cancelled meanwhile."""
+        while True:
+            try:
+                if ended.outcome is not None:
+                    return self._store.finish(job.id, ended.outcome, self.limits.kept)
+                if ended.error is not None:
+                    return self._store.fail(job.id, ended.error, self.limits.kept)
+                return None
+            except VesalError as error:
+                _LOG.error("the end of job %s cannot be noted yet: %s", job.id, error)
+                if self._stopping.wait(_AGAIN_S):
+                    raise _Stopping from error
 
     def _ended(self, job: Job) -> None:
         """Clear away what is not kept of a job, and tell who asked to be."""
