@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +73,16 @@ def test_the_page_is_served_and_without_its_files_says_how_to_build_it(tmp_path:
     assert TestClient(built).get("/").text == "<p>viewer"
     assert TestClient(built).get("/assets/page.js").text == "run()"
     assert TestClient(built).get("/assets/../index.html").status_code == 404
+
+
+def test_sessions_go_when_they_have_expired_though_nobody_asks(
+    app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.serve.http.application._SWEEP_S", 0.05)
+    monkeypatch.setattr("vesal.serve.http.label_sessions._MOST_EXPIRY_S", 0.1)
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.put("/session/", files={"files": ("a.nii.gz", b"scan")}).status_code == 200
+        deadline = time.monotonic() + 30
+        while list((tmp_path / "state" / "sessions").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

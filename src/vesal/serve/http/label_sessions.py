@@ -57,7 +57,7 @@ class LabelSessions:
         Raises:
             UploadError: it holds no file, or too many are kept.
         """
-        self._sweep()
+        self.sweep()
         if not upload.files:
             raise UploadError("The form holds no file; send the image as the field 'files'.")
         if len(self._sessions) >= _MOST_SESSIONS:
@@ -77,7 +77,7 @@ class LabelSessions:
         Raises:
             UploadError: there is none.
         """
-        self._sweep()
+        self.sweep()
         with self._lock:
             session = self._sessions.get(id_)
             if session is None:
@@ -87,7 +87,7 @@ class LabelSessions:
 
     def copy(self, id_: str, upload: Upload) -> None:
         """The files of a session, as if they had been uploaded."""
-        for number, file in enumerate(self.get(id_).files):
+        for number, file in enumerate(self.get(id_).files, start=len(upload.files)):
             to = upload.folder / f"{number:05d}" / file.name
             to.parent.mkdir()
             shutil.copyfile(file, to)
@@ -105,7 +105,8 @@ class LabelSessions:
         shutil.rmtree(self._folder / id_, ignore_errors=True)
         return session
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """Delete what has not been used for longer than it is kept."""
         now = time.monotonic()
         with self._lock:
             ended = [one.id for one in self._sessions.values() if now - one.used > one.expiry_s]

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse
 
 from vesal.serve.http.job_routes import JobIntake
 from vesal.serve.http.label_sessions import LabelSessions
@@ -186,8 +186,7 @@ def _answer(intake: JobIntake, job: Job, model: ServedModel, output: str, kind: 
     file = next(file for file in job.outcome.results if file.kind == kind)
     path = intake.service.results(job) / file.name
     if output in ("image", "dicom_seg"):
-        head = {"content-disposition": f'attachment; filename="{file.name}"'}
-        return Response(path.read_bytes(), media_type="application/octet-stream", headers=head)
+        return FileResponse(path, filename=file.name, media_type="application/octet-stream")
     return _multipart(found, path)
 
 
