@@ -229,3 +229,18 @@ def test_an_error_of_any_kind_ends_no_thread(services: Services, monkeypatch: py
     job = send(service)
     until(lambda: status(service, job) is Status.FINISHED)
     service.stop()
+
+
+def test_a_job_of_a_model_that_was_replaced_fails(services: Services) -> None:
+    model = services.folder.parent / "tiny.vesal"
+    model.write_bytes(b"first")
+    service = JobService(settings(services.folder, model))
+    service._supervisor.compute = services._compute  # type: ignore[method-assign]
+    service.start()
+    job = send(service)
+    until(lambda: status(service, job) is Status.FINISHED)
+    model.write_bytes(b"second")
+    job = send(service)
+    until(lambda: status(service, job) is Status.FAILED)
+    assert "restart it" in str(service.get(job.id).error)  # type: ignore[union-attr]
+    service.stop()

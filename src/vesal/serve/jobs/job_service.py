@@ -75,6 +75,8 @@ class JobService:
         self._supervisor = Supervisor(
             settings.limits, settings.device, settings.backend, self._state / "worker.log"
         )
+        # As they were described to clients: another file of the same name has other labels.
+        self._models = {name: _files_of(path) for name, path in settings.models.items()}
         self._waiting = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs")
@@ -273,6 +275,10 @@ class JobService:
         model = self._settings.models.get(job.model)
         if model is None:
             ended = Ended(error=f"The model {job.model} is not served any more; send the scan for another.")
+        elif _files_of(model) != self._models[job.model]:
+            ended = Ended(
+                error=f"The file of the model {job.model} is gone or another than when this server started; restart it."
+            )
         elif not (root / _INPUTS).is_file():
             ended = Ended(error="The upload is gone; send it again.")
         else:
@@ -319,6 +325,14 @@ class JobService:
             shutil.rmtree(self._jobs / id_ / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._jobs / id_ / _INPUTS).unlink(missing_ok=True)
+
+
+def _files_of(model: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the change of a model's files; none where they are gone."""
+    files = sorted(model.rglob("*.vesal")) if model.is_dir() else [model]
+    with contextlib.suppress(OSError):
+        return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    return []
 
 
 def _link(file: str, to: str) -> None:
