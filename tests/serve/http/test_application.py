@@ -86,3 +86,10 @@ def test_sessions_go_when_they_have_expired_though_nobody_asks(
         while list((tmp_path / "state" / "sessions").iterdir()):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_server_that_ends_keeps_no_upload_that_is_no_job(app: FastAPI, tmp_path: Path) -> None:
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.put("/session/", files={"files": ("a.nii.gz", b"scan")}).status_code == 200
+        (tmp_path / "state" / "incoming" / "begun").mkdir()
+    assert not list((tmp_path / "state").glob("*/*"))

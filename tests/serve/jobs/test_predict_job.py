@@ -109,3 +109,17 @@ def test_why_a_study_has_no_scan_is_told(
     paths[2].unlink()
     with pytest.raises(UsageError, match="1 slice missing"):
         run(model, tmp_path, tmp_path / "study")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_table_of_scans_does_not_find_out_what_else_the_server_has(
+    model: Model, tmp_path: Path, there: bool
+) -> None:
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
+    if there:
+        secret.write_text("no scan")
+    folder = scan(tmp_path / "job" / "upload" / "inner" / "a.nii.gz").parents[1]
+    (folder / "manifest.csv").write_text(f"image,label\n{secret},{secret}\n")
+    with pytest.raises(DataError, match="secret names voxels outside the upload"):
+        run(model, tmp_path / "job", folder)

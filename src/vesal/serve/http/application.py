@@ -56,6 +56,7 @@ def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | 
             if pacs is not None:
                 pacs.stop()
             service.stop()
+            sessions.end_all()
 
     app = FastAPI(
         title="Vesal",

@@ -105,6 +105,12 @@ class LabelSessions:
         shutil.rmtree(self._folder / id_, ignore_errors=True)
         return session
 
+    def end_all(self) -> None:
+        """End every session."""
+        with self._lock:
+            self._sessions.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def sweep(self) -> None:
         """Delete what has not been used for longer than it is kept."""
         now = time.monotonic()

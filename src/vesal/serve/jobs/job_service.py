@@ -107,6 +107,8 @@ class JobService:
         if self._thread.is_alive():
             self._thread.join()
         self._store.close()
+        # Uploads that did not come to their end.
+        shutil.rmtree(self._incoming, ignore_errors=True)
         self._lock.release()
 
     @property

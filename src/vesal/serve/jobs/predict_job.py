@@ -112,12 +112,18 @@ def _check_inside(case: Case, roots: Sequence[Path]) -> None:
         DataError: it does.
     """
     allowed = [root.resolve() for root in roots]
-    for image in case.images:
-        for file in (image, *data_files(image)):
+
+    def check(image: Path, files: Sequence[Path]) -> None:
+        for file in files:
             if not any(file.resolve().is_relative_to(root) for root in allowed):
                 raise DataError(
                     f"{image.name} names voxels outside the upload; send one file that holds them."
                 )
+
+    for image in case.images:
+        # Before it is opened: what kind of file something else is, and whether it is there, is nobody's business.
+        check(image, [image])
+        check(image, data_files(image))
 
 
 def _check_names(cases: Sequence[Case]) -> None:
