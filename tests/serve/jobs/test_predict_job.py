@@ -8,10 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import Model, load_model
 from vesal.serve.jobs.job import JobOptions, Outcome
-from vesal.serve.jobs.predict_job import Work, predict_job
+from vesal.serve.jobs.predict_job import Work, _Maker, predict_job
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import LabelMap
+from vesal.workflow.predict import PredictResult
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +127,10 @@ def test_a_table_of_scans_does_not_find_out_what_else_the_server_has(
     (folder / "manifest.csv").write_text(f"image,label\n{secret},{secret}\n")
     with pytest.raises(DataError, match="secret names voxels outside the upload"):
         run(model, tmp_path / "job", folder)
+
+
+def test_a_picture_has_no_volume(tmp_path: Path) -> None:
+    labels = LabelSet.from_values({"cell": 1})
+    made = _Maker(labels, Work((), tmp_path, JobOptions(), tmp_path))
+    mask = LabelMap(np.ones((4, 5), np.uint8), Geometry.from_spacing((4, 5), (1.0, 1.0)))
+    assert made._found("a", labels.encode(mask.array), mask, PredictResult()).volumes_ml == {}

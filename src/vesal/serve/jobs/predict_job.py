@@ -195,9 +195,11 @@ class _Maker:
         self, case: str, contiguous: NDArray[np.uint8], label: LabelMap, done: PredictResult
     ) -> CaseResult:
         ml = label.geometry.voxel_volume_mm3 / 1000.0
+        # A picture has none.
+        classes = self.labels.classes if label.geometry.ndim == 3 else ()
         volumes = {
             name: round(float(self.labels.mask(number, contiguous).sum()) * ml, 4)
-            for number, name in enumerate(self.labels.classes)
+            for number, name in enumerate(classes)
         }
         row: dict[str, Any] = {} if done.quality is None else done.quality.rows.get(case, {})
         expected = {
