@@ -17,7 +17,9 @@ from serve_client import ended, send, settings
 from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.serve.http.application import build_app
+from vesal.serve.http.job_routes import _options
 from vesal.serve.jobs.job_service import JobService
+from vesal.serve.served_models import ServedModel
 from vesal.workflow.predict import predict_cases
 
 
@@ -168,3 +170,13 @@ def test_numbers_and_state_are_told(client: httpx.Client, scan: Path) -> None:
 def test_the_interface_is_described(client: httpx.Client) -> None:
     described = client.get("/api/openapi.json").json()
     assert "multipart/form-data" in described["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
+
+
+def test_series_are_named_once_for_each_channel(client: httpx.Client) -> None:
+    found = _options({"series": "4\nax FLAIR, 3 mm", "to": "glb\nstl"}, client_models(client)[0])
+    assert found.series == ("4", "ax FLAIR, 3 mm")
+    assert found.to == ("nifti", "glb", "stl")
+
+
+def client_models(client: httpx.Client) -> list[ServedModel]:
+    return [ServedModel.model_validate(one) for one in client.get("/api/models").json()]

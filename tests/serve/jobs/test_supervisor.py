@@ -104,7 +104,7 @@ def test_a_process_that_died_while_nobody_used_it_fails_no_job(supervisor: Super
     first = int(worker_of(supervisor.compute(order("finish"))))
     os.kill(first, signal.SIGKILL)
     deadline = time.monotonic() + 30
-    while not Path(f"/proc/{first}/stat").read_text().split()[2] == "Z":
+    while Path(f"/proc/{first}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert int(worker_of(supervisor.compute(order("finish", "b")))) != first

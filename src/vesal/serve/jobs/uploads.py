@@ -40,7 +40,7 @@ class Upload:
     Attributes:
         folder: for the files; there and empty.
         limits: that hold.
-        fields: name -> text.
+        fields: name -> text; what is sent several times stands in lines.
         files: paths of what was written, in the order of arrival.
         received: bytes of all files.
     """
@@ -52,6 +52,7 @@ class Upload:
     received: int = 0
     _open: BinaryIO | None = None
     _text: bytearray = field(default_factory=bytearray)
+    _count: int = 0
 
     def begin_file(self, name: str) -> None:
         """A file follows.
@@ -106,12 +107,14 @@ class Upload:
         Raises:
             UploadError: there are too many, or it is no text.
         """
-        if len(self.fields) >= _MOST_FIELDS:
+        self._count += 1
+        if self._count > _MOST_FIELDS:
             raise UploadError("The form has more fields than any that this server takes.", 413)
         try:
-            self.fields[name] = self._text.decode("utf-8")
+            text = self._text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UploadError(f"The field {name!r} is no text in UTF-8.") from error
+        self.fields[name] = f"{self.fields[name]}\n{text}" if name in self.fields else text
         self._text.clear()
 
     def close(self) -> None:
@@ -186,12 +189,13 @@ def arrange(files: list[Path], folder: Path, channels: int) -> list[Path]:
 
 
 def _scans(files: list[Path], folder: Path, channels: int) -> list[Path]:
-    if len(files) != channels:
-        wanted = "one file" if channels == 1 else f"{channels} files, one a channel in the model's order"
+    # A colour picture, or a scan of four axes, is one file of all channels; whether it is such shows when it is read.
+    if len(files) not in (1, channels):
+        wanted = "one file" if channels == 1 else f"{channels} files, one a channel in the model's order,"
         raise UploadError(
             f"The model takes {wanted} of a scan, and {len(files)} came; send each scan by itself."
         )
-    if channels == 1:
+    if len(files) == 1:
         return [_moved(files[0], folder / files[0].name)]
     stem, ending = _split(files[0].name)
     return [
