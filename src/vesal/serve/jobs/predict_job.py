@@ -136,7 +136,9 @@ def _check_names(cases: Sequence[Case]) -> None:
     for case in cases:
         for word in (_SCAN, _UNCERTAINTY):
             if (other := f"{case.id}.{word}").lower() in names:
-                raise DataError(f"{other} is also how a file of {case.id} is called; rename one of the two scans.")
+                raise DataError(
+                    f"{other} is also how a file of {case.id} is called; rename one of the two scans."
+                )
 
 
 @dataclass
