@@ -10,6 +10,7 @@ from collections.abc import Callable
 import uvicorn
 
 from vesal.serve.http.application import build_app
+from vesal.serve.http.patience import PatientProtocol
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.listening import address_of, listen
 from vesal.serve.pacs_options import PacsSettings
@@ -47,6 +48,9 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
         app = build_app(settings, service, beside)
         config = uvicorn.Config(
             app,
+            http=PatientProtocol,
+            # So many are let in at once, before any is sent away.
+            backlog=64,
             log_config=None,
             # Lines of requests would name files and jobs; /metrics counts them.
             access_log=False,

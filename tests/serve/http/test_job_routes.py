@@ -20,8 +20,10 @@ from serve_client import ended, send, settings
 from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.serve.http.application import build_app
+from vesal.serve.http.job_routes import _options
 from vesal.serve.jobs.job import Job
 from vesal.serve.jobs.job_service import JobService
+from vesal.serve.served_models import ServedModel
 from vesal.workflow.predict import predict_cases
 
 
@@ -197,3 +199,13 @@ def test_while_an_upload_becomes_a_job_others_are_answered(
         assert own.get("/health").status_code == 200
         answered.set()
         assert sent.result(20).status_code == 202
+
+
+def test_series_are_named_once_for_each_channel(client: httpx.Client) -> None:
+    found = _options({"series": "4\nax FLAIR, 3 mm", "to": "glb\nstl"}, client_models(client)[0])
+    assert found.series == ("4", "ax FLAIR, 3 mm")
+    assert found.to == ("nifti", "glb", "stl")
+
+
+def client_models(client: httpx.Client) -> list[ServedModel]:
+    return [ServedModel.model_validate(one) for one in client.get("/api/models").json()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -114,3 +115,13 @@ def test_a_process_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pyte
     assert "does not start" in str(made.compute(order("finish")).error)
     assert "no_such_module" in (tmp_path / "worker.log").read_text()
     made.stop()
+
+
+def test_a_process_that_died_while_nobody_used_it_fails_no_job(supervisor: Supervisor) -> None:
+    first = int(worker_of(supervisor.compute(order("finish"))))
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{first}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert int(worker_of(supervisor.compute(order("finish", "b")))) != first

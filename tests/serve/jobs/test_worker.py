@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vesal.serve.jobs import worker as module
+from vesal.serve.jobs.job import TEMPORARY, Outcome
 from vesal.serve.jobs.worker import LoadedModels, compute
 
 
@@ -89,3 +92,39 @@ def test_the_process_ends_with_its_server_and_prints_nothing_but_messages() -> N
         process.stdin.close()
         assert process.stdout.read() == ""
         assert process.wait(60) == 0
+
+
+def zipped(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"nothing")
+    return path
+
+
+def test_an_archive_is_unpacked_below_the_job_and_its_place_is_not_told(model: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    archive = zipped(tmp_path / "study.zip", "notes.txt")
+    compute(order(model, tmp_path, archive), LoadedModels("cpu", "auto"), said.append)
+    assert "No scan was found in study" in said[-1]["failed"]
+    assert str(tmp_path) not in said[-1]["failed"]
+    assert tempfile.gettempdir() not in said[-1]["failed"]
+    assert not (tmp_path / TEMPORARY).exists()
+
+
+def test_while_a_job_is_computed_temporary_files_are_the_job_s(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path] = []
+
+    def look(*_: object) -> Outcome:
+        with tempfile.NamedTemporaryFile() as file:
+            places.append(Path(file.name))
+        return Outcome(notes=(f"Left out of {tmp_path}/{TEMPORARY}/vesal-1_x/study: a dose (1).",))
+
+    monkeypatch.setattr("vesal.serve.jobs.predict_job.predict_job", look)
+    said: list[dict[str, Any]] = []
+    before = tempfile.gettempdir()
+    compute(order(model, tmp_path), LoadedModels("cpu", "auto"), said.append)
+    assert places[0].parent == tmp_path / TEMPORARY
+    assert tempfile.gettempdir() == before
+    assert said[-1]["done"]["notes"] == ["Left out of study: a dose (1)."]

@@ -224,3 +224,37 @@ def test_archives_are_unpacked_for_as_long_as_it_takes(tmp_path: Path) -> None:
         assert folder == tmp_path / "study"
         assert len(list(inner.iterdir())) == 8
     assert not inner.exists()
+
+
+@pytest.mark.parametrize("charset", [["", "ISO 2022 IR 87"], "ISO_IR 100", None])
+def test_elements_that_were_taken_away_and_any_character_set_make_objects(
+    tmp_path: Path, model: Model, charset: object
+) -> None:
+    for path in write_series(tmp_path / "study", drawn(axial())):
+        header = pydicom.dcmread(path)
+        for keyword in ("PatientID", "PatientBirthDate", "StudyTime", "AccessionNumber"):
+            header.pop(keyword, None)
+        header.PatientName = "Müller^Jörg" if charset == "ISO_IR 100" else "Doe^Jane"
+        if charset is not None:
+            header.SpecificCharacterSet = charset
+        header.save_as(path)
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    labels = LabelSet.from_values({"rim": 1, "core": 4}, regions={"肺": ["rim", "core"], "a\\b": ["core"]})
+    object.__setattr__(model, "plan", model.plan.model_copy(update={"labels": labels}))
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg,rtstruct,sr,preview"))
+    assert result.failures == []
+    found = pydicom.dcmread(tmp_path / "out" / f"{cases[0].id}.seg.dcm")
+    assert [one.SegmentLabel for one in found.SegmentSequence] == ["肺", "a/b"]
+    assert str(found.PatientName) == ("Müller^Jörg" if charset == "ISO_IR 100" else "Doe^Jane")
+    drawn_too = pydicom.dcmread(tmp_path / "out" / f"{cases[0].id}.rtstruct.dcm")
+    assert [one.ROIName for one in drawn_too.StructureSetROISequence] == ["肺", "a/b"]
+
+
+def test_a_scan_of_no_space_is_refused_in_words(tmp_path: Path, model: Model) -> None:
+    for path in write_series(tmp_path / "study", drawn(axial())):
+        header = pydicom.dcmread(path)
+        del header.FrameOfReferenceUID
+        header.save_as(path)
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg"))
+    assert "has no FrameOfReferenceUID" in result.failures[0].message

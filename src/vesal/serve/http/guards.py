@@ -70,11 +70,7 @@ class Guard:
         if not self._is_ours(host):
             return _answer(421, f"This server is not called {host}; name that host with --name to allow it.")
         path: str = scope["path"]
-        origin = headers.get("origin")
-        # A shared link stands in a mail or a wiki, and leads to the page, in which nothing of a patient is.
-        is_page = path == "/" and scope["method"] == "GET"
-        elsewhere = headers.get("sec-fetch-site") == "cross-site" and not is_page
-        if elsewhere or (origin and urlsplit(origin).netloc != host):
+        if _is_elsewhere(headers, host) and not _is_followed_link(scope, headers):
             return _answer(403, "Pages of other sites may not ask this server.")
         is_open = path in _OPEN or path.startswith(_OPEN_BELOW)
         if is_open or not self._token or self._is_right(headers.get("authorization", "")):
@@ -100,6 +96,25 @@ class Guard:
         scheme, _, token = header.partition(" ")
         # Compared in a time that tells nothing.
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+
+
+def _is_elsewhere(headers: Headers, host: str) -> bool:
+    """Whether another site's page asks."""
+    origin = headers.get("origin", "")
+    # Browsers send scheme, host and port alone, or null.
+    return headers.get("sec-fetch-site") == "cross-site" or (
+        bool(origin) and origin.partition("://")[2].lower() != host.lower()
+    )
+
+
+def _is_followed_link(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody follows a link to the viewer's page, as from a mail: the page alone tells nothing."""
+    return (scope["method"], scope["path"], headers.get("sec-fetch-mode"), headers.get("origin")) == (
+        "GET",
+        "/",
+        "navigate",
+        None,
+    )
 
 
 def _answer(status: int, sentence: str) -> JSONResponse:

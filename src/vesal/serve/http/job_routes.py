@@ -112,14 +112,14 @@ class JobIntake:
 
 
 def _options(fields: dict[str, str], model: ServedModel) -> JobOptions:
-    asked = tuple(filter(None, (part.strip() for part in fields.get("to", "").split(","))))
+    asked = tuple(filter(None, (part.strip() for part in fields.get("to", "").replace("\n", ",").split(","))))
     if not model.dicom and (objects := [kind for kind in asked if kind in DICOM_FORMATS]):
         raise UploadError(f"This server writes no {objects[0]}: it runs without the extra vesal[dicom].", 422)
     try:
         return JobOptions(
             to=tuple(dict.fromkeys(("nifti", *asked))),
             threshold=float(fields.get("threshold") or 0.5),
-            series=tuple(filter(None, fields.get("series", "").split("\n"))),
+            series=tuple(filter(None, fields.get("series", "").splitlines())),
             fill_slices=fields.get("fill_slices", "").lower() in _TRUE,
         )
     except ValidationError as error:

@@ -88,7 +88,7 @@ class LabelSessions:
 
     def copy(self, id_: str, upload: Upload) -> None:
         """The files of a session, as if they had been uploaded; their bytes are the same."""
-        for number, file in enumerate(self.get(id_).files):
+        for number, file in enumerate(self.get(id_).files, start=len(upload.files)):
             to = upload.folder / f"{number:05d}" / file.name
             to.parent.mkdir()
             link_or_copy(file, to)
@@ -106,8 +106,14 @@ class LabelSessions:
         shutil.rmtree(self._folder / id_, ignore_errors=True)
         return session
 
+    def end_all(self) -> None:
+        """End every session."""
+        with self._lock:
+            self._sessions.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def sweep(self) -> None:
-        """Delete what has expired."""
+        """Delete what has not been used for longer than it is kept."""
         now = time.monotonic()
         with self._lock:
             ended = [one.id for one in self._sessions.values() if now - one.used > one.expiry_s]

@@ -14,6 +14,9 @@ from vesal.workflow.requests.predict_options import DICOM_FORMATS
 #: What a job may make beside the label map as NIfTI, which it always makes.
 KINDS = ("nifti", "nrrd", *DICOM_FORMATS, "uncertainty", "glb", "stl")
 
+#: Below a job's folder: what is unpacked, which goes with the upload, however the process ends.
+TEMPORARY = "temporary"
+
 
 class Status(StrEnum):
     """Where a job is."""

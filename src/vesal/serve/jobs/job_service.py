@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from vesal.errors import UsageError, VesalError
 from vesal.files import link_or_copy, read_json, write_json
-from vesal.serve.jobs.job import Job, JobOptions, ResultFile, Status
+from vesal.serve.jobs.job import TEMPORARY, Job, JobOptions, ResultFile, Status
 from vesal.serve.jobs.job_store import JobStore
 from vesal.serve.jobs.supervisor import Ended, JobOrder, Supervisor
 from vesal.serve.jobs.uploads import Upload, UploadError, arrange
@@ -31,7 +31,13 @@ _LOG = logging.getLogger("vesal.serve")
 
 #: Seconds between two looks for what has expired, where no job is computed.
 _SWEEP_S = 30.0
+#: Before what the disk did not take is written again.
+_AGAIN_S = 5.0
 _INPUTS = "inputs.json"
+
+
+class _Stopping(Exception):
+    """The server ends before the end of a job could be noted."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +73,13 @@ class JobService:
         self._lock = _lock(self._state)
         self._store = JobStore(self._state / "jobs.sqlite")
         self._supervisor = Supervisor(settings.limits, settings.device, settings.backend, self._state)
+        # As they were described to clients: another file of the same name has other labels.
+        self._models = {name: _files_of(path) for name, path in settings.models.items()}
         self._waiting = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs")
         #: Are called with each job that has ended.
         self.on_end: list[Callable[[Job], None]] = []
-        #: Are called at each look for what has expired, for what others keep for a while.
-        self.on_sweep: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Clear away what a server that died left half done, and begin to compute."""
@@ -97,6 +103,8 @@ class JobService:
         if self._thread.is_alive():
             self._thread.join()
         self._store.close()
+        # Uploads that did not come to their end.
+        shutil.rmtree(self._incoming, ignore_errors=True)
         self._lock.release()
 
     @property
@@ -263,16 +271,19 @@ class JobService:
     def _sweep(self) -> None:
         for job in self._store.expired():
             self.remove(job.id)
-        for sweep in self.on_sweep:
-            sweep()
 
     def _compute(self, job: Job) -> None:
         root = self._jobs / job.id
         # What an earlier try left.
-        shutil.rmtree(root / "results", ignore_errors=True)
+        for name in (TEMPORARY, "results"):
+            shutil.rmtree(root / name, ignore_errors=True)
         model = self._settings.models.get(job.model)
         if model is None:
             ended = Ended(error=f"The model {job.model} is not served any more; send the scan for another.")
+        elif _files_of(model) != self._models[job.model]:
+            ended = Ended(
+                error=f"The file of the model {job.model} is gone or another than when this server started; restart it."
+            )
         elif not (root / _INPUTS).is_file():
             ended = Ended(error="The upload is gone; send it again.")
         else:
@@ -282,17 +293,30 @@ class JobService:
             # Not ended: the next server begins it again, and this try does not count.
             self._store.put_back(job)
             return
-        if ended.outcome is not None:
-            after = self._store.finish(job.id, ended.outcome, self.limits.kept)
-        elif ended.error is not None:
-            after = self._store.fail(job.id, ended.error, self.limits.kept, refused=ended.refused)
-        else:
-            after = None
+        try:
+            after = self._noted(job, ended)
+        except _Stopping:
+            # The next server begins it again.
+            return
         if after is None:
             # Cancelled meanwhile: what was made of it goes.
             self._clear(job.id)
             return
         self._ended(after)
+
+    def _noted(self, job: Job, ended: Ended) -> Job | None:
+        """The job as it ended, written down as soon as the disk takes it; None where it was cancelled meanwhile."""
+        while True:
+            try:
+                if ended.outcome is not None:
+                    return self._store.finish(job.id, ended.outcome, self.limits.kept)
+                if ended.error is not None:
+                    return self._store.fail(job.id, ended.error, self.limits.kept, refused=ended.refused)
+                return None
+            except VesalError as error:
+                _LOG.error("the end of job %s cannot be noted yet: %s", job.id, error)
+                if self._stopping.wait(_AGAIN_S):
+                    raise _Stopping from error
 
     def _ended(self, job: Job) -> None:
         """Clear away what is not kept of a job, and tell who asked to be."""
@@ -302,10 +326,18 @@ class JobService:
             listener(job)
 
     def _clear(self, id_: str, *, results: bool = True) -> None:
-        for name in ("upload", "results") if results else ("upload",):
+        for name in ("upload", TEMPORARY, "results") if results else ("upload", TEMPORARY):
             shutil.rmtree(self._jobs / id_ / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._jobs / id_ / _INPUTS).unlink(missing_ok=True)
+
+
+def _files_of(model: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the change of a model's files; none where they are gone."""
+    files = sorted(model.rglob("*.vesal")) if model.is_dir() else [model]
+    with contextlib.suppress(OSError):
+        return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    return []
 
 
 def _lock(state: Path) -> FileLock:

@@ -135,6 +135,10 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def code(self) -> int:
         """Its exit status, once it has ended."""
         return self._process.wait()
@@ -188,6 +192,9 @@ class Supervisor:
         self._end()
 
     def _compute(self, order: JobOrder, running: Running) -> Ended:
+        if self._process is not None and not self._process.lives():
+            # It died while nobody used it, which is no fault of this job.
+            self._end()
         process = self._process or self._begin()
         if process is None:
             return self._failed(

@@ -6,22 +6,26 @@ server is gone its input ends, and so does it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import re
+import shutil
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.parallel import available_memory
-from vesal.serve.jobs.job import JobOptions
+from vesal.serve.jobs.job import TEMPORARY, JobOptions
 
 #: Seconds between two lines of progress.
 _EVERY_S = 0.25
@@ -94,8 +98,10 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
             options=JobOptions.model_validate(order["options"]),
             root=Path(order["root"]),
         )
-        outcome = predict_job(model, work, progress)
-        answer({"id": id_, "done": outcome.to_dict()})
+        with _temporary_files_in(work.root / TEMPORARY):
+            outcome = predict_job(model, work, progress)
+        notes = tuple(_without_paths(note, order) for note in outcome.notes)
+        answer({"id": id_, "done": outcome.model_copy(update={"notes": notes}).to_dict()})
     except VesalError as error:
         refused = isinstance(error, DataError | UsageError)
         answer({"id": id_, "failed": _without_paths(str(error), order), "refused": refused})
@@ -111,6 +117,18 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
         _unexpected(answer, id_, error)
 
 
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Nothing of a patient is left in the system's folder by a process that is killed."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _unexpected(answer: Answer, id_: str, error: Exception) -> None:
     # Not in the answer: it may name files of the server.
     traceback.print_exc()
@@ -124,6 +142,9 @@ def _unexpected(answer: Answer, id_: str, error: Exception) -> None:
 
 def _without_paths(sentence: str, order: dict[str, Any]) -> str:
     """The sentence without the server's folders."""
+    # An archive lies unpacked in a folder that chance names.
+    unpacked = re.escape(f"{order['root']}{os.sep}{TEMPORARY}{os.sep}")
+    sentence = re.sub(rf"{unpacked}[\w-]+[/\\]", "", sentence)
     for folder in (order["folder"], order["root"]):
         sentence = sentence.replace(f"{folder}{os.sep}", "").replace(str(folder), "the upload")
     return sentence

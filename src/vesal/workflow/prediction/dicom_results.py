@@ -18,7 +18,8 @@ from vesal.files import content_hash, write_bytes
 from vesal.report.figures.colours import class_colours, rgb
 from vesal.report.figures.overlay import overlay_png
 from vesal.version import __version__
-from vesal.volume.dicom.annotations.made_by import MadeBy, complete, object_bytes
+from vesal.volume.dicom.annotations.codes import short_names
+from vesal.volume.dicom.annotations.made_by import MadeBy, completed, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
 from vesal.volume.dicom.annotations.report_writer import Measured, measurement_report
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
@@ -86,7 +87,7 @@ def write_dicom(files: Mapping[str, Path], result: DicomResult) -> None:
     """
     objects = _Objects.of(result)
     for kind, path in files.items():
-        write_bytes(path, object_bytes(objects.make(kind), result.labels.classes))
+        write_bytes(path, object_bytes(objects.make(kind)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +117,9 @@ class _Objects:
             tuple(np.rint(255 * rgb(colour)).astype(int).tolist()) for colour in class_colours(result.labels)
         ]
         slices = scan.slices()
-        for one in filter(None, slices):
-            complete(one.header, str(result.case.images[0]))
+        # Many slices may be frames of one object.
+        for header in {id(one.header): one.header for one in slices if one is not None}.values():
+            completed(header, str(result.case.images[0]))
         return cls(result, scan, slices, geometry, masks, colours)
 
     def make(self, kind: str) -> FileDataset:
@@ -129,7 +131,7 @@ class _Objects:
     def _made(self, kind: str) -> FileDataset:
         made_by = self._made_by(kind)
         if kind == "rtstruct":
-            regions = [RoiMask(*one) for one in zip(self._classes, self.colours, self.masks, strict=True)]
+            regions = [RoiMask(*one) for one in zip(self._names, self.colours, self.masks, strict=True)]
             return structure_set(self.slices, self.geometry, regions, made_by)
         if kind == "sr":
             segments = self.make("dicom-seg")
@@ -137,7 +139,7 @@ class _Objects:
         if kind == "preview":
             source = next(one.header for one in self.slices if one is not None)
             return preview(source, self._picture(), made_by)
-        described = [SegmentLabel(*one) for one in zip(self._classes, self.colours, strict=True)]
+        described = [SegmentLabel(*one) for one in zip(self._names, self.colours, strict=True)]
         which, array = {
             "dicom-seg": ("binary", lambda: self.masks),
             "dicom-labelmap": ("labelmap", self._label_map),
@@ -148,6 +150,10 @@ class _Objects:
     @property
     def _classes(self) -> tuple[str, ...]:
         return self.result.labels.classes
+
+    @property
+    def _names(self) -> list[str]:
+        return short_names(self._classes)
 
     def _made_by(self, kind: str) -> MadeBy:
         uid = needed("pydicom.uid").generate_uid
@@ -167,8 +173,10 @@ class _Objects:
     def _measured(self) -> list[Measured]:
         millilitres = self.geometry.voxel_volume_mm3 / 1000.0
         return [
-            Measured(name, number, float(mask.sum()) * millilitres, self.result.expected_dice.get(name))
-            for number, (name, mask) in enumerate(zip(self._classes, self.masks, strict=True), start=1)
+            Measured(name, number, float(mask.sum()) * millilitres, self.result.expected_dice.get(own))
+            for number, (name, own, mask) in enumerate(
+                zip(self._names, self._classes, self.masks, strict=True), start=1
+            )
         ]
 
     def _label_map(self) -> NDArray[np.uint8]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from vesal.errors import DataError
-from vesal.text import listed
 from vesal.version import __version__
 from vesal.volume.dicom.extra import needed
+from vesal.volume.dicom.header import decoding
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -41,15 +40,6 @@ _OF_THE_PATIENT = (
 #: Of these an empty value has to be there where the source has none (type 2).
 _EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
           "ReferringPhysicianName", "StudyID", "AccessionNumber", "PositionReferenceIndicator")  # fmt: skip
-
-#: What refers to a slice does so by these.
-_REFERRED_BY = (
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "SeriesInstanceUID",
-    "StudyInstanceUID",
-    "FrameOfReferenceUID",
-)
 
 MANUFACTURER = "Vesal"
 
@@ -84,36 +74,35 @@ class MadeBy:
         return self.at.strftime("%H%M%S")
 
 
-def complete(header: Dataset, where: str) -> None:
-    """Give the header of a slice what objects that refer to it must have, empty: programs that take names out of
-    studies take whole elements.
+def completed(header: Dataset, where: str) -> Dataset:
+    """A scan's header with all that objects on it need: elements that may be empty, and text in UTF-8.
+
+    Those who take names away often take the elements, and what a label or an old Japanese scanner says has no place in
+    other character sets.
 
     Args:
-        header: is changed.
+        header: which is changed.
         where: for messages.
 
     Raises:
-        DataError: an identifier is missing, which nothing can stand for.
+        DataError: the header does not say of which study or space it is.
     """
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            raise DataError(
+                f"{where} has no {keyword}, so that no DICOM object can refer to it; take NIfTI as the result."
+            )
+    with decoding(where):
+        header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EMPTY:
         if keyword not in header:
             setattr(header, keyword, "")
-    if missing := [keyword for keyword in _REFERRED_BY if not header.get(keyword)]:
-        raise DataError(
-            f"{where} lacks {listed(missing)}, by which DICOM objects of a result refer to it; ask for nifti, or send "
-            "the series again."
-        )
+    return header
 
 
-def object_bytes(dataset: FileDataset, texts: Iterable[str] = ()) -> bytes:
-    """An object as a file holds it.
-
-    Args:
-        dataset: the object.
-        texts: of it, which the scan's characters may not hold: then it is in UTF-8.
-    """
-    if not all(text.isascii() for text in texts):
-        dataset.SpecificCharacterSet = "ISO_IR 192"
+def object_bytes(dataset: FileDataset) -> bytes:
+    """An object as a file holds it."""
     stream = BytesIO()
     with warnings.catch_warnings():
         # Of values that came from the scanner against the rules, and are kept.

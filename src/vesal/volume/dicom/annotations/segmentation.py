@@ -143,8 +143,19 @@ def _masks(
 def _stored(header: FileDataset, number: int, count: int, where: str) -> NDArray[Any]:
     """(rows, columns) of a frame."""
     with decoding(where):
+        if header.get("BitsAllocated") == 1 and not header.file_meta.TransferSyntaxUID.is_compressed:
+            return _unpacked(header, number)
         found: NDArray[Any] = needed("pydicom.pixels").pixel_array(header, index=number if count > 1 else 0)
         return found
+
+
+def _unpacked(header: FileDataset, number: int) -> NDArray[np.uint8]:
+    """(rows, columns) of a frame of bits, which need not begin with a byte: pydicom 3.0 loses some of those."""
+    rows, columns = int(header.Rows), int(header.Columns)
+    first = number * rows * columns
+    held = np.frombuffer(header.PixelData, dtype=np.uint8)[first // 8 : -(-(first + rows * columns) // 8)]
+    bits = np.unpackbits(held, bitorder="little")[first % 8 :][: rows * columns]
+    return bits.reshape(rows, columns)
 
 
 def _segment_numbers(header: Dataset, where: str) -> list[int]:
