@@ -7,7 +7,6 @@ WORKDIR /build/viewer
 COPY viewer/package.json viewer/package-lock.json viewer/.npmrc ./
 RUN npm ci
 COPY viewer ./
-COPY LICENSE /build/
 RUN npm run build
 
 FROM python:3.11-slim-bookworm AS wheel

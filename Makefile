@@ -22,11 +22,11 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 test: lint
 	$(TEST) $(if $(DATA),--data=$(DATA)) $(if $(ONLY),-m "$(ONLY)")
 
-# The tests beside real parts of a clinic: Orthanc, DCMTK, dciodvfy, plastimatch, dcmqi, Chromium. Installs them, and does
-# not pass by skipping.
+# The tests beside real parts of a clinic: Orthanc, DCMTK, dciodvfy, plastimatch, dcmqi, MONAI Label's client, and Chromium
+# with the viewer, which is built anew. Installs them, and does not pass by skipping.
 test-clinic: $(VENV)/.installed-clinic
 	.ci/clinic-parts
-	cd viewer && npm ci && npm run check && npm test && npm run build
+	$(MAKE) viewer
 	$(TEST) -m clinic --clinic $(if $(DATA),--data=$(DATA))
 
 lint: $(VENV)/.installed-dev
@@ -71,8 +71,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-clinic: pyproject.toml constraints.txt | $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,serve]' dcmqi playwright
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps monailabel==0.8.5
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dcmqi playwright \
+		'legacy-cgi; python_version >= "3.13"'
+	@# Its client alone is driven; what the package needs is a server of its own.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps monailabel
 	@touch $@
 
 clean:

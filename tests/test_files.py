@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vesal.errors import VesalError
-from vesal.files import atomic_path, read_json, write_json, write_text
+from vesal.files import atomic_path, link_or_copy, read_json, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
@@ -52,3 +52,19 @@ def test_json_without_numbers_is_refused_and_damaged_json_is_named(tmp_path: Pat
     (tmp_path / "y.json").write_text("{")
     with pytest.raises(VesalError, match=r"y\.json is not valid JSON"):
         read_json(tmp_path / "y.json")
+
+
+def test_a_file_is_at_a_second_place_also_where_links_are_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("x")
+    link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert os.path.samefile(tmp_path / "a", tmp_path / "b")
+
+    def refused(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    link_or_copy(tmp_path / "a", tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "x"
+    assert not os.path.samefile(tmp_path / "a", tmp_path / "c")

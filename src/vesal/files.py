@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +139,22 @@ def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - stale.stat().st_mtime >= older_than_s:
                 stale.unlink()
+
+
+def link_or_copy(file: str | Path, to: str | Path) -> None:
+    """Put a file at a second place, without a second set of its bytes where the file system can.
+
+    Args:
+        file: is not changed by anybody later on.
+        to: not there yet.
+
+    Raises:
+        OSError: it can neither be linked nor copied.
+    """
+    try:
+        os.link(file, to)
+    except OSError:
+        shutil.copyfile(file, to)
 
 
 def content_hash(*parts: bytes | memoryview) -> str:

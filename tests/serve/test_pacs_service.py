@@ -16,7 +16,7 @@ from dicom_examples import MR, Drawn, write_series
 from orthanc_server import Orthanc, needs_orthanc, running
 from serve_client import PATIENCE_S, serving, settings
 
-from vesal.errors import VesalError
+from vesal.errors import DataError, VesalError
 from vesal.serve.jobs.job import Job, JobOptions, Outcome, ResultFile, Status
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.supervisor import Ended, JobOrder
@@ -89,10 +89,19 @@ def test_a_failed_study_is_tried_anew(
     computed = ending(service, monkeypatch, Ended(error="No memory."), DONE)
     predict = PredictStudy(service, "tiny", ("dicom-seg",), threading.Event())
     folder = study(tmp_path)
-    with pytest.raises(VesalError, match=r"No memory\."):
+    with pytest.raises(VesalError, match=r"No memory\.") as failed:
         predict(folder, tmp_path / "out")
+    assert not isinstance(failed.value, DataError)
     assert predict(folder, tmp_path / "out")
     assert len(computed) == 2
+
+
+def test_a_study_that_no_try_would_segment_is_told_as_such(
+    service: JobService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending(service, monkeypatch, Ended(error="A slice is missing.", refused=True))
+    with pytest.raises(DataError, match="A slice is missing"):
+        PredictStudy(service, "tiny", ("dicom-seg",), threading.Event())(study(tmp_path), tmp_path / "out")
 
 
 def test_a_server_that_ends_leaves_the_study_to_the_next(service: JobService, tmp_path: Path) -> None:

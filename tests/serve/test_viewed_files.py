@@ -90,3 +90,18 @@ def test_what_does_not_belong_together_is_refused(files: Path, out: Path) -> Non
         prepare_view(Viewed(files / "absent.nii.gz"), out)
     with pytest.raises(UsageError, match="a folder without DICOM"):
         prepare_view(Viewed(files), out)
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%b", "a b é 肺"])
+def test_a_file_of_any_name_is_found_at_its_address(files: Path, out: Path, name: str) -> None:
+    from fastapi.testclient import TestClient
+
+    from vesal.serve.view_server import view_app
+
+    for kind in ("scan", "mask"):
+        (files / f"{kind}.nii.gz").rename(files / f"{name} {kind}.nii.gz")
+    answer = prepare_view(Viewed(files / f"{name} scan.nii.gz", (files / f"{name} mask.nii.gz",)), out)
+    assert answer.scan.name == f"{name} scan"
+    client = TestClient(view_app(answer, out), base_url="http://localhost")
+    for shown in (answer.scan, *answer.masks):
+        assert client.get(shown.url).status_code == 200

@@ -1,10 +1,23 @@
-"""Sockets that listen, and how they are called."""
+"""Sockets that listen, how they are called, and who reaches them."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from vesal.errors import VesalError
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:

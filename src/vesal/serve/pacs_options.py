@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 from vesal.errors import UsageError
+from vesal.serve.listening import is_loopback
 from vesal.serve.pacs.pacs_settings import ArchiveSettings, NodeSettings, SendSettings, WatchSettings
+from vesal.serve.serve_settings import PACS_PASSWORD_VARIABLE, PACS_TOKEN_VARIABLE
 from vesal.workflow.requests.fields import Option
 from vesal.workflow.requests.predict_options import DICOM_FORMATS
-
-#: Where the archive's secrets are looked for: an argument would stand in the list of processes.
-_OWN = ("127.0.0.1", "::1", "localhost")
-TOKEN_VARIABLE, PASSWORD_VARIABLE = "VESAL_PACS_TOKEN", "VESAL_PACS_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,10 @@ class PacsOptions:
     ] = ""
     watch_every: Annotated[float, Option("Seconds between two looks.")] = 30.0
     watch_stable: Annotated[float, Option("Seconds for which a study must not have grown.")] = 60.0
+    watch_days: Annotated[
+        int,
+        Option("Only studies of so many days are looked for, unless QUERY names StudyDate; 0: all.", min=0),
+    ] = 7
     study: Annotated[
         tuple[str, ...],
         Option("Take the studies of this query now, such as StudyInstanceUID=1.2.3.", many=True),
@@ -90,7 +92,7 @@ class PacsOptions:
             raise UsageError(
                 "Results of what the node receives have no place to go; give --send-to TITLE@HOST:PORT or --pacs URL."
             )
-        if self.node_host not in _OWN and self.node_port is not None and not self.node_calling:
+        if not is_loopback(self.node_host) and self.node_port is not None and not self.node_calling:
             # DICOM's own protocol has no password: who may send is known by title and address alone.
             raise UsageError(
                 f"On {self.node_host} anybody could send to the node; name who may by --node-calling TITLE, or listen "
@@ -126,7 +128,9 @@ class PacsOptions:
             )
         if self.pacs_model and self.pacs_model not in models:
             raise UsageError(f"--pacs-model names {self.pacs_model}, and there are {', '.join(models)}.")
-        watch = {"query": self.watch, "every_s": self.watch_every, "stable_s": self.watch_stable}
+        watch = {
+            "query": self.watch, "every_s": self.watch_every, "stable_s": self.watch_stable, "days": self.watch_days,
+        }  # fmt: skip
         node = {
             "port": self.node_port, "ae_title": self.node_title, "host": self.node_host,
             "calling": self.node_calling, "quiet_s": self.node_quiet,
@@ -144,13 +148,13 @@ class PacsOptions:
     def _archive(self) -> ArchiveSettings:
         values: dict[str, object] = {"url": self.pacs, "plain_http": self.pacs_plain_http}
         if self.pacs_user:
-            password = os.environ.get(PASSWORD_VARIABLE, "")
+            password = os.environ.get(PACS_PASSWORD_VARIABLE, "")
             if not password:
                 raise UsageError(
-                    f"--pacs-user wants a password; put it into the variable {PASSWORD_VARIABLE}."
+                    f"--pacs-user wants a password; put it into the variable {PACS_PASSWORD_VARIABLE}."
                 )
             values |= {"user": self.pacs_user, "password": password}
-        if token := os.environ.get(TOKEN_VARIABLE, ""):
+        if token := os.environ.get(PACS_TOKEN_VARIABLE, ""):
             values["token"] = token
         if self.pacs_ca is not None:
             values["ca_file"] = self.pacs_ca

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vesal.errors import UsageError, VesalError
-from vesal.files import content_hash
+from vesal.errors import DataError, UsageError, VesalError
+from vesal.files import content_hash, link_or_copy
 from vesal.serve.jobs.job import Job, JobOptions, Status
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.uploads import UploadError
@@ -21,16 +20,20 @@ from vesal.serve.pacs.archive_watch import ArchiveWatch, note_studies
 from vesal.serve.pacs.dicom_node import DicomNode
 from vesal.serve.pacs.dicom_sender import DicomSender
 from vesal.serve.pacs.pacs_jobs import StudyJobs
-from vesal.serve.pacs.retries import Stopped
+from vesal.serve.pacs.retries import Stopped, Unreachable
 from vesal.serve.pacs.study_journey import Destination, StudyJourney
 from vesal.serve.pacs.study_query import parse_query
 from vesal.serve.pacs_options import PacsSettings
 from vesal.volume.dicom.identity import pseudonym
 
+_LOG = logging.getLogger(__name__)
+
 #: Where studies come from.
 _ARCHIVE, _NODE = "archive", "node"
 #: Seconds between two looks at a job.
 _LOOK_S = 0.2
+#: Seconds until an archive that did not answer is asked again.
+_AGAIN_S = 10.0
 #: Seconds between two looks for received studies that need not be kept.
 _EXPIRE_S = 600.0
 
@@ -57,6 +60,7 @@ class PredictStudy:
             The objects, in `out`.
 
         Raises:
+            DataError: the job failed, and would again.
             VesalError: the job failed.
             Stopped: the server ends.
         """
@@ -83,7 +87,8 @@ class PredictStudy:
 
     def _taken(self, job: Job, out: Path) -> list[Path]:
         if job.status is not Status.FINISHED:
-            raise VesalError(job.error or "The job was cancelled.")
+            failure = DataError if job.refused else VesalError
+            raise failure(job.error or "The job was cancelled.")
         out.mkdir(parents=True, exist_ok=True)
         taken = []
         for file in job.outcome.results:
@@ -92,7 +97,7 @@ class PredictStudy:
                 target = out / file.name
                 target.unlink(missing_ok=True)
                 try:
-                    _linked(self._service.results(job) / file.name, target)
+                    link_or_copy(self._service.results(job) / file.name, target)
                 except OSError as error:
                     self._service.remove(job.id)
                     raise VesalError("Results of the job are gone; they are made again.") from error
@@ -107,13 +112,15 @@ class PacsService:
         settings: where studies come from and go to.
         service: does the jobs.
         folder: for studies and their list.
+        made_by: digest of the model; studies that are asked for are segmented again where it is another.
 
     Raises:
         UsageError: another process uses the folder, a query is none, or the extra `serve` is not installed.
         VesalError: the folder cannot be written.
     """
 
-    def __init__(self, settings: PacsSettings, service: JobService, folder: Path) -> None:
+    def __init__(self, settings: PacsSettings, service: JobService, folder: Path, made_by: str = "") -> None:
+        self._made_by = content_hash("\n".join([made_by, *settings.to]).encode())
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._sources: dict[str, StudyJourney] = {}
@@ -174,7 +181,7 @@ class PacsService:
         try:
             parsed = parse_query(query)
             again = sum(journey.jobs.again(study) for study in self._archive.studies(parsed))
-            noted = note_studies(self._archive, journey.jobs, parsed) + again
+            noted = note_studies(self._archive, journey.jobs, parsed, self._made_by) + again
         except UsageError as error:
             raise UploadError(str(error), 400) from error
         except VesalError as error:
@@ -192,10 +199,26 @@ class PacsService:
     ) -> None:
         jobs = self._stack.enter_context(StudyJobs(folder / "studies.sqlite"))
         journey = StudyJourney(jobs, folder, archive, predict, destination, stop=self._stop)
-        for text in settings.studies:
-            note_studies(archive, jobs, parse_query(text))
-        watch = None if settings.watch is None else ArchiveWatch(archive, jobs, settings.watch)
-        self._add(_ARCHIVE, journey, watch)
+        watch = settings.watch
+        looks = None if watch is None else ArchiveWatch(archive, jobs, watch, self._made_by)
+        asked = [parse_query(text) for text in settings.studies]
+
+        def every() -> float | None:
+            # In the journey's thread, for an archive that starts after this server.
+            while asked and not self._stop.is_set():
+                try:
+                    note_studies(archive, jobs, asked[0], self._made_by)
+                except Unreachable as error:
+                    _LOG.warning("The studies that were asked for wait: %s", error)
+                    return _AGAIN_S
+                except Stopped:
+                    return 0.0
+                except VesalError as error:
+                    _LOG.error("Studies that were asked for are left out: %s", error)
+                asked.pop(0)
+            return None if looks is None else looks()
+
+        self._add(_ARCHIVE, journey, every)
 
     def _of_node(
         self, settings: PacsSettings, predict: PredictStudy, destination: Destination, folder: Path
@@ -221,10 +244,3 @@ class PacsService:
     def _add(self, source: str, journey: StudyJourney, every: Callable[[], float | None] | None) -> None:
         self._sources[source] = journey
         self._threads.append(threading.Thread(target=journey.run, args=(every,), name="studies"))
-
-
-def _linked(file: Path, to: Path) -> None:
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copyfile(file, to)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,9 +9,12 @@ from pathlib import Path
 
 from vesal.errors import UsageError
 from vesal.parallel import available_memory
+from vesal.serve.listening import is_loopback
 
 #: Where the token is looked for when no file of it is named: an argument would stand in the list of processes.
 TOKEN_VARIABLE = "VESAL_TOKEN"
+#: The same of the archive's secrets.
+PACS_TOKEN_VARIABLE, PACS_PASSWORD_VARIABLE = "VESAL_PACS_TOKEN", "VESAL_PACS_PASSWORD"
 _SHORTEST_TOKEN = 16
 #: Of the memory that is free when the server starts, for a job's process; the rest is the server's and the system's.
 _JOB_SHARE = 0.8
@@ -86,18 +88,6 @@ class ServeSettings:
                 f"On {self.host} others can reach the server: give it a token, in the variable {TOKEN_VARIABLE} or by "
                 "--token-file FILE, or listen on 127.0.0.1."
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_token(file: Path | None) -> str:

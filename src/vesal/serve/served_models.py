@@ -33,7 +33,7 @@ class ServedModel(Record):
         measured: class -> mean Dice on held-out scans, where it was measured.
         quality: whether it estimates the quality of its results.
         dicom: whether this server reads and writes DICOM.
-        digest: of weights, plan and post-processing.
+        digest: of the weights, of several networks the first one's; DICOM objects name that of all a result depends on.
     """
 
     name: str

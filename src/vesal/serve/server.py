@@ -10,11 +10,13 @@ from collections.abc import Callable
 import uvicorn
 
 from vesal.serve.http.application import build_app
+from vesal.serve.http.patience import PatientProtocol
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.listening import address_of, listen
 from vesal.serve.pacs_options import PacsSettings
 from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
+from vesal.serve.served_models import describe_models
 from vesal.serve.viewer_page import BUILD_IT, is_built
 
 _LOG = logging.getLogger(__name__)
@@ -43,11 +45,15 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
         stack.callback(service.stop)
         beside = None
         if pacs is not None:
-            beside = PacsService(pacs, service, settings.state / "pacs")
+            digest = describe_models({pacs.model: settings.models[pacs.model]})[pacs.model].digest
+            beside = PacsService(pacs, service, settings.state / "pacs", digest)
             stack.callback(beside.stop)
         app = build_app(settings, service, beside)
         config = uvicorn.Config(
             app,
+            http=PatientProtocol,
+            # So many are let in at once, before any is sent away.
+            backlog=64,
             log_config=None,
             # Lines of requests would name files and jobs; /metrics counts them.
             access_log=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def _mask(
     target.mkdir()
     write_label(target / f"{_name(path)}{_NIFTI}", label)
     return ViewedMask(
-        url=f"{ROUTE}/{number}/{_name(path)}{_NIFTI}",
+        url=_url(number, _name(path)),
         name=path.name,
         labels=labels,
         volumes_ml={one.name: round(counts.get(one.value, 0) * ml, 4) for one in labels},
@@ -182,7 +183,11 @@ def _written(folder: Path, number: int, name: str, volume: Volume) -> ViewedScan
     if array.dtype.itemsize > 4:
         volume = replace(volume, array=array.astype(np.float32))
     write_volume(target / f"{name}{_NIFTI}", volume)
-    return ViewedScan(url=f"{ROUTE}/{number}/{name}{_NIFTI}", name=name)
+    return ViewedScan(url=_url(number, name), name=name)
+
+
+def _url(number: int, name: str) -> str:
+    return f"{ROUTE}/{number}/{quote(name + _NIFTI)}"
 
 
 def _name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def test_every_failure_is_a_sentence_and_counted(
     assert f'vesal_refused_total{{status="{status}"}} 1.0' in client.get("/metrics").text
 
 
+def test_what_the_guard_refuses_is_counted_too(client: httpx.Client) -> None:
+    assert client.get("/api/jobs", headers={"host": "evil.example"}).status_code == 421
+    assert 'vesal_refused_total{status="421"} 1.0' in client.get("/metrics").text
+
+
 def test_a_server_that_has_ended_is_not_ready(app: FastAPI) -> None:
     client = TestClient(app, base_url="http://localhost")
     assert client.get("/ready").status_code == 503
@@ -74,3 +80,23 @@ def test_the_page_is_served_and_without_its_files_says_how_to_build_it(tmp_path:
     assert TestClient(built).get("/").text == "<p>viewer"
     assert TestClient(built).get("/assets/page.js").text == "run()"
     assert TestClient(built).get("/assets/../index.html").status_code == 404
+
+
+def test_sessions_go_when_they_have_expired_though_nobody_asks(
+    app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.serve.http.application._SWEEP_S", 0.05)
+    monkeypatch.setattr("vesal.serve.http.label_sessions._MOST_EXPIRY_S", 0.1)
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.put("/session/", files={"files": ("a.nii.gz", b"scan")}).status_code == 200
+        deadline = time.monotonic() + 30
+        while list((tmp_path / "state" / "sessions").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_server_that_ends_keeps_no_upload_that_is_no_job(app: FastAPI, tmp_path: Path) -> None:
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.put("/session/", files={"files": ("a.nii.gz", b"scan")}).status_code == 200
+        (tmp_path / "state" / "incoming" / "begun").mkdir()
+    assert not list((tmp_path / "state").glob("*/*"))

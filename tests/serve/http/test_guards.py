@@ -62,10 +62,17 @@ def test_this_host_s_names_are_taken(host: str) -> None:
 @pytest.mark.parametrize(
     "headers",
     [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"},
-     {"origin": "http://localhost:9999"}],
+     {"origin": "http://localhost:9999"}, {"origin": "http://["}, {"origin": "localhost:8765"}],
 )  # fmt: skip
 def test_pages_of_other_sites_are_refused(headers: dict[str, str]) -> None:
     assert guarded().post("/api/jobs", headers=headers).status_code == 403
+
+
+def test_a_link_on_another_site_leads_to_the_page_and_to_nothing_else() -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert guarded().get("/", headers=headers).status_code == 200
+    assert guarded().get("/api/jobs", headers=headers).status_code == 403
+    assert guarded().post("/", headers=headers).status_code == 403
 
 
 def test_our_own_page_may_ask() -> None:
@@ -90,3 +97,10 @@ def test_without_a_token_only_this_machine_is_listened_to(host: str) -> None:
 def test_a_short_token_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 16"):
         guarded(token="secret")
+
+
+def test_a_link_to_the_page_may_be_followed_from_elsewhere() -> None:
+    follows = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert guarded().get("/", headers=follows).status_code == 200
+    assert guarded().post("/", headers=follows).status_code == 403
+    assert guarded().get("/api/jobs", headers=follows).status_code == 403

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import nibabel as nib
@@ -17,7 +20,10 @@ from serve_client import ended, send, settings
 from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.serve.http.application import build_app
+from vesal.serve.http.job_routes import _options
+from vesal.serve.jobs.job import Job
 from vesal.serve.jobs.job_service import JobService
+from vesal.serve.served_models import ServedModel
 from vesal.workflow.predict import predict_cases
 
 
@@ -168,3 +174,38 @@ def test_numbers_and_state_are_told(client: httpx.Client, scan: Path) -> None:
 def test_the_interface_is_described(client: httpx.Client) -> None:
     described = client.get("/api/openapi.json").json()
     assert "multipart/form-data" in described["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
+
+
+def test_while_an_upload_becomes_a_job_others_are_answered(
+    model: Path, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = JobService(settings(tmp_path / "other", model))
+    accept, accepting, answered = service.accept, threading.Event(), threading.Event()
+
+    def slowly(*given: Any) -> Job:
+        accepting.set()
+        assert answered.wait(20), "nobody was answered meanwhile"
+        return accept(*given)
+
+    monkeypatch.setattr(service, "accept", slowly)
+    with (
+        TestClient(
+            build_app(settings(tmp_path / "other", model), service), base_url="http://localhost"
+        ) as own,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        sent = pool.submit(send, own, (scan.name, scan.read_bytes()))
+        assert accepting.wait(20)
+        assert own.get("/health").status_code == 200
+        answered.set()
+        assert sent.result(20).status_code == 202
+
+
+def test_series_are_named_once_for_each_channel(client: httpx.Client) -> None:
+    found = _options({"series": "4\nax FLAIR, 3 mm", "to": "glb\nstl"}, client_models(client)[0])
+    assert found.series == ("4", "ax FLAIR, 3 mm")
+    assert found.to == ("nifti", "glb", "stl")
+
+
+def client_models(client: httpx.Client) -> list[ServedModel]:
+    return [ServedModel.model_validate(one) for one in client.get("/api/models").json()]

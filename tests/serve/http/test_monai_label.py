@@ -74,6 +74,7 @@ def expected(model: Path, scan: Path, folder: Path) -> np.ndarray:
     return np.asarray(nib.load(folder / "tiny_50.nii.gz").dataobj)
 
 
+@pytest.mark.clinic
 def test_their_client_logs_in_infers_on_a_file_and_on_a_session(
     address: str, theirs: ModuleType, model: Path, scan: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_their_client_logs_in_infers_on_a_file_and_on_a_session(
         client.get_session(session)
 
 
+@pytest.mark.clinic
 def test_their_client_is_told_why_something_fails(
     address: str, theirs: ModuleType, scan: Path, tmp_path: Path
 ) -> None:
@@ -135,3 +137,17 @@ def test_answers_in_other_forms(address: str, scan: Path) -> None:
         answer = client.post("/infer/tiny", files=broken)
         assert answer.status_code == 422
         assert "short.nii.gz" in answer.json()["error"]
+
+
+def test_a_name_of_any_letters_comes_back_and_a_file_beside_a_session_is_no_error_of_ours(
+    address: str, scan: Path
+) -> None:
+    head = {"authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=address, headers=head, timeout=60.0) as client:
+        file = {"file": ("肺.nii.gz", scan.read_bytes())}
+        answer = client.post("/infer/tiny?output=image", files=file)
+        assert answer.status_code == 200
+        assert "filename*=" in answer.headers["content-disposition"]
+        session = client.put("/session/", files=file).json()["session_id"]
+        answer = client.post(f"/infer/tiny?session_id={session}", files=file)
+        assert (answer.status_code, "2 came" in answer.json()["error"]) == (400, True)

@@ -88,3 +88,8 @@ def test_silence_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(UploadError, match="too slowly") as refused:
         asyncio.run(receive(request, upload(tmp_path / "up", silence_s=0.05, upload_s=0.2)))
     assert refused.value.status == 408
+
+
+def test_a_boundary_that_no_form_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UploadError, match="The form is damaged"):
+        sent([FORM], upload(tmp_path / "up"), f"multipart/form-data; boundary={'x' * 5000}")

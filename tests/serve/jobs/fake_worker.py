@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 
 
@@ -15,7 +16,9 @@ def main() -> None:
         order = json.loads(line)
         what = order["options"]["series"][0]
         print(json.dumps({"id": order["id"], "progress": 0.5, "stage": "Working"}), flush=True)
-        if what == "die":
+        if what == "unpack and die":
+            tempfile.mkstemp()
+        if what.endswith("die"):
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "exit":
             sys.exit(3)
@@ -27,9 +30,9 @@ def main() -> None:
         if what == "print":
             print("no JSON at all", flush=True)
         if what == "fail":
-            print(json.dumps({"id": order["id"], "failed": "It is no scan."}), flush=True)
+            print(json.dumps({"id": order["id"], "failed": "It is no scan.", "refused": True}), flush=True)
             continue
-        print(json.dumps({"id": order["id"], "done": {"notes": [str(os.getpid())]}}), flush=True)
+        print(json.dumps({"id": order["id"], "done": {"notes": [str(os.getpid()), *os.environ]}}), flush=True)
 
 
 if __name__ == "__main__":

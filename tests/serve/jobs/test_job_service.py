@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serve_client import settings
 
-from vesal.errors import UsageError
+from vesal.errors import UsageError, VesalError
+from vesal.serve.jobs import job_service as module
 from vesal.serve.jobs.job import Job, JobOptions, Outcome, Status
 from vesal.serve.jobs.job_service import JobService
+from vesal.serve.jobs.job_store import MOST_TRIES, JobStore
 from vesal.serve.jobs.supervisor import Ended, JobOrder
 from vesal.serve.jobs.uploads import UploadError
 
@@ -150,6 +153,28 @@ def test_a_server_that_ends_leaves_its_job_to_the_next(services: Services) -> No
     again.stop()
 
 
+def test_an_error_of_our_own_stops_no_other_job_and_is_not_met_for_ever(
+    services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_SWEEP_S", 0.01)
+    service = services.start()
+    met: list[str] = []
+
+    def compute(order: JobOrder) -> Ended:
+        if not met or order.job.id == met[0]:
+            met.append(order.job.id)
+            raise KeyError("Doe^Jane")
+        return Ended(outcome=Outcome())
+
+    monkeypatch.setattr(service._supervisor, "compute", compute)
+    broken, good = send(service), send(service)
+    until(lambda: status(service, broken) is Status.FAILED and status(service, good) is Status.FINISHED)
+    assert len(met) == MOST_TRIES
+    assert "KeyError" in caplog.text
+    assert "Doe" not in caplog.text
+    service.stop()
+
+
 def test_what_a_dead_server_left_half_done_is_cleared_away(services: Services) -> None:
     for name in ("incoming/half", "jobs/without-a-line-in-the-list"):
         (services.folder / name).mkdir(parents=True)
@@ -166,6 +191,27 @@ def test_results_expire(services: Services) -> None:
     second = send(service)
     until(lambda: status(service, first) is None and status(service, second) is None)
     assert list((services.folder / "jobs").iterdir()) == []
+    service.stop()
+
+
+def test_results_expire_while_other_jobs_wait(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.go.clear()
+    service = services.start(kept=timedelta(seconds=0))
+    first, second, third = (send(service) for _ in range(3))
+
+    gone = threading.Event()
+
+    def compute(order: JobOrder) -> Ended:
+        if order.job.id == second.id:
+            # The third waits: the line is not empty before the first goes.
+            until(lambda: status(service, first) is None, 10)
+            gone.set()
+        return Ended(outcome=Outcome())
+
+    monkeypatch.setattr(service._supervisor, "compute", compute)
+    services.go.set()
+    until(lambda: status(service, third) is None)
+    assert gone.is_set()
     service.stop()
 
 
@@ -190,3 +236,55 @@ def test_a_folder_has_one_server(services: Services) -> None:
         services.start()
     service.stop()
     services.start().stop()
+
+
+def test_a_job_whose_end_the_disk_does_not_take_ends_when_it_does(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesal.serve.jobs.job_service._AGAIN_S", 0.01)
+    finish, refused = JobStore.finish, []
+
+    def full(store: JobStore, *values: Any) -> Job | None:
+        if len(refused) < 3:
+            refused.append(values)
+            raise VesalError("The list of jobs cannot be written (database or disk is full).")
+        return finish(store, *values)
+
+    monkeypatch.setattr(JobStore, "finish", full)
+    service = services.start()
+    job = send(service)
+    until(lambda: status(service, job) is Status.FINISHED)
+    service.stop()
+
+
+def test_an_error_of_any_kind_ends_no_thread(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesal.serve.jobs.job_service._SWEEP_S", 0.01)
+    expired, raised = JobStore.expired, []
+
+    def broken(store: JobStore) -> list[Job]:
+        if not raised:
+            raised.append(1)
+            raise ValueError("a row of another version")
+        return expired(store)
+
+    monkeypatch.setattr(JobStore, "expired", broken)
+    service = services.start()
+    until(lambda: raised)
+    job = send(service)
+    until(lambda: status(service, job) is Status.FINISHED)
+    service.stop()
+
+
+def test_a_job_of_a_model_that_was_replaced_fails(services: Services) -> None:
+    model = services.folder.parent / "tiny.vesal"
+    model.write_bytes(b"first")
+    service = JobService(settings(services.folder, model))
+    service._supervisor.compute = services._compute  # type: ignore[method-assign]
+    service.start()
+    job = send(service)
+    until(lambda: status(service, job) is Status.FINISHED)
+    model.write_bytes(b"second")
+    job = send(service)
+    until(lambda: status(service, job) is Status.FAILED)
+    assert "restart it" in str(service.get(job.id).error)  # type: ignore[union-attr]
+    service.stop()

@@ -119,3 +119,10 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jobs.sqlite").write_bytes(b"not a database at all, but long enough to be looked at " * 40)
     with pytest.raises(VesalError, match="cannot be used"):
         JobStore(tmp_path / "jobs.sqlite")
+
+
+def test_a_list_that_cannot_be_read_is_told(store: JobStore) -> None:
+    store._connection.execute("DROP TABLE jobs")
+    for ask in (store.ids, store.counts, store.expired, lambda: store.ahead("a"), lambda: store.remove("a")):
+        with pytest.raises(VesalError, match="cannot be used"):
+            ask()

@@ -8,10 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.errors import DataError
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import Model, load_model
 from vesal.serve.jobs.job import JobOptions, Outcome
-from vesal.serve.jobs.predict_job import Work, predict_job
+from vesal.serve.jobs.predict_job import Work, _Maker, predict_job
+from vesal.volume.geometry import Geometry
+from vesal.volume.volume import LabelMap
+from vesal.workflow.predict import PredictResult
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,45 @@ def test_windows_are_counted(model: Model, tmp_path: Path) -> None:
     assert seen
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.parametrize("other", ["a.scan", "a.Uncertainty"])
+def test_a_scan_that_is_called_as_another_s_file_is_refused(model: Model, tmp_path: Path, other: str) -> None:
+    folder = scan(tmp_path / "upload" / "a.nii.gz").parent
+    scan(folder / f"{other}.nii.gz", 1)
+    with pytest.raises(DataError, match="rename one of the two scans"):
+        run(model, tmp_path, folder, to=["nifti", "uncertainty"])
+
+
+def test_why_a_study_has_no_scan_is_told(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from dicom_examples import random_series, write_series
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    paths = write_series(tmp_path / "study", random_series(modality="MR"))
+    paths[2].unlink()
+    with pytest.raises(UsageError, match="1 slice missing"):
+        run(model, tmp_path, tmp_path / "study")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_table_of_scans_does_not_find_out_what_else_the_server_has(
+    model: Model, tmp_path: Path, there: bool
+) -> None:
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
+    if there:
+        secret.write_text("no scan")
+    folder = scan(tmp_path / "job" / "upload" / "inner" / "a.nii.gz").parents[1]
+    (folder / "manifest.csv").write_text(f"image,label\n{secret},{secret}\n")
+    with pytest.raises(DataError, match="secret names voxels outside the upload"):
+        run(model, tmp_path / "job", folder)
+
+
+def test_a_picture_has_no_volume(tmp_path: Path) -> None:
+    labels = LabelSet.from_values({"cell": 1})
+    made = _Maker(labels, Work((), tmp_path, JobOptions(), tmp_path))
+    mask = LabelMap(np.ones((4, 5), np.uint8), Geometry.from_spacing((4, 5), (1.0, 1.0)))
+    assert made._found("a", labels.encode(mask.array), mask, PredictResult()).volumes_ml == {}

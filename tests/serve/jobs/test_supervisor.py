@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supe
     monkeypatch.setattr(module, "_MODULE", "fake_worker")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     limits = Limits(job_s=60.0, job_bytes=300 << 20, room_bytes=0)
-    made = Supervisor(limits, "cpu", "auto", tmp_path / "worker.log")
+    made = Supervisor(limits, "cpu", "auto", tmp_path)
     yield made
     made.stop()
 
@@ -45,7 +46,7 @@ def test_one_process_computes_all_jobs(supervisor: Supervisor) -> None:
 
 
 def test_a_failure_is_given_in_the_worker_s_words(supervisor: Supervisor) -> None:
-    assert supervisor.compute(order("fail")).error == "It is no scan."
+    assert supervisor.compute(order("fail")) == Ended(error="It is no scan.", refused=True)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,23 @@ def test_a_process_that_dies_or_grows_fails_its_job_alone(
     assert reason in str(supervisor.compute(order(what)).error)
     assert worker_of(supervisor.compute(order("finish", "b")))
     assert supervisor.restarts == 2
+
+
+def test_what_a_killed_process_unpacked_goes(supervisor: Supervisor, tmp_path: Path) -> None:
+    assert "where memory is short" in str(supervisor.compute(order("unpack and die")).error)
+    assert not (tmp_path / "temporary").exists()
+
+
+def test_the_process_holds_no_secret_of_the_server(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = ("VESAL_TOKEN", "VESAL_PACS_TOKEN", "VESAL_PACS_PASSWORD")
+    for name in secrets:
+        monkeypatch.setenv(name, "secret")
+    ended = supervisor.compute(order("finish"))
+    assert ended.outcome is not None
+    assert not {*secrets} & {*ended.outcome.notes[1:]}
+    assert "TMPDIR" in ended.outcome.notes
 
 
 def test_a_job_that_hangs_is_ended(
@@ -93,7 +111,17 @@ def test_what_is_no_message_is_passed_over(supervisor: Supervisor) -> None:
 
 def test_a_process_that_does_not_start_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MODULE", "no_such_module")
-    made = Supervisor(Limits(room_bytes=0), "cpu", "auto", tmp_path / "worker.log")
+    made = Supervisor(Limits(room_bytes=0), "cpu", "auto", tmp_path)
     assert "does not start" in str(made.compute(order("finish")).error)
     assert "no_such_module" in (tmp_path / "worker.log").read_text()
     made.stop()
+
+
+def test_a_process_that_died_while_nobody_used_it_fails_no_job(supervisor: Supervisor) -> None:
+    first = int(worker_of(supervisor.compute(order("finish"))))
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{first}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert int(worker_of(supervisor.compute(order("finish", "b")))) != first

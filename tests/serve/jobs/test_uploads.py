@@ -128,3 +128,28 @@ def test_a_zip_is_taken_whatever_its_name(tmp_path: Path) -> None:
     into = upload(tmp_path / "up")
     put(into, "study", b"PK\x03\x04 the rest")
     assert [path.name for path in arrange(into.files, into.folder / "in", channels=1)] == ["study.zip"]
+
+
+def test_a_long_name_is_cut_by_its_bytes_and_keeps_its_ending() -> None:
+    found = safe_name("肺" * 100 + ".nii.gz")
+    assert found.endswith("肺.nii.gz")
+    assert len(found.encode()) <= 120
+
+
+def test_one_file_may_hold_all_channels(tmp_path: Path) -> None:
+    into = upload(tmp_path / "up")
+    put(into, "photo.png", b"\x89PNG")
+    (found,) = arrange(into.files, into.folder / "in", channels=3)
+    assert found.name == "photo.png"
+
+
+def test_a_field_may_come_once_for_each_channel_but_not_for_ever(tmp_path: Path) -> None:
+    into = upload(tmp_path / "up")
+    for text in (b"4", b"5"):
+        into.field_data(text)
+        into.end_field("series")
+    assert into.fields == {"series": "4\n5"}
+    for _ in range(98):
+        into.end_field("series")
+    with pytest.raises(UploadError, match="more fields"):
+        into.end_field("series")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vesal.serve.jobs import worker as module
-from vesal.serve.jobs.job import Outcome
+from vesal.serve.jobs.job import TEMPORARY, Outcome
 from vesal.serve.jobs.worker import LoadedModels, compute
 
 
@@ -26,12 +26,6 @@ def order(model: Path, root: Path, *inputs: Path) -> dict[str, Any]:
         "root": str(root),
         "options": {},
     }
-
-
-@pytest.fixture(autouse=True)
-def _kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`compute` sets where temporary files lie, for a process of its own."""
-    monkeypatch.setattr(tempfile, "tempdir", tempfile.tempdir)
 
 
 @pytest.fixture
@@ -55,21 +49,7 @@ def test_a_failure_names_no_folder_of_the_server(model: Path, tmp_path: Path) ->
     compute(order(model, tmp_path, tmp_path / "scan.nii.gz"), LoadedModels("cpu", "auto"), said.append)
     assert "scan.nii.gz" in said[-1]["failed"]
     assert str(tmp_path) not in said[-1]["failed"]
-
-
-def test_an_archive_is_unpacked_beside_the_upload_which_is_removed(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    upload = tmp_path / "upload"
-    upload.mkdir()
-    with zipfile.ZipFile(upload / "study.zip", "w") as archive:
-        archive.writestr("a.txt", "no scan")
-    said: list[dict[str, Any]] = []
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    compute(order(model, tmp_path, upload / "study.zip"), LoadedModels("cpu", "auto"), said.append)
-    assert tempfile.gettempdir() == str(upload)
-    assert "vesal-" not in said[-1]["failed"]
-    assert str(tmp_path) not in said[-1]["failed"]
+    assert said[-1]["refused"]
 
 
 def test_what_was_left_out_names_no_folder_of_the_server(
@@ -139,3 +119,39 @@ def test_the_process_ends_with_its_server_and_prints_nothing_but_messages() -> N
         process.stdin.close()
         assert process.stdout.read() == ""
         assert process.wait(60) == 0
+
+
+def zipped(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"nothing")
+    return path
+
+
+def test_an_archive_is_unpacked_below_the_job_and_its_place_is_not_told(model: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    archive = zipped(tmp_path / "study.zip", "notes.txt")
+    compute(order(model, tmp_path, archive), LoadedModels("cpu", "auto"), said.append)
+    assert "No scan was found in study" in said[-1]["failed"]
+    assert str(tmp_path) not in said[-1]["failed"]
+    assert tempfile.gettempdir() not in said[-1]["failed"]
+    assert not (tmp_path / TEMPORARY).exists()
+
+
+def test_while_a_job_is_computed_temporary_files_are_the_job_s(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path] = []
+
+    def look(*_: object) -> Outcome:
+        with tempfile.NamedTemporaryFile() as file:
+            places.append(Path(file.name))
+        return Outcome(notes=(f"Left out of {tmp_path}/{TEMPORARY}/vesal-1_x/study: a dose (1).",))
+
+    monkeypatch.setattr("vesal.serve.jobs.predict_job.predict_job", look)
+    said: list[dict[str, Any]] = []
+    before = tempfile.gettempdir()
+    compute(order(model, tmp_path), LoadedModels("cpu", "auto"), said.append)
+    assert places[0].parent == tmp_path / TEMPORARY
+    assert tempfile.gettempdir() == before
+    assert said[-1]["done"]["notes"] == ["Left out of study: a dose (1)."]

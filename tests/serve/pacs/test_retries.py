@@ -68,5 +68,13 @@ def test_a_wait_ends_when_the_work_is_stopped() -> None:
         tried(failing(Passing("lost")), 2, (3600.0, 3600.0), stop, str)
 
 
+def test_nothing_is_begun_after_the_stop() -> None:
+    """A study of thousands of instances is a try for each: a server that ends waits for one of them alone."""
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        tried(lambda: pytest.fail("begun"), 2, (0.0, 0.0), stop, str)
+
+
 def test_waits_stay_within_their_limit_after_any_number_of_failures() -> None:
     assert wait_before(10**6, 1.0, 60.0) == 60.0

@@ -12,6 +12,7 @@ from dicom_examples import random_series, write_series
 from journey_examples import Clock, Ends, predict_pictures
 
 from vesal.errors import DataError, VesalError
+from vesal.serve.pacs import study_journey as module
 from vesal.serve.pacs.pacs_jobs import StudyJobs, StudyState
 from vesal.serve.pacs.pacs_settings import JourneySettings
 from vesal.serve.pacs.retries import Unreachable
@@ -151,6 +152,28 @@ def test_what_is_logged_names_no_study(tmp_path: Path, caplog: pytest.LogCapture
             clock.seconds += 60
     assert "study-" in caplog.text
     assert "1.2." not in caplog.text
+    assert "Doe" not in caplog.text
+
+
+def test_a_disk_that_was_full_for_a_while_ends_no_journey(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_OUTAGE_S", 0.01)
+    journey, _, _ = journey_of(tmp_path)
+    errors: list[Exception] = [OSError("Doe^Jane"), VesalError("Cannot use the file.")]
+
+    def look() -> float:
+        if errors:
+            raise errors.pop(0)
+        if journey.jobs.counts()[StudyState.STORED]:
+            journey.end()
+        return 3600.0
+
+    thread = threading.Thread(target=journey.run, args=(look,))
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert "Cannot use the file." in caplog.text
     assert "Doe" not in caplog.text
 
 

@@ -48,3 +48,21 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extra, "import_module", absent)
     with pytest.raises(UsageError, match=r"DICOM needs pydicom; pip install 'vesal\[dicom\]'"):
         extra.needed("pydicom.pixels")
+
+
+def test_a_deflated_data_set_is_not_inflated_to_far_more_than_it_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pydicom
+
+    path = write_series(tmp_path, random_series())[0]
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    header.add_new(0x7FE10010, "OB", bytes(1 << 22))
+    header.save_as(path, enforce_file_format=True)
+    found = read_header(open_source(path), path.name)
+    assert found is not None
+    assert found.Rows == header.Rows
+    monkeypatch.setattr("vesal.volume.dicom.header._HARMLESS", 1 << 20)
+    with pytest.raises(DataError, match="far more than its size"):
+        read_header(open_source(path), path.name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,26 @@ def test_a_damaged_salt_and_a_place_that_cannot_be_written_are_told(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
     with pytest.raises(VesalError, match=r"Cannot write .*salt"):
         pseudonym("scan", "1")
+
+
+def test_processes_that_begin_together_have_one_salt_and_leave_nothing_else(tmp_path: Path) -> None:
+    line = "from vesal.volume.dicom.identity import pseudonym; input(); print(pseudonym('patient', 'P1'))"
+    environment = os.environ | {"XDG_CONFIG_HOME": str(tmp_path)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", line],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[0] for process in started]
+    assert len(set(said)) == 1
+    assert said[0].startswith("patient-")
+    assert [path.name for path in (tmp_path / "vesal").iterdir()] == ["salt"]

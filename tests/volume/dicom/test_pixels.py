@@ -75,3 +75,11 @@ def test_a_missing_slice_is_the_mean_of_its_neighbours_where_that_is_asked_for(t
     assert np.array_equal(volume[:, :, 3], drawn.values[:, :, 3])
     assert scan.slices()[2] is None
     assert scan_of(paths[0], fill=True).stack.missing == 1
+
+
+@pytest.mark.parametrize("slope", [100_000.0, 3e9])
+def test_values_that_whole_numbers_of_32_bits_do_not_hold_are_fractions(slope: float, tmp_path: Path) -> None:
+    drawn = random_series(slope=slope)
+    volume = read(write_series(tmp_path, drawn)[0])
+    assert volume.array.dtype == np.float32
+    assert np.allclose(volume.array[0], drawn.array * slope)

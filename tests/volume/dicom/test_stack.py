@@ -85,6 +85,19 @@ def test_rounded_positions_are_no_tilt_and_no_uneven_distance() -> None:
     assert stack.geometry.spacing_mm[2] == pytest.approx(1.25, abs=1e-3)
 
 
+def test_directions_that_are_rounded_otherwise_on_each_slice_are_one() -> None:
+    generator = np.random.default_rng(1)
+    affine = axial(origin=(-250.0, 300.0, 1400.0))
+    rounded = []
+    for frame in frames(affine):
+        columns, rows = frame.directions + generator.uniform(-5e-4, 5e-4, (2, 3))
+        columns /= np.linalg.norm(columns)
+        rows -= rows @ columns * columns
+        rounded.append(replace(frame, directions=np.array([columns, rows / np.linalg.norm(rows)])))
+    (stack,) = stacks(rounded)
+    assert [frame.file for frame in stack.frames if frame] == [f"{index}.dcm" for index in range(SHAPE[2])]
+
+
 def test_a_missing_slice_is_refused_with_its_neighbours_or_left_a_place() -> None:
     whole = frames(axial())
     lacking = [frame for frame in whole if frame.file != "2.dcm"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from vesal.layouts.dicom.chosen_series import WantedScan
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.planning.plan import Normalisation, Plan, Stage
 from vesal.volume.io import read_label, read_volume, write_volume
-from vesal.workflow.predict import predict_cases
+from vesal.workflow.predict import PredictResult, predict_cases
 from vesal.workflow.prediction.unpacked_inputs import unpacked
 from vesal.workflow.requests.predict_options import PredictOptions
 
@@ -105,6 +106,54 @@ def test_under_a_tilt_the_objects_lie_on_the_slices_as_they_were_taken(tmp_path:
     assert (inside > 60).mean() > 0.95
 
 
+def predicted_after(
+    without: str, tmp_path: Path, model: Model, to: str = "dicom-seg,rtstruct,sr"
+) -> PredictResult:
+    """Of a study whose objects lost an element."""
+    for path in write_series(tmp_path / "study", drawn(axial())):
+        header = pydicom.dcmread(path)
+        del header[without]
+        header.save_as(path)
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    return predict_cases(model, cases, tmp_path / "out", PredictOptions(to=to))
+
+
+@pytest.mark.parametrize("lost", ["PatientID", "PatientName", "PatientSex", "StudyDate", "AccessionNumber"])
+def test_a_study_from_which_names_were_taken_out_gets_its_objects(
+    lost: str, tmp_path: Path, model: Model
+) -> None:
+    result = predicted_after(lost, tmp_path, model)
+    assert result.failures == []
+    found = [pydicom.dcmread(path) for path in sorted((tmp_path / "out").glob("*.dcm"))]
+    assert [(one.Modality, str(one[lost].value or "")) for one in found] == [
+        ("RTSTRUCT", ""),
+        ("SEG", ""),
+        ("SR", ""),
+    ]
+
+
+@pytest.mark.parametrize("to", ["dicom-seg", "rtstruct", "sr"])
+def test_what_nothing_can_refer_to_is_told(to: str, tmp_path: Path, model: Model) -> None:
+    (failure,) = predicted_after("FrameOfReferenceUID", tmp_path, model, to).failures
+    assert "lacks FrameOfReferenceUID" in failure.message
+
+
+def test_names_keep_their_letters_in_every_object(tmp_path: Path, model: Model) -> None:
+    regions = {"Œil": ["rim", "core"], "眼": ["core"]}
+    labels = LabelSet.from_values({"rim": 1, "core": 4}, regions=regions)
+    model = replace(model, plan=model.plan.model_copy(update={"labels": labels}))
+    tags = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Jürg"}
+    write_series(tmp_path / "study", replace(drawn(axial()), tags=tags))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    assert (
+        predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg,rtstruct")).failures == []
+    )
+    structures, segments = (pydicom.dcmread(path) for path in sorted((tmp_path / "out").glob("*.dcm")))
+    assert [one.ROIName for one in structures.StructureSetROISequence] == ["Œil", "眼"]
+    assert [one.SegmentLabel for one in segments.SegmentSequence] == ["Œil", "眼"]
+    assert {str(structures.PatientName), str(segments.PatientName)} == {"Müller^Jürg"}
+
+
 def test_the_same_result_made_again_is_the_same_object(tmp_path: Path, model: Model) -> None:
     write_series(tmp_path / "study", drawn(axial()))
     cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
@@ -175,3 +224,37 @@ def test_archives_are_unpacked_for_as_long_as_it_takes(tmp_path: Path) -> None:
         assert folder == tmp_path / "study"
         assert len(list(inner.iterdir())) == 8
     assert not inner.exists()
+
+
+@pytest.mark.parametrize("charset", [["", "ISO 2022 IR 87"], "ISO_IR 100", None])
+def test_elements_that_were_taken_away_and_any_character_set_make_objects(
+    tmp_path: Path, model: Model, charset: object
+) -> None:
+    for path in write_series(tmp_path / "study", drawn(axial())):
+        header = pydicom.dcmread(path)
+        for keyword in ("PatientID", "PatientBirthDate", "StudyTime", "AccessionNumber"):
+            header.pop(keyword, None)
+        header.PatientName = "Müller^Jörg" if charset == "ISO_IR 100" else "Doe^Jane"
+        if charset is not None:
+            header.SpecificCharacterSet = charset
+        header.save_as(path)
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    labels = LabelSet.from_values({"rim": 1, "core": 4}, regions={"肺": ["rim", "core"], "a\\b": ["core"]})
+    object.__setattr__(model, "plan", model.plan.model_copy(update={"labels": labels}))
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg,rtstruct,sr,preview"))
+    assert result.failures == []
+    found = pydicom.dcmread(tmp_path / "out" / f"{cases[0].id}.seg.dcm")
+    assert [one.SegmentLabel for one in found.SegmentSequence] == ["肺", "a/b"]
+    assert str(found.PatientName) == ("Müller^Jörg" if charset == "ISO_IR 100" else "Doe^Jane")
+    drawn_too = pydicom.dcmread(tmp_path / "out" / f"{cases[0].id}.rtstruct.dcm")
+    assert [one.ROIName for one in drawn_too.StructureSetROISequence] == ["肺", "a/b"]
+
+
+def test_a_scan_of_no_space_is_refused_in_words(tmp_path: Path, model: Model) -> None:
+    for path in write_series(tmp_path / "study", drawn(axial())):
+        header = pydicom.dcmread(path)
+        del header.FrameOfReferenceUID
+        header.save_as(path)
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg"))
+    assert "has no FrameOfReferenceUID" in result.failures[0].message

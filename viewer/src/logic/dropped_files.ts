@@ -19,12 +19,20 @@ export async function droppedFiles(transfer: DataTransfer): Promise<DroppedFile[
       return file ? [{ file, path: file.name }] : []
     }),
   )
-  return found.flat().filter(wanted)
+  return inOrder(found.flat().filter(wanted))
 }
 
 /** What was chosen by a button; a chosen folder gives its files' relative paths. */
 export function chosenFiles(list: FileList): DroppedFile[] {
-  return [...list].map((file) => ({ file, path: file.webkitRelativePath || file.name })).filter(wanted)
+  return inOrder([...list].map((file) => ({ file, path: file.webkitRelativePath || file.name })).filter(wanted))
+}
+
+/**
+ * By name, numbers as numbers: of a scan of several channels the server takes the first file for the first channel, and
+ * a browser gives what was dropped in any order.
+ */
+export function inOrder(files: DroppedFile[]): DroppedFile[] {
+  return [...files].sort((one, other) => one.path.localeCompare(other.path, 'en', { numeric: true }))
 }
 
 function wanted({ path }: DroppedFile): boolean {
@@ -60,4 +68,10 @@ export function summary(files: DroppedFile[], bytes: (count: number) => string):
   if (files.length === 1) return `${first.path}, ${size}`
   const folder = first.path.includes('/') ? ` from ${first.path.split('/')[0]}` : ''
   return `${files.length} files${folder}, ${size}`
+}
+
+/** Which file is taken for which channel, where there is one each; else the summary. */
+export function chosenText(files: DroppedFile[], channels: string[], bytes: (count: number) => string): string {
+  if (channels.length < 2 || files.length !== channels.length) return summary(files, bytes)
+  return channels.map((channel, index) => `${channel}: ${files[index]!.path}`).join('; ')
 }

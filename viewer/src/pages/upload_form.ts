@@ -1,7 +1,7 @@
 import type { Client, Token } from '../api/client'
 import type { Job, Limits, Model } from '../api/types'
 import { jobForm, upload } from '../api/upload'
-import { chosenFiles, droppedFiles, summary, type DroppedFile } from '../logic/dropped_files'
+import { chosenFiles, chosenText, droppedFiles, type DroppedFile } from '../logic/dropped_files'
 import { bytesText } from '../logic/numbers'
 import { KINDS } from '../panels/downloads'
 import { checkbox, fileButton, select } from '../ui/controls'
@@ -65,7 +65,7 @@ export class UploadForm {
       return
     }
     this.files = files
-    this.chosen.textContent = summary(files, bytesText)
+    this.showChosen()
     this.start.disabled = files.length === 0
     if (files.length) this.start.focus()
   }
@@ -109,10 +109,15 @@ export class UploadForm {
     )
   }
 
+  /** A file that is taken for the wrong channel makes a wrong mask, so it is said which is taken for which. */
+  private showChosen(): void {
+    this.chosen.textContent = chosenText(this.files, this.model.channels, bytesText)
+  }
+
   /** What this model wants, and the files that can be made of its result. */
   private showModel(): void {
     const { channels, modality, dicom, measured } = this.model
-    const wants = channels.length > 1 ? `Wants ${channels.length} channels: ${channels.join(', ')}; one file each, named in this order.` : ''
+    const wants = channels.length > 1 ? `Wants ${channels.length} channels: ${channels.join(', ')}; one file each, whose names sort in this order.` : ''
     const dice = Object.entries(measured).map(([name, value]) => `${name} ${value.toFixed(2)}`)
     const parts = [modality, wants, dice.length ? `Measured Dice: ${dice.join(', ')}` : '']
     this.hint.textContent = parts.filter(Boolean).join(' · ')
@@ -129,6 +134,7 @@ export class UploadForm {
     })
     const legend = h('legend', { class: 'visually-hidden' }, 'Files to make')
     fill(this.formats, h('fieldset', { class: 'plain grid' }, legend, ...boxes))
+    this.showChosen()
     this.fillSlices.closest('label')!.hidden = !dicom
     this.series.closest<HTMLElement>('.field')!.hidden = !dicom
   }

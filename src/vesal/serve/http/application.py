@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +28,9 @@ from vesal.serve.served_models import ServedModel, describe_models
 from vesal.serve.viewer_page import add_viewer
 from vesal.version import __version__
 
+#: Seconds between two looks for sessions that have expired.
+_SWEEP_S = 30.0
+
 
 def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | None = None) -> FastAPI:
     """The application; its jobs, and the work on an archive's studies, are begun and ended with it.
@@ -36,18 +40,22 @@ def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | 
     """
     models = describe_models(settings.models)
     metrics = ServeMetrics(service)
+    sessions = LabelSessions(settings.state / "sessions")
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         service.start()
         if pacs is not None:
             pacs.start()
+        sweeping = asyncio.create_task(_swept(sessions))
         try:
             yield
         finally:
+            sweeping.cancel()
             if pacs is not None:
                 pacs.stop()
             service.stop()
+            sessions.end_all()
 
     app = FastAPI(
         title="Vesal",
@@ -58,17 +66,23 @@ def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | 
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, count=metrics.refused)
     intake = JobIntake(service, models, metrics)
     app.include_router(job_routes(intake))
     if pacs is not None:
         app.include_router(study_routes(pacs))
-    sessions = LabelSessions(settings.state / "sessions")
     app.include_router(monai_label_routes(intake, sessions, settings.token))
     _add_state(app, service, models, metrics)
     _add_errors(app, metrics)
     add_viewer(app)
     return app
+
+
+async def _swept(sessions: LabelSessions) -> None:
+    """Sessions go when they have expired: a client that never comes back must not leave a patient's scan here."""
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        await asyncio.to_thread(sessions.sweep)
 
 
 def _add_state(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vesal.serve.serve_settings import ServeSettings, is_loopback
+from vesal.serve.listening import is_loopback
+from vesal.serve.serve_settings import ServeSettings
 from vesal.serve.viewer_page import BESIDE
 
 #: What anybody may ask: nothing of a patient is in it.
@@ -38,10 +39,17 @@ class Guard:
     - Another's name for this host (a page elsewhere whose name was made to lead here): 421.
     - Something changed or asked by another site's page: 403.
     - No token, or a wrong one: 401.
+
+    Args:
+        app: is asked what may be.
+        settings: of the server.
+        count: is called with the status of each refusal.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
-        self._app, self._token = app, settings.token.encode()
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, count: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._app, self._token, self._count = app, settings.token.encode(), count
         self._names = {name.lower() for name in settings.names} | {"localhost", settings.host.lower()}
         self._any_address = not is_loopback(settings.host)
 
@@ -52,6 +60,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         if refused := self._refused(scope, headers):
+            self._count(refused.status_code)
             await refused(scope, receive, _with_headers(send))
             return
         await self._app(scope, receive, _with_headers(send))
@@ -60,10 +69,9 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_ours(host):
             return _answer(421, f"This server is not called {host}; name that host with --name to allow it.")
-        origin = headers.get("origin")
-        if headers.get("sec-fetch-site") == "cross-site" or (origin and urlsplit(origin).netloc != host):
-            return _answer(403, "Pages of other sites may not ask this server.")
         path: str = scope["path"]
+        if _is_elsewhere(headers, host) and not _is_followed_link(scope, headers):
+            return _answer(403, "Pages of other sites may not ask this server.")
         is_open = path in _OPEN or path.startswith(_OPEN_BELOW)
         if is_open or not self._token or self._is_right(headers.get("authorization", "")):
             return None
@@ -88,6 +96,25 @@ class Guard:
         scheme, _, token = header.partition(" ")
         # Compared in a time that tells nothing.
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+
+
+def _is_elsewhere(headers: Headers, host: str) -> bool:
+    """Whether another site's page asks."""
+    origin = headers.get("origin", "")
+    # Browsers send scheme, host and port alone, or null.
+    return headers.get("sec-fetch-site") == "cross-site" or (
+        bool(origin) and origin.partition("://")[2].lower() != host.lower()
+    )
+
+
+def _is_followed_link(scope: Scope, headers: Headers) -> bool:
+    """Whether somebody follows a link to the viewer's page, as from a mail: the page alone tells nothing."""
+    return (scope["method"], scope["path"], headers.get("sec-fetch-mode"), headers.get("origin")) == (
+        "GET",
+        "/",
+        "navigate",
+        None,
+    )
 
 
 def _answer(status: int, sentence: str) -> JSONResponse:

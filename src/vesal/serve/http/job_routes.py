@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 
 from vesal.errors import reason_of
 from vesal.serve.http.answers import ErrorAnswer, JobAnswer
@@ -36,7 +37,10 @@ _FORM: dict[str, Any] = {
                             "type": "string",
                             "description": f"of {', '.join(KINDS)}, with commas between",
                         },
-                        "series": {"type": "string", "description": "of a DICOM study"},
+                        "series": {
+                            "type": "string",
+                            "description": "of a DICOM study; again for each channel",
+                        },
                         "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
                         "fill_slices": {"type": "boolean"},
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
@@ -74,9 +78,10 @@ class JobIntake:
         try:
             await receive(request, upload)
             self._metrics.received(upload.received)
-            return self.accept(upload)
+            # A study is moved file by file, and the list of jobs synced: meanwhile others are answered.
+            return await run_in_threadpool(self.accept, upload)
         finally:
-            self.service.discard(upload)
+            await run_in_threadpool(self.service.discard, upload)
 
     def accept(self, upload: Upload) -> Job:
         """The job of an upload that is whole.
@@ -107,14 +112,14 @@ class JobIntake:
 
 
 def _options(fields: dict[str, str], model: ServedModel) -> JobOptions:
-    asked = tuple(filter(None, (part.strip() for part in fields.get("to", "").split(","))))
+    asked = tuple(filter(None, (part.strip() for part in fields.get("to", "").replace("\n", ",").split(","))))
     if not model.dicom and (objects := [kind for kind in asked if kind in DICOM_FORMATS]):
         raise UploadError(f"This server writes no {objects[0]}: it runs without the extra vesal[dicom].", 422)
     try:
         return JobOptions(
             to=tuple(dict.fromkeys(("nifti", *asked))),
             threshold=float(fields.get("threshold") or 0.5),
-            series=tuple(filter(None, (fields.get("series", ""),))),
+            series=tuple(filter(None, fields.get("series", "").splitlines())),
             fill_slices=fields.get("fill_slices", "").lower() in _TRUE,
         )
     except ValidationError as error:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vesal.files import link_or_copy
 from vesal.serve.jobs.uploads import Upload, UploadError
 
 #: Seconds without use until a session ends, where the client does not say.
@@ -57,7 +58,7 @@ class LabelSessions:
         Raises:
             UploadError: it holds no file, or too many are kept.
         """
-        self._sweep()
+        self.sweep()
         if not upload.files:
             raise UploadError("The form holds no file; send the image as the field 'files'.")
         if len(self._sessions) >= _MOST_SESSIONS:
@@ -77,7 +78,7 @@ class LabelSessions:
         Raises:
             UploadError: there is none.
         """
-        self._sweep()
+        self.sweep()
         with self._lock:
             session = self._sessions.get(id_)
             if session is None:
@@ -86,11 +87,11 @@ class LabelSessions:
             return session
 
     def copy(self, id_: str, upload: Upload) -> None:
-        """The files of a session, as if they had been uploaded."""
-        for number, file in enumerate(self.get(id_).files):
+        """The files of a session, as if they had been uploaded; their bytes are the same."""
+        for number, file in enumerate(self.get(id_).files, start=len(upload.files)):
             to = upload.folder / f"{number:05d}" / file.name
             to.parent.mkdir()
-            shutil.copyfile(file, to)
+            link_or_copy(file, to)
             upload.files.append(to)
 
     def remove(self, id_: str) -> LabelSession:
@@ -105,7 +106,14 @@ class LabelSessions:
         shutil.rmtree(self._folder / id_, ignore_errors=True)
         return session
 
-    def _sweep(self) -> None:
+    def end_all(self) -> None:
+        """End every session."""
+        with self._lock:
+            self._sessions.clear()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Delete what has not been used for longer than it is kept."""
         now = time.monotonic()
         with self._lock:
             ended = [one.id for one in self._sessions.values() if now - one.used > one.expiry_s]

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request, Response
-from starlette.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, JSONResponse
 
 from vesal.serve.http.job_routes import JobIntake
 from vesal.serve.http.label_sessions import LabelSessions
@@ -29,6 +30,7 @@ from vesal.version import __version__
 _LOOK_S = 0.05
 #: Of the form that asks for a token.
 _MOST_FORM_BYTES = 1 << 14
+_FORM_S = 20.0
 
 
 def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -> APIRouter:
@@ -73,7 +75,7 @@ def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -
             await receive(request, upload)
             _drop_labels(upload)
             if session_id:
-                sessions.copy(session_id, upload)
+                await run_in_threadpool(sessions.copy, session_id, upload)
             if not upload.files:
                 raise UploadError(
                     f"This server keeps no data set{f' and so no image {image!r}' if image else ''}; send the image "
@@ -81,11 +83,11 @@ def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -
                 )
             kind = "dicom-seg" if output == "dicom_seg" else "nifti"
             options = JobOptions(to=tuple(dict.fromkeys(("nifti", kind))))
-            job = service.accept(upload, chosen.name, options, len(chosen.channels))
+            job = await run_in_threadpool(service.accept, upload, chosen.name, options, len(chosen.channels))
         finally:
-            service.discard(upload)
+            await run_in_threadpool(service.discard, upload)
         done = await _awaited(request, intake, job)
-        return _answer(intake, done, chosen, output, kind)
+        return await run_in_threadpool(_answer, intake, done, chosen, output, kind)
 
     return routes
 
@@ -100,10 +102,14 @@ def _add_auth(routes: APIRouter, token: str) -> None:
     async def give(request: Request) -> Response:
         """A client that asks for name and password gives the server's token as the password."""
         body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MOST_FORM_BYTES:
-                raise UploadError("The form is too long.", 413)
+        try:
+            async with asyncio.timeout(_FORM_S):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > _MOST_FORM_BYTES:
+                        raise UploadError("The form is too long.", 413)
+        except TimeoutError as error:
+            raise UploadError("The form came too slowly; send it again.", 408) from error
         given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
         if not token or not hmac.compare_digest(given.encode(), token.encode()):
             raise UploadError("The password is not this server's token.", 401)
@@ -181,8 +187,7 @@ def _answer(intake: JobIntake, job: Job, model: ServedModel, output: str, kind: 
     file = next(file for file in job.outcome.results if file.kind == kind)
     path = intake.service.results(job) / file.name
     if output in ("image", "dicom_seg"):
-        head = {"content-disposition": f'attachment; filename="{file.name}"'}
-        return Response(path.read_bytes(), media_type="application/octet-stream", headers=head)
+        return FileResponse(path, filename=file.name, media_type="application/octet-stream")
     return _multipart(found, path)
 
 

@@ -40,8 +40,8 @@ async def _receive(request: Request, stream: AsyncIterator[bytes], upload: Uploa
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.upload_bytes + (1 << 20):
         raise UploadError(too_large(limits), 413)
-    form = _Form(upload, options[b"boundary"])
     try:
+        form = _Form(upload, options[b"boundary"])
         async with asyncio.timeout(limits.upload_s):
             while piece := await asyncio.wait_for(_next(stream), limits.silence_s):
                 form.parser.write(piece)

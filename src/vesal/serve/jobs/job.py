@@ -14,6 +14,9 @@ from vesal.workflow.requests.predict_options import DICOM_FORMATS
 #: What a job may make beside the label map as NIfTI, which it always makes.
 KINDS = ("nifti", "nrrd", *DICOM_FORMATS, "uncertainty", "glb", "stl")
 
+#: Below a job's folder: what is unpacked, which goes with the upload, however the process ends.
+TEMPORARY = "temporary"
+
 
 class Status(StrEnum):
     """Where a job is."""
@@ -116,6 +119,7 @@ class Job(Record):
         tries: how often it was begun.
         created, started, finished, expires: UTC.
         error: why it failed, one sentence.
+        refused: it failed for what the scan or the options are, and would again.
     """
 
     id: str
@@ -128,4 +132,5 @@ class Job(Record):
     finished: datetime | None = None
     expires: datetime | None = None
     error: str | None = None
+    refused: bool = False
     outcome: Outcome = Outcome()

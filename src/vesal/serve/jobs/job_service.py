@@ -1,7 +1,7 @@
 """The jobs of a server: its folders, its list, and the thread that has one after the other computed.
 
-The folder of a server holds `jobs.sqlite`; `incoming/`, uploads that are not whole yet; and `jobs/ID/` with `upload/`,
-which goes when the job has ended, and `results/`, which goes when it has expired.
+The folder of a server holds `jobs.sqlite`; `incoming/`, uploads that are not whole yet; `jobs/ID/` with `upload/`,
+which goes when the job has ended, and `results/`, which goes when it has expired; and what the supervisor keeps.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import read_json, write_json
-from vesal.serve.jobs.job import Job, JobOptions, ResultFile, Status
+from vesal.files import link_or_copy, read_json, write_json
+from vesal.serve.jobs.job import TEMPORARY, Job, JobOptions, ResultFile, Status
 from vesal.serve.jobs.job_store import JobStore
 from vesal.serve.jobs.supervisor import Ended, JobOrder, Supervisor
 from vesal.serve.jobs.uploads import Upload, UploadError, arrange
@@ -29,9 +29,15 @@ from vesal.serve.serve_settings import ServeSettings
 
 _LOG = logging.getLogger("vesal.serve")
 
-#: Seconds between two looks for jobs that have expired.
+#: Seconds between two looks for what has expired, where no job is computed.
 _SWEEP_S = 30.0
+#: Before what the disk did not take is written again.
+_AGAIN_S = 5.0
 _INPUTS = "inputs.json"
+
+
+class _Stopping(Exception):
+    """The server ends before the end of a job could be noted."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,9 @@ class JobService:
         self._incoming, self._jobs = self._state / "incoming", self._state / "jobs"
         self._lock = _lock(self._state)
         self._store = JobStore(self._state / "jobs.sqlite")
-        self._supervisor = Supervisor(
-            settings.limits, settings.device, settings.backend, self._state / "worker.log"
-        )
+        self._supervisor = Supervisor(settings.limits, settings.device, settings.backend, self._state)
+        # As they were described to clients: another file of the same name has other labels.
+        self._models = {name: _files_of(path) for name, path in settings.models.items()}
         self._waiting = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jobs")
@@ -80,8 +86,6 @@ class JobService:
         shutil.rmtree(self._incoming, ignore_errors=True)
         for folder in (self._incoming, self._jobs):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for job in self._store.begin_again(self.limits.kept):
-            self._ended(job)
         known = self._store.ids()
         for folder in self._jobs.iterdir():
             if folder.name not in known:
@@ -99,6 +103,8 @@ class JobService:
         if self._thread.is_alive():
             self._thread.join()
         self._store.close()
+        # Uploads that did not come to their end.
+        shutil.rmtree(self._incoming, ignore_errors=True)
         self._lock.release()
 
     @property
@@ -174,7 +180,7 @@ class JobService:
         for left in (begun, self._jobs / id_):
             shutil.rmtree(left, ignore_errors=True)
         try:
-            shutil.copytree(folder, begun / "upload" / "study", copy_function=_link)
+            shutil.copytree(folder, begun / "upload" / "study", copy_function=link_or_copy)
         except (OSError, shutil.Error) as error:
             shutil.rmtree(begun, ignore_errors=True)
             raise VesalError(f"The study cannot be copied ({error}); free some space.") from error
@@ -248,21 +254,36 @@ class JobService:
         while not self._stopping.is_set():
             try:
                 self._waiting.clear()
+                # What a server that died was computing, or this thread when it failed below: it has no other job now.
+                for failed in self._store.begin_again(self.limits.kept):
+                    self._ended(failed)
                 while not self._stopping.is_set() and (job := self._store.claim()) is not None:
                     self._compute(job)
-                for job in self._store.expired():
-                    self.remove(job.id)
-            except (VesalError, OSError) as error:
-                _LOG.error("jobs stand still for a moment: %s", error)
+                    # Not when the line is empty: under load it never is.
+                    self._sweep()
+                self._sweep()
+            except Exception as error:
+                # Without this thread every job would wait for ever; others' texts may hold anything.
+                why = str(error) if isinstance(error, VesalError) else type(error).__name__
+                _LOG.error("jobs stand still for a moment: %s", why)
             self._waiting.wait(_SWEEP_S)
+
+    def _sweep(self) -> None:
+        for job in self._store.expired():
+            self.remove(job.id)
 
     def _compute(self, job: Job) -> None:
         root = self._jobs / job.id
         # What an earlier try left.
-        shutil.rmtree(root / "results", ignore_errors=True)
+        for name in (TEMPORARY, "results"):
+            shutil.rmtree(root / name, ignore_errors=True)
         model = self._settings.models.get(job.model)
         if model is None:
             ended = Ended(error=f"The model {job.model} is not served any more; send the scan for another.")
+        elif _files_of(model) != self._models[job.model]:
+            ended = Ended(
+                error=f"The file of the model {job.model} is gone or another than when this server started; restart it."
+            )
         elif not (root / _INPUTS).is_file():
             ended = Ended(error="The upload is gone; send it again.")
         else:
@@ -272,17 +293,30 @@ class JobService:
             # Not ended: the next server begins it again, and this try does not count.
             self._store.put_back(job)
             return
-        if ended.outcome is not None:
-            after = self._store.finish(job.id, ended.outcome, self.limits.kept)
-        elif ended.error is not None:
-            after = self._store.fail(job.id, ended.error, self.limits.kept)
-        else:
-            after = None
+        try:
+            after = self._noted(job, ended)
+        except _Stopping:
+            # The next server begins it again.
+            return
         if after is None:
             # Cancelled meanwhile: what was made of it goes.
             self._clear(job.id)
             return
         self._ended(after)
+
+    def _noted(self, job: Job, ended: Ended) -> Job | None:
+        """The job as it ended, written down as soon as the disk takes it; None where it was cancelled meanwhile."""
+        while True:
+            try:
+                if ended.outcome is not None:
+                    return self._store.finish(job.id, ended.outcome, self.limits.kept)
+                if ended.error is not None:
+                    return self._store.fail(job.id, ended.error, self.limits.kept, refused=ended.refused)
+                return None
+            except VesalError as error:
+                _LOG.error("the end of job %s cannot be noted yet: %s", job.id, error)
+                if self._stopping.wait(_AGAIN_S):
+                    raise _Stopping from error
 
     def _ended(self, job: Job) -> None:
         """Clear away what is not kept of a job, and tell who asked to be."""
@@ -292,17 +326,18 @@ class JobService:
             listener(job)
 
     def _clear(self, id_: str, *, results: bool = True) -> None:
-        for name in ("upload", "results") if results else ("upload",):
+        for name in ("upload", TEMPORARY, "results") if results else ("upload", TEMPORARY):
             shutil.rmtree(self._jobs / id_ / name, ignore_errors=True)
         with contextlib.suppress(OSError):
             (self._jobs / id_ / _INPUTS).unlink(missing_ok=True)
 
 
-def _link(file: str, to: str) -> None:
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copyfile(file, to)
+def _files_of(model: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the change of a model's files; none where they are gone."""
+    files = sorted(model.rglob("*.vesal")) if model.is_dir() else [model]
+    with contextlib.suppress(OSError):
+        return [(file.name, (state := file.stat()).st_size, state.st_mtime_ns) for file in files]
+    return []
 
 
 def _lock(state: Path) -> FileLock:

@@ -83,24 +83,20 @@ class JobStore:
 
     def ids(self) -> set[str]:
         """Of all jobs."""
-        with self._lock:
-            return {row[0] for row in self._connection.execute("SELECT id FROM jobs")}
+        return {row[0] for row in self._read("SELECT id FROM jobs")}
 
     def ahead(self, id_: str) -> int:
         """How many jobs are begun before a waiting one, the running ones with it."""
-        with self._lock:
-            (count,) = self._connection.execute(
-                "SELECT COUNT(*) FROM jobs WHERE status IN ('queued', 'running') "
-                "AND number < (SELECT number FROM jobs WHERE id = ?)",
-                (id_,),
-            ).fetchone()
+        ((count,),) = self._read(
+            "SELECT COUNT(*) FROM jobs WHERE status IN ('queued', 'running') "
+            "AND number < (SELECT number FROM jobs WHERE id = ?)",
+            id_,
+        )
         return int(count)
 
     def counts(self) -> Counter[str]:
         """Status -> how many."""
-        with self._lock:
-            rows = self._connection.execute("SELECT status, COUNT(*) FROM jobs GROUP BY status").fetchall()
-        return Counter(dict(rows))
+        return Counter(dict(self._read("SELECT status, COUNT(*) FROM jobs GROUP BY status")))
 
     def claim(self) -> Job | None:
         """The job that waits longest, running from now on; None where none waits."""
@@ -114,9 +110,9 @@ class JobStore:
         """A running job has its results; None where it was cancelled meanwhile."""
         return self._end(id_, Status.FINISHED, keep, outcome=outcome)
 
-    def fail(self, id_: str, error: str, keep: timedelta) -> Job | None:
+    def fail(self, id_: str, error: str, keep: timedelta, *, refused: bool = False) -> Job | None:
         """A job cannot be done, and why; None where it had ended."""
-        return self._end(id_, Status.FAILED, keep, error=error)
+        return self._end(id_, Status.FAILED, keep, error=error, refused=refused)
 
     def cancel(self, id_: str, keep: timedelta) -> Job | None:
         """Nobody wants it any more; None where it had ended."""
@@ -170,16 +166,25 @@ class JobStore:
         return changed
 
     def _rows(self, which: str, *values: object) -> list[Job]:
+        return [
+            Job.model_validate_json(row[0]) for row in self._read(f"SELECT job FROM jobs {which}", *values)
+        ]
+
+    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._lock:
-            rows = self._connection.execute(f"SELECT job FROM jobs {which}", values).fetchall()
-        return [Job.model_validate_json(row[0]) for row in rows]
+            try:
+                return self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise _unusable(error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 yield self._connection
-            except sqlite3.OperationalError as error:
-                raise VesalError(
-                    f"The list of jobs cannot be written ({error}); free some space on the disk of --state."
-                ) from error
+            except sqlite3.Error as error:
+                raise _unusable(error) from error
+
+
+def _unusable(error: sqlite3.Error) -> VesalError:
+    return VesalError(f"The list of jobs cannot be used ({error}); free some space on the disk of --state.")

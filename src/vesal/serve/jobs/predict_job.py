@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vesal.data.case import read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError
+from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import Model
 from vesal.infer.windows import watched
 from vesal.layouts.dicom.chosen_series import WantedScan
@@ -34,6 +34,7 @@ from vesal.workflow.requests.predict_options import DICOM_FORMATS, PredictOption
 _NIFTI = ".nii.gz"
 #: Of the scan itself, for the viewer.
 _SCAN = "scan"
+_UNCERTAINTY = "uncertainty"
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,16 @@ def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
     notes: list[str] = []
     with unpacked(work.inputs) as paths:
         roots = [work.root, *(path for path in paths if path not in work.inputs)]
-        cases = cases_to_predict(
-            paths, len(model.plan.channels), model.labels, dicom=wanted, remark=notes.append
-        )
+        try:
+            cases = cases_to_predict(
+                paths, len(model.plan.channels), model.labels, dicom=wanted, remark=notes.append
+            )
+        except UsageError as error:
+            # What was left out, and why, such as a slice that is missing.
+            raise UsageError(" ".join([str(error), *notes])) from error
         for case in cases:
             _check_inside(case, roots)
+        _check_names(cases)
         with watched(progress):
             done = predict_cases(model, cases, work.folder, _options(work.options))
         if not done.files:
@@ -106,11 +112,32 @@ def _check_inside(case: Case, roots: Sequence[Path]) -> None:
         DataError: it does.
     """
     allowed = [root.resolve() for root in roots]
-    for image in case.images:
-        for file in (image, *data_files(image)):
+
+    def check(image: Path, files: Sequence[Path]) -> None:
+        for file in files:
             if not any(file.resolve().is_relative_to(root) for root in allowed):
                 raise DataError(
                     f"{image.name} names voxels outside the upload; send one file that holds them."
+                )
+
+    for image in case.images:
+        # Before it is opened: what kind of file something else is, and whether it is there, is nobody's business.
+        check(image, [image])
+        check(image, data_files(image))
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    """The files that are made of a scan are called by its name, with a word; another's name may not be that.
+
+    Raises:
+        DataError: it is.
+    """
+    names = {case.id.lower() for case in cases}
+    for case in cases:
+        for word in (_SCAN, _UNCERTAINTY):
+            if (other := f"{case.id}.{word}").lower() in names:
+                raise DataError(
+                    f"{other} is also how a file of {case.id} is called; rename one of the two scans."
                 )
 
 
@@ -143,7 +170,7 @@ class _Maker:
             write_label(path, label)
             self._list("nrrd", case.id, path)
         if case.id in done.uncertainty:
-            path = folder / f"{case.id}.uncertainty{_NIFTI}"
+            path = folder / f"{case.id}.{_UNCERTAINTY}{_NIFTI}"
             done.uncertainty[case.id].rename(path)
             self._list("uncertainty", case.id, path)
         for kind, ending in DICOM_FORMATS.items():
@@ -170,9 +197,11 @@ class _Maker:
         self, case: str, contiguous: NDArray[np.uint8], label: LabelMap, done: PredictResult
     ) -> CaseResult:
         ml = label.geometry.voxel_volume_mm3 / 1000.0
+        # A picture has none.
+        classes = self.labels.classes if label.geometry.ndim == 3 else ()
         volumes = {
             name: round(float(self.labels.mask(number, contiguous).sum()) * ml, 4)
-            for number, name in enumerate(self.labels.classes)
+            for number, name in enumerate(classes)
         }
         row: dict[str, Any] = {} if done.quality is None else done.quality.rows.get(case, {})
         expected = {

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from queue import Empty, Queue
 from typing import IO, Any
 
 from vesal.serve.jobs.job import Job, Outcome
-from vesal.serve.serve_settings import Limits
+from vesal.serve.serve_settings import PACS_PASSWORD_VARIABLE, PACS_TOKEN_VARIABLE, TOKEN_VARIABLE, Limits
 
 _LOG = logging.getLogger("vesal.serve")
 
@@ -27,6 +28,10 @@ _LOOK_S = 0.1
 #: A process may take so long to import what it needs.
 _START_S = 180.0
 _MODULE = "vesal.serve.jobs.worker"
+#: Below the server's folder: what the process prints, and what it unpacks.
+_LOG_FILE, _TEMPORARY = "worker.log", "temporary"
+#: Variables of the server that are nobody else's: a process that reads what strangers send has no use for them.
+_SECRETS = (TOKEN_VARIABLE, PACS_TOKEN_VARIABLE, PACS_PASSWORD_VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,15 @@ class JobOrder:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job's computation ended: with an outcome, with the reason of a failure, or cancelled (neither)."""
+    """How a job's computation ended: with an outcome, with the reason of a failure, or cancelled (neither).
+
+    Attributes:
+        refused: the failure would come again.
+    """
 
     outcome: Outcome | None = None
     error: str | None = None
+    refused: bool = False
 
 
 @dataclass
@@ -88,13 +98,19 @@ class Running:
 class _Process:
     """The worker, and the thread that reads what it says."""
 
-    def __init__(self, device: str, backend: str, log: Path) -> None:
-        self._log = log.open("ab")
+    def __init__(self, device: str, backend: str, folder: Path) -> None:
+        self._log = (folder / _LOG_FILE).open("ab")
+        self._temporary = folder / _TEMPORARY
+        # Left by a process of a server that was killed.
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(mode=0o700, exist_ok=True)
+        own = {key: value for key, value in os.environ.items() if key not in _SECRETS}
         self._process = subprocess.Popen(
             [sys.executable, "-m", _MODULE, device, backend],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env=own | {"TMPDIR": str(self._temporary)},
             # A group of its own: it is ended with whatever it started, and Ctrl-C reaches the server alone.
             start_new_session=True,
         )
@@ -119,6 +135,10 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
+    def lives(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
     def code(self) -> int:
         """Its exit status, once it has ended."""
         return self._process.wait()
@@ -132,6 +152,8 @@ class _Process:
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
+        # A killed process clears nothing away, and patients lie in what it unpacked.
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 class Supervisor:
@@ -140,11 +162,11 @@ class Supervisor:
     Args:
         limits: of time and memory.
         device, backend: as of `vesal predict`.
-        log: file for what the process prints.
+        folder: of the server, for what the process prints and unpacks.
     """
 
-    def __init__(self, limits: Limits, device: str, backend: str, log: Path) -> None:
-        self._limits, self._device, self._backend, self._log = limits, device, backend, log
+    def __init__(self, limits: Limits, device: str, backend: str, folder: Path) -> None:
+        self._limits, self._device, self._backend, self._folder = limits, device, backend, folder
         self._process: _Process | None = None
         self._stopping = threading.Event()
         self.running: Running | None = None
@@ -170,13 +192,19 @@ class Supervisor:
         self._end()
 
     def _compute(self, order: JobOrder, running: Running) -> Ended:
+        if self._process is not None and not self._process.lives():
+            # It died while nobody used it, which is no fault of this job.
+            self._end()
         process = self._process or self._begin()
         if process is None:
-            return self._failed(running, "The process of jobs does not start; the server's log says why.")
+            return self._failed(
+                running, "The process of jobs does not start; worker.log in the server's folder says why."
+            )
         began = time.monotonic()
         try:
             process.send(order)
-        except OSError:
+        except (OSError, ValueError):
+            # It is gone, or `stop` has closed its input.
             self._end()
             return self._failed(running, _died(process.code()))
         while True:
@@ -190,7 +218,7 @@ class Supervisor:
                 if "done" in message:
                     return Ended(outcome=Outcome.model_validate(message["done"]))
                 if "failed" in message:
-                    return Ended(error=str(message["failed"]))
+                    return Ended(error=str(message["failed"]), refused=bool(message.get("refused")))
                 running.share, running.stage = float(message["progress"]), str(message["stage"])
             if why := self._why_end(process, running, time.monotonic() - began):
                 self._end()
@@ -217,7 +245,7 @@ class Supervisor:
 
     def _begin(self) -> _Process | None:
         """A process that is ready; None where none gets so far."""
-        process = _Process(self._device, self._backend, self._log)
+        process = _Process(self._device, self._backend, self._folder)
         self._process = process
         self.restarts += 1
         deadline = time.monotonic() + _START_S
@@ -253,7 +281,7 @@ def _died(code: int) -> str:
     if code == -signal.SIGKILL:
         return "The system killed the job, as it does where memory is short; send a smaller scan."
     how = f"signal {-code}" if code < 0 else f"exit status {code}"
-    return f"The job's process died ({how}); the server's log has more."
+    return f"The job's process died ({how}); worker.log in the server's folder has more."
 
 
 def memory_of(pid: int) -> int:

@@ -16,7 +16,7 @@ from vesal.volume.io import SUFFIXES, is_image
 #: Of a field that is no file.
 _MOST_FIELD_BYTES = 1 << 16
 _MOST_FIELDS = 100
-#: Of a file's name as it is kept.
+#: Bytes of a file's name as it is kept.
 _MOST_NAME = 120
 #: Beginning of a file -> what it is.
 _MAGIC = {b"PK\x03\x04": "zip", b"NRRD": "nrrd", b"\x1f\x8b": "gzip"}
@@ -40,7 +40,7 @@ class Upload:
     Attributes:
         folder: for the files; there and empty.
         limits: that hold.
-        fields: name -> text.
+        fields: name -> text; what is sent several times stands in lines.
         files: paths of what was written, in the order of arrival.
         received: bytes of all files.
     """
@@ -52,6 +52,7 @@ class Upload:
     received: int = 0
     _open: BinaryIO | None = None
     _text: bytearray = field(default_factory=bytearray)
+    _count: int = 0
 
     def begin_file(self, name: str) -> None:
         """A file follows.
@@ -106,12 +107,15 @@ class Upload:
         Raises:
             UploadError: there are too many, or it is no text.
         """
-        if len(self.fields) >= _MOST_FIELDS:
+        self._count += 1
+        if self._count > _MOST_FIELDS:
             raise UploadError("The form has more fields than any that this server takes.", 413)
         try:
-            self.fields[name] = self._text.decode("utf-8")
+            text = self._text.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UploadError(f"The field {name!r} is no text in UTF-8.") from error
+        # A field may come again, as that of the series does for each channel.
+        self.fields[name] = f"{self.fields[name]}\n{text}" if name in self.fields else text
         self._text.clear()
 
     def close(self) -> None:
@@ -146,7 +150,9 @@ def safe_name(name: str) -> str:
         raise UploadError("A file has no name; name it as on your disk, such as scan.nii.gz.")
     ending = next((end for end in sorted(SUFFIXES, key=len, reverse=True) if plain.lower().endswith(end)), "")
     stem = plain[: len(plain) - len(ending)]
-    return stem[: _MOST_NAME - len(ending)] + plain[len(plain) - len(ending) :]
+    # Systems count a name's bytes.
+    short = stem.encode()[: _MOST_NAME - len(ending)].decode("utf-8", "ignore")
+    return short + plain[len(plain) - len(ending) :]
 
 
 def arrange(files: list[Path], folder: Path, channels: int) -> list[Path]:
@@ -184,12 +190,13 @@ def arrange(files: list[Path], folder: Path, channels: int) -> list[Path]:
 
 
 def _scans(files: list[Path], folder: Path, channels: int) -> list[Path]:
-    if len(files) != channels:
-        wanted = "one file" if channels == 1 else f"{channels} files, one a channel in the model's order"
+    # A colour picture, or a scan of four axes, is one file of all channels; whether it is such shows when it is read.
+    if len(files) not in (1, channels):
+        wanted = "one file" if channels == 1 else f"{channels} files, one a channel in the model's order,"
         raise UploadError(
             f"The model takes {wanted} of a scan, and {len(files)} came; send each scan by itself."
         )
-    if channels == 1:
+    if len(files) == 1:
         return [_moved(files[0], folder / files[0].name)]
     stem, ending = _split(files[0].name)
     return [

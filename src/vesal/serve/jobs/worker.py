@@ -6,10 +6,12 @@ server is gone its input ends, and so does it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -17,14 +19,14 @@ import time
 import traceback
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
-from vesal.errors import VesalError, out_of_memory
+from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.parallel import available_memory
-from vesal.serve.jobs.job import JobOptions
+from vesal.serve.jobs.job import TEMPORARY, JobOptions
 
 #: Seconds between two lines of progress.
 _EVERY_S = 0.25
@@ -88,8 +90,6 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
             answer({"id": id_, "progress": done / max(1, total), "stage": "Segmenting"})
 
     try:
-        # What is unpacked lies with the upload, and goes with it even where this process is killed.
-        tempfile.tempdir = str(_upload_of(order))
         answer({"id": id_, "progress": 0.0, "stage": "Loading the model"})
         model = models.get(Path(order["model"]))
         answer({"id": id_, "progress": 0.0, "stage": "Reading the scan"})
@@ -99,11 +99,13 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
             options=JobOptions.model_validate(order["options"]),
             root=Path(order["root"]),
         )
-        outcome = predict_job(model, work, progress)
+        with _temporary_files_in(work.root / TEMPORARY):
+            outcome = predict_job(model, work, progress)
         notes = tuple(_without_paths(note, order) for note in outcome.notes)
         answer({"id": id_, "done": outcome.model_copy(update={"notes": notes}).to_dict()})
     except VesalError as error:
-        answer({"id": id_, "failed": _without_paths(str(error), order)})
+        refused = isinstance(error, DataError | UsageError)
+        answer({"id": id_, "failed": _without_paths(str(error), order), "refused": refused})
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             _unexpected(answer, id_, error)
@@ -116,31 +118,38 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
         _unexpected(answer, id_, error)
 
 
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Nothing of a patient is left in the system's folder by a process that is killed."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _unexpected(answer: Answer, id_: str, error: Exception) -> None:
     # Not in the answer: it may name files of the server.
     traceback.print_exc()
     answer(
         {
             "id": id_,
-            "failed": f"The server met an error of its own ({type(error).__name__}); its log has more.",
+            "failed": f"The server met an error of its own ({type(error).__name__}); its worker.log has more.",
         }
     )
 
 
 def _without_paths(sentence: str, order: dict[str, Any]) -> str:
     """The sentence without the server's folders."""
-    unpacked = re.escape(f"{order['root']}{os.sep}upload{os.sep}") + r"vesal-\w+" + re.escape(os.sep)
-    sentence = re.sub(unpacked, "", sentence)
+    # An archive lies unpacked in a folder that chance names.
+    unpacked = re.escape(f"{order['root']}{os.sep}{TEMPORARY}{os.sep}")
+    sentence = re.sub(rf"{unpacked}[\w-]+[/\\]", "", sentence)
     root = order["root"]
     for folder in (order["folder"], f"{root}{os.sep}upload{os.sep}study", f"{root}{os.sep}upload", root):
         sentence = sentence.replace(f"{folder}{os.sep}", "").replace(str(folder), "the upload")
     return sentence.replace("the upload", "The upload", 1) if sentence.startswith("the upload") else sentence
-
-
-def _upload_of(order: dict[str, Any]) -> Path:
-    upload = Path(order["root"]) / "upload"
-    upload.mkdir(exist_ok=True)
-    return upload
 
 
 def _tell_kind(

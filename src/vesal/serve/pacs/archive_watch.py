@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from vesal.errors import VesalError
+from vesal.files import content_hash
 from vesal.serve.pacs.archive import Archive
 from vesal.serve.pacs.pacs_jobs import StudyJobs, content_of
 from vesal.serve.pacs.pacs_settings import WatchSettings
@@ -22,13 +25,19 @@ _PART, _MOST_S = 0.1, 3600.0
 class ArchiveWatch:
     """Asks the archive every so often."""
 
-    def __init__(self, archive: Archive, jobs: StudyJobs, settings: WatchSettings) -> None:
+    def __init__(self, archive: Archive, jobs: StudyJobs, settings: WatchSettings, made_by: str = "") -> None:
         """Asks nothing yet.
+
+        Args:
+            archive: that is asked.
+            jobs: where studies are noted.
+            settings: which studies, how often.
+            made_by: digest of what makes the results. Another takes studies that are asked for anew, and none here.
 
         Raises:
             UsageError: the query is none.
         """
-        self._archive, self._jobs, self._settings = archive, jobs, settings
+        self._archive, self._jobs, self._settings, self._made_by = archive, jobs, settings, made_by
         self._query = parse_query(settings.query)
         self._next = jobs.now()
         self._again: dict[str, float] = {}
@@ -58,7 +67,7 @@ class ArchiveWatch:
             VesalError: the archive refuses it; Unreachable: it does not answer.
         """
         found = 0
-        for study in self._archive.studies(self._query):
+        for study in self._archive.studies(self._recent()):
             if self._jobs.now() < self._again.get(study, 0.0):
                 continue
             try:
@@ -71,6 +80,14 @@ class ArchiveWatch:
         self._first = False
         return found
 
+    def _recent(self) -> StudyQuery:
+        """The query for the last days: an archive of many years would be asked for every one of its studies."""
+        days = self._settings.days
+        if not days or "StudyDate" in self._query.study:
+            return self._query
+        first = datetime.fromtimestamp(self._jobs.now()).date() - timedelta(days=days)
+        return replace(self._query, study={**self._query.study, "StudyDate": f"{first:%Y%m%d}-"})
+
     def _look_at(self, study: str) -> bool:
         series = [(one.uid, one.count) for one in self._archive.series(study, self._query) if one.count]
         content = content_of(series)
@@ -82,13 +99,27 @@ class ArchiveWatch:
         if not series or same_s < self._settings.stable_s:
             return False
         self._again[study] = self._jobs.now() + min(_PART * (same_s - self._settings.stable_s), _MOST_S)
-        if self._jobs.has_seen(f"there {self._settings.query}", study, content):
+        known = (f"there {self._settings.query}", f"taken {self._settings.query}")
+        if any(self._jobs.has_seen(mark, study, content) for mark in known):
             return False
-        return self._jobs.add(study, content, [uid for uid, _ in series])
+        added = self._jobs.add(study, _form(content, self._made_by), [uid for uid, _ in series])
+        self._jobs.see(known[1], study, content)
+        return added
 
 
-def note_studies(archive: Archive, jobs: StudyJobs, query: StudyQuery) -> int:
+def _form(content: str, made_by: str) -> str:
+    """What tells a study from itself with other instances, or with results of another model."""
+    return content_hash(content.encode(), made_by.encode())
+
+
+def note_studies(archive: Archive, jobs: StudyJobs, query: StudyQuery, made_by: str = "") -> int:
     """Note the studies that a query means, as they are now; returns how many were not noted before.
+
+    Args:
+        archive: that is asked.
+        jobs: where they are noted.
+        query: which.
+        made_by: digest of what makes the results; with another a study is noted again.
 
     Raises:
         VesalError: the archive refuses the search, or a study has no series that could be segmented.
@@ -100,7 +131,7 @@ def note_studies(archive: Archive, jobs: StudyJobs, query: StudyQuery) -> int:
     for study in studies:
         series = [(one.uid, one.count) for one in archive.series(study, query) if one.count]
         if series:
-            found += jobs.add(study, content_of(series), [uid for uid, _ in series])
+            found += jobs.add(study, _form(content_of(series), made_by), [uid for uid, _ in series])
         elif len(studies) == 1:
             kinds = ", ".join(archive.settings.modalities)
             raise VesalError(f"{pseudonym('study', study)} holds no series of {kinds}; name another study.")

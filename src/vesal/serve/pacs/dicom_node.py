@@ -20,6 +20,7 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from vesal.errors import DataError, UsageError, VesalError
+from vesal.files import link_or_copy
 from vesal.serve.pacs.libraries import library
 from vesal.serve.pacs.pacs_jobs import UNFINISHED, StudyJobs, content_of
 from vesal.serve.pacs.pacs_objects import checked_uid, file_name
@@ -177,10 +178,7 @@ class DicomNode:
             into.mkdir(parents=True, exist_ok=True)
             for path in files:
                 (into / path.name).unlink(missing_ok=True)
-                try:
-                    os.link(path, into / path.name)
-                except OSError:
-                    shutil.copyfile(path, into / path.name)
+                link_or_copy(path, into / path.name)
 
     def reachable(self) -> bool:
         """It is here."""

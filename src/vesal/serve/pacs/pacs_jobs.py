@@ -238,12 +238,12 @@ class StudyJobs:
             )
 
     def again(self, study: str) -> bool:
-        """Take up a study that was set aside, from its beginning; False where there is none of it."""
+        """Take up the newest form of a study, where it was set aside, from its beginning; False where it was not."""
         with self._writing() as database:
             return bool(
                 database.execute(
                     "UPDATE jobs SET state = ?, tries = 0, due = 0, reason = '', changed = ? "
-                    "WHERE study = ? AND state = ?",
+                    "WHERE id = (SELECT MAX(id) FROM jobs WHERE study = ?) AND state = ?",
                     (StudyState.FOUND, self.now(), study, StudyState.FAILED),
                 ).rowcount
             )

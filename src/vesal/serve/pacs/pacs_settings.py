@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from vesal.errors import UsageError, reason_of
+from vesal.serve.listening import is_loopback
 
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(gt=0)]
@@ -126,7 +127,12 @@ class ArchiveSettings(_Settings):
         parts = urlsplit(self.url)
         if parts.scheme == "http" and self.ca_file is not None:
             raise ValueError("certificates are given for an archive without https; give its https address")
-        if secret and parts.scheme == "http" and not self.plain_http and not _loopback(parts.hostname or ""):
+        if (
+            secret
+            and parts.scheme == "http"
+            and not self.plain_http
+            and not is_loopback(parts.hostname or "")
+        ):
             raise ValueError(
                 "a password or token would go readable over http to another machine; use https, or allow it "
                 "(--pacs-plain-http)"
@@ -143,6 +149,8 @@ class WatchSettings(_Settings):
     """The archive is asked so often."""
     stable_s: Annotated[float, Field(ge=0)] = 60.0
     """A study is taken when its series have had the same number of instances for so long."""
+    days: Annotated[int, Field(ge=0)] = 7
+    """Only studies of so many days are asked for, unless the query names StudyDate itself; 0 asks for all."""
     take_existing: bool = False
     """Take studies, too, that are there when the archive is asked for the first time."""
 
@@ -244,12 +252,3 @@ def _title(title: str) -> str:
             f"'{title}' is no AE title; give up to 16 letters and digits, without blanks at its ends or a backslash"
         )
     return title
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

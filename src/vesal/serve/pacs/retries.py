@@ -59,21 +59,22 @@ def tried(
         action: can be done again after any failure.
         tries: at most so many.
         waits: (before the second try, at most) in seconds.
-        stop: ends the waiting.
+        stop: ends the waiting, and keeps a try from being begun.
         message: makes a sentence of the last reason.
 
     Raises:
         Unreachable: no try succeeded.
-        Stopped: `stop` was set in between.
+        Stopped: `stop` is set.
     """
     attempt = 1
     while True:
+        if stop.is_set():
+            raise Stopped("The work was stopped; what is done is kept.")
         try:
             return action()
         except Passing as error:
             if attempt >= tries:
                 raise Unreachable(message(str(error))) from error
             pause = min(max(wait_before(attempt, *waits), error.wait_s), waits[1])
-        if stop.wait(pause):
-            raise Stopped("The work was stopped; what is done is kept.")
+        stop.wait(pause)
         attempt += 1

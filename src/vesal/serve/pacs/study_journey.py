@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 _SCANS, _RESULTS = "scans", "results"
 #: What is done next to a study of a state.
 _NEXT = {StudyState.FOUND: "fetched", StudyState.FETCHED: "predicted", StudyState.PREDICTED: "stored"}
-#: Before an archive that does not answer is asked again.
+#: Before an archive that does not answer, or a file of studies that cannot be written, is tried again.
 _OUTAGE_S = 30.0
 
 
@@ -140,16 +140,25 @@ class StudyJourney:
         """
         while not self.stop.is_set():
             self._news.clear()
-            again = every() if every is not None else None
             try:
-                while not self.stop.is_set() and self.work():
-                    if every is not None:
-                        again = every()
+                wait_s = self._round(every)
             except Stopped:
                 return
-            waits = [one for one in (again, self.jobs.wait_s()) if one is not None]
+            except Exception as error:
+                # Such as of a full disk, which ends: nobody would begin this thread again.
+                why = str(error) if isinstance(error, VesalError) else type(error).__name__
+                _LOG.error("The work on studies stands still for a moment: %s", why)
+                wait_s = _OUTAGE_S
             # `wake` and `end` end it early.
-            self._news.wait(min([*waits, 3600.0]))
+            self._news.wait(wait_s)
+
+    def _round(self, every: Callable[[], float | None] | None) -> float:
+        """Do all steps that are due; returns after how many seconds there may be others."""
+        again = every() if every is not None else None
+        while not self.stop.is_set() and self.work():
+            if every is not None:
+                again = every()
+        return min(one for one in (again, self.jobs.wait_s(), 3600.0) if one is not None)
 
     def _step(self, job: StudyJob) -> None:
         folder = self._of(job)

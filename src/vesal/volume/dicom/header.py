@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from vesal.errors import DataError, VesalError
 from vesal.volume.dicom.extra import needed
-from vesal.volume.dicom.source import Source, is_dicom
+from vesal.volume.dicom.source import MAGIC, PREAMBLE, Source, is_dicom
 
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
+
+#: Deflated explicit VR little endian (PS3.5 A.5).
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+#: Bytes that are unpacked whatever the ratio, unpacked bytes for each packed one beyond, and bytes read at once: each
+#: gives at most 1032 times as many.
+_HARMLESS, _MOST_RATIO, _PIECE = 1 << 29, 20, 1 << 14
 
 
 def read_header(source: Source, name: str) -> FileDataset | None:
@@ -62,7 +69,29 @@ def _read(source: Source, name: str, *, pixels: bool) -> FileDataset | None:
         if not is_dicom(stream):
             return None
         with decoding(source.file(name)):
+            _refuse_bomb(stream, source.file(name))
             header = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
     if not len(header):
         raise DataError(f"{source.file(name)} ends within its header; send or download it again.")
     return header
+
+
+def _refuse_bomb(stream: BinaryIO, path: Path) -> None:
+    """pydicom inflates a deflated data set whole, before it looks at anything: a megabyte may be gigabytes.
+
+    Raises:
+        DataError: it unpacks to far more than slices do.
+    """
+    stream.seek(PREAMBLE)
+    if stream.read(len(MAGIC)) == MAGIC:
+        meta = needed("pydicom.filereader").read_dataset(
+            stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2
+        )
+        if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
+            most = max(_HARMLESS, _MOST_RATIO * path.stat().st_size)
+            inflating, count = zlib.decompressobj(-zlib.MAX_WBITS), 0
+            while (piece := stream.read(_PIECE)) and count <= most:
+                count += len(inflating.decompress(piece))
+            if count > most:
+                raise DataError(f"{path} unpacks to far more than its size suggests; send it uncompressed.")
+    stream.seek(0)

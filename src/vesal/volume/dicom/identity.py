@@ -6,9 +6,11 @@ person's own folder: without it nobody can try names against the pseudonyms in a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from vesal.errors import VesalError
@@ -40,19 +42,26 @@ def _salt() -> bytes:
     path = salt_file()
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Another process may draw one at the same time: the first that is there counts.
-            with path.open("xb") as stream:
-                os.fchmod(stream.fileno(), 0o600)
-                stream.write(secrets.token_bytes(_SALT_BYTES))
-    except FileExistsError:
-        pass
+            _draw(path)
+        salt = path.read_bytes()
     except OSError as error:
         raise VesalError(
-            f"Cannot write {path}, which keeps the key of pseudonyms ({error.strerror or error}); make its folder "
-            "writable, or set XDG_CONFIG_HOME to one that is."
+            f"Cannot write {path}, which keeps the key of pseudonyms, or read it ({error.strerror or error}); make its "
+            "folder yours, or set XDG_CONFIG_HOME to one that is."
         ) from error
-    salt = path.read_bytes()
     if len(salt) != _SALT_BYTES:
         raise VesalError(f"{path} is damaged; remove it, and patients get new pseudonyms.")
     return salt
+
+
+def _draw(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent)  # for its user alone
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(secrets.token_bytes(_SALT_BYTES))
+        # Another process may draw one at the same time: the first that is there, whole, counts.
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.unlink(name)

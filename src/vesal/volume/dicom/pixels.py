@@ -107,7 +107,9 @@ def _type(stack: Stack) -> np.dtype[Any]:
     """The smallest of the types that hold rescaled values: integers where nothing makes them fractions."""
     frames = [frame for frame in stack.frames if frame is not None]
     whole = all(float(frame.slope).is_integer() and float(frame.intercept).is_integer() for frame in frames)
-    return np.dtype(np.int32 if whole else np.float32)
+    # Of 16 bits a slice's values have at most.
+    fits = all(abs(frame.slope) * 65536 + abs(frame.intercept) < 2**31 for frame in frames)
+    return np.dtype(np.int32 if whole and fits else np.float32)
 
 
 def _rescaled(pixels: NDArray[Any], frame: Frame, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from vesal.errors import DataError
 _MOST_OBJECTS = 200_000
 
 #: Where a DICOM file says that it is one (PS3.10 7.1).
-_PREAMBLE, MAGIC = 128, b"DICM"
+PREAMBLE, MAGIC = 128, b"DICM"
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def open_source(path: Path, *, below: bool = True) -> Source:
 
 def is_dicom(stream: BinaryIO) -> bool:
     """Whether the bytes are those of a DICOM object, also of one without the preamble that files should have."""
-    head = stream.read(_PREAMBLE + len(MAGIC))
+    head = stream.read(PREAMBLE + len(MAGIC))
     stream.seek(0)
-    if head[_PREAMBLE:] == MAGIC:
+    if head[PREAMBLE:] == MAGIC:
         return True
     # A data set without a preamble begins with a group of its own: 0002 or 0008, in either order of bytes.
     return head[:2] in (b"\x02\x00", b"\x08\x00", b"\x00\x08") and head[2:4] != b"\x00\x00" and len(head) > 8

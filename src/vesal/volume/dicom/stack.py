@@ -90,7 +90,8 @@ def stacks(frames: Sequence[Frame], *, fill: bool = False) -> list[Stack]:
 
 
 def _stack(frames: list[Frame], phase: str, *, fill: bool) -> Stack:
-    along = np.array([frame.position_mm @ frame.normal for frame in frames])
+    # One normal for all: that of each slice is rounded, and a metre from the origin turns that into millimetres.
+    along = np.array([frame.position_mm @ frames[0].normal for frame in frames])
     order = np.argsort(along, kind="stable")
     ordered = [frames[index] for index in order]
     along = along[order]

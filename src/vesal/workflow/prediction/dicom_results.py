@@ -17,7 +17,9 @@ from vesal.errors import DataError
 from vesal.files import content_hash, write_bytes
 from vesal.report.figures.colours import class_colours, rgb
 from vesal.report.figures.overlay import overlay_png
-from vesal.volume.dicom.annotations.made_by import MadeBy, object_bytes
+from vesal.version import __version__
+from vesal.volume.dicom.annotations.codes import short_names
+from vesal.volume.dicom.annotations.made_by import MadeBy, completed, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
 from vesal.volume.dicom.annotations.report_writer import Measured, measurement_report
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
@@ -80,7 +82,7 @@ def write_dicom(files: Mapping[str, Path], result: DicomResult) -> None:
         result: what they hold.
 
     Raises:
-        DataError: the scan is gone or changed, or overlapping regions are to be a label map.
+        DataError: the scan is gone, changed or cannot be referred to, or overlapping regions are to be a label map.
         UsageError: the extra `dicom` is not installed.
     """
     objects = _Objects.of(result)
@@ -114,7 +116,11 @@ class _Objects:
         colours = [
             tuple(np.rint(255 * rgb(colour)).astype(int).tolist()) for colour in class_colours(result.labels)
         ]
-        return cls(result, scan, scan.slices(), geometry, masks, colours)
+        slices = scan.slices()
+        # Many slices may be frames of one object.
+        for header in {id(one.header): one.header for one in slices if one is not None}.values():
+            completed(header, str(result.case.images[0]))
+        return cls(result, scan, slices, geometry, masks, colours)
 
     def make(self, kind: str) -> FileDataset:
         """An object of a kind, made once: a report refers to the segmentation."""
@@ -125,7 +131,7 @@ class _Objects:
     def _made(self, kind: str) -> FileDataset:
         made_by = self._made_by(kind)
         if kind == "rtstruct":
-            regions = [RoiMask(*one) for one in zip(self._classes, self.colours, self.masks, strict=True)]
+            regions = [RoiMask(*one) for one in zip(self._names, self.colours, self.masks, strict=True)]
             return structure_set(self.slices, self.geometry, regions, made_by)
         if kind == "sr":
             segments = self.make("dicom-seg")
@@ -133,7 +139,7 @@ class _Objects:
         if kind == "preview":
             source = next(one.header for one in self.slices if one is not None)
             return preview(source, self._picture(), made_by)
-        described = [SegmentLabel(*one) for one in zip(self._classes, self.colours, strict=True)]
+        described = [SegmentLabel(*one) for one in zip(self._names, self.colours, strict=True)]
         which, array = {
             "dicom-seg": ("binary", lambda: self.masks),
             "dicom-labelmap": ("labelmap", self._label_map),
@@ -145,11 +151,16 @@ class _Objects:
     def _classes(self) -> tuple[str, ...]:
         return self.result.labels.classes
 
+    @property
+    def _names(self) -> list[str]:
+        return short_names(self._classes)
+
     def _made_by(self, kind: str) -> MadeBy:
         uid = needed("pydicom.uid").generate_uid
         number, title = _KINDS[kind]
         content = (one.tobytes() for one in (self.masks, *(self.result.probabilities or ())))
-        found = content_hash(*content)
+        words = [self._classes, sorted(self.result.expected_dice.items()), self.result.concern, __version__]
+        found = content_hash(*content, repr(words).encode())
         own = [self.result.model, self.scan.series.uid, self.scan.stack.phase, kind, found]
         return MadeBy(
             title=f"Vesal {title} {self.result.model[:12]}",
@@ -162,8 +173,10 @@ class _Objects:
     def _measured(self) -> list[Measured]:
         millilitres = self.geometry.voxel_volume_mm3 / 1000.0
         return [
-            Measured(name, number, float(mask.sum()) * millilitres, self.result.expected_dice.get(name))
-            for number, (name, mask) in enumerate(zip(self._classes, self.masks, strict=True), start=1)
+            Measured(name, number, float(mask.sum()) * millilitres, self.result.expected_dice.get(own))
+            for number, (name, own, mask) in enumerate(
+                zip(self._names, self._classes, self.masks, strict=True), start=1
+            )
         ]
 
     def _label_map(self) -> NDArray[np.uint8]:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from vesal.volume.dicom.annotations.codes import ABNORMAL, ANATOMICAL, LEFT, PRIVATE, RIGHT, meaning_of
+from vesal.volume.dicom.annotations.codes import (
+    ABNORMAL,
+    ANATOMICAL,
+    LEFT,
+    PRIVATE,
+    RIGHT,
+    meaning_of,
+    short_names,
+)
 
 pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
@@ -33,8 +41,26 @@ def test_what_is_diseased_is_of_that_category(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("ring 3 cm", "RING3CM"), ("左心房", "LABEL"), ("x" * 90, "X" * 16)]
+    ("name", "value"), [("ring 3 cm", "RING3CM"), ("左心房", "LABEL4C5ADE"), ("x" * 90, "X" * 10)]
 )
 def test_other_names_get_a_private_code_that_dicom_can_hold(name: str, value: str) -> None:
     kind = meaning_of(name).kind
-    assert kind == (value, PRIVATE, name[:64])
+    assert kind[0].startswith(value)
+    assert len(kind[0]) <= 16
+    assert kind[1:] == (PRIVATE, name[:64])
+
+
+@pytest.mark.parametrize(
+    "names", [("肺", "肝"), ("left lung upper lobe one", "left lung upper lobe two"), ("x" * 80, "x" * 81)]
+)
+def test_no_two_names_have_one_private_code(names: tuple[str, str]) -> None:
+    first, second = (meaning_of(name).kind[0] for name in names)
+    assert first != second
+
+
+def test_names_are_short_one_value_and_told_apart() -> None:
+    names = ["Lung\\Left", "a\nb", " ", "x" * 80, "x" * 81]
+    found = short_names(names)
+    assert found[:3] == ["Lung/Left", "a b", "label 3"]
+    assert len(set(found)) == len(names)
+    assert max(map(len, found)) <= 64

@@ -72,3 +72,32 @@ def test_frames_between_the_slices_of_a_grid_are_refused(written: tuple[Any, Any
     place.ImagePositionPatient = [float(place.ImagePositionPatient[0]) + 0.4, *place.ImagePositionPatient[1:]]
     with pytest.raises(DataError, match="lie on no common grid"):
         segment_masks(header, "a.dcm", None)
+
+
+@pytest.mark.parametrize("shape", [(23, 21), (10, 11), (7, 5), (8, 3), (16, 16)])
+def test_frames_of_bits_that_begin_within_a_byte_are_read(shape: tuple[int, int]) -> None:
+    from pydicom.pixels import pack_bits
+
+    from vesal.volume.dicom.annotations.segmentation import _stored
+
+    frames = np.random.default_rng(5).integers(0, 2, (12, *shape)).astype(np.uint8)
+    header = pydicom.Dataset()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.Rows, header.Columns, header.NumberOfFrames = *shape, len(frames)
+    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
+    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 1, 1, 0, 0
+    header.PixelData = pack_bits(frames.ravel())
+    for number, frame in enumerate(frames):
+        assert np.array_equal(_stored(header, number, len(frames), "a.dcm"), frame)
+
+
+def test_bits_that_end_too_early_are_refused() -> None:
+    from vesal.volume.dicom.annotations.segmentation import _stored
+
+    header = pydicom.Dataset()
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.Rows, header.Columns, header.BitsAllocated, header.PixelData = 10, 11, 1, bytes(20)
+    with pytest.raises(DataError, match="damaged"):
+        _stored(header, 1, 2, "a.dcm")

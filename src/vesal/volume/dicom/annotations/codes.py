@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -52,6 +54,9 @@ LEFT, RIGHT = ("7771000", "SCT", "Left"), ("24028007", "SCT", "Right")
 #: The scheme of codes that are nobody else's: DICOM reserves what begins with 99 for such (PS3.16 8.2).
 PRIVATE = "99VESAL"
 
+#: Characters of a code's value (SH), and of its meaning and a segment's name (LO, PS3.5 6.2).
+_LONGEST_VALUE, _LONGEST_NAME = 16, 64
+
 _SIDES = {"l": LEFT, "left": LEFT, "lt": LEFT, "r": RIGHT, "right": RIGHT, "rt": RIGHT}
 #: A label such as GTV-1 is one of several of its kind.
 _NUMBER = re.compile(r"[\s_-]*\d+$")
@@ -91,13 +96,37 @@ def meaning_of(name: str) -> Meaning:
         side = _SIDES[sides[0]]
         found = _concept(tuple(word for word in words if word not in _SIDES))
     if found is None:
-        value = re.sub("[^A-Z0-9]", "", name.upper())[:16] or "LABEL"
-        return Meaning(ANATOMICAL, (value, PRIVATE, name[:64]))
+        return Meaning(ANATOMICAL, (_private_value(name), PRIVATE, short_names([name])[0]))
     value, meaning, groups = found
     category = (
         ABNORMAL if groups & _ABNORMAL else TISSUE if groups & _TISSUE and not groups & {7192} else ANATOMICAL
     )
     return Meaning(category, (value, "SCT", meaning[:64]), side)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names as DICOM's short texts hold them: at most 64 characters, no backslash, and each another.
+
+    >>> short_names(["Lung\\\\Left", "x" * 70 + "1", "x" * 70 + "2"])[0]
+    'Lung/Left'
+    """
+    found: list[str] = []
+    for number, name in enumerate(names, start=1):
+        plain = re.sub(r"[\x00-\x1f\x7f]+", " ", name.replace("\\", "/")).strip() or f"label {number}"
+        short = plain[:_LONGEST_NAME]
+        if short in found:
+            short = f"{plain[: _LONGEST_NAME - 6].rstrip()} ({number})"
+        found.append(short)
+    return found
+
+
+def _private_value(name: str) -> str:
+    """At most 16 characters; where the name has more, or others than these, with a digest: no two are one code."""
+    plain = re.sub("[^A-Z0-9]", "", name.upper())
+    if name.isascii() and 0 < len(plain) <= _LONGEST_VALUE:
+        return plain
+    digest = hashlib.blake2s(name.encode(), digest_size=3).hexdigest().upper()
+    return f"{plain[: _LONGEST_VALUE - len(digest)] or 'LABEL'}{digest}"
 
 
 def _words(name: str) -> tuple[str, ...]:

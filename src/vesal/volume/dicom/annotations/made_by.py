@@ -8,8 +8,10 @@ from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from vesal.errors import DataError
 from vesal.version import __version__
 from vesal.volume.dicom.extra import needed
+from vesal.volume.dicom.header import decoding
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -70,6 +72,33 @@ class MadeBy:
     def time(self) -> str:
         """As DICOM writes it."""
         return self.at.strftime("%H%M%S")
+
+
+def completed(header: Dataset, where: str) -> Dataset:
+    """A scan's header with all that objects on it need: elements that may be empty, and text in UTF-8.
+
+    Those who take names away often take the elements, and what a label or an old Japanese scanner says has no place in
+    other character sets.
+
+    Args:
+        header: which is changed.
+        where: for messages.
+
+    Raises:
+        DataError: the header does not say of which study or space it is.
+    """
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"):
+        if not header.get(keyword):
+            raise DataError(
+                f"{where} has no {keyword}, so that no DICOM object can refer to it; take NIfTI as the result."
+            )
+    with decoding(where):
+        header.decode()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in _EMPTY:
+        if keyword not in header:
+            setattr(header, keyword, "")
+    return header
 
 
 def object_bytes(dataset: FileDataset) -> bytes:

@@ -67,6 +67,10 @@ def segments_of(header: Dataset) -> list[DicomSegment]:
     return list(found.values())
 
 
+#: Slices for each one that has a frame; a segmentation leaves out those that hold nothing.
+_MOST_SLICES = 100
+
+
 def grid_of(frames: Sequence[Frame], where: str) -> Geometry:
     """The grid on which the frames of a segmentation lie, where no scan gives one; empty slices need no frame.
 
@@ -77,6 +81,10 @@ def grid_of(frames: Sequence[Frame], where: str) -> Geometry:
     heights = np.unique(np.round([frame.position_mm @ first.normal for frame in frames], 3))
     step = float(np.diff(heights).min()) if len(heights) > 1 else float(max(first.pixel_mm))
     count = int(np.rint((heights[-1] - heights[0]) / step)) + 1
+    if count > _MOST_SLICES * len(heights):
+        raise DataError(
+            f"{where} has frames {step:g} mm apart over {heights[-1] - heights[0]:g} mm; keep it beside its scan."
+        )
     lowest = min(frames, key=lambda frame: float(frame.position_mm @ first.normal))
     affine = np.eye(4)
     affine[:3, 0] = first.directions[0] * first.pixel_mm[0]
@@ -135,8 +143,19 @@ def _masks(
 def _stored(header: FileDataset, number: int, count: int, where: str) -> NDArray[Any]:
     """(rows, columns) of a frame."""
     with decoding(where):
+        if header.get("BitsAllocated") == 1 and not header.file_meta.TransferSyntaxUID.is_compressed:
+            return _unpacked(header, number)
         found: NDArray[Any] = needed("pydicom.pixels").pixel_array(header, index=number if count > 1 else 0)
         return found
+
+
+def _unpacked(header: FileDataset, number: int) -> NDArray[np.uint8]:
+    """(rows, columns) of a frame of bits, which need not begin with a byte: pydicom 3.0 loses some of those."""
+    rows, columns = int(header.Rows), int(header.Columns)
+    first = number * rows * columns
+    held = np.frombuffer(header.PixelData, dtype=np.uint8)[first // 8 : -(-(first + rows * columns) // 8)]
+    bits = np.unpackbits(held, bitorder="little")[first % 8 :][: rows * columns]
+    return bits.reshape(rows, columns)
 
 
 def _segment_numbers(header: Dataset, where: str) -> list[int]:
