@@ -204,16 +204,7 @@ def test_a_study_that_arrives_is_taken(
     orthanc: Orthanc, model: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     orthanc.delete_all()
-    options = (
-        "--pacs",
-        orthanc.url,
-        "--watch",
-        "Modality=MR",
-        "--watch-every",
-        "0.2",
-        "--watch-stable",
-        "0.4",
-    )
+    options = f"--pacs {orthanc.url} --watch Modality=MR --watch-every 0.2 --watch-stable 0.4".split()
     with serving(tmp_path / "state", model, *options, "--pacs-to", "dicom-seg") as (_, client):
         until(lambda: client.get("/ready").status_code == 200)
         time.sleep(0.5)  # one look at the empty archive: what is there before is not taken

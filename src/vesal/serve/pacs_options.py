@@ -65,9 +65,8 @@ class PacsOptions:
     watch_every: Annotated[float, Option("Seconds between two looks.")] = 30.0
     watch_stable: Annotated[float, Option("Seconds for which a study must not have grown.")] = 60.0
     watch_days: Annotated[
-        int,
-        Option("Only studies of so many days are looked for, unless QUERY names StudyDate; 0: all.", min=0),
-    ] = 7
+        int, Option("Look only for studies of the last so many days, by their StudyDate; 0: all.", min=0)
+    ] = 0
     study: Annotated[
         tuple[str, ...],
         Option("Take the studies of this query now, such as StudyInstanceUID=1.2.3.", many=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,6 +181,35 @@ def test_a_study_that_has_long_been_the_same_is_asked_for_less_and_less(
     first, later = asked_within(600), asked_within(3000)
     assert first > 10
     assert later < 25
+
+
+def test_only_studies_of_the_last_days_are_asked_for_where_that_is_wished(
+    fake: FakeArchive, tmp_path: Path
+) -> None:
+    watched = Watched(fake.url, tmp_path)
+    watched.clock.seconds = 1_780_000_000.0  # in May 2026
+    watched.watch = ArchiveWatch(
+        watched.archive, watched.jobs, watched.settings.model_copy(update={"days": 3})
+    )
+    watched.after(0)
+    (asked,) = [line for line in fake.asked if line.startswith("GET /studies?") and "offset=0" in line]
+    assert re.search(r"StudyDate=202605\d\d-", asked)
+    assert "ModalitiesInStudy=CT" in asked
+
+
+def test_another_model_takes_studies_that_are_asked_for_anew_and_none_that_were_watched(
+    fake: FakeArchive, tmp_path: Path
+) -> None:
+    put(fake, "1.2", "1.2.1", 3)
+    watched = Watched(fake.url, tmp_path)
+    watched.after(0)
+    assert watched.after(60) == ["1.2"]
+    watched.watch = ArchiveWatch(watched.archive, watched.jobs, watched.settings, made_by="another")
+    watched.after(3600)
+    assert watched.after(3600) == ["1.2"]
+    query = parse_query("StudyInstanceUID=1.2")
+    assert note_studies(watched.archive, watched.jobs, query, made_by="another") == 1
+    assert note_studies(watched.archive, watched.jobs, query, made_by="another") == 0
 
 
 def test_named_studies_are_noted_once(fake: FakeArchive, tmp_path: Path) -> None:

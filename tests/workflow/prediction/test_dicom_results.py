@@ -135,7 +135,7 @@ def test_a_study_from_which_names_were_taken_out_gets_its_objects(
 @pytest.mark.parametrize("to", ["dicom-seg", "rtstruct", "sr"])
 def test_what_nothing_can_refer_to_is_told(to: str, tmp_path: Path, model: Model) -> None:
     (failure,) = predicted_after("FrameOfReferenceUID", tmp_path, model, to).failures
-    assert "lacks FrameOfReferenceUID" in failure.message
+    assert "has no FrameOfReferenceUID" in failure.message
 
 
 def test_names_keep_their_letters_in_every_object(tmp_path: Path, model: Model) -> None:

@@ -108,8 +108,9 @@ class Archive:
         """
         if query.description:
             text = f"*{query.description}*"
-            by_study = self._search_studies({"StudyDescription": text})
-            return _studies_of([*by_study, *self._search_series(None, {"SeriesDescription": text})])
+            by_study = self._search_studies({"StudyDescription": text, **query.study})
+            by_series = self._search_series(None, {"SeriesDescription": text, **query.study})
+            return _studies_of([*by_study, *by_series])
         if not query.study:
             return _studies_of(self._search_series(None, query.series))
         narrowed = dict(query.study)

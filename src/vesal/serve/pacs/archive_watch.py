@@ -81,12 +81,16 @@ class ArchiveWatch:
         return found
 
     def _recent(self) -> StudyQuery:
-        """The query for the last days: an archive of many years would be asked for every one of its studies."""
+        """The query for the last days, where an archive of many years is not asked for every one of its studies."""
         days = self._settings.days
         if not days or "StudyDate" in self._query.study:
             return self._query
         first = datetime.fromtimestamp(self._jobs.now()).date() - timedelta(days=days)
-        return replace(self._query, study={**self._query.study, "StudyDate": f"{first:%Y%m%d}-"})
+        study = {**self._query.study, "StudyDate": f"{first:%Y%m%d}-"}
+        if "Modality" in self._query.series:
+            study.setdefault("ModalitiesInStudy", self._query.series["Modality"])
+        # What series must be is looked at where they are listed.
+        return replace(self._query, study=study, series={})
 
     def _look_at(self, study: str) -> bool:
         series = [(one.uid, one.count) for one in self._archive.series(study, self._query) if one.count]

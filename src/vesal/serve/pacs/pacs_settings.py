@@ -149,8 +149,8 @@ class WatchSettings(_Settings):
     """The archive is asked so often."""
     stable_s: Annotated[float, Field(ge=0)] = 60.0
     """A study is taken when its series have had the same number of instances for so long."""
-    days: Annotated[int, Field(ge=0)] = 7
-    """Only studies of so many days are asked for, unless the query names StudyDate itself; 0 asks for all."""
+    days: Annotated[int, Field(ge=0)] = 0
+    """Only studies of the last so many days are asked for, unless the query names StudyDate; 0 asks for all."""
     take_existing: bool = False
     """Take studies, too, that are there when the archive is asked for the first time."""
 
