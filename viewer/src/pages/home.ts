@@ -7,6 +7,8 @@ import { attempt } from '../ui/messages'
 import { jobsList } from './jobs_list'
 import { UploadForm, uploadForm } from './upload_form'
 
+const NO_DEVICE = 'Vesal is a research tool. It is no medical device: its results are not for diagnosis.'
+
 /** Where a scan is sent and earlier results are found again. */
 export async function showHome(main: HTMLElement, client: Client, token: Token, leave: AbortSignal): Promise<void> {
   document.title = 'Vesal'
@@ -17,7 +19,7 @@ export async function showHome(main: HTMLElement, client: Client, token: Token, 
     const form = await uploadForm(client, token, (job: Job) => (location.hash = encodeShared({ job: job.id })))
     if (leave.aborted) return
     const jobs = jobsList(client, leave)
-    place.append(form instanceof UploadForm ? form.element : form, jobs.element)
+    place.append(form instanceof UploadForm ? form.element : form, jobs.element, h('p', { class: 'faint' }, NO_DEVICE))
     if (form instanceof UploadForm) {
       const drop = (event: DragEvent) => {
         event.preventDefault()
