@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -142,6 +143,31 @@ class Client:
             self._http.post("/api/jobs", files=form, headers={"authorization": "Bearer wrong"})
         )
 
+    def send_good(self) -> httpx.Response:
+        """A good request's answer, before its job has ended."""
+        return self._send(self._name, self._content)
+
+    def end_of(self, id_: str) -> str:
+        """How a job ended: its status, or the reason of its failure."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            answer = self._http.get(f"/api/jobs/{id_}")
+            if answer.status_code != 200:
+                return "lost"
+            job = answer.json()
+            if job["status"] not in ("queued", "running"):
+                return str(job["error"] or job["status"])
+            time.sleep(0.02)
+        return "does not end"
+
+    def has_finished(self) -> bool:
+        """Whether any job has."""
+        return any(job["status"] == "finished" for job in self._http.get("/api/jobs?most=1000").json())
+
+    def known(self) -> list[str]:
+        """All jobs of the server."""
+        return [job["id"] for job in self._http.get("/api/jobs?most=1000").json()]
+
     def _send(self, name: str, content: bytes) -> httpx.Response:
         return self._http.post("/api/jobs", files={"files": (name, content)})
 
@@ -226,6 +252,51 @@ def run_load(address: str, pid: int, scan: Path, requests: int, clients: int, *,
     return load
 
 
+def run_kills(model: Path, scan: Path, state: Path, requests: int, clients: int) -> Counter[str]:
+    """Send so many requests; kill the process of jobs after a third, the server after two, and start it anew.
+
+    Returns:
+        How the accepted jobs ended -> how many; a job that is lost, or there twice, ends in no such way.
+    """
+    accepted: list[str] = []
+    lock, own = threading.Lock(), threading.local()
+
+    def one(address: str) -> None:
+        client = own.__dict__.setdefault("client", Client(address, scan))
+        # A request that the killed server did not answer was not accepted.
+        with suppress(httpx.HTTPError):
+            answer = client.send_good()
+            if answer.status_code == 202:
+                with lock:
+                    accepted.append(answer.json()["id"])
+
+    with served(model, state) as (address, pid), ThreadPoolExecutor(clients) as pool:
+        sent = [pool.submit(one, address) for _ in range(requests)]
+        looking = Client(address, scan)
+        # At work, and not about to start.
+        _wait_for(lambda: len(accepted) >= requests // 3 and looking.has_finished())
+        os.kill(_children(pid)[0], signal.SIGKILL)
+        _wait_for(lambda: len(accepted) >= 2 * requests // 3 or all(of.done() for of in sent))
+        os.kill(pid, signal.SIGKILL)
+    ends: Counter[str] = Counter()
+    with served(model, state) as (address, _):
+        client = Client(address, scan)
+        for id_ in accepted:
+            ends[client.end_of(id_)] += 1
+        known = client.known()
+    # A job may have been accepted whose answer the killed server did not send any more.
+    if len(known) != len(set(known)) or not set(accepted) <= set(known):
+        ends["there twice, or lost"] += 1
+    return ends
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def left_behind(address: str, state: Path) -> list[str]:
     """Remove all jobs as a client does, then what still lies in the server's folder that is not its own."""
     with httpx.Client(base_url=address, headers={"authorization": f"Bearer {TOKEN}"}) as http:
@@ -302,17 +373,23 @@ def main() -> None:
             load = run_load(address, pid, chosen.scan, chosen.requests, chosen.clients)
             took = time.perf_counter() - began
             left = left_behind(address, state)
+        killed = run_kills(
+            chosen.model, chosen.scan, Path(folder) / "killed", chosen.requests // 2, chosen.clients
+        )
     print(machine(), versions(), "", sep="\n")
     print(f"{chosen.requests} requests of {chosen.clients} clients in {took:.0f} s; a good one took "
           f"{statistics.median(load.seconds):.1f} s in the median, {max(load.seconds):.1f} at most.")  # fmt: skip
     print(f"Most memory: server {load.server_mb:.0f} MB, process of jobs {load.worker_mb:.0f} MB.")
     print(f"Left on the disk: {left or 'nothing'}. Not as it should be: {load.wrong or 'nothing'}.")
+    print("Process of jobs killed, then the server, and started anew; accepted jobs ended: "
+          + ", ".join(f"{count} {how}" for how, count in killed.items()) + ".")  # fmt: skip
     print("", "| request | answer | times |", "|---|---|---|", sep="\n")
     for kind, answers in load.answers.items():
         for answer, count in answers.items():
             print(f"| {kind} | {answer} | {count} |")
-    if load.wrong or left:
-        sys.exit(json.dumps({"wrong": load.wrong, "left": left}))
+    odd = [how for how in killed if how != "finished" and "killed the job" not in how]
+    if load.wrong or left or odd:
+        sys.exit(json.dumps({"wrong": load.wrong, "left": left, "killed": odd}))
 
 
 if __name__ == "__main__":
