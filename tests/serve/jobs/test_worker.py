@@ -72,7 +72,7 @@ def test_a_warning_is_told_without_its_words() -> None:
         "from vesal.serve.jobs import worker\n"
         "worker._orders = lambda _: type('Orders', (), {'get': lambda self: {}})()\n"
         "worker.compute = lambda *_: (warnings.warn('Doe^Jane is odd'), sys.stderr.flush(), os._exit(0))\n"
-        "worker.main('cpu', 'auto')\n"
+        "worker.main('cpu', 'auto', 1 << 40)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert "UserWarning" in done.stderr
@@ -110,8 +110,18 @@ def test_models_stay_loaded_while_there_is_memory(
     assert models.get(model) is not first
 
 
+def test_models_are_let_go_before_a_job_would_break_its_limit(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.vesal"
+    other.write_bytes(model.read_bytes())
+    roomy, narrow = (LoadedModels("cpu", "torch", most) for most in (1 << 40, 1))
+    for models, kept in ((roomy, True), (narrow, False)):
+        first = models.get(model)
+        models.get(other)
+        assert (models.get(model) is first) == kept
+
+
 def test_the_process_ends_with_its_server_and_prints_nothing_but_messages() -> None:
-    command = [sys.executable, "-m", "vesal.serve.jobs.worker", "cpu", "auto"]
+    command = [sys.executable, "-m", "vesal.serve.jobs.worker", "cpu", "auto", str(1 << 40)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -98,7 +98,7 @@ class Running:
 class _Process:
     """The worker, and the thread that reads what it says."""
 
-    def __init__(self, device: str, backend: str, folder: Path) -> None:
+    def __init__(self, device: str, backend: str, folder: Path, most_bytes: int) -> None:
         self._log = (folder / _LOG_FILE).open("ab")
         self._temporary = folder / _TEMPORARY
         # Left by a process of a server that was killed.
@@ -106,7 +106,7 @@ class _Process:
         self._temporary.mkdir(mode=0o700, exist_ok=True)
         own = {key: value for key, value in os.environ.items() if key not in _SECRETS}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", _MODULE, device, backend],
+            [sys.executable, "-m", _MODULE, device, backend, str(most_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -245,7 +245,7 @@ class Supervisor:
 
     def _begin(self) -> _Process | None:
         """A process that is ready; None where none gets so far."""
-        process = _Process(self._device, self._backend, self._folder)
+        process = _Process(self._device, self._backend, self._folder, self._limits.job_bytes)
         self._process = process
         self.restarts += 1
         deadline = time.monotonic() + _START_S

@@ -27,6 +27,7 @@ from typing import Any, TextIO
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.parallel import available_memory
 from vesal.serve.jobs.job import TEMPORARY, JobOptions
+from vesal.serve.jobs.supervisor import memory_of
 
 #: Seconds between two lines of progress.
 _EVERY_S = 0.25
@@ -37,10 +38,15 @@ Answer = Callable[[dict[str, Any]], None]
 
 
 class LoadedModels:
-    """The models that were used last, as many as the memory holds."""
+    """The models that were used last, as many as the memory holds.
 
-    def __init__(self, device: str, backend: str) -> None:
-        self._device, self._backend = device, backend
+    Args:
+        device, backend: as of `vesal predict`.
+        most_bytes: of this process, above which its job is ended; None for no limit.
+    """
+
+    def __init__(self, device: str, backend: str, most_bytes: int | None = None) -> None:
+        self._device, self._backend, self._most_bytes = device, backend, most_bytes
         self._models: OrderedDict[Path, Any] = OrderedDict()
 
     def get(self, path: Path) -> Any:
@@ -52,12 +58,17 @@ class LoadedModels:
         from vesal.infer.predictor import load_model
 
         if path not in self._models:
-            while self._models and available_memory() < _ROOM * _size(path):
+            while self._models and self._room() < _ROOM * _size(path):
                 self._models.popitem(last=False)
                 gc.collect()
             self._models[path] = load_model(path, device=self._device, backend=self._backend)
         self._models.move_to_end(path)
         return self._models[path]
+
+    def _room(self) -> int:
+        """Bytes that a model and its work may take."""
+        free = available_memory()
+        return free if self._most_bytes is None else min(free, self._most_bytes - memory_of(os.getpid()))
 
     def forget_all(self) -> None:
         """None is loaded any more."""
@@ -177,7 +188,7 @@ def _orders(stream: TextIO) -> SimpleQueue[dict[str, Any]]:
     return queue
 
 
-def main(device: str, backend: str) -> None:
+def main(device: str, backend: str, most_bytes: int) -> None:
     """Work until the server is gone."""
     from vesal.cpus import bound_spinning
 
@@ -190,7 +201,7 @@ def main(device: str, backend: str) -> None:
         print(json.dumps(message), file=out, flush=True)
 
     orders = _orders(sys.stdin)
-    models = LoadedModels(device, backend)
+    models = LoadedModels(device, backend, most_bytes)
     # Before the first job: torch takes seconds to import, and a supervisor that waits sees that all is well.
     import vesal.serve.jobs.predict_job
 
@@ -200,4 +211,4 @@ def main(device: str, backend: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
