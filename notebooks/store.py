@@ -51,15 +51,19 @@ def read(name: str) -> Any:
     return nbformat.read(HERE / f"{name}.ipynb", as_version=4)
 
 
-def execute(notebook: Any, folder: Path, *, settings: str = "", widgets: bool = False) -> Any:
+def execute(
+    notebook: Any, folder: Path, *, settings: str = "", widgets: bool = False, patience_s: int = PATIENCE_S
+) -> Any:
     """Run all cells of a notebook, in place, with its temporary files in `folder`.
 
     Args:
         settings: code to run after the cell that is tagged `parameters`, to replace some of its values.
         widgets: with sliders, where they are installed.
+        patience_s: that one cell may take.
 
     Raises:
         ValueError: not exactly one cell is tagged `parameters`.
+        nbclient.exceptions.CellTimeoutError: a cell took longer.
         nbclient.exceptions.CellExecutionError: a cell failed.
     """
     tagged = [
@@ -73,7 +77,7 @@ def execute(notebook: Any, folder: Path, *, settings: str = "", widgets: bool = 
         notebook.cells.insert(parameters + 1, nbformat.v4.new_code_cell(code, id=f"added-{key}"))
     nbclient.NotebookClient(
         notebook,
-        timeout=PATIENCE_S,
+        timeout=patience_s,
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     ).execute(env=_environment(folder))
