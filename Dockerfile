@@ -1,6 +1,6 @@
 # Vesal's server on a CPU: `docker build -t vesal .`, then docs/clinic.md.
 #
-# PyPI's torch holds a GPU's libraries, some gigabytes; TORCH_INDEX may name an index of CPU builds (docs/clinic.md).
+# The usual torch holds a GPU's libraries, some gigabytes; TORCH may name a wheel for the CPU (docs/clinic.md).
 
 FROM node:20-bookworm-slim AS viewer
 WORKDIR /build/viewer
@@ -17,11 +17,11 @@ COPY --from=viewer /build/src/vesal/serve/viewer_files ./src/vesal/serve/viewer_
 RUN pip wheel --no-deps --wheel-dir /wheels .
 
 FROM python:3.11-slim-bookworm
-ARG TORCH_INDEX=
+ARG TORCH=
 COPY constraints.txt /tmp/constraints.txt
 COPY --from=wheel /wheels /tmp/wheels
 RUN torch=$(grep '^torch==' /tmp/constraints.txt) \
-    && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$torch" \
+    && pip install --no-cache-dir "${TORCH:-$torch}" \
     && pip install --no-cache-dir -c /tmp/constraints.txt "$(ls /tmp/wheels/vesal-*.whl)[serve,openvino]" \
     && rm -r /tmp/wheels /tmp/constraints.txt
 # Nothing of the server runs as root; its jobs lie in a volume.

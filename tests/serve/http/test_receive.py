@@ -21,7 +21,12 @@ FORM = (
 )
 
 
-def sent(pieces: Sequence[bytes], upload: Upload, kind: str = "multipart/form-data; boundary=x") -> None:
+def sent(
+    pieces: Sequence[bytes],
+    upload: Upload,
+    kind: str = "multipart/form-data; boundary=x",
+    ignored: str = "",
+) -> None:
     left = list(pieces)
 
     async def arriving() -> dict[str, object]:
@@ -30,7 +35,7 @@ def sent(pieces: Sequence[bytes], upload: Upload, kind: str = "multipart/form-da
         return {"type": "http.request", "body": left.pop(0), "more_body": True}
 
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
-    asyncio.run(receive(Request(scope, arriving), upload))
+    asyncio.run(receive(Request(scope, arriving), upload, ignored=ignored))
 
 
 def upload(folder: Path, **limits: object) -> Upload:
@@ -46,6 +51,15 @@ def test_the_pieces_do_not_matter(size: int, tmp_path: Path) -> None:
     assert [file.name for file in into.files] == ["a.nii", "é.nii"]
     assert [file.read_bytes() for file in into.files] == [b"\r\n--xnot the end\r\n", b""]
     assert into.received == len(b"\r\n--xnot the end\r\n")
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_file_of_an_ignored_field_is_passed_over(size: int, tmp_path: Path) -> None:
+    form = FORM.replace(b'name="files"; filename="one/a.nii"', b'name="label"; filename="one/a.nii"')
+    into = upload(tmp_path / "up")
+    sent([form[at : at + size] for at in range(0, len(form), size)], into, ignored="label")
+    assert [file.name for file in into.files] == ["é.nii"]
+    assert into.fields == {"model": "heart"}
 
 
 @pytest.mark.parametrize("end", range(1, len(FORM) - 4, 11))

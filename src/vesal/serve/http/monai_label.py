@@ -23,7 +23,7 @@ from vesal.serve.http.job_routes import JobIntake
 from vesal.serve.http.label_sessions import LabelSessions
 from vesal.serve.http.receive import receive
 from vesal.serve.jobs.job import Job, JobOptions, Status
-from vesal.serve.jobs.uploads import Upload, UploadError
+from vesal.serve.jobs.uploads import UploadError
 from vesal.serve.served_models import ServedModel
 from vesal.version import __version__
 
@@ -72,8 +72,9 @@ def monai_label_routes(intake: JobIntake, sessions: LabelSessions, token: str) -
         service = intake.service
         upload = service.begin_upload()
         try:
-            await receive(request, upload)
-            _drop_labels(upload)
+            # A form of theirs has parameters and a label, which a trained model does not look at.
+            await receive(request, upload, ignored="label")
+            upload.fields.clear()
             if session_id:
                 await run_in_threadpool(sessions.copy, session_id, upload)
             if not upload.files:
@@ -152,11 +153,6 @@ def _described(model: ServedModel) -> dict[str, Any]:
         "description": f"{model.name}, channels {', '.join(model.channels)}",
         "config": {},
     }
-
-
-def _drop_labels(upload: Upload) -> None:
-    """A form of MONAI Label has fields and a label of its own, which a trained model does not look at."""
-    upload.fields.clear()
 
 
 async def _awaited(request: Request, intake: JobIntake, job: Job) -> Job:

@@ -16,15 +16,15 @@ _DRAINED_BYTES = 64 << 20
 _DRAINED_S = 10.0
 
 
-async def receive(request: Request, upload: Upload) -> None:
-    """Write the files of a request into an upload.
+async def receive(request: Request, upload: Upload, *, ignored: str = "") -> None:
+    """Write the files of a request into an upload, but those of the field `ignored`.
 
     Raises:
         UploadError: the form is none, breaks a limit, or stops coming.
     """
     stream = request.stream()
     try:
-        await _receive(request, stream, upload)
+        await _receive(request, stream, upload, ignored)
     except UploadError:
         await _drain(stream)
         raise
@@ -32,7 +32,7 @@ async def receive(request: Request, upload: Upload) -> None:
         upload.close()
 
 
-async def _receive(request: Request, stream: AsyncIterator[bytes], upload: Upload) -> None:
+async def _receive(request: Request, stream: AsyncIterator[bytes], upload: Upload, ignored: str) -> None:
     limits = upload.limits
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -41,7 +41,7 @@ async def _receive(request: Request, stream: AsyncIterator[bytes], upload: Uploa
     if length.isdigit() and int(length) > limits.upload_bytes + (1 << 20):
         raise UploadError(too_large(limits), 413)
     try:
-        form = _Form(upload, options[b"boundary"])
+        form = _Form(upload, options[b"boundary"], ignored)
         async with asyncio.timeout(limits.upload_s):
             while piece := await asyncio.wait_for(_next(stream), limits.silence_s):
                 form.parser.write(piece)
@@ -85,11 +85,11 @@ class _Form:
         ended: the form is whole.
     """
 
-    def __init__(self, upload: Upload, boundary: bytes) -> None:
+    def __init__(self, upload: Upload, boundary: bytes, ignored: str = "") -> None:
         self._upload = upload
         self._header: bytearray = bytearray()
         self._value: bytearray = bytearray()
-        self._name, self._is_file = "", False
+        self._name, self._is_file, self._ignored = "", False, ignored
         self.ended = False
         self.parser = MultipartParser(
             boundary,
@@ -119,16 +119,20 @@ class _Form:
         self._value.clear()
 
     def _headers_finished(self) -> None:
-        if self._is_file:
+        if self._is_file and self._name != self._ignored:
             self._upload.begin_file(self._file_name)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file and self._name == self._ignored:
+            return
         if self._is_file:
             self._upload.file_data(memoryview(data)[start:end])
         else:
             self._upload.field_data(data[start:end])
 
     def _end(self) -> None:
+        if self._is_file and self._name == self._ignored:
+            return
         if self._is_file:
             self._upload.end_file()
         else:
