@@ -35,7 +35,7 @@ import httpx
 from benchmarks.record import machine, versions
 
 TOKEN = "a token of this benchmark alone"
-#: Largest upload that the server takes here (GB).
+#: Largest upload that the server takes here (GB), where the scan is not larger than half of it.
 LIMIT_GB = 0.02
 #: Seconds without a byte.
 SILENCE_S = 2.0
@@ -75,6 +75,7 @@ class Client:
             base_url=address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=_PATIENCE_S
         )
         self._name, self._content = scan.name, scan.read_bytes()
+        self._too_large = int(1.5e9 * limit_gb(scan))
 
     def good(self) -> tuple[float, str]:
         """Seconds, and the digest of the mask."""
@@ -94,12 +95,12 @@ class Client:
         return self._failure(self._send("cut.nii.gz", self._content[: len(self._content) // 2]))
 
     def huge(self) -> str:
-        return self._refusal(self._send("huge.nii.gz", bytes(int(1.5 * LIMIT_GB * 1e9))))
+        return self._refusal(self._send("huge.nii.gz", bytes(self._too_large)))
 
     def huge_unannounced(self) -> str:
         def pieces() -> Iterator[bytes]:
             yield _HEAD
-            for _ in range(int(1.5 * LIMIT_GB * 1e9) >> 20):
+            for _ in range(self._too_large >> 20):
                 yield bytes(1 << 20)
 
         return self._refusal(self._stream(pieces()))
@@ -211,6 +212,11 @@ EXPECTED = {
 }  # fmt: skip
 
 
+def limit_gb(scan: Path) -> float:
+    """The largest upload that the server takes (GB), twice the scan or more."""
+    return max(LIMIT_GB, 2e-9 * scan.stat().st_size)
+
+
 def run_load(address: str, pid: int, scan: Path, requests: int, clients: int, *, every: int = 10) -> Load:
     """Send so many requests, every tenth broken, by so many clients at once.
 
@@ -270,7 +276,7 @@ def run_kills(model: Path, scan: Path, state: Path, requests: int, clients: int)
                 with lock:
                     accepted.append(answer.json()["id"])
 
-    with served(model, state) as (address, pid), ThreadPoolExecutor(clients) as pool:
+    with served(model, state, limit_gb(scan)) as (address, pid), ThreadPoolExecutor(clients) as pool:
         sent = [pool.submit(one, address) for _ in range(requests)]
         looking = Client(address, scan)
         # At work, and not about to start.
@@ -279,7 +285,7 @@ def run_kills(model: Path, scan: Path, state: Path, requests: int, clients: int)
         _wait_for(lambda: len(accepted) >= 2 * requests // 3 or all(of.done() for of in sent))
         os.kill(pid, signal.SIGKILL)
     ends: Counter[str] = Counter()
-    with served(model, state) as (address, _):
+    with served(model, state, limit_gb(scan)) as (address, _):
         client = Client(address, scan)
         for id_ in accepted:
             ends[client.end_of(id_)] += 1
@@ -316,10 +322,10 @@ def left_behind(address: str, state: Path) -> list[str]:
 
 
 @contextmanager
-def served(model: Path, state: Path) -> Iterator[tuple[str, int]]:
+def served(model: Path, state: Path, limit: float = LIMIT_GB) -> Iterator[tuple[str, int]]:
     """`vesal serve` with the limits of this benchmark: its address and process."""
     command = [sys.executable, "-m", "vesal.cli", "serve", str(model), "--port", "0", "--state", str(state)]
-    command += ["--max-upload-gb", str(LIMIT_GB), "--max-silence", str(SILENCE_S)]
+    command += ["--max-upload-gb", f"{limit:.3f}", "--max-silence", str(SILENCE_S)]
     environment = os.environ | {"VESAL_TOKEN": TOKEN}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
@@ -368,7 +374,7 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
-        with served(chosen.model, state) as (address, pid):
+        with served(chosen.model, state, limit_gb(chosen.scan)) as (address, pid):
             began = time.perf_counter()
             load = run_load(address, pid, chosen.scan, chosen.requests, chosen.clients)
             took = time.perf_counter() - began
