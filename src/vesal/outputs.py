@@ -26,6 +26,8 @@ from vesal.text import listed, plural
 
 #: Times of files come in ticks of some ms: what is younger may be changed again within its tick, and is read to know.
 _TICK_NS = 20_000_000
+#: The record of a worker, in the place of `OUTPUTS`.
+_OF_WRITER = "vesal-outputs.{}.jsonl"
 #: Names that no folder has: who gives one for a folder meant the file.
 _FILE_ENDINGS = (".json", ".csv", ".md", ".html", ".txt", ".zip", ".tar", ".gz", ".nii", ".png", ".vesal")
 
@@ -48,7 +50,8 @@ class OutputFolder:
     """A folder for results, with the record of what Vesal wrote there.
 
     As a context, all files that are written below it by `vesal.files` are checked and recorded. Two processes may
-    write into one folder: lines are only ever added.
+    write into one folder: lines are only ever added. Workers on several machines give a record each (`writer`), for
+    not every file system lets two add lines to one file.
 
     Attributes:
         folder: need not exist.
@@ -56,12 +59,12 @@ class OutputFolder:
         damaged: the record holds something that is no line of it.
     """
 
-    def __init__(self, folder: Path, *, below: bool = True) -> None:
-        """`below`: also its subfolders."""
+    def __init__(self, folder: Path, *, below: bool = True, writer: str = "") -> None:
+        """`below`: also its subfolders; `writer`: the name of a worker that has a record of its own."""
         self.folder = Path(os.path.abspath(folder))
         self.cases: dict[str, FinishedCase] = {}
         self.damaged = False
-        self._below = below
+        self._below, self._writer = below, writer
         self._digests: dict[str, set[str]] = {}
         self._stamps: dict[tuple[str, int, int], str] = {}
         self._seen: dict[str, tuple[tuple[int, ...], str]] = {}
@@ -72,8 +75,8 @@ class OutputFolder:
 
     @property
     def record(self) -> Path:
-        """The file of the record."""
-        return self.folder / OUTPUTS
+        """The file that this process adds to."""
+        return self.folder / (_OF_WRITER.format(self._writer) if self._writer else OUTPUTS)
 
     def __enter__(self) -> Self:
         self._within.enter_context(before_replacing(self._before))
@@ -127,10 +130,17 @@ class OutputFolder:
         return name is not None and _key(name) in self._digests
 
     def adopt(self, path: Path) -> None:
-        """Count a file as Vesal's as it is now, so that it may be replaced."""
+        """Count a file as Vesal's as it is now, so that it may be replaced, by other processes, too.
+
+        Raises:
+            VesalError: the record cannot be written.
+        """
         name = self._name(path)
         if name is not None and (digest := self.digest(path)) is not None:
-            self._digests.setdefault(_key(name), set()).add(digest)
+            known = self._digests.setdefault(_key(name), set())
+            if digest not in known:
+                self._add({"file": name, "digest": digest})
+                known.add(digest)
 
     def digest(self, path: Path) -> str | None:
         """Of the content of a file; None where there is no regular file (a link to a file counts as the file)."""
@@ -180,13 +190,21 @@ class OutputFolder:
     # --- the record ------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        others = [path for path in self.folder.glob(_OF_WRITER.format("*")) if path != self.record]
+        for path in (*others, self.folder / OUTPUTS):
+            self._read_one(path)
+        if self._writer:
+            self._read_one(self.record)
+
+    def _read_one(self, path: Path) -> None:
         try:
-            data = self.record.read_bytes()
+            data = path.read_bytes()
         except OSError:
-            self.damaged = os.path.lexists(self.record)
+            self.damaged = self.damaged or os.path.lexists(path)
             return
         *lines, rest = data.split(b"\n")
-        self._torn = len(data) - len(rest) if rest else None
+        if path == self.record:
+            self._torn = len(data) - len(rest) if rest else None
         for line in lines:
             try:
                 row = json.loads(line)
@@ -198,6 +216,20 @@ class OutputFolder:
             except (ValueError, TypeError, KeyError, AttributeError):
                 self.damaged = True
 
+    def absorb(self) -> None:
+        """Add what workers noted to the record of the folder, and remove theirs; none of them is at work any more.
+
+        Raises:
+            VesalError: the record cannot be written.
+        """
+        for path in sorted(self.folder.glob(_OF_WRITER.format("*"))):
+            lines, _, _ = path.read_bytes().rpartition(b"\n")
+            for line in lines.splitlines():
+                self._write(line)
+            path.unlink()
+        with self._lock:
+            self._read()
+
     def _know(self, row: Mapping[str, Any]) -> None:
         key, digest = _key(row["file"]), str(row["digest"])
         self._digests.setdefault(key, set()).add(digest)
@@ -206,13 +238,16 @@ class OutputFolder:
             self._stamps[key, size, time_ns] = digest
 
     def _add(self, row: Mapping[str, Any]) -> None:
+        self._write(json.dumps(row).encode())
+
+    def _write(self, line: bytes) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._lock, self.record.open("ab") as stream:
                 if self._torn is not None:
                     stream.truncate(self._torn)
                     self._torn = None
-                stream.write(json.dumps(row).encode() + b"\n")
+                stream.write(line + b"\n")
         except OSError as error:
             raise VesalError(
                 f"Cannot write {self.record}: {error.strerror or error}; free some space or choose another output "

@@ -28,6 +28,8 @@ POSTPROCESS, POSTPROCESS_TEXT = "postprocess.json", "postprocess.md"
 CALIBRATION = "quality_calibration.json"
 #: Beside predictions: their quality estimates.
 QUALITY, QUALITY_CSV = "quality.json", "quality.csv"
+#: Beside predictions by an engine: how each case ended.
+COHORT, COHORT_CSV, COHORT_PARQUET = "cohort.jsonl", "cohort.csv", "cohort.parquet"
 REPORT = "report.html"
 #: What went wrong after the training, with tracebacks.
 PROBLEMS = "problems.txt"

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from serve_client import PATIENCE_S, ended, send, serving
 
-from vesal.serve.jobs.supervisor import memory_of
+from vesal.engine.memory import memory_of
 
 
 @pytest.fixture

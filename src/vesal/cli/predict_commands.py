@@ -7,6 +7,7 @@ from typing import Annotated
 
 from vesal.cli.output import print_result, progress, report_failures
 from vesal.run_files import SCORES_TEXT
+from vesal.workflow.requests.engine_options import EngineOptions
 from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out, Precision
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
@@ -17,6 +18,7 @@ def predict(
     inputs: Annotated[list[Path], Argument("Scans, or folders of scans; DICOM studies also as zip.")],
     out: Annotated[Path, Option("Folder for the results; for one scan also a file.", ("-o", "--out"))],
     options: PredictOptions,
+    engine_options: EngineOptions,
     series: Annotated[
         tuple[str, ...],
         Option(
@@ -34,22 +36,22 @@ def predict(
     json_output: Json = False,
 ) -> None:
     """Segment scans; each result lies on its scan's own grid."""
-    from vesal.infer.predictor import load_model
     from vesal.layouts.dicom.chosen_series import WantedScan
     from vesal.layouts.input_scans import cases_to_predict
     from vesal.workflow.predict import predict_cases
+    from vesal.workflow.prediction.cohort import Cohort, ModelSource
     from vesal.workflow.prediction.unpacked_inputs import unpacked
 
-    loaded = load_model(
-        model, device=device, backend=backend, precision=precision, postprocess=not no_postprocess
-    )
+    source = ModelSource(model, device, backend, precision, postprocess=not no_postprocess)
+    loaded, engine = source.load(), engine_options.make()
+    cohort = None if engine is None else Cohort(engine, source)
     remarks: list[str] = []
     wanted = WantedScan(loaded.plan.channels, loaded.plan.spacing_mm, series, fill_slices)
     with unpacked(inputs) as paths, progress(json_output) as stage:
         cases = cases_to_predict(
             paths, len(loaded.plan.channels), loaded.labels, dicom=wanted, remark=remarks.append
         )
-        result = predict_cases(loaded, cases, out, options, progress=stage("Predicting"))
+        result = predict_cases(loaded, cases, out, options, cohort=cohort, progress=stage("Predicting"))
     result.remarks[:0] = remarks
     print_result(json_output, result.to_dict(), result.text(len(cases), out))
     report_failures(result.failures, json_output)

@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Any
 
+from vesal.engine.memory import memory_of
 from vesal.serve.jobs.job import Job, Outcome
 from vesal.serve.serve_settings import PACS_PASSWORD_VARIABLE, PACS_TOKEN_VARIABLE, TOKEN_VARIABLE, Limits
 
@@ -282,12 +283,3 @@ def _died(code: int) -> str:
         return "The system killed the job, as it does where memory is short; send a smaller scan."
     how = f"signal {-code}" if code < 0 else f"exit status {code}"
     return f"The job's process died ({how}); worker.log in the server's folder has more."
-
-
-def memory_of(pid: int) -> int:
-    """Bytes of a process in memory; 0 where it is gone or the system does not tell."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0

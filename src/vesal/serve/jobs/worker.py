@@ -24,10 +24,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
 
+from vesal.engine.memory import memory_of
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.parallel import available_memory
 from vesal.serve.jobs.job import TEMPORARY, JobOptions
-from vesal.serve.jobs.supervisor import memory_of
 
 #: Seconds between two lines of progress.
 _EVERY_S = 0.25

@@ -1,0 +1,273 @@
+"""Workers on a cluster of Ray, or on a Ray of this machine alone: actors that prepare once.
+
+Ray places them where there are processors and GPUs, moves items and results, and says when a worker or its node is
+gone; what is then done is the same as on one machine. Nothing is reported to anybody, and no dashboard is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vesal.engine.local_worker import compute_with, failed_preparation
+from vesal.engine.memory import memory_of
+from vesal.engine.one_item import do
+from vesal.engine.outcome import MOST_FAILED_STARTS, Outcome, Prepare, died, too_large
+from vesal.engine.waiting import Waiting
+from vesal.errors import UsageError, VesalError
+from vesal.text import plural
+
+#: Seconds to wait for an answer before the workers are looked at.
+_LOOK_S = 0.5
+#: Between two looks of a worker at its own memory.
+_MEMORY_S = 0.05
+#: Exit status of a worker that took more memory than it may.
+_TOO_LARGE = 86
+#: Seconds in which a first worker must be placed, before it is said that the cluster has no room for one.
+_ROOM_S = 120.0
+
+
+class ItemWorker:
+    """An actor.
+
+    Args:
+        threads: to compute with.
+        most_bytes: of memory, above which it ends itself; None for no limit.
+    """
+
+    def __init__(self, threads: int, most_bytes: int | None) -> None:
+        compute_with(threads)
+        if most_bytes is not None:
+            threading.Thread(target=_watch, args=(most_bytes,), daemon=True).start()
+        self._do: Callable[[Any], Any] | None = None
+
+    def begin(self, prepare: Prepare) -> Exception | None:
+        """Prepare; what kept it from that, or None."""
+        try:
+            self._do = prepare()
+        except Exception as error:
+            return failed_preparation(error)
+        return None
+
+    def work(self, number: int, item: Any) -> Outcome:
+        """Do an item."""
+        assert self._do is not None
+        return do(self._do, number, item)
+
+
+def _watch(most_bytes: int) -> None:
+    pid = os.getpid()
+    while memory_of(pid) <= most_bytes:
+        time.sleep(_MEMORY_S)
+    os._exit(_TOO_LARGE)
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Workers on a cluster.
+
+    Attributes:
+        address: of its head ('auto' for that which this machine belongs to); None starts a Ray on this machine alone.
+        workers: how many; None for as many as the cluster has processors, or GPUs, for.
+        threads: that each computes with: so many processors it holds.
+        gpus: that each holds; a fraction where several share one.
+        most_bytes: of memory that each may take; None for no limit.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    threads: int = 1
+    gpus: float = 0.0
+    most_bytes: int | None = None
+
+    @property
+    def described(self) -> str:
+        """The workers in a few words."""
+        where = "Ray on this machine" if self.address is None else f"Ray at {self.address}"
+        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        count = "workers" if self.workers is None else plural(self.workers, "worker")
+        return f"{count} of {where}, with {plural(self.threads, 'processor')}{gpus} each"
+
+    def run(self, prepare: Prepare, items: Sequence[Any]) -> Generator[Outcome, None, None]:
+        """As `Engine.run`.
+
+        Raises:
+            UsageError: Ray is not installed, or no cluster answers there.
+            VesalError: the work cannot be prepared, the cluster has no room for a worker, or none lives until it is.
+        """
+        if not items:
+            return
+        with connected(self) as ray:
+            pool = _Actors(self, ray, ray.put(prepare), items, self.workers or self._room(ray))
+            try:
+                while not pool.waiting.over:
+                    yield from pool.step()
+            finally:
+                pool.end()
+
+    def _room(self, ray: Any) -> int:
+        """For how many workers the cluster has processors and GPUs, now."""
+        there = ray.cluster_resources()
+        by_processors = int(there.get("CPU", 0) // self.threads)
+        by_gpus = int(there.get("GPU", 0) / self.gpus) if self.gpus else by_processors
+        return max(1, min(by_processors, by_gpus))
+
+
+@dataclass(eq=False)
+class _Actor:
+    """One of them.
+
+    Attributes:
+        number: of the item that it works on; None while it waits or prepares.
+    """
+
+    handle: Any
+    ready: bool = False
+    number: int | None = None
+
+
+@dataclass(eq=False)
+class _Actors:
+    """The actors while they work; `calls` holds what each is asked now."""
+
+    engine: RayEngine
+    ray: Any
+    prepare: Any
+    items: Sequence[Any]
+    wanted: int
+    calls: dict[Any, _Actor] = field(default_factory=dict)
+    idle: list[_Actor] = field(default_factory=list)
+    failed_starts: int = 0
+    ever_ready: bool = False
+
+    def __post_init__(self) -> None:
+        self.waiting = Waiting(deque(range(len(self.items))))
+        self.began = time.monotonic()
+
+    def end(self) -> None:
+        """None of them is needed any more."""
+        for actor in [*self.calls.values(), *self.idle]:
+            with contextlib.suppress(Exception):
+                self.ray.kill(actor.handle)
+
+    def step(self) -> Generator[Outcome, None, None]:
+        """Give work to who has none, wait for a moment, and yield what came to an end."""
+        left = len(self.waiting.first) + len(self.waiting.again) + len(self.waiting.at_work)
+        while len(self.calls) + len(self.idle) < min(self.wanted, left):
+            self._start()
+        while self.idle and (number := self.waiting.take()) is not None:
+            actor = self.idle.pop()
+            actor.number = number
+            self.calls[actor.handle.work.remote(number, self.items[number])] = actor
+        ended, _ = self.ray.wait(list(self.calls), num_returns=1, timeout=_LOOK_S)
+        for call in ended:
+            if (outcome := self._hear(call, self.calls.pop(call))) is not None:
+                yield outcome
+        if not self.ever_ready and time.monotonic() - self.began > _ROOM_S:
+            raise VesalError(
+                f"The cluster had no room for a worker in {_ROOM_S:g} s; look at `ray status`, or ask for fewer "
+                "--threads or --gpus-per-worker."
+            )
+
+    def _start(self) -> None:
+        kind = self.ray.remote(num_cpus=self.engine.threads, num_gpus=self.engine.gpus, max_restarts=0)
+        handle = kind(ItemWorker).remote(self.engine.threads, self.engine.most_bytes)
+        self.calls[handle.begin.remote(self.prepare)] = _Actor(handle)
+
+    def _hear(self, call: Any, actor: _Actor) -> Outcome | None:
+        try:
+            answer = self.ray.get(call)
+        except (self.ray.exceptions.RayError, OSError) as error:
+            return self._lost(actor, error)
+        if isinstance(answer, Exception):
+            raise answer
+        self.idle.append(actor)
+        if not isinstance(answer, Outcome):
+            actor.ready, self.ever_ready, self.failed_starts = True, True, 0
+            return None
+        actor.number = None
+        self.waiting.done(answer.number)
+        return replace(answer, tries=self.waiting.tries[answer.number])
+
+    def _lost(self, actor: _Actor, error: Exception) -> Outcome | None:
+        """A worker or its node is gone: what becomes of its item, where that is not tried again."""
+        with contextlib.suppress(Exception):
+            self.ray.kill(actor.handle)
+        how = cause_of(str(error))
+        if actor.number is None:
+            self.failed_starts += 1
+            if self.failed_starts >= MOST_FAILED_STARTS:
+                raise VesalError(
+                    f"{self.failed_starts} workers one after the other died before they could begin ({how}); the logs "
+                    "of Ray on their nodes have more."
+                ) from error
+            return None
+        number, large = actor.number, f"code {_TOO_LARGE}" in str(error)
+        again = self.waiting.lost(number)
+        if again and not large:
+            return None
+        if again:
+            self.waiting.again.remove(number)
+        tries = self.waiting.tries[number]
+        reason = too_large(self.engine.most_bytes or 0) if large else died(how, tries, 0)
+        peak = (self.engine.most_bytes or 0) if large else 0
+        return Outcome(number, reason=reason, detail=str(error), peak_bytes=peak, tries=tries)
+
+
+def cause_of(message: str) -> str:
+    """What Ray says of the end of a worker, in one line.
+
+    >>> cause_of("The actor died.\\nWorker exit type: SYSTEM_ERROR Worker exit detail: It was killed.")
+    'It was killed.'
+    >>> cause_of("The actor died because its node has died. Node Id: abc\\n\\tip: 1.2.3.4")
+    'The actor died because its node has died. Node Id: abc'
+    """
+    found = re.search(r"exit detail: ([^\n]+)", message)
+    return found[1].strip() if found else message.strip().partition("\n")[0]
+
+
+@contextlib.contextmanager
+def connected(engine: RayEngine) -> Iterator[Any]:
+    """Ray, connected until the block ends; a connection that is there already is used and kept.
+
+    Raises:
+        UsageError: it is not installed, or no cluster answers there.
+    """
+    # Before it is imported, and for the processes that it starts.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError(
+            "Ray is not installed; pip install 'vesal[cluster]', or take --engine local."
+        ) from error
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if engine.address is None:
+            gpus = None if engine.gpus else 0
+            # A worker may be wanted for more processors than there are, as on one machine.
+            count = None if engine.workers is None else engine.workers * engine.threads
+            ray.init(num_cpus=count, num_gpus=gpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=engine.address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        where = engine.address or "this machine"
+        raise UsageError(
+            f"No cluster of Ray answers at {where} ({str(error).partition(chr(10))[0]}); start one (ray start "
+            "--head) or correct --ray-address."
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,265 @@
+"""One scan of a prediction: read, segmented, and its files written, on whatever machine that happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vesal.data.case import read_image_and_digest
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
+from vesal.errors import DataError, VesalError
+from vesal.files import write_bytes
+from vesal.infer.predictor import Model
+from vesal.infer.quality.image_features import image_features
+from vesal.infer.quality.network_features import FeatureRecorder
+from vesal.infer.scan_notes import scan_note, with_channels
+from vesal.planning.plan import Plan
+from vesal.preprocessing.prepare import Prepared
+from vesal.volume.io import write_label, write_volume
+from vesal.volume.resample import resize
+from vesal.volume.volume import LabelMap, Volume
+from vesal.workflow.prediction.predict_targets import Target
+from vesal.workflow.requests.predict_options import PredictOptions
+
+#: A probability of 1 in a PNG of probabilities.
+PNG_ONE = (1 << 16) - 1
+TOO_LARGE = "the memory does not suffice for this scan; predict it on a larger machine."
+
+#: A case and the files that its result becomes.
+Entry = tuple[Case, Target]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadScan:
+    """A case ready for the network.
+
+    Attributes:
+        volume: the scan itself, where a picture of it is wanted.
+        features: of the image, where its quality is estimated.
+        digest: of its files.
+        note: what is to be looked at in it, or ''.
+    """
+
+    prepared: Prepared
+    volume: Volume | None
+    features: dict[str, dict[str, float]] | None
+    digest: str
+    note: str
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What is known of a scan whose files are written.
+
+    Attributes:
+        scan: digest of its files.
+        note: why it is to be reviewed, as far as the scan or two stages show it; '' where they do not.
+        quality: the estimate, as `QualityEstimate.to_dict`; None where none is made.
+        volumes_ml: class -> its volume in the result (ml), where they are measured; nothing of a picture.
+    """
+
+    scan: str
+    note: str = ""
+    quality: dict[str, Any] | None = None
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class CasePredictor:
+    """Predicts scans, each by itself.
+
+    Attributes:
+        model: that predicts.
+        options: how, and what is written.
+        estimates: whether the quality is estimated.
+        measures: whether volumes are measured.
+    """
+
+    model: Model
+    options: PredictOptions
+    estimates: bool
+    measures: bool = False
+
+    def __call__(self, entry: Entry) -> CaseResult:
+        """Read a scan and write its results.
+
+        Raises:
+            DataError: it cannot be used.
+            VesalError: a result cannot be written.
+        """
+        scan = self.read(entry)
+        if isinstance(scan, DataError):
+            raise scan
+        return self.write(scan, entry)
+
+    def read(self, entry: Entry) -> ReadScan | DataError:
+        """A scan ready for the network, or why it is not."""
+        case, target = entry
+        plan = self.model.plan
+        try:
+            # A density of this one picture is no news: the pictures of the training had the plan's.
+            agreed = case.model_copy(update={"pixel_mm": plan.pixel_mm})
+            stored, digest = read_image_and_digest(agreed)
+            volume = with_channels(stored, plan)
+            if target.label.suffix == ".png":
+                _check_png(volume, plan.labels)
+            prepared = self.model.prepare(volume)
+            found = image_features(volume, prepared) if self.estimates else None
+        except MemoryError:
+            return DataError(TOO_LARGE)
+        except VesalError as error:
+            return DataError(str(error).removeprefix(f"Case {case.id}: "))
+        pictured = target.overlay is not None or "preview" in target.dicom
+        shown = volume if pictured or self.model.locator is not None else None
+        return ReadScan(prepared, shown, found, digest, _note(stored, plan, prepared))
+
+    def write(self, scan: ReadScan, entry: Entry) -> CaseResult:
+        """Segment a scan and write its results.
+
+        Raises:
+            DataError, UsageError: a result cannot be made or written.
+        """
+        target, model = entry[1], self.model
+        passed = self._passed(scan, target)
+        label, prepared = passed.label, passed.prepared
+        estimate = None
+        if passed.recorder is not None and scan.features is not None:
+            least = self.options.min_dice
+            estimate = model.estimate_quality(scan.features, passed.recorder, label, min_dice=least).to_dict()
+        if target.writes_volume:
+            write_label(target.label, label)
+        if target.dicom:
+            self._write_dicom(scan, entry, passed, estimate)
+        if target.overlay is not None and scan.volume is not None:
+            from vesal.report.figures.overlay import overlay_png
+
+            write_bytes(target.overlay, overlay_png(scan.volume, label, model.labels))
+        if target.probabilities and passed.logits is not None:
+            for name, probability in model.class_probabilities(passed.logits, prepared):
+                path = target.probabilities[name]
+                write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
+        if target.uncertainty is not None and passed.uncertainty is not None:
+            # Outside the crop there is nothing, and no uncertainty of it.
+            cropped = resize(passed.uncertainty[None], prepared.crop.crop_shape, 1)[0]
+            values = prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
+            write_volume(
+                target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry)
+            )
+        note = "; ".join(filter(None, (scan.note, prepared.concern)))
+        volumes = volumes_ml(label, model.labels) if self.measures else {}
+        return CaseResult(scan.digest, note, estimate, volumes)
+
+    def _passed(self, scan: ReadScan, target: Target) -> _Passed:
+        """The scan through the networks, with what the target's files need of them."""
+        model, options, prepared = self.model, self.options, scan.prepared
+        windows = model.windows(mirror=options.mirror, overlap=options.overlap)
+        maps = target.uncertainty is not None
+        records = scan.features is not None or maps
+        recorder = model.feature_recorder(windows, uncertainty=maps) if records else None
+        wants_logits = bool(target.probabilities) or "dicom-fractional" in target.dicom
+        plain = recorder is None and not wants_logits
+        if plain and scan.volume is not None:
+            label, prepared = model.segment_within(
+                scan.volume, prepared, windows, threshold=options.threshold
+            )
+            return _Passed(label, prepared)
+        if not plain and model.locator is not None and scan.volume is not None:
+            _, prepared = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
+        uncertainty = np.zeros(prepared.crop.shape, dtype=np.float32) if maps else None
+        if wants_logits:
+            # The maps are written one by one and read the logits each: those of the whole volume are kept.
+            logits = model.logits(prepared.image, windows, recorder=recorder)
+            if uncertainty is not None:
+                uncertainty, logits = logits[-1].numpy(), logits[:-1]
+            label = model.from_logits(logits, prepared, threshold=options.threshold)
+            return _Passed(label, prepared, recorder, logits, uncertainty)
+
+        def on_rows(rows: Tensor, first: int) -> None:
+            if uncertainty is not None:
+                axis = windows.stream_axis(uncertainty.shape)
+                part = rows[-1].movedim(axis, 0).cpu().numpy()
+                np.moveaxis(uncertainty, axis, 0)[first : first + len(part)] = part
+
+        label = model.segment(
+            prepared, windows, threshold=options.threshold, recorder=recorder, on_rows=on_rows
+        )
+        return _Passed(label, prepared, recorder, None, uncertainty)
+
+    def _write_dicom(
+        self, scan: ReadScan, entry: Entry, passed: _Passed, estimate: dict[str, Any] | None
+    ) -> None:
+        # Imported here: scans of other formats do not wait for it.
+        from vesal.workflow.prediction.dicom_results import DicomResult, write_dicom
+
+        (case, target), model = entry, self.model
+        maps = None
+        if "dicom-fractional" in target.dicom and passed.logits is not None:
+            maps = [one for _, one in model.class_probabilities(passed.logits, passed.prepared)]
+        row = estimate or {"verdict": "", "predicted_dice": {}}
+        flagged = row["reason"] if row["verdict"] == "review" else ""
+        expected = {name: dice["value"] for name, dice in row["predicted_dice"].items()}
+        concern = "; ".join(filter(None, (scan.note, passed.prepared.concern, flagged)))
+        result = DicomResult(
+            case, passed.label, model.labels, model.digest, expected, concern, maps, scan.volume
+        )
+        write_dicom(target.dicom, result)
+
+
+@dataclass(frozen=True, eq=False)
+class _Passed:
+    """What the networks made of a scan.
+
+    Attributes:
+        prepared: of which it was made: of two stages the box that was found at last.
+        logits: of the whole, where they are wanted.
+        uncertainty: at each prepared voxel, where it is wanted.
+    """
+
+    label: LabelMap
+    prepared: Prepared
+    recorder: FeatureRecorder | None = None
+    logits: Tensor | None = None
+    uncertainty: NDArray[np.float32] | None = None
+
+
+def volumes_ml(label: LabelMap, labels: LabelSet) -> dict[str, float]:
+    """Class -> its volume (ml) in a result with the files' values; nothing of a picture, which has areas."""
+    if label.geometry.ndim != 3:
+        return {}
+    contiguous = labels.encode(label.array)
+    ml = label.geometry.voxel_volume_mm3 / 1000.0
+    return {
+        name: round(float(np.count_nonzero(labels.mask(number, contiguous))) * ml, 4)
+        for number, name in enumerate(labels.classes)
+    }
+
+
+def _note(stored: Volume, plan: Plan, prepared: Prepared) -> str:
+    """What is to be looked at; the size of a scan of which only a box was prepared says nothing."""
+    shape = prepared.crop.shape if plan.locator is None else (*plan.median_shape,)
+    return scan_note(stored, plan, shape)
+
+
+def _check_png(volume: Volume, labels: LabelSet) -> None:
+    """Raise before the scan is predicted where its result cannot be a PNG."""
+    if volume.geometry.ndim != 2:
+        raise DataError("the scan is a volume and a PNG holds one slice; write another format (--to nifti).")
+    if min(labels.values) < 0 or max(labels.values) > PNG_ONE:
+        raise DataError(
+            f"the model's label values {min(labels.values)} to {max(labels.values)} do not fit into a PNG, which "
+            f"holds 0 to {PNG_ONE}; write another format (--to nifti)."
+        )
+
+
+def _stored(probability: NDArray[np.float32], path: Path) -> NDArray[Any]:
+    """As it is written: a PNG holds whole numbers."""
+    if path.suffix != ".png":
+        return probability
+    probability *= PNG_ONE
+    return np.rint(probability, out=probability).astype(np.uint16)

@@ -1,0 +1,169 @@
+"""A prediction by the workers of an engine: each loads the model once, and the record says how every case ended."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vesal.engine.one_item import worker_name
+from vesal.engine.outcome import Engine
+from vesal.errors import VesalError
+from vesal.infer.backends import openvino
+from vesal.infer.predictor import Model, load_model
+from vesal.outputs import OutputFolder
+from vesal.text import listed, plural
+from vesal.workflow.prediction.case_predictor import CasePredictor, CaseResult, Entry
+from vesal.workflow.prediction.cohort_record import FAILED, KEPT, CohortRecord
+from vesal.workflow.requests.predict_options import PredictOptions
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from, for every process that loads it.
+
+    Attributes:
+        path: a model file, or a run folder.
+        device, backend, precision, postprocess: as of `load_model`.
+    """
+
+    path: Path
+    device: str = "auto"
+    backend: str = "auto"
+    precision: str = "auto"
+    postprocess: bool = True
+
+    def load(self) -> Model:
+        """The model.
+
+        Raises:
+            UsageError, VesalError: as of `load_model`.
+        """
+        return load_model(
+            self.path,
+            device=self.device,
+            backend=self.backend,
+            precision=self.precision,
+            postprocess=self.postprocess,
+        )
+
+
+@dataclass(frozen=True)
+class PredictTask:
+    """What a worker prepares: the model, and the record of the files that it writes.
+
+    Attributes:
+        source: of the model.
+        digest: that it must have, wherever the worker runs.
+        options: of the prediction.
+        estimates: whether the quality is estimated.
+        folder: for the results.
+    """
+
+    source: ModelSource
+    digest: str
+    options: PredictOptions
+    estimates: bool
+    folder: Path
+
+    def __call__(self) -> CasePredictor:
+        """Ready for cases.
+
+        Raises:
+            VesalError: the model cannot be loaded, or is another one here.
+        """
+        model = self.source.load()
+        if model.digest != self.digest:
+            raise VesalError(
+                f"{self.source.path} is another model for {worker_name()} than where the prediction was begun, or "
+                "computes in another precision there; copy the file, or give --precision 32."
+            )
+        # A record of its own: several processes, perhaps of several machines, write into the folder. It stays open as
+        # long as the process lives.
+        OutputFolder(self.folder, writer=worker_name().replace(":", "-")).__enter__()
+        return CasePredictor(model, self.options, self.estimates, measures=True)
+
+
+@dataclass
+class Cohort:
+    """Predicts by the workers of an engine.
+
+    Args:
+        engine: that has them.
+        source: of the model.
+    """
+
+    engine: Engine
+    source: ModelSource
+    backend: str = ""
+    _model: Model | None = None
+    _options: PredictOptions = field(default_factory=PredictOptions)
+    _output: OutputFolder | None = None
+    _record: CohortRecord | None = None
+    _cases: tuple[str, ...] = ()
+
+    def begin(
+        self, output: OutputFolder, model: Model, options: PredictOptions, cases: Sequence[str]
+    ) -> None:
+        """Open the record in the folder of the results.
+
+        Raises:
+            UsageError: a file of the record is there and is not Vesal's.
+            VesalError: the folder cannot be written.
+        """
+        self._output, self._model, self._options, self._cases = output, model, options, tuple(cases)
+        self._record = CohortRecord(output.folder, model.labels.classes)
+        self._record.begin(output, cases)
+        self.source = settled(self.source, model)
+        self.backend = f"{self.source.backend} in {self.engine.described}"
+
+    def predict(
+        self, waiting: Sequence[Entry], estimates: bool
+    ) -> Generator[tuple[Entry, float, CaseResult | str], None, None]:
+        """Yield each case with its seconds, and its result or why there is none, in whatever order.
+
+        Raises:
+            VesalError: no worker can begin, or results cannot be written.
+        """
+        assert self._model is not None
+        assert self._output is not None
+        assert self._record is not None
+        digest, folder = self._model.digest, self._output.folder
+        task = PredictTask(self.source, digest, self._options, estimates, folder)
+        with closing(self.engine.run(task, waiting)) as outcomes:
+            for outcome in outcomes:
+                if outcome.hopeless:
+                    raise VesalError(outcome.reason)
+                entry = waiting[outcome.number]
+                self._record.add(entry[0].id, outcome)
+                yield entry, outcome.seconds, outcome.reason or outcome.result
+
+    def end(self) -> str:
+        """Write the tables, and take over what the workers noted; a sentence about both."""
+        assert self._output is not None
+        assert self._record is not None
+        files = self._record.save(self._cases)
+        self._output.absorb()
+        rows = [self._record.rows.get(case, {"status": KEPT}) for case in self._cases]
+        failed = sum(row["status"] == FAILED for row in rows)
+        seconds = sum(row.get("seconds") or 0.0 for row in rows)
+        names = listed([path.name for path in files])
+        return (
+            f"{plural(len(rows), 'case')}, {failed} failed, {seconds:.0f} s of work; each in {names} of "
+            f"{self._output.folder}"
+        )
+
+
+def settled(source: ModelSource, model: Model) -> ModelSource:
+    """The source with a backend that is the same for every case, whichever worker gets it.
+
+    By itself a process turns to OpenVINO after some work, and the last bits of the logits with it.
+    """
+    if source.backend != "auto":
+        return source
+    narrow = any(getattr(network, "in_bfloat16", False) for network in model.networks)
+    fast = model.device.type == "cpu" and not narrow and openvino.installed() is not None
+    return ModelSource(
+        source.path, source.device, "openvino" if fast else "torch", source.precision, source.postprocess
+    )

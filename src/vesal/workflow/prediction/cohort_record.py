@@ -1,0 +1,145 @@
+"""The record of a cohort: of each case how it ended, how long it took, and what was found; as CSV and as Parquet.
+
+While the cases are predicted a line of JSON is added for each that comes to its end, so that a kill loses none. The
+tables are made of these lines when the work ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vesal.engine.outcome import Outcome
+from vesal.errors import VesalError
+from vesal.files import atomic_path, read_json_lines, write_text
+from vesal.outputs import OutputFolder
+from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET
+from vesal.table import Table
+from vesal.volume.io import is_readable
+from vesal.workflow.prediction.case_predictor import CaseResult
+
+#: What the row of a case has beside the volume and the expected Dice of each class.
+_COLUMNS = ("status", "reason", "seconds", "peak_mb", "tries", "worker", "detail")
+#: The first line.
+_HEAD = {"version": 1}
+#: How a case ended: 'review' is done, too, and 'kept' was there already and is in no line.
+DONE, REVIEW, FAILED, KEPT = "done", "review", "failed", "kept"
+
+
+class CohortRecord:
+    """The record in a folder of predictions.
+
+    Attributes:
+        rows: case -> its row, also of cases that an earlier start has done.
+    """
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self._folder, self._classes = folder, tuple(classes)
+        found = read_json_lines(folder / COHORT)
+        self.rows: dict[str, dict[str, Any]] = {str(row["case"]): row for row in found if "case" in row}
+
+        self._known = not found or found[0] == _HEAD
+
+    def begin(self, output: OutputFolder, cases: Iterable[str]) -> None:
+        """Write the lines of these cases anew, so that the next does not go on with one that was cut off.
+
+        Args:
+            output: the same folder, with the record of what Vesal wrote there.
+            cases: that are asked for now.
+
+        Raises:
+            UsageError: a file of the record is there and is not Vesal's.
+            VesalError: the folder cannot be written.
+        """
+        lines = self._folder / COHORT
+        if self._known and output.wrote(lines):
+            # It grows by lines, so that it is never as it was first written.
+            output.adopt(lines)
+        output.refuse((lines, self._folder / COHORT_CSV, self._folder / COHORT_PARQUET), is_readable)
+        asked = set(cases)
+        self.rows = {case: row for case, row in self.rows.items() if case in asked}
+        write_text(lines, "".join(map(_line, [_HEAD, *self.rows.values()])))
+
+    def add(self, case: str, outcome: Outcome) -> None:
+        """A case came to its end.
+
+        Raises:
+            VesalError: the folder cannot be written.
+        """
+        found = outcome.result
+        row: dict[str, Any] = {
+            "case": case,
+            "status": FAILED if outcome.failed else DONE,
+            "reason": outcome.reason,
+            "seconds": round(outcome.seconds, 3),
+            "peak_mb": round(outcome.peak_bytes / 1e6) or None,
+            "tries": outcome.tries,
+            "worker": outcome.worker,
+            "detail": outcome.detail,
+        }
+        if isinstance(found, CaseResult):
+            row |= _measured(found)
+        self.rows[case] = row
+        try:
+            with (self._folder / COHORT).open("a", encoding="utf-8") as stream:
+                stream.write(_line(row))
+        except OSError as error:
+            raise VesalError(
+                f"Cannot write {self._folder / COHORT}: {error.strerror or error}; free some space and add --resume."
+            ) from error
+
+    def save(self, cases: Sequence[str]) -> list[Path]:
+        """Write the tables of these cases; the files.
+
+        Raises:
+            VesalError: the folder cannot be written.
+        """
+        maps = [(f"{name} ml", "volumes_ml", name) for name in self._classes]
+        maps += [(f"{name} expected dice", "expected_dice", name) for name in self._classes]
+        rows = []
+        for case in cases:
+            row = self.rows.get(case, {"status": KEPT})
+            rows.append(
+                [case, *map(row.get, _COLUMNS[:-1]), *(row.get(of, {}).get(name) for _, of, name in maps),
+                 row.get(_COLUMNS[-1])]
+            )  # fmt: skip
+        names = ["case", *_COLUMNS[:-1], *(column for column, _, _ in maps), _COLUMNS[-1]]
+        path = self._folder / COHORT_CSV
+        write_text(path, Table.of(names, rows).csv())
+        written = [path]
+        if importlib.util.find_spec("pyarrow") is not None:
+            _write_parquet(self._folder / COHORT_PARQUET, names, rows)
+            written.append(self._folder / COHORT_PARQUET)
+        return written
+
+
+def _measured(found: CaseResult) -> dict[str, Any]:
+    quality = found.quality or {"verdict": "", "reason": "", "predicted_dice": {}}
+    reasons = [found.note, quality["reason"] if quality["verdict"] == REVIEW else ""]
+    reason = "; ".join(filter(None, reasons))
+    return {
+        "status": REVIEW if reason else DONE,
+        "reason": reason,
+        "volumes_ml": found.volumes_ml,
+        "expected_dice": {name: dice["value"] for name, dice in quality["predicted_dice"].items()},
+    }
+
+
+def _write_parquet(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    words = {"case", "status", "reason", "worker", "detail"}
+    columns = [
+        pyarrow.array([row[number] for row in rows], pyarrow.string() if name in words else pyarrow.float64())
+        for number, name in enumerate(names)
+    ]
+    with atomic_path(path) as temporary:
+        parquet.write_table(pyarrow.table(columns, names=list(names)), temporary)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"

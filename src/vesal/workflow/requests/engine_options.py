@@ -1,0 +1,101 @@
+"""Who predicts many scans: this process, or the workers of an engine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from vesal.cpus import cpu_count
+from vesal.errors import UsageError, unknown_name
+from vesal.workflow.requests.fields import Option
+
+if TYPE_CHECKING:
+    from vesal.engine.outcome import Engine
+
+ENGINES = ("local", "ray")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as '4G' or '500 MB', by powers of ten.
+
+    >>> parse_size("4G"), parse_size("1.5 GB"), parse_size("800m")
+    (4000000000, 1500000000, 800000000)
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise UsageError(f"'{text}' is no size of memory; give it as 4G or 500M.")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Who predicts.
+
+    Attributes:
+        engine: one of ENGINES; None predicts in this process.
+        workers: of the engine; None for as many as there are processors.
+        worker_ram: bytes that each may take; None for no limit.
+    """
+
+    engine: Annotated[
+        str | None,
+        Option(
+            "Predict by workers that may die: local (processes of this machine) or ray (a cluster); "
+            "OUT/cohort.csv says how each scan ended."
+        ),
+    ] = None
+    workers: Annotated[
+        int | None, Option("How many workers; as many as there are processors when not given.", min=1)
+    ] = None
+    threads: Annotated[int, Option("Threads that each worker computes with.", min=1)] = 1
+    gpus_per_worker: Annotated[
+        float, Option("GPUs of each worker of ray; a fraction lets several share one.")
+    ] = 0.0
+    worker_ram: Annotated[
+        int | None,
+        Option("Memory of a worker, such as 4G; one that takes more is ended.", parse=parse_size),
+    ] = None
+    ray_address: Annotated[
+        str | None,
+        Option("Head of the cluster, or auto; without it ray is started on this machine alone."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.engine is not None and self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
+        if self.gpus_per_worker < 0:
+            raise UsageError(f"--gpus-per-worker is 0 or more, not {self.gpus_per_worker:g}.")
+        given = {
+            "--workers": self.workers is not None,
+            "--threads": self.threads != 1,
+            "--worker-ram": self.worker_ram is not None,
+            "--gpus-per-worker": self.gpus_per_worker != 0,
+            "--ray-address": self.ray_address is not None,
+        }
+        if self.engine is None and (names := [name for name, there in given.items() if there]):
+            raise UsageError(f"{names[0]} belongs to an engine; add --engine local or --engine ray.")
+        if self.engine == "local" and (self.gpus_per_worker or self.ray_address is not None):
+            name = "--ray-address" if self.ray_address is not None else "--gpus-per-worker"
+            raise UsageError(f"{name} is for --engine ray, not local.")
+
+    def make(self) -> Engine | None:
+        """The engine; None where there is none."""
+        # Imported here: who predicts in one process needs none of it.
+        if self.engine == "ray":
+            from vesal.engine.ray_engine import RayEngine
+
+            return RayEngine(
+                self.ray_address, self.workers, self.threads, self.gpus_per_worker, self.worker_ram
+            )
+        if self.engine == "local":
+            from vesal.engine.local_engine import LocalEngine
+
+            workers = self.workers or max(1, cpu_count() // self.threads)
+            return LocalEngine(workers, self.threads, self.worker_ram)
+        return None

@@ -1,0 +1,101 @@
+"""Work for engines that fails in every way that an item says; worker processes import it from here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vesal.errors import DataError, VesalError
+
+
+@dataclass(frozen=True)
+class Work:
+    """Prepares once; `folder` is where it leaves marks."""
+
+    folder: Path
+    begins: str = "well"
+
+    def __call__(self) -> Callable[[Any], Any]:
+        if self.begins == "refused":
+            raise VesalError("The model is damaged; copy it again.")
+        if self.begins == "bug":
+            raise ZeroDivisionError("nobody foresaw this")
+        if self.begins == "dies":
+            print("no such instruction", flush=True)
+            os._exit(7)
+        (self.folder / f"began-{os.getpid()}").touch()
+        return self.work
+
+    def work(self, item: Any) -> Any:
+        name, _, how = str(item).partition(" ")
+        with (self.folder / f"tried-{name}").open("a") as file:
+            file.write("x")
+        return WAYS[how](self, name) if how else name.upper()
+
+    def dies_once(self, name: str) -> str:
+        mark = self.folder / f"died-{name}"
+        if not mark.exists():
+            mark.touch()
+            os._exit(3)
+        return name.upper()
+
+    def eats(self, _name: str) -> int:
+        held = []
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            # Slowly: whoever looks at the memory must see it before the machine has none.
+            held.append(b"\1" * (8 << 20))
+            time.sleep(0.02)
+        return len(held)
+
+
+def _refused(_work: Work, _name: str) -> None:
+    raise DataError("it has no voxels; name another file.")
+
+
+def _bug(_work: Work, _name: str) -> None:
+    raise KeyError("spacing")
+
+
+def _memory(_work: Work, _name: str) -> None:
+    raise MemoryError
+
+
+def _disk(_work: Work, _name: str) -> None:
+    raise VesalError("The disk is full; free some space.")
+
+
+def _dies(_work: Work, _name: str) -> None:
+    print("a library gave up", flush=True)
+    os.kill(os.getpid(), signal.SIGABRT)
+
+
+def _unsendable(_work: Work, _name: str) -> Any:
+    return lambda: None
+
+
+WAYS: dict[str, Callable[[Work, str], Any]] = {
+    "is refused": _refused,
+    "meets a bug": _bug,
+    "is too large": _memory,
+    "finds a full disk": _disk,
+    "kills": _dies,
+    "kills once": Work.dies_once,
+    "eats": Work.eats,
+    "cannot be sent": _unsendable,
+    "takes long": lambda _, name: (time.sleep(0.5), name.upper())[1],
+}
+
+
+class CountsThreads:
+    """Work that says with how many threads it computes."""
+
+    def __call__(self) -> Callable[[Any], Any]:
+        return lambda _item: torch.get_num_threads()

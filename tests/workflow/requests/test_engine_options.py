@@ -1,0 +1,44 @@
+"""Who predicts, as it is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vesal.engine.local_engine import LocalEngine
+from vesal.engine.ray_engine import RayEngine
+from vesal.errors import UsageError
+from vesal.workflow.requests.engine_options import EngineOptions, parse_size
+
+
+def test_the_engine_is_made_as_it_is_asked_for() -> None:
+    assert EngineOptions().make() is None
+    assert EngineOptions("local", 3, 2, worker_ram=4).make() == LocalEngine(3, 2, 4)
+    asked = EngineOptions("ray", None, 1, 0.5, None, "auto")
+    assert asked.make() == RayEngine("auto", None, 1, 0.5, None)
+    workers = EngineOptions("local").make()
+    assert isinstance(workers, LocalEngine)
+    assert workers.workers >= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "rays"}, "perhaps ray"),
+        ({"workers": 2}, "--workers belongs to an engine"),
+        ({"worker_ram": 2}, "--worker-ram belongs to an engine"),
+        ({"engine": "local", "ray_address": "auto"}, "--ray-address is for --engine ray"),
+        ({"engine": "local", "gpus_per_worker": 1.0}, "--gpus-per-worker is for --engine ray"),
+        ({"engine": "ray", "gpus_per_worker": -1.0}, "0 or more"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        EngineOptions(**options)
+
+
+@pytest.mark.parametrize("text", ["", "much", "-4G", "0", "4X", "G"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="no size of memory"):
+        parse_size(text)
