@@ -161,8 +161,8 @@ class BatchMaker:
 
 
 @contextlib.contextmanager
-def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
-    """Batches from number `first` on, ready to train on.
+def prefetched(maker: BatchMaker, first: int, step: int = 1) -> Iterator[Iterator[Batch]]:
+    """Batches from number `first` on, every `step`-th, ready to train on.
 
     A thread works two batches ahead: it cuts and augments them. Where a GPU trains, in a stream of its own beside that
     of the network; where the CPU trains, by itself, for operations as small as these lose more by threads that wait for
@@ -174,7 +174,7 @@ def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
             compute_alone()
             return maker.vary(maker.cut(number), number)
 
-        with contextlib.closing(read_ahead(alone, itertools.count(first), _AHEAD)) as batches:
+        with contextlib.closing(read_ahead(alone, itertools.count(first, step), _AHEAD)) as batches:
             yield batches
         return
     stream = torch.cuda.Stream(maker.device)
@@ -194,5 +194,5 @@ def prefetched(maker: BatchMaker, first: int) -> Iterator[Iterator[Batch]]:
             tensor.record_stream(training)
         return batch
 
-    with contextlib.closing(read_ahead(make, itertools.count(first), _AHEAD)) as ready:
+    with contextlib.closing(read_ahead(make, itertools.count(first, step), _AHEAD)) as ready:
         yield itertools.starmap(join, ready)

@@ -18,6 +18,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.run_files import CHECKPOINT, MODEL
 from vesal.train.checkpoint import Position, Trained, save_checkpoint
+from vesal.train.distributed import ALONE, Team
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import WeightAverage
 from vesal.train.validation import Example, Validation
@@ -38,6 +39,7 @@ class TrainJob:
         weights: that it begins with, by their names in the network; others are drawn by chance.
         elsewhere: prepared places of the training scans away from the labels, for the fine stage of two.
         locator_weights: of the coarse stage, which go into the model file beside its own.
+        team: the processes that train it together.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class TrainJob:
     weights: Mapping[str, Tensor] | None = None
     elsewhere: tuple[PreparedCase, ...] = ()
     locator_weights: Mapping[str, Tensor] | None = None
+    team: Team = ALONE
 
     @property
     def checkpoint(self) -> Path:
@@ -85,13 +88,24 @@ class State:
     def __post_init__(self) -> None:
         self.session_began = self.saved_at = time.monotonic()
         self._elapsed_before = self.position.elapsed_s
+        #: The time that all processes agreed on, where there are several.
+        self._agreed_s = self.position.elapsed_s
         #: Progress at which this session began.
         self.session_began_at = self.progress
 
     @property
     def elapsed_s(self) -> float:
-        """Training time over all sessions."""
+        """Training time over all sessions; of several processes that at the last `agree`."""
+        return self._agreed_s if self.job.team.size > 1 else self._own_s
+
+    @property
+    def _own_s(self) -> float:
         return self._elapsed_before + time.monotonic() - self.session_began
+
+    def agree(self, stop: bool) -> bool:
+        """Whether any process is asked to stop; from here on all of them stand at the same time of the run."""
+        self._agreed_s, stop = self.job.team.agree(self._own_s, stop)
+        return stop
 
     @property
     def progress(self) -> float:
@@ -175,7 +189,10 @@ class State:
         return result.per_class[name] if name else result.dice
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint; of several processes the first does."""
+        self.saved_at = time.monotonic()
+        if not self.job.team.leads:
+            return
         position = replace(self.position, elapsed_s=self.elapsed_s)
         if self.job.config.deterministic:
             # The clock differs from run to run, and a run of steps does not need it.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,6 +27,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
 from vesal.train.batches import Batch, BatchMaker, cases_on_device, prefetched
 from vesal.train.checkpoint import Position, Trained, load_checkpoint
+from vesal.train.distributed import passes_each
 from vesal.train.interrupt import StopRequest
 from vesal.train.logs.loss_meter import LossMeter
 from vesal.train.logs.rows import Row, memory_mb
@@ -36,7 +40,7 @@ from vesal.train.recipe import TrainConfig
 from vesal.train.sample_threads import SampleThreads
 from vesal.train.schedule import Clock, WeightAverage, learning_rate
 from vesal.train.state import State, TrainJob
-from vesal.train.validation import spread, validate
+from vesal.train.validation import measure, spread, summarise
 
 
 def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Position:
@@ -71,7 +75,7 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             if not job.model_file.exists():
                 _ship(state)  # somebody removed it; the last weights are all that is left
             return position
-        logs = TrainingLogs.open(job.folder, job.title, resume_step=position.step, quiet=quiet, stack=stack)
+        logs = _open_logs(job, position.step, quiet, stack)
         logs.text.say(f"{job.title}: {'begins' if not position.step else 'goes on'} at step {position.step}")
         stop = stack.enter_context(StopRequest())
         maker = BatchMaker(
@@ -83,7 +87,8 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             device_cache=cases_on_device(sampler, job.device, config.device_cache, logs.say),
             memory_format=memory_format(config, job.plan.dimension, job.device),
         )
-        batches = stack.enter_context(prefetched(maker, position.step * config.accumulation))
+        first = position.step * config.accumulation + job.team.rank
+        batches = stack.enter_context(prefetched(maker, first, job.team.size))
         if position.step == 0:
             patch = torch.zeros(1, job.plan.inputs, *job.plan.patch, device=job.device)
             logs.board.graph(state.trained.network, patch)
@@ -91,6 +96,16 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
         end = "ended" if position.finished else "was stopped"
         logs.text.say(f"{job.title}: {end} at step {position.step}, best at step {position.best_step}")
         return position
+
+
+def _open_logs(job: TrainJob, step: int, quiet: bool, stack: ExitStack) -> TrainingLogs:
+    """The logs of a training; of several processes those of all but the first go nowhere."""
+    folder = job.folder
+    if not job.team.leads:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vesal-logs-")))
+    return TrainingLogs.open(
+        folder, job.title, resume_step=step, quiet=quiet or not job.team.leads, stack=stack
+    )
 
 
 def check_names(config: TrainConfig) -> None:
@@ -141,6 +156,10 @@ def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resum
     position = Position()
     if resume and job.checkpoint.exists():
         position = load_checkpoint(job.checkpoint, trained)
+    passes_each(job.team, config.accumulation)
+    job.team.same(trained.network)
+    if trained.average is not None:
+        job.team.same(trained.average.network)
     epoch_steps = config.epoch_steps or sampler.steps_per_epoch / config.accumulation
     steps = config.steps
     if config.epochs is not None:
@@ -168,7 +187,7 @@ def _run(
         logs.say(objective.compile(first, graphs=graphs))
     loss_meter = LossMeter.on(job.device, position, job.config.lr)
     dice = TrainingDice(job.plan.labels)
-    while state.progress < 1.0 and not stop.requested:
+    while not (stopping := state.agree(stop.requested)) and state.progress < 1.0:
         sampled = is_logged(position.step + 1) or position.step + 1 == state.steps
         with pace.step():
             loss_meter.add(take_step(state, batches, objective, precision, dice if sampled else None))
@@ -188,7 +207,7 @@ def _run(
     if job.validation and state.progress >= 1.0 and position.validated_at < 1.0:
         # The last step's own saving took the run past its budget.
         _validate(state, logs, loss)
-    position.finished = not stop.requested
+    position.finished = not stopping
     if not job.validation or not job.model_file.exists():
         _ship(state)
     state.save()
@@ -216,6 +235,8 @@ def take_step(
 ) -> Tensor:
     """Train on `accumulation` batches, without a look at a number that a GPU is still computing.
 
+    Of several processes each takes its share of the batches.
+
     `dice` takes in the last of them.
 
     Returns:
@@ -229,10 +250,11 @@ def take_step(
     trained.network.train()
     trained.optimizer.zero_grad(set_to_none=True)
     losses = []
-    for number in range(1, config.accumulation + 1):
-        last = dice if number == config.accumulation else None
+    passes = passes_each(state.job.team, config.accumulation)
+    for number in range(1, passes + 1):
+        last = dice if number == passes else None
         losses.append(objective.gradients(next(batches), last, 1 / config.accumulation))
-    total = torch.stack(losses).sum()
+    total = state.job.team.add_up(trained.network, torch.stack(losses).sum())
     position.step += 1
     done = precision.update(trained.optimizer, trained.network, config.clip, total)
     # On a GPU `done` is not known yet: after a step that was left out the average moves a little towards the
@@ -254,9 +276,12 @@ def _validate(state: State, logs: TrainingLogs, loss: Loss) -> None:
     count = position.validation_cases or len(job.validation)
     model = Model(job.plan, (state.shipped.eval(),), job.device)
     began = time.monotonic()
-    cases = spread(job.validation)[:count]
-    result = validate(model, cases, loss=loss, overlap=config.overlap, allowed_s=allowed_s)
-    took_s = time.monotonic() - began
+    cases = job.team.own(spread(job.validation)[:count])
+    own = measure(model, cases, loss=loss, overlap=config.overlap, allowed_s=allowed_s)
+    # The pictures stay where they are.
+    others = job.team.gather((replace(own, example=None), time.monotonic() - began))
+    result = summarise([own if rank == job.team.rank else of for rank, (of, _) in enumerate(others)])
+    took_s = max(seconds for _, seconds in others)
     position.validation_s = (position.validation_s[0] + took_s, took_s)
     position.validation_cases = result.cases
     position.validated_at, position.validated_epoch = state.progress, state.epoch
@@ -280,7 +305,9 @@ def _validate(state: State, logs: TrainingLogs, loss: Loss) -> None:
 
 
 def _ship(state: State) -> None:
-    """Write the model file."""
+    """Write the model file; of several processes the first does."""
+    if not state.job.team.leads:
+        return
     weights = {name: tensor.detach().cpu() for name, tensor in state.shipped.state_dict().items()}
     job = state.job
     save_package(

@@ -73,6 +73,23 @@ class Validation:
     example: Example | None = None
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What some cases gave, which is summarised with what others gave.
+
+    Attributes:
+        dice: class -> its Dice in each case in which it is drawn or predicted.
+        losses: of each case; none where they were not asked for.
+        cases: how many were looked at.
+        example: of the first case with foreground, such as a slice; else of the first.
+    """
+
+    dice: dict[str, list[float]]
+    losses: list[float]
+    cases: int
+    example: Example | None = None
+
+
 def validate(
     model: Model,
     cases: Sequence[PreparedCase],
@@ -81,6 +98,18 @@ def validate(
     overlap: float = OVERLAP,
     allowed_s: float | None = None,
 ) -> Validation:
+    """`measure` the cases and `summarise`."""
+    return summarise([measure(model, cases, loss=loss, overlap=overlap, allowed_s=allowed_s)])
+
+
+def measure(
+    model: Model,
+    cases: Sequence[PreparedCase],
+    *,
+    loss: Loss | None = None,
+    overlap: float = OVERLAP,
+    allowed_s: float | None = None,
+) -> Measured:
     """Predict whole volumes without mirroring and compare with the prepared labels.
 
     Args:
@@ -117,14 +146,21 @@ def validate(
         done += 1
         if allowed_s is not None and time.monotonic() - began >= allowed_s:
             break
-    per_class = {name: float(np.mean(values)) if values else None for name, values in found.items()}
+    return Measured(found, losses, done, example)
+
+
+def summarise(parts: Sequence[Measured]) -> Validation:
+    """The means over all cases, and the first example."""
+    values = {name: [each for part in parts for each in part.dice[name]] for name in parts[0].dice}
+    losses = [loss for part in parts for loss in part.losses]
+    per_class = {name: float(np.mean(of)) if of else None for name, of in values.items()}
     defined = [value for value in per_class.values() if value is not None]
     return Validation(
         float(np.mean(defined)) if defined else None,
         per_class,
         float(np.mean(losses)) if losses else None,
-        done,
-        example,
+        sum(part.cases for part in parts),
+        next((part.example for part in parts if part.example is not None), None),
     )
 
 

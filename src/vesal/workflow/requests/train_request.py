@@ -31,6 +31,8 @@ class TrainRequest(Request):
         fold: None for what the recipe says, 'none' where no case is held out.
         budget: time to train, such as '20m'.
         seed, deterministic, mirror, dimension: None and False leave what the recipe says.
+        devices: processes of this machine that train together, each on a device of its own; None for one, or for what
+            torchrun or srun has started.
         cache: the run folder's prepared/ by default.
         overrides: fields of the recipe to replace, by their dotted names; they count more than the options above.
         quiet: no live display.
@@ -63,6 +65,10 @@ class TrainRequest(Request):
     plan_file: Annotated[Path | None, Option("A plan that vesal plan -o wrote.", ("--plan",))] = None
     cache: Annotated[Path | None, Option("Where prepared scans are kept.")] = None
     device: Device = "auto"
+    devices: Annotated[
+        int | None,
+        Option("Train on so many GPUs of this machine (or processes of its CPU) together.", min=1),
+    ] = None
     layout: Layout = "auto"
     mirror: Mirror = False
     settings: Settings = ()

@@ -20,7 +20,7 @@ from vesal.evaluate.tables import scores_text
 from vesal.files import content_hash, write_json
 from vesal.layouts.registry import load_dataset
 from vesal.nn.given_weights import fit_weights, read_weights
-from vesal.nn.zoo import build_network, resolve_device
+from vesal.nn.zoo import build_network
 from vesal.parallel import StageProgress, available_memory, no_progress
 from vesal.planning.cost import network_of
 from vesal.planning.plan import Plan
@@ -33,12 +33,14 @@ from vesal.run.folder import Run
 from vesal.run.lock import InUseError, locked
 from vesal.run_files import ALL, CHECKPOINT, FINISHED, PREPARED, PROBLEMS
 from vesal.text import listed, times
+from vesal.train.distributed import Team, device_of, in_a_team, joined, passes_each
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.after_training import finish_run, predict_validation
 from vesal.workflow.training.bfloat16_check import check_bfloat16
+from vesal.workflow.training.devices import train_on_devices
 from vesal.workflow.training.training_config import run_config
 from vesal.workflow.training.training_data import (
     read_fingerprint,
@@ -113,33 +115,15 @@ def train_run(
         DataError: no case can be trained on, or a split leaks.
         Interrupted: after Ctrl-C or SIGTERM.
     """
-    run = Run(request.out)
-    # All that can be refused at once is, before anything is written.
-    going_on = run.begin(resume=request.resume)
-    if going_on:
-        run.refuse_changed()
-    config = run_config(request, run, going_on=going_on, tell=lambda _text: None)
-    check_names(config)
-    device = resolve_device(request.device)
-    dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
-    if config.initial_weights is not None and not going_on:
-        read_weights(Path(config.initial_weights))
-    _refuse_early(request, run, dataset)
-    check_folds(Session(request, run, config, device, stage, tell), dataset)
-    with ExitStack() as stack:
-        waiting = tell if request.resume else None
-        with locked(run.folder, "set_up", str(run.folder), waiting=waiting):
-            # Once more: another process may have been here in the meantime.
-            going_on = run.begin(resume=request.resume)
-            if request.resume and not going_on:
-                tell(f"{run.folder} holds no run to go on with; it begins.")
-            if not going_on:
-                run.forget_choices()
-            config = run_config(request, run, going_on=going_on, tell=tell)
-            session = Session(request, run, config, device, stage, tell)
-            if config.fold != "all":
-                stack.enter_context(_fold_lock(run, ALL if config.fold is None else config.fold))
-            work = _set_up(session, dataset)
+    if (request.devices or 1) > 1 and not in_a_team():
+        return train_on_devices(train_run, request, stage, tell)  # type: ignore[no-any-return]
+    with joined() as team, ExitStack() as stack:
+        if not team.leads:
+            stage, tell = no_progress, _say_nothing
+        run, device = Run(request.out), device_of(request.device, team)
+        begun = _begin(request, device, team, stage, tell, stack) if team.leads else None
+        config, work = team.share(begun)
+        session = Session(request, run, config, device, stage, tell, team=team)
         models = []
         for split in work.splits:
             model = _train_locked(session, work, split)
@@ -148,7 +132,7 @@ def train_run(
             raise UsageError(
                 f"All folds of {run.folder} are being trained by other processes; wait for them."
             )
-        scores, report = finish_run(session, models)
+        scores, report = finish_run(session, models) if team.leads else (None, None)
     return TrainResult(
         run=run.folder,
         models=tuple(models),
@@ -157,6 +141,68 @@ def train_run(
         report=report,
         problems=tuple(session.problems),
     )
+
+
+def _begin(
+    request: TrainRequest,
+    device: torch.device,
+    team: Team,
+    stage: StageProgress,
+    tell: Callable[[str], None],
+    stack: ExitStack,
+) -> tuple[TrainConfig, _Work]:
+    """What the first process does for all of them: refuse what cannot be, prepare, and plan.
+
+    Args:
+        stack: holds the lock of the fold, where one is trained.
+    """
+    run = Run(request.out)
+    # All that can be refused at once is, before anything is written.
+    going_on = run.begin(resume=request.resume)
+    if going_on:
+        run.refuse_changed()
+    config = run_config(request, run, going_on=going_on, tell=lambda _text: None)
+    check_names(config)
+    dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
+    if config.initial_weights is not None and not going_on:
+        read_weights(Path(config.initial_weights))
+    _refuse_early(request, run, dataset)
+    check_folds(Session(request, run, config, device, stage, tell), dataset)
+    waiting = tell if request.resume else None
+    with locked(run.folder, "set_up", str(run.folder), waiting=waiting):
+        # Once more: another process may have been here in the meantime.
+        going_on = run.begin(resume=request.resume)
+        if request.resume and not going_on:
+            tell(f"{run.folder} holds no run to go on with; it begins.")
+        if not going_on:
+            run.forget_choices()
+        config = run_config(request, run, going_on=going_on, tell=tell)
+        config = _for_team(config, team, going_on=going_on, tell=tell)
+        session = Session(request, run, config, device, stage, tell, team=team)
+        if config.fold != "all":
+            stack.enter_context(_fold_lock(run, ALL if config.fold is None else config.fold))
+        return config, _set_up(session, dataset)
+
+
+def _say_nothing(_text: str) -> None:
+    """The messages of all processes but the first."""
+
+
+def _for_team(config: TrainConfig, team: Team, *, going_on: bool, tell: Callable[[str], None]) -> TrainConfig:
+    """The configuration with a batch for each device; that of a run that goes on stays as it is.
+
+    Raises:
+        UsageError: the batches of such a run cannot be shared evenly.
+    """
+    if team.size > 1 and not going_on:
+        config = config.model_copy(update={"accumulation": config.accumulation * team.size})
+    passes = passes_each(team, config.accumulation)
+    if team.size > 1:
+        tell(
+            f"{team.size} devices train together: a step goes through {config.accumulation} batches, "
+            f"{passes} on each."
+        )
+    return config
 
 
 @contextmanager
@@ -220,7 +266,7 @@ def _save_settings(session: Session) -> None:
 def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
     """Train a fold and return its model; None where another process trains it."""
     name, training, validation = split
-    run = session.run
+    run, team = session.run, session.team
     ids = {case.id for case in training}
     job = TrainJob(
         work.plan,
@@ -233,19 +279,25 @@ def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
         dict(work.provenance),
         draw_example,
         elsewhere=tuple(case for case in work.elsewhere if case.id in ids),
+        team=team,
     )
     if session.config.initial_weights is not None and any_unbegun(job):
         job = replace(job, weights=_initial_weights(session, job))
-    if session.config.fold != "all":
-        # Its lock is held since the beginning.
+    if session.config.fold != "all" or not team.leads:
+        # Its lock is held since the beginning, or by the first process.
+        if session.config.fold == "all" and not team.share(None):
+            return None
         _train_fold(session, job, work)
         return job.model_file
-    try:
-        with _fold_lock(run, name):
-            _train_fold(session, job, work)
-    except InUseError as error:
-        session.tell(f"{error} It is left out here.")
-        return None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_fold_lock(run, name))
+        except InUseError as error:
+            team.share(False)
+            session.tell(f"{error} It is left out here.")
+            return None
+        team.share(True)
+        _train_fold(session, job, work)
     return job.model_file
 
 
@@ -285,10 +337,13 @@ def _train_fold(session: Session, job: TrainJob, work: _Work) -> None:
     finished = job.folder / FINISHED
     gone = finished.exists() and not job.model_file.exists()
     # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
-    finished.unlink(missing_ok=True)
+    if job.team.leads:
+        finished.unlink(missing_ok=True)
     if job.plan.locator is not None:
         job = train_locator(session, job, work.coarse, work.cases)
     position = train_networks(session, job)
+    if not job.team.leads:
+        return
     if gone:
         best = f"; the best were those of step {position.best_step}" * (position.best_step != position.step)
         session.tell(
@@ -350,7 +405,9 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
         usable = {case.id for case in cases}
         sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
         progress = session.stage("Measuring")
-        plan = plan_for(sound, dataset.labels, config, session.device, progress=progress)
+        # Its time is that of one device, and what the others take part in makes the steps larger, not slower.
+        one = config.model_copy(update={"accumulation": passes_each(session.team, config.accumulation)})
+        plan = plan_for(sound, dataset.labels, one, session.device, progress=progress)
     if not goes_on:
         plan.save(run.plan_file)
     check_plan(config, plan)

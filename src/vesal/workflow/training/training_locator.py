@@ -109,6 +109,8 @@ def train_locator(
     position = train(own, resume=session.request.resume, quiet=session.request.quiet)
     if not position.finished:
         raise session.interrupted(own.title, position.step)
+    if not job.team.leads:
+        return replace(job, **job.team.share(None))
     held_out = {case.id for case in job.validation}
     located = session.attempt(
         f"The boxes of {job.title} could not be measured",
@@ -120,7 +122,8 @@ def train_locator(
         session.tell(located.sentence())
         plan = plan.model_copy(update={"margin_mm": located.margin_mm})
     weights = load_package(own.model_file).weights
-    return replace(job, plan=plan, config=fine_config(job.config), locator_weights=weights)
+    found = {"plan": plan, "config": fine_config(job.config), "locator_weights": weights}
+    return replace(job, **job.team.share(found))
 
 
 def _measured(job: TrainJob, planned_mm: float, steps: int, cases: Sequence[Case]) -> Located:

@@ -15,6 +15,7 @@ from vesal.errors import DataError, VesalError
 from vesal.parallel import StageProgress
 from vesal.run.folder import Run
 from vesal.run_files import PROBLEMS
+from vesal.train.distributed import ALONE, Team
 from vesal.train.recipe import TrainConfig
 from vesal.workflow.requests.train_request import TrainRequest
 
@@ -31,6 +32,7 @@ class Session:
 
     Attributes:
         problems: what went wrong after the training so far, a sentence each.
+        team: the processes that train together; the first alone writes files and says what happens.
     """
 
     request: TrainRequest
@@ -40,6 +42,7 @@ class Session:
     stage: StageProgress
     tell: Callable[[str], None]
     problems: list[str] = field(default_factory=list)
+    team: Team = ALONE
 
     def attempt(self, what: str, work: Callable[[], Result]) -> Result | None:
         """Do what comes after a training: whatever goes wrong there is told and noted, and the next step begins.

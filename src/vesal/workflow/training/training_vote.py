@@ -48,7 +48,7 @@ def train_networks(session: Session, job: TrainJob) -> Position:
         if not position.finished:
             raise session.interrupted(own.title, position.step)
         positions.append(position)
-    if count > 1:
+    if count > 1 and job.team.leads:
         _join(session, job, [load_package(own.model_file) for own in jobs])
     return positions[0]
 
