@@ -43,8 +43,9 @@ def predict(
     from vesal.workflow.prediction.unpacked_inputs import unpacked
 
     source = ModelSource(model, device, backend, precision, postprocess=not no_postprocess)
-    loaded, engine = source.load(), engine_options.make()
-    cohort = None if engine is None else Cohort(engine, source)
+    loaded = source.load()
+    engine = engine_options.make(loaded.device.type)
+    cohort = None if engine is None else Cohort(engine, source, engine_options.shard)
     remarks: list[str] = []
     wanted = WantedScan(loaded.plan.channels, loaded.plan.spacing_mm, series, fill_slices)
     with unpacked(inputs) as paths, progress(json_output) as stage:

@@ -33,7 +33,7 @@ from vesal.volume.io import is_readable
 from vesal.workflow.prediction.case_predictor import PNG_ONE, TOO_LARGE, CasePredictor, CaseResult, Entry
 from vesal.workflow.prediction.cohort import Cohort
 from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targets, try_folder
-from vesal.workflow.quality_files import QualityFiles
+from vesal.workflow.prediction.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import PredictOptions
 
 
@@ -131,24 +131,28 @@ def predict_cases(
     options = options or PredictOptions()
     result = PredictResult()
     targets = plan_targets(cases, Path(out), options, model.labels.classes)
-    with OutputFolder(targets.folder) as output:
+    shard = cohort is not None and cohort.shard is not None
+    with OutputFolder(targets.folder, writer="" if cohort is None else cohort.writer) as output:
         estimates = options.quality and model.quality_estimator is not None
         if options.quality:
-            folder = None if targets.single else targets.folder
+            folder = None if targets.single or shard else targets.folder
             result.quality = QualityFiles(folder, model.labels.classes)
-        entries = list(zip(cases, targets.of, strict=True))
+        entries: Sequence[Entry] = list(zip(cases, targets.of, strict=True))
+        entries = entries if cohort is None else cohort.own(entries)
         files = [path for target in targets.of for path in target.files()]
         files += [targets.classes_file] if targets.folders else []
         output.refuse([*files, *(result.quality.files if result.quality else ())], is_readable)
         made_of = _made_of(model, options)
+        if cohort is not None:
+            known = cohort.begin(output, model, options, [case.id for case, _ in entries])
+            if result.quality is not None:
+                result.quality.rows = known | result.quality.rows
         waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
         if other := _others(output, targets, made_of, options.resume):
             result.remarks.append(other)
         try_folder(targets)
         if options.probabilities:
             write_json(targets.classes_file, _classes(model.labels, targets.folders))
-        if cohort is not None:
-            cohort.begin(output, model, options, [case.id for case in cases])
         job = _Job(model, options, result, output, made_of, estimates, cohort)
         try:
             job.run(waiting, progress)

@@ -44,11 +44,18 @@ def scans(tiny_data: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def predict(model: Path, scans: Path, out: Path, workers: int = 2, **options: Any) -> PredictResult:
+def predict(
+    model: Path,
+    scans: Path,
+    out: Path,
+    workers: int = 2,
+    shard: tuple[int, int] | None = None,
+    **options: Any,
+) -> PredictResult:
     source = ModelSource(model, "cpu", "torch")
     loaded = source.load()
     cases = cases_to_predict([scans], 1, loaded.labels)
-    cohort = Cohort(LocalEngine(workers), source) if workers else None
+    cohort = Cohort(LocalEngine(workers), source, shard) if workers else None
     return predict_cases(loaded, cases, out, PredictOptions(**options), cohort=cohort)
 
 
@@ -142,6 +149,27 @@ def test_after_a_kill_of_them_all_the_rest_is_done_once(model: Path, tiny_data: 
     assert len(rows(out)) == 120
     names = {path.name for path in out.iterdir()} - masks(out).keys()
     assert names <= {OUTPUTS, COHORT, COHORT_CSV, COHORT_PARQUET, "quality.json", "quality.csv"}
+
+
+def test_shards_write_into_one_folder_and_are_put_together(model: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(model, scans, tmp_path / "whole", 0)
+    for shard in ((2, 2), (1, 2)):
+        result = predict(model, scans, out, 1, shard)
+        assert len(result.files) + len(result.failures) == (3 if shard == (1, 2) else 2)
+        assert f"Shard {shard[0]} of 2" in result.text(5, out)
+        assert not (out / COHORT_CSV).exists()
+    times = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
+    result = predict(model, scans, out, 1, resume=True)
+    assert len(result.kept) == 4
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert masks(out) == masks(tmp_path / "whole")
+    found = rows(out)
+    assert len(found) == 5
+    assert float(found["tiny_01"]["shell ml"]) > 0
+    assert {path.name for path in out.iterdir()} - masks(out).keys() <= {
+        OUTPUTS, COHORT, COHORT_CSV, COHORT_PARQUET, "quality.json", "quality.csv"
+    }  # fmt: skip
 
 
 def test_a_table_of_the_users_is_not_replaced(model: Path, scans: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from vesal.engine.local_engine import LocalEngine
 from vesal.engine.ray_engine import RayEngine
 from vesal.errors import UsageError
-from vesal.workflow.requests.engine_options import EngineOptions, parse_size
+from vesal.workflow.requests.engine_options import EngineOptions, parse_shard, parse_size
 
 
 def test_the_engine_is_made_as_it_is_asked_for() -> None:
@@ -28,6 +28,7 @@ def test_the_engine_is_made_as_it_is_asked_for() -> None:
         ({"engine": "rays"}, "perhaps ray"),
         ({"workers": 2}, "--workers belongs to an engine"),
         ({"worker_ram": 2}, "--worker-ram belongs to an engine"),
+        ({"shard": (1, 2)}, "--shard belongs to an engine"),
         ({"engine": "local", "ray_address": "auto"}, "--ray-address is for --engine ray"),
         ({"engine": "local", "gpus_per_worker": 1.0}, "--gpus-per-worker is for --engine ray"),
         ({"engine": "ray", "gpus_per_worker": -1.0}, "0 or more"),
@@ -36,6 +37,12 @@ def test_the_engine_is_made_as_it_is_asked_for() -> None:
 def test_what_does_not_fit_together_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         EngineOptions(**options)
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "a/4", "1/b"])
+def test_what_is_no_part_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--shard takes a part"):
+        parse_shard(text)
 
 
 @pytest.mark.parametrize("text", ["", "much", "-4G", "0", "4X", "G"])

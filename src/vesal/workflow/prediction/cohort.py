@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vesal.engine.one_item import worker_name
 from vesal.engine.outcome import Engine
@@ -92,10 +93,12 @@ class Cohort:
     Args:
         engine: that has them.
         source: of the model.
+        shard: (number from 1, of how many): only every so-manieth case is predicted here, others elsewhere.
     """
 
     engine: Engine
     source: ModelSource
+    shard: tuple[int, int] | None = None
     backend: str = ""
     _model: Model | None = None
     _options: PredictOptions = field(default_factory=PredictOptions)
@@ -105,18 +108,31 @@ class Cohort:
 
     def begin(
         self, output: OutputFolder, model: Model, options: PredictOptions, cases: Sequence[str]
-    ) -> None:
-        """Open the record in the folder of the results.
+    ) -> dict[str, dict[str, Any]]:
+        """Open the record in the folder of the results; the quality estimates that are known.
 
         Raises:
             UsageError: a file of the record is there and is not Vesal's.
             VesalError: the folder cannot be written.
         """
         self._output, self._model, self._options, self._cases = output, model, options, tuple(cases)
-        self._record = CohortRecord(output.folder, model.labels.classes)
+        self._record = CohortRecord(output.folder, model.labels.classes, self.shard and self.shard[0])
         self._record.begin(output, cases)
         self.source = settled(self.source, model)
         self.backend = f"{self.source.backend} in {self.engine.described}"
+        return self._record.quality
+
+    @property
+    def writer(self) -> str:
+        """The name of a record of files of its own, which a shard has; '' where the folder's is taken."""
+        return "" if self.shard is None else f"shard-{self.shard[0]}"
+
+    def own(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Those that are predicted here."""
+        if self.shard is None:
+            return entries
+        number, count = self.shard
+        return entries[number - 1 :: count]
 
     def predict(
         self, waiting: Sequence[Entry], estimates: bool
@@ -144,15 +160,16 @@ class Cohort:
         assert self._output is not None
         assert self._record is not None
         files = self._record.save(self._cases)
-        self._output.absorb()
+        if self.shard is None:
+            self._output.absorb()
         rows = [self._record.rows.get(case, {"status": KEPT}) for case in self._cases]
         failed = sum(row["status"] == FAILED for row in rows)
         seconds = sum(row.get("seconds") or 0.0 for row in rows)
-        names = listed([path.name for path in files])
-        return (
-            f"{plural(len(rows), 'case')}, {failed} failed, {seconds:.0f} s of work; each in {names} of "
-            f"{self._output.folder}"
-        )
+        found = f"{plural(len(rows), 'case')}, {failed} failed, {seconds:.0f} s of work"
+        if self.shard is not None:
+            number, count = self.shard
+            return f"Shard {number} of {count}: {found}; the same command without --shard puts them together"
+        return f"{found}; each in {listed([path.name for path in files])} of {self._output.folder}"
 
 
 def settled(source: ModelSource, model: Model) -> ModelSource:

@@ -23,6 +23,8 @@ from vesal.workflow.prediction.case_predictor import CaseResult
 
 #: What the row of a case has beside the volume and the expected Dice of each class.
 _COLUMNS = ("status", "reason", "seconds", "peak_mb", "tries", "worker", "detail")
+#: The lines of a shard, in the place of `COHORT`.
+_OF_SHARD = "cohort.shard-{}.jsonl"
 #: The first line.
 _HEAD = {"version": 1}
 #: How a case ended: 'review' is done, too, and 'kept' was there already and is in no line.
@@ -32,16 +34,30 @@ DONE, REVIEW, FAILED, KEPT = "done", "review", "failed", "kept"
 class CohortRecord:
     """The record in a folder of predictions.
 
+    Several that predict a shard each into one folder have lines of their own; who predicts them all, or what they left,
+    takes these over.
+
     Attributes:
         rows: case -> its row, also of cases that an earlier start has done.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self._folder, self._classes = folder, tuple(classes)
-        found = read_json_lines(folder / COHORT)
-        self.rows: dict[str, dict[str, Any]] = {str(row["case"]): row for row in found if "case" in row}
+    def __init__(self, folder: Path, classes: Sequence[str], shard: int | None = None) -> None:
+        self._folder, self._classes, self._shard = folder, tuple(classes), shard
+        self._lines = folder / (COHORT if shard is None else _OF_SHARD.format(shard))
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._known = True
+        for path in dict.fromkeys((*self._of_shards(), folder / COHORT, self._lines)):
+            found = read_json_lines(path)
+            self.rows |= {str(row["case"]): row for row in found if "case" in row}
+            self._known = self._known and (not found or found[0] == _HEAD)
 
-        self._known = not found or found[0] == _HEAD
+    def _of_shards(self) -> list[Path]:
+        return sorted(self._folder.glob(_OF_SHARD.format("*"))) if self._shard is None else []
+
+    @property
+    def quality(self) -> dict[str, dict[str, Any]]:
+        """Case -> its estimate, of those that were estimated."""
+        return {case: row["quality"] for case, row in self.rows.items() if row.get("quality")}
 
     def begin(self, output: OutputFolder, cases: Iterable[str]) -> None:
         """Write the lines of these cases anew, so that the next does not go on with one that was cut off.
@@ -54,11 +70,12 @@ class CohortRecord:
             UsageError: a file of the record is there and is not Vesal's.
             VesalError: the folder cannot be written.
         """
-        lines = self._folder / COHORT
+        lines = self._lines
         if self._known and output.wrote(lines):
             # It grows by lines, so that it is never as it was first written.
             output.adopt(lines)
-        output.refuse((lines, self._folder / COHORT_CSV, self._folder / COHORT_PARQUET), is_readable)
+        tables = (self._folder / COHORT_CSV, self._folder / COHORT_PARQUET) if self._shard is None else ()
+        output.refuse((lines, *tables), is_readable)
         asked = set(cases)
         self.rows = {case: row for case, row in self.rows.items() if case in asked}
         write_text(lines, "".join(map(_line, [_HEAD, *self.rows.values()])))
@@ -84,19 +101,21 @@ class CohortRecord:
             row |= _measured(found)
         self.rows[case] = row
         try:
-            with (self._folder / COHORT).open("a", encoding="utf-8") as stream:
+            with self._lines.open("a", encoding="utf-8") as stream:
                 stream.write(_line(row))
         except OSError as error:
             raise VesalError(
-                f"Cannot write {self._folder / COHORT}: {error.strerror or error}; free some space and add --resume."
+                f"Cannot write {self._lines}: {error.strerror or error}; free some space and add --resume."
             ) from error
 
     def save(self, cases: Sequence[str]) -> list[Path]:
-        """Write the tables of these cases; the files.
+        """Write the tables of these cases; the files. Of a shard there are none.
 
         Raises:
             VesalError: the folder cannot be written.
         """
+        if self._shard is not None:
+            return []
         maps = [(f"{name} ml", "volumes_ml", name) for name in self._classes]
         maps += [(f"{name} expected dice", "expected_dice", name) for name in self._classes]
         rows = []
@@ -113,6 +132,8 @@ class CohortRecord:
         if importlib.util.find_spec("pyarrow") is not None:
             _write_parquet(self._folder / COHORT_PARQUET, names, rows)
             written.append(self._folder / COHORT_PARQUET)
+        for path in self._of_shards():
+            path.unlink()
         return written
 
 
@@ -123,6 +144,7 @@ def _measured(found: CaseResult) -> dict[str, Any]:
     return {
         "status": REVIEW if reason else DONE,
         "reason": reason,
+        "quality": found.quality,
         "volumes_ml": found.volumes_ml,
         "expected_dice": {name: dice["value"] for name, dice in quality["predicted_dice"].items()},
     }

@@ -33,6 +33,21 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """A part of the cases such as '3/16', the third of sixteen.
+
+    >>> parse_shard("3/16")
+    (3, 16)
+
+    Raises:
+        UsageError: it is none.
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--shard takes a part such as 3/16, from 1/16 to 16/16, not '{text}'.")
+    return int(number), int(count)
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """Who predicts.
@@ -41,6 +56,7 @@ class EngineOptions:
         engine: one of ENGINES; None predicts in this process.
         workers: of the engine; None for as many as there are processors.
         worker_ram: bytes that each may take; None for no limit.
+        shard: (number from 1, of how many) of the cases; None for all.
     """
 
     engine: Annotated[
@@ -66,6 +82,14 @@ class EngineOptions:
         Option("Head of the cluster, or auto; without it ray is started on this machine alone."),
     ] = None
 
+    shard: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Predict this part of the scans, such as 3/16; the others are predicted elsewhere, into the same folder.",
+            parse=parse_shard,
+        ),
+    ] = None
+
     def __post_init__(self) -> None:
         if self.engine is not None and self.engine not in ENGINES:
             raise unknown_name("engine", self.engine, ENGINES)
@@ -77,6 +101,7 @@ class EngineOptions:
             "--worker-ram": self.worker_ram is not None,
             "--gpus-per-worker": self.gpus_per_worker != 0,
             "--ray-address": self.ray_address is not None,
+            "--shard": self.shard is not None,
         }
         if self.engine is None and (names := [name for name, there in given.items() if there]):
             raise UsageError(f"{names[0]} belongs to an engine; add --engine local or --engine ray.")
@@ -84,8 +109,8 @@ class EngineOptions:
             name = "--ray-address" if self.ray_address is not None else "--gpus-per-worker"
             raise UsageError(f"{name} is for --engine ray, not local.")
 
-    def make(self) -> Engine | None:
-        """The engine; None where there is none."""
+    def make(self, device: str = "cpu") -> Engine | None:
+        """The engine for models on a type of device; None where there is none."""
         # Imported here: who predicts in one process needs none of it.
         if self.engine == "ray":
             from vesal.engine.ray_engine import RayEngine
@@ -96,6 +121,7 @@ class EngineOptions:
         if self.engine == "local":
             from vesal.engine.local_engine import LocalEngine
 
-            workers = self.workers or max(1, cpu_count() // self.threads)
+            # Each would hold the model in the memory of one GPU.
+            workers = self.workers or (1 if device == "cuda" else max(1, cpu_count() // self.threads))
             return LocalEngine(workers, self.threads, self.worker_ram)
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.files import read_json, write_json
-from vesal.workflow.quality_files import QualityFiles
+from vesal.workflow.prediction.quality_files import QualityFiles
 
 ROW: dict[str, Any] = {
     "verdict": "review",
