@@ -11,6 +11,7 @@ from vesal.workflow.requests.engine_options import EngineOptions
 from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out, Precision
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
+from vesal.workflow.requests.slurm_options import SlurmOptions
 
 
 def predict(
@@ -119,16 +120,20 @@ def report(
 
 
 def export(
-    to: Annotated[str, Option("For whom: kaggle.")],
+    to: Annotated[str, Option("For whom: kaggle, slurm.")],
     out: Out,
     options: KernelOptions,
+    slurm: SlurmOptions,
     source: Annotated[
-        Path | None, Argument("A run folder, whose settings are trained with; or give --recipe.")
+        Path | None,
+        Argument(
+            "Kaggle: a run folder, whose settings are trained with (or give --recipe). SLURM: the model."
+        ),
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write what another platform takes: a kernel for Kaggle."""
-    from vesal.workflow.kaggle.kernel import export as export_to
+    """Write what another platform takes: a training for Kaggle, a prediction for SLURM."""
+    from vesal.workflow.export import export as export_to
 
-    exported = export_to(to, out, options, source)
+    exported = export_to(to, out, source, options, slurm)
     print_result(json_output, exported.to_dict(), exported.text())

@@ -242,19 +242,14 @@ def test_slugs_are_kaggles() -> None:
     assert slug("My Awesome Kernel") == "my-awesome-kernel"
 
 
-def test_an_unknown_target_lists_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no target 'onix'; choose one of: .*kaggle"):
-        export("onix", tmp_path, HEART)
-
-
 def test_a_run_folder_gives_its_settings(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with pytest.raises(UsageError, match=r"not a run folder"):
-        export("kaggle", tmp_path / "kernel", HEART, run)
+        export(tmp_path / "kernel", HEART, run)
     TrainConfig(lr=0.004, steps=7).save(run / "config.yaml")
-    export("kaggle", tmp_path / "kernel", HEART, run)
+    export(tmp_path / "kernel", HEART, run)
     settings = _settings(tmp_path / "kernel" / SCRIPT)
     assert yaml.safe_load(settings["recipe_yaml"])["lr"] == 0.004
     with pytest.raises(UsageError, match=r"both say what to train"):
-        export("kaggle", tmp_path / "k", KernelOptions(user="me", recipe="mine"), run)
+        export(tmp_path / "k", KernelOptions(user="me", recipe="mine"), run)

@@ -23,9 +23,6 @@ from vesal.run.folder import Run
 from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
 from vesal.workflow.requests.kernel_options import KernelOptions
 
-#: What `vesal export --to` takes.
-TARGETS = ("kaggle",)
-
 SCRIPT = "vesal_train.py"
 METADATA = "kernel-metadata.json"
 
@@ -59,20 +56,17 @@ class Exported(Record):
         )
 
 
-def export(target: str, folder: Path, options: KernelOptions, run: Path | None = None) -> Exported:
-    """Export for that target.
+def export(folder: Path, options: KernelOptions, run: Path | None = None) -> Exported:
+    """Write a kernel.
 
     Args:
-        target: one of TARGETS.
         folder: that is written.
         options: what shall run there.
         run: a run folder whose settings are trained with, in place of a recipe.
 
     Raises:
-        UsageError: there is no such target, or it cannot be made of what was asked for.
+        UsageError: it cannot be made of what was asked for.
     """
-    if target not in TARGETS:
-        raise unknown_name("target", target, TARGETS)
     if run is not None:
         config = Run(run).config_file
         if not config.exists():
