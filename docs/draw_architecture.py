@@ -61,7 +61,7 @@ def rooms(root: Path) -> Graph:
     """Room -> rooms that it imports; a room is a name below `vesal`, without the package itself."""
     found: Graph = {}
     for module, used in imports(root).items():
-        if "." in module:
+        if "." in module and not module.endswith("__main__"):
             room = module.split(".")[1]
             below = {name.split(".")[1] for name in used if "." in name}
             found[room] = found.get(room, set()) | below - {room}

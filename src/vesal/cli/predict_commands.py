@@ -40,8 +40,8 @@ def predict(
     from vesal.layouts.dicom.chosen_series import WantedScan
     from vesal.layouts.input_scans import cases_to_predict
     from vesal.workflow.predict import predict_cases
-    from vesal.workflow.prediction.cohort import Cohort, ModelSource
     from vesal.workflow.prediction.unpacked_inputs import unpacked
+    from vesal.workflow.prediction.worker_prediction import Cohort, ModelSource
 
     source = ModelSource(model, device, backend, precision, postprocess=not no_postprocess)
     loaded = source.load()

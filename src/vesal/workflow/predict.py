@@ -31,9 +31,9 @@ from vesal.parallel import Progress, read_ahead
 from vesal.text import listed, plural
 from vesal.volume.io import is_readable
 from vesal.workflow.prediction.case_predictor import PNG_ONE, TOO_LARGE, CasePredictor, CaseResult, Entry
-from vesal.workflow.prediction.cohort import Cohort
 from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.prediction.quality_files import QualityFiles
+from vesal.workflow.prediction.worker_prediction import Cohort
 from vesal.workflow.requests.predict_options import PredictOptions
 
 

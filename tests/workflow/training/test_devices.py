@@ -120,8 +120,8 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
             until(lambda begun=begun, process=process: step_of(parts) > begun or process.poll() is not None)
             process.send_signal(signal.SIGTERM)
             assert process.stderr is not None
-            said = process.stderr.read().decode()
-        assert "Stopped after step" in said, said
+            printed = process.stderr.read().decode()
+        assert "Stopped after step" in printed, printed
         assert (parts / "fold_0" / CHECKPOINT).exists()
     subprocess.run([*options, "--devices", "2"], check=True, capture_output=True)
     found, expected = losses(parts), losses(whole)
@@ -153,10 +153,10 @@ def test_a_process_that_is_killed_ends_them_all_and_the_rest_is_done_by_a_resume
                     for child in file.read_text().split() if memory_of(int(child)) > 100e6]  # fmt: skip
         os.kill(children[-1], signal.SIGKILL)
         assert process.stderr is not None
-        said = process.stderr.read().decode()
+        printed = process.stderr.read().decode()
     assert process.returncode == 1
-    assert "was ended by the system (signal 9)" in said
-    assert "Traceback" not in said
+    assert "was ended by the system (signal 9)" in printed
+    assert "Traceback" not in printed
     until(lambda: not any(memory_of(child) for child in children))
     subprocess.run([sys.executable, *options], check=True, capture_output=True)
     assert max(losses(out)) == 60

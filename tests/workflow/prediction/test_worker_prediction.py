@@ -23,7 +23,7 @@ from vesal.layouts.input_scans import cases_to_predict
 from vesal.outputs import OutputFolder
 from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET, OUTPUTS
 from vesal.workflow.predict import PredictResult, predict_cases
-from vesal.workflow.prediction.cohort import Cohort, ModelSource, PredictTask, settled
+from vesal.workflow.prediction.worker_prediction import Cohort, ModelSource, PredictTask, settled
 from vesal.workflow.requests.predict_options import PredictOptions
 
 

@@ -1,0 +1,88 @@
+"""The record of a cohort: a row for each scan, whatever is killed between."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from vesal.engine.outcome import Outcome
+from vesal.errors import UsageError
+from vesal.outputs import OutputFolder
+from vesal.run_files import COHORT, COHORT_CSV
+from vesal.workflow.prediction.case_predictor import CaseResult
+from vesal.workflow.prediction.cohort_record import CohortRecord
+
+ESTIMATE = {"verdict": "review", "reason": "a strange scan", "predicted_dice": {"heart": {"value": 0.8}}}
+
+
+def record(folder: Path, *cases: str, shard: int | None = None) -> CohortRecord:
+    """Begun for these cases."""
+    made = CohortRecord(folder, ["heart"], shard)
+    with OutputFolder(folder) as output:
+        made.begin(output, cases)
+    return made
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / COHORT_CSV).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def done(note: str = "", **values: object) -> Outcome:
+    return Outcome(0, CaseResult("digest", note, **values), seconds=1.5, peak_bytes=2_000_000, worker="a:1")  # type: ignore[arg-type]
+
+
+def test_a_row_says_how_a_case_ended(tmp_path: Path) -> None:
+    made = record(tmp_path, "a", "b", "c", "d")
+    made.add("a", done(volumes_ml={"heart": 12.5}))
+    made.add("b", done("cut off", quality=ESTIMATE))
+    made.add("c", Outcome(2, reason="no voxels", detail="Traceback", tries=2))
+    with OutputFolder(tmp_path):
+        assert tmp_path / COHORT_CSV in made.save(["a", "b", "c", "d"])
+    first, second, third, kept = rows(tmp_path)
+    assert (first["status"], first["seconds"], first["peak_mb"], first["heart ml"]) == (
+        "done",
+        "1.5",
+        "2",
+        "12.5",
+    )
+    assert (second["status"], second["reason"]) == ("review", "cut off; a strange scan")
+    assert second["heart expected dice"] == "0.8"
+    assert (third["status"], third["reason"], third["tries"], third["detail"]) == (
+        "failed", "no voxels", "2", "Traceback"
+    )  # fmt: skip
+    assert (kept["case"], kept["status"]) == ("d", "kept")
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
+    made = record(tmp_path, "a", "b")
+    made.add("a", done(quality=ESTIMATE))
+    with (tmp_path / COHORT).open("a") as file:
+        file.write('{"case": "b", "sta')
+    again = record(tmp_path, "a", "b")
+    assert again.rows.keys() == {"a"}
+    assert again.quality == {"a": ESTIMATE}
+    again.add("b", done())
+    assert CohortRecord(tmp_path, ["heart"]).rows.keys() == {"a", "b"}
+
+
+def test_the_lines_of_shards_are_taken_over(tmp_path: Path) -> None:
+    for shard, case in ((1, "a"), (2, "b")):
+        made = record(tmp_path, case, shard=shard)
+        made.add(case, done())
+        assert made.save([case]) == []
+    whole = record(tmp_path, "a", "b", "c")
+    assert whole.rows.keys() == {"a", "b"}
+    with OutputFolder(tmp_path):
+        whole.save(["a", "b", "c"])
+    assert [row["status"] for row in rows(tmp_path)] == ["done", "done", "kept"]
+    assert not list(tmp_path.glob("cohort.shard*"))
+
+
+def test_a_file_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:
+    (tmp_path / COHORT).write_text('{"case": "mine"}\n')
+    with pytest.raises(UsageError, match=r"cohort\.jsonl"):
+        record(tmp_path, "a")
+    assert (tmp_path / COHORT).read_text() == '{"case": "mine"}\n'
