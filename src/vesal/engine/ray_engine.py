@@ -252,7 +252,7 @@ def connected(engine: RayEngine) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if engine.address is None:
             gpus = None if engine.gpus else 0

@@ -116,7 +116,7 @@ def train_run(
         Interrupted: after Ctrl-C or SIGTERM.
     """
     if (request.devices or 1) > 1 and not in_a_team():
-        return train_on_devices(train_run, request, stage, tell)  # type: ignore[no-any-return]
+        return train_on_devices(train_run, request, stage, tell)
     with joined() as team, ExitStack() as stack:
         if not team.leads:
             stage, tell = no_progress, _say_nothing

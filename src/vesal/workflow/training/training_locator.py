@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,8 @@ def train_locator(
     if not position.finished:
         raise session.interrupted(own.title, position.step)
     if not job.team.leads:
-        return replace(job, **job.team.share(None))
+        none: dict[str, Any] | None = None
+        return replace(job, **job.team.share(none))
     held_out = {case.id for case in job.validation}
     located = session.attempt(
         f"The boxes of {job.title} could not be measured",
@@ -122,7 +124,7 @@ def train_locator(
         session.tell(located.sentence())
         plan = plan.model_copy(update={"margin_mm": located.margin_mm})
     weights = load_package(own.model_file).weights
-    found = {"plan": plan, "config": fine_config(job.config), "locator_weights": weights}
+    found: dict[str, Any] = {"plan": plan, "config": fine_config(job.config), "locator_weights": weights}
     return replace(job, **job.team.share(found))
 
 
