@@ -2,11 +2,17 @@
 
 Batches and augmentation are functions of (seed, step), so a checkpoint needs no random state: weights,
 optimizer, average, gradient scaler and counters are all.
+
+The one before the newest stays beside it: where a disk or a copy has damaged the newest, training goes on with that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +75,10 @@ class Trained:
 
 
 def save_checkpoint(path: Path, position: Position, of: Trained) -> None:
-    """Write everything that a run needs to go on; an interrupted write leaves the older checkpoint."""
+    """Write everything that a run needs to go on, and keep the checkpoint before it as `previous_checkpoint`.
+
+    Whenever it is interrupted, one of the two is whole.
+    """
     state: dict[str, Any] = {
         "version": _VERSION,
         "position": asdict(position),
@@ -82,20 +91,68 @@ def save_checkpoint(path: Path, position: Position, of: Trained) -> None:
     # writer raise an error that does not say so.
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, previous_checkpoint(path))
     write_bytes(path, buffer.getbuffer())
+
+
+def previous_checkpoint(path: Path) -> Path:
+    """The file of the checkpoint before that of `path`."""
+    return path.with_name(f"previous-{path.name}")
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is one to go on from."""
+    return path.exists() or previous_checkpoint(path).exists()
+
+
+def resume_checkpoint(path: Path, of: Trained, tell: Callable[[str], None]) -> Position:
+    """`load_checkpoint` of the newest checkpoint, or of the one before where the newest is damaged or gone.
+
+    Args:
+        path: of the newest.
+        of: what is brought to where it was.
+        tell: takes the one sentence that says so.
+
+    Raises:
+        VesalError: neither can be read, or they are of another network.
+    """
+    previous = previous_checkpoint(path)
+    try:
+        return load_checkpoint(path, of)
+    except DamagedError as error:
+        if not previous.exists():
+            raise
+        try:
+            position = load_checkpoint(previous, of)
+        except DamagedError:
+            raise error from None
+        tell(
+            f"{path} is damaged or was not finished; it goes on from step {position.step}, the checkpoint before."
+        )
+        return position
+
+
+class DamagedError(VesalError):
+    """A checkpoint that cannot be read."""
 
 
 def load_checkpoint(path: Path, of: Trained) -> Position:
     """Bring network, optimizer, average and gradient scaler to where `path` left them.
 
     Raises:
-        VesalError: the file is no checkpoint, or one of another network.
+        DamagedError: the file is no checkpoint, or not there.
+        VesalError: it is of another network or version.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            # Torch itself takes what a disk has damaged.
+            if (damaged := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(damaged)
         # weights_only: a checkpoint is data; nothing in it may run.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise VesalError(
+        raise DamagedError(
             f"{path} is not a readable checkpoint; delete it to begin this fold anew."
         ) from error
     if not isinstance(state, dict) or state.get("version") != _VERSION:

@@ -6,7 +6,7 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from vesal.nn.zoo import build_network, require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.patches import PatchSampler
 from vesal.train.batches import Batch, BatchMaker, cases_on_device, prefetched
-from vesal.train.checkpoint import Position, Trained, load_checkpoint
+from vesal.train.checkpoint import Position, Trained, has_checkpoint, resume_checkpoint
 from vesal.train.distributed import passes_each
 from vesal.train.interrupt import StopRequest
 from vesal.train.logs.loss_meter import LossMeter
@@ -69,13 +69,16 @@ def train(job: TrainJob, *, resume: bool = False, quiet: bool = False) -> Positi
             elsewhere=job.elsewhere,
         )
         precision = Precision.of(config, job.device)
-        state = _set_up(job, sampler, precision, resume=resume)
+        notes: list[str] = []
+        state = _set_up(job, sampler, precision, resume=resume, tell=notes.append)
         position = state.position
         if position.finished and (state.progress >= 1.0 or state.ended_early):
             if not job.model_file.exists():
                 _ship(state)  # somebody removed it; the last weights are all that is left
             return position
         logs = _open_logs(job, position.step, quiet, stack)
+        for note in notes:
+            logs.say(note)
         logs.text.say(f"{job.title}: {'begins' if not position.step else 'goes on'} at step {position.step}")
         stop = stack.enter_context(StopRequest())
         maker = BatchMaker(
@@ -150,12 +153,14 @@ def untrained(
     return Trained(network, build_optimizer(network, config), average, precision.scaler)
 
 
-def _set_up(job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool) -> State:
+def _set_up(
+    job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool, tell: Callable[[str], None]
+) -> State:
     config = job.config
     trained = untrained(job.plan, config, job.device, precision, job.weights)
     position = Position()
-    if resume and job.checkpoint.exists():
-        position = load_checkpoint(job.checkpoint, trained)
+    if resume and has_checkpoint(job.checkpoint):
+        position = resume_checkpoint(job.checkpoint, trained, tell)
     passes_each(job.team, config.accumulation)
     job.team.same(trained.network)
     if trained.average is not None:

@@ -393,7 +393,7 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
         UsageError: the person's was made for other labels or channels.
     """
     run, config = session.run, session.config
-    if not run.plan_file.exists() and any(run.folder.glob(f"*/{CHECKPOINT}")):
+    if not run.plan_file.exists() and any(run.folder.glob(f"*/*{CHECKPOINT}")):
         raise UsageError(
             f"{run.plan_file} is gone, but folds were begun with it; put it back, or begin another run."
         )

@@ -15,7 +15,7 @@ from vesal.infer.predictor import Model
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.run_files import FURTHER_NETWORK, VOTES
 from vesal.text import plural
-from vesal.train.checkpoint import Position
+from vesal.train.checkpoint import Position, has_checkpoint
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.train.trainer import train
@@ -56,7 +56,7 @@ def train_networks(session: Session, job: TrainJob) -> Position:
 def any_unbegun(job: TrainJob) -> bool:
     """Whether a network of the fold has no checkpoint yet, from which it would go on."""
     parts = (_part(job, number) for number in range(1, job.plan.networks + 1))
-    return any(not part.checkpoint.exists() for part in parts)
+    return any(not has_checkpoint(part.checkpoint) for part in parts)
 
 
 def _part(job: TrainJob, number: int) -> TrainJob:
