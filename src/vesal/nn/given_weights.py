@@ -135,8 +135,12 @@ def _is_model(path: Path) -> bool:
         return True
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "model.json" in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "model.json" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        # Whoever reads it says that it is damaged.
+        return False
 
 
 def _read(path: Path) -> Any:

@@ -1,0 +1,95 @@
+"""Search for files that a reader does not stand, guided by the code that they reach (atheris, Python 3.11 to 3.13).
+
+    python tests/fuzz/run_fuzz.py TARGET [--runs 200000] [--work FOLDER] [--seconds S]
+
+Every input that makes the reader raise anything but a refusal, take more than two seconds or 2 GB of memory is written
+into FOLDER/TARGET-found, once for each place in the code; the search goes on. `pip install atheris` first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SLOW_S = 2.0
+MEMORY = 2 << 30
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("target")
+    parser.add_argument("--runs", type=int, default=200_000)
+    parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=Path("fuzzing"))
+    chosen = parser.parse_args()
+
+    import atheris
+
+    for folder in (HERE, HERE.parent / "volume" / "dicom", HERE.parent / "volume" / "dicom" / "annotations"):
+        sys.path.insert(0, str(folder))
+    with atheris.instrument_imports(include=["vesal"], enable_loader_override=False):
+        from fuzz_targets import TARGETS
+
+        from vesal.errors import VesalError
+    warnings.simplefilter("ignore")
+    target, found = TARGETS[chosen.target], chosen.work / f"{chosen.target}-found"
+    found.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    corpus = chosen.work / f"{chosen.target}-corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds(folder)):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    path = folder / target.file
+    known: set[str] = set()
+
+    def note(data: bytes, place: str, text: str) -> None:
+        if place in known:
+            return
+        known.add(place)
+        name = hashlib.sha256(data).hexdigest()[:12]
+        (found / name).write_bytes(data)
+        (found / f"{name}.txt").write_text(text)
+        print(f"FOUND {name}: {text.strip().splitlines()[-1]}", flush=True)
+
+    def once(data: bytes) -> None:
+        path.write_bytes(data)
+        began = time.monotonic()
+        try:
+            target.read(path)
+        except VesalError:
+            pass
+        except Exception as error:
+            trace = traceback.extract_tb(error.__traceback__)
+            ours = [f"{frame.filename}:{frame.lineno}" for frame in trace if "vesal" in frame.filename]
+            note(data, f"{type(error).__name__} {ours[-1:]}", traceback.format_exc())
+        if (took := time.monotonic() - began) > SLOW_S:
+            note(data, "slow", f"{took:.1f} s")
+
+    # After everything is loaded: what a reader takes beside it.
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
+    arguments = [
+        sys.argv[0],
+        str(corpus),
+        f"-runs={chosen.runs}",
+        "-rss_limit_mb=0",
+        "-timeout=60",
+        "-max_len=20000",
+    ]
+    if chosen.seconds:
+        arguments.append(f"-max_total_time={chosen.seconds}")
+    atheris.Setup(arguments, once)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
