@@ -237,7 +237,7 @@ def _manifest_json(folder: Path) -> Sequence[bytes]:
     _scan_and_label(folder)
     rows = [{"id": "x", "image": "a.nii.gz", "label": "b.nii.gz", "patient": "p", "annotated": ["heart"]}]
     whole = {"name": "hearts", "labels": {"heart": 1}, "channels": ["MRI"], "cases": rows}
-    bare = [{"image": "a.nii.gz", "label": "b.nii.gz", "volume": "v"}]
+    bare = [{"image": "a.nii.gz", "label": "b.nii.gz"}]
     return [json.dumps(one).encode() for one in (whole, bare)]
 
 
