@@ -8,7 +8,7 @@ NOTEBOOKS ?=
 BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-clinic lint notebooks bench viewer clean
+.PHONY: demo test test-clinic lint notebooks bench viewer sbom clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -48,6 +48,13 @@ bench: $(BENCH_VENV)/.installed
 viewer:
 	cd viewer && npm ci && npm run check && npm test && npm run build
 
+# What an installation consists of, with versions and licences (CycloneDX): sbom.cdx.json.
+sbom: $(VENV)/.installed
+	$(PYTHON) -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt cyclonedx-bom
+	.venv-sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		-o sbom.cdx.json $(BIN)/python
+
 $(BENCH_VENV)/.installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Vesal needs Python 3.11 or newer; name one with make PYTHON=python3.11 ..." >&2; exit 2; }
@@ -78,4 +85,4 @@ $(VENV)/.installed-clinic: pyproject.toml constraints.txt | $(VENV)/.installed-d
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-sbom sbom.cdx.json demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
