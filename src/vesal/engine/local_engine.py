@@ -16,6 +16,7 @@ from typing import Any
 from vesal.engine.local_worker import serve
 from vesal.engine.memory import memory_of, peak_of
 from vesal.engine.outcome import MOST_FAILED_STARTS, Outcome, Prepare, died, too_large
+from vesal.engine.start import start_context
 from vesal.engine.waiting import Waiting
 from vesal.errors import VesalError
 from vesal.text import plural
@@ -142,12 +143,11 @@ class _Pool:
             self._look(worker)
 
     def _start(self) -> None:
-        # Spawned, not forked: whatever threads and libraries the parent has, the worker begins with none of them.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        context = start_context(["vesal.engine.local_worker", type(self.prepare).__module__])
+        ours, theirs = multiprocessing.Pipe()
         words = self.folder / f"{self.begun}.log"
         self.begun += 1
-        process = context.Process(
+        process = context.Process(  # type: ignore[attr-defined]
             target=serve, args=(theirs, self.prepare, self.engine.threads, str(words)), daemon=True
         )
         process.start()

@@ -109,7 +109,7 @@ def step_of(run: Path) -> int:
 def test_a_stopped_run_goes_on_with_another_number_of_processes(
     tiny_data: Path, tiny_plan: Path, tmp_path: Path
 ) -> None:
-    whole, parts, steps = tmp_path / "whole", tmp_path / "parts", 80
+    whole, parts, steps = tmp_path / "whole", tmp_path / "parts", 50
     train_run(
         request(tiny_data, tiny_plan, whole, overrides={"accumulation": 2, "steps": steps}), tell=silent
     )
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_processes(
     subprocess.run([*options, "--devices", "2"], check=True, capture_output=True)
     found, expected = losses(parts), losses(whole)
     assert max(found) == steps
-    early = [step for step in expected if step <= 40]
+    early = [step for step in expected if step <= 30]
     assert [found[step] for step in early] == pytest.approx([expected[step] for step in early], abs=1e-3)
 
 
@@ -146,11 +146,11 @@ def test_a_process_that_is_killed_ends_them_all_and_the_rest_is_done_by_a_resume
     tiny_data: Path, tiny_plan: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    options = command(tiny_data, tiny_plan, out, "--devices", "2", steps=60)
+    options = command(tiny_data, tiny_plan, out, "--devices", "2", steps=30)
     with subprocess.Popen([sys.executable, *options], stderr=subprocess.PIPE) as process:
         until(lambda: step_of(out) > 2)
-        children = [int(child) for file in Path(f"/proc/{process.pid}/task").glob("*/children")
-                    for child in file.read_text().split() if memory_of(int(child)) > 100e6]  # fmt: skip
+        # Of the process that they are forked from.
+        children = [grandchild for child in children_of(process.pid) for grandchild in children_of(child)]
         os.kill(children[-1], signal.SIGKILL)
         assert process.stderr is not None
         printed = process.stderr.read().decode()
@@ -159,7 +159,7 @@ def test_a_process_that_is_killed_ends_them_all_and_the_rest_is_done_by_a_resume
     assert "Traceback" not in printed
     until(lambda: not any(memory_of(child) for child in children))
     subprocess.run([sys.executable, *options], check=True, capture_output=True)
-    assert max(losses(out)) == 60
+    assert max(losses(out)) == 30
 
 
 def ask(**options: Any) -> TrainRequest:
@@ -177,6 +177,11 @@ def test_what_processes_exchange() -> None:
     assert found == [
         5.0, [[1.0, 1.0]], [[3.0, 3.0]], None, (10.0, True), [0, 1], "first", ["a", "c", "e"]
     ]  # fmt: skip
+
+
+def children_of(pid: int) -> list[int]:
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from vesal.cpus import cpu_count, keep_to
+from vesal.engine.start import start_context
 from vesal.errors import UsageError, VesalError
 from vesal.parallel import Progress, StageProgress
 from vesal.train.distributed import PeerLostError
@@ -44,13 +45,13 @@ def train_on_devices(
     count = request.devices or 1
     _check(request, count)
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(count)}
-    context = multiprocessing.get_context("spawn")
+    context = start_context([train.__module__])
     processes = []
     for rank in range(count):
-        ours, theirs = context.Pipe()
+        ours, theirs = multiprocessing.Pipe()
         own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
         arguments = (theirs, train, replace(request, devices=None), own, max(1, cpu_count() // count))
-        process = context.Process(target=_serve, args=arguments)
+        process = context.Process(target=_serve, args=arguments)  # type: ignore[attr-defined]
         process.start()
         theirs.close()
         processes.append(_Process(rank, process, ours))
@@ -111,6 +112,7 @@ class _Listener:
     tell: Callable[[str], None]
     found: Any = None
     bars: dict[str, Progress | None] = field(default_factory=dict)
+    ending: bool = False
 
     def result(self) -> Any:
         """Of the first process.
@@ -142,6 +144,7 @@ class _Listener:
         return self.found
 
     def _end(self, how: str) -> None:
+        self.ending = True
         for one in self.processes:
             if not one.over:
                 getattr(one.process, how)()
@@ -153,7 +156,8 @@ class _Listener:
             one.over = True
             one.process.join(_PATIENCE_S)
             code = one.process.exitcode
-            if code and one.error is None:
+            # Those that are ended here tell nothing of the reason.
+            if code and one.error is None and not self.ending:
                 how = f"signal {-code}" if code < 0 else f"exit status {code}"
                 one.error = EndedError(
                     f"Process {one.rank} of {len(self.processes)} of the training was ended by the system ({how}), as "
