@@ -1,0 +1,176 @@
+"""A cohort by the engines: the same masks, how much faster than one process, and what broken scans and lost nodes cost.
+
+    python -m benchmarks.many_scans MODEL SCANS [--scans 600] [--work FOLDER]
+
+MODEL is a model file and SCANS a folder of scans for it, taken again under other names until there are enough. Three
+of them are planted broken, and one is larger than the memory that a worker may take. `local` has two workers;
+`ray` is a head and two nodes of one processor each on this machine, one of which is killed midway.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from benchmarks.record import machine, versions
+
+#: What a worker may take, and the sides of the scan that needs more.
+WORKER_RAM, LARGE = "1500M", 640
+BROKEN = ("broken-cut", "broken-header", "broken-empty")
+TOO_LARGE = "too-large"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run made.
+
+    Attributes:
+        seconds: from start to end.
+        masks: name -> bytes.
+        rows: case -> its row of cohort.csv; nothing of a run without an engine.
+    """
+
+    seconds: float
+    masks: dict[str, bytes]
+    rows: dict[str, dict[str, str]]
+
+
+def plant(scans: Path, folder: Path, count: int) -> None:
+    """So many scans under names of their own, three broken ones, and one that is too large."""
+    found = sorted(path for path in scans.iterdir() if path.name.endswith(".nii.gz") and path.name[0] != ".")
+    folder.mkdir()
+    for number in range(count):
+        source = found[number % len(found)]
+        shutil.copy(source, folder / f"{source.name.removesuffix('.nii.gz')}-{number // len(found)}.nii.gz")
+    good = found[0].read_bytes()
+    (folder / f"{BROKEN[0]}.nii.gz").write_bytes(good[: len(good) // 2])
+    (folder / f"{BROKEN[1]}.nii").write_bytes(b"\x5c\x01" + bytes(400))
+    (folder / f"{BROKEN[2]}.nii.gz").write_bytes(b"")
+    # Noise, for a scan that packs to a thousandth is refused as one that is made to fill the memory.
+    noise = np.random.default_rng(0).integers(0, 255, (LARGE,) * 3, dtype=np.uint8)
+    nib.save(nib.Nifti1Image(noise, np.eye(4)), folder / f"{TOO_LARGE}.nii")
+
+
+def predict(model: Path, scans: Path, out: Path, options: Sequence[str]) -> Found:
+    """`vesal predict`, as a user calls it."""
+    command = [sys.executable, "-m", "vesal", "predict", str(model), str(scans), "-o", str(out)]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [*command, "--backend", "torch", "--device", "cpu", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.perf_counter() - began
+    print(done.stdout, flush=True)
+    if "Traceback" in done.stderr:
+        sys.exit(done.stderr)
+    rows: dict[str, dict[str, str]] = {}
+    with suppress(OSError), (out / "cohort.csv").open(newline="") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    masks = {path.name: path.read_bytes() for path in sorted(out.glob("*.nii*"))}
+    return Found(seconds, masks, rows)
+
+
+def on_ray(model: Path, scans: Path, out: Path, count: int) -> Found:
+    """On a head without processors and two nodes, the second of which is killed when a third is done."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        lost = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        killer = threading.Thread(
+            target=_kill, args=(cluster, lost, out / "cohort.jsonl", count // 3), daemon=True
+        )
+        killer.start()
+        return predict(
+            model,
+            scans,
+            out,
+            ["--engine", "ray", "--ray-address", cluster.address, "--worker-ram", WORKER_RAM],
+        )
+    finally:
+        cluster.shutdown()
+
+
+def _kill(cluster: Any, node: Any, record: Path, after: int) -> None:
+    while not record.exists() or record.read_bytes().count(b"\n") <= after:
+        time.sleep(0.1)
+    cluster.remove_node(node, allow_graceful=False)
+    print(f"A node is killed after {after} scans.", flush=True)
+
+
+def describe(name: str, found: Found, alone: Found) -> list[str]:
+    """A line of the table, and what is not as it should be."""
+    wrong = [] if found.masks == alone.masks else ["other masks"]
+    states = Counter(row["status"] for row in found.rows.values())
+    failed = {case for case, row in found.rows.items() if row["status"] == "failed"}
+    if failed != {*BROKEN, TOO_LARGE}:
+        wrong.append(f"failed: {sorted(failed)}")
+    tries = Counter(row["tries"] for row in found.rows.values())
+    ratio = alone.seconds / found.seconds
+    print(
+        f"| {name} | {found.seconds:.1f} | {len(found.masks) / found.seconds:.1f} | {ratio:.2f} | "
+        f"{dict(states)} | {dict(tries)} | {'; '.join(wrong) or 'nothing'} |"
+    )
+    return wrong
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("scans_of", type=Path, metavar="SCANS")
+    parser.add_argument("--scans", type=int, default=600)
+    parser.add_argument(
+        "--work", type=Path, help="a folder that is not there yet; a temporary one by default"
+    )
+    chosen = parser.parse_args()
+    work = chosen.work or Path(tempfile.mkdtemp(prefix="vesal-many-scans-"))
+    work.mkdir(exist_ok=True)
+    plant(chosen.scans_of, work / "scans", chosen.scans)
+    good = work / "good"
+    good.mkdir()
+    for path in (work / "scans").iterdir():
+        if path.name.split(".")[0] not in (*BROKEN, TOO_LARGE):
+            os.link(path, good / path.name)
+    alone = predict(chosen.model, good, work / "alone", [])
+    local = predict(
+        chosen.model, work / "scans", work / "local",
+        ["--engine", "local", "--workers", "2", "--worker-ram", WORKER_RAM],
+    )  # fmt: skip
+    ray = on_ray(chosen.model, work / "scans", work / "ray", chosen.scans)
+    print(machine(), versions(), "", sep="\n")
+    print(f"{len(alone.masks)} masks. One process: {alone.seconds:.1f} s.", "", sep="\n")
+    print(
+        "| engine | seconds | scans a second | times as fast as one process | ended | tries | not as it should be |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    wrong = describe("local, two workers", local, alone) + describe("ray, two nodes, one killed", ray, alone)
+    for case in (*BROKEN, TOO_LARGE):
+        print(f"- {case}: {local.rows[case]['reason']} | {ray.rows[case]['reason']}")
+    if wrong:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
