@@ -28,6 +28,9 @@ LONGEST = (
     "test_app",
     "test_notebook",
     "test_kernel",
+    "test_devices",
+    "test_faults",
+    "test_worker_prediction",
 )
 
 
