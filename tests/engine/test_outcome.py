@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_work import Work
@@ -30,8 +31,15 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
     from vesal.engine.ray_engine import RayEngine, connected
 
-    with connected(RayEngine(workers=2)):
-        yield lambda workers=2, **options: RayEngine(workers=workers, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        # Where its workers find the work of these tests.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        yield from _on_ray(ray, connected, RayEngine)
+
+
+def _on_ray(ray: Any, connected: Any, engine: Any) -> Iterator[Make]:
+    with connected(engine(workers=2)):
+        yield lambda workers=2, **options: engine(workers=workers, **options)
     assert not ray.is_initialized()
 
 

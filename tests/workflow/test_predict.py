@@ -418,7 +418,7 @@ def test_thousands_of_slices_are_not_read_before_the_first_is_predicted(
         seen.append(case)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vesal.workflow.predict.read_image_and_digest", stop)
+    monkeypatch.setattr("vesal.workflow.prediction.case_predictor.read_image_and_digest", stop)
     cases = cases_to_predict([folder], channels=1)
     assert len(cases) == 3000
     with pytest.raises(KeyboardInterrupt):

@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,10 +31,10 @@ from vesal.text import plural
 _LOOK_S = 0.5
 #: Between two looks of a worker at its own memory.
 _MEMORY_S = 0.05
-#: Exit status of a worker that took more memory than it may.
-_TOO_LARGE = 86
 #: Seconds in which a first worker must be placed, before it is said that the cluster has no room for one.
 _ROOM_S = 120.0
+#: Seconds in which the head of a cluster must answer.
+_ANSWER_S = 20.0
 
 
 class ItemWorker:
@@ -41,12 +43,13 @@ class ItemWorker:
     Args:
         threads: to compute with.
         most_bytes: of memory, above which it ends itself; None for no limit.
+        name: under which it then leaves how much it was.
     """
 
-    def __init__(self, threads: int, most_bytes: int | None) -> None:
+    def __init__(self, threads: int, most_bytes: int | None, name: str) -> None:
         compute_with(threads)
         if most_bytes is not None:
-            threading.Thread(target=_watch, args=(most_bytes,), daemon=True).start()
+            threading.Thread(target=_watch, args=(most_bytes, name), daemon=True).start()
         self._do: Callable[[Any], Any] | None = None
 
     def begin(self, prepare: Prepare) -> Exception | None:
@@ -63,11 +66,21 @@ class ItemWorker:
         return do(self._do, number, item)
 
 
-def _watch(most_bytes: int) -> None:
+def _watch(most_bytes: int, name: str) -> None:
     pid = os.getpid()
-    while memory_of(pid) <= most_bytes:
+    while (found := memory_of(pid)) <= most_bytes:
         time.sleep(_MEMORY_S)
-    os._exit(_TOO_LARGE)
+    # Ray says that a worker ended, and not why.
+    with contextlib.suppress(Exception):
+        _notes()._internal_kv_put(name.encode(), str(found).encode())
+    os._exit(1)
+
+
+def _notes() -> Any:
+    """What the head of the cluster keeps by name."""
+    from ray.experimental import internal_kv
+
+    return internal_kv
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,7 @@ class _Actor:
     """
 
     handle: Any
+    name: str
     ready: bool = False
     number: int | None = None
 
@@ -179,12 +193,19 @@ class _Actors:
 
     def _start(self) -> None:
         kind = self.ray.remote(num_cpus=self.engine.threads, num_gpus=self.engine.gpus, max_restarts=0)
-        handle = kind(ItemWorker).remote(self.engine.threads, self.engine.most_bytes)
-        self.calls[handle.begin.remote(self.prepare)] = _Actor(handle)
+        name = f"vesal-{uuid.uuid4().hex}"
+        handle = kind(ItemWorker).remote(self.engine.threads, self.engine.most_bytes, name)
+        self.calls[handle.begin.remote(self.prepare)] = _Actor(handle, name)
 
     def _hear(self, call: Any, actor: _Actor) -> Outcome | None:
         try:
             answer = self.ray.get(call)
+        except self.ray.exceptions.RayTaskError as error:
+            # What was sent cannot be understood there, such as by another version of Vesal.
+            if actor.number is None:
+                raise RuntimeError(str(error)) from error
+            self.idle.append(actor)
+            return self._not_understood(actor, error)
         except (self.ray.exceptions.RayError, OSError) as error:
             return self._lost(actor, error)
         if isinstance(answer, Exception):
@@ -196,6 +217,13 @@ class _Actors:
         actor.number = None
         self.waiting.done(answer.number)
         return replace(answer, tries=self.waiting.tries[answer.number])
+
+    def _not_understood(self, actor: _Actor, error: Exception) -> Outcome:
+        number, actor.number = actor.number, None
+        assert number is not None
+        self.waiting.done(number)
+        reason = f"it cannot be sent to a worker ({cause_of(str(error))})."
+        return Outcome(number, reason=reason, detail=str(error), tries=self.waiting.tries[number])
 
     def _lost(self, actor: _Actor, error: Exception) -> Outcome | None:
         """A worker or its node is gone: what becomes of its item, where that is not tried again."""
@@ -210,16 +238,21 @@ class _Actors:
                     "of Ray on their nodes have more."
                 ) from error
             return None
-        number, large = actor.number, f"code {_TOO_LARGE}" in str(error)
-        again = self.waiting.lost(number)
+        number, peak = actor.number, self._too_large(actor.name)
+        large, again = bool(peak), self.waiting.lost(number)
         if again and not large:
             return None
         if again:
             self.waiting.again.remove(number)
         tries = self.waiting.tries[number]
         reason = too_large(self.engine.most_bytes or 0) if large else died(how, tries, 0)
-        peak = (self.engine.most_bytes or 0) if large else 0
         return Outcome(number, reason=reason, detail=str(error), peak_bytes=peak, tries=tries)
+
+    def _too_large(self, name: str) -> int:
+        """The bytes of a worker that ended itself for its memory; 0 where another reason ended it."""
+        with contextlib.suppress(Exception):
+            return int(_notes()._internal_kv_get(name.encode()) or 0)
+        return 0
 
 
 def cause_of(message: str) -> str:
@@ -232,6 +265,17 @@ def cause_of(message: str) -> str:
     """
     found = re.search(r"exit detail: ([^\n]+)", message)
     return found[1].strip() if found else message.strip().partition("\n")[0]
+
+
+def _reachable(address: str) -> None:
+    """Ray itself would try for many minutes.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 @contextlib.contextmanager
@@ -258,8 +302,10 @@ def connected(engine: RayEngine) -> Iterator[Any]:
             gpus = None if engine.gpus else 0
             # A worker may be wanted for more processors than there are, as on one machine.
             count = None if engine.workers is None else engine.workers * engine.threads
-            ray.init(num_cpus=count, num_gpus=gpus, include_dashboard=False, **quiet)
+            # Not one that somebody else has started here.
+            ray.init(address="local", num_cpus=count, num_gpus=gpus, include_dashboard=False, **quiet)
         else:
+            _reachable(engine.address)
             ray.init(address=engine.address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = engine.address or "this machine"
