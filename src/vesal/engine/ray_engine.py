@@ -10,7 +10,9 @@ import contextlib
 import logging
 import os
 import re
+import secrets
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -287,6 +289,9 @@ def connected(engine: RayEngine) -> Iterator[Any]:
     """
     # Before it is imported, and for the processes that it starts.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if engine.address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        # Ray listens on every interface: from 2.52 on it asks each caller for a token.
+        os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"] = "token", secrets.token_hex(32)
     try:
         import ray
     except ImportError as error:
