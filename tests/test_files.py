@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from vesal.errors import VesalError
-from vesal.files import atomic_path, link_or_copy, read_json, write_json, write_text
+from vesal.files import atomic_path, link_or_copy, read_json, sweep, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
@@ -24,6 +27,32 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path) -
         interrupted()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_left_is_swept_at_once_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    below, foreign = tmp_path / "below", tmp_path / ".writing-0123abcd-1-x.json"
+    below.mkdir()
+    foreign.write_text("of another machine")
+    code = """
+import os, sys
+from vesal.files import atomic_path
+writing = [atomic_path(name) for name in sys.argv[1:]]
+for one in writing:
+    one.__enter__()
+os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.nii.gz"), str(below / "b.json")], check=False)
+    assert len(list(tmp_path.iterdir())) == 3
+    with atomic_path(tmp_path / "plan.json"):
+        sweep(tmp_path, below=False)
+        assert len(list(tmp_path.iterdir())) == 3
+        assert len(list(below.iterdir())) == 1
+        sweep(tmp_path)
+        assert not list(below.iterdir())
+    assert foreign.exists()
+    os.utime(foreign, (time.time() - 7200,) * 2)
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["below", "plan.json"]
 
 
 def test_the_temporary_name_keeps_the_ending_that_writers_look_at(tmp_path: Path) -> None:

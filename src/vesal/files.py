@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +35,8 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     suffix = "".join(path.suffixes[-2:])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY, suffix=suffix)
+        own = f"{_TEMPORARY}{_machine()}-{os.getpid()}-"
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=own, suffix=suffix)
     except OSError as error:
         raise _cannot_write(path, error) from error
     os.close(handle)
@@ -130,15 +133,43 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(_TEMPORARY)
 
 
-def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
-    """Delete what killed processes left half written in `folder`.
+def sweep(folder: Path, *, older_than_s: float = 3600.0, below: bool = True) -> None:
+    """Delete what killed processes left half written in `folder`, and in its subfolders where `below` is true.
 
-    Where others may be writing at the same time, `older_than_s` spares what was touched in so many seconds.
+    Others may be writing at the same time: what was touched in the last `older_than_s` seconds stays, unless it is of
+    a process of this machine that is no more.
     """
-    for stale in folder.rglob(f"{_TEMPORARY}*"):
+    pattern = f"{_TEMPORARY}*"
+    for stale in folder.rglob(pattern) if below else folder.glob(pattern):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - stale.stat().st_mtime >= older_than_s:
+            if _orphaned(stale.name) or time.time() - stale.stat().st_mtime >= older_than_s:
                 stale.unlink()
+
+
+def _orphaned(name: str) -> bool:
+    """Whether the process that wrote a temporary file ran on this machine and has ended."""
+    machine, pid, *_ = [*name.removeprefix(_TEMPORARY).split("-"), "", ""]
+    if machine != _machine() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+        # Where nobody asks how it ended, as in a container without an init, an ended process keeps its number.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits for where the numbers of processes mean what they mean here: this start of this machine, and the
+    container within it. A network folder is written from several."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def link_or_copy(file: str | Path, to: str | Path) -> None:

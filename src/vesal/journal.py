@@ -15,9 +15,6 @@ from vesal.files import sweep, write_text
 from vesal.outputs import OutputFolder, holds_something
 from vesal.record import Record
 
-#: Other processes may be writing in the folder: what they touched so lately is theirs.
-_STALE_S = 600.0
-
 
 class JournalEntry(Record):
     """One finished case; what else is kept of it is added by a subclass.
@@ -95,7 +92,7 @@ class Journal(Generic[Entry]):
                 f"{folder} holds a {work}; add --resume to go on with it, or choose another folder."
             )
         else:
-            sweep(folder, older_than_s=_STALE_S)
+            sweep(folder)
             journal = cls._read(path, entry, head, work, output)
         # Written anew, so that the next line does not go on with one that a killed process was writing.
         kept = [*journal.entries.values(), *journal._spoilt.values()]

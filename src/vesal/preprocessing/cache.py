@@ -31,9 +31,6 @@ PREPARE_VERSION = 1
 #: Voxels of a class whose places are kept, for patches to be centred on.
 PLACES = 1000
 
-#: Unfinished files older than this are of a run that was killed, not of one that is writing now.
-_STALE_S = 3600.0
-
 _INDEX = "index.json"
 
 
@@ -95,7 +92,7 @@ class Cache:
         self._digests: dict[str, str] = {}
 
     def __enter__(self) -> Cache:
-        sweep(self._folder, older_than_s=_STALE_S)
+        sweep(self._folder)
         try:
             index = read_json(self._folder / _INDEX)
         except VesalError:

@@ -35,8 +35,6 @@ from vesal.run_files import (
     fold_name,
 )
 
-_STALE_S = 600.0
-
 #: What is there before a fold is begun: of the data, which is kept, and what follows from the settings.
 SET_UP = {CONFIG, ENVIRONMENT, DATASET, FINGERPRINT, SOURCES, PREPARED, LOCKS, PLAN, FINDINGS, FOLDS, CASES}
 _CHOSEN = (PLAN, FINDINGS, FOLDS, CASES)
@@ -117,7 +115,7 @@ class Run:
         """
         check_folder(self.folder)
         # Old ones only: other folds of this run may be at work.
-        sweep(self.folder, older_than_s=_STALE_S)
+        sweep(self.folder)
         names = set()
         if self.folder.is_dir():
             names = {path.name for path in self.folder.iterdir() if not is_temporary(path)}

@@ -24,7 +24,7 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
-from vesal.files import write_json
+from vesal.files import sweep, write_json
 from vesal.infer.predictor import Model
 from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
@@ -151,6 +151,8 @@ def predict_cases(
         if other := _others(output, targets, made_of, options.resume):
             result.remarks.append(other)
         try_folder(targets)
+        for folder in {path.parent for path in files}:
+            sweep(folder, below=False)
         if options.probabilities:
             write_json(targets.classes_file, _classes(model.labels, targets.folders))
         job = _Job(model, options, result, output, made_of, estimates, cohort)

@@ -168,7 +168,7 @@ class Archive:
             VesalError: the archive refuses it, or the disk is full; Unreachable: it does not answer.
         """
         # What a crash cut off.
-        sweep(folder)
+        sweep(folder, older_than_s=0.0)
         wanted = [
             (one, instance, folder / file_name(one, "series") / f"{file_name(instance, 'instance')}.dcm")
             for one in series
