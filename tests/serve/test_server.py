@@ -104,6 +104,7 @@ def test_two_servers_do_not_share_a_folder(model: Path, tmp_path: Path) -> None:
         (["--host", "203.0.113.7", "--token-file", "TOKEN"], 1, "Cannot listen"),
         (["--token-file", "absent"], 2, "cannot be read"),
         (["--keep-hours", "0"], 2, "above 0"),
+        (["--device", "gpu"], 2, "not a device"),
     ],
 )
 def test_wrong_use_is_told(options: list[str], code: int, reason: str, model: Path, tmp_path: Path) -> None:

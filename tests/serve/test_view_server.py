@@ -27,7 +27,10 @@ def scan(tmp_path: Path) -> Path:
 def test_the_files_are_served_and_no_other(scan: Path, tmp_path: Path) -> None:
     folder = tmp_path / "view"
     folder.mkdir()
-    client = TestClient(view_app(prepare_view(Viewed(scan), folder), folder), base_url="http://127.0.0.1")
+    client = TestClient(
+        view_app(prepare_view(Viewed(scan), folder), folder, "key"), base_url="http://127.0.0.1"
+    )
+    assert client.get("/open/key", follow_redirects=False).headers["location"] == "/#view=1"
     shown = client.get("/api/view").json()
     content = client.get(shown["scan"]["url"]).content
     np.testing.assert_array_equal(
@@ -42,6 +45,24 @@ def test_the_files_are_served_and_no_other(scan: Path, tmp_path: Path) -> None:
     assert client.get("/api/view", headers={"host": "evil.example"}).status_code == 421
 
 
+def test_who_does_not_know_the_key_sees_nothing(scan: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "view"
+    folder.mkdir()
+    app = view_app(prepare_view(Viewed(scan), folder), folder, "key")
+    for cookies in ({}, {"vesal-view-80": "kex"}, {"vesal-view-81": "key"}):
+        client = TestClient(app, base_url="http://127.0.0.1", cookies=cookies)
+        for path in ("/api/view", "/api/view/files/0/scan.nii", "/open/kex", "/open/%C3%A9"):
+            assert client.get(path, follow_redirects=False).status_code == 401
+    cookie = (
+        TestClient(app, base_url="http://127.0.0.1:81")
+        .get("/open/key", follow_redirects=False)
+        .headers["set-cookie"]
+    )
+    assert cookie.startswith("vesal-view-81=key;")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+
+
 def test_the_program_says_where_to_look_and_ends_on_a_bad_file(scan: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vesal.cli", "view", str(scan), "--no-browser"]
     temporary = tmp_path / "temporary"
@@ -50,9 +71,10 @@ def test_the_program_says_where_to_look_and_ends_on_a_bad_file(scan: Path, tmp_p
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[2]
-        assert (
-            httpx.get(f"{address.partition('/#')[0]}/api/view", timeout=60).json()["scan"]["name"] == "scan"
-        )
+        with httpx.Client(timeout=60) as client:
+            client.get(address)
+            found = client.get(f"{address.partition('/open/')[0]}/api/view").json()
+        assert found["scan"]["name"] == "scan"
         process.terminate()
     # Nothing of the scan is left behind.
     assert list(temporary.iterdir()) == []

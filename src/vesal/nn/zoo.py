@@ -136,6 +136,8 @@ def resolve_device(name: str = "auto") -> torch.device:
         raise UsageError(f"'{name}' is not a device; choose auto, cpu, cuda, cuda:N or mps.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("No CUDA GPU is usable on this machine; choose --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise UsageError(f"This machine has no {name}; choose one of cuda:0 to cuda:{count - 1}.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("Apple's MPS is not usable on this machine; choose --device cpu.")
     return device

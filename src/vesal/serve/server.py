@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import uvicorn
 
+from vesal.nn.zoo import resolve_device
 from vesal.serve.http.application import build_app
 from vesal.serve.http.patience import PatientProtocol
 from vesal.serve.jobs.job_service import JobService
@@ -35,8 +36,12 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
         on_ready: is called with the address, once it listens.
 
     Raises:
+        UsageError: this machine has no such device.
         VesalError: the address is taken, a model cannot be used, or another server uses the folder.
     """
+    # Told now, and not by the first job.
+    if settings.device != "auto":
+        resolve_device(settings.device)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=_FORMAT)
     listening = listen(settings.host, settings.port)
     service = JobService(settings)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
+import secrets
 import signal
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from vesal.serve.http.guards import Guard
@@ -20,6 +23,9 @@ from vesal.serve.serve_settings import ServeSettings
 from vesal.serve.viewed_files import ROUTE, ViewAnswer, Viewed, prepare_view
 from vesal.serve.viewer_page import BUILD_IT, add_viewer, is_built
 from vesal.version import __version__
+
+#: The cookie that shows who opened the printed address. Browsers send it to every port of a host.
+_COOKIE = "vesal-view-{}"
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,9 +48,9 @@ def view(
         _LOG.warning("The viewer was not built, so there is nothing to see; %s.", BUILD_IT)
     with tempfile.TemporaryDirectory(prefix="vesal-view-") as name, listen("127.0.0.1", port) as listening:
         answer = prepare_view(viewed, Path(name))
-        app = view_app(answer, Path(name))
-        # The page asks for what is shown, not for models.
-        address = f"{address_of(listening)}/#view=1"
+        key = secrets.token_urlsafe(16)
+        app = view_app(answer, Path(name), key)
+        address = f"{address_of(listening)}/open/{key}"
         on_ready(address)
         if browser:
             webbrowser.open(address)
@@ -54,11 +60,34 @@ def view(
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def view_app(answer: ViewAnswer, folder: Path) -> FastAPI:
-    """The page, what it shows, and the files of that."""
+def view_app(answer: ViewAnswer, folder: Path, key: str) -> FastAPI:
+    """The page, what it shows, and the files of that.
+
+    Others may be logged in on this machine, and reach its ports: what is shown is for who knows the key, by a cookie
+    that `/open/KEY` sets.
+    """
     app = FastAPI(title="Vesal", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     # The guard's names of this host are those of a server on loopback.
     app.add_middleware(Guard, settings=ServeSettings(state=folder, models={"none": folder}))
+
+    def cookie(request: Request) -> str:
+        return _COOKIE.format(request.url.port or 80)
+
+    @app.middleware("http")
+    async def ask_for_key(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        given = request.cookies.get(cookie(request), "").encode()
+        if request.url.path.startswith("/api/") and not hmac.compare_digest(given, key.encode()):
+            return PlainTextResponse("Open the address that vesal view printed.", 401)
+        return await call_next(request)
+
+    @app.get("/open/{given}")
+    def open_page(given: str, request: Request) -> Response:
+        if not hmac.compare_digest(given.encode(), key.encode()):
+            return PlainTextResponse("Open the address that vesal view printed.", 401)
+        # The page asks for what is shown, not for models.
+        answer = RedirectResponse("/#view=1", 303)
+        answer.set_cookie(cookie(request), key, httponly=True, samesite="strict")
+        return answer
 
     @app.get("/api/view")
     def shown() -> ViewAnswer:

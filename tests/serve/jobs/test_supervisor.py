@@ -125,3 +125,10 @@ def test_a_process_that_died_while_nobody_used_it_fails_no_job(supervisor: Super
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert int(worker_of(supervisor.compute(order("finish", "b")))) != first
+
+
+def test_what_processes_printed_does_not_grow_for_ever(supervisor: Supervisor, tmp_path: Path) -> None:
+    (tmp_path / "worker.log").write_bytes(b"old\n" * 2_000_000)
+    supervisor.compute(order("finish"))
+    assert (tmp_path / "worker.log.1").stat().st_size == 8_000_000
+    assert (tmp_path / "worker.log").stat().st_size < 100_000

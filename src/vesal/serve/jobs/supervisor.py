@@ -31,6 +31,8 @@ _START_S = 180.0
 _MODULE = "vesal.serve.jobs.worker"
 #: Below the server's folder: what the process prints, and what it unpacks.
 _LOG_FILE, _TEMPORARY = "worker.log", "temporary"
+#: What the processes printed is kept up to so many bytes, and as many of before.
+_LOG_BYTES = 5_000_000
 #: Variables of the server that are nobody else's: a process that reads what strangers send has no use for them.
 _SECRETS = (TOKEN_VARIABLE, PACS_TOKEN_VARIABLE, PACS_PASSWORD_VARIABLE)
 
@@ -100,7 +102,10 @@ class _Process:
     """The worker, and the thread that reads what it says."""
 
     def __init__(self, device: str, backend: str, folder: Path, most_bytes: int) -> None:
-        self._log = (folder / _LOG_FILE).open("ab")
+        log = folder / _LOG_FILE
+        if log.is_file() and log.stat().st_size > _LOG_BYTES:
+            log.replace(folder / f"{_LOG_FILE}.1")
+        self._log = log.open("ab")
         self._temporary = folder / _TEMPORARY
         # Left by a process of a server that was killed.
         shutil.rmtree(self._temporary, ignore_errors=True)
