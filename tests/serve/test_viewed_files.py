@@ -102,6 +102,8 @@ def test_a_file_of_any_name_is_found_at_its_address(files: Path, out: Path, name
         (files / f"{kind}.nii.gz").rename(files / f"{name} {kind}.nii.gz")
     answer = prepare_view(Viewed(files / f"{name} scan.nii.gz", (files / f"{name} mask.nii.gz",)), out)
     assert answer.scan.name == f"{name} scan"
-    client = TestClient(view_app(answer, out), base_url="http://localhost")
+    client = TestClient(
+        view_app(answer, out, "key"), base_url="http://localhost", cookies={"vesal-view-80": "key"}
+    )
     for shown in (answer.scan, *answer.masks):
         assert client.get(shown.url).status_code == 200
