@@ -122,7 +122,7 @@ def test_a_file_that_is_no_list_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_list_that_cannot_be_read_is_told(store: JobStore) -> None:
-    store._connection.execute("DROP TABLE jobs")
+    store._file._connection.execute("DROP TABLE jobs")
     for ask in (store.ids, store.counts, store.expired, lambda: store.ahead("a"), lambda: store.remove("a")):
         with pytest.raises(VesalError, match="cannot be used"):
             ask()

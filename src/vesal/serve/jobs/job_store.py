@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from vesal.errors import VesalError
+from vesal.serve.jobs.database import Database
 from vesal.serve.jobs.job import Job, JobOptions, Outcome, Status
 
 _TABLE = """
-CREATE TABLE IF NOT EXISTS jobs (
+CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, status TEXT NOT NULL, job TEXT NOT NULL,
     expires REAL
 );
-CREATE INDEX IF NOT EXISTS by_status ON jobs (status, number);
+CREATE INDEX by_status ON jobs (status, number);
 """
 
-#: Of the file's form; another is refused.
+#: Of the table.
 _VERSION = 1
 
 #: A job whose server or process died this often is not tried again: it may be what kills them.
@@ -38,34 +34,16 @@ class JobStore:
     """
 
     def __init__(self, file: Path) -> None:
-        self._lock = threading.RLock()
-        try:
-            self._connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            # A job that was accepted is there after a power cut, too.
-            self._connection.execute("PRAGMA synchronous=FULL")
-            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _VERSION):
-                raise VesalError(
-                    f"{file} is of another version of Vesal ({found}, not {_VERSION}); name another folder with "
-                    "--state."
-                )
-            self._connection.executescript(_TABLE)
-            self._connection.execute(f"PRAGMA user_version={_VERSION}")
-        except sqlite3.Error as error:
-            raise VesalError(
-                f"The list of jobs {file} cannot be used ({error}); name another folder with --state."
-            ) from error
+        self._file = Database(file, _TABLE, _VERSION, "name another folder with --state")
 
     def close(self) -> None:
         """No more is asked."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
     def add(self, model: str, options: JobOptions, id_: str | None = None) -> Job:
         """Accept a job, behind all others."""
         job = Job(id=id_ or uuid.uuid4().hex, model=model, options=options, created=datetime.now(UTC))
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute(
                 "INSERT INTO jobs (id, status, job) VALUES (?, ?, ?)",
                 (job.id, job.status, job.model_dump_json()),
@@ -83,24 +61,24 @@ class JobStore:
 
     def ids(self) -> set[str]:
         """Of all jobs."""
-        return {row[0] for row in self._read("SELECT id FROM jobs")}
+        return {row[0] for row in self._file.rows("SELECT id FROM jobs")}
 
     def ahead(self, id_: str) -> int:
         """How many jobs are begun before a waiting one, the running ones with it."""
-        ((count,),) = self._read(
+        ((count,),) = self._file.rows(
             "SELECT COUNT(*) FROM jobs WHERE status IN ('queued', 'running') "
             "AND number < (SELECT number FROM jobs WHERE id = ?)",
-            id_,
+            (id_,),
         )
         return int(count)
 
     def counts(self) -> Counter[str]:
         """Status -> how many."""
-        return Counter(dict(self._read("SELECT status, COUNT(*) FROM jobs GROUP BY status")))
+        return Counter(dict(self._file.rows("SELECT status, COUNT(*) FROM jobs GROUP BY status")))
 
     def claim(self) -> Job | None:
         """The job that waits longest, running from now on; None where none waits."""
-        with self._lock:
+        with self._file.lock:
             if not (waiting := self._rows("WHERE status = 'queued' ORDER BY number LIMIT 1")):
                 return None
             began = {"status": Status.RUNNING, "started": datetime.now(UTC), "tries": waiting[0].tries + 1}
@@ -144,12 +122,12 @@ class JobStore:
 
     def remove(self, id_: str) -> None:
         """Forget a job."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute("DELETE FROM jobs WHERE id = ?", (id_,))
 
     def _end(self, id_: str, status: Status, keep: timedelta, **values: Any) -> Job | None:
         now = datetime.now(UTC)
-        with self._lock:
+        with self._file.lock:
             job = self.get(id_)
             if job is None or job.status.ended:
                 return None
@@ -158,7 +136,7 @@ class JobStore:
     def _change(self, job: Job, values: dict[str, Any]) -> Job:
         changed = job.model_copy(update=values)
         expires = None if changed.expires is None else changed.expires.timestamp()
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute(
                 "UPDATE jobs SET status = ?, job = ?, expires = ? WHERE id = ?",
                 (changed.status, changed.model_dump_json(), expires, job.id),
@@ -166,25 +144,5 @@ class JobStore:
         return changed
 
     def _rows(self, which: str, *values: object) -> list[Job]:
-        return [
-            Job.model_validate_json(row[0]) for row in self._read(f"SELECT job FROM jobs {which}", *values)
-        ]
-
-    def _read(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise _unusable(error) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise _unusable(error) from error
-
-
-def _unusable(error: sqlite3.Error) -> VesalError:
-    return VesalError(f"The list of jobs cannot be used ({error}); free some space on the disk of --state.")
+        found = self._file.rows(f"SELECT job FROM jobs {which}", values)
+        return [Job.model_validate_json(row[0]) for row in found]

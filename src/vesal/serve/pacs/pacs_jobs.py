@@ -7,12 +7,9 @@ fetched again, and results have identifiers of their content, which an archive k
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,9 +19,12 @@ from filelock import FileLock, Timeout
 
 from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash
+from vesal.serve.jobs.database import Database
 
 #: Of the tables, in the file's user_version.
 _VERSION = 1
+#: Of a file that cannot be used.
+_FIX = "give another folder"
 
 _TABLES = """
 CREATE TABLE jobs (
@@ -120,7 +120,6 @@ class StudyJobs:
         """
         self.path = path
         self.now = now
-        self._lock = threading.RLock()
         self._process = FileLock(path.with_name(f"{path.name}.lock"))
         try:
             # Studies are named there: nobody else's business.
@@ -132,23 +131,17 @@ class StudyJobs:
                 f"Another process works on {path}; end that one or give another folder."
             ) from error
         except OSError as error:
-            raise self._failure(error) from error
+            raise VesalError(f"{path} cannot be used ({error}); {_FIX}.") from error
         try:
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._open()
-        except sqlite3.Error as error:
-            self._process.release()
-            raise self._failure(error) from error
+            self._file = Database(path, _TABLES, _VERSION, _FIX)
         except VesalError:
-            self._database.close()
             self._process.release()
             raise
 
     def close(self) -> None:
         """Let another process have it."""
-        with self._lock:
-            self._database.close()
-            self._process.release()
+        self._file.close()
+        self._process.release()
 
     def __enter__(self) -> StudyJobs:
         return self
@@ -161,7 +154,7 @@ class StudyJobs:
 
         An older form that has not been fetched is replaced by the new one.
         """
-        with self._writing() as database:
+        with self._file.writing() as database:
             values = (study, content, json.dumps(list(series)), StudyState.FOUND, self.now())
             added = database.execute(
                 "INSERT INTO jobs (study, content, series, state, changed) VALUES (?, ?, ?, ?, ?) "
@@ -177,7 +170,7 @@ class StudyJobs:
 
     def next_due(self) -> StudyJob | None:
         """The study to work on now: the one that is furthest, so that results go out, then the oldest; or None."""
-        rows = self._rows(
+        rows = self._file.rows(
             "SELECT * FROM jobs WHERE state IN (?, ?, ?) AND due <= ? "
             "ORDER BY CASE state WHEN 'predicted' THEN 0 WHEN 'fetched' THEN 1 ELSE 2 END, id LIMIT 1",
             (*UNFINISHED, self.now()),
@@ -186,7 +179,7 @@ class StudyJobs:
 
     def wait_s(self) -> float | None:
         """Seconds until a study is due, 0 where one is; None where none will be."""
-        ((due,),) = self._rows("SELECT MIN(due) FROM jobs WHERE state IN (?, ?, ?)", UNFINISHED)
+        ((due,),) = self._file.rows("SELECT MIN(due) FROM jobs WHERE state IN (?, ?, ?)", UNFINISHED)
         return None if due is None else max(0.0, due - self.now())
 
     def advance(self, job: StudyJob, state: StudyState, results: Sequence[Path] = ()) -> None:
@@ -197,7 +190,7 @@ class StudyJobs:
             state: that it has now.
             results: files that are to be stored.
         """
-        with self._writing() as database:
+        with self._file.writing() as database:
             if state is not StudyState.STORED:
                 database.execute("DELETE FROM results WHERE job = ?", (job.id,))
             database.executemany(
@@ -210,7 +203,7 @@ class StudyJobs:
 
     def note_stored(self, job: StudyJob, paths: Sequence[Path]) -> None:
         """These results are in the archive."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             database.executemany(
                 "UPDATE results SET stored = 1 WHERE job = ? AND path = ?",
                 [(job.id, str(path)) for path in paths],
@@ -218,12 +211,14 @@ class StudyJobs:
 
     def to_store(self, job: StudyJob) -> list[Path]:
         """Results that are not known to be in the archive, in the order in which they were made."""
-        rows = self._rows("SELECT path FROM results WHERE job = ? AND NOT stored ORDER BY rowid", (job.id,))
+        rows = self._file.rows(
+            "SELECT path FROM results WHERE job = ? AND NOT stored ORDER BY rowid", (job.id,)
+        )
         return [Path(path) for (path,) in rows]
 
     def postpone(self, job: StudyJob, reason: str, wait_s: float, *, counts: bool = True) -> None:
         """A step failed, and is tried again; `counts` where the failure may be the study's own."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             database.execute(
                 "UPDATE jobs SET tries = tries + ?, due = ?, reason = ?, changed = ? WHERE id = ?",
                 (int(counts), self.now() + wait_s, reason, self.now(), job.id),
@@ -231,7 +226,7 @@ class StudyJobs:
 
     def set_aside(self, job: StudyJob, reason: str) -> None:
         """A study is not tried again."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             database.execute(
                 "UPDATE jobs SET state = ?, tries = tries + 1, reason = ?, changed = ? WHERE id = ?",
                 (StudyState.FAILED, reason, self.now(), job.id),
@@ -239,7 +234,7 @@ class StudyJobs:
 
     def again(self, study: str) -> bool:
         """Take up the newest form of a study, where it was set aside, from its beginning; False where it was not."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             return bool(
                 database.execute(
                     "UPDATE jobs SET state = ?, tries = 0, due = 0, reason = '', changed = ? "
@@ -253,28 +248,28 @@ class StudyJobs:
         marks = ", ".join("?" * len(states)) or "state"
         return [
             _job(row)
-            for row in self._rows(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
+            for row in self._file.rows(f"SELECT * FROM jobs WHERE state IN ({marks}) ORDER BY id", states)
         ]
 
     def counts(self) -> dict[StudyState, int]:
         """How many studies have each state."""
-        rows = dict(self._rows("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
+        rows = dict(self._file.rows("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
         return {state: rows.get(state, 0) for state in StudyState}
 
     # --- what a watch has seen -------------------------------------------------------------------------------
 
     def watched_before(self, query: str) -> bool:
         """Whether a query was watched by this file at any time."""
-        return bool(self._rows("SELECT 1 FROM seen WHERE query = ? LIMIT 1", (query,)))
+        return bool(self._file.rows("SELECT 1 FROM seen WHERE query = ? LIMIT 1", (query,)))
 
     def has_seen(self, query: str, study: str, content: str) -> bool:
         """Whether the form of a study that was noted last is this one."""
         statement = "SELECT 1 FROM seen WHERE query = ? AND study = ? AND content = ?"
-        return bool(self._rows(statement, (query, study, content)))
+        return bool(self._file.rows(statement, (query, study, content)))
 
     def see(self, query: str, study: str, content: str) -> float:
         """Note a study's form; returns since when (s since 1970) it has been the same."""
-        with self._writing() as database:
+        with self._file.writing() as database:
             database.execute(
                 "INSERT INTO seen VALUES (?, ?, ?, ?) ON CONFLICT (query, study) DO UPDATE "
                 "SET since = excluded.since, content = excluded.content WHERE content != excluded.content",
@@ -284,51 +279,6 @@ class StudyJobs:
                 "SELECT since FROM seen WHERE query = ? AND study = ?", (query, study)
             ).fetchall()
         return float(since)
-
-    # --- the file --------------------------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "busy_timeout = 10000",
-        ):
-            self._database.execute(f"PRAGMA {pragma}")
-        ((version,),) = self._database.execute("PRAGMA user_version").fetchall()
-        if version not in (0, _VERSION):
-            raise VesalError(
-                f"{self.path} is of another version of Vesal ({version}); use that one, or another folder."
-            )
-        if version == 0:
-            with self._writing() as database:
-                for statement in _TABLES.split(";"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {_VERSION}")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._database
-                except BaseException:
-                    self._database.execute("ROLLBACK")
-                    raise
-                self._database.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise self._failure(error) from error
-
-    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> VesalError:
-        return VesalError(f"Cannot use {self.path} ({error}); free some space, or give another folder.")
 
 
 def _job(row: tuple[Any, ...]) -> StudyJob:
