@@ -22,10 +22,10 @@ from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.infer.predictor import Model, load_model
-from vesal.infer.quality.calibrate import rank_correlation
 from vesal.infer.quality.estimate import QualityEstimate
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.quality_model import CalibrationRecord
+from vesal.infer.quality.ranking import rank_correlation
 from vesal.layouts.registry import load_dataset
 from vesal.metrics.overlap import confusions
 from vesal.preprocessing.prepare import prepare

@@ -108,6 +108,10 @@ class FakeServer:
             "verdict": "review",
             "reason": "The scan is noisier than those that the model was trained on.",
             "expected_dice": {label: {"value": 0.84, "low": 0.71, "high": 0.92} for label in names},
+            "volume_intervals": {
+                label: {"low": 0.9 * ml, "high": 1.1 * ml, "level": 0.9}
+                for label, ml in self.case.volumes_ml.items()
+            },
         }
         job: dict[str, Any] = {"id": f"job{len(self.jobs) + 1}", "model": model, "status": "queued"}
         job |= {

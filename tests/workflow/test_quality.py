@@ -157,6 +157,27 @@ def test_predictions_come_with_quality_estimates(run: Run, tmp_path: Path) -> No
     assert 0 <= uncertainty.array.min() < uncertainty.array.max() <= 1
 
 
+def test_volumes_come_with_intervals_of_the_level_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    model = load_model(run.folder, device="cpu", backend="torch")
+    cases = run.dataset().cases[:2]
+    record = CalibrationRecord.load(run.calibration_file)
+    assert record.volumes["box"].scans <= 10
+    assert all(len(row.volumes_ml["box"]) == 2 for row in record.cases)
+    found = {}
+    for level in (0.8, 0.99):
+        options = PredictOptions(interval_level=level, resume=True)
+        result = predict_cases(model, cases, tmp_path, options)
+        assert not result.kept
+        found[level] = json.loads((tmp_path / "quality.json").read_text())["cases"][cases[0].id][
+            "volumes_ml"
+        ]["box"]
+    assert found[0.8]["low"] <= found[0.8]["value"] <= found[0.8]["high"]
+    mask = read_volume(tmp_path / f"{cases[0].id}.nii.gz")
+    assert found[0.8]["value"] == pytest.approx((mask.array > 0).sum() * 1.5 / 1000, abs=1e-4)
+    assert (found[0.99]["low"], found[0.99]["level"]) == (None, 0.99)
+    assert "takes 99 held-out patients" in found[0.99]["note"]
+
+
 def test_a_resumed_prediction_keeps_its_estimates(run: Run, tmp_path: Path) -> None:
     model = load_model(run.folder, device="cpu", backend="torch")
     cases = run.dataset().cases[:3]

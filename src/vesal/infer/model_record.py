@@ -11,11 +11,13 @@ from vesal.errors import VesalError
 
 Record = TypeVar("Record", bound=BaseModel)
 
-#: Version of all these records.
+#: Version of these records, but where another is named.
 VERSION = 1
 
 
-def read_model_record(kind: type[Record], value: object, what: str, path: str | Path) -> Record | None:
+def read_model_record(
+    kind: type[Record], value: object, what: str, path: str | Path, *, version: int = VERSION
+) -> Record | None:
     """A record of a model file, be it honest or hostile; None for none.
 
     Args:
@@ -23,16 +25,17 @@ def read_model_record(kind: type[Record], value: object, what: str, path: str | 
         value: as JSON gave it.
         what: it is called, such as 'post-processing'.
         path: of the model file.
+        version: the newest that is known.
 
     Raises:
         VesalError: it is not valid, or of a newer version.
     """
     if value is None:
         return None
-    if isinstance(value, dict) and type(version := value.get("version")) is int and version > VERSION:
+    if isinstance(value, dict) and type(given := value.get("version")) is int and given > version:
         raise VesalError(
-            f"{path} is not a usable Vesal model: its {what} has version {min(version, 10**6)} and this Vesal reads "
-            f"{VERSION}; update Vesal."
+            f"{path} is not a usable Vesal model: its {what} has version {min(given, 10**6)} and this Vesal reads "
+            f"{version}; update Vesal."
         )
     try:
         return kind.model_validate(value)

@@ -28,7 +28,9 @@ from vesal.infer.model_packages import agreed_steps, agreements, joint_estimator
 from vesal.infer.postprocess import Postprocess
 from vesal.infer.quality.estimate import MIN_DICE, QualityEstimate, QualityEstimator
 from vesal.infer.quality.image_features import image_features
+from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.quality.network_features import FeatureRecorder
+from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.window_overlap import OVERLAP
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.nn.model_file import Package
@@ -250,6 +252,7 @@ class Model:
         threshold: float = 0.5,
         probabilities: bool = False,
         quality: bool = False,
+        interval_level: float = LEVEL,
     ) -> Prediction:
         """Segment one scan.
 
@@ -262,13 +265,16 @@ class Model:
                 (`vesal.infer.logits_to_labels.LabelWriter`).
             probabilities: also return them.
             quality: also estimate how far to trust the result; about twice the time.
+            interval_level: of the intervals around volumes that come with the estimate.
 
         Raises:
             DataError: the scan does not fit the model (channels, dimension, NaN).
-            UsageError: an array without spacing, or a threshold outside 0..1.
+            UsageError: an array without spacing, or a threshold or a level outside 0..1.
         """
         if not 0.0 < threshold < 1.0:
             raise UsageError(f"The threshold is a probability between 0 and 1, not {threshold}.")
+        if not 0.0 < interval_level < 1.0:
+            raise UsageError(f"The level of intervals is between 0 and 1, not {interval_level}.")
         if not isinstance(volume, Volume):
             if spacing_mm is None:
                 raise UsageError("An array needs its spacing_mm; pass a Volume or the spacing.")
@@ -291,7 +297,9 @@ class Model:
         found = replace(found, concern=prepared.concern)
         if recorder is None:
             return found
-        estimate = self.estimate_quality(image_features(volume, prepared), recorder, found.label)
+        estimate = self.estimate_quality(
+            image_features(volume, prepared), recorder, found.label, interval_level=interval_level
+        )
         return replace(found, quality=estimate)
 
     def estimate_quality(
@@ -301,11 +309,13 @@ class Model:
         label: LabelMap,
         *,
         min_dice: float = MIN_DICE,
+        interval_level: float = LEVEL,
     ) -> QualityEstimate:
         """How far to trust a result, by `image_features` of its scan, `recorder`, and the final label map.
 
         Args:
             min_dice: a result with a class whose expected Dice is lower is to be reviewed.
+            interval_level: of the intervals around volumes.
 
         Raises:
             UsageError: the model has no quality model.
@@ -314,7 +324,12 @@ class Model:
             raise UsageError("This model has no quality model; train it with held-out scans (--fold all).")
         contiguous = self.labels.encode(label.array)
         features = recorder.features(image, contiguous, label.geometry)
-        return self.quality_estimator.estimate(features, min_dice=min_dice)
+        return self.quality_estimator.estimate(
+            features,
+            min_dice=min_dice,
+            volumes_ml=volumes_ml(contiguous, label.geometry, self.labels),
+            level=interval_level,
+        )
 
     def from_logits(self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5) -> LabelMap:
         """Logits (K, *S) on the prepared grid -> labels on the scan's own grid."""

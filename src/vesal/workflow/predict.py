@@ -173,6 +173,7 @@ def _made_of(model: Model, options: PredictOptions) -> dict[str, Any]:
         "overlap": options.overlap,
         "mirror": options.mirror,
         "least Dice": options.min_dice,
+        "level of intervals": options.interval_level,
     }
 
 
@@ -206,7 +207,7 @@ def _unfinished(
     for case, target in entries:
         known = output.cases.get(target.label.name)
         # The scan is looked at last: with the digest that is in the record all else is compared.
-        left_open = ("scan",) if estimates else ("scan", "least Dice")
+        left_open = ("scan",) if estimates else ("scan", "least Dice", "level of intervals")
         wanted = made_of | {what: None if known is None else known.made_of.get(what) for what in left_open}
         why = output.why_unfinished(target.label.name, wanted, target.files())
         if why is None and _digest(case) != wanted["scan"]:

@@ -49,6 +49,9 @@ _MOST_CASES = 64
 #: Networks of other folds that a prediction is compared with.
 _REFERENCE_NETWORKS = 2
 
+#: What is fitted; another word has runs of an earlier Vesal fitted anew.
+_FITTED = b"volume intervals"
+
 #: Severity of the artefacts that the flag is measured with, and the seed of their choice.
 _SEVERITY, _SEED = 5, 0
 
@@ -61,12 +64,15 @@ class CalibrationOptions:
         mirror, overlap: as the run predicts.
         device: where.
         allowed_s: about how long it may take; fewer scans are used then. None for all, however long.
+        severity, seed: of the artefacts; a quality model is fitted to those of the defaults.
     """
 
     mirror: bool = False
     overlap: float = OVERLAP
     device: str = "auto"
     allowed_s: float | None = None
+    severity: int = _SEVERITY
+    seed: int = _SEED
 
 
 def calibrate_run(
@@ -104,7 +110,7 @@ def calibrate_run(
         fitted &= package.quality is not None
         # A quality model depends on the weights and on the steps after them.
         steps = json.dumps(package.postprocess, sort_keys=True)
-        models[str(number)] = content_hash(package.weights_digest.encode(), steps.encode())
+        models[str(number)] = content_hash(package.weights_digest.encode(), steps.encode(), _FITTED)
     with contextlib.suppress(VesalError):
         if fitted and CalibrationRecord.load(run.calibration_file).models == models:
             return True
@@ -209,10 +215,15 @@ def _chosen(cases: Sequence[Case]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A prepared scan, its contiguous truth on its own grid, its features, and what was done to it."""
+    """A prepared scan, its contiguous truth on its own grid, its features, and what was done to it.
+
+    Attributes:
+        voxel_ml: volume of a voxel of the truth; None of a picture.
+    """
 
     prepared: Prepared
     truth: NDArray[np.uint8]
+    voxel_ml: float | None
     features: dict[str, dict[str, float]]
     corruption: Corruption | None
 
@@ -226,7 +237,7 @@ class _FoldPredictor:
 
     def __init__(self, run: Run, fold: int, options: CalibrationOptions) -> None:
         self.corrupts = True
-        self._fold = fold
+        self._fold, self._severity, self._seed = fold, options.severity, options.seed
         self._model = load_model(run.fold(fold) / MODEL, device=options.device, quality=False)
         self._windows = self._model.windows(mirror=options.mirror, overlap=options.overlap)
         self._references: Sequence[Network] = ()
@@ -241,9 +252,9 @@ class _FoldPredictor:
     def predict(self, cases: Sequence[Case]) -> Iterator[tuple[HeldOutScan, Voxels | None]]:
         """Yield each scan with voxels for the temperature, and then the same scan corrupted."""
         plan = self._model.plan
-        artifacts = applicable(benchmark(plan.modality, (_SEVERITY,)), plan.scan_dimension)
+        artifacts = applicable(benchmark(plan.modality, (self._severity,)), plan.scan_dimension)
         # All kinds of artefacts about equally often, which one by chance.
-        generator = np.random.default_rng([_SEED, self._fold])
+        generator = np.random.default_rng([self._seed, self._fold])
         order: list[int] = []
         while len(order) < len(cases):
             order += generator.permutation(len(artifacts)).tolist()
@@ -260,12 +271,14 @@ class _FoldPredictor:
             raise VesalError(f"Case {case.id} has lost its label; put it back to where it was.")
         corruption = None
         if artifact is not None:
-            corruption = corrupt(raw.image, artifact, artifact_seed(_SEED, case.id, artifact.name))
+            corruption = corrupt(raw.image, artifact, artifact_seed(self._seed, case.id, artifact.name))
         volume = raw.image if corruption is None else corruption.volume
         truth = self._model.labels.encode(raw.label.array)
         # The truth of a clean scan is prepared too: the temperature is fitted on the prepared grid.
         prepared = self._model.prepare(volume, raw.label if corruption is None else None)
-        return _Scan(prepared, truth, image_features(volume, prepared), corruption)
+        grid = raw.label.geometry
+        voxel_ml = grid.voxel_volume_mm3 / 1000.0 if grid.ndim == 3 else None
+        return _Scan(prepared, truth, voxel_ml, image_features(volume, prepared), corruption)
 
     def _predict(
         self, case: Case, artifact: Artifact | None, scan: _Scan
@@ -281,22 +294,25 @@ class _FoldPredictor:
         if self._references:
             agreement = recorder.agreement().mean(axis=2)
             gap = float(agreement[1, 2] - (agreement[0, 1] + agreement[0, 2]) / 2)
+        dice, volumes = _measured(found, scan, labels, case.annotated)
         held_out = HeldOutScan(
             case=case.id,
             fold=self._fold,
             artifact=None if artifact is None else artifact.name,
             features=recorder.features(scan.features, found, label.geometry),
-            dice=_dice(found, scan, labels, case.annotated),
+            dice=dice,
             training_gap=gap,
             patient=case.patient,
+            volumes_ml=volumes,
         )
         return held_out, None if sampler is None else sampler.voxels()
 
 
-def _dice(
+def _measured(
     found: NDArray[np.uint8], scan: _Scan, labels: LabelSet, annotated: Collection[str] | None
-) -> dict[str, float]:
-    """Class -> Dice, of the annotated classes that the truth or `found` holds, where the scan shows them."""
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Of the annotated classes, where the scan shows them: class -> Dice, if the truth or `found` holds it; and class
+    -> (predicted, true) volume (ml), but for pictures."""
     truth = scan.truth
     if scan.corruption is not None:
         found = scan.corruption.restore(found)
@@ -304,8 +320,9 @@ def _dice(
             truth = np.where(scan.corruption.hidden, np.uint8(IGNORE), truth)
     counted = confusions(np.ascontiguousarray(found), truth, labels.class_table, IGNORE)
     scored = labels.judged(annotated)
-    return {
-        name: float(counts.dice)
-        for name, counts in zip(labels.classes, counted, strict=True)
-        if name in scored and counts.dice is not None
-    }
+    known = [pair for pair in zip(labels.classes, counted, strict=True) if pair[0] in scored]
+    dice = {name: float(of.dice) for name, of in known if of.dice is not None}
+    if scan.voxel_ml is None:
+        return dice, {}
+    ml = scan.voxel_ml
+    return dice, {name: (of.predicted * ml, of.actual * ml) for name, of in known}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ Calibrated = tuple[dict[int, Calibration], CalibrationRecord]
 
 
 def _held_out(cases: int = 60, seed: int = 0) -> list[HeldOutScan]:
-    generator = np.random.default_rng(seed)
+    generator, volumes = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     found = []
     for number in range(cases):
         for artifact in (None, "noise"):
@@ -36,7 +37,10 @@ def _held_out(cases: int = 60, seed: int = 0) -> list[HeldOutScan]:
                 "entropy": 0.3,
             }
             features = Features(groups, [network], [encoder])
-            found.append(HeldOutScan(f"case_{number}", number % 2, artifact, features, {"organ": dice}))
+            true_ml = float(volumes.uniform(8, 12))
+            predicted_ml = true_ml * (1 + (1 - dice) * float(volumes.normal(0, 0.3)))
+            scan = HeldOutScan(f"case_{number}", number % 2, artifact, features, {"organ": dice})
+            found.append(replace(scan, volumes_ml={"organ": (predicted_ml, true_ml)}))
     return found
 
 
@@ -48,7 +52,7 @@ def labels() -> LabelSet:
 @pytest.fixture(scope="session")
 def held_out() -> Callable[..., list[HeldOutScan]]:
     """(cases, seed) -> scans whose Dice follows their consistency, each clean and then corrupted: these lie far off in
-    their texture."""
+    their texture, and the error of their volume is one of the Dice."""
     return _held_out
 
 

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.infer.quality.calibrate import (
     HeldOutScan,
     calibrate,
     cross_parts,
-    rank_correlation,
-    risk_coverage,
 )
 from vesal.infer.quality.estimate import QualityEstimator
 from vesal.infer.quality.network_features import Features
@@ -142,17 +139,3 @@ def test_parts_are_of_one_size_and_always_the_same() -> None:
     sizes = np.bincount(list(parts.values()))
     assert sizes.max() - sizes.min() <= 1
     assert parts == cross_parts([f"c{number}" for number in range(47)])
-
-
-def test_the_best_order_has_the_least_area() -> None:
-    true = np.array([0.9, 0.8, 0.5, 0.95])
-    curve = risk_coverage(true, true)
-    assert curve.area == curve.area_of_best_order < curve.area_of_no_order
-    assert curve.area_of_no_order == pytest.approx((1 - true).mean())
-    assert curve.points[-1] == (1.0, pytest.approx(curve.area_of_no_order))
-    assert risk_coverage(-true, true).area > curve.area_of_no_order
-
-
-def test_ranks_that_do_not_differ_have_no_correlation() -> None:
-    assert rank_correlation(np.ones(3), np.arange(3.0)) is None
-    assert rank_correlation(np.array([1.0, 2, 3, 9]), np.array([2.0, 4, 5, 6])) == pytest.approx(1.0)

@@ -59,6 +59,40 @@ def test_the_interval_holds_about_nine_of_ten(calibration: Calibration, held_out
     assert 0.75 < np.mean(within) < 0.99
 
 
+def test_the_interval_around_a_volume_holds_nine_of_ten_and_is_wider_for_unusual_scans(
+    calibration: Calibration, held_out: HeldOut
+) -> None:
+    estimator = QualityEstimator([calibration])
+    within: list[list[bool]] = [[], []]
+    widths: list[list[float]] = [[], []]
+    for number, one in enumerate(held_out(200, seed=5)):
+        value, true = one.volumes_ml["organ"]
+        found = estimator.estimate(one.features, volumes_ml={"organ": value}).volumes["organ"]
+        assert found.low_ml is not None
+        assert found.high_ml is not None
+        within[number % 2].append(found.low_ml <= true <= found.high_ml)
+        widths[number % 2].append(found.high_ml - found.low_ml)
+    assert 0.8 < np.mean(within[0]) < 0.98
+    assert np.mean(within[1]) > 0.9
+    assert np.median(widths[1]) > 2 * np.median(widths[0])
+
+
+def test_a_level_that_takes_more_patients_than_there_were_gives_no_interval(
+    calibration: Calibration, held_out: HeldOut
+) -> None:
+    estimator, features = QualityEstimator([calibration]), held_out(2)[0].features
+    volumes = {"organ": 10.0, "other": 5.0}
+    found = estimator.estimate(features, volumes_ml=volumes, level=0.99).volumes
+    assert found["organ"].low_ml is None
+    assert "takes 99 held-out patients" in found["organ"].note
+    assert "there are 60" in found["organ"].note
+    assert "there are 0" in found["other"].note
+    assert estimator.estimate(features).volumes == {}
+    plain = estimator.estimate(features, volumes_ml=volumes).to_dict()["volumes_ml"]
+    assert plain["organ"]["low"] < 10.0 < plain["organ"]["high"]
+    assert (plain["organ"]["level"], plain["organ"]["patients"], plain["organ"]["note"]) == (0.9, 60, "")
+
+
 def test_an_estimate_is_json(calibration: Calibration, held_out: HeldOut) -> None:
     found = QualityEstimator([calibration, calibration]).estimate(held_out(2)[0].features).to_dict()
     assert set(json.loads(json.dumps(found, allow_nan=False))) >= {"verdict", "predicted_dice", "ood_score"}

@@ -46,6 +46,13 @@ def _set(value: dict[str, Any], path: str, new: Any) -> dict[str, Any]:
         ("single/flag/threshold", None),
         ("single/flag/parts", ["shoes"]),
         ("single/flag", {}),
+        ("single/volumes/spleen", {}),
+        ("single/volumes/organ/scores", [2.0, 1.0]),
+        ("single/volumes/organ/scores", [0.1] * 5000),
+        ("single/volumes/organ/weights", []),
+        ("single/volumes/organ/usual", float("nan")),
+        ("single/volumes/organ/regression/names", ["shoes", "volume", "uncertain"]),
+        ("single/volumes/organ/coverage/coverage", 1.5),
         ("references", {"texture": 1}),
         ("surprise", 1),
     ],
@@ -66,6 +73,14 @@ def test_the_encoder_is_no_group_of_its_own(stored: dict[str, Any], labels: Labe
 def test_a_newer_file_asks_for_an_update(stored: dict[str, Any], labels: LabelSet) -> None:
     with pytest.raises(VesalError, match="update Vesal"):
         read_calibration(_set(stored, "version", 99), labels, "m.vesal")
+
+
+def test_a_file_of_before_there_were_intervals_is_read(stored: dict[str, Any], labels: LabelSet) -> None:
+    old = _set(stored, "version", 1)
+    del old["single"]["volumes"]
+    found = read_calibration(old, labels, "m.vesal")
+    assert found is not None
+    assert found.single.volumes == {}
 
 
 def test_a_file_without_a_quality_model_gives_none(labels: LabelSet) -> None:

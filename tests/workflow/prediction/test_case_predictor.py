@@ -11,8 +11,9 @@ import pytest
 
 from vesal.errors import DataError
 from vesal.infer.predictor import Model, load_model
+from vesal.infer.quality.mask_features import volumes_ml
 from vesal.layouts.input_scans import cases_to_predict
-from vesal.workflow.prediction.case_predictor import CasePredictor, Entry, volumes_ml
+from vesal.workflow.prediction.case_predictor import CasePredictor, Entry
 from vesal.workflow.prediction.predict_targets import plan_targets
 from vesal.workflow.requests.predict_options import PredictOptions
 
@@ -53,7 +54,6 @@ def test_a_scan_that_cannot_be_used_says_why_and_writes_nothing(
 
 def test_a_picture_has_no_volume(model: Model) -> None:
     from vesal.volume.geometry import Geometry
-    from vesal.volume.volume import LabelMap
 
-    flat = LabelMap(np.ones((4, 4), dtype=np.uint8), Geometry.from_spacing((4, 4), (1.0, 1.0)))
-    assert volumes_ml(flat, model.labels) == {}
+    flat = Geometry.from_spacing((4, 4), (1.0, 1.0))
+    assert volumes_ml(np.ones((4, 4), dtype=np.uint8), flat, model.labels) == {}

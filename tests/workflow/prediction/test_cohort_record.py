@@ -14,7 +14,12 @@ from vesal.run_files import COHORT, COHORT_CSV
 from vesal.workflow.prediction.case_predictor import CaseResult
 from vesal.workflow.prediction.cohort_record import CohortRecord
 
-ESTIMATE = {"verdict": "review", "reason": "a strange scan", "predicted_dice": {"heart": {"value": 0.8}}}
+ESTIMATE = {
+    "verdict": "review",
+    "reason": "a strange scan",
+    "predicted_dice": {"heart": {"value": 0.8}},
+    "volumes_ml": {"heart": {"value": 10.0, "low": 9.5, "high": 11.0}},
+}
 
 
 def record(folder: Path, *cases: str, shard: int | None = None) -> CohortRecord:
@@ -50,6 +55,8 @@ def test_a_row_says_how_a_case_ended(tmp_path: Path) -> None:
     )
     assert (second["status"], second["reason"]) == ("review", "cut off; a strange scan")
     assert second["heart expected dice"] == "0.8"
+    assert (second["heart ml low"], second["heart ml high"]) == ("9.5", "11.0")
+    assert first["heart ml low"] == ""
     assert (third["status"], third["reason"], third["tries"], third["detail"]) == (
         "failed", "no voxels", "2", "Traceback"
     )  # fmt: skip

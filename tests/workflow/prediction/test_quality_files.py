@@ -16,6 +16,7 @@ ROW: dict[str, Any] = {
     "threshold": 1.0,
     "ood_score": 2.0,
     "predicted_dice": {"atrium": {"value": 0.5, "low": 0.25, "high": 0.75}},
+    "volumes_ml": {"atrium": {"value": 50.0, "low": 45.5, "high": 56.0}},
 }
 
 
@@ -29,6 +30,7 @@ def test_both_files_hold_every_case(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [(row["case"], row["verdict"]) for row in rows] == [("a", "review"), ("b", "ok")]
     assert [float(rows[0][f"atrium {what}"]) for what in ("dice", "low", "high")] == [0.5, 0.25, 0.75]
+    assert [float(rows[0][f"atrium ml{what}"]) for what in ("", " low", " high")] == [50.0, 45.5, 56.0]
     text = files.text(["a", "b"])
     assert "review 1 of 2 (a); expected Dice 0.50" in text
     assert files.text(["b"]) == "Quality: all 1 ok; expected Dice 0.50"

@@ -34,12 +34,21 @@ export interface ExpectedDice {
   high: number
 }
 
+/** Millilitres that hold the true volume of `level` of all scans like the known ones. */
+export interface VolumeInterval {
+  low: number
+  high: number
+  level: number
+}
+
 export interface Case {
   name: string
   volumes_ml: Record<string, number>
   verdict: 'pass' | 'review' | null
   reason: string
   expected_dice: Record<string, ExpectedDice> | null
+  /** Of the classes that have one; absent from a server of before. */
+  volume_intervals?: Record<string, VolumeInterval>
 }
 
 export interface Result {

@@ -16,6 +16,12 @@ export function mlText(ml: number): string {
   return `${ml.toFixed(ml < 10 ? 2 : ml < 100 ? 1 : 0)} ml`
 }
 
+/** The same figures for both ends: '0.48 to 0.57 ml'. */
+export function intervalText({ low, high }: { low: number; high: number }): string {
+  const figures = high < 10 ? 2 : high < 100 ? 1 : 0
+  return `${low.toFixed(figures)} to ${high.toFixed(figures)} ml`
+}
+
 /** Millimetres of a place, with a real minus sign. */
 export function mmText(mm: number): string {
   return mm.toFixed(1).replace(/^-(0\.0)$/, '$1').replace('-', '−')

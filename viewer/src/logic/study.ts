@@ -1,4 +1,4 @@
-import type { Case, Job, Label, Model, Result, View } from '../api/types'
+import type { Case, Job, Label, Model, Result, View, VolumeInterval } from '../api/types'
 
 /** A file on the server; `path` is its address. */
 export interface Source {
@@ -9,6 +9,7 @@ export interface Source {
 export interface MaskSource extends Source {
   labels: Label[]
   volumes_ml: Record<string, number>
+  intervals: Record<string, VolumeInterval>
   role: 'prediction' | 'truth'
 }
 
@@ -54,6 +55,7 @@ export function studyOfJob(
       ...source,
       labels: model?.labels ?? [],
       volumes_ml: found?.volumes_ml ?? {},
+      intervals: found?.volume_intervals ?? {},
       role: 'prediction' as const,
     })),
     uncertainty: sources('uncertainty')[0] ?? null,
@@ -74,7 +76,7 @@ export function studyOfView(view: View): Study {
     subtitle: '',
     modality: '',
     scans: [{ name: view.scan.name, path: view.scan.url }],
-    masks: view.masks.map(({ url, ...mask }) => ({ ...mask, path: url })),
+    masks: view.masks.map(({ url, ...mask }) => ({ ...mask, intervals: {}, path: url })),
     uncertainty: view.uncertainty && { name: view.uncertainty.name, path: view.uncertainty.url },
     quality: { ...NO_QUALITY, reason: view.reason },
     notes: [],

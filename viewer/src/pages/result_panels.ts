@@ -21,7 +21,7 @@ export function resultPanels(page: ResultPage, prediction?: string): Node[] {
   const parts: (Node | null)[] = [qualityPanel(study), choices(page, prediction)]
   if (segmentation) {
     const shown = study.masks.find(({ name }) => name === prediction) ?? study.masks[0]!
-    const classes = classesPanel(settings, segmentation, shown.volumes_ml)
+    const classes = classesPanel(settings, segmentation, shown.volumes_ml, shown.intervals)
     const compare = comparePanel(settings, segmentation, (file) => page.compareWith(file))
     page.compareWith = async (file) => {
       await page.takeTruth(file)

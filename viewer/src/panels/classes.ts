@@ -1,15 +1,17 @@
-import { mlText } from '../logic/numbers'
+import type { VolumeInterval } from '../api/types'
+import { intervalText, mlText } from '../logic/numbers'
 import type { Segmentation } from '../logic/segmentation'
 import type { Store } from '../logic/store'
 import type { ViewSettings } from '../logic/view_settings'
 import { checkbox, panel, slider } from '../ui/controls'
 import { fill, h, swatch } from '../ui/dom'
 
-/** Each class with its colour and volume, on and off; the mask's opacity. */
+/** Each class with its colour, volume and the interval around it, on and off; the mask's opacity. */
 export function classesPanel(
   settings: Store<ViewSettings>,
   segmentation: Segmentation,
   given: Record<string, number>,
+  intervals: Record<string, VolumeInterval>,
 ): { element: HTMLElement; refresh: () => void } {
   const list = h('ul', { class: 'classes' })
   const toggle = (value: number, on: boolean) => {
@@ -19,6 +21,11 @@ export function classesPanel(
     settings.set({ off })
   }
 
+  const interval = (name: string) => {
+    const found = intervals[name]
+    return found ? h('p', { class: 'interval faint' }, `${intervalText(found)} (${Math.round(found.level * 1000) / 10} % interval)`) : null
+  }
+
   const refresh = () => {
     const counted = segmentation.volumes()
     const off = settings.now.off
@@ -26,12 +33,14 @@ export function classesPanel(
       // A class that only the truth has is no finding of the model: no volume stands beside it.
       const ml = segmentation.isOfModel(index) ? (given[name] ?? counted[name]) : undefined
       const text = [swatch(colour), h('span', { class: 'class-name' }, name), h('span', { class: 'number' }, ml === undefined ? '' : mlText(ml))]
-      return h('li', {}, checkbox(text, !off.has(value), (on) => toggle(value, on)).element)
+      // An interval belongs to the volume that the server measured.
+      const around = name in given ? interval(name) : null
+      return h('li', {}, checkbox(text, !off.has(value), (on) => toggle(value, on)).element, around)
     })
     const known = new Set(segmentation.labels.map(({ name }) => name))
     const regions = Object.entries(given).filter(([name]) => !known.has(name))
     const region = ([name, ml]: [string, number]) =>
-      h('li', { class: 'region' }, h('span', { class: 'class-name' }, name), h('span', { class: 'number' }, mlText(ml)))
+      h('li', { class: 'region' }, h('span', { class: 'class-name' }, name), h('span', { class: 'number' }, mlText(ml)), interval(name))
     fill(list, ...rows, ...regions.map(region))
   }
 

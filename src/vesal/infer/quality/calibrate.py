@@ -7,7 +7,7 @@ into ten parts, and each part is scored by models that were fitted to the other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from vesal.infer.quality.quality_model import (
     QualityModel,
     RiskCoverage,
 )
+from vesal.infer.quality.ranking import rank_correlation, risk_coverage
 from vesal.infer.quality.reference_distribution import (
     ReferenceDistribution,
     fit_reference,
@@ -34,6 +35,9 @@ from vesal.infer.quality.reference_distribution import (
 )
 from vesal.infer.quality.ridge_regression import dice_of_log_error, fit_ridge, log_error
 from vesal.infer.quality.stored import Array, vector
+from vesal.infer.quality.volumes.interval_level import LEVEL
+from vesal.infer.quality.volumes.volume_calibration import VolumeErrors, fit_volume
+from vesal.infer.quality.volumes.volume_interval import VolumeModel, difficulty_features, interval_around
 
 #: Least number of patients with a clean held-out scan, for the whole and for each class; of fewer the cross-fitting has
 #: parts that leave nothing to learn from.
@@ -71,6 +75,7 @@ class HeldOutScan:
         training_gap: how much better networks that were trained on the scan agree with each other than with the one
             that was not; None without two such networks.
         patient: whose scans are in one part; the case where it is unknown.
+        volumes_ml: class -> (predicted, true) volume, where the scan shows it; nothing of a picture.
     """
 
     case: str
@@ -80,6 +85,7 @@ class HeldOutScan:
     dice: dict[str, float]
     training_gap: float | None = None
     patient: str = ""
+    volumes_ml: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def group(self) -> str:
@@ -156,6 +162,7 @@ def calibrate(
         source="single" if ensemble is None else "ensemble",
         risk_coverage=_risk_coverage_of(scans, fitted.predicted),
         cases=_record_rows(scans, fitted),
+        volumes={name: of.coverage for name, of in fitted.model.volumes.items()},
     )
     return calibrations, record
 
@@ -168,6 +175,7 @@ class _Fitted:
     predicted: list[dict[str, float]]
     uncertainty: Array
     review: NDArray[np.bool_]
+    intervals: list[dict[str, tuple[float, float]]]
 
 
 def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fitted:
@@ -177,12 +185,14 @@ def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fit
     ]
     dice, errors = {}, np.zeros(len(features))
     predicted: list[dict[str, float]] = [{} for _ in features]
+    by_class: dict[str, Array] = {}
     for name in classes:
         names = dice_features(name, classes, list(features[0]), ensemble=ensemble)
         found = _fit_dice(name, names, scans, features)
         if found is None:
             continue
         dice[name], own_errors = found
+        by_class[name] = own_errors
         errors += own_errors
         for of, value in zip(predicted, dice_of_log_error(own_errors).tolist(), strict=True):
             of[name] = value
@@ -204,7 +214,9 @@ def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fit
         dice_spread=spread,
         **_flag_counts(scans, review),
     )
-    return _Fitted(QualityModel(dice=dice, flag=flag), predicted, uncertainty, review)
+    volumes, intervals = _fit_volumes(scans, classes, features, by_class)
+    model = QualityModel(dice=dice, flag=flag, volumes=volumes)
+    return _Fitted(model, predicted, uncertainty, review, intervals)
 
 
 def _record_rows(scans: _Scans, fitted: _Fitted) -> list[CalibrationRow]:
@@ -218,6 +230,8 @@ def _record_rows(scans: _Scans, fitted: _Fitted) -> list[CalibrationRow]:
             uncertainty=round(float(fitted.uncertainty[row]), 4),
             ood_scores={name: round(value, 4) for name, value in scans.ood_scores[row].items()},
             verdict="review" if fitted.review[row] else "ok",
+            volumes_ml={name: (round(a, 5), round(b, 5)) for name, (a, b) in one.volumes_ml.items()},
+            interval_ml={name: (round(a, 5), round(b, 5)) for name, (a, b) in fitted.intervals[row].items()},
         )
         for row, one in enumerate(scans.rows)
     ]
@@ -322,36 +336,51 @@ def _fit_dice(
     return model, errors
 
 
-def rank_correlation(one: Array, other: Array) -> float | None:
-    """Spearman's; None where it is not defined."""
-    from scipy.stats import spearmanr
-
-    if len(one) < 3 or min(np.ptp(one), np.ptp(other)) == 0:
-        return None
-    return float(spearmanr(one, other).statistic)
+# --- intervals around volumes ------------------------------------------------------------------------------------
 
 
-def risk_coverage(predicted: Array, true: Array) -> RiskCoverage:
-    """The curve of predicted over true Dice of the same scans.
+def _fit_volumes(
+    scans: _Scans,
+    classes: Sequence[str],
+    features: Sequence[dict[str, float]],
+    dice_errors: dict[str, Array],
+) -> tuple[dict[str, VolumeModel], list[dict[str, tuple[float, float]]]]:
+    """Class -> its model, without those that too few patients showed; and of each scan class -> its interval (ml).
 
-    Geifman and El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
+    Args:
+        dice_errors: class -> (n,) predicted `log_error` of all scans, cross-fitted.
     """
-    order = np.argsort(-predicted, kind="stable")
-    counts = np.arange(1, len(true) + 1)
+    models: dict[str, VolumeModel] = {}
+    intervals: list[dict[str, tuple[float, float]]] = [{} for _ in scans.rows]
+    for name in classes:
+        found = [row for row, one in enumerate(scans.rows) if one.volumes_ml.get(name, (0.0, 0.0))[0] > 0]
+        if len({scans.rows[row].group for row in found if scans.clean[row]}) < FEWEST:
+            continue
+        errors = dice_errors.get(name)
+        volumes = np.array([scans.rows[row].volumes_ml[name] for row in found])
+        models[name], difficulty = fit_volume(
+            VolumeErrors(
+                patients=[scans.rows[row].group for row in found],
+                part=scans.part[found],
+                clean=scans.clean[found],
+                predicted_ml=volumes[:, 0],
+                true_ml=volumes[:, 1],
+                features=[
+                    difficulty_features(name, features[row], None if errors is None else float(errors[row]))
+                    for row in found
+                ],
+                ood_scores=np.array([joint_uncertainty(scans.ood_scores[row]) for row in found]),
+            )
+        )
+        quantile = models[name].quantile(LEVEL)
+        if quantile is None:
+            continue
+        for row, predicted, scale in zip(found, volumes[:, 0].tolist(), difficulty.tolist(), strict=True):
+            intervals[row][name] = interval_around(predicted, quantile * scale)
+    return models, intervals
 
-    def curve(losses: Array) -> Array:
-        return np.cumsum(losses) / counts
 
-    risks, best = curve((1 - true)[order]), curve(np.sort(1 - true))
-    return RiskCoverage(
-        points=[
-            (round(share, 5), round(risk, 5))
-            for share, risk in zip((counts / len(true)).tolist(), risks.tolist(), strict=True)
-        ],
-        area=float(risks.mean()),
-        area_of_best_order=float(best.mean()),
-        area_of_no_order=float((1 - true).mean()),
-    )
+# --- how well the Dice is predicted ------------------------------------------------------------------------------
 
 
 def _risk_coverage_of(scans: _Scans, predicted: Sequence[dict[str, float]]) -> RiskCoverage | None:

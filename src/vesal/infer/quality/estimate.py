@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from vesal.infer.quality.network_features import Features
 from vesal.infer.quality.quality_model import ENCODER, GROUPS, Calibration, Verdict
 from vesal.infer.quality.ridge_regression import dice_of_log_error, log_error
 from vesal.infer.quality.stored import vector
+from vesal.infer.quality.volumes.interval_level import LEVEL
+from vesal.infer.quality.volumes.volume_interval import VolumeInterval, difficulty_features, no_interval
 
 #: Features of a network that are a Dice themselves.
 _DICE_FEATURES = ("expected_dice", "perturbation_consistency", "ensemble_agreement")
@@ -49,6 +51,7 @@ class QualityEstimate:
         dice: class -> what is to be expected.
         ood_scores: name of GROUPS -> how far the scan lies from the known ones, on the scale of the uncertainty.
         error: the measured error of this very flag.
+        volumes: class -> its volume with an interval, where volumes were given.
     """
 
     verdict: Verdict
@@ -58,6 +61,7 @@ class QualityEstimate:
     dice: dict[str, PredictedDice]
     ood_scores: dict[str, float]
     error: str
+    volumes: dict[str, VolumeInterval] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -70,6 +74,7 @@ class QualityEstimate:
             "ood_score": round(max(self.ood_scores.values(), default=0.0), 3),
             "ood_scores": {name: round(value, 3) for name, value in self.ood_scores.items()},
             "measured_error": self.error,
+            "volumes_ml": {name: of.to_dict() for name, of in self.volumes.items()},
         }
 
 
@@ -89,16 +94,42 @@ class QualityEstimator:
         self._references = first.references
         self._encoders = [of.encoder for of in calibrations]
 
-    def estimate(self, features: Features, *, min_dice: float = MIN_DICE) -> QualityEstimate:
-        """Of one scan's result; 'review' also where the Dice of a class is expected under `min_dice`."""
+    def estimate(
+        self,
+        features: Features,
+        *,
+        min_dice: float = MIN_DICE,
+        volumes_ml: Mapping[str, float] | None = None,
+        level: float = LEVEL,
+    ) -> QualityEstimate:
+        """Of one scan's result.
+
+        Args:
+            features: of the scan and the result.
+            min_dice: 'review' also where the Dice of a class is expected to be lower.
+            volumes_ml: class -> its volume in the result, for an interval around it.
+            level: of these intervals, over 0, under 1.
+        """
         flag = self.model.flag
         ood_scores = self._ood_scores(features)
         values = regression_features(features, ood_scores)
-        dice, errors = {}, []
+        dice, by_class = {}, {}
         for name, model in self.model.dice.items():
-            errors.append(float(model.regression.predict(vector(values, model.regression.names))))
-            bounds = errors[-1] + np.array([0.0, model.above, model.below])
+            error = float(model.regression.predict(vector(values, model.regression.names)))
+            by_class[name] = error
+            bounds = error + np.array([0.0, model.above, model.below])
             dice[name] = PredictedDice(*dice_of_log_error(bounds).tolist())
+        errors = [*by_class.values()]
+        ood_score = joint_uncertainty(ood_scores)
+        volumes = {}
+        for name, ml in (volumes_ml or {}).items():
+            volume, wanted = (
+                self.model.volumes.get(name),
+                difficulty_features(name, values, by_class.get(name)),
+            )
+            volumes[name] = (
+                no_interval(ml, level) if volume is None else volume.interval(ml, wanted, ood_score, level)
+            )
         scores = dict(ood_scores)
         if errors:
             scores["dice"] = (float(np.mean(errors)) - flag.dice_middle) / flag.dice_spread
@@ -117,6 +148,7 @@ class QualityEstimator:
             dice,
             ood_scores,
             flag.error,
+            volumes,
         )
 
     def _ood_scores(self, features: Features) -> dict[str, float]:

@@ -9,6 +9,17 @@ from vesal.data.labels import LabelSet
 from vesal.volume.geometry import Geometry
 
 
+def volumes_ml(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> dict[str, float]:
+    """Class -> its volume (ml) in a label map (*S) on `geometry`; nothing of a picture, which has areas."""
+    if geometry.ndim != 3:
+        return {}
+    ml = geometry.voxel_volume_mm3 / 1000.0
+    return {
+        name: round(float(np.count_nonzero(labels.mask(number, contiguous))) * ml, 4)
+        for number, name in enumerate(labels.classes)
+    }
+
+
 def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> dict[str, float]:
     """Numbers by name, for each class, of a label map (*S) on `geometry`.
 

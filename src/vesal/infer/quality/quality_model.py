@@ -16,6 +16,7 @@ from vesal.infer.model_record import read_model_record, unusable
 from vesal.infer.quality.reference_distribution import ReferenceDistribution
 from vesal.infer.quality.ridge_regression import RidgeRegression
 from vesal.infer.quality.stored import MOST_CLASSES, Count, Fraction, Number, Positive, Stored, Text
+from vesal.infer.quality.volumes.volume_interval import VolumeCoverage, VolumeModel
 from vesal.record import Record
 
 #: Groups of features that are compared with those of the known scans, and how a reason names each.
@@ -32,6 +33,9 @@ GROUPS = {
 ENCODER = "encoder"
 
 Verdict = Literal["review", "ok"]
+
+#: Of `Calibration`.
+_VERSION = 2
 
 
 class DiceAccuracy(Stored):
@@ -118,17 +122,24 @@ class QualityModel(Stored):
     Attributes:
         dice: class -> how its Dice is predicted.
         flag: review or ok.
+        volumes: class -> how the interval around its volume is made.
     """
 
     dice: Annotated[dict[Text, DiceModel], Field(max_length=MOST_CLASSES)]
     flag: FlagModel
+    volumes: Annotated[dict[Text, VolumeModel], Field(max_length=MOST_CLASSES)] = Field(default_factory=dict)
+
+    @property
+    def classes(self) -> set[str]:
+        """All that it names."""
+        return {*self.dice, *self.volumes}
 
 
 class Calibration(Stored):
     """All that one model file keeps.
 
     Attributes:
-        version: of this format.
+        version: of this format; the first had no intervals around volumes.
         classes: that it was fitted for.
         temperature: divides logits.
         references: name of GROUPS -> distribution of the known scans.
@@ -137,7 +148,7 @@ class Calibration(Stored):
         ensemble: for those of several, which are compared with each other; None where that was not fitted.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     classes: Annotated[tuple[Text, ...], Field(max_length=MOST_CLASSES)]
     temperature: Annotated[float, Field(ge=0.05, le=20)]
     references: Annotated[dict[Text, ReferenceDistribution], Field(max_length=len(GROUPS) - 1)]
@@ -147,7 +158,7 @@ class Calibration(Stored):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Calibration:
-        names = {*self.single.dice, *(() if self.ensemble is None else self.ensemble.dice)}
+        names = self.single.classes | (set() if self.ensemble is None else self.ensemble.classes)
         if not set(self.references) <= set(GROUPS) - {ENCODER} or not names <= set(self.classes):
             raise ValueError("it holds groups or classes that are unknown")
         return self
@@ -160,7 +171,7 @@ def read_calibration(value: dict[str, Any] | None, labels: LabelSet, file: str |
         VesalError: it is damaged, of a newer Vesal, or not of this model's classes.
     """
     what = "quality model"
-    found = read_model_record(Calibration, value, what, file)
+    found = read_model_record(Calibration, value, what, file, version=_VERSION)
     if found is not None and found.classes != tuple(labels.classes):
         raise unusable(file, what, "it has other classes than the labels")
     return found
@@ -189,7 +200,12 @@ class RiskCoverage(_Row):
 
 class CalibrationRow(_Row):
     """One held-out scan: true and predicted Dice by class, uncertainty and verdict, each from parts of the model that
-    were fitted without it."""
+    were fitted without it.
+
+    Attributes:
+        volumes_ml: class -> (predicted, true) volume.
+        interval_ml: class -> (low, high) around the predicted one, of the level of `CalibrationRecord.volumes`.
+    """
 
     case: str
     fold: int
@@ -199,6 +215,8 @@ class CalibrationRow(_Row):
     uncertainty: float
     ood_scores: dict[str, float]
     verdict: Verdict
+    volumes_ml: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    interval_ml: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
 
 class CalibrationRecord(_Row):
@@ -210,6 +228,7 @@ class CalibrationRecord(_Row):
         risk_coverage: None where too few scans have a Dice.
         cases: held-out scans, clean and corrupted.
         models: fold -> digest of the model file that this belongs to.
+        volumes: class -> how the intervals around its volumes did.
     """
 
     described: ClassVar[tuple[str, str]] = (
@@ -225,6 +244,7 @@ class CalibrationRecord(_Row):
     risk_coverage: RiskCoverage | None
     cases: list[CalibrationRow]
     models: dict[str, str] = Field(default_factory=dict)
+    volumes: dict[str, VolumeCoverage] = Field(default_factory=dict)
 
 
 def _percent(part: int, whole: int) -> str:

@@ -64,11 +64,20 @@ class ExpectedDice(Record):
     high: float
 
 
+class VolumeInterval(Record):
+    """What holds the true volume of a class (ml), for the share `level` of scans."""
+
+    low: float
+    high: float
+    level: float
+
+
 class CaseResult(Record):
     """What was found in a scan.
 
     Attributes:
         volumes_ml: class -> millilitres.
+        volume_intervals: class -> the interval around it, of the classes that have one.
         verdict: pass, review, or None where the model estimates no quality and nothing was noted.
         reason: to review it.
     """
@@ -78,6 +87,7 @@ class CaseResult(Record):
     verdict: str | None = None
     reason: str = ""
     expected_dice: dict[str, ExpectedDice] | None = None
+    volume_intervals: dict[str, VolumeInterval] = Field(default_factory=dict)
 
 
 class ResultFile(Record):

@@ -16,6 +16,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.infer.predictor import Model
+from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.windows import watched
 from vesal.layouts.dicom.chosen_series import WantedScan
 from vesal.layouts.input_scans import cases_to_predict
@@ -23,7 +24,7 @@ from vesal.parallel import Progress
 from vesal.report.figures.glb import write_glb
 from vesal.report.figures.surfaces import class_surfaces
 from vesal.report.files.stl import write_stl
-from vesal.serve.jobs.job import CaseResult, ExpectedDice, JobOptions, Outcome, ResultFile
+from vesal.serve.jobs.job import CaseResult, ExpectedDice, JobOptions, Outcome, ResultFile, VolumeInterval
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import data_files, read_label, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
@@ -196,17 +197,16 @@ class _Maker:
     def _found(
         self, case: str, contiguous: NDArray[np.uint8], label: LabelMap, done: PredictResult
     ) -> CaseResult:
-        ml = label.geometry.voxel_volume_mm3 / 1000.0
-        # A picture has none.
-        classes = self.labels.classes if label.geometry.ndim == 3 else ()
-        volumes = {
-            name: round(float(self.labels.mask(number, contiguous).sum()) * ml, 4)
-            for number, name in enumerate(classes)
-        }
+        volumes = volumes_ml(contiguous, label.geometry, self.labels)
         row: dict[str, Any] = {} if done.quality is None else done.quality.rows.get(case, {})
         expected = {
             name: ExpectedDice(**{what: float(dice[what]) for what in ("value", "low", "high")})
             for name, dice in row.get("predicted_dice", {}).items()
+        }
+        intervals = {
+            name: VolumeInterval(low=of["low"], high=of["high"], level=of["level"])
+            for name, of in row.get("volumes_ml", {}).items()
+            if of["low"] is not None
         }
         verdict, reason = row.get("verdict"), row.get("reason") or ""
         if note := done.notes.get(case):
@@ -217,6 +217,7 @@ class _Maker:
             verdict={"ok": "pass"}.get(verdict or "", verdict),
             reason=reason if verdict == "review" else "",
             expected_dice=expected or None,
+            volume_intervals=intervals,
         )
 
     def _list(self, kind: str, case: str, path: Path) -> None:

@@ -17,6 +17,7 @@ from vesal.errors import DataError, VesalError
 from vesal.files import write_bytes
 from vesal.infer.predictor import Model
 from vesal.infer.quality.image_features import image_features
+from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.scan_notes import scan_note, with_channels
 from vesal.planning.plan import Plan
@@ -130,8 +131,14 @@ class CasePredictor:
         label, prepared = passed.label, passed.prepared
         estimate = None
         if passed.recorder is not None and scan.features is not None:
-            least = self.options.min_dice
-            estimate = model.estimate_quality(scan.features, passed.recorder, label, min_dice=least).to_dict()
+            found = model.estimate_quality(
+                scan.features,
+                passed.recorder,
+                label,
+                min_dice=self.options.min_dice,
+                interval_level=self.options.interval_level,
+            )
+            estimate = found.to_dict()
         if target.writes_volume:
             write_label(target.label, label)
         if target.dicom:
@@ -152,7 +159,9 @@ class CasePredictor:
                 target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry)
             )
         note = "; ".join(filter(None, (scan.note, prepared.concern)))
-        volumes = volumes_ml(label, model.labels) if self.measures else {}
+        volumes = {}
+        if self.measures:
+            volumes = volumes_ml(model.labels.encode(label.array), label.geometry, model.labels)
         return CaseResult(scan.digest, note, estimate, volumes)
 
     def _passed(self, scan: ReadScan, target: Target) -> _Passed:
@@ -195,6 +204,7 @@ class CasePredictor:
         self, scan: ReadScan, entry: Entry, passed: _Passed, estimate: dict[str, Any] | None
     ) -> None:
         # Imported here: scans of other formats do not wait for it.
+        from vesal.volume.dicom.annotations.report_writer import Uncertainty
         from vesal.workflow.prediction.dicom_results import DicomResult, write_dicom
 
         (case, target), model = entry, self.model
@@ -204,9 +214,22 @@ class CasePredictor:
         row = estimate or {"verdict": "", "predicted_dice": {}}
         flagged = row["reason"] if row["verdict"] == "review" else ""
         expected = {name: dice["value"] for name, dice in row["predicted_dice"].items()}
+        intervals = {
+            name: Uncertainty(of["value"] - of["low"], of["high"] - of["value"], of["level"])
+            for name, of in row.get("volumes_ml", {}).items()
+            if of["low"] is not None
+        }
         concern = "; ".join(filter(None, (scan.note, passed.prepared.concern, flagged)))
         result = DicomResult(
-            case, passed.label, model.labels, model.digest, expected, concern, maps, scan.volume
+            case,
+            passed.label,
+            model.labels,
+            model.digest,
+            expected_dice=expected,
+            volume_uncertainty=intervals,
+            concern=concern,
+            probabilities=maps,
+            volume=scan.volume,
         )
         write_dicom(target.dicom, result)
 
@@ -226,18 +249,6 @@ class _Passed:
     recorder: FeatureRecorder | None = None
     logits: Tensor | None = None
     uncertainty: NDArray[np.float32] | None = None
-
-
-def volumes_ml(label: LabelMap, labels: LabelSet) -> dict[str, float]:
-    """Class -> its volume (ml) in a result with the files' values; nothing of a picture, which has areas."""
-    if label.geometry.ndim != 3:
-        return {}
-    contiguous = labels.encode(label.array)
-    ml = label.geometry.voxel_volume_mm3 / 1000.0
-    return {
-        name: round(float(np.count_nonzero(labels.mask(number, contiguous))) * ml, 4)
-        for number, name in enumerate(labels.classes)
-    }
 
 
 def _note(stored: Volume, plan: Plan, prepared: Prepared) -> str:

@@ -21,7 +21,7 @@ from vesal.table import Table
 from vesal.volume.io import is_readable
 from vesal.workflow.prediction.case_predictor import CaseResult
 
-#: What the row of a case has beside the volume and the expected Dice of each class.
+#: What the row of a case has beside the volume, its interval and the expected Dice of each class.
 _COLUMNS = ("status", "reason", "seconds", "peak_mb", "tries", "worker", "detail")
 #: The lines of a shard, in the place of `COHORT`.
 _OF_SHARD = "cohort.shard-{}.jsonl"
@@ -117,6 +117,8 @@ class CohortRecord:
         if self._shard is not None:
             return []
         maps = [(f"{name} ml", "volumes_ml", name) for name in self._classes]
+        for end in ("low", "high"):
+            maps += [(f"{name} ml {end}", f"{end}_ml", name) for name in self._classes]
         maps += [(f"{name} expected dice", "expected_dice", name) for name in self._classes]
         rows = []
         for case in cases:
@@ -146,6 +148,10 @@ def _measured(found: CaseResult) -> dict[str, Any]:
         "reason": reason,
         "quality": found.quality,
         "volumes_ml": found.volumes_ml,
+        **{
+            f"{end}_ml": {name: of[end] for name, of in quality.get("volumes_ml", {}).items()}
+            for end in ("low", "high")
+        },
         "expected_dice": {name: dice["value"] for name, dice in quality["predicted_dice"].items()},
     }
 

@@ -21,7 +21,7 @@ from vesal.version import __version__
 from vesal.volume.dicom.annotations.codes import short_names
 from vesal.volume.dicom.annotations.made_by import MadeBy, completed, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
-from vesal.volume.dicom.annotations.report_writer import Measured, measurement_report
+from vesal.volume.dicom.annotations.report_writer import Measured, Uncertainty, measurement_report
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
 from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
 from vesal.volume.dicom.dicom_scan import DicomScan, SourceSlice
@@ -56,6 +56,7 @@ class DicomResult:
         labels: what its values mean.
         model: digest of the model.
         expected_dice: class -> the quality estimate, where there is one.
+        volume_uncertainty: class -> what its volume may be off by, where that was measured.
         concern: why it is to be reviewed; '' where nothing says so.
         probabilities: of each class, on the grid of the label; where they are asked for.
         volume: the scan, where a picture is asked for.
@@ -66,6 +67,7 @@ class DicomResult:
     labels: LabelSet
     model: str
     expected_dice: Mapping[str, float] = field(default_factory=dict)
+    volume_uncertainty: Mapping[str, Uncertainty] = field(default_factory=dict)
     concern: str = ""
     probabilities: Sequence[NDArray[np.float32]] | None = None
     volume: Volume | None = None
@@ -159,7 +161,11 @@ class _Objects:
         uid = needed("pydicom.uid").generate_uid
         number, title = _KINDS[kind]
         content = (one.tobytes() for one in (self.masks, *(self.result.probabilities or ())))
-        words = [self._classes, sorted(self.result.expected_dice.items()), self.result.concern, __version__]
+        estimates = [
+            sorted(self.result.expected_dice.items()),
+            sorted(self.result.volume_uncertainty.items()),
+        ]
+        words = [self._classes, estimates, self.result.concern, __version__]
         found = content_hash(*content, repr(words).encode())
         own = [self.result.model, self.scan.series.uid, self.scan.stack.phase, kind, found]
         return MadeBy(
@@ -173,7 +179,13 @@ class _Objects:
     def _measured(self) -> list[Measured]:
         millilitres = self.geometry.voxel_volume_mm3 / 1000.0
         return [
-            Measured(name, number, float(mask.sum()) * millilitres, self.result.expected_dice.get(own))
+            Measured(
+                name,
+                number,
+                float(mask.sum()) * millilitres,
+                self.result.expected_dice.get(own),
+                self.result.volume_uncertainty.get(own),
+            )
             for number, (name, own, mask) in enumerate(
                 zip(self._names, self._classes, self.masks, strict=True), start=1
             )

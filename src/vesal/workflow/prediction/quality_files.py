@@ -53,10 +53,12 @@ class QualityFiles:
         write_json(self._folder / QUALITY, {"version": 1, "cases": self.rows})
         dice = [(name, what) for name in self._classes for what in ("value", "low", "high")]
         names = [f"{name} {'dice' if what == 'value' else what}" for name, what in dice]
+        names += [f"{name} ml" if what == "value" else f"{name} ml {what}" for name, what in dice]
         rows = []
         for case, row in self.rows.items():
             predicted = (row["predicted_dice"].get(name, {}).get(what) for name, what in dice)
-            rows.append([case, *map(row.get, _COLUMNS), *predicted])
+            volumes = (row.get("volumes_ml", {}).get(name, {}).get(what) for name, what in dice)
+            rows.append([case, *map(row.get, _COLUMNS), *predicted, *volumes])
         write_text(self._folder / QUALITY_CSV, Table.of(["case", *_COLUMNS, *names], rows).csv())
         self._written_s = time.monotonic()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from vesal.errors import UsageError
+from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.window_overlap import OVERLAP
 from vesal.workflow.requests.fields import Mirror, Option
 
@@ -35,6 +36,7 @@ class PredictOptions:
             alone, so that 0.5 is the argmax.
         resume: keep results that are there, whole, and made of the same scan by the same model with the same options.
         min_dice: a result with a class whose expected Dice is lower is to be reviewed.
+        interval_level: share of new patients whose true volumes the intervals around volumes hold at least.
         quality: estimate the quality of each result, where the model holds a quality model.
         uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
     """
@@ -72,6 +74,12 @@ class PredictOptions:
     min_dice: Annotated[float, Option("Say review, not ok, where the expected Dice of a class is lower.")] = (
         0.5
     )
+    interval_level: Annotated[
+        float,
+        Option(
+            "Level of the interval around each volume (quality.json); a higher one takes more held-out patients."
+        ),
+    ] = LEVEL
     uncertainty: Annotated[
         bool, Option("Also write a map of the uncertainty at each voxel: OUT/uncertainty.")
     ] = False
@@ -84,6 +92,8 @@ class PredictOptions:
             raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
         if not 0.0 <= self.min_dice <= 1.0:
             raise UsageError(f"The least Dice is from 0 to 1, not {self.min_dice:g}.")
+        if not 0.0 < self.interval_level < 1.0:
+            raise UsageError(f"The level of intervals is between 0 and 1, not {self.interval_level:g}.")
         if self.to is not None:
             self._check_formats(self.to.split(","))
 

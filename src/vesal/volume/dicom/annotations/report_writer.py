@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Uncertainty:
+    """What a volume may be off by.
+
+    Attributes:
+        below_ml, above_ml: the interval reaches so far below the volume, and above it.
+        level: share of new scans whose true volume such intervals hold, 0 to 1.
+    """
+
+    below_ml: float
+    above_ml: float
+    level: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """What is reported of a segment.
 
@@ -25,12 +39,14 @@ class Measured:
         number: of the segment in the segmentation that is referred to.
         volume_ml: of its voxels.
         expected_dice: by the quality estimate, 0 to 1; None where there is none.
+        uncertainty: of the volume; None where none was measured.
     """
 
     name: str
     number: int
     volume_ml: float
     expected_dice: float | None = None
+    uncertainty: Uncertainty | None = None
 
 
 def measurement_report(
@@ -92,9 +108,7 @@ def _group(one: Measured, segmentation: Dataset, series: Any, made_by: MadeBy, c
         if meaning.side is None
         else [sr.FindingSite(_code(*meaning.kind), laterality=_code(*meaning.side))]
     )
-    measurements = [
-        sr.Measurement(_code("118565006", "SCT", "Volume"), one.volume_ml, _code("ml", "UCUM", "ml"))
-    ]
+    measurements = _volume(one)
     if one.expected_dice is not None:
         name = _code("EXPECTEDDICE", PRIVATE, "Expected Dice coefficient")
         measurements.append(sr.Measurement(name, one.expected_dice, _code("1", "UCUM", "no units")))
@@ -117,6 +131,26 @@ def _group(one: Measured, segmentation: Dataset, series: Any, made_by: MadeBy, c
         measurements=measurements,
         qualitative_evaluations=evaluations,
     )
+
+
+def _volume(one: Measured) -> list[Any]:
+    """The volume; with its range of uncertainty as a property (TID 310), and the level of that beside it."""
+    sr = needed("highdicom.sr")
+    name, unit = _code("118565006", "SCT", "Volume"), _code("ml", "UCUM", "ml")
+    if one.uncertainty is None:
+        return [sr.Measurement(name, one.volume_ml, unit)]
+    properties = sr.MeasurementProperties(
+        upper_measurement_uncertainty=one.uncertainty.above_ml,
+        lower_measurement_uncertainty=one.uncertainty.below_ml,
+    )
+    for item in properties:
+        # highdicom gives them no units; theirs are the volume's.
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [unit]
+    level = _code("INTERVALLEVEL", PRIVATE, "Level of the volume's interval")
+    return [
+        sr.Measurement(name, one.volume_ml, unit, properties=properties),
+        sr.Measurement(level, 100 * one.uncertainty.level, _code("%", "UCUM", "percent")),
+    ]
 
 
 def _code(value: str, scheme: str, meaning: str) -> Any:

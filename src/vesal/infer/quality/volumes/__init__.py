@@ -1,0 +1,1 @@
+"""The volume of each class with an interval around it."""
