@@ -15,7 +15,7 @@ import in_process
 
 VERBS = (
     *("demo", "fetch", "phantom", "inspect", "convert", "plan", "list", "overfit", "train"),
-    *("predict", "evaluate", "compare", "robustness", "report", "export"),
+    *("predict", "evaluate", "compare", "robustness", "report", "card", "export"),
 )
 
 

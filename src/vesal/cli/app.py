@@ -62,6 +62,7 @@ for _verb in (
     evaluate_commands.compare,
     evaluate_commands.robustness,
     predict_commands.report,
+    evaluate_commands.card,
     predict_commands.export,
     serve_commands.serve,
     serve_commands.view,

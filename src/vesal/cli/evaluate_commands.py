@@ -1,4 +1,4 @@
-"""Verbs that ask how far a model can be trusted: robustness, compare."""
+"""Verbs that ask how far a model can be trusted: robustness, compare, card."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vesal.cli.output import logger, print_result, progress, report_failures
+from vesal.workflow.requests.card_request import CardRequest
 from vesal.workflow.requests.fields import Argument, Json, Option
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 
@@ -26,6 +27,14 @@ def robustness(request: RobustnessRequest, json_output: Json = False) -> None:
     report_failures(found.failures, json_output)
     if not found.passed:
         raise typer.Exit(1)
+
+
+def card(request: CardRequest, json_output: Json = False) -> None:
+    """Write a model's card: training, scores, robustness, limits, licence."""
+    from vesal.workflow.cards.write_card import write_card
+
+    found = write_card(request)
+    print_result(json_output, found.to_dict(), found.text())
 
 
 def compare(

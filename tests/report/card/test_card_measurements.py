@@ -1,0 +1,85 @@
+"""The measured part of a card: the numbers of the model file, and nothing where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from vesal.evaluate.robustness.degradation import ArtifactScore
+from vesal.evaluate.robustness.result import Cost, Robustness, conclude
+from vesal.nn.model_file import Package
+from vesal.report.card.card_measurements import measured_sections
+from vesal.report.card.card_source import CardSource
+
+SourceOf = Callable[..., CardSource]
+
+
+def test_scores_are_those_of_the_file_with_their_intervals(package: Package, source_of: SourceOf) -> None:
+    source = source_of(package)
+    scores = measured_sections(source)[0]
+    table = dict(scores.tables)[""]
+    assert source.scores is not None
+    for row in table.rows[:-1]:
+        summary = source.scores.of("dice", row[0].shown)
+        assert (row[1].value, row[1].low, row[1].high) == (summary.mean, summary.low, summary.high)
+    assert table.rows[-1][0].shown == "mean of the classes"
+    assert "secret" not in str(scores.to_dict())
+
+
+def test_calibration_and_coverage_are_those_of_the_quality_model(
+    package: Package, source_of: SourceOf
+) -> None:
+    source = source_of(package)
+    assert source.quality is not None
+    _, _, quality, volumes = measured_sections(source)
+    accuracy = source.quality.dice["atrium"].accuracy
+    row = quality.tables[0][1].rows[0]
+    assert [cell.value for cell in row] == [
+        "atrium",
+        accuracy.mae,
+        accuracy.mae_of_mean,
+        accuracy.spearman,
+        12,
+    ]
+    of = source.quality.volumes["atrium"].coverage
+    row = volumes.tables[0][1].rows[0]
+    assert (row[1].value, row[2].value, row[3].value) == (0.9, of.coverage, of.width)
+    # No scan with an artefact was predicted.
+    assert row[4].value is None
+    assert "How many scans with an artefact the flag finds." in quality.absent
+
+
+def test_robustness_is_absent_with_what_would_measure_it(package: Package, source_of: SourceOf) -> None:
+    (sentence,) = measured_sections(source_of(package))[1].absent
+    assert "name the run folder" in sentence
+    (sentence,) = measured_sections(source_of(package, run=SimpleNamespace()))[1].absent
+    assert "vesal robustness RUN" in sentence
+
+
+def test_drops_stand_by_artefact_and_severity(
+    package: Package, source_of: SourceOf, robust: Robustness
+) -> None:
+    section = measured_sections(source_of(package, robustness=robust))[1]
+    assert "1 case" in section.sentences[0]
+    table = section.tables[0][1]
+    assert table.columns == ["artefact", "severity 3"]
+    assert [cell.shown for cell in table.rows[0]] == ["bias field", "25.0"]
+
+
+@pytest.fixture
+def robust() -> Robustness:
+    """Of one case that a bias field of severity 3 costs a quarter of its Dice."""
+    rows = [
+        ArtifactScore(
+            case="secret", artifact=artifact, severity=severity, condition=condition, class_name="atrium", dice=dice,
+            hd95_mm=2.0, boundary_dice=0.5, clean_dice=0.8,
+        )
+        for artifact, severity, condition, dice in (
+            ("clean", None, "clean", 0.8),
+            ("bias_field", 3, "bias_field 3", 0.6),
+        )
+    ]  # fmt: skip
+    cost = Cost(seconds=1.0, predictions=2)
+    return conclude(rows, ["atrium"], about={"model": "m.vesal", "data": "d", "settings": {}, "cost": cost})
