@@ -41,7 +41,9 @@ for one in writing:
     one.__enter__()
 os._exit(1)
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.nii.gz"), str(below / "b.json")], check=False)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.nii.gz"), str(below / "b.json")], check=False
+    )
     assert len(list(tmp_path.iterdir())) == 3
     with atomic_path(tmp_path / "plan.json"):
         sweep(tmp_path, below=False)

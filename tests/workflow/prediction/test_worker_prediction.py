@@ -141,7 +141,10 @@ def test_after_a_kill_of_them_all_the_rest_is_done_once(model: Path, tiny_data: 
         until(lambda: (out / COHORT).exists() and len((out / COHORT).read_text().splitlines()) >= 6)
         os.killpg(process.pid, signal.SIGKILL)
     # What the killed one was writing is not left among the results either.
-    code = "import os, sys; from vesal.files import atomic_path; it = atomic_path(sys.argv[1]); it.__enter__(); os._exit(1)"
+    code = (
+        "import os, sys; from vesal.files import atomic_path; "
+        "it = atomic_path(sys.argv[1]); it.__enter__(); os._exit(1)"
+    )
     subprocess.run([sys.executable, "-c", code, str(out / "s119.nii.gz")], check=False)
     assert list(out.glob(".writing-*"))
     done = [row["case"] for row in map(json.loads, (out / COHORT).read_text().splitlines()[1:])]
