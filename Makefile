@@ -8,7 +8,7 @@ NOTEBOOKS ?=
 BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-clinic lint notebooks bench viewer sbom clean
+.PHONY: demo test test-clinic lint notebooks bench viewer docs sbom clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -48,6 +48,11 @@ bench: $(BENCH_VENV)/.installed
 viewer:
 	cd viewer && npm ci && npm run check && npm test && npm run build
 
+# The site of the documentation, into site/: docs/*.md, and the reference from the code. Loads nothing from elsewhere.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/make_site.py build/docs
+	$(BIN)/mkdocs build --strict
+
 # What an installation consists of, with versions and licences (CycloneDX): sbom.cdx.json.
 sbom: $(VENV)/.installed
 	$(PYTHON) -m venv .venv-sbom
@@ -84,5 +89,9 @@ $(VENV)/.installed-clinic: pyproject.toml constraints.txt | $(VENV)/.installed-d
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps monailabel
 	@touch $@
 
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-sbom sbom.cdx.json demo build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-sbom sbom.cdx.json demo build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
