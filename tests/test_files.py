@@ -6,12 +6,24 @@ import os
 import subprocess
 import sys
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from vesal.errors import VesalError
-from vesal.files import atomic_path, link_or_copy, read_json, sweep, write_json, write_text
+from vesal.files import (
+    Place,
+    atomic_path,
+    file_checksum,
+    link_or_copy,
+    read_json,
+    staying,
+    sweep,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> None:
@@ -55,6 +67,53 @@ os._exit(1)
     os.utime(foreign, (time.time() - 7200,) * 2)
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["below", "plan.json"]
+
+
+def test_the_first_write_into_a_folder_clears_away_what_a_killed_process_left_there(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, vesal.files; it = vesal.files.atomic_path(sys.argv[1]); it.__enter__(); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "scores.json")], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    write_text(tmp_path / "report.html", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder that is in use cannot be moved there")
+def test_nothing_is_written_into_a_folder_that_is_another_by_now(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+    with staying(Place(folder)):
+        for name in ("a", "below/b"):
+            write_text(folder / name, "x")  # it begins to count when it is there
+        folder.rename(elsewhere)
+        with pytest.raises(VesalError, match=r"results was removed, replaced or unmounted.*bring it back"):
+            write_text(folder / "c", "x")
+        assert not folder.exists()
+        folder.mkdir()
+        with pytest.raises(VesalError, match="removed, replaced or unmounted"):
+            write_text(folder / "below" / "c", "x")
+        assert not list(folder.iterdir())
+        write_text(tmp_path / "results.txt", "x")  # is not below it
+        folder.rmdir()
+        elsewhere.rename(folder)
+        write_text(folder / "c", "x")
+    (folder / "c").unlink()
+    folder.rename(elsewhere)
+    write_text(folder / "d", "x")
+
+
+def test_threads_may_be_the_first_to_write_into_a_folder_that_stays(tmp_path: Path) -> None:
+    for number in range(20):
+        folder = tmp_path / str(number)
+        with staying(Place(folder)), ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name, folder=folder: write_text(folder / str(name), "x"), range(16)))
+        assert len(list(folder.iterdir())) == 16
+
+
+def test_a_checksum_is_that_of_zlib(tmp_path: Path) -> None:
+    data = os.urandom((1 << 20) + 17)
+    (tmp_path / "a").write_bytes(data)
+    assert file_checksum(tmp_path / "a") == zlib.crc32(data)
 
 
 def test_the_temporary_name_keeps_the_ending_that_writers_look_at(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -11,9 +12,12 @@ import shutil
 import socket
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from isal import isal_zlib
 
 from vesal.errors import DataError, VesalError
 
@@ -29,16 +33,19 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     new one. Without, that holds for the death of the process alone.
 
     Raises:
-        VesalError: the folder cannot be written, the disk is full, or `before_replacing` forbids it.
+        VesalError: the folder cannot be written or went away (`Place`), the disk is full, or `before_replacing`
+            forbids it.
     """
     path = Path(path)
     suffix = "".join(path.suffixes[-2:])
+    check_place(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(path.parent)
         own = f"{_TEMPORARY}{_machine()}-{os.getpid()}-"
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=own, suffix=suffix)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -51,9 +58,82 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
             ask(temporary, path)
         os.replace(temporary, path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What cannot be removed is swept by the next start: the reason of the failure counts more.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+class Place:
+    """A folder that must stay the one that it is.
+
+    Where a drive or a network folder goes away, its mount point stays as an empty folder of the disk below: what is
+    written on would lie where nobody looks for it, and under the drive once it is back. A folder that somebody removed
+    would come back with the later half of the results.
+
+    It is held open, so that the system does not give its number to another, until nobody refers to this object.
+
+    Attributes:
+        folder: need not be there yet; until it is, the folder that it will be made in must stay.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        #: What is held open, and its path; set at once, for several threads write.
+        self._held: tuple[int, Path] | None = None
+        self._note()
+
+    def _note(self) -> None:
+        for there in (self.folder, *self.folder.parents):
+            # Windows has no O_DIRECTORY, and opens no folders.
+            with contextlib.suppress(OSError, AttributeError):
+                handle = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
+                weakref.finalize(self, os.close, handle).atexit = False
+                self._held = handle, there
+                return
+
+    def check(self, path: Path) -> None:
+        """Raise where `path` lies below the folder, and that is another by now or gone.
+
+        Raises:
+            VesalError: it says so.
+        """
+        if self._held is None or not os.path.abspath(path).startswith(f"{self.folder}{os.sep}"):
+            return
+        handle, there = self._held
+        try:
+            same = os.path.samestat(os.stat(there), os.fstat(handle))
+        except OSError:
+            same = False
+        if not same:
+            raise VesalError(
+                f"{there} was removed, replaced or unmounted while it was written to; bring it back and start "
+                "again, or choose another output folder."
+            )
+        if there != self.folder and self.folder.exists():
+            self._note()
+
+
+@contextlib.contextmanager
+def staying(*places: Place) -> Iterator[None]:
+    """Within the block nothing is written into one of these folders once it is no longer the folder that it was."""
+    _PLACES.extend(places)
+    try:
+        yield
+    finally:
+        for place in places:
+            _PLACES.remove(place)
+
+
+def check_place(path: Path) -> None:
+    """Raise where a file would be written into a folder that is not the one any more that is `staying`.
+
+    Raises:
+        VesalError: it says so.
+    """
+    for place in tuple(_PLACES):
+        place.check(path)
 
 
 @contextlib.contextmanager
@@ -146,6 +226,13 @@ def sweep(folder: Path, *, older_than_s: float = 3600.0, below: bool = True) -> 
                 stale.unlink()
 
 
+@functools.lru_cache(maxsize=1024)
+def _sweep_once(folder: Path) -> None:
+    """Whatever verb was killed, its next start clears away: before a process first writes into a folder."""
+    with contextlib.suppress(OSError):
+        sweep(folder, below=False)
+
+
 def _orphaned(name: str) -> bool:
     """Whether the process that wrote a temporary file ran on this machine and has ended."""
     machine, pid, *_ = [*name.removeprefix(_TEMPORARY).split("-"), "", ""]
@@ -209,8 +296,20 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def file_checksum(path: Path) -> int:
+    """The CRC-32 of a file's bytes: finds what a disk or a copy damaged, at several GB/s; no defence against intent."""
+    found = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            found = isal_zlib.crc32(piece, found)
+    return found
+
+
 _TEMPORARY = ".writing-"
 _ASKED: list[Callable[[Path | None, Path], None]] = []
+_PLACES: list[Place] = []
+#: What the system says where a file system went away.
+_GONE = {errno.ENOENT, errno.ENODEV, errno.EIO, errno.ESTALE, errno.ENOTCONN}
 
 
 def _file_mode() -> int:
@@ -223,6 +322,10 @@ def _file_mode() -> int:
 _FILE_MODE = _file_mode()
 
 
-def _cannot_write(path: Path, error: OSError) -> VesalError:
+def cannot_write(path: Path, error: OSError) -> VesalError:
+    """What is raised where the system does not take a file."""
     reason = error.strerror or str(error)
-    return VesalError(f"Cannot write {path}: {reason}; free some space or choose another output folder.")
+    fix = "free some space or choose another output folder"
+    if error.errno in _GONE:
+        fix = "see that its folder and drive are there, and start again"
+    return VesalError(f"Cannot write {path}: {reason}; {fix}.")

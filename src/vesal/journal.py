@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import ValidationError
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import sweep, write_text
+from vesal.files import check_place, sweep, write_text
 from vesal.outputs import OutputFolder, holds_something
 from vesal.record import Record
 
@@ -143,6 +143,7 @@ class Journal(Generic[Entry]):
             VesalError: the folder cannot be written.
         """
         self.entries[entry.id] = entry
+        check_place(self._path)
         try:
             with self._path.open("a", encoding="utf-8") as stream:
                 stream.write(_line(entry) + "\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import before_replacing, file_digest, is_temporary
+from vesal.files import Place, before_replacing, file_digest, is_temporary, staying
 from vesal.record import Record
 from vesal.run_files import OUTPUTS
 from vesal.text import listed, plural
@@ -69,6 +69,7 @@ class OutputFolder:
         self._stamps: dict[tuple[str, int, int], str] = {}
         self._seen: dict[str, tuple[tuple[int, ...], str]] = {}
         self._lock = threading.RLock()
+        self._place = Place(self.folder)
         self._within = ExitStack()
         self._torn: int | None = None  # where the line begins that a killed process was writing
         self._read()
@@ -79,6 +80,7 @@ class OutputFolder:
         return self.folder / (_OF_WRITER.format(self._writer) if self._writer else OUTPUTS)
 
     def __enter__(self) -> Self:
+        self._within.enter_context(staying(self._place))
         self._within.enter_context(before_replacing(self._before))
         return self
 
@@ -241,6 +243,7 @@ class OutputFolder:
         self._write(json.dumps(row).encode())
 
     def _write(self, line: bytes) -> None:
+        self._place.check(self.record)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._lock, self.record.open("ab") as stream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -107,9 +108,19 @@ def main() -> None:
         text = "The memory of this machine is used up; close other programs or choose a smaller batch."
         if isinstance(error, OSError):
             where = f" {error.filename}" if error.filename else ""
-            text = f"The system refused{where}: {error.strerror or error}; run again with --debug for a traceback."
+            text = f"The system refused{where}: {error.strerror or error}; {_cure(error)}."
         typer.echo(f"vesal: {text}", err=True)
         sys.exit(1)
+
+
+def _cure(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space and run again"
+    if error.errno == errno.EROFS:
+        return "choose another output folder"
+    if error.errno in (errno.EIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN):
+        return "see that the drive or network folder is there, and run again"
+    return "run again with --debug for a traceback"
 
 
 def _write_any_name() -> None:

@@ -38,6 +38,8 @@ def train(request: TrainRequest, json_output: Json = False) -> None:
     with progress(json_output) as stage:
         result = train_run(replace(request, quiet=json_output), stage, logger(json_output))
     print_result(json_output, result.to_dict(), result.text())
+    if result.problems:
+        raise typer.Exit(1)
 
 
 def overfit(request: OverfitRequest, json_output: Json = False) -> None:

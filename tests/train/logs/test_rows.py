@@ -7,8 +7,10 @@ import math
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
+from vesal.errors import VesalError
 from vesal.files import read_json_lines
 from vesal.train.logs.rows import JsonLines, TextLog, memory_mb
 
@@ -54,6 +56,15 @@ def test_the_text_log_has_a_dated_line_a_row_and_message_and_goes_on_when_the_ru
     ]
     TextLog(path).close()
     assert path.read_text(encoding="utf-8") == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_disk_that_is_full_is_a_sentence_and_closing_says_it_no_second_time(tmp_path: Path) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    log = TextLog(tmp_path / "train.log")
+    with pytest.raises(VesalError, match=r"Cannot write .*train\.log: No space left .*; free some space"):
+        log.say("begins")
+    log.close()
 
 
 def test_memory_is_that_of_the_process_on_a_cpu() -> None:

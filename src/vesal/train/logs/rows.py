@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -11,11 +12,40 @@ from typing import Any
 
 import torch
 
-from vesal.files import read_json_lines, write_text
+from vesal.files import cannot_write, read_json_lines, write_text
 from vesal.text import number, one_line
 
 #: One row: numbers (None where undefined) and dictionaries of numbers a class.
 Row = dict[str, Any]
+
+
+class _GrowingFile:
+    """A file of lines, each on the disk at once, so that a killed run keeps its history.
+
+    Raises:
+        VesalError: when it is made, and by `write`, where the system does not take it.
+    """
+
+    def __init__(self, path: Path, *, anew: bool = False) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Without a buffer: what a full disk did not take would be written once more when the file is closed.
+            self._file = path.open("wb" if anew else "ab", buffering=0)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def write(self, line: str) -> None:
+        data = memoryview(f"{line}\n".encode())
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class JsonLines:
@@ -26,12 +56,11 @@ class JsonLines:
             [row for row in read_json_lines(path) if row.get("step", 0) <= resume_step] if resume_step else []
         )
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._file = _GrowingFile(path)
 
     def row(self, row: Row) -> None:
-        """Write and flush, so that a killed run keeps its history."""
-        self._file.write(json.dumps(_finite(row)) + "\n")
-        self._file.flush()
+        """Write a row."""
+        self._file.write(json.dumps(_finite(row)))
 
     def close(self) -> None:
         """Close the file."""
@@ -42,14 +71,12 @@ class TextLog:
     """train.log: what happened, a dated line each, for people. A resumed run goes on below."""
 
     def __init__(self, path: Path, *, resume_step: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a" if resume_step else "w", encoding="utf-8")
+        self._file = _GrowingFile(path, anew=not resume_step)
 
     def say(self, line: str) -> None:
-        """Write and flush one line."""
+        """Write one line."""
         text = "  ".join(map(one_line, line.split("  ")))
-        self._file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {text}\n")
-        self._file.flush()
+        self._file.write(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}  {text}")
 
     def row(self, row: Row) -> None:
         """A row's numbers under their own names."""

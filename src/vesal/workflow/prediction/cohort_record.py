@@ -14,7 +14,7 @@ from typing import Any
 
 from vesal.engine.outcome import Outcome
 from vesal.errors import VesalError
-from vesal.files import atomic_path, read_json_lines, write_text
+from vesal.files import atomic_path, check_place, read_json_lines, write_text
 from vesal.outputs import OutputFolder
 from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET
 from vesal.table import Table
@@ -100,6 +100,7 @@ class CohortRecord:
         if isinstance(found, CaseResult):
             row |= _measured(found)
         self.rows[case] = row
+        check_place(self._lines)
         try:
             with self._lines.open("a", encoding="utf-8") as stream:
                 stream.write(_line(row))

@@ -17,7 +17,7 @@ from vesal.data.fingerprint import Failure, Fingerprint
 from vesal.errors import DataError, UsageError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_text
-from vesal.files import content_hash, write_json
+from vesal.files import Place, content_hash, staying, write_json
 from vesal.layouts.registry import load_dataset
 from vesal.nn.given_weights import fit_weights, read_weights
 from vesal.nn.zoo import build_network
@@ -154,7 +154,7 @@ def _begin(
     """What the first process does for all of them: refuse what cannot be, prepare, and plan.
 
     Args:
-        stack: holds the lock of the fold, where one is trained.
+        stack: holds the lock of the fold, where one is trained, and the run folder in its place.
     """
     run = Run(request.out)
     # All that can be refused at once is, before anything is written.
@@ -170,6 +170,7 @@ def _begin(
     check_folds(Session(request, run, config, device, stage, tell), dataset)
     waiting = tell if request.resume else None
     with locked(run.folder, "set_up", str(run.folder), waiting=waiting):
+        stack.enter_context(staying(Place(run.folder)))
         # Once more: another process may have been here in the meantime.
         going_on = run.begin(resume=request.resume)
         if request.resume and not going_on:

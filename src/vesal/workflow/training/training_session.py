@@ -12,6 +12,7 @@ import torch
 
 from vesal.data.fingerprint import Failure
 from vesal.errors import DataError, VesalError
+from vesal.files import check_place
 from vesal.parallel import StageProgress
 from vesal.run.folder import Run
 from vesal.run_files import PROBLEMS
@@ -77,11 +78,15 @@ class Session:
         )
 
     def _note(self, text: str) -> None:
+        path = self.run.folder / PROBLEMS
         try:
-            with (self.run.folder / PROBLEMS).open("a", encoding="utf-8") as stream:
+            check_place(path)
+            with path.open("a", encoding="utf-8") as stream:
                 stream.write(text)
         except OSError as error:
-            self.tell(f"Cannot write {self.run.folder / PROBLEMS}: {error.strerror or error}.")
+            self.tell(f"Cannot write {path}: {error.strerror or error}.")
+        except VesalError as error:
+            self.tell(str(error))
 
 
 def tell_left_out(
