@@ -110,6 +110,44 @@ def test_only_what_is_new_changed_or_damaged_is_done_again(
     assert not np.array_equal(again[1].load()[0], expected[1][0])
 
 
+@pytest.mark.parametrize("part", ["image.npy", "label.npy", "json"])
+def test_an_entry_of_the_right_size_with_other_bytes_is_made_again(
+    part: str, cases: list[Case], tmp_path: Path, worked: list[str]
+) -> None:
+    one = prepare_dataset(cases[:1], make_plan(), tmp_path / "cache")[0][0]
+    path = one.image.with_name(one.image.name.replace("image.npy", part))
+    whole, times = path.read_bytes(), path.stat()
+    # Near the end: a voxel, or a digit of a place; as a disk does it, without a trace in the times.
+    at = (
+        len(whole) - 40
+        if part.endswith(".npy")
+        else max(i for i, byte in enumerate(whole) if chr(byte) in "13579")
+    )
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    worked.clear()
+    again, failed = prepare_dataset(cases[:1], make_plan(), tmp_path / "cache")
+    assert (failed, worked) == ([], ["read case_0", "prepare"])
+    assert again[0].image == one.image
+    assert path.read_bytes() == whole
+
+
+def test_a_scan_that_took_the_place_of_another_of_its_size_and_time_is_prepared(
+    tmp_path: Path, worked: list[str]
+) -> None:
+    case = detached_case(tmp_path, seed=0)
+    (tmp_path / "other").mkdir()
+    detached_case(tmp_path / "other", seed=1)
+    for folder in (tmp_path, tmp_path / "other"):
+        os.utime(folder / "scan.raw", ns=(1, 1))
+    first = prepare_dataset([case], make_plan(), tmp_path / "cache")[0][0]
+    (tmp_path / "other" / "scan.raw").replace(tmp_path / "scan.raw")
+    worked.clear()
+    second = prepare_dataset([case], make_plan(), tmp_path / "cache")[0][0]
+    assert worked == ["read scan", "prepare"]
+    assert second.image != first.image
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 def test_processes_prepare_many_cases_as_threads_do_and_what_they_found_is_remembered(
     tmp_path: Path, worked: list[str], monkeypatch: pytest.MonkeyPatch

@@ -3,18 +3,25 @@
 An entry is three files: KEY.image.npy, KEY.label.npy (if there is a label) and KEY.json, which is written last:
 an entry without it, or whose arrays are not of the recorded sizes, was interrupted and is made again. KEY is
 a digest of the case's files, of the part of the plan that preparation depends on, and of PREPARE_VERSION.
+
+An entry is read once when it is found, and compared with the checksums that were taken of it when it was written: what
+a disk or a copy damaged since is made again, too. Training reads the files right afterwards, so that most of them then
+come from the system's memory.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from vesal.data.case import files_of
@@ -22,7 +29,16 @@ from vesal.data.crop import Crop
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.errors import DataError, VesalError
-from vesal.files import atomic_path, content_hash, read_json, sweep, write_text
+from vesal.files import (
+    Place,
+    atomic_path,
+    content_hash,
+    file_checksum,
+    read_json,
+    staying,
+    sweep,
+    write_text,
+)
 from vesal.planning.plan import Plan
 
 #: Raised by one whenever the same file and plan would be prepared differently: old entries are then not found.
@@ -87,11 +103,13 @@ class Cache:
         self._folder = folder
         self._plan_key = _plan_key(plan, place)
         self._lock = threading.Lock()
-        # Signature of a case's files (path, size, time of change) -> digest of their bytes: a file that was not
-        # touched since need not be read to find its entry.
+        # Signature of a case's files (path, size, times) -> digest of their bytes: a file that was not touched since
+        # need not be read to find its entry.
         self._digests: dict[str, str] = {}
+        self._within = ExitStack()
 
     def __enter__(self) -> Cache:
+        self._within.enter_context(staying(Place(self._folder)))
         sweep(self._folder)
         try:
             index = read_json(self._folder / _INDEX)
@@ -103,7 +121,9 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or not isinstance(error, VesalError):
+        with self._within:
+            if error is not None and isinstance(error, VesalError):
+                return
             write_text(self._folder / _INDEX, json.dumps(self._digests))
 
     def sign(self, case: Case) -> str:
@@ -114,8 +134,9 @@ class Cache:
             DataError: a header is absent or damaged.
         """
         states = [(path.stat(), str(path.absolute())) for path in files_of(case)]
-        text = json.dumps([(name, state.st_size, state.st_mtime_ns) for state, name in states])
-        return content_hash(text.encode())
+        # The time of the entry (ctime) too: what takes a scan's place often has its size and its time.
+        stamps = [(name, state.st_size, state.st_mtime_ns, state.st_ctime_ns) for state, name in states]
+        return content_hash(json.dumps(stamps).encode())
 
     def remember(self, signature: str, digest: str) -> None:
         """Note that files in this state have this content."""
@@ -156,21 +177,31 @@ class Cache:
             VesalError: the folder cannot be written, or the disk is full.
         """
         key = self._key(case, digest)
-        sizes = {"image": _save(self._path(key, "image.npy"), image)}
+        saved = {"image": _save(self._path(key, "image.npy"), image)}
         places: dict[str, list[int]] = {}
         if label is not None:
-            sizes["label"] = _save(self._path(key, "label.npy"), label)
+            saved["label"] = _save(self._path(key, "label.npy"), label)
             places = _places(label, seed=int(key[:16], 16))
-        entry = {"crop": crop.to_dict(), "sizes": sizes, "outside": outside, "foreground": places}
-        write_text(self._path(key, "json"), json.dumps(entry))
-        return self._read(case, key)
+        entry = {
+            "crop": crop.to_dict(),
+            "sizes": {name: size for name, (size, _) in saved.items()},
+            "checksums": {name: checksum for name, (_, checksum) in saved.items()},
+            "outside": outside,
+            "foreground": places,
+        }
+        write_text(self._path(key, "json"), json.dumps({"checksum": _checksum(entry), **entry}))
+        return self._read(case, key, compare=False)
 
-    def _read(self, case: Case, key: str) -> PreparedCase:
+    def _read(self, case: Case, key: str, *, compare: bool = True) -> PreparedCase:
         entry = read_json(self._path(key, "json"))
+        if entry.pop("checksum") != _checksum(entry):
+            raise ValueError(f"The description of {key} is damaged")
         arrays = {name: self._path(key, f"{name}.npy") for name in entry["sizes"]}
         for name, path in arrays.items():
             if path.stat().st_size != entry["sizes"][name]:
                 raise ValueError(f"{path} is not whole")
+            if compare and file_checksum(path) != entry["checksums"][name]:
+                raise ValueError(f"{path} is damaged")
         crop = Crop.from_dict(entry["crop"])
         return PreparedCase(
             id=case.id,
@@ -226,11 +257,20 @@ def _places(label: NDArray[np.uint8], seed: int) -> dict[str, list[int]]:
     return places
 
 
-def _save(path: Path, array: NDArray[Any]) -> int:
+def _checksum(entry: dict[str, Any]) -> int:
+    """Of a description, however its keys are ordered."""
+    return isal_zlib.crc32(json.dumps(entry, sort_keys=True).encode())
+
+
+def _save(path: Path, array: NDArray[Any]) -> tuple[int, int]:
+    """Write an array; the size and the checksum of its file."""
     # np.save hides the system's reason (a full disk, say) behind a count of items; a plain write raises it.
     array = np.ascontiguousarray(array)
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    checksum = isal_zlib.crc32(array.data, isal_zlib.crc32(head.getbuffer()))
     with atomic_path(path) as temporary:
         with temporary.open("wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+            stream.write(head.getbuffer())
             stream.write(array.data)
-        return temporary.stat().st_size
+        return temporary.stat().st_size, checksum
