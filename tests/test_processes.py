@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -98,6 +99,17 @@ def test_a_killed_process_is_told_in_a_sentence_and_ends_the_others():
     with pytest.raises(VesalError, match=r"ended by the system \(signal 9\), as it is where memory runs out"):
         list(map_in_processes(work, range(2), 2))
     assert time.monotonic() - began < 30
+
+
+def test_a_process_that_a_library_ends_says_which_call_it_was():
+    def work(item: int, _tick: Callable[[], None]) -> int:
+        ctypes.string_at(0)  # reads where no memory is
+        return item
+
+    with pytest.raises(VesalError, match=r"ended by a library that it used \(signal 11\); --debug") as caught:
+        list(map_in_processes(work, range(2), 2))
+    assert "string_at" in caught.value.__notes__[0]
+    assert "in work" in caught.value.__notes__[0]
 
 
 def test_who_stops_listening_stops_the_processes():

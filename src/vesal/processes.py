@@ -10,7 +10,9 @@ and a parent whose libraries survive it.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -18,8 +20,9 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 from vesal.cpus import keep_to
 from vesal.errors import VesalError
@@ -41,6 +44,8 @@ _FEW = 8
 _PATIENCE_S = 2.0
 
 _Kind = Literal["tick", "result", "error"]
+#: Bytes of a process' last words that are kept.
+_LAST_WORDS = 4000
 
 
 def can_fork() -> bool:
@@ -105,10 +110,11 @@ def map_in_processes(
         again: how to go on where a process was ended from outside, for the message.
 
     Raises:
-        VesalError: a process was ended from outside, as the system does where memory runs out.
+        VesalError: a process was ended from outside, as the system does where memory runs out, or by a library; a note
+            of it holds where its code was, where the process could still say so.
     """
     waiting = deque(range(len(items)))
-    started: dict[Connection, Any] = {}
+    started: dict[Connection, _Process] = {}
     try:
         for _ in range(min(processes, len(items))):
             _next(_start(started, function, items, begin), waiting)
@@ -133,8 +139,35 @@ def map_in_processes(
         _end(started)
 
 
+@dataclass(frozen=True, eq=False)
+class _Process:
+    """A process, and the file for its last words."""
+
+    process: Any
+    words: IO[bytes]
+
+    def ended_by(self, again: str) -> VesalError:
+        """Why it has no answer."""
+        self.process.join(_PATIENCE_S)
+        code = self.process.exitcode
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        sentence = (
+            f"A process at work was ended by the system ({how}), as it is where memory runs out; end other programs "
+            f"and {again}."
+        )
+        self.words.seek(0)
+        words = self.words.read(_LAST_WORDS).decode(errors="replace").strip()
+        if not words:
+            return VesalError(sentence)
+        error = VesalError(
+            f"A process at work was ended by a library that it used ({how}); --debug shows where, and {again}."
+        )
+        error.add_note(f"In another process:\n{words}")
+        return error
+
+
 def _start(
-    started: dict[Connection, Any],
+    started: dict[Connection, _Process],
     function: Callable[[Item, Tick], Any],
     items: Sequence[Item],
     begin: Callable[[], None] | None,
@@ -142,15 +175,16 @@ def _start(
     """Start one more process, and note it and our end of the pipe to it."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
+    words = os.fdopen(os.memfd_create("last words"), "w+b", buffering=0)
     process = context.Process(
-        target=_serve, args=(theirs, [ours, *started], function, items, begin), daemon=True
+        target=_serve, args=(theirs, words, [ours, *started], function, items, begin), daemon=True
     )
     with warnings.catch_warnings():
         # Python 3.12 and newer warn of a fork beside threads; `can_fork` says when it is safe.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     theirs.close()
-    started[ours] = process
+    started[ours] = _Process(process, words)
     return ours
 
 
@@ -160,31 +194,26 @@ def _next(connection: Connection, waiting: deque[int]) -> None:
         connection.send(waiting.popleft())
 
 
-def _received(connection: Connection, process: Any, again: str) -> tuple[_Kind, Any]:
+def _received(connection: Connection, process: _Process, again: str) -> tuple[_Kind, Any]:
     try:
         kind, value = connection.recv()
     except (EOFError, ConnectionResetError):
-        process.join(_PATIENCE_S)
-        code = process.exitcode
-        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        raise VesalError(
-            f"A process at work was ended by the system ({how}), as it is where memory runs out; end other programs "
-            f"and {again}."
-        ) from None
+        raise process.ended_by(again) from None
     return kind, value
 
 
-def _end(started: dict[Connection, Any]) -> None:
-    for connection, process in started.items():
+def _end(started: dict[Connection, _Process]) -> None:
+    for connection, one in started.items():
         # At its end by itself, or in the middle of what nobody wants any more.
         connection.close()
-        process.terminate()
-    for process in started.values():
-        process.join(_PATIENCE_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        process.close()
+        one.process.terminate()
+    for one in started.values():
+        one.process.join(_PATIENCE_S)
+        if one.process.is_alive():
+            one.process.kill()
+            one.process.join()
+        one.process.close()
+        one.words.close()
 
 
 # --- in the other process --------------------------------------------------------------------------------
@@ -192,12 +221,15 @@ def _end(started: dict[Connection, Any]) -> None:
 
 def _serve(
     connection: Connection,
+    words: IO[bytes],
     others: Sequence[Connection],
     function: Callable[[Item, Tick], Any],
     items: Sequence[Item],
     begin: Callable[[], None] | None,
 ) -> None:
     """Work on the items whose numbers come, until the parent is gone."""
+    # A library that ends the process says nothing: here stands which call it was.
+    faulthandler.enable(words, all_threads=False)
     # Ctrl-C reaches every process of the terminal: the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What a process was writing is cleared away: an end like any other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -211,6 +212,8 @@ def _serve(
     connection: Connection, train: Train, request: TrainRequest, environment: dict[str, str], threads: int
 ) -> None:
     os.environ.update(environment)
+    # Where a library ends the process, its traceback is on the standard error.
+    faulthandler.enable()
     keep_to(threads)
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
     lock = threading.Lock()
