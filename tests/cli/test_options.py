@@ -61,3 +61,18 @@ def test_the_help_is_that_of_the_fields() -> None:
     text = called("--help")[1]
     assert all(part in text for part in ("What it does.", "How many.", "--name", "--no-drawing", "x>=1"))
     assert "hidden" not in text
+
+
+def test_what_may_be_given_again_comes_in_the_type_of_its_field() -> None:
+    seen: list[Any] = []
+
+    def verb(files: Annotated[tuple[Path, ...], Option("Files.", ("--file",), many=True)] = ()) -> None:
+        """What it does."""
+        seen.append(files)
+
+    verb.__annotations__.update(files=Annotated[tuple[Path, ...], Option("Files.", ("--file",), many=True)])
+    app = typer.Typer()
+    app.command()(command(verb))
+    assert CliRunner().invoke(app, ["--file", "a", "--file", "b"]).exit_code == 0
+    assert CliRunner().invoke(app, []).exit_code == 0
+    assert seen == [(Path("a"), Path("b")), ()]

@@ -58,7 +58,7 @@ class _Field:
             return not given
         if self.field.parse is not None:
             return self.field.parse(given)
-        return tuple(given) if self.field.many else given
+        return tuple(map(get_args(self.kind)[0], given)) if self.field.many else given
 
 
 def command(verb: Callable[..., None]) -> Callable[..., None]:
