@@ -87,6 +87,17 @@ def test_the_study_that_is_furthest_comes_first_and_one_that_waits_does_not_hold
     assert (found.study, found.tries, found.reason) == (third.study, 1, "lost")
 
 
+def test_a_clock_that_was_set_back_keeps_no_study_waiting(jobs: StudyJobs) -> None:
+    jobs.add("1.2", FORM, ["1.2.3"])
+    jobs.postpone(jobs.jobs()[0], "lost", 60.0)
+    jobs.now.seconds -= 86_400  # type: ignore[attr-defined]
+    assert jobs.wait_s() == 0.0
+    assert jobs.next_due() is not None
+    jobs.postpone(jobs.jobs()[0], "lost", 60.0)
+    assert jobs.next_due() is None
+    assert jobs.wait_s() == 60.0
+
+
 def test_a_study_that_was_set_aside_can_be_taken_up_again(jobs: StudyJobs) -> None:
     jobs.add("1.2", FORM, ["1.2.3"])
     jobs.set_aside(jobs.jobs()[0], "bad")

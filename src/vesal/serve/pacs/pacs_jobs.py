@@ -105,6 +105,10 @@ def content_of(series: Sequence[tuple[str, int]]) -> str:
     return content_hash(json.dumps(sorted(series)).encode())
 
 
+#: When a study is due; of one that was put off in what is the future now, the clock was set back since.
+_DUE = "CASE WHEN changed > ? THEN 0 ELSE due END"
+
+
 class StudyJobs:
     """The file of all studies of one origin. One process has it open; its threads may share it.
 
@@ -171,16 +175,19 @@ class StudyJobs:
     def next_due(self) -> StudyJob | None:
         """The study to work on now: the one that is furthest, so that results go out, then the oldest; or None."""
         rows = self._file.rows(
-            "SELECT * FROM jobs WHERE state IN (?, ?, ?) AND due <= ? "
+            f"SELECT * FROM jobs WHERE state IN (?, ?, ?) AND {_DUE} <= ? "
             "ORDER BY CASE state WHEN 'predicted' THEN 0 WHEN 'fetched' THEN 1 ELSE 2 END, id LIMIT 1",
-            (*UNFINISHED, self.now()),
+            (*UNFINISHED, now := self.now(), now),
         )
         return _job(rows[0]) if rows else None
 
     def wait_s(self) -> float | None:
         """Seconds until a study is due, 0 where one is; None where none will be."""
-        ((due,),) = self._file.rows("SELECT MIN(due) FROM jobs WHERE state IN (?, ?, ?)", UNFINISHED)
-        return None if due is None else max(0.0, due - self.now())
+        now = self.now()
+        ((due,),) = self._file.rows(
+            f"SELECT MIN({_DUE}) FROM jobs WHERE state IN (?, ?, ?)", (now, *UNFINISHED)
+        )
+        return None if due is None else max(0.0, due - now)
 
     def advance(self, job: StudyJob, state: StudyState, results: Sequence[Path] = ()) -> None:
         """A step is done.
