@@ -19,22 +19,29 @@ import numpy as np
 import torch
 from annotation_examples import annotated, made_by
 from dicom_examples import enhanced_object, random_series, write_objects, write_series
+from fuzz_http import answered, requests
 from PIL import Image
 
+import vesal
 from vesal.data.labels import LabelSet
+from vesal.data.split_file import read_split
 from vesal.download.archives import extract
 from vesal.layouts.registry import load_dataset
 from vesal.nn.given_weights import read_weights
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.nn.zoo import build_network
 from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.serve.pacs.study_query import parse_query
 from vesal.train.checkpoint import Position, Trained, load_checkpoint, save_checkpoint
+from vesal.train.recipe import load_recipe
 from vesal.volume.dicom import series_file
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
 from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import read_label, read_volume, write_volume
 from vesal.volume.volume import Volume
+
+RECIPES = Path(vesal.__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -273,7 +280,37 @@ def _extract(path: Path) -> None:
         shutil.rmtree(path.parent / "unpacked", ignore_errors=True)
 
 
+def _split(_: Path) -> Sequence[bytes]:
+    return [
+        json.dumps(one).encode()
+        for one in (
+            [{"train": ["a", "b"], "val": ["c"]}, {"train": ["c"], "val": ["a", "b"]}],
+            {"train": ["a", "b"], "val": ["c"]},
+            {"training": [{"image": "a.nii.gz", "fold": 0}, {"image": "b.nii.gz", "fold": 1}]},
+        )
+    ]
+
+
+def _recipe(_: Path) -> Sequence[bytes]:
+    return [path.read_bytes() for path in sorted(RECIPES.glob("*.yaml"))]
+
+
+def _queries(_: Path) -> Sequence[bytes]:
+    return [
+        b"Modality=CT StudyDescription='*thorax low dose*' StudyDate=20260101-",
+        b"StudyInstanceUID=1.2.3,1.2.4",
+    ]
+
+
+def _http(folder: Path) -> Sequence[bytes]:
+    return requests(folder, _model(folder)[0], _written("a.nii")(folder)[0])
+
+
 TARGETS: dict[str, Target] = {
+    "http": Target("request", _http, answered),
+    "study-query": Target("a.txt", _queries, lambda path: parse_query(path.read_text(errors="replace"))),
+    "split": Target("split.json", _split, read_split),
+    "recipe": Target("a.yaml", _recipe, lambda path: load_recipe(str(path))),
     "nifti": Target("a.nii", _nifti, read_volume),
     "nifti-label": Target("a.nii", _nifti, read_label),
     "nrrd": Target("a.nrrd", _nrrd, read_volume),

@@ -3,7 +3,8 @@
     python tests/fuzz/run_fuzz.py TARGET [--runs 200000] [--work FOLDER] [--seconds S]
 
 Every input that makes the reader raise anything but a refusal, take more than two seconds or 2 GB of memory is written
-into FOLDER/TARGET-found, once for each place in the code; the search goes on. `pip install atheris` first.
+into FOLDER/TARGET-found, once for each place in the code; the search goes on. `pip install atheris` first. What is
+repaired goes from there into tests/fuzz/found/TARGET. The next search begins with FOLDER/TARGET-corpus as it is left.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main() -> None:
 
     for folder in (HERE, HERE.parent / "volume" / "dicom", HERE.parent / "volume" / "dicom" / "annotations"):
         sys.path.insert(0, str(folder))
-    with atheris.instrument_imports(include=["vesal"], enable_loader_override=False):
+    with atheris.instrument_imports(include=["vesal", "python_multipart"], enable_loader_override=False):
         from fuzz_targets import TARGETS
 
         from vesal.errors import VesalError
@@ -46,7 +47,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     corpus = chosen.work / f"{chosen.target}-corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate(target.seeds(folder)):
+    seeds = target.seeds(folder)
+    for number, seed in enumerate(seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
     path = folder / target.file
     known: set[str] = set()
@@ -83,7 +85,8 @@ def main() -> None:
         f"-runs={chosen.runs}",
         "-rss_limit_mb=0",
         "-timeout=60",
-        "-max_len=20000",
+        f"-max_len={max(4096, 2 * max(map(len, seeds)))}",
+        "-print_final_stats=1",
     ]
     if chosen.seconds:
         arguments.append(f"-max_total_time={chosen.seconds}")
