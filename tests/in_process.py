@@ -1,9 +1,12 @@
-"""The program within the process of the tests: loading torch anew would take longer than most of its work."""
+"""The program within a process that is warm: loading torch anew would take longer than most of its work."""
 
 from __future__ import annotations
 
 import io
+import os
 import subprocess
+import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
@@ -22,3 +25,15 @@ def vesal(*words: object) -> subprocess.CompletedProcess[str]:
         except SystemExit as ended:
             code = int(ended.code or 0)
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def alone(arguments: Sequence[str]) -> None:
+    """Run a command line as the only work of this process, and end it; nothing is printed."""
+    import torch
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    sys.argv = ["vesal", *arguments]
+    torch.set_num_threads(1)
+    main()
