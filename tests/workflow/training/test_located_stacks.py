@@ -12,6 +12,7 @@ import pytest
 import vesal
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.predict_options import PredictOptions
+from vesal.workflow.training import training_locator
 
 SHAPE = (56, 48, 6)
 NAMES = [f"stack_{number}" for number in range(6)]
@@ -52,7 +53,10 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = vesal.TrainRequest(
         data=data, out=out, overrides=overrides, settings=settings, device="cpu", quiet=True
     )
-    vesal.train_run(request)
+    with pytest.MonkeyPatch.context() as patch:
+        # What is so plain is learnt in fewer.
+        patch.setattr(training_locator, "LOCATOR_STEPS", (120, 1000))
+        vesal.train_run(request)
     return out
 
 
