@@ -30,7 +30,7 @@ from vesal.train.recipe import parse_duration
 _STEPS = "steps.json"
 
 
-def train(dataset: str, fold: int, seconds: float) -> None:
+def train(dataset: str, fold: int, seconds: float, configuration: str = CONFIGURATION) -> None:
     """Train a fold for so long; in a process of its own, whose environment names nnU-Net's folders."""
     import torch
     from nnunetv2.paths import nnUNet_preprocessed
@@ -56,7 +56,7 @@ def train(dataset: str, fold: int, seconds: float) -> None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     timed(
         plans=plans,
-        configuration=CONFIGURATION,
+        configuration=configuration,
         fold=fold,
         dataset_json=read_json(prepared / "dataset.json"),
         device=torch.device("cpu"),

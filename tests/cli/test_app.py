@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import in_process
 
 VERBS = (
-    *("demo", "fetch", "phantom", "inspect", "convert", "plan", "list", "overfit", "train"),
+    *("demo", "fetch", "phantom", "inspect", "convert", "plan", "list", "overfit", "train", "import"),
     *("predict", "evaluate", "compare", "robustness", "report", "card", "export"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ def test_a_crop_survives_json() -> None:
     crop = prepare(image, make_plan(2, slice_axis=1, spacing_mm=(1.0, 3.0))).crop
     again = Crop.from_dict(json.loads(json.dumps(crop.to_dict())))
     assert again.to_dict() == crop.to_dict()
+    apart = replace(crop, nearest_axis=2)
+    assert Crop.from_dict(json.loads(json.dumps(apart.to_dict()))).nearest_axis == 2
     part = np.arange(np.prod(crop.crop_shape)).reshape(crop.crop_shape)
     assert np.array_equal(again.paste(part, fill=-1), crop.paste(part, fill=-1))
     with pytest.raises(ValueError, match="cropped shape"):

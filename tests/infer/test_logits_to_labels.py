@@ -77,6 +77,29 @@ def test_slabs_give_what_trilinear_interpolation_of_the_whole_gives(
     np.testing.assert_allclose(maps, whole.softmax(0)[1:].numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("labels", [PLAIN, REGIONS])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(12, 15, 17), (4, 5, 5)])
+def test_along_one_axis_the_nearest_logits_may_be_taken(
+    labels: LabelSet, axis: int, shape: tuple[int, ...]
+) -> None:
+    values = logits(labels.outputs)
+    size = values.shape[axis + 1]
+    nearest = np.floor((np.arange(shape[axis]) + 0.5) * size / shape[axis]).astype(int).clip(0, size - 1)
+    # Already of the wanted size along that axis: nothing is left to interpolate there.
+    repeated = values.index_select(axis + 1, torch.from_numpy(nearest))
+    expected = labels_from_logits(repeated, shape, labels)
+    np.testing.assert_array_equal(labels_from_logits(values, shape, labels, nearest_axis=axis), expected)
+    out = np.zeros(shape, dtype=np.uint8)
+    writer = LabelWriter(out, values.shape[1:], labels, axis=1, nearest_axis=axis)
+    for part in values.split(3, dim=2):
+        writer.add(part)
+    np.testing.assert_array_equal(out, expected)
+    maps = [list(class_probabilities(values, shape, labels, nearest_axis=axis))]
+    maps.append(list(class_probabilities(repeated, shape, labels)))
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-6)
+
+
 def test_regions_are_painted_from_outer_to_inner() -> None:
     values = torch.tensor([[[[3.0, 3.0, -3.0, -3.0]]], [[[-3.0, 3.0, 3.0, -3.0]]]])
     found = labels_from_logits(values, (1, 1, 4), REGIONS)

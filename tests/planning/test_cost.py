@@ -20,7 +20,13 @@ DEEP = (((3, 3, 1), (1, 1, 1)), ((3, 3, 3), (2, 2, 1)), ((3, 3, 3), (2, 2, 2)))
 
 def make_plan(shape: tuple, patch: tuple[int, ...], **changes: Any) -> Plan:
     stages = tuple(
-        Stage(features=(5, 4, 8, 8)[level], kernel=kernel, stride=stride, convolutions=1 + (level + 1) % 3)
+        Stage(
+            features=(5, 4, 8, 8)[level],
+            kernel=kernel,
+            stride=stride,
+            convolutions=1 + (level + 1) % 3,
+            decoder=(None, 1, 3, None)[level],
+        )
         for level, (kernel, stride) in enumerate(shape)
     )
     return Plan(

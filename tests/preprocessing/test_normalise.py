@@ -34,6 +34,17 @@ def test_each_scheme_is_its_formula(how: dict, expected) -> None:
     assert np.allclose(values, wanted, atol=1e-4)
 
 
+def test_a_z_score_within_a_mask_leaves_the_rest_as_it_is() -> None:
+    values = np.random.default_rng(1).normal(50, 60, (4, 5, 6)).astype(np.float32)
+    mask = np.zeros(values.shape, dtype=bool)
+    mask[1:3, 1:4, 2:] = True
+    inside = values[mask].astype(float)
+    expected = values.copy()
+    expected[mask] = (inside - inside.mean()) / inside.std()
+    normalise(values, Normalisation(scheme="zscore_mask"), mask)
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("scheme", ["zscore", "zscore_nonzero", "minmax"])
 def test_a_constant_image_becomes_zero(scheme: str) -> None:
     values = np.full((4, 4), 1000.1, np.float32)

@@ -14,7 +14,12 @@ from vesal.workflow.requests.slurm_options import SlurmOptions
 
 @pytest.mark.parametrize(
     ("target", "words"),
-    [("onix", "no target 'onix'"), ("slurm", "need a model"), ("kaggle", "needs an owner")],
+    [
+        ("onix", "no target 'onix'"),
+        ("slurm", "need a model"),
+        ("nnunet", "made of a model"),
+        ("kaggle", "needs an owner"),
+    ],
 )
 def test_what_cannot_be_written_is_refused(target: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=words):

@@ -45,8 +45,11 @@ def _global(
     """Options before the verb."""
 
 
-#: Of verbs whose functions cannot be called as they are: list is Python's own.
-_NAMES: dict[Callable[..., None], str] = {train_commands.list_choices: "list"}
+#: Of verbs whose functions cannot be called as they are: these names are Python's own.
+_NAMES: dict[Callable[..., None], str] = {
+    train_commands.list_choices: "list",
+    train_commands.import_model: "import",
+}
 
 for _verb in (
     train_commands.demo,
@@ -58,6 +61,7 @@ for _verb in (
     train_commands.list_choices,
     train_commands.overfit,
     train_commands.train,
+    train_commands.import_model,
     predict_commands.predict,
     predict_commands.evaluate,
     evaluate_commands.compare,

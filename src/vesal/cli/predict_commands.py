@@ -120,19 +120,19 @@ def report(
 
 
 def export(
-    to: Annotated[str, Option("For whom: kaggle, slurm.")],
+    to: Annotated[str, Option("For whom: kaggle, nnunet, slurm.")],
     out: Out,
     options: KernelOptions,
     slurm: SlurmOptions,
     source: Annotated[
         Path | None,
         Argument(
-            "Kaggle: a run folder, whose settings are trained with (or give --recipe). SLURM: the model."
+            "Kaggle: a run folder, whose settings are trained with (or give --recipe). nnU-Net, SLURM: the model."
         ),
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write what another platform takes: a training for Kaggle, a prediction for SLURM."""
+    """Write what others take: a training for Kaggle, a model for nnU-Net, a prediction for SLURM."""
     from vesal.workflow.export import export as export_to
 
     exported = export_to(to, out, source, options, slurm)

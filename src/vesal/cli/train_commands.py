@@ -1,4 +1,4 @@
-"""Verbs that train: demo, train, overfit, networks."""
+"""Verbs that make models: demo, train, overfit, import, and the list of choices for them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from vesal.cli.output import logger, print_result, progress
 from vesal.workflow.requests.fields import Argument, Json, Option, Out, PhantomKind
+from vesal.workflow.requests.import_request import ImportRequest
 from vesal.workflow.requests.train_request import OverfitRequest, TrainRequest
 
 
@@ -51,6 +52,15 @@ def overfit(request: OverfitRequest, json_output: Json = False) -> None:
     print_result(json_output, result.to_dict(), result.text())
     if not result.reached:
         raise typer.Exit(1)
+
+
+def import_model(request: ImportRequest, json_output: Json = False) -> None:
+    """Make a model file of a model that nnU-Net v2 trained."""
+    from vesal.workflow.model_exchange.import_model import import_model as import_from
+
+    with progress(json_output) as stage:
+        result = import_from(request, stage("Reading"))
+    print_result(json_output, result.to_dict(), result.text())
 
 
 def list_choices(

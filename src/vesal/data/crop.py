@@ -35,6 +35,7 @@ class Crop:
         crop_start, crop_stop: of the kept box, voxels along the turned axes.
         slice_axis: which RAS axis comes first in the prepared array (2D plan of volumes), or None.
         shape: spatial shape of the prepared array: (X, Y, Z), or (S, A, B) of a 2D plan (S = 1 in 2D).
+        nearest_axis: of the prepared array, along which logits go back by the nearest voxel, not linearly; or None.
     """
 
     source: Geometry
@@ -43,6 +44,7 @@ class Crop:
     crop_stop: tuple[int, ...]
     slice_axis: int | None
     shape: tuple[int, ...]
+    nearest_axis: int | None = None
 
     @property
     def box(self) -> Box:
@@ -88,6 +90,7 @@ class Crop:
             "crop_stop": list(self.crop_stop),
             "slice_axis": self.slice_axis,
             "shape": list(self.shape),
+            "nearest_axis": self.nearest_axis,
         }
 
     @classmethod
@@ -100,6 +103,7 @@ class Crop:
             crop_stop=tuple(value["crop_stop"]),
             slice_axis=value["slice_axis"],
             shape=tuple(value["shape"]),
+            nearest_axis=value.get("nearest_axis"),
         )
 
 

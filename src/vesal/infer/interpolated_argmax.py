@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.preprocessing.nnunet_rules import nearest_voxels
+
 Floats = NDArray[np.float32]
 Box = tuple[slice, ...]
 
@@ -55,16 +57,22 @@ class Axis:
         moves: whether the fine voxels lie elsewhere than the coarse ones.
         cell: in which each fine voxel lies, ascending; its lower corner has the same number.
         share: what the upper corner weighs there, 0 to 1.
+        nearest: each fine voxel takes its cell's one voxel: nothing is interpolated.
     """
 
     size: int
     moves: bool
     cell: NDArray[np.intp]
     share: Floats
+    nearest: bool = False
 
     @classmethod
-    def between(cls, size: int, wanted: int) -> Axis:
+    def between(cls, size: int, wanted: int, *, nearest: bool = False) -> Axis:
         """The axis that brings `size` voxels to `wanted`; beyond the outermost voxels' centres they continue."""
+        if nearest and size != wanted:
+            return cls(
+                size, True, nearest_voxels(size, wanted), np.zeros(wanted, dtype=np.float32), nearest=True
+            )
         position = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
         cell = np.minimum(position.astype(np.intp), max(size - 2, 0))
         if size == wanted:
@@ -74,7 +82,7 @@ class Axis:
     @property
     def corners(self) -> int:
         """Of a cell along this axis."""
-        return 2 if self.moves and self.size > 1 else 1
+        return 2 if self.moves and self.size > 1 and not self.nearest else 1
 
     @property
     def cells(self) -> int:
@@ -94,7 +102,7 @@ class Axis:
         """The voxels that are the corners of a range of cells."""
         return slice(cells.start, cells.stop + self.corners - 1)
 
-    def nearest(self, array: NDArray[Any], axis: int, cells: slice) -> NDArray[Any]:
+    def repeated(self, array: NDArray[Any], axis: int, cells: slice) -> NDArray[Any]:
         """One value a cell (its first along `axis`) -> one a fine voxel."""
         return array.take(self.cell[self.fine(cells)] - cells.start, axis) if self.moves else array
 
@@ -299,7 +307,7 @@ def _fine(axes: Sequence[Axis], cells: Box, outer: Box) -> Box:
 def _nearest(of_cells: NDArray[Any], axes: Sequence[Axis], cells: Box) -> NDArray[Any]:
     # The last axis first: it is the slow one, and the array is smallest then.
     for number in reversed(range(len(axes))):
-        of_cells = axes[number].nearest(of_cells, number, cells[number])
+        of_cells = axes[number].repeated(of_cells, number, cells[number])
     return of_cells
 
 

@@ -37,6 +37,7 @@ class LabelWriter:
         threshold: for regions the probability from which each of them holds. For plain classes that of the
             likeliest foreground class where it and the background are the only choice, p / (p + background),
             from which a voxel is that class: with one class its probability, and 0.5 is the plain argmax.
+        nearest_axis: along which logits are taken from the nearest voxel, not interpolated; or None.
     """
 
     def __init__(
@@ -47,9 +48,13 @@ class LabelWriter:
         *,
         axis: int = 0,
         threshold: float = 0.5,
+        nearest_axis: int | None = None,
     ) -> None:
         self._out, self._labels, self._axis = out, labels, axis
-        self._axes = tuple(Axis.between(size, wanted) for size, wanted in zip(shape, out.shape, strict=True))
+        self._axes = tuple(
+            Axis.between(size, wanted, nearest=number == nearest_axis)
+            for number, (size, wanted) in enumerate(zip(shape, out.shape, strict=True))
+        )
         self._logit = float(np.log(threshold) - np.log1p(-threshold))
         self._here = threading.local()
         self._rows = 0
@@ -98,35 +103,41 @@ class LabelWriter:
 
 
 def labels_from_logits(
-    logits: Tensor, shape: Sequence[int], labels: LabelSet, *, threshold: float = 0.5
+    logits: Tensor,
+    shape: Sequence[int],
+    labels: LabelSet,
+    *,
+    threshold: float = 0.5,
+    nearest_axis: int | None = None,
 ) -> NDArray[np.uint8]:
     """Contiguous labels, uint8 on a grid of `shape`, from logits (K, A, B, C) over the same field of view.
 
     A `LabelWriter` for whole logits; see there.
     """
     result = np.empty(tuple(shape), dtype=np.uint8)
-    LabelWriter(result, logits.shape[1:], labels, threshold=threshold).add(logits)
+    writer = LabelWriter(result, logits.shape[1:], labels, threshold=threshold, nearest_axis=nearest_axis)
+    writer.add(logits)
     return result
 
 
 @torch.inference_mode()
 def class_probabilities(
-    logits: Tensor, shape: Sequence[int], labels: LabelSet
+    logits: Tensor, shape: Sequence[int], labels: LabelSet, *, nearest_axis: int | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the probability (*shape), on a grid over the same field of view, of each of `labels.classes` in turn.
 
     Softmax, or sigmoid for regions. No more than two maps are in memory at once, however many classes there are. The
-    background of plain classes is 1 minus their sum.
+    background of plain classes is 1 minus their sum. `nearest_axis` is as of `LabelWriter`.
     """
     if labels.regions:
         for index in range(len(labels.regions)):
-            yield _one_class(logits, index, shape, torch.sigmoid)
+            yield _one_class(logits, index, shape, nearest_axis, torch.sigmoid)
         return
     total = np.empty(tuple(shape), dtype=np.float32)
-    for first, slab in _slabs(logits, shape):
+    for first, slab in _slabs(logits, shape, nearest_axis):
         total[first : first + slab.shape[0]] = slab.logsumexp(dim=1).numpy()
     for index in range(1, logits.shape[0]):
-        found = _one_class(logits, index, shape)
+        found = _one_class(logits, index, shape, nearest_axis)
         found -= total
         np.exp(found, out=found)
         # Rounding may make a sum of exponentials slightly too small.
@@ -134,19 +145,23 @@ def class_probabilities(
 
 
 def _one_class(
-    logits: Tensor, index: int, shape: Sequence[int], function: Callable[[Tensor], Tensor] | None = None
+    logits: Tensor,
+    index: int,
+    shape: Sequence[int],
+    nearest_axis: int | None,
+    function: Callable[[Tensor], Tensor] | None = None,
 ) -> NDArray[np.float32]:
     result = np.empty(tuple(shape), dtype=np.float32)
-    for first, slab in _slabs(logits[index : index + 1], shape):
+    for first, slab in _slabs(logits[index : index + 1], shape, nearest_axis):
         values = slab[:, 0] if function is None else function(slab[:, 0])
         result[first : first + slab.shape[0]] = values.numpy()
     return result
 
 
-def _slabs(logits: Tensor, shape: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+def _slabs(logits: Tensor, shape: Sequence[int], nearest_axis: int | None) -> Iterator[tuple[int, Tensor]]:
     """Yield (first index, logits (n, K, *shape[1:])) along the first axis, linearly interpolated."""
     rows = max(1, SLAB_BYTES // max(1, 4 * logits.shape[0] * int(np.prod(shape[1:]))))
-    axis = Axis.between(logits.shape[1], shape[0])
+    axis = Axis.between(logits.shape[1], shape[0], nearest=nearest_axis == 0)
     low, share = torch.from_numpy(axis.cell), torch.from_numpy(axis.share)
     high = (low + 1).clamp(max=axis.size - 1)
     for first in range(0, shape[0], rows):
@@ -157,6 +172,9 @@ def _slabs(logits: Tensor, shape: Sequence[int]) -> Iterator[tuple[int, Tensor]]
             weight = share[part].view(1, -1, 1, 1)
             slab = torch.lerp(logits[:, low[part]], logits[:, high[part]], weight)
         slab = slab.transpose(0, 1)
+        if nearest_axis in (1, 2):
+            across = Axis.between(slab.shape[nearest_axis + 1], shape[nearest_axis], nearest=True)
+            slab = slab.index_select(nearest_axis + 1, torch.from_numpy(across.cell))
         if slab.shape[2:] != tuple(shape[1:]):
             slab = torch.nn.functional.interpolate(
                 slab, size=tuple(shape[1:]), mode="bilinear", align_corners=False

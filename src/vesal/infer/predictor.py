@@ -137,11 +137,15 @@ class Model:
         room = _BATCH_VOXELS.get(self.device.type, 1 << 22)
         # Axes that training mirrored, without the left/right axis where a mirrored left is a right.
         lateral = lateral_axis(self.plan) if self.labels.swaps else None
+        axes = tuple(axis for axis in mirror_axes(self.plan) if axis != lateral)
+        if as_nnunet := self.plan.rules == "nnunet":
+            axes = self.plan.mirror_axes  # those that it was trained to take, labels unswapped
         return Windows(
             patch=self.plan.patch,
             overlap=overlap,
             batch=max(1, room // int(np.prod(self.plan.patch))),
-            mirror_axes=tuple(axis for axis in mirror_axes(self.plan) if axis != lateral) if mirror else (),
+            mirror_axes=axes if mirror else (),
+            centred_on_voxel=as_nnunet,
         )
 
     def feature_recorder(
@@ -196,7 +200,14 @@ class Model:
         """
         crop, axis = prepared.crop, windows.stream_axis(prepared.crop.shape)
         contiguous = np.zeros(crop.source.shape, dtype=np.uint8)
-        writer = LabelWriter(crop.cut(contiguous), crop.shape, self.labels, axis=axis, threshold=threshold)
+        writer = LabelWriter(
+            crop.cut(contiguous),
+            crop.shape,
+            self.labels,
+            axis=axis,
+            threshold=threshold,
+            nearest_axis=crop.nearest_axis,
+        )
         outputs = self.labels.outputs
         first = 0
         for rows in stream_logits(
@@ -334,7 +345,9 @@ class Model:
     def from_logits(self, logits: Tensor, prepared: Prepared, *, threshold: float = 0.5) -> LabelMap:
         """Logits (K, *S) on the prepared grid -> labels on the scan's own grid."""
         crop = prepared.crop
-        contiguous = labels_from_logits(logits, crop.crop_shape, self.labels, threshold=threshold)
+        contiguous = labels_from_logits(
+            logits, crop.crop_shape, self.labels, threshold=threshold, nearest_axis=crop.nearest_axis
+        )
         return self._label_map(crop.paste(contiguous), crop.source)
 
     def class_probabilities(
@@ -344,9 +357,10 @@ class Model:
 
         For scans whose maps would not fit into memory together. Outside the crop they are 0.
         """
-        maps = class_probabilities(logits, prepared.crop.crop_shape, self.labels)
+        crop = prepared.crop
+        maps = class_probabilities(logits, crop.crop_shape, self.labels, nearest_axis=crop.nearest_axis)
         for name in self.labels.classes:
-            yield name, prepared.crop.paste(next(maps))
+            yield name, crop.paste(next(maps))
 
 
 def _tensor(image: NDArray[np.float32]) -> Tensor:

@@ -37,12 +37,14 @@ class Windows:
         overlap: share of a window that its neighbour covers again, 0 to under 1.
         batch: windows in one forward pass.
         mirror_axes: network axes to mirror; the mean over all subsets of them is taken.
+        centred_on_voxel: a window weighs most at voxel size // 2, as nnU-Net's do, in place of its middle.
     """
 
     patch: tuple[int, ...]
     overlap: float = OVERLAP
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
+    centred_on_voxel: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.overlap < 1.0:
@@ -76,16 +78,20 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
     return [round(start) for start in np.linspace(0, size - window, count).tolist()]
 
 
-def window_weights(size: int, window: int, starts: Sequence[int]) -> list[Tensor]:
+def window_weights(
+    size: int, window: int, starts: Sequence[int], *, centred_on_voxel: bool = False
+) -> list[Tensor]:
     """What each window of one axis weighs at its voxels, (window,) float32 each.
 
-    A Gaussian around the window's centre with sigma = window / 8, as in nnU-Net, divided by the sum of
-    all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is a window's weight.
+    A Gaussian around the window's centre (see `Windows.centred_on_voxel`) with sigma = window / 8, as in nnU-Net,
+    divided by the sum of all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is
+    a window's weight.
 
     >>> window_weights(4, 4, [0])
     [tensor([1., 1., 1., 1.])]
     """
-    distance = torch.arange(window, dtype=torch.float64) - (window - 1) / 2.0
+    centre = window // 2 if centred_on_voxel else (window - 1) / 2.0
+    distance = torch.arange(window, dtype=torch.float64) - centre
     gaussian = torch.exp(-0.5 * (distance / (window / 8.0)) ** 2)
     total = torch.zeros(max(size, window), dtype=torch.float64)
     for start in starts:
@@ -200,7 +206,8 @@ class _Grid:
     @cached_property
     def weights(self) -> list[list[Tensor]]:
         axes = zip(self.padded, self.patch, self.starts, strict=True)
-        return [window_weights(size, window, starts) for size, window, starts in axes]
+        on_voxel = self.windows.centred_on_voxel
+        return [window_weights(*axis, centred_on_voxel=on_voxel) for axis in axes]
 
     def places(self) -> list[_Place]:
         """All windows, in the order of the axis along which they are visited."""

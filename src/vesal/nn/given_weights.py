@@ -1,7 +1,7 @@
 """Weights to begin a training with: a model file, or a state dict of another program, fitted to a network by name.
 
-No code in such a file ever runs: pickles are read with torch's `weights_only`, which takes tensors and plain containers
-alone.
+No code in such a file ever runs: pickles are read as tensors and plain containers alone
+(`vesal.nn.nnunet.safe_checkpoint`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vesal.errors import UsageError, VesalError
 from vesal.nn.model_file import load_package
+from vesal.nn.nnunet.safe_checkpoint import read_checkpoint
 from vesal.text import listed, times
 
 #: Where programs keep the state dict in what they save: PyTorch's habit, Lightning, nnU-Net, MONAI, Vesal's checkpoint.
@@ -146,7 +146,7 @@ def _is_model(path: Path) -> bool:
 def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return read_checkpoint(path)
 
 
 def _state_dict(found: Any) -> dict[str, Tensor]:

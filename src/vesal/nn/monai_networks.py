@@ -272,6 +272,8 @@ def _wrong_stages(plan: Plan, fixed: _Fixed) -> Iterator[tuple[str, str]]:
         yield f"keeps the resolution in its first stage, without a stride of {stages[0].stride}", _NAMED
     if any(size % 2 == 0 for size in sizes):
         yield "cannot centre an even kernel", _NAMED
+    if any(stage.decoder is not None for stage in stages):
+        yield "has a decoder of its own", "take the convolutions of the decoder out of the plan's stages"
     if fixed.convolutions and convolutions != {fixed.convolutions}:
         fix = f"set plan.convolutions to {fixed.convolutions}"
         yield f"has {fixed.convolutions} convolutions in every stage", fix

@@ -35,8 +35,9 @@ class UNet(nn.Module):
 
     The encoder's stage i has `stages[i].convolutions` blocks, the first of which has its stride. The decoder
     goes up again by transposed convolution, joins the encoder's stage of that resolution, and has as many
-    ConvNormAct as the stage has blocks. Lists are indexed by resolution, the highest first, in the names of
-    the weights too: `encoder.0.1.conv.weight`, `ups.0.weight`, `decoder.0.1.norm.bias`, `heads.0.weight`.
+    ConvNormAct as the stage has blocks (or as its `decoder` says). Lists are indexed by resolution, the highest
+    first, in the names of the weights too: `encoder.0.1.conv.weight`, `ups.0.weight`, `decoder.0.1.norm.bias`,
+    `heads.0.weight`.
 
     Attributes:
         total_stride: along each axis, from the highest resolution to the lowest.
@@ -109,7 +110,8 @@ class UNet(nn.Module):
             else None
         )
         self.decoder = nn.ModuleList(
-            _stack(ConvNormAct, bricks, stage, 2 * stage.features, ones) for stage in stages[:-1]
+            _stack(ConvNormAct, bricks, stage, 2 * stage.features, ones, stage.decoder_convolutions)
+            for stage in stages[:-1]
         )
         self.heads = nn.ModuleList(
             bricks.convolution(stage.features, outputs, ones, bias=True) for stage in stages[:heads]
@@ -196,10 +198,13 @@ def _stack(
     stage: Stage,
     inputs: int,
     stride: Sequence[int],
+    count: int | None = None,
 ) -> nn.Sequential:
+    """So many blocks, as many as the stage says where no number is given; the first has the stride."""
     first = block(bricks, inputs, stage.features, stage.kernel, stride)
     rest = (
-        block(bricks, stage.features, stage.features, stage.kernel) for _ in range(stage.convolutions - 1)
+        block(bricks, stage.features, stage.features, stage.kernel)
+        for _ in range((count or stage.convolutions) - 1)
     )
     return nn.Sequential(first, *rest)
 
@@ -211,7 +216,7 @@ def _check(stages: Sequence[Stage], heads: int) -> None:
         raise UsageError(
             f"The first stage has stride {stages[0].stride}; it keeps the resolution, so it is all 1."
         )
-    if any(stage.convolutions < 1 for stage in stages):
+    if any(min(stage.convolutions, stage.decoder_convolutions) < 1 for stage in stages):
         raise UsageError("A stage has no convolution; each needs at least one.")
     if not 1 <= heads <= max(1, len(stages) - 1):
         raise UsageError(

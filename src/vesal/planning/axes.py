@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from vesal.planning.plan import Plan
+from vesal.volume.geometry import Geometry, Turn
 
 #: A grid whose coarsest axis exceeds its finest by more than this is anisotropic (nnU-Net). It is planned in 2D where
 #: it has few slices, and warped within its slices only ("dummy 2D"): a rotation out of the plane would interpolate
 #: between slices that share no structure.
 ANISOTROPIC = 3.0
+
+
+def prepared_turn(grid: Geometry, plan: Plan) -> Turn:
+    """The permutation and flips that bring a scan's axes into the plan's order."""
+    turn = grid.turn_to_ras()
+    if plan.as_stored:
+        turn = Turn(tuple(range(grid.ndim)), (False,) * grid.ndim)
+    order = plan.axis_order or tuple(range(grid.ndim))
+    return Turn(tuple(turn.order[axis] for axis in order), tuple(turn.flips[axis] for axis in order))
 
 
 def warped_axes(plan: Plan) -> tuple[int, ...]:
@@ -21,8 +31,12 @@ def warped_axes(plan: Plan) -> tuple[int, ...]:
 def lateral_axis(plan: Plan) -> int | None:
     """The network axis that runs from the patient's left to right, or None where there is none or none is known.
 
-    Prepared arrays lie along R, A, S; a 2D network sees what remains of them without the slice axis.
+    Prepared arrays lie along R, A, S; a 2D network sees what remains of them without the slice axis. Of scans that are
+    taken as they are stored, x is held to be it, as it is in nearly all axial ones.
     """
+    if plan.axis_order is not None:
+        place = plan.axis_order.index(0) - (plan.scan_dimension - plan.dimension)
+        return place if place >= 0 and plan.scan_dimension == 3 else None
     if plan.dimension == 3:
         return 0
     return 0 if plan.slice_axis in (1, 2) else None

@@ -148,7 +148,7 @@ class Network:
                 yield Layer(stage.features, hidden, 1, count, 1, bias=True)
                 yield Layer(hidden, 1, 1, count, 1, bias=True)
             yield self._convolution(2 * stage.features, stage.features, stage.kernel, count)
-            for _ in range(stage.convolutions - 1):
+            for _ in range(stage.decoder_convolutions - 1):
                 yield self._convolution(stage.features, stage.features, stage.kernel, count)
 
     def _convolution(

@@ -26,12 +26,19 @@ class Stage(Record):
         kernel: kernel size per axis.
         stride: step per axis of the convolution that enters the stage; all 1 in the first.
         convolutions: how many in the encoder (residual blocks, for a residual encoder).
+        decoder: how many in the decoder; None for as many as in the encoder.
     """
 
     features: int
     kernel: tuple[int, ...]
     stride: tuple[int, ...]
     convolutions: int = 2
+    decoder: int | None = None
+
+    @property
+    def decoder_convolutions(self) -> int:
+        """Convolutions of the decoder at this resolution."""
+        return self.convolutions if self.decoder is None else self.decoder
 
 
 def total_stride(stages: Sequence[Stage]) -> tuple[int, ...]:
@@ -43,13 +50,15 @@ class Normalisation(Record):
     """How a channel's intensities become network input.
 
     Attributes:
-        scheme: zscore (per image), zscore_nonzero (per image, over voxels that are not 0, which stay 0),
+        scheme: zscore (per image), zscore_nonzero (per image, over voxels that are not 0; those that are stay 0),
+            zscore_mask (per image, over the voxels at which any channel is not 0, holes filled; the others stay as
+            they are: nnU-Net's use_mask_for_norm),
             ct (clip to [lower, upper], then data set mean and std), minmax (per image to 0..1),
             window (clip to [lower, upper], to 0..1), none.
         lower, upper, mean, std: of the data set's foreground (ct) or as chosen (window), in file units.
     """
 
-    scheme: Literal["zscore", "zscore_nonzero", "ct", "minmax", "window", "none"]
+    scheme: Literal["zscore", "zscore_nonzero", "zscore_mask", "ct", "minmax", "window", "none"]
     lower: float | None = None
     upper: float | None = None
     mean: float | None = None
@@ -68,13 +77,18 @@ class Normalisation(Record):
 class Plan(Record):
     """Derived, frozen, JSON. All axes are those of the prepared array.
 
-    Prepared arrays lie in the grid nearest to RAS+. In a 2D plan of volumes the slice axis comes first:
-    (C, S, A, B), patches are (C, A, B). For 2D images S is 1 in the prepared array alone.
+    Prepared arrays lie in the grid nearest to RAS+, but for `axis_order`. In a 2D plan of volumes the slice axis comes
+    first: (C, S, A, B), patches are (C, A, B). For 2D images S is 1 in the prepared array alone.
 
     Attributes:
         version: of this format.
         dimension: 2 or 3, of the network.
-        slice_axis: for a 2D plan of volumes, which RAS axis the slices are taken along; else None.
+        rules: whose preparation, windows and restoring are followed where they differ: Vesal's, or nnU-Net's of a model
+            that was imported (docs/nnunet.md).
+        axis_order: which axis of a scan (0 is x) each axis of the prepared array is; None for x, y, z.
+        as_stored: a scan's axes are taken as its file stores them, not turned to RAS+.
+        slice_axis: for a 2D plan of volumes, which RAS axis (or which of `axis_order`) the slices are taken along; else
+            None.
         spacing_mm: of the prepared array along the network's axes; a slice axis keeps its own.
         patch: voxels of a training patch and a prediction window along the network's axes.
         batch: patches in a step.
@@ -106,6 +120,9 @@ class Plan(Record):
 
     version: int = PLAN_VERSION
     dimension: Literal[2, 3]
+    rules: Literal["vesal", "nnunet"] = "vesal"
+    axis_order: tuple[int, ...] | None = None
+    as_stored: bool = False
     slice_axis: Literal[0, 1, 2] | None = None
     spacing_mm: tuple[float, ...]
     patch: tuple[int, ...]
@@ -149,9 +166,14 @@ class Plan(Record):
             self.networks,
             len(self.stages),
         ]
-        sizes += [n for of in self.stages for n in (*of.kernel, *of.stride, of.features, of.convolutions)]
+        for of in self.stages:
+            sizes += [*of.kernel, *of.stride, of.features, of.convolutions, of.decoder_convolutions]
         if not all(math.isfinite(size) and size > 0 for size in sizes):
             raise ValueError("sizes, spacings, strides and features must be above zero")
+        if self.axis_order is not None and sorted(self.axis_order) != list(range(self.scan_dimension)):
+            raise ValueError(
+                f"axis order {self.axis_order} does not name the {self.scan_dimension} axes of a scan"
+            )
         if len(self.normalisation) != len(self.channels):
             raise ValueError(f"{len(self.channels)} channels but {len(self.normalisation)} normalisations")
         if (coarse := self.locator) is not None:

@@ -230,7 +230,7 @@ class Cache:
 def _plan_key(plan: Plan, place: int) -> bytes:
     fields = {
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
-        "foreground_channel", "margin_mm", "blocks",
+        "foreground_channel", "margin_mm", "blocks", "rules", "axis_order", "as_stored",
     }  # fmt: skip
     values = plan.model_dump(mode="json", include=fields)
     values["place"] = place if plan.locator is not None else None

@@ -15,11 +15,18 @@ _SMALLEST = 1e-8
 _BLOCK = 1 << 16
 
 
-def normalise(channel: NDArray[np.float32], how: Normalisation) -> None:
+def normalise(
+    channel: NDArray[np.float32], how: Normalisation, mask: NDArray[np.bool_] | None = None
+) -> None:
     """Turn one channel (*spatial) of file units into network input, in place.
 
     The schemes are those of `Normalisation`. A constant image becomes 0 throughout. Not finite values are the
     caller's to refuse beforehand.
+
+    Args:
+        channel: is changed.
+        how: the scheme.
+        mask: (*spatial), of the scheme zscore_mask.
     """
     if how.scheme == "zscore":
         found = moments(channel)
@@ -31,6 +38,13 @@ def normalise(channel: NDArray[np.float32], how: Normalisation) -> None:
         found = moments(flat[flat != 0])
         _standardise(channel, found.mean, found.std)
         np.copyto(channel, 0.0, where=outside)
+    elif how.scheme == "zscore_mask":
+        if mask is None:
+            raise ValueError("a z-score within a mask needs the mask")
+        inside = channel[mask]
+        found = moments(inside)
+        _standardise(inside, found.mean, found.std)
+        channel[mask] = inside
     elif how.scheme == "ct":
         np.clip(channel, how.lower, how.upper, out=channel)
         _standardise(channel, _given(how.mean), _given(how.std))

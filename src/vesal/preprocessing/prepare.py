@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from vesal.data.fingerprint import Failure, failure_of
 from vesal.data.labels import IGNORE
 from vesal.errors import DataError
 from vesal.parallel import Progress, available_memory
+from vesal.planning.axes import prepared_turn
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.coarse_grid import block_labels, block_means
+from vesal.preprocessing.nnunet_rules import axis_apart, nonzero_mask, resize_apart
 from vesal.preprocessing.normalise import normalise
 from vesal.processes import map_on_cores
 from vesal.text import plural, times
@@ -59,7 +61,7 @@ class Prepared:
 
 
 def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: Box | None = None) -> Prepared:
-    """Turn to the axes nearest RAS+, crop to the non-zero voxels, normalise, crop to `box`, resample to the plan.
+    """Turn to the plan's axes, crop to the non-zero voxels, normalise, crop to `box`, resample to the plan.
 
     Intensities are normalised by what lies in the box of non-zero voxels, which comes from the image alone, so that
     training and prediction see the same. What the cache keeps of an image is 16 bits a voxel; the image is rounded to
@@ -82,6 +84,8 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
         # In the file's own order of memory: to turn all voxels takes longer than to turn those of the coarser grid.
         image = np.array(crop.cut(volume.array), dtype=np.float32)
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
+    masked = any(how.scheme == "zscore_mask" for how in plan.normalisation)
+    mask = nonzero_mask(image) if masked else None
     for channel, how in zip(image, plan.normalisation, strict=True):
         if not _all_finite(channel):
             bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
@@ -89,7 +93,7 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
                 f"the image has {plural(bad, 'voxel')} that no finite 32-bit number holds (NaN, infinity or beyond "
                 "3.4e38); replace them by numbers, or leave the image out."
             )
-        normalise(channel, how)
+        normalise(channel, how, mask)
     if (wanted := _wanted(crop, plan, label, box)) is not None:
         whole, crop = crop, _within(crop, wanted, plan)
         part = _part(whole, crop)
@@ -97,10 +101,7 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
         foreground = None if foreground is None else foreground[part]
     _check_memory(volume, crop, plan)
     if crop.shape != crop.crop_shape:
-        if plan.blocks:
-            image = block_means(c_ordered(image, np.float32), crop.shape)
-        else:
-            image = resize(image, crop.shape, plan.image_order)
+        image = _resampled(image, crop, plan)
     if foreground is not None:
         resized = resize_label(foreground, crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
@@ -117,6 +118,14 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
             block_labels(inside, crop.shape) if blocks else resize_label(inside, crop.shape, plan.label_order)
         )
     return Prepared(image, c_ordered(inside, np.uint8), crop, outside)
+
+
+def _resampled(image: NDArray[np.float32], crop: Crop, plan: Plan) -> NDArray[np.float32]:
+    if plan.blocks:
+        return block_means(c_ordered(image, np.float32), crop.shape)
+    if plan.rules == "nnunet":
+        return resize_apart(image, crop.shape, plan.image_order, axis_apart(*_spacings(crop, plan)))
+    return resize(image, crop.shape, plan.image_order)
 
 
 def prepare_dataset(
@@ -164,9 +173,9 @@ def prepare_dataset(
 
 def stored_type(plan: Plan) -> type[np.floating[Any]]:
     """float16 for normalised intensities, whose rounding (0.05 %) is far below a scan's noise; float32 for
-    intensities left as they are, which may lie beyond float16's 65504."""
+    intensities left as they are, which may lie beyond float16's 65504, and where nnU-Net's are followed."""
     as_they_are = any(how.scheme == "none" for how in plan.normalisation)
-    return np.float32 if as_they_are else np.float16
+    return np.float32 if as_they_are or plan.rules == "nnunet" else np.float16
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +227,7 @@ def patch_in_scan(plan: Plan, crop: Crop, jitter_mm: float = 0.0) -> tuple[int, 
 
 def _place(volume: Volume, plan: Plan) -> Crop:
     grid = volume.geometry
-    turn = grid.turn_to_ras()
+    turn = prepared_turn(grid, plan)
     turned = turn.apply(volume.array)
     if plan.crop_to_nonzero:
         start, stop = nonzero_box(turned)
@@ -228,12 +237,22 @@ def _place(volume: Volume, plan: Plan) -> Crop:
 
 
 def _crop(grid: Geometry, turn: Turn, box: Box, plan: Plan) -> Crop:
-    size = in_order([b - a for a, b in zip(*box, strict=True)], plan.slice_axis, first=1)
-    spacing = in_order([grid.spacing_mm[axis] for axis in turn.order], plan.slice_axis, first=1.0)
-    # The plan's spacing is of the network's axes; a slice axis before them keeps its own.
-    wanted = (spacing[0], *plan.spacing_mm)[-3:]
-    shape = tuple(_resized(*axis) for axis in zip(size, spacing, wanted, strict=True))
-    return Crop(grid, turn, *box, plan.slice_axis, shape)
+    crop = Crop(grid, turn, *box, plan.slice_axis, ())
+    spacing, wanted = _spacings(crop, plan)
+    shape = tuple(_resized(*axis) for axis in zip(crop.crop_shape, spacing, wanted, strict=True))
+    nearest = axis_apart(wanted, spacing) if plan.rules == "nnunet" else None
+    return replace(crop, shape=shape, nearest_axis=nearest)
+
+
+def _spacings(crop: Crop, plan: Plan) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Along the prepared array's three axes (mm): the scan's own, and the plan's.
+
+    The plan's is of the network's axes; a slice axis before them keeps its own. The axis that pictures lack is coarse
+    (nnU-Net gives it 999), so that they count as slices.
+    """
+    own = [crop.source.spacing_mm[axis] for axis in crop.turn.order]
+    spacing = in_order(own, plan.slice_axis, first=999.0 * max(own))
+    return spacing, (spacing[0], *plan.spacing_mm)[-3:]
 
 
 def _wanted(crop: Crop, plan: Plan, label: LabelMap | None, box: Box | None) -> Box | None:

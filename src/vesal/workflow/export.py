@@ -7,23 +7,25 @@ from pathlib import Path
 from vesal.errors import UsageError, unknown_name
 from vesal.workflow.kaggle.kernel import Exported
 from vesal.workflow.kaggle.kernel import export as export_kernel
+from vesal.workflow.model_exchange.export_nnunet import NnunetExport, export_nnunet
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
 from vesal.workflow.slurm.job_scripts import SlurmExport, export_jobs
 
 #: What `vesal export --to` takes.
-TARGETS = ("kaggle", "slurm")
+TARGETS = ("kaggle", "nnunet", "slurm")
 
 
 def export(
     target: str, folder: Path, source: Path | None, kernel: KernelOptions, slurm: SlurmOptions
-) -> Exported | SlurmExport:
+) -> Exported | NnunetExport | SlurmExport:
     """Export for that target.
 
     Args:
         target: one of TARGETS.
         folder: that is written.
-        source: for Kaggle a run folder whose settings are trained with, in place of a recipe; for SLURM the model.
+        source: for Kaggle a run folder whose settings are trained with, in place of a recipe; for SLURM and nnU-Net the
+            model.
         kernel: what Kaggle shall train.
         slurm: what SLURM shall predict.
 
@@ -34,6 +36,10 @@ def export(
         raise unknown_name("target", target, TARGETS)
     if target == "kaggle":
         return export_kernel(folder, kernel, source)
+    if target == "nnunet":
+        if source is None:
+            raise UsageError("nnU-Net's folder is made of a model; name a .vesal file or a run folder.")
+        return export_nnunet(source, folder)
     if source is None:
         raise UsageError("SLURM's jobs need a model; name a .vesal file or a run folder.")
     return export_jobs(source, folder, slurm)

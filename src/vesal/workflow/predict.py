@@ -26,6 +26,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import sweep, write_json
 from vesal.infer.predictor import Model
+from vesal.nn.licence import licence_remarks
 from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
 from vesal.text import listed, plural
@@ -162,6 +163,8 @@ def predict_cases(
             if cohort is not None:
                 result.remarks.append(cohort.end())
     result.backend = model.backend if cohort is None else cohort.backend
+    remarks = (text for package in model.packages for text in licence_remarks(package.provenance))
+    result.remarks += dict.fromkeys(remarks)
     return result
 
 

@@ -32,6 +32,17 @@ def test_a_file_gives_what_it_holds_and_a_run_more(package: Package, tmp_path: P
     assert read_card_source(file, Stated(name="Atria")).name == "Atria"
 
 
+def test_licence_and_origin_of_imported_weights_are_those_of_the_file_unless_stated(
+    bare: Package, tmp_path: Path
+) -> None:
+    given = bare.provenance | {"licence": "CC BY-NC 4.0", "origin": "Tiny University"}
+    save_package(tmp_path / "a.vesal", replace(bare, provenance=given))
+    stated = read_card_source(tmp_path / "a.vesal").stated
+    assert (stated.licence, stated.authors) == ("CC BY-NC 4.0", ("Tiny University",))
+    other = read_card_source(tmp_path / "a.vesal", Stated(licence="MIT", authors=("Us",))).stated
+    assert (other.licence, other.authors) == ("MIT", ("Us",))
+
+
 def test_a_folder_of_model_files_alone_is_no_run(bare: Package, tmp_path: Path) -> None:
     save_package(tmp_path / "a.vesal", bare)
     shutil.copy(tmp_path / "a.vesal", tmp_path / "b.vesal")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from vesal.infer.backends.bfloat16_agreement import read_agreement
+from vesal.nn.licence import is_non_commercial
 from vesal.report.card.card_measurements import measured_sections
 from vesal.report.card.card_section import NOT_HELD, CardSection
 from vesal.report.card.card_source import CardSource
@@ -187,7 +188,7 @@ def _limits(source: CardSource) -> CardSection:
 def _licence(source: CardSource) -> CardSection:
     licence = source.stated.licence
     weights = (
-        f"The weights: {licence}, as stated by whoever made this card."
+        f"The weights: {licence}, as stated by whoever made this card{_forbids(licence)}."
         if licence
         else "No licence of the weights was stated."
     )
@@ -199,6 +200,10 @@ def _licence(source: CardSource) -> CardSection:
             "Vesal itself: Apache-2.0.",
         ),
     )
+
+
+def _forbids(licence: str) -> str:
+    return "; commercial use is not allowed" if is_non_commercial(licence) else ""
 
 
 def _citation(source: CardSource) -> CardSection:

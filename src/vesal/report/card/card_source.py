@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from vesal.evaluate.scores import Scores
 from vesal.infer.model_packages import read_packages
 from vesal.infer.model_record import unusable
 from vesal.infer.quality.quality_model import Calibration, QualityModel, read_calibration
+from vesal.nn.licence import LICENCE, ORIGIN
 from vesal.nn.model_file import Package
 from vesal.planning.plan import Plan
 from vesal.run.contents import RunContents, run_contents
@@ -111,7 +112,15 @@ def read_card_source(path: Path, stated: Stated | None = None) -> CardSource:
         calibration=read_calibration(first.quality, first.plan.labels, files[0]),
         robustness=None if run is None else run.record(_ROBUSTNESS, Robustness),
         run=run,
-        stated=stated or Stated(),
+        stated=_with_the_files(stated or Stated(), first),
+    )
+
+
+def _with_the_files(stated: Stated, package: Package) -> Stated:
+    """What was not stated and an imported model's file says of its weights."""
+    licence, origin = (str(package.provenance.get(name, "")) for name in (LICENCE, ORIGIN))
+    return replace(
+        stated, licence=stated.licence or licence, authors=stated.authors or (origin,) * bool(origin)
     )
 
 

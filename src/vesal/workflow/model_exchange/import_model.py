@@ -1,0 +1,253 @@
+"""A trained model of nnU-Net v2 -> one model file, which predicts, serves and exports like any other.
+
+Nothing in the folder is run: `plans.json` and `dataset.json` are JSON, and checkpoints are read by a reader that knows
+tensors and plain values alone (`vesal.nn.nnunet.safe_checkpoint`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vesal.errors import UsageError, VesalError, unknown_name
+from vesal.files import read_json
+from vesal.nn.licence import LICENCE, ORIGIN, UNKNOWN, licence_remarks
+from vesal.nn.model_file import Package, save_package
+from vesal.nn.nnunet.plans_reader import TheirModel
+from vesal.nn.nnunet.safe_checkpoint import read_checkpoint, tensors_of
+from vesal.nn.nnunet.weight_names import from_nnunet, heads_of, is_batch_norm
+from vesal.outputs import results
+from vesal.parallel import Progress
+from vesal.planning.plan import Plan
+from vesal.run_files import MODEL
+from vesal.text import listed, plural, times
+from vesal.version import __version__
+from vesal.workflow.requests.import_request import ImportRequest
+
+#: Of nnU-Net's folders and files.
+_PLANS, _DATASET, _FOLD, _CHECKPOINT = "plans.json", "dataset.json", "fold_", "checkpoint_{}.pth"
+#: Which checkpoint is taken where none is asked for, the first that is there.
+_CHECKPOINTS = ("final", "best")
+#: What dataset.json calls a licence.
+_LICENCE_KEYS = ("licence", "license")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model that was imported.
+
+    Attributes:
+        file: of the model.
+        network: its name in `vesal.nn.zoo.NETWORKS`.
+        plan: of the model.
+        provenance: as in the model file.
+    """
+
+    file: Path
+    network: str
+    plan: Plan
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        labels = self.plan.labels
+        return {
+            "model": str(self.file),
+            "network": self.network,
+            "networks": self.plan.networks,
+            "dimension": self.plan.dimension,
+            "spacing_mm": list(self.plan.spacing_mm),
+            "patch": list(self.plan.patch),
+            "channels": list(self.plan.channels),
+            "classes": list(labels.classes),
+            "provenance": self.provenance,
+            "remarks": self.remarks(),
+        }
+
+    def remarks(self) -> list[str]:
+        """What is to be known before the model is used."""
+        return licence_remarks(self.provenance)
+
+    def text(self) -> str:
+        """What it is, and under which licence."""
+        plan, source = self.plan, self.provenance["imported"]
+        lines = [
+            f"{self.file}: {plural(plan.networks, 'network')} ({self.network}, {plan.dimension}D) of nnU-Net's "
+            f"{self.provenance['dataset']} {source['configuration']}, {listed(source['folds'])}",
+            f"Channels: {', '.join(plan.channels)}; classes: {listed(plan.labels.classes)}",
+            f"Spacing {times(plan.spacing_mm)} mm, patch {times(plan.patch)}; prepared and restored as nnU-Net does",
+            *self.remarks(),
+        ]
+        return "\n".join(lines)
+
+
+def import_model(request: ImportRequest, progress: Progress | None = None) -> Imported:
+    """Read a trained model of another program, and write it as a model file.
+
+    Args:
+        request: which, and where to.
+        progress: called with (done, total) folds.
+
+    Raises:
+        UsageError: the folder holds no such model, or its licence is not known and not given.
+        VesalError: a file is damaged or hostile, or the model does what Vesal does not.
+    """
+    if request.out.is_dir():
+        raise UsageError(f"{request.out} is a folder; name the file, such as {request.out / MODEL}.")
+    output = results(request.out.parent, request.out.name)
+    folder = _model_folder(request)
+    plans, dataset = _json(folder / _PLANS), _json(folder / _DATASET)
+    found = _folds(folder, request)
+    described = _licence(request, dataset, folder)
+    checkpoints = []
+    for number, file in enumerate(found, start=1):
+        checkpoints.append(_Checkpoint.read(file))
+        if progress is not None:
+            progress(number, len(found))
+    first = checkpoints[0]
+    for one in checkpoints:
+        if one.configuration != first.configuration:
+            raise VesalError(
+                f"{first.file} is of {first.configuration[:80]} and {one.file} of {one.configuration[:80]}, which "
+                "cannot vote together; name the folds of one by --fold."
+            )
+    model = TheirModel(plans, dataset, first.configuration)
+    plan = model.plan(
+        networks=len(found),
+        mirror_axes=first.mirror_axes,
+        heads=heads_of(first.weights),
+        norm="batch" if is_batch_norm(first.weights) else "instance",
+    )
+    weights = [from_nnunet(one.weights, plan, model.network, str(one.file)) for one in checkpoints]
+    provenance = {
+        "versions": {"vesal": __version__},
+        "dataset": str(plans.get("dataset_name", ""))[:200],
+        "imported": {
+            "from": "nnU-Net v2",
+            "trainer": first.trainer,
+            "plans": str(plans.get("plans_name", ""))[:200],
+            "configuration": first.configuration,
+            "folds": [file.parent.name for file in found],
+            "checkpoint": found[0].name,
+        },
+        **described,
+    }
+    package = Package(plan, model.network, {}, provenance, weights[0], more_weights=tuple(weights[1:]))
+    with output:
+        save_package(output.folder / request.out.name, package)
+    return Imported(request.out, model.network, plan, provenance)
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A checkpoint of a fold.
+
+    Attributes:
+        weights: nnU-Net's state dict.
+        trainer, configuration: names.
+        mirror_axes: along which the network may see mirrored copies.
+    """
+
+    file: Path
+    weights: Mapping[str, Tensor]
+    trainer: str
+    configuration: str
+    mirror_axes: tuple[int, ...]
+
+    @classmethod
+    def read(cls, file: Path) -> _Checkpoint:
+        held = read_checkpoint(file)
+        if not isinstance(held, dict) or not isinstance(held.get("init_args"), dict):
+            raise VesalError(
+                f"{file} is no checkpoint of nnU-Net v2's; name the folder of a model that it trained."
+            )
+        weights = tensors_of(held.get("network_weights"), file)
+        configuration = held["init_args"].get("configuration")
+        axes = held.get("inference_allowed_mirroring_axes") or ()
+        plain = isinstance(configuration, str) and all(type(axis) is int for axis in axes)
+        if not weights or not plain:
+            raise VesalError(
+                f"{file} holds no weights and configuration as nnU-Net v2 writes them; take another."
+            )
+        return cls(file, weights, str(held.get("trainer_name", ""))[:200], configuration, tuple(axes))
+
+
+def _model_folder(request: ImportRequest) -> Path:
+    """The folder of plans.json: the one that was named, or one in it, of the configuration that was asked for."""
+    folder, wanted = request.folder, request.configuration
+    if not folder.is_dir():
+        what = "is a file" if folder.is_file() else "is not there"
+        raise UsageError(f"{folder} {what}; name the folder of a trained nnU-Net, which holds {_PLANS}.")
+    found = (
+        [folder]
+        if (folder / _PLANS).is_file()
+        else sorted(file.parent for file in folder.glob(f"*/{_PLANS}"))
+    )
+    found = [one for one in found if any(one.glob(f"{_FOLD}*"))]
+    if not found:
+        raise UsageError(
+            f"{folder} holds no trained nnU-Net model: a folder with {_PLANS}, {_DATASET} and fold_0 or others, "
+            "which nnU-Net calls TRAINER__PLANS__CONFIGURATION."
+        )
+    names = {one.name.rpartition("__")[2]: one for one in found}
+    if wanted is not None and found != [folder]:
+        if wanted not in names:
+            raise unknown_name(f"configuration in {folder}", wanted, names)
+        return names[wanted]
+    if len(found) > 1:
+        raise UsageError(
+            f"{folder} holds several models ({listed(sorted(names))}); say which by --configuration."
+        )
+    return found[0]
+
+
+def _folds(folder: Path, request: ImportRequest) -> list[Path]:
+    """The checkpoints that vote."""
+    there = {
+        path.name.removeprefix(_FOLD): path for path in sorted(folder.glob(f"{_FOLD}*")) if path.is_dir()
+    }
+    if unknown := [name for name in request.folds if name not in there]:
+        raise unknown_name(f"fold in {folder}", unknown[0], there)
+    # As nnU-Net's own choice: fold_all only where it is asked for, or alone.
+    numbered = [name for name in there if name.isdecimal()]
+    names = list(dict.fromkeys(request.folds)) or numbered or list(there)
+    for kind in (request.checkpoint,) if request.checkpoint else _CHECKPOINTS:
+        files = [there[name] / _CHECKPOINT.format(kind) for name in names]
+        present = [file for file in files if file.is_file()]
+        if present and (len(present) == len(files) or not request.folds):
+            return present
+    kinds = request.checkpoint or " or ".join(_CHECKPOINTS)
+    where = listed([f"{_FOLD}{name}" for name in names])
+    raise UsageError(
+        f"{folder} holds no checkpoint {kinds} in {where}; name what is there by --checkpoint or --fold."
+    )
+
+
+def _licence(request: ImportRequest, dataset: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Licence and origin, as given or as dataset.json says; the origin is the folder's name where nothing does."""
+    read = (dataset.get(key) for key in _LICENCE_KEYS)
+    licence = request.licence or next((text for text in read if isinstance(text, str) and text.strip()), None)
+    if licence is None:
+        raise UsageError(
+            f"{folder / _DATASET} says no licence; say by --licence under which the weights may be used, such as "
+            f"'CC BY 4.0', or --licence {UNKNOWN}."
+        )
+    stated = dataset.get("reference")
+    origin = request.origin or (stated if isinstance(stated, str) and stated.strip() else "")
+    return {
+        LICENCE: " ".join(licence.split())[:200],
+        ORIGIN: " ".join(origin.split())[:200] or folder.resolve().name,
+    }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise VesalError(
+            f"{path} is not as nnU-Net v2 writes it; get it again from where the model was trained."
+        )
+    return found

@@ -1,0 +1,132 @@
+"""nnU-Net's prediction of one scan, in its own order of steps, by numpy and scipy: what an imported model must match.
+
+After nnU-Net 2.8.1's preprocessor, predictor and export; no line of it is Vesal's, so that both can be compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+Array = np.ndarray
+
+
+def predict(
+    array: Array,
+    spacing: Sequence[float],
+    plans: dict[str, Any],
+    networks: Sequence[nn.Module],
+    *,
+    mirror_axes: Sequence[int] = (),
+    order: Sequence[int] | None = None,
+) -> Array:
+    """Labels (x, y, z) of a scan (C, x, y, z) with spacing (x, y, z); `order` is regions_class_order."""
+    (found,) = plans["configurations"].values()
+    forward = plans["transpose_forward"]
+    data = array.transpose(0, 3, 2, 1).astype(np.float32).transpose(0, *(axis + 1 for axis in forward))
+    steps = [list(spacing)[::-1][axis] for axis in forward]
+    mask = ndimage.binary_fill_holes((data != 0).any(0))
+    box = tuple(slice(int(lines.min()), int(lines.max()) + 1) for lines in np.nonzero(mask))
+    data, mask = data[(slice(None), *box)].copy(), mask[box]
+    normalise(data, mask, plans, found)
+    wanted = [steps[0], *found["spacing"]][-3:]
+    shape = [round(a / b * size) for a, b, size in zip(steps, wanted, data.shape[1:], strict=True)]
+    prepared = resample(data, shape, steps, wanted, 3)
+    logits = np.mean([slide(prepared, found["patch_size"], one, mirror_axes) for one in networks], axis=0)
+    logits = resample(logits, data.shape[1:], wanted, steps, 1)
+    whole = np.zeros([array.shape[1:][::-1][axis] for axis in forward], dtype=np.uint8)
+    if order is None:
+        whole[box] = logits.argmax(0)
+    else:
+        for value, one in zip(order, logits, strict=True):
+            whole[box][one > 0] = value
+    return whole.transpose(np.argsort(forward)).transpose(2, 1, 0)
+
+
+def normalise(data: Array, mask: Array, plans: dict[str, Any], found: dict[str, Any]) -> None:
+    properties = plans["foreground_intensity_properties_per_channel"]
+    for number, scheme in enumerate(found["normalization_schemes"]):
+        one = data[number]
+        if scheme == "ZScoreNormalization":
+            inside = mask if found["use_mask_for_norm"][number] else np.ones_like(mask)
+            one[inside] = (one[inside] - one[inside].mean()) / one[inside].std()
+        elif scheme == "CTNormalization":
+            of = properties[str(number)]
+            one[...] = (np.clip(one, of["percentile_00_5"], of["percentile_99_5"]) - of["mean"]) / of["std"]
+        elif scheme == "RescaleTo01Normalization":
+            one[...] = (one - one.min()) / (one - one.min()).max()
+        elif scheme == "RGBTo01Normalization":
+            one /= 255
+
+
+def resample(
+    data: Array, shape: Sequence[int], current: Sequence[float], wanted: Sequence[float], order: int
+) -> Array:
+    if data.shape[1:] == tuple(shape):
+        return data
+    apart = None
+    for spacing in (current, wanted):
+        if max(spacing) / min(spacing) > 3:
+            coarse = np.flatnonzero(np.max(spacing) / np.array(spacing) == 1)
+            apart = int(coarse[0]) if len(coarse) == 1 else None
+            break
+    if apart is None:
+        return np.stack([zoomed(one, shape, order) for one in data])
+    across = [size for axis, size in enumerate(shape) if axis != apart]
+    found = []
+    for one in np.moveaxis(data, apart + 1, 1):
+        slices = np.stack([zoomed(part, across, order) for part in one])
+        places = (np.arange(shape[apart]) + 0.5) * len(slices) / shape[apart] - 0.5
+        grid = np.meshgrid(places, *(np.arange(size) for size in across), indexing="ij")
+        found.append(ndimage.map_coordinates(slices, grid, order=0, mode="nearest"))
+    return np.moveaxis(np.stack(found), 1, apart + 1)
+
+
+def zoomed(one: Array, shape: Sequence[int], order: int) -> Array:
+    factors = [new / old for new, old in zip(shape, one.shape, strict=True)]
+    out = ndimage.zoom(one.astype(float), factors, order=order, mode="nearest", grid_mode=True)
+    return np.clip(out, one.min(), one.max())
+
+
+def slide(data: Array, patch: Sequence[int], network: nn.Module, mirror_axes: Sequence[int]) -> Array:
+    patch = list(patch)
+    sides = [1] * (3 - len(patch)) + patch
+    short = [max(0, side - size) for side, size in zip(sides, data.shape[1:], strict=True)]
+    pads = [(lack // 2, lack - lack // 2) for lack in short]
+    padded = np.pad(data, [(0, 0), *pads])
+    starts = []
+    for side, size in zip(sides, padded.shape[1:], strict=True):
+        count = int(np.ceil((size - side) / (side * 0.5))) + 1 if side > 1 else size
+        starts.append([round((size - side) / max(1, count - 1) * number) for number in range(count)])
+    weight = np.zeros(patch)
+    weight[tuple(side // 2 for side in patch)] = 1
+    weight = ndimage.gaussian_filter(weight, [side / 8 for side in patch], mode="constant")
+    total = norm = None
+    for corner in itertools.product(*starts):
+        box = tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
+        one = torch.from_numpy(np.ascontiguousarray(padded[(slice(None), *box)])).float()
+        one = one.reshape(1, len(data), *patch)
+        with torch.inference_mode():
+            logits = mirrored(network, one, mirror_axes)[0].double().numpy()
+        if total is None or norm is None:
+            total, norm = np.zeros((len(logits), *padded.shape[1:])), np.zeros(padded.shape[1:])
+        total[(slice(None), *box)] += (logits * weight).reshape(len(logits), *sides)
+        norm[box] += weight.reshape(sides)
+    assert total is not None
+    assert norm is not None
+    inner = tuple(
+        slice(before, before + size) for (before, _), size in zip(pads, data.shape[1:], strict=True)
+    )
+    return (total / norm)[(slice(None), *inner)]
+
+
+def mirrored(network: nn.Module, one: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+    sets = [subset for count in range(len(axes) + 1) for subset in itertools.combinations(axes, count)]
+    flips = [[axis + 2 for axis in subset] for subset in sets]
+    return torch.stack([network(one.flip(flip)).flip(flip) for flip in flips]).mean(0)
