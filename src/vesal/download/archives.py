@@ -7,6 +7,7 @@ import lzma
 import re
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -32,7 +33,11 @@ _PADDING = 64 * _CHUNK  # more zeros than that behind the last file are not look
 _PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
 #: What the readers raise on damaged archives, besides OSError.
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+#: What the readers raise, also where a damaged name is no text or a damaged length no sensible number.
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(ValueError, LookupError, OverflowError, MemoryError, struct.error),
+)
 
 
 def is_archive(path: Path) -> bool:

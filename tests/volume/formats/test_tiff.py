@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from vesal.errors import DataError
 from vesal.volume.formats.raster import read_header
 from vesal.volume.io import read_geometry, read_label, read_volume
 
@@ -102,3 +105,24 @@ def test_inks_become_the_colours_that_pillow_shows(tmp_path):
     colours = read_volume(tmp_path / "a.tif").array
     assert np.abs(colours.astype(int) - shown).max() <= 1
     assert read_header(tmp_path / "a.tif").channels == 3
+
+
+@pytest.mark.parametrize(("big", "pages"), [(False, 1), (True, 2), (False, 150)])
+def test_pages_that_run_in_a_circle_are_refused(tmp_path, big, pages):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, np.ones((pages, 4, 5), np.uint8), bigtiff=big, photometric="minisblack", contiguous=False
+    )
+    assert read_volume(path).array.shape[1:3] == (5, 4)
+    with tifffile.TiffFile(path) as file:
+        first, last = file.pages[0].offset, file.pages[-1]
+        tags, kind = len(last.tags), "<Q" if big else "<I"
+        # Where the next page would be named.
+        end = last.offset + (8 + 20 * tags if big else 2 + 12 * tags)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(kind, data, end, first)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="run in a circle"):
+        read_volume(path)
+    with pytest.raises(DataError, match="run in a circle"):
+        read_header(path)

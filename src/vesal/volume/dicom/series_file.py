@@ -192,6 +192,8 @@ def _header(path: Path) -> Dataset:
     header = read_header(open_source(path), path.name)
     if header is None:
         raise DataError(f"{path} is no DICOM object; name a file of a series.")
+    with decoding(path):
+        _kind(header)  # what everything else is asked by
     return header
 
 

@@ -10,8 +10,9 @@ import io
 import json
 import logging
 import math
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def read_tiff(path: Path, data: bytes, mask: bool) -> Volume:
     Raises:
         DataError: more axes than channels, slices, rows and columns; no numbers; or it promises too much.
     """
-    file = _open(data)
+    file = _open(path, data)
     axes, sizes = _layout(path, file)
     series, page = file.series[0], file.series[0].keyframe
     check_size(path, data, math.prod(sizes) * np.dtype(series.dtype).itemsize)
@@ -80,7 +81,7 @@ def read_tiff(path: Path, data: bytes, mask: bool) -> Volume:
 
 def tiff_geometry(path: Path, data: bytes) -> Geometry:
     """The grid of a TIFF, without unpacking its pixels."""
-    file = _open(data)
+    file = _open(path, data)
     return _geometry(path, file, *_layout(path, file))[0]
 
 
@@ -89,6 +90,8 @@ def tiff_header(path: Path) -> PictureHeader:
     import tifffile
 
     _quieten()
+    with path.open("rb") as stream:
+        _refuse_circle(path, stream)
     with tifffile.TiffFile(path) as file:
         axes, sizes = _layout(path, file)
         page = file.series[0].keyframe
@@ -141,16 +144,45 @@ def encode_tiff(path: Path, volume: Volume) -> bytes:
     return stream.getvalue()
 
 
-def _open(data: bytes) -> Any:
+def _open(path: Path, data: bytes) -> Any:
     import tifffile
 
     _quieten()
+    _refuse_circle(path, io.BytesIO(data))
     return tifffile.TiffFile(io.BytesIO(data))
+
+
+def _refuse_circle(path: Path, stream: BinaryIO) -> None:
+    """Raise where a page is followed by one before it: tifffile would count pages for ever.
+
+    Each page has its number of tags, the tags, and where the next page is (TIFF 6.0, section 2; BigTIFF alike).
+    """
+    head = stream.read(16)
+    big = head[2:4] in (b"+\0", b"\0+")
+    count, place, tag_bytes = ("Q", "Q", 20) if big else ("H", "I", 12)
+    count, place = (("<" if head[:2] == b"II" else ">") + kind for kind in (count, place))
+    seen: set[int] = set()
+    (at,) = struct.unpack_from(place, head, 8 if big else 4)
+    while at:
+        if at in seen:
+            raise DataError(f"{path} is damaged: its pages run in a circle; export it anew.")
+        seen.add(at)
+        try:
+            stream.seek(at)
+            (tags,) = struct.unpack(count, stream.read(struct.calcsize(count)))
+            stream.seek(tags * tag_bytes, io.SEEK_CUR)
+            (at,) = struct.unpack(place, stream.read(struct.calcsize(place)))
+        except (struct.error, OSError, OverflowError, ValueError):
+            return  # it ends there, as tifffile finds out, too
+
+
+#: One for all files: a handler more for each would make every complaint slower than the last.
+_NOBODY = logging.NullHandler()
 
 
 def _quieten() -> None:
     # What tifffile complains about, it also raises or gets by without; stderr is the command line's.
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    logging.getLogger("tifffile").addHandler(_NOBODY)
 
 
 def _stored(series: Any, data: bytes, sizes: tuple[int, ...]) -> Array:
