@@ -114,6 +114,14 @@ def test_it_is_so_before_torch_is_there() -> None:
     assert found.stdout.split() == ["True", "False"]
 
 
+def test_a_share_may_hold_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "_share", None)
+    before = cpus.cpu_count()
+    with cpus.kept_to(1):
+        assert cpus.cpu_count() == 1
+    assert cpus.cpu_count() == before
+
+
 def test_a_process_that_shares_the_cpus_keeps_to_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(cpus, "_share", None)
     assert cpus.cpu_count(tmp_path) == 64

@@ -19,8 +19,10 @@ from vesal.files import (
     file_checksum,
     link_or_copy,
     read_json,
+    scratch_folder,
     staying,
     sweep,
+    sweep_scratch,
     write_json,
     write_text,
 )
@@ -114,6 +116,22 @@ def test_a_checksum_is_that_of_zlib(tmp_path: Path) -> None:
     data = os.urandom((1 << 20) + 17)
     (tmp_path / "a").write_bytes(data)
     assert file_checksum(tmp_path / "a") == zlib.crc32(data)
+
+
+def test_a_scratch_folder_is_gone_at_its_end_and_that_of_a_killed_process_when_the_next_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = "import os; from vesal.files import scratch_folder"
+    code += "; it = scratch_folder(); (it.__enter__() / 'scan').touch(); os._exit(1)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(list(tmp_path.glob("*/scan"))) == 1
+    with scratch_folder() as folder:
+        (folder / "scan").touch()
+        sweep_scratch()
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_temporary_name_keeps_the_ending_that_writers_look_at(tmp_path: Path) -> None:

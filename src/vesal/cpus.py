@@ -32,6 +32,17 @@ def keep_to(count: int) -> None:
     _share = count
 
 
+@contextlib.contextmanager
+def kept_to(count: int) -> Iterator[None]:
+    """`keep_to` within the block."""
+    global _share
+    before, _share = _share, count
+    try:
+        yield
+    finally:
+        _share = before
+
+
 def cpu_count(root: Path = Path("/")) -> int:
     """The number of CPUs that this process may use, at least 1: the least of three.
 

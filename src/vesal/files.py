@@ -21,6 +21,9 @@ from isal import isal_zlib
 
 from vesal.errors import DataError, VesalError
 
+#: Begin the names of what is being written, and of folders for a while.
+_TEMPORARY, _SCRATCH = ".writing-", "vesal-scratch-"
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
@@ -233,9 +236,24 @@ def _sweep_once(folder: Path) -> None:
         sweep(folder, below=False)
 
 
-def _orphaned(name: str) -> bool:
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder beside the system's temporary files, removed when the block ends."""
+    own = f"{_SCRATCH}{_machine()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=own, ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def sweep_scratch() -> None:
+    """Remove the scratch folders that killed processes of this machine left behind."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        if _orphaned(folder.name, _SCRATCH):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _orphaned(name: str, kind: str = _TEMPORARY) -> bool:
     """Whether the process that wrote a temporary file ran on this machine and has ended."""
-    machine, pid, *_ = [*name.removeprefix(_TEMPORARY).split("-"), "", ""]
+    machine, pid, *_ = [*name.removeprefix(kind).split("-"), "", ""]
     if machine != _machine() or not pid.isdecimal():
         return False
     try:
@@ -305,7 +323,6 @@ def file_checksum(path: Path) -> int:
     return found
 
 
-_TEMPORARY = ".writing-"
 _ASKED: list[Callable[[Path | None, Path], None]] = []
 _PLACES: list[Place] = []
 #: What the system says where a file system went away.

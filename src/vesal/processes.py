@@ -35,7 +35,7 @@ Result = TypeVar("Result")
 Tick = Callable[[], None]
 
 #: Libraries with threads of their own for which their makers do not say that a forked process may go on with them.
-_UNSAFE = ("openvino",)
+_UNSAFE = ("openvino", "ray")
 
 #: Fewer items are done by threads before processes have begun.
 _FEW = 8

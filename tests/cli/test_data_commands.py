@@ -27,6 +27,13 @@ def test_inspect_tells_numbers_and_the_identical_scans(tiny_data: Path, tmp_path
     assert found
 
 
+def test_the_workers_of_an_engine_inspect_the_same(tiny_data: Path) -> None:
+    alone = vesal("inspect", tiny_data, "--json")
+    engine = vesal("inspect", tiny_data, "--json", "--engine", "local", "--workers", "2")
+    assert engine.exit_code == 0, engine.stderr
+    assert engine.stdout == alone.stdout
+
+
 def test_what_belongs_to_a_fixed_copy_is_refused_without_one(tiny_data: Path) -> None:
     for words in (("--fix",), ("--resume",)):
         assert isinstance(vesal("inspect", tiny_data, *words).exception, UsageError)

@@ -9,12 +9,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from engine_work import Losing
 
 from vesal import processes
 from vesal.data import fingerprint as module
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.data.labels import LabelSet
+from vesal.engine.local_engine import LocalEngine
 
 LABELS = LabelSet.from_values({"background": 0, "shell": 1, "core": 7, "ignore": 9})
 
@@ -193,3 +195,18 @@ def test_the_heart_scans_that_are_one_share_a_digest(data_dir: Path) -> None:
     assert digests["la_005"] == digests["la_026"]
     assert len(set(digests.values())) == len(digests) - 1
     assert found.cases[0].spacing_mm == pytest.approx((1.25, 1.25, 1.37), abs=1e-3)
+
+
+def test_the_workers_of_an_engine_find_the_same(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, {f"case_{number}": scan(number) for number in range(3)})
+    dataset.cases[1].images[0].write_bytes(b"not a scan")
+    assert fingerprint(dataset, engine=LocalEngine(2)) == fingerprint(dataset)
+
+
+def test_a_case_that_kills_its_worker_is_a_failure_and_the_others_are_read(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, {f"case_{number}": scan(number) for number in range(3)})
+    found = fingerprint(dataset, engine=Losing(lost=(1,)))
+    assert [record.id for record in found.cases] == ["case_0", "case_2"]
+    assert [failure.message for failure in found.failures] == [
+        "Case case_1: its worker died 2 times (signal 9)."
+    ]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vesal.engine.in_process import InProcess
+from vesal.engine.outcome import Outcome, Prepare
 from vesal.errors import DataError, VesalError
 
 
@@ -99,3 +101,21 @@ class CountsThreads:
 
     def __call__(self) -> Callable[[Any], Any]:
         return lambda _item: torch.get_num_threads()
+
+
+@dataclass(frozen=True)
+class Losing(InProcess):
+    """An engine of this process that answers as one whose workers die of some items.
+
+    Attributes:
+        lost: their numbers.
+    """
+
+    lost: tuple[int, ...] = ()
+
+    def run(self, prepare: Prepare, items: Sequence[Any]) -> Generator[Outcome, None, None]:
+        for outcome in super().run(prepare, items):
+            died = replace(
+                outcome, result=None, reason="its worker died 2 times (signal 9).", peak_bytes=3_000_000
+            )
+            yield died if outcome.number in self.lost else outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -33,7 +35,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     with pytest.MonkeyPatch.context() as patch:
         # Where its workers find the work of these tests.
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
         yield from _on_ray(ray, connected, RayEngine)
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from scans import LABELS, ORIENTATIONS, make_plan, make_scan, oriented
+from engine_work import Losing
+from scans import LABELS, ORIENTATIONS, make_plan, make_scan, oriented, write_case
 
 from vesal.data.dataset import Case
+from vesal.engine.local_engine import LocalEngine
 from vesal.errors import DataError
 from vesal.preprocessing import prepare as module
 from vesal.preprocessing.prepare import prepare, prepare_dataset
@@ -303,3 +305,31 @@ def test_places_elsewhere_are_as_large_and_hold_the_labels_that_are_there(tmp_pa
     assert len(set(boxes)) == 3
     again = prepare_dataset([case], two, tmp_path / "other", place=1)[0][0].crop
     assert (again.crop_start, again.crop_stop) == boxes[1]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "index.json"}
+
+
+def test_the_workers_of_an_engine_prepare_the_same_and_nothing_twice(tmp_path: Path) -> None:
+    cases = [write_case(tmp_path, str(number), number) for number in range(3)]
+    plan = make_plan()
+    cases[1].images[0].write_bytes(b"not a scan")
+    failures = []
+    for name, engine in (("alone", None), ("engine", LocalEngine(2))):
+        ready, failed = prepare_dataset(cases, plan, tmp_path / name, engine=engine)
+        assert [case.id for case in ready] == ["0", "2"]
+        failures.append(failed)
+    assert failures[0] == failures[1]
+    assert _contents(tmp_path / "engine") == _contents(tmp_path / "alone")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "engine").glob("*.npy")}
+    prepare_dataset(cases, plan, tmp_path / "engine", engine=Losing())
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_case_that_kills_its_worker_is_left_out_of_the_preparation(tmp_path: Path) -> None:
+    cases = [write_case(tmp_path, str(number), number) for number in range(3)]
+    plan = make_plan()
+    ready, failed = prepare_dataset(cases, plan, tmp_path / "cache", engine=Losing(lost=(2,)))
+    assert [case.id for case in ready] == ["0", "1"]
+    assert [failure.message for failure in failed] == ["Case 2: its worker died 2 times (signal 9)."]

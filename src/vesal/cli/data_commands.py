@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from vesal.cli.output import logger, print_result, progress, report_failures
 from vesal.errors import UsageError
 from vesal.run_files import PLAN
 from vesal.workflow.requests.convert_request import ConvertRequest
+from vesal.workflow.requests.engine_options import EngineOptions
 from vesal.workflow.requests.fields import (
     Argument,
     Data,
@@ -22,6 +23,9 @@ from vesal.workflow.requests.fields import (
     Recipe,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from vesal.engine.outcome import Engine
 
 
 def fetch(
@@ -73,21 +77,24 @@ def inspect(
     ] = False,
     resume: Annotated[bool, Option("Go on where --fix was stopped.")] = False,
     layout: Layout = "auto",
+    *,
+    engine_options: EngineOptions,
     json_output: Json = False,
 ) -> None:
     """Tell what is in a data set and what is wrong; --fix a copy."""
     from vesal.report.pages.data_tables import inspection_text
     from vesal.report.pages.inspect_page import inspection_summary
 
+    engine = engine_options.make()
     if fix:
-        _fix(data, out, layout, resume, json_output)
+        _fix(data, out, layout, resume, engine, json_output)
         return
     if resume:
         raise UsageError("--resume goes on with a fixing; add --fix.")
     from vesal.workflow.inspect import inspect_run
 
     with progress(json_output) as stage:
-        found = inspect_run(data, out, layout=layout, progress=stage("Reading"))
+        found = inspect_run(data, out, layout=layout, engine=engine, progress=stage("Reading"))
     summary = inspection_summary(found.dataset, found.fingerprint, found.findings)
     text = inspection_text(summary) + (f"\nReport: {found.page}" if found.page else "")
     print_result(json_output, summary, text)
@@ -95,7 +102,9 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _fix(data: Path, out: Path | None, layout: str, resume: bool, json_output: bool) -> None:
+def _fix(
+    data: Path, out: Path | None, layout: str, resume: bool, engine: Engine | None, json_output: bool
+) -> None:
     """Ends with 1 where the fixed copy still has errors."""
     from vesal.report.pages.fixes_section import changes_text
     from vesal.workflow.inspect import fix_run
@@ -103,7 +112,7 @@ def _fix(data: Path, out: Path | None, layout: str, resume: bool, json_output: b
     if out is None:
         raise UsageError("--fix writes a fixed copy: say with -o in which folder.")
     with progress(json_output) as stage:
-        fixed = fix_run(data, out, layout=layout, resume=resume, stage=stage)
+        fixed = fix_run(data, out, layout=layout, resume=resume, engine=engine, stage=stage)
     print_result(json_output, fixed.to_dict(), f"{changes_text(fixed.to_dict())}\nReport: {fixed.page}")
     if any(finding.severity == "error" for finding in fixed.remaining):
         raise typer.Exit(1)

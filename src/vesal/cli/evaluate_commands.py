@@ -9,17 +9,23 @@ import typer
 
 from vesal.cli.output import logger, print_result, progress, report_failures
 from vesal.workflow.requests.card_request import CardRequest
+from vesal.workflow.requests.engine_options import EngineOptions
 from vesal.workflow.requests.fields import Argument, Json, Option
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 
 
-def robustness(request: RobustnessRequest, json_output: Json = False) -> None:
+def robustness(request: RobustnessRequest, engine_options: EngineOptions, json_output: Json = False) -> None:
     """Measure what artefacts cost: Dice by artefact and severity."""
     from vesal.evaluate.robustness.result_text import limits_sentence, robustness_text
     from vesal.workflow.robustness.benchmark_run import robustness_run
 
+    engine = None
+    if engine_options.engine is not None:
+        from vesal.nn.zoo import resolve_device
+
+        engine = engine_options.make(resolve_device(request.device).type)
     with progress(json_output) as stage:
-        found = robustness_run(request, stage, logger(json_output))
+        found = robustness_run(request, stage, logger(json_output), engine=engine)
     page = request.folder / "robustness.html"
     print_result(json_output, found.to_dict(), f"{robustness_text(found)}\nReport: {page}")
     if not found.passed and not json_output:

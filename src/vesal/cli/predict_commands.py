@@ -7,7 +7,7 @@ from typing import Annotated
 
 from vesal.cli.output import print_result, progress, report_failures
 from vesal.run_files import SCORES_TEXT
-from vesal.workflow.requests.engine_options import EngineOptions
+from vesal.workflow.requests.engine_options import CohortOptions
 from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out, Precision
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
@@ -19,7 +19,7 @@ def predict(
     inputs: Annotated[list[Path], Argument("Scans, or folders of scans; DICOM studies also as zip.")],
     out: Annotated[Path, Option("Folder for the results; for one scan also a file.", ("-o", "--out"))],
     options: PredictOptions,
-    engine_options: EngineOptions,
+    engine_options: CohortOptions,
     series: Annotated[
         tuple[str, ...],
         Option(

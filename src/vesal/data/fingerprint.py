@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +17,9 @@ from vesal.data.crop import nonzero_box
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet, value_counts
 from vesal.data.moments import moments
-from vesal.errors import VesalError
+from vesal.engine.engine_map import map_by
+from vesal.engine.outcome import Engine, Outcome
+from vesal.errors import DataError, VesalError
 from vesal.files import content_hash
 from vesal.parallel import Progress
 from vesal.processes import map_on_cores
@@ -131,9 +135,10 @@ def fingerprint(
     *,
     unlabelled: bool = False,
     workers: int | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Fingerprint:
-    """Look at every annotated case once, on all cores (`vesal.processes.map_on_cores`).
+    """Look at every annotated case once, on all cores (`vesal.processes.map_on_cores`) or by an engine's workers.
 
     Each file is read once. A case that cannot be read becomes a `Failure` and the others go on. The result is
     the same whatever the number of workers.
@@ -142,15 +147,20 @@ def fingerprint(
         dataset: its `cases` are looked at.
         unlabelled: look at its scans without a label, too.
         workers: processes or threads; as many as CPUs and memory are enough for if None.
+        engine: whose workers look; a case that kills them becomes a `Failure`, too. None takes processes of this one.
         progress: called with (done, total).
     """
     share = FOREGROUND_SAMPLES // max(1, len(dataset.cases))
     samples = min(max(share, _CASE_SAMPLES[0]), _CASE_SAMPLES[1])
-    look = partial(_look, labels=dataset.labels, samples=samples)
+    look = _Look(dataset.labels, samples)
     cases = dataset.cases + dataset.unlabelled if unlabelled else dataset.cases
-    if workers is None:
-        workers = scan_workers([case.images[0] for case in cases], channels=len(dataset.channels))
-    found = map_on_cores(look, cases, workers=workers, progress=progress)
+    found: list[CaseRecord | Failure]
+    if engine is not None:
+        found = map_by(engine, look, cases, set_aside, progress=progress)
+    else:
+        if workers is None:
+            workers = scan_workers([case.images[0] for case in cases], channels=len(dataset.channels))
+        found = map_on_cores(look(), cases, workers=workers, progress=progress)
     annotated, others = found[: len(dataset.cases)], found[len(dataset.cases) :]
     return Fingerprint(
         dataset=dataset.name,
@@ -160,6 +170,22 @@ def fingerprint(
         failures=tuple(failure for failure in found if isinstance(failure, Failure)),
         pixel_mm=dataset.cases[0].pixel_mm if dataset.cases else None,
     )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks at cases, in this process or in the worker of an engine."""
+
+    labels: LabelSet
+    samples: int
+
+    def __call__(self) -> Callable[[Case], CaseRecord | Failure]:
+        return partial(_look, labels=self.labels, samples=self.samples)
+
+
+def set_aside(case: Case, outcome: Outcome) -> Failure:
+    """The failure of a case that an engine did not come to an end with."""
+    return failure_of(case, DataError(outcome.reason))
 
 
 def failure_of(case: Case, error: Exception) -> Failure:

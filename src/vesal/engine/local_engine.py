@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
-import tempfile
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from vesal.engine.outcome import MOST_FAILED_STARTS, Outcome, Prepare, died, too
 from vesal.engine.start import start_context
 from vesal.engine.waiting import Waiting
 from vesal.errors import VesalError
+from vesal.files import scratch_folder
 from vesal.text import plural
 
 #: Seconds between two looks at the memory of the workers.
@@ -71,11 +72,13 @@ class LocalEngine:
         workers: how many processes.
         threads: that each computes with.
         most_bytes: of memory that each may take; None for no limit.
+        patience_s: how long a worker that is asked to end may take to save what it is at (s).
     """
 
     workers: int
     threads: int = 1
     most_bytes: int | None = None
+    patience_s: float = _PATIENCE_S
 
     @property
     def described(self) -> str:
@@ -91,8 +94,8 @@ class LocalEngine:
         if not items:
             return
         with (
-            tempfile.TemporaryDirectory(prefix="vesal-engine-") as folder,
-            _Pool(self, prepare, items, Path(folder)) as pool,
+            scratch_folder() as folder,
+            _Pool(self, prepare, items, folder) as pool,
         ):
             while not pool.waiting.over:
                 yield from pool.step()
@@ -120,8 +123,9 @@ class _Pool:
         for worker in self.workers:
             worker.connection.close()
             worker.process.terminate()
+        deadline = time.monotonic() + self.engine.patience_s
         for worker in self.workers:
-            worker.process.join(_PATIENCE_S)
+            worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()

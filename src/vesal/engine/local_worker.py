@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 
 from vesal.cpus import keep_to
 from vesal.engine.one_item import do
 from vesal.engine.outcome import Prepare
 from vesal.errors import VesalError
+
+#: How long a worker whose parent is gone may take (s) to save what it is at.
+_PATIENCE_S = 60.0
 
 
 def serve(connection: Connection, prepare: Prepare, threads: int, words: str) -> None:
@@ -33,6 +39,7 @@ def serve(connection: Connection, prepare: Prepare, threads: int, words: str) ->
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     faulthandler.enable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     compute_with(threads)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
@@ -44,6 +51,17 @@ def serve(connection: Connection, prepare: Prepare, threads: int, words: str) ->
         while True:
             number, item = connection.recv()
             connection.send(do(function, number, item))
+
+
+def _end_with_parent() -> None:
+    """Nobody would hear of an item that may take hours: what works on it is asked to end as by a signal."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE_S)
+    os._exit(1)
 
 
 def failed_preparation(error: Exception) -> Exception:

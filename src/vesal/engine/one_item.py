@@ -15,7 +15,7 @@ from vesal.engine.memory import forget_peak, peak
 from vesal.engine.outcome import Outcome
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 
-_SHORT_OF_MEMORY = "the memory does not suffice for it; predict it on a larger machine."
+_SHORT_OF_MEMORY = "the memory does not suffice for it; take a larger machine."
 
 
 def worker_name() -> str:

@@ -67,12 +67,17 @@ class Engine(Protocol):
         """The workers in a few words."""
         ...
 
+    @property
+    def threads(self) -> int:
+        """That each worker computes with."""
+        ...
+
 
 def too_large(most_bytes: int) -> str:
     """The reason of an item whose worker was ended because it took more memory than is allowed."""
     return (
         f"it needs more than the {most_bytes / 1e9:.3g} GB of memory that a worker may take; give it more "
-        "(--worker-ram) or predict it on a larger machine."
+        "(--worker-ram) or take a larger machine."
     )
 
 

@@ -46,9 +46,12 @@ class ItemWorker:
         threads: to compute with.
         most_bytes: of memory, above which it ends itself; None for no limit.
         name: under which it then leaves how much it was.
+        folder: that relative paths begin in.
     """
 
-    def __init__(self, threads: int, most_bytes: int | None, name: str) -> None:
+    def __init__(self, threads: int, most_bytes: int | None, name: str, folder: str) -> None:
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
         compute_with(threads)
         if most_bytes is not None:
             threading.Thread(target=_watch, args=(most_bytes, name), daemon=True).start()
@@ -196,7 +199,7 @@ class _Actors:
     def _start(self) -> None:
         kind = self.ray.remote(num_cpus=self.engine.threads, num_gpus=self.engine.gpus, max_restarts=0)
         name = f"vesal-{uuid.uuid4().hex}"
-        handle = kind(ItemWorker).remote(self.engine.threads, self.engine.most_bytes, name)
+        handle = kind(ItemWorker).remote(self.engine.threads, self.engine.most_bytes, name, os.getcwd())
         self.calls[handle.begin.remote(self.prepare)] = _Actor(handle, name)
 
     def _hear(self, call: Any, actor: _Actor) -> Outcome | None:

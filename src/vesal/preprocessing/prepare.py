@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from vesal.data.case import RawCase, read_case, scan_workers
 from vesal.data.crop import Box, Crop, around, at_least, elsewhere, in_order, nonzero_box
 from vesal.data.dataset import Case
-from vesal.data.fingerprint import Failure, failure_of
+from vesal.data.fingerprint import Failure, failure_of, set_aside
 from vesal.data.labels import IGNORE
+from vesal.engine.engine_map import map_by
+from vesal.engine.outcome import Engine, Outcome
 from vesal.errors import DataError
 from vesal.parallel import Progress, available_memory
 from vesal.planning.axes import prepared_turn
@@ -135,9 +137,10 @@ def prepare_dataset(
     *,
     place: int = 0,
     workers: int | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[PreparedCase], list[Failure]]:
-    """Prepare cases into a cache folder, on all cores; what is in it already is not done again.
+    """Prepare cases into a cache folder, on all cores or by an engine; what is in it already is not done again.
 
     An entry is found by the content of the case's files and by the part of the plan that preparation depends
     on, so a new case, a changed file, another plan or an interrupted run costs only what is missing.
@@ -149,6 +152,7 @@ def prepare_dataset(
         place: of a plan with a locator: 0 prepares what is around the labels, 1, 2, ... a place elsewhere in the
             scan, another for each number.
         workers: processes or threads; as many as CPUs and memory are enough for if None.
+        engine: whose workers prepare, and write into the same folder; None takes processes of this one.
         progress: called with (done, total).
 
     Returns:
@@ -158,11 +162,16 @@ def prepare_dataset(
         VesalError: the folder cannot be written.
     """
     with Cache(Path(folder), plan, place) as cache:
-        work = partial(_prepare_case, plan=plan, cache=cache, place=place)
-        if workers is None:
-            scans = [case.images[0] for case in cases]
-            workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
-        found = map_on_cores(work, cases, workers=workers, progress=progress)
+        found: list[_Attempt]
+        if engine is not None:
+            work = _PrepareWork(Path(folder).absolute(), plan, place)
+            found = map_by(engine, work, cases, _set_aside, progress=progress)
+        else:
+            prepare_one = partial(_prepare_case, plan=plan, cache=cache, place=place)
+            if workers is None:
+                scans = [case.images[0] for case in cases]
+                workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
+            found = map_on_cores(prepare_one, cases, workers=workers, progress=progress)
         for one in found:
             if one.signature:
                 cache.remember(one.signature, one.digest)
@@ -185,6 +194,24 @@ class _Attempt:
     result: PreparedCase | Failure
     signature: str = ""
     digest: str = ""
+
+
+@dataclass(frozen=True)
+class _PrepareWork:
+    """What a worker of an engine does: it looks into the cache by itself, whose index the caller writes."""
+
+    folder: Path
+    plan: Plan
+    place: int
+
+    def __call__(self) -> Callable[[Case], _Attempt]:
+        cache = Cache(self.folder, self.plan, self.place)
+        cache.__enter__()
+        return partial(_prepare_case, plan=self.plan, cache=cache, place=self.place)
+
+
+def _set_aside(case: Case, outcome: Outcome) -> _Attempt:
+    return _Attempt(set_aside(case, outcome))
 
 
 def _prepare_case(case: Case, plan: Plan, cache: Cache, place: int) -> _Attempt:

@@ -19,6 +19,7 @@ from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.case import files_of, scan_workers
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
+from vesal.engine.outcome import Engine
 from vesal.errors import UsageError, VesalError
 from vesal.files import content_hash, write_json, write_text
 from vesal.journal import Journal, JournalEntry, file_stamps
@@ -82,11 +83,19 @@ class _Entry(JournalEntry):
 
 
 def inspect_run(
-    data: Path, out: Path | None, *, layout: str = "auto", progress: Progress | None = None
+    data: Path,
+    out: Path | None,
+    *,
+    layout: str = "auto",
+    engine: Engine | None = None,
+    progress: Progress | None = None,
 ) -> Inspection:
-    """Read every file once, look for damage, and write inspect.html and inspect.json into `out`."""
+    """Read every file once, look for damage, and write inspect.html and inspect.json into `out`.
+
+    With an engine its workers read, and a case that kills them is a finding like any other that cannot be read.
+    """
     output = None if out is None else results(out, *_REPORT)
-    found = _inspect(load_dataset(data, layout), progress)
+    found = _inspect(load_dataset(data, layout), progress, engine)
     if out is None or output is None:
         return found
     # Imported here: drawing libraries are not needed for the numbers alone.
@@ -97,8 +106,8 @@ def inspect_run(
     return replace(found, page=page)
 
 
-def _inspect(dataset: Dataset, progress: Progress | None) -> Inspection:
-    record = fingerprint(dataset, unlabelled=True, progress=progress)
+def _inspect(dataset: Dataset, progress: Progress | None, engine: Engine | None) -> Inspection:
+    record = fingerprint(dataset, unlabelled=True, engine=engine, progress=progress)
     return Inspection(dataset, record, check_dataset(dataset, record), None)
 
 
@@ -109,11 +118,13 @@ def fix_run(
     layout: str = "auto",
     resume: bool = False,
     pictures: int = 6,
+    engine: Engine | None = None,
     stage: StageProgress = no_progress,
 ) -> FixSummary:
     """Inspect `data`, write the fixed copy to out/fixed and the report to `out`, and inspect the copy.
 
-    The copy holds changes.json and changes.md with every change. The originals are read and never written.
+    The copy holds changes.json and changes.md with every change. The originals are read and never written. An engine
+    inspects both; the fixing itself is done here.
 
     Raises:
         UsageError: `out` is the data set or inside it; out/fixed is not empty and not to be resumed; or a file would be
@@ -127,7 +138,7 @@ def fix_run(
     dataset = load_dataset(data, layout)
     head = {"data": str(dataset.root), "layout": dataset.layout, "vesal": __version__}
     journal = Journal.open(folder / _JOURNAL, _Entry, head, resume=resume, work="fixing")
-    original = _inspect(dataset, stage("Reading"))
+    original = _inspect(dataset, stage("Reading"), engine)
     whole, split = with_4d_files(dataset)
     sizes = {
         one.id: math.prod(one.shape) for one in original.fingerprint.cases + original.fingerprint.unlabelled
@@ -141,7 +152,7 @@ def fix_run(
                 f", the first ({first.case}) because {first.done.removeprefix('left out: ')}" if first else ""
             )
             raise VesalError(f"No case of {data} can be fixed{why}; {folder} holds no data set.")
-        after = _inspect(describe_fixed(whole, kept, places), stage("Reading again"))
+        after = _inspect(describe_fixed(whole, kept, places), stage("Reading again"), engine)
         records = with_consequences(records, after.findings)
         summary = FixSummary(original, folder, len(kept), records, after.findings, out / "inspect.html")
         _write(summary, pictures)

@@ -9,7 +9,7 @@ import pytest
 from vesal.engine.local_engine import LocalEngine
 from vesal.engine.ray_engine import RayEngine
 from vesal.errors import UsageError
-from vesal.workflow.requests.engine_options import EngineOptions, parse_shard, parse_size
+from vesal.workflow.requests.engine_options import CohortOptions, EngineOptions, parse_shard, parse_size
 
 
 def test_the_engine_is_made_as_it_is_asked_for() -> None:
@@ -36,7 +36,7 @@ def test_the_engine_is_made_as_it_is_asked_for() -> None:
 )
 def test_what_does_not_fit_together_is_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        EngineOptions(**options)
+        CohortOptions(**options)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "a/4", "1/b"])

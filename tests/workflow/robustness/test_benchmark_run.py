@@ -14,10 +14,12 @@ import sys
 
 import pytest
 import torch
+from engine_work import Losing
 from typer.testing import CliRunner
 
 from vesal import parallel
 from vesal.cli.app import app
+from vesal.engine.in_process import InProcess
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import robustness_text
@@ -302,3 +304,47 @@ def test_the_verb_ends_with_1_where_a_limit_fails_and_says_so_in_a_sentence(
     assert machine.exit_code == 1
     assert json.loads(machine.stdout)["limits"][0]["passed"] is False
     assert machine.stderr == ""
+
+
+def test_an_engine_measures_what_one_process_measures_and_sets_aside_what_kills(
+    run, network, model, tiny_data, tmp_path
+):
+    whole = run(model, tiny_data, tmp_path / "whole", artifacts=["noise:3"], cases=4)
+
+    ticks = []
+
+    def by(engine: InProcess, **more) -> Robustness:
+        ticks.clear()
+        request = RobustnessRequest(
+            model=model,
+            data=tiny_data,
+            out=tmp_path / "out",
+            artifacts=("noise:3",),
+            cases=4,
+            pictures=False,
+            **more,
+        )
+        return robustness_run(
+            request, lambda _title: lambda *at: ticks.append(at), lambda _text: None, engine=engine
+        )
+
+    found = by(Losing(lost=(0,)))
+    (failure,) = found.failures
+    assert failure.message == "its worker died 2 times (signal 9)."
+    assert {row.case for row in found.rows} == {row.case for row in whole.rows} - {failure.id}
+    assert ticks == [(done, 8) for done in range(1, 9)]
+    again = by(InProcess(), resume=True)
+    # The case that was set aside is measured, and no other.
+    assert ticks == [(1, 2), (2, 2)]
+    assert (again.rows, again.failures) == (whole.rows, ())
+
+
+def test_workers_that_load_a_model_by_themselves_measure_the_same(trained_run, tmp_path):
+    words = ["robustness", str(trained_run), "--artifact", "noise:3", "--cases", "2"]
+    words += ["--backend", "torch", "--device", "cpu"]
+    for name, options in (("alone", []), ("engine", ["--engine", "local", "--workers", "2"])):
+        done = CliRunner().invoke(app, [*words, "-o", str(tmp_path / name), *options])
+        assert done.exit_code == 0, done.output
+    alone, engine = (Robustness.load(tmp_path / name) for name in ("alone", "engine"))
+    assert engine.rows == alone.rows
+    assert engine.cost.predictions == alone.cost.predictions

@@ -1,4 +1,4 @@
-"""Who predicts many scans: this process, or the workers of an engine."""
+"""Who works on many items: this process, or the workers of an engine."""
 
 from __future__ import annotations
 
@@ -50,21 +50,17 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Who predicts.
+    """Who works.
 
     Attributes:
-        engine: one of ENGINES; None predicts in this process.
+        engine: one of ENGINES; None works in this process.
         workers: of the engine; None for as many as there are processors.
         worker_ram: bytes that each may take; None for no limit.
-        shard: (number from 1, of how many) of the cases; None for all.
     """
 
     engine: Annotated[
         str | None,
-        Option(
-            "Predict by workers that may die: local (processes of this machine) or ray (a cluster); "
-            "OUT/cohort.csv says how each scan ended."
-        ),
+        Option("Work by workers that may die: local (processes of this machine) or ray (a cluster)."),
     ] = None
     workers: Annotated[
         int | None, Option("How many workers; as many as there are processors when not given.", min=1)
@@ -82,36 +78,30 @@ class EngineOptions:
         Option("Head of the cluster, or auto; without it ray is started on this machine alone."),
     ] = None
 
-    shard: Annotated[
-        tuple[int, int] | None,
-        Option(
-            "Predict this part of the scans, such as 3/16; the others are predicted elsewhere, into the same folder.",
-            parse=parse_shard,
-        ),
-    ] = None
-
     def __post_init__(self) -> None:
         if self.engine is not None and self.engine not in ENGINES:
             raise unknown_name("engine", self.engine, ENGINES)
         if self.gpus_per_worker < 0:
             raise UsageError(f"--gpus-per-worker is 0 or more, not {self.gpus_per_worker:g}.")
-        given = {
-            "--workers": self.workers is not None,
-            "--threads": self.threads != 1,
-            "--worker-ram": self.worker_ram is not None,
-            "--gpus-per-worker": self.gpus_per_worker != 0,
-            "--ray-address": self.ray_address is not None,
-            "--shard": self.shard is not None,
-        }
-        if self.engine is None and (names := [name for name, there in given.items() if there]):
+        if self.engine is None and (names := [name for name, there in self._given().items() if there]):
             raise UsageError(f"{names[0]} belongs to an engine; add --engine local or --engine ray.")
         if self.engine == "local" and (self.gpus_per_worker or self.ray_address is not None):
             name = "--ray-address" if self.ray_address is not None else "--gpus-per-worker"
             raise UsageError(f"{name} is for --engine ray, not local.")
 
+    def _given(self) -> dict[str, bool]:
+        """Which options are given that belong to an engine."""
+        return {
+            "--workers": self.workers is not None,
+            "--threads": self.threads != 1,
+            "--worker-ram": self.worker_ram is not None,
+            "--gpus-per-worker": self.gpus_per_worker != 0,
+            "--ray-address": self.ray_address is not None,
+        }
+
     def make(self, device: str = "cpu") -> Engine | None:
-        """The engine for models on a type of device; None where there is none."""
-        # Imported here: who predicts in one process needs none of it.
+        """The engine for work on a type of device; None where there is none."""
+        # Imported here: who works in one process needs none of it.
         if self.engine == "ray":
             from vesal.engine.ray_engine import RayEngine
 
@@ -125,3 +115,30 @@ class EngineOptions:
             workers = self.workers or (1 if device == "cuda" else max(1, cpu_count() // self.threads))
             return LocalEngine(workers, self.threads, self.worker_ram)
         return None
+
+
+@dataclass(frozen=True)
+class CohortOptions(EngineOptions):
+    """Who predicts.
+
+    Attributes:
+        shard: (number from 1, of how many) of the cases; None for all.
+    """
+
+    engine: Annotated[
+        str | None,
+        Option(
+            "Predict by workers that may die: local (processes of this machine) or ray (a cluster); "
+            "OUT/cohort.csv says how each scan ended."
+        ),
+    ] = None
+    shard: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Predict this part of the scans, such as 3/16; the others are predicted elsewhere, into the same folder.",
+            parse=parse_shard,
+        ),
+    ] = None
+
+    def _given(self) -> dict[str, bool]:
+        return super()._given() | {"--shard": self.shard is not None}

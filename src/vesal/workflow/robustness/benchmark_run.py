@@ -1,6 +1,7 @@
 """Robustness: the same scans clean and under each artefact, what that costs, and whether it is within limits.
 
-On a CPU the cases are shared among as many processes as there are cores and memory, each with one thread.
+On a CPU the cases are shared among as many processes as there are cores and memory, each with one thread; or an engine
+has workers for them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import torch
 
 from vesal.augment.artifacts.benchmark import Artifact, applicable, benchmark, parse_artifact
 from vesal.data.dataset import Case
+from vesal.data.fingerprint import Failure
+from vesal.engine.outcome import Engine
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
@@ -31,6 +34,7 @@ from vesal.processes import Tick, can_fork, map_in_processes
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.report.pages.robustness_page import write_robustness_report
 from vesal.text import plural
+from vesal.workflow.prediction.worker_prediction import ModelSource, settled
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness.benchmark_cases import RobustnessCases, choose_cases
 from vesal.workflow.robustness.measure import Measured, RobustnessRunner, scan_bytes
@@ -43,12 +47,21 @@ _NETWORK_BYTES = 2 << 30
 
 
 def robustness_run(
-    request: RobustnessRequest, stage: StageProgress = no_progress, tell: Callable[[str], None] = print
+    request: RobustnessRequest,
+    stage: StageProgress = no_progress,
+    tell: Callable[[str], None] = print,
+    *,
+    engine: Engine | None = None,
 ) -> Robustness:
     """Measure, conclude, and write robustness.json, .csv, .md and .html.
 
     What is done already is in robustness.jsonl, a line a case: a stopped benchmark goes on with `resume`, and a
     finished one is only compared with other limits or another baseline.
+
+    Args:
+        request: what to measure.
+        stage, tell: show progress, and take one-line messages.
+        engine: has the workers that measure; None takes processes of this one.
 
     Raises:
         UsageError: the request contradicts itself or names what is not there; or a file would be replaced that Vesal
@@ -72,7 +85,7 @@ def robustness_run(
         + (f"; done already: {len(chosen.names) - len(waiting)}" if journal.entries else "")
     )
     runners = _Runners(request, chosen, artifacts, first)
-    runners.measure(journal, waiting, stage("Robustness"))
+    runners.measure(journal, waiting, stage("Robustness"), engine)
     measured = [journal.entries[name] for name in chosen.names if name in journal.entries]
     found = _result(runners, measured, limits, baseline, remarks)
     with output:
@@ -148,7 +161,13 @@ class _Runners:
             self.model, self.chosen.data.labels, self.artifacts, request.seed, request.mirror
         )
 
-    def measure(self, journal: Journal[Measured], waiting: Sequence[str], progress: Progress | None) -> None:
+    def measure(
+        self,
+        journal: Journal[Measured],
+        waiting: Sequence[str],
+        progress: Progress | None,
+        engine: Engine | None = None,
+    ) -> None:
         done, total = 0, len(waiting) * (1 + len(self.artifacts))
 
         def tick() -> None:
@@ -160,28 +179,56 @@ class _Runners:
         groups = enumerate(self.chosen.groups)
         tasks = [(index, case) for index, group in groups for case in group.cases if case.id in waiting]
         began = time.monotonic()
-        processes = self._most_processes([case for _, case in tasks])
-        with contextlib.closing(self._measured(tasks, processes, tick)) as measured:
-            for one in measured:
+        if engine is None:
+            processes = self._most_processes([case for _, case in tasks])
+            found = self._measured(tasks, processes, tick)
+        else:
+            found = self._by_engine(engine, tasks, tick)
+        with contextlib.closing(found) as measured:
+            for number, one in measured:
                 now = time.monotonic()
                 seconds, began = round(now - began, 3), now
-                journal.add(one.model_copy(update={"seconds": seconds, "processes": processes}))
+                journal.add(one.model_copy(update={"seconds": seconds, "processes": number}))
 
     def _measured(
         self, tasks: Sequence[_Task], processes: int, tick: Tick
-    ) -> Generator[Measured, None, None]:
+    ) -> Generator[tuple[int, Measured], None, None]:
+        """Each case, with the number of processes that share them."""
         if processes == 1:
             for task in tasks:
-                yield self._one(task, tick)
+                yield 1, self.one(task, tick)
             return
-        # The largest last would have one process work while the others wait.
-        tasks = sorted(tasks, key=lambda task: (task[0], -scan_bytes([task[1]])))
         begin = partial(torch.set_num_threads, 1)
         again = "add --resume, which keeps the finished cases"
-        for _, found in map_in_processes(self._one, tasks, processes, begin=begin, tick=tick, again=again):
-            yield found
+        tasks = _largest_first(tasks)
+        for _, found in map_in_processes(self.one, tasks, processes, begin=begin, tick=tick, again=again):
+            yield processes, found
 
-    def _one(self, task: _Task, tick: Tick) -> Measured:
+    def _by_engine(
+        self, engine: Engine, tasks: Sequence[_Task], tick: Tick
+    ) -> Generator[tuple[int, Measured], None, None]:
+        """The same by the workers of an engine, as many as have been seen."""
+        tasks, workers = _largest_first(tasks), set[str]()
+        request = self.request
+        source = ModelSource(request.model, request.device, request.backend, request.precision)
+        request = replace(request, backend=settled(source, self.model).backend)
+        with contextlib.closing(engine.run(_MeasureWork(request, self.chosen, self.artifacts), tasks)) as run:
+            for outcome in run:
+                if outcome.hopeless:
+                    raise VesalError(outcome.reason)
+                for _ in range(1 + len(self.artifacts)):
+                    tick()
+                workers.add(outcome.worker)
+                found = outcome.result
+                if outcome.failed:
+                    case = tasks[outcome.number][1].id
+                    failure = Failure(id=case, message=outcome.reason)
+                    megabytes = round(outcome.peak_bytes / 1e6, 1) or None
+                    found = Measured(id=case, rows=(), failures=(failure,), memory_mb=megabytes)
+                yield len(workers), found
+
+    def one(self, task: _Task, tick: Tick) -> Measured:
+        """A case in every condition, by the models of its group."""
         group, case = task
         return next(self.of(group).measure([case], tick))
 
@@ -206,6 +253,25 @@ class _Runners:
             if progress is not None:
                 progress(number, len(worst))
         return found
+
+
+def _largest_first(tasks: Sequence[_Task]) -> list[_Task]:
+    """The largest last would have one process work while the others wait."""
+    return sorted(tasks, key=lambda task: (task[0], -scan_bytes([task[1]])))
+
+
+@dataclass(frozen=True, eq=False)
+class _MeasureWork:
+    """What a worker of an engine does, which loads the models by itself."""
+
+    request: RobustnessRequest
+    chosen: RobustnessCases
+    artifacts: tuple[Artifact, ...]
+
+    def __call__(self) -> Callable[[_Task], Measured]:
+        model = _load(self.request, self.chosen.groups[0].models)
+        runners = _Runners(self.request, self.chosen, self.artifacts, model)
+        return lambda task: runners.one(task, lambda: None)
 
 
 def _result(

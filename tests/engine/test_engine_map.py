@@ -1,0 +1,39 @@
+"""The results of all items in order, whatever becomes of some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from engine_work import Work
+
+from vesal.engine.engine_map import map_by
+from vesal.engine.in_process import InProcess
+from vesal.engine.local_engine import LocalEngine
+from vesal.errors import VesalError
+
+
+def test_results_come_in_the_order_of_the_items_and_failures_are_made_results(tmp_path: Path) -> None:
+    items = ["a takes long", "b is refused", "c", "d kills"]
+    seen: list[tuple[int, int]] = []
+    found = map_by(
+        LocalEngine(2),
+        Work(tmp_path),
+        items,
+        lambda item, outcome: (item, outcome.reason[:15]),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert found == ["A", ("b is refused", "it has no voxel"), "C", ("d kills", "its worker died")]
+    assert seen == [(done, 4) for done in range(1, 5)]
+
+
+def test_a_failure_that_all_share_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(VesalError, match="The disk is full"):
+        map_by(InProcess(), Work(tmp_path), ["a", "b finds a full disk"], lambda _item, _outcome: None)
+
+
+def test_this_process_is_an_engine_of_one(tmp_path: Path) -> None:
+    found = list(InProcess().run(Work(tmp_path), ["a", "b meets a bug"]))
+    assert [outcome.result for outcome in found] == ["A", None]
+    assert found[1].reason == "KeyError: 'spacing'"
+    assert list(InProcess().run(Work(tmp_path, "refused"), [])) == []
