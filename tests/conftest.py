@@ -32,6 +32,7 @@ LONGEST = (
     "test_faults",
     "test_disk_faults",
     "test_worker_prediction",
+    "test_fold_workers",
 )
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import vesal.workflow.overfit
 import vesal.workflow.training.train
 from vesal.cli.app import app
+from vesal.engine.local_engine import LocalEngine
 from vesal.errors import UsageError
 from vesal.train.recipe import recipe_names
 
@@ -22,9 +23,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The requests that reach training and overfitting; the latter does not reach its target."""
     requests: list[Any] = []
 
-    def run(request: Any, *_: Any) -> SimpleNamespace:
-        requests.append(request)
-        return SimpleNamespace(to_dict=lambda: {"done": True}, text=lambda: "Done.", reached=False)
+    def run(request: Any, *_: Any, engine: Any = None) -> SimpleNamespace:
+        requests.append(request if engine is None else (request, engine))
+        failed = [] if engine is None else [SimpleNamespace(id="fold 1", message="it has no memory.")]
+        return SimpleNamespace(
+            to_dict=lambda: {"done": True}, text=lambda: "Done.", reached=False, failed=failed, problems=()
+        )
 
     monkeypatch.setattr(vesal.workflow.training.train, "train_run", run)
     monkeypatch.setattr(vesal.workflow.overfit, "overfit_run", run)
@@ -53,6 +57,27 @@ def test_options_reach_the_training(asked: list[Any]) -> None:
     assert (request.data, request.out) == (Path("DATA"), Path("OUT"))
     assert (request.fold, request.steps, request.mirror, request.quiet) == (2, 5, True, False)
     assert list(request.settings) == ["lr=0.1", "folds=3"]
+
+
+def test_an_engine_reaches_the_training_and_a_fold_that_failed_is_named(asked: list[Any]) -> None:
+    words = [
+        "train",
+        "DATA",
+        "-o",
+        "OUT",
+        "--fold",
+        "all",
+        "--engine",
+        "local",
+        "--workers",
+        "3",
+        "--threads",
+        "2",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (1, "Done.\n")
+    assert "vesal: fold 1: it has no memory." in done.stderr
+    assert asked[0][1] == LocalEngine(3, 2)
 
 
 def test_json_is_printed_alone_and_without_a_live_display(asked: list[Any]) -> None:

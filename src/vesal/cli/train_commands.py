@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from vesal.cli.output import logger, print_result, progress
+from vesal.cli.output import logger, print_result, progress, report_failures
+from vesal.workflow.requests.engine_options import EngineOptions
 from vesal.workflow.requests.fields import Argument, Json, Option, Out, PhantomKind
 from vesal.workflow.requests.import_request import ImportRequest
 from vesal.workflow.requests.train_request import OverfitRequest, TrainRequest
@@ -32,13 +33,19 @@ def demo(
     print_result(json_output, result.to_dict(), result.text())
 
 
-def train(request: TrainRequest, json_output: Json = False) -> None:
+def train(request: TrainRequest, engine_options: EngineOptions, json_output: Json = False) -> None:
     """Plan, train, predict what was held out, score, report."""
+    from vesal.nn.zoo import resolve_device
     from vesal.workflow.training.train import train_run
 
+    engine = None
+    if engine_options.engine is not None:
+        engine = engine_options.make(resolve_device(request.device).type)
     with progress(json_output) as stage:
-        result = train_run(replace(request, quiet=json_output), stage, logger(json_output))
+        wanted = replace(request, quiet=json_output)
+        result = train_run(wanted, stage, logger(json_output), engine=engine)
     print_result(json_output, result.to_dict(), result.text())
+    report_failures(result.failed, json_output)
     if result.problems:
         raise typer.Exit(1)
 

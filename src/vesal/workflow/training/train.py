@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vesal.audit.checks import check_dataset
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint
-from vesal.errors import DataError, UsageError
+from vesal.engine.outcome import Engine
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_text
 from vesal.files import Place, content_hash, staying, write_json
 from vesal.layouts.registry import load_dataset
-from vesal.nn.given_weights import fit_weights, read_weights
-from vesal.nn.zoo import build_network
+from vesal.nn.given_weights import read_weights
 from vesal.parallel import StageProgress, available_memory, no_progress
 from vesal.planning.cost import network_of
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.record import Record
-from vesal.report.figures.validation_grid import draw_example
 from vesal.run.environment import environment, environment_line, versions
 from vesal.run.folder import Run
-from vesal.run.lock import InUseError, locked
-from vesal.run_files import ALL, CHECKPOINT, FINISHED, PREPARED, PROBLEMS
+from vesal.run.lock import locked
+from vesal.run_files import ALL, CHECKPOINT, PREPARED, PROBLEMS
 from vesal.text import listed, times
 from vesal.train.distributed import Team, device_of, in_a_team, joined, passes_each
 from vesal.train.recipe import TrainConfig
-from vesal.train.state import TrainJob
 from vesal.train.trainer import check_names, check_plan
 from vesal.workflow.requests.train_request import TrainRequest
-from vesal.workflow.training.after_training import finish_run, predict_validation
-from vesal.workflow.training.bfloat16_check import check_bfloat16
+from vesal.workflow.training.after_training import finish_run
 from vesal.workflow.training.devices import train_on_devices
+from vesal.workflow.training.fold_workers import check_engine, threads_of, train_folds
+from vesal.workflow.training.one_fold import Work, fold_lock, train_split
 from vesal.workflow.training.training_config import run_config
 from vesal.workflow.training.training_data import (
     read_fingerprint,
@@ -48,11 +45,9 @@ from vesal.workflow.training.training_data import (
     usable_cases,
     used_cases,
 )
-from vesal.workflow.training.training_folds import Split, check_folds, check_patients, run_folds, splits
-from vesal.workflow.training.training_locator import train_locator
+from vesal.workflow.training.training_folds import check_folds, check_patients, run_folds, splits
 from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Session, tell_left_out
-from vesal.workflow.training.training_vote import any_unbegun, train_networks
 
 #: A step that is estimated to need so many times the free memory is not begun.
 _HUGE = 3.0
@@ -67,6 +62,7 @@ class TrainResult(Record):
     Attributes:
         report: None where it could not be written.
         problems: what went wrong after the training, a sentence each.
+        failed: folds that an engine could not train, each with its reason; the others are in `models`.
     """
 
     run: Path
@@ -75,6 +71,7 @@ class TrainResult(Record):
     left_out: tuple[Failure, ...]
     report: Path | None
     problems: tuple[str, ...] = ()
+    failed: tuple[Failure, ...] = ()
 
     def text(self) -> str:
         """The scores and where to look."""
@@ -91,23 +88,16 @@ class TrainResult(Record):
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Work:
-    """What is trained, once data, plan and split are there."""
-
-    cases: list[Case]
-    plan: Plan
-    left_out: tuple[Failure, ...]
-    splits: list[Split]
-    coarse: dict[str, PreparedCase]
-    elsewhere: list[PreparedCase]
-    provenance: dict[str, Any]
-
-
 def train_run(
-    request: TrainRequest, stage: StageProgress = no_progress, tell: Callable[[str], None] = print
+    request: TrainRequest,
+    stage: StageProgress = no_progress,
+    tell: Callable[[str], None] = print,
+    *,
+    engine: Engine | None = None,
 ) -> TrainResult:
     """Do it all; `stage` shows progress, `tell` takes one-line messages.
+
+    The workers of an engine read and prepare the data; of a cross-validation each trains a fold.
 
     Raises:
         UsageError: contradictory options, a folder or fold that is in use, data that changed since the run began, or
@@ -115,23 +105,25 @@ def train_run(
         DataError: no case can be trained on, or a split leaks.
         Interrupted: after Ctrl-C or SIGTERM.
     """
+    if engine is not None:
+        check_engine(request)
     if (request.devices or 1) > 1 and not in_a_team():
         return train_on_devices(train_run, request, stage, tell)
     with joined() as team, ExitStack() as stack:
         if not team.leads:
             stage, tell = no_progress, _say_nothing
         run, device = Run(request.out), device_of(request.device, team)
-        begun = _begin(request, device, team, stage, tell, stack) if team.leads else None
+        begun = _begin(request, device, team, stage, tell, stack, engine) if team.leads else None
         config, work = team.share(begun)
         session = Session(request, run, config, device, stage, tell, team=team)
-        models = []
-        for split in work.splits:
-            model = _train_locked(session, work, split)
-            models += [] if model is None else [model]
+        failed: tuple[Failure, ...] = ()
+        if engine is not None and config.fold == "all":
+            models, failed = train_folds(engine, session, work)
+        else:
+            trained = (train_split(session, work, split) for split in work.splits)
+            models = [model for model in trained if model is not None]
         if not models:
-            raise UsageError(
-                f"All folds of {run.folder} are being trained by other processes; wait for them."
-            )
+            raise _none_trained(run, failed)
         scores, report = finish_run(session, models) if team.leads else (None, None)
     return TrainResult(
         run=run.folder,
@@ -140,7 +132,14 @@ def train_run(
         left_out=work.left_out,
         report=report,
         problems=tuple(session.problems),
+        failed=failed,
     )
+
+
+def _none_trained(run: Run, failed: Sequence[Failure]) -> VesalError:
+    if failed:
+        return VesalError(f"No fold of {run.folder} could be trained; {failed[0].id}: {failed[0].message}")
+    return UsageError(f"All folds of {run.folder} are being trained by other processes; wait for them.")
 
 
 def _begin(
@@ -150,7 +149,8 @@ def _begin(
     stage: StageProgress,
     tell: Callable[[str], None],
     stack: ExitStack,
-) -> tuple[TrainConfig, _Work]:
+    engine: Engine | None = None,
+) -> tuple[TrainConfig, Work]:
     """What the first process does for all of them: refuse what cannot be, prepare, and plan.
 
     Args:
@@ -179,9 +179,12 @@ def _begin(
             run.forget_choices()
         config = run_config(request, run, going_on=going_on, tell=tell)
         config = _for_team(config, team, going_on=going_on, tell=tell)
-        session = Session(request, run, config, device, stage, tell, team=team)
+        session = Session(request, run, config, device, stage, tell, team=team, engine=engine)
         if config.fold != "all":
-            stack.enter_context(_fold_lock(run, ALL if config.fold is None else config.fold))
+            stack.enter_context(fold_lock(run, ALL if config.fold is None else config.fold))
+        elif engine is not None:
+            with threads_of(engine):
+                return config, _set_up(session, dataset)
         return config, _set_up(session, dataset)
 
 
@@ -206,14 +209,7 @@ def _for_team(config: TrainConfig, team: Team, *, going_on: bool, tell: Callable
     return config
 
 
-@contextmanager
-def _fold_lock(run: Run, name: int | str) -> Iterator[None]:
-    what = f"{run.folder}" if name == ALL else f"Fold {name} of {run.folder}"
-    with locked(run.folder, run.fold(name).name, what):
-        yield
-
-
-def _set_up(session: Session, dataset: Dataset) -> _Work:
+def _set_up(session: Session, dataset: Dataset) -> Work:
     """Plan, prepared cases and split: what all folds share."""
     run, config, tell = session.run, session.config, session.tell
     begun = used_cases(run) is not None
@@ -241,18 +237,7 @@ def _set_up(session: Session, dataset: Dataset) -> _Work:
     by_id = {case.id: case for case in coarse}
     labelled = {case.id for case in prepared if case.foreground}
     away = _elsewhere(session, [case for case in usable if case.id in labelled], plan)
-    return _Work(cases, plan, (*left_out, *failed), found, by_id, away, _provenance(dataset, record, config))
-
-
-def _initial_weights(session: Session, job: TrainJob) -> dict[str, Tensor]:
-    """What of the given weights fits the network."""
-    config, source = job.config, Path(job.config.initial_weights or "")
-    with torch.device("meta"):
-        network = build_network(config.network, job.plan)
-    fitted = fit_weights(read_weights(source), network, source)
-    session.tell(fitted.sentence)
-    job.provenance["initial_weights"] = fitted.sentence
-    return fitted.tensors
+    return Work(cases, plan, (*left_out, *failed), found, by_id, away, _provenance(dataset, record, config))
 
 
 def _save_settings(session: Session) -> None:
@@ -264,47 +249,10 @@ def _save_settings(session: Session) -> None:
     (run.folder / PROBLEMS).unlink(missing_ok=True)
 
 
-def _train_locked(session: Session, work: _Work, split: Split) -> Path | None:
-    """Train a fold and return its model; None where another process trains it."""
-    name, training, validation = split
-    run, team = session.run, session.team
-    ids = {case.id for case in training}
-    job = TrainJob(
-        work.plan,
-        session.config,
-        training,
-        validation,
-        run.fold(name),
-        session.device,
-        f"fold {name}",
-        dict(work.provenance),
-        draw_example,
-        elsewhere=tuple(case for case in work.elsewhere if case.id in ids),
-        team=team,
-    )
-    if session.config.initial_weights is not None and any_unbegun(job):
-        job = replace(job, weights=_initial_weights(session, job))
-    if session.config.fold != "all" or not team.leads:
-        # Its lock is held since the beginning, or by the first process.
-        if session.config.fold == "all" and not team.share(None):
-            return None
-        _train_fold(session, job, work)
-        return job.model_file
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_fold_lock(run, name))
-        except InUseError as error:
-            team.share(False)
-            session.tell(f"{error} It is left out here.")
-            return None
-        team.share(True)
-        _train_fold(session, job, work)
-    return job.model_file
-
-
 def _prepare(session: Session, cases: Sequence[Case], plan: Plan) -> tuple[list[PreparedCase], list[Failure]]:
     folder = session.request.cache or session.run.folder / PREPARED
-    prepared, failed = prepare_dataset(cases, plan, folder, progress=session.stage("Preparing"))
+    progress = session.stage("Preparing")
+    prepared, failed = prepare_dataset(cases, plan, folder, engine=session.engine, progress=progress)
     if failed and not prepared:
         # All were read before: what hinders them follows from the plan.
         raise DataError(f"No case could be prepared for this plan; the first: {failed[0].message}")
@@ -325,40 +273,10 @@ def _elsewhere(session: Session, cases: Sequence[Case], plan: Plan) -> list[Prep
     found = []
     for place in range(1, 1 + max(1, min(_PLACES, _MOST_ELSEWHERE // len(chosen)))):
         progress = session.stage("Preparing places elsewhere")
-        found += prepare_dataset(chosen, plan, folder, place=place, progress=progress)[0]
+        found += prepare_dataset(chosen, plan, folder, place=place, engine=session.engine, progress=progress)[
+            0
+        ]
     return found
-
-
-def _train_fold(session: Session, job: TrainJob, work: _Work) -> None:
-    """Train a fold and predict its held-out scans.
-
-    Raises:
-        Interrupted: after Ctrl-C or SIGTERM.
-    """
-    finished = job.folder / FINISHED
-    gone = finished.exists() and not job.model_file.exists()
-    # A prolonged fold is not finished while it goes on: it does not vote, and its old scores do not count.
-    if job.team.leads:
-        finished.unlink(missing_ok=True)
-    if job.plan.locator is not None:
-        job = train_locator(session, job, work.coarse, work.cases)
-    position = train_networks(session, job)
-    if not job.team.leads:
-        return
-    if gone:
-        best = f"; the best were those of step {position.best_step}" * (position.best_step != position.step)
-        session.tell(
-            f"{job.model_file} was gone; it was written anew with the weights of step {position.step}{best}."
-        )
-    session.attempt(
-        f"The masks of {job.title} in bfloat16 and in float32 could not be compared",
-        lambda: check_bfloat16(job, work.cases, position.elapsed_s, session.tell),
-    )
-    session.attempt(
-        f"Not all held-out cases of {job.title} could be predicted",
-        lambda: predict_validation(job, work.cases, session.stage),
-    )
-    write_json(finished, {"step": position.step, "best_step": position.best_step})
 
 
 def _given_plan(file: Path, dataset: Dataset) -> Plan:

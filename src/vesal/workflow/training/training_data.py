@@ -39,7 +39,7 @@ def read_fingerprint(session: Session, dataset: Dataset) -> Fingerprint:
     if known is not None:
         plan = Plan.load(run.plan_file)
         _refuse(run, changed_description(plan, dataset) + _missing(known, dataset))
-    record = fingerprint(dataset, progress=session.stage("Reading"))
+    record = fingerprint(dataset, engine=session.engine, progress=session.stage("Reading"))
     if known is not None:
         _refuse(run, _changed_files(known, record))
     else:

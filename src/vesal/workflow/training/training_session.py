@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from vesal.data.fingerprint import Failure
+from vesal.engine.outcome import Engine
 from vesal.errors import DataError, VesalError
 from vesal.files import check_place
 from vesal.parallel import StageProgress
@@ -34,6 +35,7 @@ class Session:
     Attributes:
         problems: what went wrong after the training so far, a sentence each.
         team: the processes that train together; the first alone writes files and says what happens.
+        engine: whose workers read and prepare the data; None takes processes of this one.
     """
 
     request: TrainRequest
@@ -44,6 +46,7 @@ class Session:
     tell: Callable[[str], None]
     problems: list[str] = field(default_factory=list)
     team: Team = ALONE
+    engine: Engine | None = None
 
     def attempt(self, what: str, work: Callable[[], Result]) -> Result | None:
         """Do what comes after a training: whatever goes wrong there is told and noted, and the next step begins.
