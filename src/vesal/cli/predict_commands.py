@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from vesal.cli.output import print_result, progress, report_failures
+from vesal.cpus import cpu_count
+from vesal.errors import UsageError
 from vesal.run_files import SCORES_TEXT
 from vesal.workflow.requests.engine_options import CohortOptions
 from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out, Precision
@@ -13,11 +15,19 @@ from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
 
+if TYPE_CHECKING:
+    from vesal.workflow.prediction.worker_prediction import ModelSource
+
 
 def predict(
     model: Annotated[Path, Argument("A .vesal file, or a run folder whose folds vote.")],
-    inputs: Annotated[list[Path], Argument("Scans, or folders of scans; DICOM studies also as zip.")],
-    out: Annotated[Path, Option("Folder for the results; for one scan also a file.", ("-o", "--out"))],
+    inputs: Annotated[
+        list[str],
+        Argument("Scans, or folders of scans, also as addresses (s3://...); DICOM studies also as zip."),
+    ],
+    out: Annotated[
+        str, Option("Folder for the results, or its address; for one scan also a file.", ("-o", "--out"))
+    ],
     options: PredictOptions,
     engine_options: CohortOptions,
     series: Annotated[
@@ -40,22 +50,50 @@ def predict(
     from vesal.layouts.dicom.chosen_series import WantedScan
     from vesal.layouts.input_scans import cases_to_predict
     from vesal.workflow.predict import predict_cases
+    from vesal.workflow.prediction.stored_files import any_address
     from vesal.workflow.prediction.unpacked_inputs import unpacked
     from vesal.workflow.prediction.worker_prediction import Cohort, ModelSource
 
     source = ModelSource(model, device, backend, precision, postprocess=not no_postprocess)
+    if any_address(inputs, out):
+        if series or fill_slices:
+            raise UsageError("--series and --fill-slices are of DICOM, which has to be copied here first.")
+        _predict_stored(source, inputs, out, options, engine_options, json_output)
+        return
     loaded = source.load()
     engine = engine_options.make(loaded.device.type)
     cohort = None if engine is None else Cohort(engine, source, engine_options.shard)
     remarks: list[str] = []
     wanted = WantedScan(loaded.plan.channels, loaded.plan.spacing_mm, series, fill_slices)
-    with unpacked(inputs) as paths, progress(json_output) as stage:
+    with unpacked([Path(text) for text in inputs]) as paths, progress(json_output) as stage:
         cases = cases_to_predict(
             paths, len(loaded.plan.channels), loaded.labels, dicom=wanted, remark=remarks.append
         )
-        result = predict_cases(loaded, cases, out, options, cohort=cohort, progress=stage("Predicting"))
+        result = predict_cases(loaded, cases, Path(out), options, cohort=cohort, progress=stage("Predicting"))
     result.remarks[:0] = remarks
-    print_result(json_output, result.to_dict(), result.text(len(cases), out))
+    print_result(json_output, result.to_dict(), result.text(len(cases), Path(out)))
+    report_failures(result.failures, json_output)
+
+
+def _predict_stored(
+    source: ModelSource,
+    inputs: list[str],
+    out: str,
+    options: PredictOptions,
+    engine_options: CohortOptions,
+    json_output: bool,
+) -> None:
+    """Scans at addresses, or results to be put there."""
+    from vesal.engine.in_process import InProcess
+    from vesal.nn.zoo import resolve_device
+    from vesal.workflow.prediction.stored_prediction import predict_stored
+
+    engine = engine_options.make(resolve_device(source.device).type) or InProcess(cpu_count())
+    with progress(json_output) as stage:
+        result = predict_stored(
+            source, inputs, out, options, engine, shard=engine_options.shard, progress=stage("Predicting")
+        )
+    print_result(json_output, result.to_dict(), result.text())
     report_failures(result.failures, json_output)
 
 

@@ -143,7 +143,7 @@ def predict_cases(
         files = [path for target in targets.of for path in target.files()]
         files += [targets.classes_file] if targets.folders else []
         output.refuse([*files, *(result.quality.files if result.quality else ())], is_readable)
-        made_of = _made_of(model, options)
+        made_of = made_of_model(model, options)
         if cohort is not None:
             known = cohort.begin(output, model, options, [case.id for case, _ in entries])
             if result.quality is not None:
@@ -155,7 +155,7 @@ def predict_cases(
         for folder in {path.parent for path in files}:
             sweep(folder, below=False)
         if options.probabilities:
-            write_json(targets.classes_file, _classes(model.labels, targets.folders))
+            write_json(targets.classes_file, list_classes(model.labels, targets.folders))
         job = _Job(model, options, result, output, made_of, estimates, cohort)
         try:
             job.run(waiting, progress)
@@ -168,7 +168,7 @@ def predict_cases(
     return result
 
 
-def _made_of(model: Model, options: PredictOptions) -> dict[str, Any]:
+def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
     """What a label map depends on beside the scan."""
     return {
         "model": model.digest,
@@ -302,7 +302,7 @@ class _Job:
         self.result.note(case.id, target)
 
 
-def _classes(labels: LabelSet, folders: dict[str, str]) -> dict[str, Any]:
+def list_classes(labels: LabelSet, folders: dict[str, str]) -> dict[str, Any]:
     """The content of classes.json."""
     values = {label.name: label.value for label in labels.labels}
     members = {region.name: region.members for region in labels.regions} or {

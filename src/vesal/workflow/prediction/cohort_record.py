@@ -80,8 +80,13 @@ class CohortRecord:
         self.rows = {case: row for case, row in self.rows.items() if case in asked}
         write_text(lines, "".join(map(_line, [_HEAD, *self.rows.values()])))
 
-    def add(self, case: str, outcome: Outcome) -> None:
-        """A case came to its end.
+    def add(self, case: str, outcome: Outcome, **more: Any) -> str:
+        """A case came to its end; its line.
+
+        Args:
+            case: its name.
+            outcome: how it ended.
+            more: of its row, for JSON.
 
         Raises:
             VesalError: the folder cannot be written.
@@ -99,11 +104,13 @@ class CohortRecord:
         }
         if isinstance(found, CaseResult):
             row |= _measured(found)
+        row |= more
         self.rows[case] = row
         check_place(self._lines)
         try:
             with self._lines.open("a", encoding="utf-8") as stream:
                 stream.write(_line(row))
+            return _line(row)
         except OSError as error:
             raise VesalError(
                 f"Cannot write {self._lines}: {error.strerror or error}; free some space and add --resume."

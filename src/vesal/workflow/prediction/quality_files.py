@@ -13,8 +13,9 @@ from vesal.run_files import QUALITY, QUALITY_CSV
 from vesal.table import Table
 from vesal.text import listed
 
-#: Seconds between two writes while scans are predicted: what a kill may lose.
-_EVERY_S = 10.0
+#: Seconds between two writes while scans are predicted: what a kill may lose. And what a write took, so many times: of
+#: a hundred thousand cases it takes seconds.
+_EVERY_S, _EVERY_WRITES = 10.0, 30.0
 
 #: Values of an estimate that stand in the table, as `QualityEstimate.to_dict` names them.
 _COLUMNS = ("verdict", "reason", "uncertainty", "threshold", "ood_score")
@@ -31,7 +32,7 @@ class QualityFiles:
         """Without a folder nothing is written."""
         self.rows: dict[str, dict[str, Any]] = {} if folder is None else _earlier(folder / QUALITY)
         self._folder, self._classes = folder, tuple(classes)
-        self._written_s = time.monotonic()
+        self._written_s, self._took_s = time.monotonic(), 0.0
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -46,7 +47,8 @@ class QualityFiles:
 
     def save(self, *, last: bool) -> None:
         """Write, if it is the last time or the last is some seconds ago."""
-        if not last and time.monotonic() - self._written_s < _EVERY_S:
+        began = time.monotonic()
+        if not last and began - self._written_s < max(_EVERY_S, _EVERY_WRITES * self._took_s):
             return
         if self._folder is None or not (self.rows or self._folder.joinpath(QUALITY).exists()):
             return
@@ -61,6 +63,7 @@ class QualityFiles:
             rows.append([case, *map(row.get, _COLUMNS), *predicted, *volumes])
         write_text(self._folder / QUALITY_CSV, Table.of(["case", *_COLUMNS, *names], rows).csv())
         self._written_s = time.monotonic()
+        self._took_s = self._written_s - began
 
     def text(self, cases: Sequence[str]) -> str:
         """One line for a reader on some of the cases: how many are ok, which are not, and the Dice to be expected."""

@@ -49,6 +49,23 @@ class ModelSource:
             postprocess=self.postprocess,
         )
 
+    def load_same(self, digest: str) -> Model:
+        """The model, in a worker.
+
+        Args:
+            digest: that it had where the prediction was begun.
+
+        Raises:
+            VesalError: it cannot be loaded, or is another one here.
+        """
+        model = self.load()
+        if model.digest != digest:
+            raise VesalError(
+                f"{self.path} is another model for {worker_name()} than where the prediction was begun, or computes in "
+                "another precision there; copy the file, or give --precision 32."
+            )
+        return model
+
 
 @dataclass(frozen=True)
 class PredictTask:
@@ -74,12 +91,7 @@ class PredictTask:
         Raises:
             VesalError: the model cannot be loaded, or is another one here.
         """
-        model = self.source.load()
-        if model.digest != self.digest:
-            raise VesalError(
-                f"{self.source.path} is another model for {worker_name()} than where the prediction was begun, or "
-                "computes in another precision there; copy the file, or give --precision 32."
-            )
+        model = self.source.load_same(self.digest)
         # A record of its own: several processes, perhaps of several machines, write into the folder. It stays open as
         # long as the process lives.
         OutputFolder(self.folder, writer=worker_name().replace(":", "-")).__enter__()
