@@ -1,10 +1,12 @@
 """A cohort by the engines: the same masks, how much faster than one process, and what broken scans and lost nodes cost.
 
-    python -m benchmarks.many_scans MODEL SCANS [--scans 600] [--work FOLDER]
+    python -m benchmarks.many_scans MODEL SCANS [--scans 600] [--work FOLDER] [--precision 32]
 
 MODEL is a model file and SCANS a folder of scans for it, taken again under other names until there are enough. Three
 of them are planted broken, and one is larger than the memory that a worker may take. `local` has two workers;
-`ray` is a head and two nodes of one processor each on this machine, one of which is killed midway.
+`ray` is a head and two nodes of one processor each on this machine, one of which is killed midway. In another precision
+than 32 the masks of one process, whose threads add in another order, may differ from those of the engines; with
+--precision 32 it computes with one thread, as each worker does, and every mask has to be the same.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ def plant(scans: Path, folder: Path, count: int) -> None:
     nib.save(nib.Nifti1Image(noise, np.eye(4)), folder / f"{TOO_LARGE}.nii")
 
 
-def predict(model: Path, scans: Path, out: Path, options: Sequence[str]) -> Found:
-    """`vesal predict`, as a user calls it."""
+def predict(model: Path, scans: Path, out: Path, options: Sequence[str], threads: int | None = None) -> Found:
+    """`vesal predict`, as a user calls it, with so many threads."""
     command = [sys.executable, "-m", "vesal", "predict", str(model), str(scans), "-o", str(out)]
     began = time.perf_counter()
     done = subprocess.run(
@@ -76,6 +78,7 @@ def predict(model: Path, scans: Path, out: Path, options: Sequence[str]) -> Foun
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
     )
     seconds = time.perf_counter() - began
     print(done.stdout, flush=True)
@@ -88,7 +91,7 @@ def predict(model: Path, scans: Path, out: Path, options: Sequence[str]) -> Foun
     return Found(seconds, masks, rows)
 
 
-def on_ray(model: Path, scans: Path, out: Path, count: int) -> Found:
+def on_ray(model: Path, scans: Path, out: Path, count: int, options: Sequence[str]) -> Found:
     """On a head without processors and two nodes, the second of which is killed when a third is done."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
@@ -106,7 +109,7 @@ def on_ray(model: Path, scans: Path, out: Path, count: int) -> Found:
             model,
             scans,
             out,
-            ["--engine", "ray", "--ray-address", cluster.address, "--worker-ram", WORKER_RAM],
+            ["--engine", "ray", "--ray-address", cluster.address, "--worker-ram", WORKER_RAM, *options],
         )
     finally:
         cluster.shutdown()
@@ -144,7 +147,9 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, help="a folder that is not there yet; a temporary one by default"
     )
+    parser.add_argument("--precision", default="auto")
     chosen = parser.parse_args()
+    precision = ["--precision", chosen.precision]
     work = chosen.work or Path(tempfile.mkdtemp(prefix="vesal-many-scans-"))
     work.mkdir(exist_ok=True)
     plant(chosen.scans_of, work / "scans", chosen.scans)
@@ -153,12 +158,13 @@ def main() -> None:
     for path in (work / "scans").iterdir():
         if path.name.split(".")[0] not in (*BROKEN, TOO_LARGE):
             os.link(path, good / path.name)
-    alone = predict(chosen.model, good, work / "alone", [])
+    one = 1 if chosen.precision == "32" else None
+    alone = predict(chosen.model, good, work / "alone", precision, one)
     local = predict(
         chosen.model, work / "scans", work / "local",
-        ["--engine", "local", "--workers", "2", "--worker-ram", WORKER_RAM],
+        ["--engine", "local", "--workers", "2", "--worker-ram", WORKER_RAM, *precision],
     )  # fmt: skip
-    ray = on_ray(chosen.model, work / "scans", work / "ray", chosen.scans)
+    ray = on_ray(chosen.model, work / "scans", work / "ray", chosen.scans, precision)
     print(machine(), versions(), "", sep="\n")
     print(f"{len(alone.masks)} masks. One process: {alone.seconds:.1f} s.", "", sep="\n")
     print(

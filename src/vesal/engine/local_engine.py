@@ -112,6 +112,7 @@ class _Pool:
     workers: list[_Worker] = field(default_factory=list)
     failed_starts: int = 0
     begun: int = 0
+    looked_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.waiting = Waiting(deque(range(len(self.items))))
@@ -143,8 +144,11 @@ class _Pool:
             assert isinstance(connection, Connection)
             if (outcome := self._hear(known[connection])) is not None:
                 yield outcome
-        for worker in self.workers:
-            self._look(worker)
+        # Not after every answer: of many workers that would be most of the work here.
+        if (now := time.monotonic()) - self.looked_s >= _LOOK_S:
+            self.looked_s = now
+            for worker in self.workers:
+                self._look(worker)
 
     def _start(self) -> None:
         context = start_context(["vesal.engine.local_worker", type(self.prepare).__module__])
