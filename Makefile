@@ -8,7 +8,7 @@ NOTEBOOKS ?=
 BENCH_VENV ?= .venv-bench
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-clinic lint notebooks bench viewer docs sbom clean
+.PHONY: demo test test-clinic lint notebooks bench viewer docs runtime sbom clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -52,6 +52,10 @@ viewer:
 docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/make_site.py build/docs
 	$(BIN)/mkdocs build --strict
+
+# The wheel of vesal-runtime, which predicts without torch: dist/vesal_runtime-*.whl.
+runtime: $(VENV)/.installed
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist ./runtime
 
 # What an installation consists of, with versions and licences (CycloneDX): sbom.cdx.json.
 sbom: $(VENV)/.installed

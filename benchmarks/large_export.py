@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.export import made_up
 from benchmarks.processes import high_water_mb
 from vesal.data.labels import LabelSet
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.planning.plan import Normalisation, Plan, Stage
 from vesal.preprocessing.prepare import prepare
 from vesal.volume.geometry import Geometry

@@ -21,7 +21,8 @@ from vesal.augment.artifacts.benchmark import Corruption, artifact_seed, benchma
 from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.infer.quality.estimate import QualityEstimate
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.quality_model import CalibrationRecord

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from vesal.data.case import read_case
 from vesal.data.crop import Box, mask_box
 from vesal.files import write_json
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.preprocessing.prepare import prepare
 from vesal.run.folder import Run
 from vesal.run.held_out import held_out_cases

@@ -26,6 +26,7 @@ import vesal
 from vesal.data.labels import LabelSet
 from vesal.data.split_file import read_split
 from vesal.download.archives import extract
+from vesal.infer.runtime.exported_model import Exported, read_onnx, write_onnx
 from vesal.layouts.registry import load_dataset
 from vesal.nn.given_weights import read_weights
 from vesal.nn.model_file import Package, load_package, save_package
@@ -188,6 +189,12 @@ def tiny_plan() -> Plan:
     )
 
 
+def _exported(folder: Path) -> Sequence[bytes]:
+    exported = Exported(tiny_plan(), "unet", {}, ("a",), ("model",), scores={"dice": 0.9})
+    write_onnx(folder / "exported.vesal", exported, {"model": b"graph"})
+    return [(folder / "exported.vesal").read_bytes()]
+
+
 def _model(folder: Path) -> Sequence[bytes]:
     plan = tiny_plan()
     save_package(folder / "m.vesal", Package(plan, "unet", {}, {}, build_network("unet", plan).state_dict()))
@@ -323,6 +330,7 @@ TARGETS: dict[str, Target] = {
     "dicom-seg": Target("a.dcm", _segmentation, _anew(series_file.read_layers)),
     "rtstruct": Target("a.dcm", _structures, _anew(series_file.read_layers)),
     "model": Target("a.vesal", _model, load_package),
+    "exported": Target("a.vesal", _exported, read_onnx),
     "plan": Target("plan.json", _plan, Plan.load),
     "weights": Target("a.pth", _weights, read_weights),
     "checkpoint": Target("last.ckpt", _checkpoint, lambda path: load_checkpoint(path, _trained())),

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
+from vesal.infer.model import Model
 from vesal.infer.postprocess import Postprocess, Step, in_order, nested, read_postprocess
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.predictor import load_model
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.nn.zoo import build_network
 from vesal.planning.plan import Normalisation, Plan, Stage

@@ -180,19 +180,6 @@ def test_labels_take_the_largest_share_whatever_the_slabs(monkeypatch, shape, sl
     assert clear.mean() > 0.5
 
 
-@pytest.mark.parametrize("values", [3, 40])
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_boxes_of_labels_are_scipys(values, order):
-    generator = np.random.default_rng(values)
-    label = np.zeros((9, 14, 11), np.uint8, order)
-    label[2:7, 3:, 1:9] = generator.integers(0, values + 1, (5, 11, 8)) * (generator.random((5, 11, 8)) < 0.2)
-    expected = {
-        value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None
-    }
-    assert list(resample._boxes(label).items()) == list(expected.items())
-    assert resample._boxes(np.zeros((2, 3), np.uint8)) == {}
-
-
 def test_a_resized_image_lies_in_memory_as_it_came_and_is_the_same():
     image = np.random.default_rng(0).random((7, 8, 9), np.float32)
     taps = resample._linear_taps(resample._same_view(8, 5), 8)
@@ -372,3 +359,10 @@ def test_four_channels_of_a_brain_take_seconds():
     for order in (0, 1, 3):
         resize(array, (100, 100, 67), order)
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("size", [2, 3, 9, 60])
+def test_spline_coefficients_are_scipys(size):
+    values = np.random.default_rng(size).normal(size=(size, 5))
+    expected = ndimage.spline_filter1d(values, 3, 0, mode="mirror")
+    np.testing.assert_allclose(resample._spline_coefficients(values), expected, rtol=1e-12, atol=1e-12)

@@ -21,7 +21,7 @@ from vesal.data.fingerprint import fingerprint
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.evaluate.score_folders import score_folders
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import Package, save_package

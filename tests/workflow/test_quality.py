@@ -16,7 +16,8 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import fingerprint
 from vesal.data.folds import Folds
 from vesal.errors import VesalError
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.infer.quality.calibrate import FEWEST
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.quality.quality_model import CalibrationRecord

@@ -10,7 +10,7 @@ from vesal.cpus import cpu_count
 from vesal.errors import UsageError
 from vesal.run_files import SCORES_TEXT
 from vesal.workflow.requests.engine_options import CohortOptions
-from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Out, Precision
+from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Precision
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
@@ -158,19 +158,23 @@ def report(
 
 
 def export(
-    to: Annotated[str, Option("For whom: kaggle, nnunet, slurm.")],
-    out: Out,
+    to: Annotated[str, Option("For what: onnx, openvino (to predict without torch), nnunet, kaggle, slurm.")],
+    out: Annotated[
+        Path,
+        Option("Folder for what is written; of a model the file, NAME.vesal or NAME.xml.", ("-o", "--out")),
+    ],
     options: KernelOptions,
     slurm: SlurmOptions,
     source: Annotated[
         Path | None,
         Argument(
-            "Kaggle: a run folder, whose settings are trained with (or give --recipe). nnU-Net, SLURM: the model."
+            "The model: a .vesal file, or a run folder whose folds vote. Kaggle: a run folder, whose settings are "
+            "trained with (or give --recipe)."
         ),
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write what others take: a training for Kaggle, a model for nnU-Net, a prediction for SLURM."""
+    """Write what another place takes: a model without torch or for nnU-Net, a training for Kaggle, jobs for SLURM."""
     from vesal.workflow.export import export as export_to
 
     exported = export_to(to, out, source, options, slurm)

@@ -18,6 +18,7 @@ from pydantic import model_validator
 
 from vesal.errors import DataError
 from vesal.record import Record
+from vesal.volume.label_boxes import label_boxes
 
 #: The contiguous value of voxels that neither training nor evaluation looks at.
 IGNORE = 255
@@ -305,12 +306,9 @@ class LabelSet(Record):
         >>> LabelSet.from_values({"core": 1, "shell": 2}).boxes(np.array([0, 1, 1, 0], dtype=np.uint8))
         [(slice(1, 3, None),), None]
         """
-        from scipy.ndimage import find_objects
-
-        found = find_objects(contiguous, max_label=len(self.labels))
+        found = label_boxes(contiguous)
         return [
-            joint_box([box for box, member in zip(found, row[1:], strict=True) if member])
-            for row in self.class_table
+            joint_box([found.get(int(value)) for value in np.flatnonzero(row)]) for row in self.class_table
         ]
 
     def paint(self, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:

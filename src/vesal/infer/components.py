@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.infer.component_runs import components_of_runs
+
 Mask = NDArray[np.bool_]
 Components = NDArray[Any]
 
@@ -29,8 +31,10 @@ def label_components(mask: Mask, *, corners: bool = True) -> tuple[Components, i
     >>> label_components(np.array([[1, 0], [0, 1]], dtype=bool), corners=False)[1]
     2
     """
-    from scipy.ndimage import generate_binary_structure, label
-
+    try:
+        from scipy.ndimage import generate_binary_structure, label
+    except ModuleNotFoundError:  # in the runtime
+        return components_of_runs(mask, corners=corners)
     structure = generate_binary_structure(mask.ndim, mask.ndim if corners else 1)
     try:
         # Half the memory, where the numbers fit.

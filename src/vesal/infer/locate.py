@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vesal.data.crop import Box, Crop, at_least, mask_box
 from vesal.data.labels import LabelSet
+from vesal.infer.arrays.arrays import NUMPY
 from vesal.infer.components import label_components
 from vesal.planning.axes import ANISOTROPIC
 
@@ -41,13 +40,13 @@ class Place(NamedTuple):
     concern: str
 
 
-def foreground(logits: Tensor, labels: LabelSet) -> NDArray[np.float32]:
+def foreground(logits: NDArray[np.float32], labels: LabelSet) -> NDArray[np.float32]:
     """Logits (K, *S) -> the probability (*S) that a voxel is labelled: of any class, of the likeliest region."""
-    with torch.inference_mode():
-        logits = logits.float()
-        if labels.regions:
-            return torch.sigmoid(logits.amax(dim=0)).cpu().numpy()
-        return (1.0 - torch.softmax(logits, dim=0)[0]).cpu().numpy()
+    logits = np.asarray(logits, dtype=np.float32)
+    if labels.regions:
+        return NUMPY.sigmoid(logits.max(axis=0))
+    powers = np.exp(logits - logits.max(axis=0))
+    return 1.0 - powers[0] / powers.sum(axis=0)
 
 
 def find_place(probability: NDArray[np.float32], crop: Crop, margin_mm: float) -> Place:

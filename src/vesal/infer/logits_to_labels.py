@@ -11,16 +11,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vesal.data.labels import LabelSet
+from vesal.infer.arrays.arrays import NUMPY
 from vesal.infer.interpolated_argmax import Axis, Floats, Scratch, above, largest_classes
 from vesal.parallel import map_in_order
+from vesal.volume.resample import resize
 
 #: Bytes of float32 logits in one slab of the finer grid, for probabilities.
-SLAB_BYTES = 64 << 20
+SLAB_BYTES = 16 << 20
 
 #: Cells of a block, from the first axis to the last: what is done with one class of it stays in a core's cache.
 BLOCK = (16, 64, 64)
@@ -60,9 +60,9 @@ class LabelWriter:
         self._rows = 0
         self._last: Floats | None = None
 
-    def add(self, rows: Tensor) -> None:
+    def add(self, rows: Floats) -> None:
         """The next rows (K, *S) of the logits along the axis; they are not kept."""
-        logits = rows.cpu().numpy()
+        logits = np.asarray(rows)
         along = self._axis + 1
         front = (slice(None),) * along
         if self._last is not None:
@@ -103,7 +103,7 @@ class LabelWriter:
 
 
 def labels_from_logits(
-    logits: Tensor,
+    logits: Floats,
     shape: Sequence[int],
     labels: LabelSet,
     *,
@@ -120,63 +120,58 @@ def labels_from_logits(
     return result
 
 
-@torch.inference_mode()
 def class_probabilities(
-    logits: Tensor, shape: Sequence[int], labels: LabelSet, *, nearest_axis: int | None = None
-) -> Iterator[NDArray[np.float32]]:
+    logits: Floats, shape: Sequence[int], labels: LabelSet, *, nearest_axis: int | None = None
+) -> Iterator[Floats]:
     """Yield the probability (*shape), on a grid over the same field of view, of each of `labels.classes` in turn.
 
     Softmax, or sigmoid for regions. No more than two maps are in memory at once, however many classes there are. The
     background of plain classes is 1 minus their sum. `nearest_axis` is as of `LabelWriter`.
     """
+    logits = np.asarray(logits)
     if labels.regions:
         for index in range(len(labels.regions)):
-            yield _one_class(logits, index, shape, nearest_axis, torch.sigmoid)
+            yield _map_of(logits[index : index + 1], shape, lambda slab: NUMPY.sigmoid(slab[0]), nearest_axis)
         return
-    total = np.empty(tuple(shape), dtype=np.float32)
-    for first, slab in _slabs(logits, shape, nearest_axis):
-        total[first : first + slab.shape[0]] = slab.logsumexp(dim=1).numpy()
+    total = _map_of(logits, shape, _log_of_sum, nearest_axis)
     for index in range(1, logits.shape[0]):
-        found = _one_class(logits, index, shape, nearest_axis)
+        found = _map_of(logits[index : index + 1], shape, lambda slab: slab[0], nearest_axis)
         found -= total
         np.exp(found, out=found)
         # Rounding may make a sum of exponentials slightly too small.
         yield np.minimum(found, 1.0, out=found)
 
 
-def _one_class(
-    logits: Tensor,
-    index: int,
-    shape: Sequence[int],
-    nearest_axis: int | None,
-    function: Callable[[Tensor], Tensor] | None = None,
-) -> NDArray[np.float32]:
+def _log_of_sum(slab: Floats) -> Floats:
+    most: Floats = slab.max(axis=0)
+    total = np.zeros_like(most)
+    for values in slab:
+        total += np.exp(values - most)
+    most += np.log(total, out=total)
+    return most
+
+
+def _map_of(
+    logits: Floats, shape: Sequence[int], function: Callable[[Floats], Floats], nearest_axis: int | None
+) -> Floats:
+    """`function` of logits (K, n, *shape[1:]), interpolated, slab by slab along the first axis."""
     result = np.empty(tuple(shape), dtype=np.float32)
-    for first, slab in _slabs(logits[index : index + 1], shape, nearest_axis):
-        values = slab[:, 0] if function is None else function(slab[:, 0])
-        result[first : first + slab.shape[0]] = values.numpy()
-    return result
-
-
-def _slabs(logits: Tensor, shape: Sequence[int], nearest_axis: int | None) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first index, logits (n, K, *shape[1:])) along the first axis, linearly interpolated."""
     rows = max(1, SLAB_BYTES // max(1, 4 * logits.shape[0] * int(np.prod(shape[1:]))))
     axis = Axis.between(logits.shape[1], shape[0], nearest=nearest_axis == 0)
-    low, share = torch.from_numpy(axis.cell), torch.from_numpy(axis.share)
-    high = (low + 1).clamp(max=axis.size - 1)
-    for first in range(0, shape[0], rows):
+    high = np.minimum(axis.cell + 1, axis.size - 1)
+
+    def fill(first: int) -> None:
         part = slice(first, first + rows)
-        if logits.shape[1] == shape[0]:
-            slab = logits[:, part]
+        if axis.moves:
+            slab = logits[:, axis.cell[part]]
+            slab += axis.share[part, None, None] * (logits[:, high[part]] - slab)
         else:
-            weight = share[part].view(1, -1, 1, 1)
-            slab = torch.lerp(logits[:, low[part]], logits[:, high[part]], weight)
-        slab = slab.transpose(0, 1)
+            slab = logits[:, part]
         if nearest_axis in (1, 2):
             across = Axis.between(slab.shape[nearest_axis + 1], shape[nearest_axis], nearest=True)
-            slab = slab.index_select(nearest_axis + 1, torch.from_numpy(across.cell))
-        if slab.shape[2:] != tuple(shape[1:]):
-            slab = torch.nn.functional.interpolate(
-                slab, size=tuple(shape[1:]), mode="bilinear", align_corners=False
-            )
-        yield first, slab
+            slab = slab.take(across.cell, nearest_axis + 1)
+        result[part] = function(resize(slab, (slab.shape[1], *shape[1:]), 1))
+
+    for _ in map_in_order(fill, range(0, shape[0], rows)):
+        pass
+    return result

@@ -16,16 +16,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from vesal.infer.arrays.arrays import Array, Arrays, arrays_of
 from vesal.infer.window_overlap import OVERLAP
 from vesal.parallel import Progress
 
-#: (N, C, *patch) -> logits (N, K, *patch), each time in memory that no later call uses again.
-Network = Callable[[Tensor], Tensor]
+#: (N, C, *patch) -> logits (N, K, *patch), each time in memory that no later call uses again. Arrays are numpy's or
+#: torch's, as the image is.
+Network = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -80,23 +82,22 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
 
 def window_weights(
     size: int, window: int, starts: Sequence[int], *, centred_on_voxel: bool = False
-) -> list[Tensor]:
+) -> list[NDArray[np.float32]]:
     """What each window of one axis weighs at its voxels, (window,) float32 each.
 
     A Gaussian around the window's centre (see `Windows.centred_on_voxel`) with sigma = window / 8, as in nnU-Net,
     divided by the sum of all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is
     a window's weight.
 
-    >>> window_weights(4, 4, [0])
-    [tensor([1., 1., 1., 1.])]
+    >>> window_weights(4, 4, [0])[0].tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     centre = window // 2 if centred_on_voxel else (window - 1) / 2.0
-    distance = torch.arange(window, dtype=torch.float64) - centre
-    gaussian = torch.exp(-0.5 * (distance / (window / 8.0)) ** 2)
-    total = torch.zeros(max(size, window), dtype=torch.float64)
+    gaussian = np.exp(-0.5 * ((np.arange(window) - centre) / (window / 8.0)) ** 2)
+    total = np.zeros(max(size, window))
     for start in starts:
         total[start : start + window] += gaussian
-    return [(gaussian / total[start : start + window]).float() for start in starts]
+    return [(gaussian / total[start : start + window]).astype(np.float32) for start in starts]
 
 
 @contextlib.contextmanager
@@ -112,32 +113,41 @@ def watched(progress: Progress) -> Iterator[None]:
 _WATCHING: list[Progress] = []
 
 
-@torch.inference_mode()
 def stream_logits(
     network: Network,
-    image: Tensor,
+    image: Array,
     windows: Windows,
     *,
     outputs: int,
-    device: torch.device | str = "cpu",
-) -> Iterator[Tensor]:
+    device: Any = "cpu",
+) -> Iterator[Array]:
     """Logits of a prepared image, some finished rows after the other.
 
     Args:
         network: maps (N, C, *patch) to logits (N, outputs, *patch), on `device`.
-        image: (C, *S) float32; a volume smaller than the window is padded around with zeros, as in training.
+        image: (C, *S) float32, numpy's or torch's; a volume smaller than the window is padded around with zeros, as in
+            training.
         windows: how to cut.
         outputs: K, the network's channels.
+        device: where torch computes.
 
     Yields:
         (K, *S) float32 of successive rows along `windows.stream_axis(S)`. A view of memory that is used again: it
         is valid until the next one is requested. On `device` if there is room for it, else on the CPU.
     """
+    arrays = arrays_of(image, device)
     grid = _Grid(tuple(image.shape[1:]), windows)
-    padded = _pad(image, grid)
-    sums = _RollingSums(outputs, grid, torch.device(device))
-    copies = 2 ** len(windows.mirror_axes)
-    for place, logits in _predicted(network, padded, grid, torch.device(device)):
+    return arrays.without_gradients(_stream)(network, image, grid, outputs, arrays)
+
+
+def _stream(network: Network, image: Array, grid: _Grid, outputs: int, arrays: Arrays) -> Iterator[Array]:
+    padded = image
+    if grid.padded != grid.shape:
+        spare = zip(grid.padded, grid.shape, grid.before, strict=True)
+        padded = arrays.pad(image, grid.before, [big - size - before for big, size, before in spare])
+    sums = _RollingSums(outputs, grid, arrays)
+    copies = 2 ** len(grid.windows.mirror_axes)
+    for place, logits in _predicted(network, padded, grid, arrays):
         yield from sums.finished(grid.corner(place)[grid.axis])
         sums.add(place, logits, 1.0 / copies)
         # Gone before the network makes the next.
@@ -145,23 +155,33 @@ def stream_logits(
     yield from sums.finished(grid.padded[grid.axis])
 
 
-@torch.inference_mode()
 def predict_logits(
     network: Network,
-    image: Tensor,
+    image: Array,
     windows: Windows,
     *,
     outputs: int,
-    device: torch.device | str = "cpu",
-) -> Tensor:
+    device: Any = "cpu",
+) -> Array:
     """Logits (K, *S) float32 of a whole prepared image on the CPU; arguments as of `stream_logits`."""
-    whole = torch.empty((outputs, *image.shape[1:]), dtype=torch.float32)
-    axis = windows.stream_axis(image.shape[1:]) + 1
-    first = 0
-    for rows in stream_logits(network, image, windows, outputs=outputs, device=device):
-        whole.narrow(axis, first, rows.shape[axis]).copy_(rows)
-        first += rows.shape[axis]
-    return whole
+    arrays = arrays_of(image, device)
+
+    def all_rows() -> Array:
+        whole = arrays.empty((outputs, *image.shape[1:]))
+        axis = windows.stream_axis(image.shape[1:]) + 1
+        first = 0
+        for rows in stream_logits(network, image, windows, outputs=outputs, device=device):
+            last = first + rows.shape[axis]
+            whole[_along(axis, first, last)] = rows
+            first = last
+        return whole
+
+    return arrays.without_gradients(all_rows)()
+
+
+def _along(axis: int, start: int, stop: int) -> tuple[slice, ...]:
+    """A part of an axis and all of those before it."""
+    return (*(slice(None),) * axis, slice(start, stop))
 
 
 # --- where the windows lie -------------------------------------------------------------------------------
@@ -204,7 +224,7 @@ class _Grid:
         ]
 
     @cached_property
-    def weights(self) -> list[list[Tensor]]:
+    def weights(self) -> list[list[NDArray[np.float32]]]:
         axes = zip(self.padded, self.patch, self.starts, strict=True)
         on_voxel = self.windows.centred_on_voxel
         return [window_weights(*axis, centred_on_voxel=on_voxel) for axis in axes]
@@ -217,36 +237,24 @@ class _Grid:
     def corner(self, place: _Place) -> tuple[int, ...]:
         return tuple(starts[index] for starts, index in zip(self.starts, place, strict=True))
 
-    def cut(self, image: Tensor, place: _Place) -> Tensor:
+    def cut(self, image: Array, place: _Place) -> Array:
         """The network's input (C, *patch): a view of the padded image."""
         corner = self.corner(place)
         box = tuple(slice(start, start + size) for start, size in zip(corner, self.patch, strict=True))
-        return image[(slice(None), *box)].flatten(1, len(self.shape) - len(self.windows.patch) + 1)
+        return image[(slice(None), *box)].reshape(image.shape[0], *self.windows.patch)
 
-    def weight(self, place: _Place, device: torch.device) -> Tensor:
+    def weight(self, place: _Place) -> NDArray[np.float32]:
         """Of a window at its voxels, (*patch of S)."""
-        weight = torch.ones((), device=device)
+        weight = np.ones((), dtype=np.float32)
         for of_axis, index in zip(self.weights, place, strict=True):
-            weight = weight.unsqueeze(-1) * of_axis[index].to(device)
+            weight = weight[..., None] * of_axis[index]
         return weight
-
-
-def _pad(image: Tensor, grid: _Grid) -> Tensor:
-    """Zeros around the centre up to at least a window; the image itself where it is large enough."""
-    if grid.padded == grid.shape:
-        return image
-    pairs: list[int] = []
-    for big, size, before in zip(grid.padded, grid.shape, grid.before, strict=True):
-        pairs = [before, big - size - before, *pairs]
-    return torch.nn.functional.pad(image, pairs)
 
 
 # --- logits of the windows ------------------------------------------------------------------------
 
 
-def _predicted(
-    network: Network, image: Tensor, grid: _Grid, device: torch.device
-) -> Iterator[tuple[_Place, Tensor]]:
+def _predicted(network: Network, image: Array, grid: _Grid, arrays: Arrays) -> Iterator[tuple[_Place, Array]]:
     """Yield every window in order with its logits (K, *patch), summed over its mirrored copies.
 
     Windows in which every channel has one value throughout, as around a body, are the same input where the values
@@ -256,19 +264,19 @@ def _predicted(
     constant = [_constant(grid.cut(image, place)) for place in places]
     left = Counter(values for values in constant if values is not None)
     constant = [values if values is not None and left[values] > 1 else None for values in constant]
-    known: dict[tuple[float, ...], Tensor] = {}
+    known: dict[tuple[float, ...], Array] = {}
     batch = grid.windows.batch
     for first in range(0, len(places), batch):
         numbers = range(first, min(first + batch, len(places)))
-        inputs: dict[int | tuple[float, ...], Tensor] = {}
+        inputs: dict[int | tuple[float, ...], Array] = {}
         for number in numbers:
             values = constant[number]
             if values is None or values not in known:
                 inputs.setdefault(number if values is None else values, grid.cut(image, places[number]))
-        logits = dict(zip(inputs, _sum_of(network, list(inputs.values()), grid, device), strict=True))
+        logits = dict(zip(inputs, _sum_of(network, list(inputs.values()), grid, arrays), strict=True))
         for values in [key for key in logits if isinstance(key, tuple)]:
             # A copy, not a view that keeps the logits of the whole batch.
-            known[values] = logits.pop(values).clone()
+            known[values] = arrays.copy(logits.pop(values))
         for progress in tuple(_WATCHING):
             progress(numbers.stop, len(places))
         for number in numbers:
@@ -282,7 +290,7 @@ def _predicted(
                 del known[values]
 
 
-def _constant(window: Tensor) -> tuple[float, ...] | None:
+def _constant(window: Array) -> tuple[float, ...] | None:
     """The one value of each channel of (C, *patch); None where a channel has several."""
     first = window[(slice(None), *(slice(0, 1) for _ in window.shape[1:]))]
     # A few voxels are enough for nearly every window.
@@ -292,64 +300,63 @@ def _constant(window: Tensor) -> tuple[float, ...] | None:
     return tuple(first.flatten().tolist())
 
 
-def _sum_of(network: Network, windows: list[Tensor], grid: _Grid, device: torch.device) -> Tensor:
+def _sum_of(network: Network, windows: list[Array], grid: _Grid, arrays: Arrays) -> Array:
     """Logits (N, K, *patch) of windows, summed over all subsets of the mirrored axes."""
     if not windows:
-        return torch.empty(0)
-    batch = (windows[0][None] if len(windows) == 1 else torch.stack(windows)).to(device)
+        return []
+    batch = arrays.batch(windows)
     total = network(batch)
     axes = grid.windows.mirror_axes
     for count in range(1, len(axes) + 1):
         for subset in itertools.combinations(axes, count):
             flips = [axis + 2 for axis in subset]
             # Not in place: what a network returns may be its input.
-            total = total + network(batch.flip(flips)).flip(flips)
+            total = total + arrays.flip(network(arrays.flip(batch, flips)), flips)
     return total
 
 
 class _RollingSums:
     """Weighted sums of logits, a window deep along one axis: row i of the volume lies at i modulo that depth."""
 
-    def __init__(self, outputs: int, grid: _Grid, device: torch.device) -> None:
-        self._grid = grid
+    def __init__(self, outputs: int, grid: _Grid, arrays: Arrays) -> None:
+        self._grid, self._arrays = grid, arrays
         self._depth = grid.patch[grid.axis]
         shape = list(grid.padded)
         shape[grid.axis] = self._depth
-        size = (outputs, *shape)
-        if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] <= 8 * int(np.prod(size)):
-            # They would take more than half of its free memory.
-            device = torch.device("cpu")
-        self._sums = torch.zeros(size, dtype=torch.float32, device=device)
+        self._sums = arrays.zeros((outputs, *shape))
         self._first = 0
 
-    def add(self, place: _Place, logits: Tensor, share: float) -> None:
+    def add(self, place: _Place, logits: Array, share: float) -> None:
         """A window's logits (K, *patch) times its weight and `share`."""
         grid, sums = self._grid, self._sums
-        logits = logits.to(sums.device, torch.float32)
+        logits = self._arrays.beside(logits, sums)
         logits = logits.reshape(logits.shape[0], *grid.patch)
-        weight = grid.weight(place, sums.device)
-        for axis, (start, window) in enumerate(zip(grid.corner(place), grid.patch, strict=True)):
-            if axis != grid.axis:
-                sums = sums.narrow(axis + 1, start, window)
-        start, done = grid.corner(place)[grid.axis], 0
+        weight = self._arrays.beside(grid.weight(place), sums)
+        corner = grid.corner(place)
+        box = [slice(start, start + window) for start, window in zip(corner, grid.patch, strict=True)]
+        box[grid.axis] = slice(None)
+        sums = sums[(slice(None), *box)]
+        start, done = corner[grid.axis], 0
         for at, count in self._pieces(start, start + self._depth):
-            sums.narrow(grid.axis + 1, at, count).addcmul_(
-                logits.narrow(grid.axis + 1, done, count), weight.narrow(grid.axis, done, count), value=share
+            self._arrays.add_weighted(
+                sums[_along(grid.axis + 1, at, at + count)],
+                logits[_along(grid.axis + 1, done, done + count)],
+                weight[_along(grid.axis, done, done + count)],
+                share,
             )
             done += count
 
-    def finished(self, stop: int) -> Iterator[Tensor]:
+    def finished(self, stop: int) -> Iterator[Array]:
         """Yield the rows before `stop`, without the padding, and make room for others."""
         grid = self._grid
         first, last = grid.before[grid.axis], grid.before[grid.axis] + grid.shape[grid.axis]
-        rows = self._sums
-        for axis, (before, size) in enumerate(zip(grid.before, grid.shape, strict=True)):
-            if axis != grid.axis:
-                rows = rows.narrow(axis + 1, before, size)
+        box = [slice(before, before + size) for before, size in zip(grid.before, grid.shape, strict=True)]
+        box[grid.axis] = slice(None)
+        rows = self._sums[(slice(None), *box)]
         for at, count in self._pieces(max(self._first, first), min(stop, last)):
-            yield rows.narrow(grid.axis + 1, at, count)
+            yield rows[_along(grid.axis + 1, at, at + count)]
         for at, count in self._pieces(self._first, stop):
-            self._sums.narrow(grid.axis + 1, at, count).zero_()
+            self._sums[_along(grid.axis + 1, at, at + count)] = 0
         self._first = max(self._first, stop)
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:

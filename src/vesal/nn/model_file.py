@@ -11,63 +11,44 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
-import zipfile
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from vesal.errors import UsageError, VesalError
-from vesal.files import atomic_path, content_hash
+from vesal.errors import VesalError
+from vesal.files import content_hash
+from vesal.nn.model_archive import (
+    JSON,
+    RefusedError,
+    brief,
+    read_archive,
+    read_description,
+    read_plan,
+    refusing,
+    write_archive,
+)
 from vesal.nn.monai_networks import MissingExtraError
 from vesal.nn.zoo import NETWORKS, build_network
-from vesal.planning.plan import PLAN_VERSION, Plan
+from vesal.planning.plan import Plan
 
 #: Of `model.json`.
 PACKAGE_VERSION = 1
 
 _FORMAT = "vesal-model"
-_JSON, _WEIGHTS = "model.json", "weights.safetensors"
+_WEIGHTS = "weights.safetensors"
 #: Only there where the plan has a locator, whose network is always this.
 _LOCATOR, _LOCATOR_NETWORK = "locator.safetensors", "unet"
 #: Members of `model.json` that are null before something was measured.
 _MEASURED = ("scores", "quality", "postprocess", "bfloat16")
-_EXPECTED = "a model is a file NAME.vesal as written by vesal train"
 
-# Far above any real model; a file beyond them was made to exhaust memory or time.
-_MAX_MEMBERS = 64
-_MAX_JSON_BYTES = 32 << 20
+# Far above any real model; a file beyond it was made to exhaust memory or time.
 _MAX_TENSORS = 20_000
-_MAX_LIST = 1024  # of items in any list of a plan
-_MAX_PATCH_VOXELS = 1 << 28
-_MAX_BATCH = 1 << 16
-
-_LOOKS_LIKE = (
-    (b"\x1f\x8b", "a gzip-compressed file, such as a .nii.gz scan"),
-    (b"\x80", "a Python pickle, such as an old PyTorch checkpoint, which is never opened"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"NRRD", "an NRRD scan"),
-    (b"ObjectType", "a MetaImage scan"),
-    (b"\x5c\x01\x00\x00", "a NIfTI scan"),
-    (b"{", "a JSON file"),
-)
-
-
-class _RefusedError(VesalError):
-    """What is wrong with a model, and the fix; the caller adds which file."""
-
-    def __init__(self, what: str, fix: str = "get it again from where it was made") -> None:
-        super().__init__(f"The model cannot be used: {what}; {fix}.")
-        self.what = what
-        self.fix = fix
 
 
 @dataclass(frozen=True)
@@ -167,17 +148,11 @@ def save_package(path: str | Path, package: Package) -> None:
             _check_weights(stored[name], package.plan, package.network)
         _check_locator(stored.get(_LOCATOR), package.plan)
         text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
-    except _RefusedError as error:
+    except RefusedError as error:
         raise VesalError(f"Cannot write the model {path}: {error.what}; train it again.") from error
     except (TypeError, ValueError) as error:
         raise VesalError(f"Cannot write the model {path}: its description is not JSON ({error}).") from error
-    with (
-        atomic_path(path, durable=True) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
-    ):
-        archive.writestr(_member(_JSON), text.encode())
-        for name, weights in stored.items():
-            archive.writestr(_member(name), save_tensors(weights))
+    write_archive(path, {JSON: text.encode()} | {name: save_tensors(of) for name, of in stored.items()})
 
 
 def _as_stored(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -195,27 +170,15 @@ def load_package(path: str | Path) -> Package:
         VesalError: it is not a model file, is damaged, contradicts itself, or is of a newer Vesal.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not there"
-        raise UsageError(f"{path} {what}; name a model file, NAME.vesal.")
-    try:
-        members = _read_members(path)
-        description = _parse(members[_JSON])
-        plan = _plan(description["plan"])
+    with refusing(path):
+        members = read_archive(path, _wanted)
+        description = _description(members[JSON])
+        plan = read_plan(description["plan"])
         weights, *more_weights = (load_tensors(members[name]) for name in _voters(members))
         locator_weights = load_tensors(members[_LOCATOR]) if _LOCATOR in members else None
         for of in (weights, *more_weights):
             _check_weights(of, plan, description["network"])
         _check_locator(locator_weights, plan)
-    except _RefusedError as error:
-        raise VesalError(f"{path} is not a usable Vesal model: {error.what}; {error.fix}.") from error
-    except OSError as error:
-        raise VesalError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:
-        # Zip, JSON, safetensors and pydantic each have their own ways to stumble over hostile bytes.
-        raise VesalError(
-            f"{path} is damaged ({_brief(error)}); get it again from where it was made."
-        ) from error
     return Package(
         plan=plan,
         network=description["network"],
@@ -228,15 +191,11 @@ def load_package(path: str | Path) -> Package:
     )
 
 
-# --- the zip --------------------------------------------------------------------------------------------
-
-
-def _member(name: str) -> zipfile.ZipInfo:
-    """An entry without date, owner or system: they would make equal models differ."""
-    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    info.create_system = 3
-    info.external_attr = 0o644 << 16
-    return info
+def _wanted(names: Sequence[str]) -> list[str]:
+    if _WEIGHTS not in names and any(name.endswith(".onnx") for name in names):
+        fix = "predict with vesal-runtime, or name the model that it was exported from"
+        raise RefusedError("it was exported and holds graphs in place of weights", fix)
+    return [JSON, *_voters(names), *([_LOCATOR] if _LOCATOR in names else [])]
 
 
 def _weights_name(number: int) -> str:
@@ -250,187 +209,57 @@ def _voters(names: Container[str]) -> list[str]:
     return [_WEIGHTS, *there]
 
 
-def _read_members(path: Path) -> dict[str, bytes]:
-    """The known members' bytes. Any other is left alone: nothing is ever unpacked under its own name."""
-    size = path.stat().st_size
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise _not_a_zip(path) from error
-    with archive:
-        names = archive.namelist()
-        if len(names) > _MAX_MEMBERS:
-            raise _RefusedError(f"it holds {len(names)} files where 2 are expected")
-        if any(name.endswith("data.pkl") for name in names):
-            raise _RefusedError("it looks like a PyTorch checkpoint, which is never opened", _EXPECTED)
-        members = {}
-        for name in (_JSON, *_voters(names), *([_LOCATOR] if _LOCATOR in names else [])):
-            if names.count(name) != 1:
-                found = "there is no" if name not in names else "there is more than one"
-                raise _RefusedError(f"{found} {name} in it")
-            members[name] = _read_member(archive, archive.getinfo(name), size)
-    return members
-
-
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, archive_bytes: int) -> bytes:
-    if info.filename == _JSON:
-        limit = _MAX_JSON_BYTES
-    else:
-        # Weights are stored, never compressed: what is in the file is all that can come out of it.
-        limit = archive_bytes
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise _RefusedError(f"{info.filename} is compressed, which Vesal never does")
-    if info.file_size > limit or info.compress_size > archive_bytes:
-        raise _RefusedError(f"{info.filename} claims {info.file_size} bytes")
-    with archive.open(info) as file:
-        data = file.read(info.file_size)
-        # Only at the end of the member is its checksum compared.
-        if len(data) != info.file_size or file.read(1):
-            raise _RefusedError(f"{info.filename} is not as long as it says")
-    return data
-
-
-def _not_a_zip(path: Path) -> _RefusedError:
-    with path.open("rb") as file:
-        start = file.read(16)
-    if start.startswith(b"PK"):
-        return _RefusedError("it is cut off or damaged")
-    for magic, what in _LOOKS_LIKE:
-        if start.startswith(magic):
-            return _RefusedError(f"it looks like {what}", _EXPECTED)
-    return _RefusedError("it is of another kind" if start else "it is empty", _EXPECTED)
-
-
-# --- what it says ---------------------------------------------------------------------------------------
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    try:
-        description = json.loads(data, parse_constant=_not_finite, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise _RefusedError(f"{_JSON} is damaged ({_brief(error)})") from error
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
-        raise _RefusedError(f"{_JSON} does not describe a model")
-    _check_version("the file", description.get("version"), PACKAGE_VERSION)
+def _description(data: bytes) -> dict[str, Any]:
     wanted = {"network": str, "plan": dict, "recipe": dict, "provenance": dict}
-    for key, kind in wanted.items():
-        if not isinstance(description.get(key), kind):
-            raise _RefusedError(f"{_JSON} has no valid '{key}'")
+    description = read_description(data, _FORMAT, PACKAGE_VERSION, wanted)
     for key in _MEASURED:
         if key not in description or not isinstance(description[key], dict | None):
-            raise _RefusedError(f"{_JSON} has no valid '{key}'")
+            raise RefusedError(f"{JSON} has no valid '{key}'")
     if description["network"] not in NETWORKS:
         known = ", ".join(sorted(NETWORKS))
-        name = _brief(description["network"])
-        raise _RefusedError(f"it names the network '{name}', and this Vesal knows: {known}", "update Vesal")
+        name = brief(description["network"])
+        raise RefusedError(f"it names the network '{name}', and this Vesal knows: {known}", "update Vesal")
     return description
-
-
-def _plan(values: dict[str, Any]) -> Plan:
-    _check_version("its plan", values.get("version"), PLAN_VERSION)
-    try:
-        _check_lists(values)
-        plan = Plan.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = ".".join(str(part) for part in first["loc"]) + ": " + first["msg"]
-        raise _RefusedError(f"its plan is not valid ({_brief(reason)})") from error
-    except (ArithmeticError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise _RefusedError(f"its plan is not valid ({_brief(error)})") from error
-    _check_sizes(plan)
-    if plan.locator is not None:
-        _check_sizes(plan.locator)
-    return plan
-
-
-def _check_sizes(plan: Plan) -> None:
-    sizes = [plan.batch, *plan.patch, *plan.median_shape, *(step for s in plan.stages for step in s.stride)]
-    sensible = (
-        min(sizes) >= 1
-        and plan.batch <= _MAX_BATCH
-        and math.prod(plan.patch) <= _MAX_PATCH_VOXELS
-        and all(1e-5 < spacing < 1e5 for spacing in plan.spacing_mm)
-        and all(0 <= axis < plan.dimension for axis in plan.mirror_axes)
-        and all(abs(value) < 1 << 31 for value in plan.labels.values)
-        and all(scale.std is None or scale.std > 0 for scale in plan.normalisation)
-    )
-    if not sensible:
-        raise _RefusedError(
-            f"its plan is not sensible (patch {_brief(plan.patch)}, batch {_brief(plan.batch)}, "
-            f"spacing {_brief(plan.spacing_mm)})"
-        )
-
-
-def _check_version(what: str, found: Any, ours: int) -> None:
-    if type(found) is not int or found < 1:
-        raise _RefusedError(f"{what} has no version")
-    if found > ours:
-        raise _RefusedError(f"{what} has version {_brief(found)} and this Vesal reads {ours}", "update Vesal")
-
-
-def _check_lists(value: Any) -> None:
-    """Plans are short; a long list is there to keep the validators busy."""
-    if isinstance(value, list | dict):
-        if len(value) > _MAX_LIST:
-            raise ValueError(f"a list of {len(value)} items")
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_lists(item)
-
-
-def _not_finite(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _not_finite(text)
-
-
-def _brief(what: object) -> str:
-    """Someone else's words, shortened to one line."""
-    line = " ".join(str(what).split()) or type(what).__name__
-    line = "".join(letter if letter.isprintable() else "?" for letter in line[:200])
-    return line if len(line) <= 160 else line[:157] + "..."
 
 
 # --- do the weights fit -----------------------------------------------------------------------------------
 
 
 def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> None:
-    """Raise _RefusedError unless `weights` are finite and just those of the plan's network.
+    """Raise RefusedError unless `weights` are finite and just those of the plan's network.
 
     A plan can ask for terabytes. Every convolution needs a tensor of its own, so the count of those that are
     there bounds the layers, and the network is compared on the meta device, which has no memory to fill.
     """
     convolutions = sum(max(1, stage.convolutions, stage.decoder_convolutions) for stage in plan.stages)
     if convolutions > len(weights) or len(weights) > _MAX_TENSORS:
-        raise _RefusedError(f"{len(weights)} weights do not fit a plan of {convolutions} convolutions")
+        raise RefusedError(f"{len(weights)} weights do not fit a plan of {convolutions} convolutions")
     try:
         with torch.device("meta"):
             expected = build_network(network, plan).state_dict()
     except MissingExtraError as error:
         fix = "install it: pip install 'vesal[monai]'"
-        raise _RefusedError(f"its network {network} needs a library that is not installed", fix) from error
+        raise RefusedError(f"its network {network} needs a library that is not installed", fix) from error
     except Exception as error:
-        raise _RefusedError(f"its plan describes no network ({_brief(error)})") from error
+        raise RefusedError(f"its plan describes no network ({brief(error)})") from error
     if missing := sorted(expected.keys() - weights.keys()):
-        raise _RefusedError(f"{len(missing)} weights are missing, such as {_brief(missing[0])}")
+        raise RefusedError(f"{len(missing)} weights are missing, such as {brief(missing[0])}")
     if unknown := sorted(weights.keys() - expected.keys()):
-        raise _RefusedError(f"{len(unknown)} weights are not of this network, such as {_brief(unknown[0])}")
+        raise RefusedError(f"{len(unknown)} weights are not of this network, such as {brief(unknown[0])}")
     for name, tensor in weights.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            raise _RefusedError(
+            raise RefusedError(
                 f"weight {name} is {tensor.dtype} {tuple(tensor.shape)} where the plan needs {wanted.dtype} "
                 f"{tuple(wanted.shape)}"
             )
         if not tensor.isfinite().all():
-            raise _RefusedError(f"weight {name} holds values that are not finite")
+            raise RefusedError(f"weight {name} holds values that are not finite")
 
 
 def _check_locator(weights: Mapping[str, Tensor] | None, plan: Plan) -> None:
-    """Raise _RefusedError unless there are weights of a locator just where the plan has one, and they are its own."""
+    """Raise RefusedError unless there are weights of a locator just where the plan has one, and they are its own."""
     if (weights is None) != (plan.locator is None):
-        raise _RefusedError(f"{_LOCATOR} and the plan's locator are not both there")
+        raise RefusedError(f"{_LOCATOR} and the plan's locator are not both there")
     if weights is not None and plan.locator is not None:
         _check_weights(weights, plan.locator, _LOCATOR_NETWORK)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vesal.augment.policy import Policy
 from vesal.errors import unknown_name
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.cpu.threads import ThreadPace
 from vesal.nn.losses.losses import LOSSES, LOSSES_ELSEWHERE, Loss, build_loss

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vesal.data.labels import IGNORE
 from vesal.infer.logits_to_labels import labels_from_logits
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.infer.window_overlap import OVERLAP
 from vesal.metrics.overlap import confusions
 from vesal.nn.losses.losses import Loss

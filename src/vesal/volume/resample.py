@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.label_boxes import label_boxes
 from vesal.volume.memory_order import c_ordered
 from vesal.volume.volume import LabelMap, Volume
 
@@ -23,8 +24,6 @@ _SLAB_VOXELS = 1 << 23
 #: Less than this (voxels) is rounding of an affine in single precision: grids that turn by less are parallel,
 #: coordinates this near to a whole voxel are on it, so that whole shifts and flips copy the values exactly.
 _SNAP = 1e-4
-#: Values of a label map whose boxes are looked for one by one.
-_FEW_VALUES = 8
 #: How far an edge is continued before the spline prefilter: its memory fades as 0.268^n (scipy pads as much).
 _SPLINE_PAD = 12
 
@@ -223,10 +222,7 @@ def _cubic(array: NDArray[np.float32], where: Array, axis: int) -> NDArray[np.fl
 
 def _cubic_matrix(where: Array, size: int) -> NDArray[np.float32]:
     """(len(where), size): what each of the voxels weighs at each coordinate; the rows sum to 1."""
-    from scipy import ndimage  # takes long to import, and many scans need none of it
-
-    padded = np.pad(np.eye(size), ((_SPLINE_PAD, _SPLINE_PAD), (0, 0)), mode="edge")
-    spline = ndimage.spline_filter1d(padded, 3, 0, mode="mirror")
+    spline = _spline_coefficients(np.pad(np.eye(size), ((_SPLINE_PAD, _SPLINE_PAD), (0, 0)), mode="edge"))
     where = np.clip(where, -1.0, size) + _SPLINE_PAD
     first = np.floor(where).astype(np.intp) - 1
     part = (where - first - 1)[:, None]
@@ -240,13 +236,35 @@ def _cubic_matrix(where: Array, size: int) -> NDArray[np.float32]:
     return np.asarray(matrix, dtype=np.float32)
 
 
+def _spline_coefficients(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients of the cubic B-splines through the columns of (n, m), mirrored at both ends; n at least 2.
+
+    The recursive filter of Unser, "Splines: a perfect fit for signal and image processing", 1999, box 2, as in
+    scipy.ndimage.spline_filter1d.
+    """
+    pole = np.sqrt(3.0) - 2.0
+    found = values * (1.0 - pole) * (1.0 - 1.0 / pole)
+    last = len(found) - 1
+    powers = pole ** np.arange(1, last)[:, None]
+    found[0] += pole**last * found[last] + (
+        powers * (found[1:last] + pole**last * found[last - 1 : 0 : -1])
+    ).sum(0)
+    found[0] /= 1.0 - pole ** (2 * last)
+    for row in range(1, last + 1):
+        found[row] += pole * found[row - 1]
+    found[last] = (pole * found[last - 1] + found[last]) * pole / (pole * pole - 1.0)
+    for row in range(last - 1, -1, -1):
+        found[row] = pole * (found[row + 1] - found[row])
+    return found
+
+
 def _largest_share(label: NDArray[np.uint8], taps: Sequence[_Taps]) -> NDArray[np.uint8]:
     """For each new voxel the value with the largest linear share, the lowest of equal ones."""
     shape = tuple(len(axis.weight) for axis in taps)
     winner = np.zeros(shape, dtype=np.uint8)
     best = np.zeros(shape, dtype=np.float32)
     background = np.ones(shape, dtype=np.float32)
-    for value, box in _boxes(label).items():
+    for value, box in label_boxes(label).items():
         # Only new voxels between which and the box a tap reaches can hold a share of this class.
         near = []
         for axis, inside in zip(taps, box, strict=True):
@@ -268,47 +286,6 @@ def _largest_share(label: NDArray[np.uint8], taps: Sequence[_Taps]) -> NDArray[n
         np.maximum(best[there], share, out=best[there])
     winner[background >= best] = 0
     return winner
-
-
-def _boxes(label: NDArray[np.uint8]) -> dict[int, tuple[slice, ...]]:
-    """Value -> the smallest box around its voxels, of all values but 0 in ascending order.
-
-    >>> _boxes(np.array([[0, 0, 3], [0, 5, 3]], dtype=np.uint8))
-    {3: (slice(0, 2, None), slice(2, 3, None)), 5: (slice(1, 2, None), slice(1, 2, None))}
-    """
-    whole = _box(label)
-    if whole is None:
-        return {}
-    inside = label[whole]
-    values = [value for value in np.flatnonzero(np.bincount(inside.ravel(order="K"))).tolist() if value]
-    if len(values) > _FEW_VALUES:
-        from scipy import ndimage  # takes longer to import than this of a few values
-
-        return {
-            value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None
-        }
-    found = {}
-    for value in values:
-        own = _box(inside == value)
-        assert own is not None
-        found[value] = tuple(
-            slice(part.start + outer.start, part.stop + outer.start)
-            for part, outer in zip(own, whole, strict=True)
-        )
-    return found
-
-
-def _box(mask: Array) -> tuple[slice, ...] | None:
-    """The smallest box around what is not 0; None where all is."""
-    box = [slice(0, size) for size in mask.shape]
-    # Along the axis that is slowest in memory first: what that cuts away no other has to read.
-    for axis in np.argsort([-abs(step) for step in mask.strides], kind="stable").tolist():
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if not filled.size:
-            return None
-        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
-    return tuple(box)
 
 
 # --- onto any grid -------------------------------------------------------------------------------------

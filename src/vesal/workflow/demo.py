@@ -11,7 +11,8 @@ from vesal.evaluate.robustness.result_text import robustness_text
 from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_text
 from vesal.files import write_bytes, write_json
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.layouts.registry import load_dataset
 from vesal.parallel import StageProgress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vesal.errors import UsageError, unknown_name
 from vesal.workflow.kaggle.kernel import Exported
@@ -12,20 +13,23 @@ from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
 from vesal.workflow.slurm.job_scripts import SlurmExport, export_jobs
 
-#: What `vesal export --to` takes.
-TARGETS = ("kaggle", "nnunet", "slurm")
+if TYPE_CHECKING:
+    from vesal.workflow.deployment.model_export import ModelExport
+
+#: What `vesal export --to` takes: models without torch, and what runs elsewhere.
+MODELS = ("onnx", "openvino")
+TARGETS = (*MODELS, "kaggle", "nnunet", "slurm")
 
 
 def export(
     target: str, folder: Path, source: Path | None, kernel: KernelOptions, slurm: SlurmOptions
-) -> Exported | NnunetExport | SlurmExport:
+) -> Exported | NnunetExport | SlurmExport | ModelExport:
     """Export for that target.
 
     Args:
         target: one of TARGETS.
-        folder: that is written.
-        source: for Kaggle a run folder whose settings are trained with, in place of a recipe; for SLURM and nnU-Net the
-            model.
+        folder: that is written; of a model the file.
+        source: for Kaggle a run folder whose settings are trained with, in place of a recipe; else the model.
         kernel: what Kaggle shall train.
         slurm: what SLURM shall predict.
 
@@ -41,5 +45,10 @@ def export(
             raise UsageError("nnU-Net's folder is made of a model; name a .vesal file or a run folder.")
         return export_nnunet(source, folder)
     if source is None:
-        raise UsageError("SLURM's jobs need a model; name a .vesal file or a run folder.")
+        what = "SLURM's jobs need a model" if target == "slurm" else "There is no model to export"
+        raise UsageError(f"{what}; name a .vesal file or a run folder.")
+    if target in MODELS:
+        from vesal.workflow.deployment.model_export import export_model  # torch
+
+        return export_model(target, source, folder)
     return export_jobs(source, folder, slurm)

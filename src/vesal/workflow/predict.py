@@ -25,7 +25,7 @@ from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import sweep, write_json
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.nn.licence import licence_remarks
 from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead

@@ -51,7 +51,8 @@ def test_a_combined_kernel_upsamples_and_convolves(stride: tuple[int, ...], size
     transposed = {2: F.conv_transpose2d, 3: F.conv_transpose3d}[len(size)]
     convolved = {2: F.conv2d, 3: F.conv3d}[len(size)]
     expected = convolved(transposed(v, up, stride=stride), weights, padding=sides)
-    found = transposed(v, combined_kernel(up, weights), stride=stride, padding=sides)
+    combined = torch.from_numpy(combined_kernel(up.numpy(), weights.numpy()))
+    found = transposed(v, combined, stride=stride, padding=sides)
     torch.testing.assert_close(found, expected)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from vesal.errors import UsageError
 from vesal.infer.backends import openvino
 from vesal.infer.backends import registry as backends
-from vesal.infer.backends.registry import CpuNetwork, backend_name, backend_networks, in_bfloat16
+from vesal.infer.backends.registry import CpuNetwork, backend_networks, in_bfloat16
+from vesal.infer.model import backend_name
 from vesal.infer.predictor import load_model
 from vesal.nn.cpu.bfloat16 import computes_bfloat16
 from vesal.nn.model_file import save_package
@@ -205,8 +206,8 @@ def refused(network: nn.Module, batch: Tensor, caplog: pytest.LogCaptureFixture)
 def test_other_numbers_than_torchs_are_not_taken(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = openvino._inferred
-    monkeypatch.setattr(openvino, "_inferred", lambda request, window: real(request, window) * 1.01)
+    real = openvino.inferred
+    monkeypatch.setattr(openvino, "inferred", lambda request, window: real(request, window) * 1.01)
     name = refused(package(plan()).build(), window(plan()), caplog)
     assert "differ" in name
     assert name.startswith("torch (not OpenVINO 1.2: ")

@@ -103,3 +103,30 @@ def test_uncertainty_lies_on_the_border_and_not_where_all_is_clear() -> None:
     uncertainty = logits[2]
     assert uncertainty[12, 12, 12] < 0.2
     assert uncertainty[6, 12, 12] > 0.3
+
+
+@pytest.mark.parametrize("labels", [ONE, NESTED])
+def test_numpys_features_are_torchs(labels: LabelSet) -> None:
+    torch.manual_seed(0)
+    networks = [torch.nn.Conv3d(1, 2, 3, padding=1).eval() for _ in range(2)]
+    image = box() + 0.3 * torch.randn(1, 24, 24, 24)
+    windows = Windows((16, 16, 16), batch=2, mirror_axes=(1,))
+
+    def by_numpy(network: torch.nn.Module) -> object:
+        def predicted(batch: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return network(torch.from_numpy(np.ascontiguousarray(batch))).numpy()
+
+        return predicted
+
+    recorders, maps = [], []
+    for made, scan in ((networks, image), ([by_numpy(of) for of in networks], image.numpy())):
+        pairs = [(network, lambda window: np.asarray(window.sum()).reshape(1)) for network in made]
+        recorder = FeatureRecorder(pairs, labels, windows, uncertainty=True, temperature=1.7)  # type: ignore[arg-type]
+        maps.append(np.asarray(predict_logits(recorder, scan, windows, outputs=recorder.outputs)))
+        recorders.append(recorder)
+    np.testing.assert_allclose(maps[1], maps[0], rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(*(recorder.network_features() for recorder in reversed(recorders)), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    for one, other in zip(*(recorder.encoder_features() for recorder in recorders), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3)

@@ -10,7 +10,8 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.serve.jobs.job import JobOptions, Outcome
 from vesal.serve.jobs.predict_job import Work, _Maker, predict_job
 from vesal.volume.geometry import Geometry

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vesal.errors import DataError
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.infer.quality.mask_features import volumes_ml
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.workflow.prediction.case_predictor import CasePredictor, Entry

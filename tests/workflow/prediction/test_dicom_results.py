@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.layouts.dicom.chosen_series import WantedScan
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.planning.plan import Normalisation, Plan, Stage

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vesal.evaluate.robustness.result import Robustness
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.planning.plan import Plan
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness import benchmark_run

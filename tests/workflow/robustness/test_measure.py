@@ -12,7 +12,7 @@ import torch
 from vesal.augment.artifacts.benchmark import Corruption, benchmark
 from vesal.errors import VesalError
 from vesal.evaluate.robustness.degradation import CLEAN, MEAN
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.planning.plan import Normalisation, Plan
 from vesal.preprocessing.prepare import Prepared, prepare
 from vesal.volume.geometry import Geometry

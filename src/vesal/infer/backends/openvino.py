@@ -1,26 +1,20 @@
 """A torch network computed by OpenVINO on the CPU: converted in memory, one window at a time.
 
-Nothing is written to the disk and nothing is sent. `import openvino` by itself reports to Google Analytics as soon as
-the package openvino_telemetry, which its wheel requires, can be imported (openvino/tools/ovc/__init__.py), and so does
-openvino.convert_model. So that package is hidden before the first import, for which OpenVINO has a stub of its own
-(openvino/tools/ovc/telemetry_stub.py), and the conversion goes through its frontend, which reports nothing.
+Nothing is written to the disk and nothing is sent (`vesal.infer.backends.openvino_core`).
 
 Shapes: C input channels, K outputs, *patch the window along the network's 2 or 3 axes.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import sys
 import warnings
-from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vesal.infer.backends.openvino_core import compile_model, core, inferred
+from vesal.infer.backends.openvino_core import installed as installed
 from vesal.infer.backends.openvino_graph import ConversionError, exact_norms, without_joins
 from vesal.nn.unet import UNet
 
@@ -36,12 +30,18 @@ TOLERANCE_BFLOAT16 = 0.1
 _LEAST = 512
 
 
-def installed() -> str | None:
-    """OpenVINO's version, such as '2026.4.1'; None where it is not installed. It is not imported for that."""
-    try:
-        return importlib.metadata.version("openvino")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def static_model(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    """An openvino.Model of a network for one window (C, *patch) at a time, with the rewritten graph.
+
+    Raises:
+        ConversionError: it cannot be converted.
+        Exception: of the library's own.
+    """
+    model = _converted(network, shape)
+    model.reshape([1, *shape])
+    without_joins(model)
+    exact_norms(model)
+    return model
 
 
 class Compiled:
@@ -74,9 +74,9 @@ class Compiled:
             sample = model.clone()
             sample.reshape([1, *small])
             exact_norms(sample, above=_LEAST)
-            _compare(network, _compile(sample, threads, bfloat16), small, tolerance)
+            _compare(network, compile_model(sample, threads, bfloat16), small, tolerance)
         exact_norms(model)
-        self._compiled = _compile(model, threads, bfloat16)
+        self._compiled = compile_model(model, threads, bfloat16)
         if small == shape:
             _compare(network, self._compiled, shape, tolerance)
         self._request = self._compiled.create_infer_request()
@@ -88,22 +88,12 @@ class Compiled:
         """(N, C, *patch) -> logits (N, K, *patch) in memory of their own."""
         logits = torch.empty((len(batch), *self._outputs))
         for window, out in zip(batch, logits, strict=True):
-            out.copy_(torch.from_numpy(_inferred(self._request, window[None].contiguous().numpy())[0]))
+            out.copy_(torch.from_numpy(inferred(self._request, window[None].contiguous().numpy())[0]))
         return logits
 
     def release(self) -> None:
         """Free the memory of the network's feature maps; the next call takes it again."""
         self._compiled.release_memory()
-
-
-@cache
-def _core() -> Any:
-    """OpenVINO's runtime, without its telemetry."""
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-
-    return openvino.Core()
 
 
 def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) -> tuple[int, ...]:
@@ -120,7 +110,7 @@ def _small(network: nn.Module, shape: tuple[int, ...], along_others: int = 2) ->
 
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     """OpenVINO's model, whose constants are the weights of `network` in their own memory."""
-    _core()  # before anything else is imported of it
+    core()  # before anything else is imported of it
     from openvino import Type
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -136,23 +126,10 @@ def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     return model
 
 
-def _compile(model: Any, threads: int, bfloat16: bool) -> Any:
-    settings = {
-        # Without it bfloat16 on processors that have it.
-        "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads,
-        # Several processes would be bound to the same processors.
-        "ENABLE_CPU_PINNING": False,
-    }
-    return _core().compile_model(model, "CPU", settings)
-
-
 def _compare(network: nn.Module, compiled: Any, shape: tuple[int, ...], tolerance: float) -> None:
     """Raise ConversionError unless the logits of one window of noise (C, *size) are torch's."""
     window = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0))
-    found = torch.from_numpy(_inferred(compiled.create_infer_request(), window.numpy()).copy())
+    found = torch.from_numpy(inferred(compiled.create_infer_request(), window.numpy()).copy())
     with torch.inference_mode():
         expected = network(window)
     if found.shape != expected.shape:
@@ -160,9 +137,3 @@ def _compare(network: nn.Module, compiled: Any, shape: tuple[int, ...], toleranc
     difference = float((found - expected).abs().max())
     if not difference <= tolerance * float(expected.max() - expected.min()):
         raise ConversionError(f"its logits differ by {difference:.2g} from torch's")
-
-
-def _inferred(request: Any, window: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A view of the request's own memory."""
-    result: NDArray[np.float32] = request.infer({0: window}, share_inputs=True, share_outputs=True)[0]
-    return result

@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+Weights = NDArray[np.float32]
 
 #: Numbers from which on a norm is rewritten: below, OpenVINO's own has an error of 5e-6 or less (AVX2).
 _MANY = 1 << 15
@@ -130,7 +130,7 @@ def without_joins(model: Any) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _take_apart(convolution: Any, join: Any, weights: NDArray[np.float32]) -> None:
+def _take_apart(convolution: Any, join: Any, weights: Weights) -> None:
     from openvino import opset11
 
     known = convolution.get_attributes()
@@ -141,7 +141,7 @@ def _take_apart(convolution: Any, join: Any, weights: NDArray[np.float32]) -> No
         own = np.ascontiguousarray(weights[:, first:last])
         up = part.get_node()
         if _can_be_combined(up, known, weights.shape[2:]):
-            combined = combined_kernel(_tensor(up.input_value(1).get_node().data), _tensor(own)).numpy()
+            combined = combined_kernel(up.input_value(1).get_node().data, own)
             sides = [size // 2 for size in weights.shape[2:]]
             strides = list(up.get_attributes()["strides"])
             term = opset11.convolution_backprop_data(
@@ -155,7 +155,7 @@ def _take_apart(convolution: Any, join: Any, weights: NDArray[np.float32]) -> No
     convolution.output(0).replace(total.output(0))
 
 
-def combined_kernel(up: Tensor, weights: Tensor) -> Tensor:
+def combined_kernel(up: Weights, weights: Weights) -> Weights:
     """The kernel of one transposed convolution that does what a transposed convolution and a convolution do.
 
     Args:
@@ -166,12 +166,12 @@ def combined_kernel(up: Tensor, weights: Tensor) -> Tensor:
         (C, K, *(stride + size - 1)), to be used with the same strides and a padding of size // 2.
     """
     strides, size = up.shape[2:], weights.shape[2:]
-    every = torch.tensordot(up, weights, dims=([1], [1]))  # (C, *stride, K, *size)
+    every = np.tensordot(up, weights, axes=([1], [1]))  # (C, *stride, K, *size)
     lengths = [step + taps - 1 for step, taps in zip(strides, size, strict=True)]
-    combined = up.new_zeros((len(up), len(weights), *lengths))
+    combined = np.zeros((len(up), len(weights), *lengths), dtype=up.dtype)
     for tap in np.ndindex(*size):
         where = [slice(n - 1 - i, n - 1 - i + step) for i, n, step in zip(tap, size, strides, strict=True)]
-        combined[(slice(None), slice(None), *where)] += every[(..., *tap)].movedim(-1, 1)
+        combined[(slice(None), slice(None), *where)] += np.moveaxis(every[(..., *tap)], -1, 1)
     return combined
 
 
@@ -196,8 +196,3 @@ def _can_be_combined(up: Any, convolution: dict[str, Any], size: tuple[int, ...]
 def _single(node: Any) -> bool:
     """Whether one node alone reads this one."""
     return len(node.output(0).get_target_inputs()) == 1
-
-
-def _tensor(weights: NDArray[np.float32]) -> Tensor:
-    # A copy: the library's constants are read-only.
-    return torch.from_numpy(np.array(weights))

@@ -117,11 +117,6 @@ def in_bfloat16(package: Package, device: torch.device, precision: str, agrees: 
     return able and (precision == "bf16" or (precision == "auto" and agrees and is_own(package.network)))
 
 
-def backend_name(networks: Sequence[Network]) -> str:
-    """What has computed these networks last, such as 'OpenVINO 2026.4.1' or 'torch'."""
-    return ", ".join(dict.fromkeys(getattr(network, "backend", "torch") for network in networks))
-
-
 class _Turn:
     """Of networks that vote: one computes at a time, and only the last one keeps its feature maps in memory."""
 

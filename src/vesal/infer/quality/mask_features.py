@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.data.crop import mask_box
 from vesal.data.labels import LabelSet
+from vesal.infer.components import component_sizes, label_components
 from vesal.volume.geometry import Geometry
 
 
@@ -30,9 +32,6 @@ def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: Lab
     - centre: where it lies in the scan, along each RAS axis, -1 to 1; 0 for none;
     - offset: from the centre of the first class along each RAS axis, in cube roots of both volumes.
     """
-    # Imported here: a prediction without a quality estimate does not need it.
-    from scipy import ndimage
-
     found: dict[str, float] = {}
     turn = geometry.turn_to_ras()
     turned = turn.apply(contiguous)
@@ -45,15 +44,13 @@ def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: Lab
         found[f"{name} volume"] = float(np.log(0.01 + volume_ml))
         centre = np.zeros(mask.ndim)
         components, largest, surface = 0.0, 1.0, 0.0
-        if voxels:
-            box = ndimage.find_objects(mask.astype(np.uint8))[0]
-            small = np.pad(mask[box], 1)
-            numbered, count = ndimage.label(small, np.ones((3,) * mask.ndim))
+        if (box := mask_box(mask)) is not None:
+            small = np.pad(mask[tuple(map(slice, *box))], 1)
+            numbered, count = label_components(small)
             components = float(np.log(count))
-            largest = float(np.bincount(numbered.ravel())[1:].max() / voxels)
-            border = voxels - int(ndimage.binary_erosion(small).sum())
-            surface = float(np.log(max(border, 1) / voxels ** ((mask.ndim - 1) / mask.ndim)))
-            centre = np.array(ndimage.center_of_mass(small)) + [part.start - 1 for part in box]
+            largest = float(component_sizes(numbered, count)[1:].max() / voxels)
+            surface = float(np.log(max(_border(small), 1) / voxels ** ((mask.ndim - 1) / mask.ndim)))
+            centre = _centre(small) + box[0] - 1.0
         found |= {f"{name} components": components, f"{name} largest": largest, f"{name} surface": surface}
         for axis in range(mask.ndim):
             share = (2 * centre[axis] + 1) / mask.shape[axis] - 1 if voxels else 0.0
@@ -65,3 +62,20 @@ def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: Lab
         away = (centre - first[0]) * spacing / max(size_mm, 1e-6) * bool(first[1] and voxels)
         found |= {f"{name} offset {axis}": float(value) for axis, value in enumerate(away)}
     return found
+
+
+def _centre(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean place of a mask's voxels along each axis."""
+    axes = range(mask.ndim)
+    lines = (np.count_nonzero(mask, axis=tuple(other for other in axes if other != axis)) for axis in axes)
+    return np.array([np.average(np.arange(len(line)), weights=line) for line in lines])
+
+
+def _border(mask: NDArray[np.bool_]) -> int:
+    """Voxels of a mask with an empty rim of which a neighbour that shares a face is outside."""
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        along, of = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
+        of[1:] &= along[:-1]
+        of[:-1] &= along[1:]
+    return int(np.count_nonzero(mask)) - int(np.count_nonzero(inner))

@@ -9,30 +9,24 @@ Shapes: windows (N, C, *patch), logits (N, K, *patch).
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from vesal.data.labels import LabelSet
+from vesal.infer.arrays.arrays import Array, Arrays, arrays_of
 from vesal.infer.quality.mask_features import mask_features
-from vesal.infer.quality.stored import Array
+from vesal.infer.quality.perturbation_noise import standard_normal
 from vesal.infer.windows import Network, Windows
-from vesal.nn.cpu.instance_norm import channels_last
-from vesal.nn.unet import UNet
 from vesal.volume.geometry import Geometry
+
+#: One window (1, C, *patch) -> (2 F,) features of a network's encoder.
+Encoder = Callable[[Array], NDArray[np.float64]]
 
 #: Windows whose encoder features are taken: those with the most foreground; by spatial dimensions.
 _ENCODED_WINDOWS = {2: 12, 3: 4}
-
-#: Channels of one layer that are taken, evenly chosen.
-_CHANNELS = 48
 
 #: The perturbed copy: voxels it is moved along each axis, and noise added to it, in standard deviations of the window.
 _MOVED, _NOISE = 2, 0.2
@@ -52,14 +46,14 @@ class Features:
 
     groups: dict[str, dict[str, float]]
     networks: list[dict[str, float]]
-    encoders: list[Array]
+    encoders: list[NDArray[np.float64]]
 
 
 class FeatureRecorder:
     """Votes as the model does, and records features of its networks.
 
     Args:
-        networks: that vote, with what is behind each: torch's module, or the network itself.
+        networks: that vote, each with what gives the features of its encoder; None where nothing does.
         labels: what they predict.
         windows: how the volume is cut.
         uncertainty: also give the uncertainty of each voxel, as one more channel behind the logits: the entropy of the
@@ -70,7 +64,7 @@ class FeatureRecorder:
 
     def __init__(
         self,
-        networks: Sequence[tuple[Network, Any]],
+        networks: Sequence[tuple[Network, Encoder | None]],
         labels: LabelSet,
         windows: Windows,
         *,
@@ -88,7 +82,7 @@ class FeatureRecorder:
         self._sums = np.zeros((len(networks), 6, classes))
         # What the masks of two networks share, and on the diagonal those of each; by class.
         self._shared = np.zeros((count, count, classes))
-        self._most: list[tuple[float, int, Tensor]] = []
+        self._most: list[tuple[float, int, Array]] = []
         self._seen = 0
 
     @property
@@ -96,88 +90,97 @@ class FeatureRecorder:
         """Channels of what it gives."""
         return self._labels.outputs + self._uncertainty
 
-    @torch.inference_mode()
-    def __call__(self, batch: Tensor) -> Tensor:
+    def __call__(self, batch: Array) -> Array:
         """The mean logits, and with `uncertainty` that channel behind them."""
+        arrays = arrays_of(batch)
+        return arrays.without_gradients(self._recorded)(arrays, batch)
+
+    def _recorded(self, arrays: Arrays, batch: Array) -> Array:
         # Of mirrored copies of a window only the first, which is not mirrored, is recorded.
         records = self._calls % self._copies == 0
         self._calls += 1
-        perturbed = _perturbed(batch) if records else batch
-        total, mean = None, None
-        masks: list[Tensor] = []
+        perturbed = _perturbed(batch, arrays) if records else batch
+        total: Array = None
+        mean: Array = None
+        masks: list[Array] = []
         for number, (network, _) in enumerate(self._networks):
             logits = network(batch)
             if records:
-                other = _move(network(perturbed), -_MOVED)
-                masks.append(self._masks(logits))
-                self._add_sums(number, logits, other)
+                other = _move(network(perturbed), -_MOVED, arrays)
+                masks.append(self._masks(logits, arrays))
+                self._add_sums(number, logits, other, arrays)
                 if self._uncertainty:
-                    both = self._probabilities(logits / self._temperature)
-                    both = both + self._probabilities(other / self._temperature)
+                    both = self._probabilities(logits / self._temperature, arrays)
+                    both = both + self._probabilities(other / self._temperature, arrays)
                     mean = both if mean is None else mean + both
             total = logits if total is None else total + logits
-        assert total is not None
         voted = total / len(self._networks) if len(self._networks) > 1 else total
         if records:
-            masks += [self._masks(network(batch)) for network in self._reference_networks]
-            self._add_shared(masks)
-            self._keep_windows(batch, voted)
+            masks += [self._masks(network(batch), arrays) for network in self._reference_networks]
+            self._add_shared(masks, arrays)
+            self._keep_windows(batch, voted, arrays)
         if not self._uncertainty:
             return voted
         if mean is None:
-            return torch.cat([voted, torch.zeros_like(voted[:, :1])], dim=1)
-        # The mirrored copies that follow give zeros, and their mean is taken.
-        entropy = (
-            _entropy(mean / (2 * len(self._networks)), regions=bool(self._labels.regions)) * self._copies
-        )
-        return torch.cat([voted, entropy[:, None]], dim=1)
+            # The mirrored copies that follow give zeros, and their mean is taken.
+            return arrays.join([voted, arrays.zeros_like(voted[:, :1])])
+        entropy = self._entropy(mean / (2 * len(self._networks)), arrays) * self._copies
+        return arrays.join([voted, entropy[:, None]])
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        return logits.float().sigmoid() if self._labels.regions else logits.float().softmax(dim=1)
+    def _probabilities(self, logits: Array, arrays: Arrays) -> Array:
+        return arrays.sigmoid(logits) if self._labels.regions else arrays.softmax(logits)
 
-    def _masks(self, logits: Tensor) -> Tensor:
+    def _masks(self, logits: Array, arrays: Arrays) -> Array:
         """(N, classes, *patch) bool."""
         if self._labels.regions:
             return logits > 0
-        winner = logits.argmax(dim=1)
-        return torch.stack([winner == number for number in range(1, logits.shape[1])], dim=1)
+        winner = arrays.argmax(logits)
+        return arrays.stack([winner == number for number in range(1, logits.shape[1])], 1)
 
-    def _add_sums(self, number: int, logits: Tensor, perturbed: Tensor) -> None:
-        probability = self._probabilities(logits)
-        entropy = _entropy(probability, regions=bool(self._labels.regions))
+    def _entropy(self, probability: Array, arrays: Arrays) -> Array:
+        """(N, K, *patch) -> (N, *patch), 0 to 1: over the classes, or the largest of the regions' own."""
+        safe = arrays.clip(probability, 1e-7, 1 - 1e-7)
+        if self._labels.regions:
+            own = -(safe * arrays.log(safe) + (1 - safe) * arrays.log(1 - safe))
+            return arrays.largest(own) / float(np.log(2))
+        total = arrays.sum(safe * arrays.log(safe), (1,))
+        return arrays.clip(-total / float(np.log(probability.shape[1])), 0, 1)
+
+    def _add_sums(self, number: int, logits: Array, perturbed: Array, arrays: Arrays) -> None:
+        probability = self._probabilities(logits, arrays)
+        entropy = self._entropy(probability, arrays)
         if not self._labels.regions:
             probability = probability[:, 1:]
-        mask, other = self._masks(logits).float(), self._masks(perturbed).float()
+        mask = arrays.floats(self._masks(logits, arrays))
+        other = arrays.floats(self._masks(perturbed, arrays))
+        space = (0, *range(2, mask.ndim))
+        sums = [arrays.sum(of, space) for of in (probability, mask, probability * mask, other, mask * other)]
+        self._sums[number, :-1] += arrays.numpy(arrays.stack(sums, 0)).astype(np.float64)
+        self._sums[number, -1] += float(arrays.sum(entropy, tuple(range(entropy.ndim))))
 
-        def total(values: Tensor) -> Tensor:
-            return values.sum(dim=(0, *range(2, values.ndim)))
-
-        everywhere = total(entropy[:, None]).expand(mask.shape[1])
-        sums = [total(of) for of in (probability, mask, probability * mask, other, mask * other)]
-        self._sums[number] += torch.stack([*sums, everywhere]).double().cpu().numpy()
-
-    def _add_shared(self, masks: Sequence[Tensor]) -> None:
+    def _add_shared(self, masks: Sequence[Array], arrays: Arrays) -> None:
         if len(masks) < 2:
             return
         for one, first in enumerate(masks):
             for other, second in enumerate(masks[: one + 1]):
-                shared = (first & second).sum(dim=(0, *range(2, first.ndim)))
-                self._shared[one, other] += shared.double().cpu().numpy()
+                shared = arrays.sum(first & second, (0, *range(2, first.ndim)))
+                self._shared[one, other] += arrays.numpy(shared).astype(np.float64)
                 self._shared[other, one] = self._shared[one, other]
 
-    def agreement(self) -> Array:
+    def agreement(self) -> NDArray[np.float64]:
         """(M, M, classes): Dice of the masks of each two networks, reference networks last; 1 where both are empty."""
         sizes = np.einsum("iic->ic", self._shared)
         return (2 * self._shared + _SMALL) / (sizes[:, None] + sizes[None] + _SMALL)
 
-    def _keep_windows(self, batch: Tensor, voted: Tensor) -> None:
+    def _keep_windows(self, batch: Array, voted: Array, arrays: Arrays) -> None:
         """The windows with the most foreground, for `encoder_features`."""
-        amounts = self._masks(voted).any(dim=1).flatten(1).sum(dim=1).tolist()
+        found = self._masks(voted, arrays).any(1)
+        amounts = found.reshape(len(batch), -1).sum(1).tolist()
         room = _ENCODED_WINDOWS[batch.ndim - 2]
         for amount, window in zip(amounts, batch, strict=True):
             self._seen += 1
             if len(self._most) < room or amount > self._most[-1][0]:
-                self._most.append((amount, self._seen, window.clone()))
+                self._most.append((amount, self._seen, arrays.copy(window)))
                 self._most.sort(key=lambda entry: (-entry[0], entry[1]))
                 del self._most[room:]
 
@@ -217,19 +220,18 @@ class FeatureRecorder:
             found.append({name: float(value) for name, value in values.items()})
         return found
 
-    @torch.inference_mode()
-    def encoder_features(self) -> list[Array]:
+    def encoder_features(self) -> list[NDArray[np.float64]]:
         """For each network, mean and log of the spread of what enters the norms of its encoder, (2 F,).
 
-        Instance norms remove just what differs between scans, so it is taken before them. Empty where the network is
-        not one of `vesal.nn.unet`.
+        Instance norms remove just what differs between scans, so it is taken before them. Empty where nothing gives
+        them.
         """
         found = []
-        for _, module in self._networks:
-            if not isinstance(module, UNet) or not self._most:
+        for _, encoder in self._networks:
+            if encoder is None or not self._most:
                 found.append(np.empty(0))
                 continue
-            windows = [_encoded(module, window[None]) for *_, window in self._most]
+            windows = [encoder(window[None]) for *_, window in self._most]
             found.append(np.mean(windows, axis=0))
         return found
 
@@ -237,65 +239,16 @@ class FeatureRecorder:
 # --- a perturbed window ----------------------------------------------------------------------------------
 
 
-def _perturbed(batch: Tensor) -> Tensor:
+def _perturbed(batch: Array, arrays: Arrays) -> Array:
     """Moved by a few voxels along each axis, the border repeated, with noise that is always the same."""
-    moved = _move(batch, _MOVED)
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(batch.shape[1:], generator=generator).to(batch.device)
-    spread = batch.flatten(1).std(dim=1).reshape(-1, *[1] * (batch.ndim - 1))
+    moved = _move(batch, _MOVED, arrays)
+    noise = arrays.beside(standard_normal(tuple(batch.shape[1:])), batch)
+    spread = arrays.spread(batch.reshape(len(batch), -1)).reshape(-1, *[1] * (batch.ndim - 1))
     return moved + _NOISE * spread * noise
 
 
-def _move(batch: Tensor, voxels: int) -> Tensor:
+def _move(batch: Array, voxels: int, arrays: Arrays) -> Array:
     for axis in range(2, batch.ndim):
         size = batch.shape[axis]
-        places = (torch.arange(size, device=batch.device) - voxels).clamp(0, size - 1)
-        batch = batch.index_select(axis, places)
+        batch = arrays.take(batch, np.clip(np.arange(size) - voxels, 0, size - 1), axis)
     return batch
-
-
-def _entropy(probability: Tensor, *, regions: bool) -> Tensor:
-    """(N, K, *patch) -> (N, *patch), 0 to 1: over the classes, or the largest of the regions' own."""
-    safe = probability.clamp(1e-7, 1 - 1e-7)
-    if regions:
-        own = -(safe * safe.log() + (1 - safe) * (1 - safe).log())
-        return own.amax(dim=1) / float(np.log(2))
-    return (-(safe * safe.log()).sum(dim=1) / float(np.log(probability.shape[1]))).clamp(0, 1)
-
-
-# --- features of an encoder ------------------------------------------------------------------------------
-
-
-def _encoded(network: UNet, window: Tensor) -> Array:
-    """Of one window (1, C, *patch): mean and log spread of the first convolution of each stage and of the last."""
-    rows: list[list[float]] = []
-    stages = [list(stage.children()) for stage in network.encoder]
-    with _recording([stage[0] for stage in stages] + [stages[-1][-1]], rows):
-        x = network.stem(channels_last(window))
-        for pool, stage in zip(network.pools, network.encoder, strict=True):
-            x = stage(pool(x))
-    return np.concatenate([np.asarray(row, dtype=np.float64) for row in rows])
-
-
-@contextmanager
-def _recording(blocks: Sequence[nn.Module], rows: list[list[float]]) -> Iterator[None]:
-    """Record what the first convolution of each block gives to this thread, as long as the context lasts."""
-    here = threading.get_ident()
-
-    def record(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        if threading.get_ident() != here:
-            return
-        channels = output[0].float().flatten(1)
-        chosen = torch.linspace(0, len(channels) - 1, min(_CHANNELS, len(channels))).round().long()
-        channels = channels[chosen.to(channels.device)]
-        rows.append([*channels.mean(dim=1).tolist(), *(channels.std(dim=1) + _SMALL).log().tolist()])
-
-    handles = []
-    try:
-        for block in dict.fromkeys(blocks):
-            first = next(module for module in block.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
-            handles.append(first.register_forward_hook(record))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

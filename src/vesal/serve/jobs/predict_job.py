@@ -15,7 +15,7 @@ from vesal.data.case import read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.windows import watched
 from vesal.layouts.dicom.chosen_series import WantedScan

@@ -15,7 +15,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, VesalError
 from vesal.files import write_bytes
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.quality.network_features import FeatureRecorder

@@ -12,7 +12,8 @@ from vesal.engine.one_item import worker_name
 from vesal.engine.outcome import Engine
 from vesal.errors import VesalError
 from vesal.infer.backends import openvino
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.outputs import OutputFolder
 from vesal.text import listed, plural
 from vesal.workflow.prediction.case_predictor import CasePredictor, CaseResult, Entry

@@ -25,7 +25,8 @@ from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
 from vesal.evaluate.robustness.result_text import NAME, save_robustness
 from vesal.files import content_hash
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.journal import Journal
 from vesal.outputs import results
 from vesal.parallel import Progress, StageProgress, no_progress, workers_within

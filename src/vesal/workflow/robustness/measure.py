@@ -24,7 +24,7 @@ from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, VesalError, out_of_memory
 from vesal.evaluate.case_scores import ClassScore, score_case
 from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore, WorstCase
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.journal import JournalEntry
 from vesal.parallel import map_in_order, workers_within
 from vesal.preprocessing.prepare import Prepared

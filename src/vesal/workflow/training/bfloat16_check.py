@@ -16,7 +16,8 @@ from vesal.errors import VesalError
 from vesal.files import write_json
 from vesal.infer.backends import openvino
 from vesal.infer.backends.bfloat16_agreement import Bfloat16Agreement
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.infer.scan_notes import with_channels
 from vesal.metrics.overlap import confusions
 from vesal.nn.cpu.bfloat16 import computes_bfloat16

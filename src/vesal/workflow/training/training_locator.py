@@ -16,7 +16,8 @@ from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.errors import VesalError
 from vesal.files import write_json
-from vesal.infer.predictor import Model, load_model
+from vesal.infer.model import Model
+from vesal.infer.predictor import load_model
 from vesal.nn.model_file import load_package
 from vesal.planning.plan import Plan
 from vesal.planning.two_stages import LOCATOR_STEPS, locator_budget_s

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from vesal.files import write_json
 from vesal.infer.backends.registry import backend_networks
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
 from vesal.nn.model_file import Package, load_package, save_package
 from vesal.run_files import FURTHER_NETWORK, VOTES
 from vesal.text import plural

@@ -1,0 +1,1 @@
+"""From torch's networks to graphs that other libraries compute."""

@@ -1,0 +1,1 @@
+"""Prediction without torch: exported models on numpy, computed by ONNX Runtime or OpenVINO."""

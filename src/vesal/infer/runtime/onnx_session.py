@@ -1,0 +1,80 @@
+"""A network computed by ONNX Runtime on the CPU. Nothing is sent."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vesal.errors import VesalError
+from vesal.infer.runtime.exported_model import ENCODER, IMAGE, LOGITS
+
+Floats = NDArray[np.float32]
+
+
+class OnnxNetwork:
+    """A graph as a network of `vesal.infer.windows`, on numpy's arrays.
+
+    Attributes:
+        backend: what computes.
+
+    Args:
+        graph: ONNX.
+        threads: that compute.
+        alone: no other network votes with it; else the memory of its feature maps is given back after each window.
+    """
+
+    def __init__(self, graph: bytes, threads: int, *, alone: bool = True) -> None:
+        self._graph, self._threads, self._alone = graph, threads, alone
+
+    @cached_property
+    def backend(self) -> str:
+        """ONNX Runtime and its version."""
+        return f"ONNX Runtime {_library().__version__}"
+
+    def __call__(self, batch: Floats) -> Floats:
+        """Windows (N, C, *patch) -> logits (N, K, *patch)."""
+        return self._run(LOGITS, batch)
+
+    def encoded(self, window: Floats) -> NDArray[np.float64]:
+        """One window (1, C, *patch) -> (2 F,) features of the encoder; none where the graph has none."""
+        if ENCODER not in {output.name for output in self._session.get_outputs()}:
+            return np.empty(0)
+        return self._run(ENCODER, window)[0].astype(np.float64)
+
+    @cached_property
+    def _session(self) -> Any:
+        library = _library()
+        options = library.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            return library.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise VesalError(
+                f"ONNX Runtime {library.__version__} cannot load the network ({reason}); update onnxruntime, or export "
+                "the model again."
+            ) from error
+
+    def _run(self, output: str, batch: Floats) -> Floats:
+        options = _library().RunOptions()
+        if not self._alone:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        window = np.ascontiguousarray(batch, dtype=np.float32)
+        result: Floats = self._session.run([output], {IMAGE: window}, options)[0]
+        return result
+
+
+def _library() -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise VesalError(
+            "ONNX Runtime is not installed; pip install onnxruntime, or choose --backend openvino."
+        ) from error
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
