@@ -4,7 +4,13 @@ import type { Plugin } from 'vite'
 
 const LICENCE = /^(licen[cs]e|copying|notice)/i
 /** Texts of packages that ship without theirs. */
-const KEPT: Record<string, string> = { '@niivue/niivue': 'licences/niivue.txt' }
+const KEPT: Record<string, string> = {
+  '@niivue/dcm2niix': 'licences/dcm2niix.txt',
+  '@niivue/niivue': 'licences/niivue.txt',
+  'onnxruntime-web': 'licences/onnxruntime.txt',
+}
+/** Packages whose files are no modules of the bundle, but lie beside them. */
+const BESIDE = ['@niivue/dcm2niix', 'onnxruntime-web']
 
 /** The folder of the package that a module is of; null for our own. */
 function packageOf(module: string): string | null {
@@ -27,7 +33,7 @@ export function thirdParty(): Plugin {
   return {
     name: 'third-party',
     generateBundle(_options, bundle) {
-      const folders = new Set<string>()
+      const folders = new Set(BESIDE.map((name) => join(import.meta.dirname, 'node_modules', name)))
       for (const chunk of Object.values(bundle)) {
         for (const module of chunk.type === 'chunk' ? chunk.moduleIds : []) {
           const folder = packageOf(module)

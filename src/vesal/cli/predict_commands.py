@@ -158,7 +158,10 @@ def report(
 
 
 def export(
-    to: Annotated[str, Option("For what: onnx, openvino (to predict without torch), nnunet, kaggle, slurm.")],
+    to: Annotated[
+        str,
+        Option("For what: onnx, openvino (to predict without torch), web (a page), nnunet, kaggle, slurm."),
+    ],
     out: Annotated[
         Path,
         Option("Folder for what is written; of a model the file, NAME.vesal or NAME.xml.", ("-o", "--out")),
@@ -174,7 +177,7 @@ def export(
     ] = None,
     json_output: Json = False,
 ) -> None:
-    """Write what another place takes: a model without torch or for nnU-Net, a training for Kaggle, jobs for SLURM."""
+    """Write what another place takes: a model without torch, as a page, for nnU-Net; jobs for Kaggle or SLURM."""
     from vesal.workflow.export import export as export_to
 
     exported = export_to(to, out, source, options, slurm)

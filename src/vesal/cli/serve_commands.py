@@ -10,6 +10,7 @@ import typer
 from vesal.errors import UsageError
 from vesal.serve.pacs_options import PacsOptions
 from vesal.serve.serve_options import ServeOptions
+from vesal.workflow.deployment.viewer_bundle import is_page
 from vesal.workflow.requests.fields import Argument, Backend, Device, Option
 
 
@@ -31,7 +32,9 @@ def serve(
 
 
 def view(
-    scan: Annotated[Path, Argument("A scan: a file, or a folder of DICOM.")],
+    scan: Annotated[
+        Path, Argument("A scan: a file, or a folder of DICOM; or a folder of vesal export --to web.")
+    ],
     masks: Annotated[list[Path] | None, Argument("Label maps of it.")] = None,
     truth: Annotated[Path | None, Option("The true label map, to compare with.")] = None,
     uncertainty: Annotated[Path | None, Option("A map of the uncertainty, 0 to 1.")] = None,
@@ -44,19 +47,22 @@ def view(
 ) -> None:
     """Look at a scan and its masks in the browser."""
     try:
+        from vesal.serve.view_server import show_page
         from vesal.serve.view_server import view as run_view
         from vesal.serve.viewed_files import Viewed
     except ImportError as error:
         raise UsageError(f"The viewer needs {error.name}; run pip install 'vesal[serve]'.") from error
+
+    def on_ready(address: str) -> None:
+        typer.echo(f"Look at {address} (Ctrl-C ends it)")
+
+    if is_page(scan):
+        show_page(scan, port=port, browser=not no_browser, on_ready=on_ready)
+        return
     labels = None
     if model is not None:
         from vesal.infer.model_packages import read_packages
 
         labels = read_packages(model)[1][0].plan.labels
     viewed = Viewed(scan, tuple(masks or ()), truth, uncertainty, labels, series)
-    run_view(
-        viewed,
-        port=port,
-        browser=not no_browser,
-        on_ready=lambda address: typer.echo(f"Look at {address} (Ctrl-C ends it)"),
-    )
+    run_view(viewed, port=port, browser=not no_browser, on_ready=on_ready)

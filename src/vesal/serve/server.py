@@ -17,8 +17,8 @@ from vesal.serve.listening import address_of, listen
 from vesal.serve.pacs_options import PacsSettings
 from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
-from vesal.serve.served_models import describe_models
-from vesal.serve.viewer_page import BUILD_IT, is_built
+from vesal.workflow.deployment.served_models import describe_models
+from vesal.workflow.deployment.viewer_bundle import BUILD_IT, is_built
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,8 +21,9 @@ from vesal.serve.http.guards import Guard
 from vesal.serve.listening import address_of, listen
 from vesal.serve.serve_settings import ServeSettings
 from vesal.serve.viewed_files import ROUTE, ViewAnswer, Viewed, prepare_view
-from vesal.serve.viewer_page import BUILD_IT, add_viewer, is_built
+from vesal.serve.viewer_page import add_viewer
 from vesal.version import __version__
+from vesal.workflow.deployment.viewer_bundle import BUILD_IT, is_built
 
 #: The cookie that shows who opened the printed address. Browsers send it to every port of a host.
 _COOKIE = "vesal-view-{}"
@@ -58,6 +59,43 @@ def view(
         # uvicorn raises the signal that ended it once more, and SIGTERM's own way would leave the scan behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def show_page(
+    folder: Path, *, port: int = 0, browser: bool = True, on_ready: Callable[[str], None] = print
+) -> None:
+    """Show what `vesal export --to web` wrote until SIGINT or SIGTERM.
+
+    Args:
+        folder: of the page.
+        port, browser, on_ready: as of `view`.
+
+    Raises:
+        VesalError: the port is taken.
+    """
+    with listen("127.0.0.1", port) as listening:
+        address = f"{address_of(listening)}/"
+        on_ready(address)
+        if browser:
+            webbrowser.open(address)
+        config = uvicorn.Config(page_app(folder), log_config=None, access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def page_app(folder: Path) -> FastAPI:
+    """The files of a page, isolated from other pages: browsers give threads to such a page alone."""
+    app = FastAPI(title="Vesal", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def isolate(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        answer = await call_next(request)
+        answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        answer.headers["Cross-Origin-Embedder-Policy"] = "require-corp"
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    app.mount("/", StaticFiles(directory=folder, html=True), name="page")
+    return app
 
 
 def view_app(answer: ViewAnswer, folder: Path, key: str) -> FastAPI:

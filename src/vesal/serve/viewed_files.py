@@ -17,12 +17,12 @@ from vesal.layouts.dicom.chosen_series import series_named
 from vesal.layouts.dicom.dicom_studies import detect_dicom, scan_cases
 from vesal.record import Record
 from vesal.report.figures.colours import class_colours
-from vesal.serve.served_models import ServedLabel
 from vesal.text import listed, plural
 from vesal.volume.dicom.series import read_study
 from vesal.volume.dicom.source import open_source
 from vesal.volume.io import read_label, read_segments, read_volume, strip_suffix, write_label, write_volume
 from vesal.volume.volume import Volume
+from vesal.workflow.deployment.served_models import ServedLabel
 
 _NIFTI = ".nii"
 #: Where the server has the files.

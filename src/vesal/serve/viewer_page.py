@@ -9,11 +9,7 @@ from fastapi import FastAPI
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
-#: Where `make viewer` and the build of a wheel put them.
-FILES = Path(__file__).parent / "viewer_files"
-
-#: Where there are none.
-BUILD_IT = "run make viewer in Vesal's folder (it needs npm), or install a wheel that holds it"
+from vesal.workflow.deployment.viewer_bundle import FILES, is_built
 
 #: Its icon, and the licences of what it is built of.
 BESIDE = ("icon.svg", "THIRD_PARTY.txt")
@@ -23,11 +19,6 @@ _ABSENT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Vesal</
 <p>This server works all the same: its interface is described in <a href="/api/openapi.json">/api/openapi.json</a>.</p>
 <p>To build the viewer, install npm and run <code>make viewer</code> in Vesal's repository, or install a wheel that
 holds it.</p></html>"""
-
-
-def is_built(files: Path = FILES) -> bool:
-    """Whether the viewer is there."""
-    return (files / "index.html").is_file()
 
 
 def add_viewer(app: FastAPI, files: Path = FILES) -> None:

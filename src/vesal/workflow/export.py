@@ -15,15 +15,16 @@ from vesal.workflow.slurm.job_scripts import SlurmExport, export_jobs
 
 if TYPE_CHECKING:
     from vesal.workflow.deployment.model_export import ModelExport
+    from vesal.workflow.deployment.web_export import WebExport
 
-#: What `vesal export --to` takes: models without torch, and what runs elsewhere.
+#: What `vesal export --to` takes: models without torch, a page, and what runs elsewhere.
 MODELS = ("onnx", "openvino")
-TARGETS = (*MODELS, "kaggle", "nnunet", "slurm")
+TARGETS = (*MODELS, "web", "kaggle", "nnunet", "slurm")
 
 
 def export(
     target: str, folder: Path, source: Path | None, kernel: KernelOptions, slurm: SlurmOptions
-) -> Exported | NnunetExport | SlurmExport | ModelExport:
+) -> Exported | NnunetExport | SlurmExport | ModelExport | WebExport:
     """Export for that target.
 
     Args:
@@ -51,4 +52,8 @@ def export(
         from vesal.workflow.deployment.model_export import export_model  # torch
 
         return export_model(target, source, folder)
+    if target == "web":
+        from vesal.workflow.deployment.web_export import export_web  # torch
+
+        return export_web(source, folder)
     return export_jobs(source, folder, slurm)

@@ -23,7 +23,7 @@ from vesal.serve.http.application import build_app
 from vesal.serve.http.job_routes import _options
 from vesal.serve.jobs.job import Job
 from vesal.serve.jobs.job_service import JobService
-from vesal.serve.served_models import ServedModel
+from vesal.workflow.deployment.served_models import ServedModel
 from vesal.workflow.predict import predict_cases
 
 

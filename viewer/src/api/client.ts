@@ -1,4 +1,5 @@
 import type { Job, Limits, Model, View } from './types'
+import { upload } from './upload'
 
 /** A request that failed, in the server's own sentence. `status` is 0 where no answer came. */
 export class ApiError extends Error {
@@ -14,6 +15,29 @@ export interface Token {
   get(): string
   /** Asks the person; resolves to false where they gave none. `wrong` when one was refused. */
   ask(wrong: boolean): Promise<boolean>
+}
+
+/** What the pages ask: a server, or this browser itself. */
+export interface Server {
+  /** Which scans it takes, in words. */
+  readonly takes: string
+  /** Whether files are sent somewhere when a job is made. */
+  readonly remote: boolean
+  /** Whether it can make this kind of result for a model. */
+  makes(kind: string, model: Model): boolean
+  models(): Promise<Model[]>
+  limits(): Promise<Limits>
+  jobs(): Promise<Job[]>
+  job(id: string): Promise<Job>
+  /** A new job. `progress` hears the share that was sent, 0..1. */
+  create(form: FormData, progress: (share: number) => void, stop: AbortSignal): Promise<Job>
+  /** What `vesal view` lists; null elsewhere. */
+  view(): Promise<View | null>
+  /** Cancels a job that waits or runs, removes one that ended. The job, or null where it is gone. */
+  remove(id: string): Promise<Job | null>
+  resultPath(job: string, name: string): string
+  /** A file's bytes, under the name that tells its format. */
+  file(path: string, name: string): Promise<File>
 }
 
 type Fetch = (input: string, init?: RequestInit) => Promise<Response>
@@ -43,11 +67,18 @@ export async function errorOf(status: number, text: string): Promise<ApiError> {
 }
 
 /** Requests to the server that the page came from. */
-export class Client {
+export class Client implements Server {
+  readonly takes = 'NIfTI, NRRD, MetaImage, a zip, or a folder of DICOM'
+  readonly remote = true
+
   constructor(
     private readonly token: Token,
     private readonly fetcher: Fetch = (input, init) => fetch(input, init),
   ) {}
+
+  makes(kind: string, { dicom }: Model): boolean {
+    return dicom || !kind.match(/^(dicom-.*|rtstruct|sr)$/)
+  }
 
   models(): Promise<Model[]> {
     return this.json('/api/models')
@@ -65,7 +96,10 @@ export class Client {
     return this.json(`/api/jobs/${encodeURIComponent(id)}`)
   }
 
-  /** What `vesal view` lists; null under `vesal serve`. */
+  create(form: FormData, progress: (share: number) => void, stop: AbortSignal): Promise<Job> {
+    return upload(form, this.token, progress, stop)
+  }
+
   async view(): Promise<View | null> {
     try {
       return await this.json<View>('/api/view')
@@ -75,7 +109,6 @@ export class Client {
     }
   }
 
-  /** Cancels a job that waits or runs, removes one that ended. The job, or null where it is gone. */
   async remove(id: string): Promise<Job | null> {
     const answer = await this.send(`/api/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' })
     return answer.status === 204 ? null : ((await answer.json()) as Job)
@@ -85,7 +118,6 @@ export class Client {
     return `/api/jobs/${encodeURIComponent(job)}/results/${encodeURIComponent(name)}`
   }
 
-  /** A file's bytes, under the name that tells its format. */
   async file(path: string, name: string): Promise<File> {
     const answer = await this.send(path)
     return new File([await answer.blob()], name)

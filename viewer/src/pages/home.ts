@@ -1,4 +1,4 @@
-import type { Client, Token } from '../api/client'
+import type { Server } from '../api/client'
 import type { Job } from '../api/types'
 import { droppedFiles } from '../logic/dropped_files'
 import { encodeShared } from '../logic/share_link'
@@ -10,13 +10,13 @@ import { UploadForm, uploadForm } from './upload_form'
 const NO_DEVICE = 'Vesal is a research tool. It is no medical device: its results are not for diagnosis.'
 
 /** Where a scan is sent and earlier results are found again. */
-export async function showHome(main: HTMLElement, client: Client, token: Token, leave: AbortSignal): Promise<void> {
+export async function showHome(main: HTMLElement, client: Server, leave: AbortSignal): Promise<void> {
   document.title = 'Vesal'
   const place = h('div', { class: 'home' }, h('h1', { class: 'home-title' }, 'Segment a scan'))
   fill(main, place)
   main.className = 'page-home'
   await attempt(async () => {
-    const form = await uploadForm(client, token, (job: Job) => (location.hash = encodeShared({ job: job.id })))
+    const form = await uploadForm(client, (job: Job) => (location.hash = encodeShared({ job: job.id })))
     if (leave.aborted) return
     const jobs = jobsList(client, leave)
     place.append(form instanceof UploadForm ? form.element : form, jobs.element, h('p', { class: 'faint' }, NO_DEVICE))

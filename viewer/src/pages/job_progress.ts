@@ -1,4 +1,4 @@
-import { ApiError, type Client } from '../api/client'
+import { ApiError, type Server } from '../api/client'
 import type { Job } from '../api/types'
 import { fill, h } from '../ui/dom'
 import { announce, attempt, clearError, showError } from '../ui/messages'
@@ -21,7 +21,7 @@ export function progressText({ status, ahead, stage, progress }: Job): string {
 }
 
 /** Shows a job until it has ended; resolves to it then, or to null where the page was left. */
-export async function watchJob(main: HTMLElement, client: Client, id: string, leave: AbortSignal): Promise<Job | null> {
+export async function watchJob(main: HTMLElement, client: Server, id: string, leave: AbortSignal): Promise<Job | null> {
   let wait = FIRST_MS
   let card: ReturnType<typeof progressCard> | null = null
   const pause = () => new Promise((resolve) => window.setTimeout(resolve, wait))

@@ -1,4 +1,4 @@
-import type { Client } from '../api/client'
+import type { Server } from '../api/client'
 import type { Job, Status } from '../api/types'
 import { agoText } from '../logic/numbers'
 import { encodeShared } from '../logic/share_link'
@@ -23,7 +23,7 @@ export function jobTitle({ cases, model }: Job): string {
 }
 
 /** The server's jobs, newest first; anew every few seconds while one of them is not through. */
-export function jobsList(client: Client, leave: AbortSignal): { element: HTMLElement; load: () => Promise<void> } {
+export function jobsList(client: Server, leave: AbortSignal): { element: HTMLElement; load: () => Promise<void> } {
   const list = h('ul', { class: 'jobs' })
   const element = h('section', { class: 'card', 'aria-labelledby': 'jobs-head' }, h('h2', { id: 'jobs-head' }, 'Jobs'), list)
   let shown = ''

@@ -1,5 +1,5 @@
 import type { NVImage } from '@niivue/niivue'
-import type { Client } from '../api/client'
+import type { Server } from '../api/client'
 import { droppedFiles } from '../logic/dropped_files'
 import { labelAt } from '../logic/labels'
 import { Segmentation } from '../logic/segmentation'
@@ -49,7 +49,7 @@ export class ResultPage {
   constructor(
     readonly study: Study,
     shared: Shared,
-    readonly client: Client,
+    readonly client: Server,
     private readonly keys: Keys,
     private readonly leave: AbortSignal,
   ) {

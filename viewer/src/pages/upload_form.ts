@@ -1,6 +1,6 @@
-import type { Client, Token } from '../api/client'
+import type { Server } from '../api/client'
 import type { Job, Limits, Model } from '../api/types'
-import { jobForm, upload } from '../api/upload'
+import { jobForm } from '../api/upload'
 import { chosenFiles, chosenText, droppedFiles, type DroppedFile } from '../logic/dropped_files'
 import { bytesText } from '../logic/numbers'
 import { KINDS } from '../panels/downloads'
@@ -29,7 +29,7 @@ export class UploadForm {
   constructor(
     models: Model[],
     private readonly limits: Limits,
-    private readonly token: Token,
+    private readonly client: Server,
     private readonly started: (job: Job) => void,
   ) {
     this.model = models[0]!
@@ -76,7 +76,7 @@ export class UploadForm {
       { class: 'drop' },
       icon('upload'),
       h('p', { class: 'drop-text' }, 'Drop a scan here'),
-      h('p', { class: 'faint' }, 'NIfTI, NRRD, MetaImage, a zip, or a folder of DICOM'),
+      h('p', { class: 'faint' }, this.client.takes),
       h(
         'div',
         { class: 'row wrap centre' },
@@ -121,7 +121,7 @@ export class UploadForm {
     const dice = Object.entries(measured).map(([name, value]) => `${name} ${value.toFixed(2)}`)
     const parts = [modality, wants, dice.length ? `Measured Dice: ${dice.join(', ')}` : '']
     this.hint.textContent = parts.filter(Boolean).join(' · ')
-    const kinds = Object.keys(KINDS).filter((kind) => dicom || !KINDS[kind]!.includes('DICOM'))
+    const kinds = Object.keys(KINDS).filter((kind) => this.client.makes(kind, this.model))
     const boxes = kinds.map((kind) => {
       const always = kind === ALWAYS_MADE
       const { element } = checkbox(KINDS[kind]!, always || this.to.has(kind), (on) => {
@@ -146,7 +146,7 @@ export class UploadForm {
     const form = jobForm(
       {
         model: this.model.name,
-        to: to.filter((kind) => dicom || !KINDS[kind]!.includes('DICOM')),
+        to: to.filter((kind) => this.client.makes(kind, this.model)),
         series: dicom ? this.series.value : '',
         threshold: this.threshold.value,
         fillSlices: dicom && this.fillSlices.checked,
@@ -158,11 +158,11 @@ export class UploadForm {
     const cancel = h('button', { type: 'button', class: 'secondary' }, 'Stop')
     cancel.addEventListener('click', () => stop.abort())
     fill(this.sending, h('span', {}, 'Sending'), bar, cancel)
-    this.sending.hidden = false
+    this.sending.hidden = !this.client.remote
     this.start.disabled = true
-    announce('Sending the scan.')
+    if (this.client.remote) announce('Sending the scan.')
     try {
-      this.started(await upload(form, this.token, (share) => (bar.value = share), stop.signal))
+      this.started(await this.client.create(form, (share) => (bar.value = share), stop.signal))
     } finally {
       this.sending.hidden = true
       this.start.disabled = false
@@ -172,8 +172,7 @@ export class UploadForm {
 
 /** The form for what the server has; a sentence where it has no model. */
 export async function uploadForm(
-  client: Client,
-  token: Token,
+  client: Server,
   started: (job: Job) => void,
 ): Promise<UploadForm | HTMLElement> {
   // One after the other: a token that is missing is asked for once.
@@ -182,5 +181,5 @@ export async function uploadForm(
   if (models.length === 0) {
     return h('p', { class: 'card' }, 'This server has no model. Start it with one: vesal serve MODEL.')
   }
-  return new UploadForm(models, limits, token, started)
+  return new UploadForm(models, limits, client, started)
 }

@@ -1,4 +1,4 @@
-import type { Client } from '../api/client'
+import type { Server } from '../api/client'
 import type { Result } from '../api/types'
 import { bytesText, dateText } from '../logic/numbers'
 import type { Study } from '../logic/study'
@@ -22,7 +22,7 @@ export const KINDS: Record<string, string> = {
 }
 
 /** A button for each file of a job; null where there are none. */
-export function downloadsPanel({ downloads, job, expires }: Study, client: Client): HTMLElement | null {
+export function downloadsPanel({ downloads, job, expires }: Study, client: Server): HTMLElement | null {
   if (downloads.length === 0) return null
   const twice = new Set(downloads.map(({ kind }) => kind)).size < downloads.length
   const rows = downloads.map((result) => h('li', {}, button(result, job, client, twice)))
@@ -30,7 +30,7 @@ export function downloadsPanel({ downloads, job, expires }: Study, client: Clien
   return panel('Files', h('ul', { class: 'downloads' }, ...rows), kept)
 }
 
-function button(result: Result, job: string, client: Client, named: boolean): HTMLElement {
+function button(result: Result, job: string, client: Server, named: boolean): HTMLElement {
   const { name, kind, bytes } = result
   const element = h(
     'button',

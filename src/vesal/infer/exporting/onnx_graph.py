@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vesal.errors import UsageError, VesalError
+from vesal.infer.exporting.upsampling import with_block_upsampling
 from vesal.infer.quality.encoder_features import WithEncoderFeatures
 from vesal.infer.runtime.exported_model import ENCODER, IMAGE, LOGITS
 from vesal.nn.model_file import Package
@@ -49,13 +50,22 @@ def outputs_of(network: nn.Module) -> list[str]:
     return [LOGITS, ENCODER] if isinstance(network, WithEncoderFeatures) else [LOGITS]
 
 
-def onnx_graph(package: Package) -> bytes:
+def onnx_graph(package: Package, *, features: bool = True, blocks: bool = False) -> bytes:
     """The first network of a package, for any number of windows of the plan's patch.
+
+    Args:
+        package: of the network.
+        features: give those of the encoder, too, where the quality estimate takes them.
+        blocks: upsample by products in place of transposed convolutions (`vesal.infer.exporting.upsampling`).
 
     Raises:
         VesalError: torch cannot export it.
     """
-    network, plan = with_features(package), package.plan
+    network, plan = with_features(package) if features else package.build(copy=blocks), package.plan
+    if blocks:
+        network = with_block_upsampling(network)
+    network.eval()
+    example = torch.zeros((2, plan.inputs, *plan.patch))
     # Of numbers of windows torch takes 0 and 1 for special ones.
     example = torch.zeros((2, plan.inputs, *plan.patch))
     windows = torch.export.Dim("windows", min=1, max=_BATCH)

@@ -24,9 +24,9 @@ from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.uploads import UploadError
 from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
-from vesal.serve.served_models import ServedModel, describe_models
 from vesal.serve.viewer_page import add_viewer
 from vesal.version import __version__
+from vesal.workflow.deployment.served_models import ServedModel, describe_models
 
 #: Seconds between two looks for sessions that have expired.
 _SWEEP_S = 30.0

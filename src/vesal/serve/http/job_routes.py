@@ -16,7 +16,7 @@ from vesal.serve.http.serve_metrics import ServeMetrics
 from vesal.serve.jobs.job import KINDS, Job, JobOptions, Status
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.uploads import Upload, UploadError
-from vesal.serve.served_models import ServedModel
+from vesal.workflow.deployment.served_models import ServedModel
 from vesal.workflow.requests.predict_options import DICOM_FORMATS
 
 _FIELDS = ("model", "to", "series", "threshold", "fill_slices")

@@ -24,8 +24,8 @@ from vesal.serve.http.label_sessions import LabelSessions
 from vesal.serve.http.receive import receive
 from vesal.serve.jobs.job import Job, JobOptions, Status
 from vesal.serve.jobs.uploads import UploadError
-from vesal.serve.served_models import ServedModel
 from vesal.version import __version__
+from vesal.workflow.deployment.served_models import ServedModel
 
 _LOOK_S = 0.05
 #: Of the form that asks for a token.

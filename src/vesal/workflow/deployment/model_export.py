@@ -123,7 +123,7 @@ def export_model(target: str, source: Path, out: Path) -> ModelExport:
     else:
         require_openvino()
     files, packages = read_packages(source)
-    exported, parts = _described(packages, files)
+    exported, parts = describe_export(packages, files)
     names = [out] if target == "onnx" else [out, out.with_suffix(".bin")]
     if any(out.resolve() == file.resolve() for file in files):
         raise UsageError(f"{out} is the model itself; choose another name for the exported one.")
@@ -144,8 +144,12 @@ def export_model(target: str, source: Path, out: Path) -> ModelExport:
     return ModelExport(tuple(names), len(parts), compared)
 
 
-def _described(packages: Sequence[Package], files: Sequence[Path]) -> tuple[Exported, list[Package]]:
-    """What the exported model says, and one package for each graph."""
+def describe_export(packages: Sequence[Package], files: Sequence[Path]) -> tuple[Exported, list[Package]]:
+    """What an exported model says, and one package for each graph, those of locators last.
+
+    Args:
+        packages, files: as of `read_packages`.
+    """
     voters = [voter for package in packages for voter in package.voters]
     locators = [of for package in packages if (of := package.locator) is not None]
     graphs, places = graph_names(len(voters), len(locators))
@@ -181,14 +185,23 @@ def _compare(made: Path, parts: Sequence[Package], source: Path, files: Sequence
     networks = [*model.networks, *(() if model.locator is None else model.locator.networks)]
     worst = 0.0
     for part, network in zip(parts, networks, strict=True):
-        worst = max(worst, _logit_difference(part, network))
+        worst = max(worst, compare_logits(part, network))
     scan = _a_scan(source)
     if scan is None:
         return Comparison(worst, model.backend)
     return _compared_scan(scan, model, files, worst)
 
 
-def _logit_difference(part: Package, network: Any) -> float:
+def compare_logits(part: Package, network: Any) -> float:
+    """The largest difference of a graph's logits for noise from torch's, as a share of their range.
+
+    Args:
+        part: whose network it is.
+        network: the graph, as `vesal.infer.windows` calls it.
+
+    Raises:
+        VesalError: it is more than rounding.
+    """
     windows = random_windows(part)
     module = part.build(copy=False)
     with torch.inference_mode():

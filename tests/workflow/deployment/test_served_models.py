@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vesal.errors import VesalError
-from vesal.serve.served_models import describe_models
+from vesal.workflow.deployment.served_models import describe_models
 
 
 def test_a_run_folder_and_its_model_are_described_alike(trained_run: Path) -> None:

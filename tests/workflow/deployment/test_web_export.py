@@ -1,0 +1,184 @@
+"""`vesal export --to web`: the folder, and what its page computes in headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_examples import MR, Drawn, write_series
+from fastapi.testclient import TestClient
+from viewer_page import ViewerPage, chromium
+
+from vesal.errors import UsageError
+from vesal.infer.predictor import load_model
+from vesal.layouts.input_scans import cases_to_predict
+from vesal.serve.view_server import page_app
+from vesal.workflow.deployment import web_export
+from vesal.workflow.deployment.web_export import export_web
+from vesal.workflow.predict import predict_cases
+
+for library in ("onnx", "onnxscript", "onnxruntime"):
+    pytest.importorskip(library, reason="the extra onnx is not installed")
+
+
+@pytest.fixture(scope="module")
+def model(trained_run: Path) -> Path:
+    return trained_run / "fold_0" / "model.vesal"
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the page, where it was not built."""
+    files = tmp_path / "built"
+    for name in ("index.html", "web.html", "assets/app.js", "ort/runtime.wasm"):
+        (files / name).parent.mkdir(parents=True, exist_ok=True)
+        (files / name).write_text(name)
+    monkeypatch.setattr(web_export, "FILES", files)
+    monkeypatch.setattr(web_export, "is_built", lambda: True)
+    return files
+
+
+def test_the_folder_holds_the_page_the_model_and_nothing_of_the_training(
+    model: Path, built: Path, tmp_path: Path
+) -> None:
+    done = export_web(model, tmp_path / "page")
+    names = {file.relative_to(done.folder).as_posix() for file in done.folder.rglob("*") if file.is_file()}
+    assert names == {
+        "index.html", "assets/app.js", "ort/runtime.wasm", "model.json", "model.onnx", "vesal-outputs.jsonl"
+    }  # fmt: skip
+    assert (done.folder / "index.html").read_text() == "web.html"
+    assert done.logits < 1e-3
+    told = json.loads((done.folder / "model.json").read_text())
+    assert told["networks"] == ["model.onnx"]
+    assert told["shown"]["labels"][1]["value"] == 7
+    assert "tiny_00" not in json.dumps(told)
+    assert "vesal view" in done.text()
+    # Once more: what Vesal wrote there is replaced; what somebody else did is not.
+    export_web(model, tmp_path / "page")
+    (done.folder / "index.html").write_text("mine")
+    with pytest.raises(UsageError, match=r"index\.html"):
+        export_web(model, tmp_path / "page")
+
+
+def test_without_the_page_nothing_is_written(model: Path, built: Path, tmp_path: Path) -> None:
+    (built / "web.html").unlink()
+    with pytest.raises(UsageError, match="make viewer"):
+        export_web(model, tmp_path / "page")
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_page_that_is_viewed_is_isolated_so_that_browsers_give_it_threads(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<title>page</title>")
+    (tmp_path / "a.wasm").write_bytes(b"\0asm")
+    client = TestClient(page_app(tmp_path))
+    assert "page" in client.get("/").text
+    answer = client.get("/a.wasm")
+    assert answer.headers["content-type"] == "application/wasm"
+    assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
+    assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+    assert client.get("/../conftest.py").status_code == 404
+
+
+# --- in the browser --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def viewing(folder: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "vesal.cli", "view", str(folder), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[2]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(browser: Any, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("web") / "page"
+    export_web(model, folder)
+    with viewing(folder) as found:
+        yield found
+
+
+def segmented_here(page: ViewerPage, folder: Path) -> nib.Nifti1Image:
+    page.start()
+    page.wait_for_result()
+    assert page.pixels().std() > 10
+    name, content = page.download("Mask (NIfTI)")
+    (folder / name).write_bytes(content)
+    return nib.load(folder / name)
+
+
+def expected(model: Path, scan: Path, folder: Path) -> nib.Nifti1Image:
+    loaded = load_model(model, device="cpu", backend="torch", precision="32")
+    predict_cases(loaded, cases_to_predict([scan], 1, loaded.labels), folder)
+    return nib.load(folder / scan.name)
+
+
+@pytest.mark.clinic
+def test_the_browser_alone_segments_as_vesal_does_and_asks_nobody(
+    browser: Any, address: str, model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    page = ViewerPage(browser, address)
+    # Turned and flipped: the mask lies on the scan in its own order of axes.
+    image = nib.load(tiny_data / "imagesTs" / "tiny_50.nii.gz")
+    turned = image.as_reoriented(np.array([[1, -1], [2, 1], [0, 1]]))
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    for scan in (tiny_data / "imagesTs" / "tiny_50.nii.gz", tmp_path / "turned.nii.gz"):
+        page.open()
+        page.give(scan)
+        found = segmented_here(page, tmp_path)
+        wanted = expected(model, scan, tmp_path / "expected")
+        np.testing.assert_array_equal(found.affine, wanted.affine)
+        same = np.asarray(found.dataobj) == np.asarray(wanted.dataobj)
+        assert same.mean() > 0.999
+        assert set(np.unique(np.asarray(found.dataobj))) == {0, 1, 7}
+    # No request left the page's own origin, and nothing was sent there.
+    assert page.trouble == []
+    page.close()
+
+
+@pytest.mark.clinic
+def test_the_browser_reads_a_folder_of_dicom(
+    browser: Any, address: str, model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    scan = tiny_data / "imagesTs" / "tiny_50.nii.gz"
+    image = nib.load(scan)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    write_series(
+        tmp_path / "study", Drawn(np.asarray(image.dataobj).astype(np.int16), lps, modality="MR", kind=MR)
+    )
+    page = ViewerPage(browser, address).open()
+    page.give(tmp_path / "study", folder=True)
+    found = nib.as_closest_canonical(segmented_here(page, tmp_path))
+    wanted = nib.as_closest_canonical(expected(model, scan, tmp_path / "expected"))
+    np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-3)
+    assert (np.asarray(found.dataobj) == np.asarray(wanted.dataobj)).mean() > 0.999
+    assert page.trouble == []
+    page.close()
+
+
+@pytest.mark.clinic
+def test_what_is_no_scan_is_told_by_the_page(browser: Any, address: str, tmp_path: Path) -> None:
+    (tmp_path / "text.nii.gz").write_text("no scan")
+    page = ViewerPage(browser, address).open()
+    page.give(tmp_path / "text.nii.gz")
+    page.start()
+    page.page.get_by_role("alert").get_by_text("text.nii.gz is no NIfTI file").wait_for()
+    page.close()

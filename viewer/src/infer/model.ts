@@ -1,0 +1,67 @@
+import type { Model } from '../api/types'
+
+/** `vesal.planning.plan.Normalisation`. */
+export interface Normalisation {
+  scheme: 'zscore' | 'zscore_nonzero' | 'ct' | 'minmax' | 'window' | 'none'
+  lower: number | null
+  upper: number | null
+  mean: number | null
+  std: number | null
+}
+
+/** `vesal.data.labels.LabelSet`: contiguous value i + 1 is `labels[i]`. */
+export interface LabelSet {
+  labels: { name: string; value: number }[]
+  background: number
+  /** Overlapping outputs, outer before inner; empty for plain classes. */
+  regions: { name: string; members: string[] }[]
+}
+
+/** What prediction needs of `vesal.planning.plan.Plan`. */
+export interface Plan {
+  dimension: 2 | 3
+  slice_axis: 0 | 1 | 2 | null
+  spacing_mm: number[]
+  patch: number[]
+  normalisation: Normalisation[]
+  crop_to_nonzero: boolean
+  image_order: 0 | 1 | 3
+  blocks: boolean
+  channels: string[]
+  foreground_channel: boolean
+  labels: LabelSet
+  margin_mm: number
+  label_sizes: [number, number] | null
+}
+
+/** A step of `vesal.infer.postprocess`. */
+export interface Step {
+  do: 'largest' | 'min_size' | 'min_volume' | 'fill_holes'
+  /** A class; null is all foreground together. */
+  of: string | null
+  mm3: number
+  voxels: number
+}
+
+/** One stage: a preparation, and the networks that vote on what it gives. */
+export interface StageModel {
+  plan: Plan
+  /** Files beside model.json: ONNX, (N, C, *patch) -> logits (N, K, *patch). */
+  networks: string[]
+}
+
+/** model.json, as `vesal export --to web` writes it. */
+export interface WebModel extends StageModel {
+  version: 1
+  /** As the page shows it. */
+  shown: Model
+  temperature: number
+  postprocess: Step[]
+  /** Finds where in the scan `networks` look; null looks everywhere. */
+  locator: StageModel | null
+}
+
+/** How many outputs the networks of a plan have: background and classes, or regions. */
+export function outputsOf({ labels }: Plan): number {
+  return labels.regions.length || labels.labels.length + 1
+}

@@ -1,0 +1,73 @@
+import type { Normalisation } from './model'
+
+/** Standard deviations below this are of a constant image (nnU-Net). */
+const SMALLEST = 1e-8
+
+/** Turns one channel of file units into network input, in place; `vesal.preprocessing.normalise`. */
+export function normalise(channel: Float32Array, how: Normalisation): void {
+  const given = (name: 'lower' | 'upper' | 'mean' | 'std') => {
+    const value = how[name]
+    if (value === null) throw new Error(`The model's normalisation has no ${name}; export it again.`)
+    return value
+  }
+  switch (how.scheme) {
+    case 'none':
+      return
+    case 'zscore': {
+      const { mean, std } = moments(channel, () => true)
+      standardise(channel, mean, std)
+      return
+    }
+    case 'zscore_nonzero': {
+      const inside = channel.map((value) => (value !== 0 ? 1 : 0))
+      const { mean, std } = moments(channel, (index) => inside[index] === 1)
+      standardise(channel, mean, std)
+      for (let k = 0; k < channel.length; k++) channel[k]! *= inside[k]!
+      return
+    }
+    case 'ct':
+      clip(channel, given('lower'), given('upper'))
+      standardise(channel, given('mean'), given('std'))
+      return
+    case 'minmax': {
+      const { low, high } = moments(channel, () => true)
+      standardise(channel, low, high - low)
+      return
+    }
+    case 'window':
+      clip(channel, given('lower'), given('upper'))
+      standardise(channel, given('lower'), given('upper') - given('lower'))
+  }
+}
+
+function moments(values: Float32Array, counts: (index: number) => boolean) {
+  let [count, sum, squares, low, high] = [0, 0, 0, Infinity, -Infinity]
+  let shift: number | null = null
+  for (let k = 0; k < values.length; k++) {
+    if (!counts(k)) continue
+    const value = values[k]!
+    // Squares are summed about a value of the data: no cancellation far from zero.
+    shift ??= value
+    count++
+    sum += value - shift
+    squares += (value - shift) ** 2
+    low = Math.min(low, value)
+    high = Math.max(high, value)
+  }
+  if (shift === null) return { mean: 0, std: 0, low: 0, high: 0 }
+  const mean = sum / count
+  return { mean: mean + shift, std: Math.sqrt(Math.max(0, squares / count - mean * mean)), low, high }
+}
+
+function standardise(channel: Float32Array, centre: number, scale: number): void {
+  if (scale <= SMALLEST) {
+    channel.fill(0)
+    return
+  }
+  const [away, factor] = [Math.fround(centre), Math.fround(1 / scale)]
+  for (let k = 0; k < channel.length; k++) channel[k] = Math.fround(channel[k]! - away) * factor
+}
+
+function clip(channel: Float32Array, low: number, high: number): void {
+  for (let k = 0; k < channel.length; k++) channel[k] = Math.min(Math.max(channel[k]!, low), high)
+}
