@@ -7,7 +7,9 @@ from pathlib import Path
 from vesal.run_files import (
     ALL,
     DESCRIPTIONS,
+    FINETUNING,
     HISTORY_ARRAY,
+    MISSING_CHANNELS,
     MODEL,
     MODELS,
     VOLUME_SCORES_CSV,
@@ -39,5 +41,11 @@ def test_the_pattern_of_models_finds_them_in_their_folds(tmp_path: Path) -> None
 
 def test_a_run_of_the_program_holds_what_is_described(trained_run: Path) -> None:
     missing = {pattern for pattern in DESCRIPTIONS if not list(trained_run.glob(pattern))}
-    # The one is written where the user asks for it, the other where the cases are slices of volumes.
-    assert missing == {f"fold_*/{HISTORY_ARRAY}", VOLUME_SCORES_CSV}
+    # They are written where the user asks for it, where the cases are slices of volumes, after a fine-tuning, and where
+    # the model was trained for missing channels.
+    assert missing == {
+        f"fold_*/{HISTORY_ARRAY}",
+        VOLUME_SCORES_CSV,
+        f"fold_*/{FINETUNING}",
+        MISSING_CHANNELS,
+    }

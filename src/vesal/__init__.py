@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from vesal.volume.io import write_label as write_label
     from vesal.workflow.convert import convert_run as convert_run
     from vesal.workflow.evaluate import evaluate_run as evaluate_run
+    from vesal.workflow.finetuning.finetune import finetune_run as finetune_run
     from vesal.workflow.overfit import overfit_run as overfit_run
     from vesal.workflow.predict import predict_cases as predict_cases
     from vesal.workflow.requests.convert_request import ConvertRequest as ConvertRequest
+    from vesal.workflow.requests.finetune_request import FinetuneRequest as FinetuneRequest
     from vesal.workflow.requests.predict_options import PredictOptions as PredictOptions
     from vesal.workflow.requests.robustness_request import RobustnessRequest as RobustnessRequest
     from vesal.workflow.requests.train_request import OverfitRequest as OverfitRequest
@@ -35,6 +37,7 @@ bound_spinning()
 
 _PUBLIC = {
     "ConvertRequest": ("vesal.workflow.requests.convert_request", "ConvertRequest"),
+    "FinetuneRequest": ("vesal.workflow.requests.finetune_request", "FinetuneRequest"),
     "OverfitRequest": ("vesal.workflow.requests.train_request", "OverfitRequest"),
     "PredictOptions": ("vesal.workflow.requests.predict_options", "PredictOptions"),
     "RobustnessRequest": ("vesal.workflow.requests.robustness_request", "RobustnessRequest"),
@@ -42,6 +45,7 @@ _PUBLIC = {
     "convert_run": ("vesal.workflow.convert", "convert_run"),
     "evaluate_run": ("vesal.workflow.evaluate", "evaluate_run"),
     "fingerprint": ("vesal.data.fingerprint", "fingerprint"),
+    "finetune_run": ("vesal.workflow.finetuning.finetune", "finetune_run"),
     "load_dataset": ("vesal.layouts.registry", "load_dataset"),
     "load_model": ("vesal.infer.predictor", "load_model"),
     "make_plan": ("vesal.planning.planner", "make_plan"),

@@ -39,6 +39,12 @@ PROBLEMS = "problems.txt"
 OUTPUTS = "vesal-outputs.jsonl"
 #: Folders.
 PREPARED, SURFACES, LOCKS = "prepared", "surfaces", ".locks"
+#: The run that a fine-tuning is compared with, trained from the start as long, and the comparison.
+SCRATCH, BESIDE_SCRATCH = "from_scratch", "beside_scratch"
+#: In that folder.
+COMPARISON = "comparison.json"
+#: What it costs that a channel is missing, by the held-out cases.
+MISSING_CHANNELS = "missing_channels.json"
 
 #: Of the folder of a fold.
 MODEL = "model.vesal"
@@ -49,6 +55,8 @@ HISTORY, HISTORY_ARRAY = "history.csv", "history.npy"
 CURVES, VALIDATION_GRID = "training_curves.png", "val_predictions.png"
 #: The training came to its end, and what the fold held out is predicted.
 FINISHED = "finished.json"
+#: What was taken from the model that a fine-tuning began with, and what is new.
+FINETUNING = "finetuning.json"
 #: The digest of the model that made the predictions.
 PREDICTED_BY = "predictions.json"
 #: What bfloat16 changes in the masks of a few scans.
@@ -72,7 +80,16 @@ MODELS = f"{_FOLD}*/{MODEL}"
 
 #: What evaluation writes into a folder, of a run or another; and all that is written anew with what a run has reached.
 SCORE_FILES = (SCORES, SCORES_CSV, SCORES_TEXT, VOLUME_SCORES_CSV)
-RESULTS = (*SCORE_FILES, POSTPROCESS, POSTPROCESS_TEXT, CALIBRATION, REPORT, SUMMARY, SUMMARY_TEXT)
+RESULTS = (
+    *SCORE_FILES,
+    POSTPROCESS,
+    POSTPROCESS_TEXT,
+    CALIBRATION,
+    MISSING_CHANNELS,
+    REPORT,
+    SUMMARY,
+    SUMMARY_TEXT,
+)
 FOLD_RESULTS = (HISTORY, HISTORY_ARRAY, CURVES, VALIDATION_GRID)
 
 #: What lies in a run, in the order in which a summary lists it; '*' stands for the fold.
@@ -89,6 +106,7 @@ DESCRIPTIONS = {
     f"{_FOLD}*/{CURVES}": "the same as curves",
     f"{_FOLD}*/{VALIDATION_GRID}": "held-out cases beside their predictions",
     f"{_FOLD}*/{PREDICTIONS}": "segmentations of the held-out cases",
+    f"{_FOLD}*/{FINETUNING}": "what was taken from the model that it began with, and what is new",
     f"{_FOLD}*/{BFLOAT16}": "whether the masks of a few scans are the same in bfloat16",
     f"{_FOLD}*/{TENSORBOARD}": "for tensorboard --logdir",
     SURFACES: "surfaces of the cases on the page, for 3D viewers",
@@ -96,6 +114,7 @@ DESCRIPTIONS = {
     SCORES_CSV: "the same as a table",
     SCORES_TEXT: "the same to read",
     VOLUME_SCORES_CSV: "scores of the volumes that the slices belong to",
+    MISSING_CHANNELS: "Dice where a channel is missing",
     PLAN: "spacing, patch, network",
     CONFIG: "every setting",
     FOLDS: "which case was held out when",

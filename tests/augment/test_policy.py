@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -335,3 +336,37 @@ def test_patches_turn_by_quarters_only_where_they_are_square() -> None:
     drawn = Policy(make_plan(3, spacing_mm=(8.0, 1.0, 1.0)), config).draw(1, (5, 16, 16), seeded())
     assert drawn.turn is not None
     assert drawn.turn.axes == (1, 2)
+
+
+def test_channels_are_absent_as_often_as_asked_and_never_all_of_a_sample() -> None:
+    plan = PLANS["3D"]
+    config = AugmentConfig(drop_channels=0.4)
+    drawn = [Policy(plan, config).draw(4, SHAPES[3], seeded(seed)).absent for seed in range(200)]
+    absent = torch.cat([record.absent for record in drawn if record is not None])
+    assert absent.shape == (800, 2)
+    assert not absent.all(dim=1).any()
+    # Both would be in 0.16 of the samples, of which one is kept: 0.4 - 0.08.
+    assert absent.float().mean().item() == pytest.approx(0.32, abs=0.03)
+    image, label = make_batch(3)
+    parameters = next(
+        found
+        for seed in range(20)
+        if (found := Policy(plan, config).draw(3, SHAPES[3], seeded(seed))).absent is not None
+        and found.absent.absent.any()
+    )
+    before = image.clone()
+    out, _ = parameters.apply(image, label)
+    assert parameters.absent is not None
+    assert ((out[:, :2] == 0).flatten(2).all(dim=2) == parameters.absent.absent).all()
+    assert torch.equal(image, before)
+
+
+def test_without_absent_channels_all_else_is_drawn_as_before() -> None:
+    plan = PLANS["3D"]
+    image, label = make_batch(3)
+    plain, dropping = (
+        Policy(plan, AugmentConfig(drop_channels=share)).draw(3, SHAPES[3], seeded(3)) for share in (0.0, 0.5)
+    )
+    assert plain.absent is None
+    same = replace(dropping, absent=None)
+    assert torch.equal(plain.apply(image, label)[0], same.apply(image, label)[0])

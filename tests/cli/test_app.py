@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import in_process
 
 VERBS = (
-    *("demo", "fetch", "phantom", "inspect", "convert", "plan", "list", "overfit", "train", "import"),
+    *("demo", "fetch", "phantom", "inspect", "convert", "plan", "list", "overfit", "train", "finetune"),
+    "import",
     *("predict", "evaluate", "compare", "robustness", "report", "card", "export"),
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
-from vesal.layouts.input_scans import cases_to_predict
+from vesal.layouts.input_scans import ChannelFiles, cases_to_predict
 from vesal.outputs import OutputFolder
 
 
@@ -43,6 +43,24 @@ def test_a_single_channel_is_named_without_its_number(tmp_path: Path) -> None:
 def test_an_incomplete_case_does_not_hold_up_the_others(tmp_path: Path) -> None:
     folder = touch(tmp_path / "scans", "a_0000", "a_0001", "b_0000")
     assert [case.id for case in cases_to_predict([folder], channels=2)] == ["a", "b_0000"]
+
+
+def test_files_of_a_channel_that_is_missing_are_not_looked_for_and_not_taken(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a_0000", "a_0001", "b_0001", "c")
+    cases = {case.id: case for case in cases_to_predict([folder], ChannelFiles(2, missing=(0,)))}
+    assert set(cases) == {"a", "b", "c"}
+    assert [path.name for path in cases["a"].images] == ["a_0001.nii.gz"]
+    assert cases["b"].lacking == ()
+
+
+def test_a_case_may_be_without_a_channel_where_the_model_can_do_without(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a_0000", "a_0002", "b_0000", "b_0001", "b_0002", "c_0007")
+    cases = {case.id: case for case in cases_to_predict([folder], ChannelFiles(3, optional=True))}
+    assert (cases["a"].lacking, cases["b"].lacking) == ((1,), ())
+    assert [path.name for path in cases["a"].images] == ["a_0000.nii.gz", "a_0002.nii.gz"]
+    # That number is no channel of the model's.
+    assert cases["c_0007"].lacking == ()
+    assert "a" not in {case.id for case in cases_to_predict([folder], ChannelFiles(3))}
 
 
 def test_two_scans_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ class AugmentConfig(BaseModel):
     """Probability of the same on the negative image."""
     gamma_range: Factors = (0.7, 1.5)
     """Range of the exponent, for both. Uniform in its logarithm."""
+    drop_channels: Probability = 0.0
+    """Probability that a channel of a scan of several is absent, so that the model predicts without it (vesal predict
+    --missing); one is always left, and the strength does not count."""
     channel_probability: Probability = 0.5
     """In scans of several channels, probability that a channel takes part in its sample's blur, low resolution or
     artefact."""

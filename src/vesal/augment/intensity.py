@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.separable import along_axis, coarse_matrix, gaussian_matrix
+from vesal.preprocessing.normalise import ABSENT
 
 
 class Intensity(Protocol):
@@ -87,6 +88,19 @@ class Noise:
             spread = image[row].flatten(1).std(dim=1, correction=0).reshape(-1, *[1] * (image.ndim - 2))
             image[row] += noise * (spread * float(self.std[row]))
         return image
+
+
+@dataclass(frozen=True, eq=False)
+class AbsentChannels:
+    """Channels that were not acquired; absent (N, C) says which."""
+
+    absent: Tensor
+
+    def apply(self, image: Tensor) -> Tensor:
+        """They are `ABSENT` throughout, as prediction has a channel that is missing."""
+        return change_channels(
+            image, self.absent, lambda channel, _sample, _place: torch.full_like(channel, ABSENT)
+        )
 
 
 @dataclass(frozen=True, eq=False)

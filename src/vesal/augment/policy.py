@@ -18,6 +18,7 @@ from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.draw import apply_artifacts, draw_artifacts
 from vesal.augment.config import AugmentConfig
 from vesal.augment.intensity import (
+    AbsentChannels,
     Blur,
     Brightness,
     Contrast,
@@ -35,7 +36,7 @@ from vesal.planning.axes import lateral_axis, mirror_axes, warped_axes
 from vesal.planning.plan import Plan
 
 #: Transforms that came after the first seven, in the order of their generators' seeds; add new ones at the end.
-_LATER = ("translate", "shear", "grid", "rotate90", "shift", "dropout", "artifacts")
+_LATER = ("translate", "shear", "grid", "rotate90", "shift", "dropout", "artifacts", "drop_channels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,7 @@ class Parameters:
         channels: of the scan; those after them, such as a mask, move with it but keep their values. None for all.
         restandardise: after an artefact a channel gets its old mean and standard deviation, as where each scan is
             z-scored after the acquisition; not for a loss of a slice's signal, which no z-score undoes.
+        absent: channels that are not there, after all else; None for none.
     """
 
     warp: Warp | None = None
@@ -62,6 +64,7 @@ class Parameters:
     artifacts: Mapping[str, Intensity] = field(default_factory=dict)
     channels: int | None = None
     restandardise: bool = False
+    absent: AbsentChannels | None = None
 
     @torch.no_grad()
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,6 +82,7 @@ class Parameters:
             for record in self.intensity.values():
                 changed = record.apply(changed)
             changed = self._outside_restored(changed, scan)
+            changed = self.absent.apply(changed) if self.absent else changed
             if changed is not scan:
                 others = image[:, scan.shape[1] :]
                 image = torch.cat([changed, others], 1) if others.shape[1] else changed
@@ -153,6 +157,7 @@ class Policy:
             artifacts=draw_artifacts(artifacts, patches, later["artifacts"], strength=strength),
             channels=self.frame.channels,
             restandardise=artifacts.share > 0 and all(of.startswith("zscore") for of in schemes),
+            absent=self._draw_absent(n, later["drop_channels"]),
         )
 
     def _probability(self, name: str) -> float:
@@ -251,6 +256,16 @@ class Policy:
             change = uniform((n, 1, 1), config.grid_range, own) * happens((n, 1, 1), probability, own)
             drawn["widths"] = 1 + change * uniform((n, width, config.grid_intervals), (-1.0, 1.0), own)
         return drawn
+
+    def _draw_absent(self, n: int, generator: torch.Generator) -> AbsentChannels | None:
+        """Each channel by itself, and never all of a sample: one that is drawn stays then."""
+        count = self.frame.channels
+        if self.config.drop_channels == 0 or count < 2:
+            return None
+        absent = happens((n, count), self.config.drop_channels, generator)
+        kept = whole((n,), (0, count - 1), generator)
+        absent[torch.arange(n), kept] &= ~absent.all(dim=1)
+        return AbsentChannels(absent)
 
     def _draw_turn(self, patches: Patches, generator: torch.Generator) -> QuarterTurn | None:
         if not (probability := self._probability("rotate90")):

@@ -62,6 +62,7 @@ for _verb in (
     train_commands.overfit,
     train_commands.train,
     train_commands.import_model,
+    train_commands.finetune,
     predict_commands.predict,
     predict_commands.evaluate,
     evaluate_commands.compare,

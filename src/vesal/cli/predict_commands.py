@@ -47,8 +47,9 @@ def predict(
     json_output: Json = False,
 ) -> None:
     """Segment scans; each result lies on its scan's own grid."""
+    from vesal.infer.channels.missing_channels import channel_numbers, may_miss
     from vesal.layouts.dicom.chosen_series import WantedScan
-    from vesal.layouts.input_scans import cases_to_predict
+    from vesal.layouts.input_scans import ChannelFiles, cases_to_predict
     from vesal.workflow.predict import predict_cases
     from vesal.workflow.prediction.stored_files import any_address
     from vesal.workflow.prediction.unpacked_inputs import unpacked
@@ -64,11 +65,13 @@ def predict(
     engine = engine_options.make(loaded.device.type)
     cohort = None if engine is None else Cohort(engine, source, engine_options.shard)
     remarks: list[str] = []
-    wanted = WantedScan(loaded.plan.channels, loaded.plan.spacing_mm, series, fill_slices)
+    missing = channel_numbers(loaded.plan, options.missing)
+    optional = all(may_miss(package.recipe) for package in loaded.packages)
+    files = ChannelFiles(len(loaded.plan.channels), missing, optional)
+    there = tuple(name for place, name in enumerate(loaded.plan.channels) if place not in missing)
+    wanted = WantedScan(there, loaded.plan.spacing_mm, series, fill_slices)
     with unpacked([Path(text) for text in inputs]) as paths, progress(json_output) as stage:
-        cases = cases_to_predict(
-            paths, len(loaded.plan.channels), loaded.labels, dicom=wanted, remark=remarks.append
-        )
+        cases = cases_to_predict(paths, files, loaded.labels, dicom=wanted, remark=remarks.append)
         result = predict_cases(loaded, cases, Path(out), options, cohort=cohort, progress=stage("Predicting"))
     result.remarks[:0] = remarks
     print_result(json_output, result.to_dict(), result.text(len(cases), Path(out)))

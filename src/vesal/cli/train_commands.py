@@ -1,4 +1,4 @@
-"""Verbs that make models: demo, train, overfit, import, and the list of choices for them."""
+"""Verbs that make models: demo, train, finetune, overfit, import, and the list of choices for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from vesal.cli.output import logger, print_result, progress, report_failures
 from vesal.workflow.requests.engine_options import EngineOptions
 from vesal.workflow.requests.fields import Argument, Json, Option, Out, PhantomKind
+from vesal.workflow.requests.finetune_request import FinetuneRequest
 from vesal.workflow.requests.import_request import ImportRequest
 from vesal.workflow.requests.train_request import OverfitRequest, TrainRequest
 
@@ -48,6 +49,15 @@ def train(request: TrainRequest, engine_options: EngineOptions, json_output: Jso
     report_failures(result.failed, json_output)
     if result.problems:
         raise typer.Exit(1)
+
+
+def finetune(request: FinetuneRequest, json_output: Json = False) -> None:
+    """Train on, from a model, for other data or more of the same."""
+    from vesal.workflow.finetuning.finetune import finetune_run
+
+    with progress(json_output) as stage:
+        result = finetune_run(replace(request, quiet=json_output), stage, logger(json_output))
+    print_result(json_output, result.to_dict(), result.text())
 
 
 def overfit(request: OverfitRequest, json_output: Json = False) -> None:

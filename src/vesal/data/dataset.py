@@ -47,6 +47,8 @@ class Case(Record):
         pixel_mm: (column, row) size of a pixel where a picture does not say it; None means 1 mm.
         threshold: how its soft mask is read; None where the file holds label values.
         channels: how many a picture is brought to, where that is the same picture (grey as colour, or the reverse).
+        lacking: places of channels of which no file was found, for a model that can do without them; `images` are the
+            others'.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Case(Record):
     pixel_mm: tuple[float, float] | None = None
     channels: int | None = None
     threshold: Threshold | None = None
+    lacking: tuple[int, ...] = Field(default=(), exclude=True)
 
     @property
     def segment_values(self) -> dict[str, int] | None:

@@ -137,7 +137,7 @@ def make_folds(
     Raises:
         UsageError: there are fewer groups than folds, or fewer than two folds.
     """
-    groups = _groups(cases, together)
+    groups = case_groups(cases, together)
     if folds < 2:
         raise UsageError(f"{folds} folds are no split; ask for at least 2, or train on all cases.")
     if len(groups) < folds:
@@ -164,7 +164,7 @@ def too_few_patients(folds: int, cases: int, patients: int) -> str:
 
 def patient_groups(cases: Sequence[Case], together: Iterable[Collection[str]] = ()) -> int:
     """How many groups of cases there are that a split must not tear apart."""
-    return len(_groups(cases, together))
+    return len(case_groups(cases, together))
 
 
 def check_split(
@@ -188,7 +188,7 @@ def check_split(
                 f"{listed(sorted(patients), 4)}."
             )
     linked = [set(group) for group in together]
-    group_of = {name: group for group in _groups(cases, linked) for name in group}
+    group_of = {name: group for group in case_groups(cases, linked) for name in group}
     trained = {group_of[name] for name in sides[0]}
     for name in sides[1]:
         if (group := group_of[name]) in trained:
@@ -207,7 +207,7 @@ def present_classes(fingerprint: Fingerprint) -> dict[str, tuple[str, ...]]:
 # --- groups ------------------------------------------------------------------------------------------------
 
 
-def _groups(cases: Sequence[Case], together: Iterable[Collection[str]]) -> list[tuple[str, ...]]:
+def case_groups(cases: Sequence[Case], together: Iterable[Collection[str]]) -> list[tuple[str, ...]]:
     """Case ids that must stay together, joined over patients and `together`; all in sorted order."""
     by_patient: dict[str, list[str]] = {}
     for case in cases:

@@ -16,6 +16,7 @@ from vesal.errors import UsageError
 from vesal.files import content_hash
 from vesal.infer.arrays.arrays import NUMPY, Array, Arrays, torch_arrays
 from vesal.infer.box_search import search_box
+from vesal.infer.channels.missing_channels import refuse_missing
 from vesal.infer.locate import Place, find_place, foreground
 from vesal.infer.logits_to_labels import (
     LabelWriter,
@@ -121,7 +122,11 @@ class Model:
 
         Raises:
             DataError: as `vesal.preprocessing.prepare.prepare`.
+            UsageError: a channel is absent, and the model was not trained for that.
         """
+        absent = [self.plan.channels[place] for place in volume.absent]
+        if absent:
+            refuse_missing(absent, [package.recipe for package in self.packages])
         if self.locator is None:
             return prepare(volume, self.plan, label)
         place = self.locator.locate(volume, self.plan.margin_mm)

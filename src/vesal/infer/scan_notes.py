@@ -30,8 +30,12 @@ def scan_note(volume: Volume, plan: Plan, shape: Sequence[int]) -> str:
         shape: of the scan without its empty rim, on the grid of the plan.
     """
     reasons = []
-    flat = [number for number, channel in enumerate(volume.array) if _constant(channel)]
-    if len(flat) == volume.channels:
+    flat = [
+        number
+        for number, channel in enumerate(volume.array)
+        if number not in volume.absent and _constant(channel)
+    ]
+    if len(flat) == volume.channels - len(volume.absent):
         reasons.append(f"the scan holds one value throughout ({significant(float(volume.array.flat[0]))})")
     elif flat:
         names = (

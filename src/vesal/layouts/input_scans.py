@@ -46,9 +46,29 @@ def default_ending(case: Case) -> str:
     return _RESULT_ENDINGS.get(case.images[0].suffix.lower(), ".nii.gz")
 
 
+@dataclass(frozen=True)
+class ChannelFiles:
+    """Which files make a scan.
+
+    Attributes:
+        count: channels of the model.
+        missing: places of those that no scan has, or whose files are not to be taken.
+        optional: a scan may be without some of the others.
+    """
+
+    count: int
+    missing: tuple[int, ...] = ()
+    optional: bool = False
+
+    @property
+    def wanted(self) -> set[int]:
+        """Places of the channels that are looked for."""
+        return set(range(self.count)) - set(self.missing)
+
+
 def cases_to_predict(
     inputs: Sequence[Path],
-    channels: int,
+    channels: int | ChannelFiles,
     labels: LabelSet | None = None,
     *,
     dicom: WantedScan | None = None,
@@ -64,8 +84,9 @@ def cases_to_predict(
 
     Args:
         inputs: files and folders, or the manifest of a data set.
-        channels: how many the model wants; in a folder where every number is 0000, CASE_0000 is the case CASE
-            for a model of one. Where others are higher they count slices, and results are named as the files.
+        channels: how many the model wants, and which may be missing; in a folder where every number is 0000, CASE_0000
+            is the case CASE for a model of one. Where others are higher they count slices, and results are named as
+            the files.
         dicom: what a study has to hold, where the inputs may be DICOM.
         labels: of the model, so that the label maps of a data set need not be looked through for theirs.
         remark: is told what was left out.
@@ -73,6 +94,7 @@ def cases_to_predict(
     Raises:
         UsageError: nothing is there, or two inputs have the same name.
     """
+    channels = ChannelFiles(channels) if isinstance(channels, int) else channels
     cases: list[Case] = []
     named: dict[Path, list[Path]] = {}
     once: dict[str, Path] = {}
@@ -88,11 +110,11 @@ def cases_to_predict(
         elif path.is_dir() and image_files(path):
             cases += _flat(path, channels, remark)
         elif is_recognised(path):
-            cases += _of_dataset(path, channels, labels, remark)
+            cases += _of_dataset(path, channels.count, labels, remark)
         else:
             cases += _nested(path, channels, remark)
     for files in named.values():
-        cases += _grouped(files, channels) if channels > 1 else [_alone(file) for file in files]
+        cases += _grouped(files, channels) if channels.count > 1 else [_alone(file) for file in files]
     if not cases:
         raise UsageError(f"No scan was found; readable endings are {', '.join(SUFFIXES)}.")
     return _each_once(cases)
@@ -148,7 +170,7 @@ def _of_dataset(
     return [case for case in cases if not made & {*case.images}]
 
 
-def _flat(root: Path, channels: int, remark: Callable[[str], object]) -> list[Case]:
+def _flat(root: Path, channels: ChannelFiles, remark: Callable[[str], object]) -> list[Case]:
     """The scans directly in a folder; those in folders below are not taken, and said to be there."""
     found = _sorted([root], root)
     found.tell(remark)
@@ -163,7 +185,7 @@ def _flat(root: Path, channels: int, remark: Callable[[str], object]) -> list[Ca
     return _grouped(found.scans, channels)
 
 
-def _nested(root: Path, channels: int, remark: Callable[[str], object]) -> list[Case]:
+def _nested(root: Path, channels: ChannelFiles, remark: Callable[[str], object]) -> list[Case]:
     """The scans of all folders below; where several have one name, the folders' names stand before it.
 
     Raises:
@@ -256,18 +278,31 @@ def _known(file: Path) -> str | None:
     return what and f"{file} {what}"
 
 
-def _grouped(files: Sequence[Path], channels: int) -> list[Case]:
-    """CASE_0000 to CASE_<channels - 1> are one case; a file whose name only ends in such digits is its own."""
+def _grouped(files: Sequence[Path], channels: ChannelFiles) -> list[Case]:
+    """CASE_0000 to CASE_<channels - 1> are one case; a file whose name only ends in such digits is its own.
+
+    Without those that are missing, and, where all are optional, with any of them.
+    """
     # A number after the word is a slice's, also where a folder has but the first.
     groups = {
         name: members for name, members in channel_files(files).items() if not name.lower().endswith("slice")
     }
-    wanted = set(range(channels))
-    if channels == 1 and any(set(members) != wanted for members in groups.values()):
+    wanted, every = channels.wanted, set(range(channels.count))
+    if len(wanted) == 1 and any(set(members) not in (wanted, every) for members in groups.values()):
         groups = {}  # numbers of slices or patients, also where one of them has but its first
-    whole = {name: members for name, members in groups.items() if set(members) == wanted}
+    whole = {
+        name: members
+        for name, members in groups.items()
+        if wanted <= set(members) <= every
+        or (channels.optional and wanted & set(members) and set(members) <= every)
+    }
     cases = [
-        Case(id=name, images=tuple(members[k] for k in range(channels)), patient=name)
+        Case(
+            id=name,
+            images=tuple(members[k] for k in sorted(wanted & set(members))),
+            patient=name,
+            lacking=tuple(sorted(wanted - set(members))),
+        )
         for name, members in whole.items()
     ]
     taken = {file for members in whole.values() for file in members.values()}

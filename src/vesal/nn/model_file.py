@@ -46,6 +46,8 @@ _WEIGHTS = "weights.safetensors"
 _LOCATOR, _LOCATOR_NETWORK = "locator.safetensors", "unet"
 #: Members of `model.json` that are null before something was measured.
 _MEASURED = ("scores", "quality", "postprocess", "bfloat16")
+#: The same of members that are left out then: files of earlier versions do not have them.
+_ADDED = ("missing_channels",)
 
 # Far above any real model; a file beyond it was made to exhaust memory or time.
 _MAX_TENSORS = 20_000
@@ -68,6 +70,8 @@ class Package:
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
         bfloat16: whether its masks are the same in it (`vesal.infer.backends.bfloat16_agreement`), as JSON values; None
             if not compared.
+        missing_channels: what it costs that a channel is missing (`vesal.infer.channels.missing_channels`), as JSON
+            values; None if not measured.
     """
 
     plan: Plan
@@ -79,6 +83,7 @@ class Package:
     quality: dict[str, Any] | None = None
     postprocess: dict[str, Any] | None = None
     bfloat16: dict[str, Any] | None = None
+    missing_channels: dict[str, Any] | None = None
     more_weights: tuple[dict[str, Tensor], ...] = ()
     locator_weights: dict[str, Tensor] | None = None
 
@@ -102,6 +107,7 @@ class Package:
         return replace(
             self, plan=self.plan.locator, network=_LOCATOR_NETWORK, weights=self.locator_weights,
             more_weights=(), locator_weights=None, scores=None, quality=None, postprocess=None, bfloat16=None,
+            missing_channels=None,
         )  # fmt: skip
 
     def build(self, *, copy: bool = True) -> nn.Module:
@@ -142,6 +148,7 @@ def save_package(path: str | Path, package: Package) -> None:
         "recipe": package.recipe,
         "provenance": package.provenance,
         **{name: getattr(package, name) for name in _MEASURED},
+        **{name: of for name in _ADDED if (of := getattr(package, name)) is not None},
     }
     try:
         for name in (_WEIGHTS, *voters):
@@ -187,7 +194,7 @@ def load_package(path: str | Path) -> Package:
         weights=weights,
         more_weights=tuple(more_weights),
         locator_weights=locator_weights,
-        **{name: description[name] for name in _MEASURED},
+        **{name: description.get(name) for name in (*_MEASURED, *_ADDED)},
     )
 
 
@@ -215,6 +222,8 @@ def _description(data: bytes) -> dict[str, Any]:
     for key in _MEASURED:
         if key not in description or not isinstance(description[key], dict | None):
             raise RefusedError(f"{JSON} has no valid '{key}'")
+    if bad := [key for key in _ADDED if not isinstance(description.get(key), dict | None)]:
+        raise RefusedError(f"{JSON} has no valid '{bad[0]}'")
     if description["network"] not in NETWORKS:
         known = ", ".join(sorted(NETWORKS))
         name = brief(description["network"])

@@ -111,7 +111,7 @@ def make_plan(
         activation=asked.activation or "leaky_relu",
         pooling=asked.pooling,
         bias=asked.bias,
-        normalisation=_choose_normalisation(fingerprint, asked.normalisation, reasons),
+        normalisation=choose_normalisation(fingerprint, asked.normalisation, reasons),
         image_order=_image_order(found.spacing_mm, frame.spacings(cases)),
         mirror_axes=tuple(range(frame.dimension)),
         channels=fingerprint.channels,
@@ -315,9 +315,10 @@ def _choose_spacing(frame: _Frame, cases: Sequence[CaseRecord], reasons: list[st
 # --- intensities -----------------------------------------------------------------------------------------
 
 
-def _choose_normalisation(
+def choose_normalisation(
     fingerprint: Fingerprint, asked: Normalisation | None, reasons: list[str]
 ) -> tuple[Normalisation, ...]:
+    """One a channel, as asked or by its name and the scans; `reasons` takes a sentence for each decision."""
     if asked is not None:
         reasons.append(f"Intensities by {asked.scheme}, as asked.")
         return (asked,) * len(fingerprint.channels)

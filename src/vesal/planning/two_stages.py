@@ -103,16 +103,21 @@ def make_located_plan(
         update={
             "locator": coarse,
             "margin_mm": round(margin_mm, 3),
-            "label_sizes": _label_sizes(fingerprint.cases),
+            "label_sizes": label_sizes(fingerprint.cases),
             "reasons": (reason, *fine.reasons),
         }
     )
 
 
-def _label_sizes(cases: Sequence[CaseRecord]) -> tuple[float, float]:
+def label_sizes(cases: Sequence[CaseRecord]) -> tuple[float, float]:
     """mm³ of the smallest and the largest label; the smallest is 0 where a case has none."""
     sizes = [sum(case.voxels.values()) * case.voxel_volume_mm3 for case in cases]
     return round(min(sizes), 3), round(max(sizes), 3)
+
+
+def foreground_alone(labels: LabelSet) -> LabelSet:
+    """The labels as the coarse stage sees them: all of them one region."""
+    return labels.model_copy(update={"regions": (Region(name="foreground", members=labels.names),)})
 
 
 def _coarse_plan(
@@ -131,7 +136,7 @@ def _coarse_plan(
     native_mm = in_order(tuple(native), slice_axis, first=0.0)[-dimension:]
     spacing = _coarse_spacing(size_mm, native_mm, _GRID_VOXELS[dimension])
     patch = tuple(_patch_side(size / step) for size, step in zip(size_mm, spacing, strict=True))
-    everything = labels.model_copy(update={"regions": (Region(name="foreground", members=labels.names),)})
+    everything = foreground_alone(labels)
     settings = PlanSettings(
         dimension=None if slice_axis is not None else dimension,
         spacing_mm=spacing,

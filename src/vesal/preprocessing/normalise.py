@@ -11,6 +11,10 @@ from vesal.planning.plan import Normalisation
 #: Standard deviations below this are of a constant image (nnU-Net).
 _SMALLEST = 1e-8
 
+#: What a channel that is absent is throughout, after the normalisation: the mean of a z-score, the outside where 0 is
+#: outside, the lower end of a range. The bias of the first layer apart, it then adds nothing.
+ABSENT = 0.0
+
 #: Voxels that stay in a core's cache between two operations.
 _BLOCK = 1 << 16
 

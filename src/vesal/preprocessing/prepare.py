@@ -26,7 +26,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.coarse_grid import block_labels, block_means
 from vesal.preprocessing.nnunet_rules import axis_apart, nonzero_mask, resize_apart
-from vesal.preprocessing.normalise import normalise
+from vesal.preprocessing.normalise import ABSENT, normalise
 from vesal.processes import map_on_cores
 from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry, Turn
@@ -96,6 +96,7 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
                 "3.4e38); replace them by numbers, or leave the image out."
             )
         normalise(channel, how, mask)
+    image[list(volume.absent)] = ABSENT
     if (wanted := _wanted(crop, plan, label, box)) is not None:
         whole, crop = crop, _within(crop, wanted, plan)
         part = _part(whole, crop)
@@ -329,7 +330,8 @@ def _check_image(volume: Volume, plan: Plan) -> None:
     count, wanted = volume.channels, len(plan.channels)
     if count != wanted:
         way = (
-            f"give all of them in that order, in one file or as CASE_0000 to CASE_{wanted - 1:04}"
+            f"give all of them in that order, in one file or as CASE_0000 to CASE_{wanted - 1:04} (a model that was "
+            "trained with --set augment.drop_channels=0.2 does without some: vesal predict --missing CHANNEL)"
             if count < wanted
             else "give no more, such as one time point of a 4D file or one colour of a picture"
         )

@@ -43,6 +43,11 @@ class TrainConfig(BaseModel):
     """Network by name (vesal.nn.zoo)."""
     initial_weights: str | None = None
     """File of weights to begin with (--from), as far as they fit: a model file, safetensors or a state dict."""
+    adapt: bool = False
+    """initial_weights are a model whose plan is taken over, and which is fitted by names to the channels and classes of
+    the data (vesal finetune)."""
+    freeze_encoder: bool = False
+    """The encoder's weights that such a model brings are not trained."""
     labels: dict[str, int] | None = None
     """Names and values of the labels (labels.tumour=1, labels.ignore=255), in place of what is declared or found."""
     label_threshold: float | None = None
@@ -147,6 +152,12 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 "a time budget ends after as many steps as the machine manages, so it cannot be deterministic; "
                 "choose steps or epochs"
+            )
+        if self.adapt and self.initial_weights is None:
+            raise ValueError("adapt needs a model to begin with; use vesal finetune MODEL DATA")
+        if self.freeze_encoder and not self.adapt:
+            raise ValueError(
+                "freeze_encoder keeps what a model brings; use vesal finetune MODEL DATA --freeze-encoder"
             )
         if self.lr_min > self.lr:
             raise ValueError(f"lr_min {self.lr_min:g} is above lr {self.lr:g}; lower it")

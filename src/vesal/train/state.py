@@ -37,8 +37,10 @@ class TrainJob:
         provenance: goes into the model file.
         draw: makes TensorBoard's picture, (height, width, 3) uint8, of a held-out case; without it there is none.
         weights: that it begins with, by their names in the network; others are drawn by chance.
+        frozen: names of the weights that are not trained.
         elsewhere: prepared places of the training scans away from the labels, for the fine stage of two.
-        locator_weights: of the coarse stage, which go into the model file beside its own.
+        locator_weights: of the coarse stage: those that it begins with, and once it is trained those that go into the
+            model file beside its own.
         team: the processes that train it together.
     """
 
@@ -52,6 +54,7 @@ class TrainJob:
     provenance: dict[str, Any]
     draw: Callable[[Example, LabelSet], NDArray[np.uint8]] | None = None
     weights: Mapping[str, Tensor] | None = None
+    frozen: frozenset[str] = frozenset()
     elsewhere: tuple[PreparedCase, ...] = ()
     locator_weights: Mapping[str, Tensor] | None = None
     team: Team = ALONE

@@ -6,7 +6,7 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vesal.augment.policy import Policy
-from vesal.errors import unknown_name
+from vesal.errors import UsageError, unknown_name
 from vesal.infer.model import Model
 from vesal.nn.cpu.instance_norm import keep_memory
 from vesal.nn.cpu.threads import ThreadPace
@@ -131,6 +131,11 @@ def check_plan(config: TrainConfig, plan: Plan) -> None:
     with torch.device("meta"):
         build_network(config.network, plan, checkpointing=config.gradient_checkpointing)
     build_loss(config.loss, plan, config.loss_options)
+    if config.augment.enabled and config.augment.drop_channels > 0 and len(plan.channels) < 2:
+        raise UsageError(
+            f"augment.drop_channels is for scans of several channels, and these have one ({plan.channels[0]}); "
+            "leave it out."
+        )
     _, _, name = config.monitor.partition("/")
     if name and name not in plan.labels.classes:
         raise unknown_name("class to monitor", name, plan.labels.classes)
@@ -142,10 +147,16 @@ def untrained(
     device: torch.device,
     precision: Precision,
     weights: Mapping[str, Tensor] | None = None,
+    frozen: Collection[str] = (),
 ) -> Trained:
-    """What a training begins with, on its device; `weights` take the place of those that are drawn."""
+    """What a training begins with, on its device.
+
+    `weights` take the place of those that are drawn; those with the names in `frozen` are not trained.
+    """
     network = build_network(config.network, plan, checkpointing=config.gradient_checkpointing)
     network.load_state_dict(weights or {}, strict=False)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     network = network.to(device)
     if (layout := memory_format(config, plan.dimension, device)) is not None:
         network = network.to(memory_format=layout)  # type: ignore[call-overload]
@@ -157,7 +168,7 @@ def _set_up(
     job: TrainJob, sampler: PatchSampler, precision: Precision, *, resume: bool, tell: Callable[[str], None]
 ) -> State:
     config = job.config
-    trained = untrained(job.plan, config, job.device, precision, job.weights)
+    trained = untrained(job.plan, config, job.device, precision, job.weights, job.frozen)
     position = Position()
     if resume and has_checkpoint(job.checkpoint):
         position = resume_checkpoint(job.checkpoint, trained, tell)

@@ -15,6 +15,7 @@ class Volume:
     Attributes:
         array, geometry: of one shape in space.
         placed: False for pictures that do not say where they lie: then they lie wherever their partner does.
+        absent: places of channels that were not acquired, which hold zeros here.
 
     Raises:
         ValueError: the spatial axes of the array are not those of the geometry.
@@ -23,6 +24,7 @@ class Volume:
     array: Array
     geometry: Geometry
     placed: bool = True
+    absent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(self.array.shape[1:]) != self.geometry.shape:

@@ -13,7 +13,7 @@ from vesal.files import write_json, write_text
 from vesal.outputs import results
 from vesal.report.pages.compare_page import write_comparison_page
 from vesal.run.folder import Run
-from vesal.run_files import SCORES
+from vesal.run_files import COMPARISON, SCORES
 
 
 def compare_runs(
@@ -41,8 +41,8 @@ def compare_runs(
         raise UsageError(f"--names gives two different names with a comma between, not '{','.join(names)}'.")
     found = compare(_side(names[0], a), _side(names[1], b), metric)
     if out is not None:
-        with results(out, "comparison.json", "comparison.md", "comparison.html"):
-            write_json(out / "comparison.json", found.to_dict())
+        with results(out, COMPARISON, "comparison.md", "comparison.html"):
+            write_json(out / COMPARISON, found.to_dict())
             write_text(out / "comparison.md", comparison_markdown(found))
             write_comparison_page(out / "comparison.html", found)
     return found

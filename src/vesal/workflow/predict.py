@@ -25,6 +25,7 @@ from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import sweep, write_json
+from vesal.infer.channels.missing_channels import channel_numbers, known_costs, refuse_missing
 from vesal.infer.model import Model
 from vesal.nn.licence import licence_remarks
 from vesal.outputs import OutputFolder
@@ -53,6 +54,7 @@ class PredictResult:
         redone: case -> why its result, which was there, was made anew.
         notes: case -> what is to be looked at.
         remarks: what else is to be known, such as files that were left out.
+        missing: case -> names of the channels that it was predicted without.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class PredictResult:
     redone: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def note(self, case: str, target: Target) -> None:
         """All files of a case are there."""
@@ -129,7 +132,7 @@ def predict_cases(
         UsageError: an unknown format, or a result would overwrite a scan or a file that Vesal did not write there.
         VesalError: `out` cannot be written (nothing else would succeed either).
     """
-    options = options or PredictOptions()
+    options = _checked(model, options or PredictOptions())
     result = PredictResult()
     targets = plan_targets(cases, Path(out), options, model.labels.classes)
     shard = cohort is not None and cohort.shard is not None
@@ -156,20 +159,44 @@ def predict_cases(
             sweep(folder, below=False)
         if options.probabilities:
             write_json(targets.classes_file, list_classes(model.labels, targets.folders))
-        job = _Job(model, options, result, output, made_of, estimates, cohort)
         try:
-            job.run(waiting, progress)
+            _Job(model, options, result, output, made_of, estimates, cohort).run(waiting, progress)
         finally:
             if cohort is not None:
                 result.remarks.append(cohort.end())
+    result.remarks += _missing_remarks(model, result.missing)
     result.backend = model.backend if cohort is None else cohort.backend
     remarks = (text for package in model.packages for text in licence_remarks(package.provenance))
     result.remarks += dict.fromkeys(remarks)
     return result
 
 
+def _checked(model: Model, options: PredictOptions) -> PredictOptions:
+    """The options; raises where they leave channels out that the model has not, or was not trained to be without."""
+    names = [model.plan.channels[place] for place in channel_numbers(model.plan, options.missing)]
+    refuse_missing(names, [package.recipe for package in model.packages])
+    return options
+
+
+def _missing_remarks(model: Model, missing: dict[str, tuple[str, ...]]) -> list[str]:
+    """What it costs that channels are missing, a sentence for each set of them."""
+    if not missing:
+        return []
+    costs = known_costs(model.packages[0].missing_channels if model.packages else None)
+    found = []
+    for names in dict.fromkeys(missing.values()):
+        cases = [case for case, other in missing.items() if other == names]
+        cost = "what that costs was not measured" if costs is None else costs.sentence(names)
+        found.append(
+            f"Predicted without {listed(names, 6, ' and ')}: {listed(cases, 5)} ({cost}); "
+            "no quality is estimated there."
+        )
+    return found
+
+
 def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
     """What a label map depends on beside the scan."""
+    missing = [model.plan.channels[place] for place in channel_numbers(model.plan, options.missing)]
     return {
         "model": model.digest,
         "threshold": options.threshold,
@@ -177,6 +204,7 @@ def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
         "mirror": options.mirror,
         "least Dice": options.min_dice,
         "level of intervals": options.interval_level,
+        **({"missing channels": missing} if missing else {}),
     }
 
 
@@ -215,7 +243,13 @@ def _unfinished(
         why = output.why_unfinished(target.label.name, wanted, target.files())
         if why is None and _digest(case) != wanted["scan"]:
             why = "another scan"
-        if why is None and estimates and (result.quality is None or case.id not in result.quality.rows):
+        whole = not case.lacking and "missing channels" not in made_of
+        if (
+            why is None
+            and estimates
+            and whole
+            and (result.quality is None or case.id not in result.quality.rows)
+        ):
             why = "not estimated"
         if why is None:
             result.note(case.id, target)
@@ -298,6 +332,8 @@ class _Job:
             self.result.notes[case.id] = found.note
             if quality is not None:
                 quality.flag(case.id, found.note)
+        if found.missing:
+            self.result.missing[case.id] = found.missing
         self.output.finish(target.label.name, self.made_of | {"scan": found.scan}, target.files())
         self.result.note(case.id, target)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from vesal.evaluate.robustness.degradation import ArtifactScore
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
+from vesal.infer.channels.missing_channels import ChannelCost, MissingChannels
 from vesal.nn.model_file import Package
 from vesal.report.card.card_measurements import measured_sections
 from vesal.report.card.card_source import CardSource
@@ -83,3 +85,17 @@ def robust() -> Robustness:
     ]  # fmt: skip
     cost = Cost(seconds=1.0, predictions=2)
     return conclude(rows, ["atrium"], about={"model": "m.vesal", "data": "d", "settings": {}, "cost": cost})
+
+
+def test_what_a_missing_channel_costs_is_on_the_card_of_a_model_of_several(
+    package: Package, source_of: SourceOf
+) -> None:
+    plan = package.plan.model_copy(update={"channels": ("T1", "T2")})
+    plain = measured_sections(source_of(replace(package, plan=plan)))[-1]
+    assert plain.sentences == ("It was not trained for them, and refuses them.",)
+    trained = replace(package, plan=plan, recipe={"augment": {"drop_channels": 0.2}})
+    assert "was not measured" in measured_sections(source_of(trained))[-1].absent[0]
+    costs = MissingChannels(channels={"T2": ChannelCost(dice=0.8, lost=0.1, low=0.05, high=0.2, cases=9)})
+    found = measured_sections(source_of(replace(trained, missing_channels=costs.to_dict())))[-1]
+    assert found.title == "Scans without a channel"
+    assert found.tables[0][1].rows[0][2].shown == "0.100 (0.050 to 0.200)"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from vesal.nn.adaptation import Adaptation
 from vesal.nn.model_file import Package
 from vesal.report.card.card_section import CardSection
 from vesal.report.card.card_sections import card_sections
@@ -84,3 +86,24 @@ def test_classes_that_do_badly_are_named_among_the_limits(package: Package, sour
     text = words(by_title(source)["Limits"])
     assert low
     assert all(name in text for name in low - {"mean"})
+
+
+def test_a_fine_tuned_model_says_what_it_began_with(package: Package, source_of: SourceOf) -> None:
+    record = Adaptation(
+        model="heart.vesal", weights_digest="ab" * 20, channels={"MRI": "MRI"}, classes={"scar": "with zeros"},
+        tensors=10, moved=8, adapted=2, share=0.75,
+    )  # fmt: skip
+    tuned = replace(package, provenance={**package.provenance, "finetuned_from": record.to_dict()})
+    began = dict(by_title(source_of(tuned))["Training"].facts)["began with"]
+    assert began.startswith("heart.vesal (digest abababababababab): 75.0% of the weights. New: class scar")
+    for value in (None, {"model": 3}):
+        other = replace(package, provenance={**package.provenance, "finetuned_from": value})
+        assert "not" in dict(by_title(source_of(other))["Training"].facts)["began with"]
+
+
+def test_a_model_that_may_miss_channels_is_for_scans_with_any_of_them(
+    package: Package, source_of: SourceOf
+) -> None:
+    plan = package.plan.model_copy(update={"channels": ("T1", "T2")})
+    trained = replace(package, plan=plan, recipe={"augment": {"drop_channels": 0.2}})
+    assert "Not for scans without any of T1, T2," in words(by_title(source_of(trained))["Intended use"])

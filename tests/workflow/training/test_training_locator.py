@@ -13,6 +13,7 @@ import torch
 
 import vesal
 from vesal.files import read_json
+from vesal.nn.model_file import load_package
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import TrainJob
 from vesal.workflow.training import training_locator
@@ -220,3 +221,22 @@ def test_a_box_that_cuts_widens_the_margin_of_the_fold() -> None:
     assert seen.missed(2.0) == pytest.approx(0.1)
     assert seen.missed(4.0) == 0.0
     assert _Seen(labelled, seen.truth, None, (1.0, 1.0, 1.0)).missed(1.0) is None
+
+
+def test_a_fine_tuning_moves_both_stages(run: Path, data: Path, tmp_path: Path) -> None:
+    # So small a step that the weights stay where they begin.
+    still = ("lr=1e-12", "ema=null", "optimizer=adam")
+    messages: list[str] = []
+    request = vesal.FinetuneRequest(
+        run, data, tmp_path / "run", fold="none", budget="3s", settings=still, device="cpu", quiet=True
+    )
+    vesal.finetune_run(request, tell=messages.append)
+    before, after = (
+        load_package(file) for file in (run / "fold_0/model.vesal", tmp_path / "run/fold_all/model.vesal")
+    )
+    assert before.locator_weights is not None
+    assert after.locator_weights is not None
+    for old, new in ((before.weights, after.weights), (before.locator_weights, after.locator_weights)):
+        assert old.keys() == new.keys()
+        assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in old)
+    assert any("coarse stage begins with the model's (100.0% of its weights)" in text for text in messages)

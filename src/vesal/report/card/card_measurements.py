@@ -6,6 +6,7 @@ from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import drops_by_severity, headline_sentence
 from vesal.evaluate.scores import MEAN, Scores
+from vesal.infer.channels.missing_channels import known_costs, may_miss
 from vesal.infer.quality.quality_model import QualityModel
 from vesal.report.card.card_section import CardSection
 from vesal.report.card.card_source import CardSource
@@ -18,7 +19,8 @@ _METRICS = ("dice", "nsd", "hd95_mm", "assd_mm")
 
 def measured_sections(source: CardSource) -> tuple[CardSection, ...]:
     """Scores, robustness, quality estimate, intervals around volumes: each also where it was not measured."""
-    return _scores(source), _robustness(source), _quality(source), _volumes(source)
+    found = (_scores(source), _robustness(source), _quality(source), _volumes(source))
+    return (*found, _missing_channels(source)) if len(source.plan.channels) > 1 else found
 
 
 def _scores(source: CardSource) -> CardSection:
@@ -105,6 +107,20 @@ def _quality(source: CardSource) -> CardSection:
     tables = [("", _dice_table(model))] if model.dice else []
     absent = () if model.flag.corrupted else ("How many scans with an artefact the flag finds.",)
     return CardSection(title, sentences=tuple(sentences), tables=tuple(tables), absent=absent)
+
+
+def _missing_channels(source: CardSource) -> CardSection:
+    title = "Scans without a channel"
+    if not all(may_miss(package.recipe) for package in source.packages):
+        return CardSection(title, sentences=("It was not trained for them, and refuses them.",))
+    costs = known_costs(source.packages[0].missing_channels, source.path)
+    if costs is None:
+        return CardSection(title, absent=("It was trained for them; what they cost was not measured.",))
+    sentence = (
+        "It was trained for them. Held-out cases were predicted once more without each channel; the Dice is the mean "
+        "over the classes. Several missing channels at a time were not measured."
+    )
+    return CardSection(title, sentences=(sentence,), tables=(("", costs.table()),))
 
 
 def _dice_table(model: QualityModel) -> Table:

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from vesal.infer.backends.bfloat16_agreement import read_agreement
+from vesal.infer.channels.missing_channels import may_miss
+from vesal.nn.adaptation import Adaptation
 from vesal.nn.licence import is_non_commercial
 from vesal.report.card.card_measurements import measured_sections
 from vesal.report.card.card_section import NOT_HELD, CardSection
@@ -77,6 +81,13 @@ def _details(source: CardSource) -> CardSection:
     return CardSection("Model details", tuple(facts), tables=tuple(tables))
 
 
+def _needed(source: CardSource) -> str:
+    """The channels without which it does nothing."""
+    channels = list(source.plan.channels)
+    optional = len(channels) > 1 and all(may_miss(package.recipe) for package in source.packages)
+    return f"any of {listed(channels, 6)}" if optional else listed(channels, 6)
+
+
 def _use(source: CardSource) -> CardSection:
     stated = source.stated.intended_use
     plan = source.plan
@@ -85,7 +96,7 @@ def _use(source: CardSource) -> CardSection:
         task_sentence(source),
         "Research. It is no medical device: nobody has cleared it for diagnosis or treatment. A person who knows the "
         "anatomy looks at every result before anything rests on it.",
-        f"Not for scans without {listed(list(plan.channels), 6)}, not for other modalities than {plan.modality}, and "
+        f"Not for scans without {_needed(source)}, not for other modalities than {plan.modality}, and "
         "not for scans unlike the training data without a test on scans of one's own.",
     ]
     return CardSection("Intended use", sentences=tuple(sentences))
@@ -135,6 +146,7 @@ def _training(source: CardSource) -> CardSection:
         ("loss", _called(recipe.get("loss"))),
         ("optimiser", _called(recipe.get("optimizer"))),
         ("seed", str(found.get("seed", NOT_HELD))),
+        ("began with", _beginning(found.get("finetuned_from"))),
         ("augmentation", "on" if augment.get("enabled") else "off, or not recorded"),
         ("trained against artefacts", f"{share:.0%} of the patches" if share else "no, or not recorded"),
     ]
@@ -219,6 +231,17 @@ def _citation(source: CardSource) -> CardSection:
             f"This card was written by Vesal {__version__}.",
         ),
     )
+
+
+def _beginning(value: object) -> str:
+    """The model that a fine-tuning began with."""
+    if value is None:
+        return "random weights, or not recorded"
+    try:
+        record = Adaptation.model_validate(value)
+    except ValidationError:
+        return NOT_HELD
+    return f"{record.model} (digest {record.weights_digest[:16]}): {record.share:.1%} of the weights. {record.new}"
 
 
 def _called(value: Any) -> str:

@@ -13,6 +13,7 @@ from vesal.evaluate.postprocessing.choice_record import PostprocessChoice
 from vesal.evaluate.scores import Scores
 from vesal.files import remove, write_text
 from vesal.infer.backends.bfloat16_agreement import Bfloat16Agreement
+from vesal.infer.channels.missing_channels import MissingChannels
 from vesal.infer.quality.quality_model import CalibrationRecord
 from vesal.planning.plan import Plan
 from vesal.report.figures import curves
@@ -22,8 +23,10 @@ from vesal.report.figures.validation_grid import run_history, write_training_pic
 from vesal.report.files.history import write_history
 from vesal.report.files.summary import write_summary
 from vesal.report.pages.case_section import CasePictures, case_pictures
+from vesal.report.pages.finetuning_section import finetuning_section
 from vesal.report.pages.html import Picture, chart, render_page
 from vesal.report.pages.located_section import located_section
+from vesal.report.pages.missing_channels_section import missing_channels_section
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.quality_section import quality_section
 from vesal.report.pages.score_section import score_section
@@ -35,6 +38,7 @@ from vesal.run_files import (
     CALIBRATION,
     FOLD_RESULTS,
     HISTORY_ARRAY,
+    MISSING_CHANNELS,
     POSTPROCESS,
     REPORT,
     SUMMARY,
@@ -87,6 +91,7 @@ def _context(pieces: RunContents) -> dict[str, Any]:
     quality = None
     if record is not None:
         quality = quality_section(record, [*colours_by_class([*record.dice], pieces.labels).values()])
+    lacking = pieces.record(MISSING_CHANNELS, MissingChannels)
     choice = pieces.record(POSTPROCESS, PostprocessChoice)
     return {
         "title": pieces.dataset.name if pieces.dataset else pieces.folder.name,
@@ -97,6 +102,8 @@ def _context(pieces: RunContents) -> dict[str, Any]:
         "quality": quality,
         "postprocess": None if choice is None else postprocess_section(choice),
         "located": located_section(pieces.folder),
+        "finetuning": finetuning_section(pieces.folder),
+        "missing_channels": None if lacking is None else missing_channels_section(lacking),
         "examples": _examples(pieces, pieces.scores) if pieces.scores else [],
         "curves": _curves(pieces),
         "training_note": _training_note(pieces),

@@ -15,11 +15,12 @@ from vesal.data.case import read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.infer.channels.missing_channels import may_miss
 from vesal.infer.model import Model
 from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.windows import watched
 from vesal.layouts.dicom.chosen_series import WantedScan
-from vesal.layouts.input_scans import cases_to_predict
+from vesal.layouts.input_scans import ChannelFiles, cases_to_predict
 from vesal.parallel import Progress
 from vesal.report.figures.glb import write_glb
 from vesal.report.figures.surfaces import class_surfaces
@@ -74,9 +75,9 @@ def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
     with unpacked(work.inputs) as paths:
         roots = [work.root, *(path for path in paths if path not in work.inputs)]
         try:
-            cases = cases_to_predict(
-                paths, len(model.plan.channels), model.labels, dicom=wanted, remark=notes.append
-            )
+            optional = all(may_miss(package.recipe) for package in model.packages)
+            files = ChannelFiles(len(model.plan.channels), optional=optional)
+            cases = cases_to_predict(paths, files, model.labels, dicom=wanted, remark=notes.append)
         except UsageError as error:
             # What was left out, and why, such as a slice that is missing.
             raise UsageError(" ".join([str(error), *notes])) from error

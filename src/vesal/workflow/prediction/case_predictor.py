@@ -15,6 +15,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, VesalError
 from vesal.files import write_bytes
+from vesal.infer.channels.missing_channels import channel_numbers, without_channels
 from vesal.infer.model import Model
 from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.mask_features import volumes_ml
@@ -45,6 +46,7 @@ class ReadScan:
         features: of the image, where its quality is estimated.
         digest: of its files.
         note: what is to be looked at in it, or ''.
+        missing: names of the channels that it has not.
     """
 
     prepared: Prepared
@@ -52,6 +54,7 @@ class ReadScan:
     features: dict[str, dict[str, float]] | None
     digest: str
     note: str
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,14 @@ class CaseResult:
         note: why it is to be reviewed, as far as the scan or two stages show it; '' where they do not.
         quality: the estimate, as `QualityEstimate.to_dict`; None where none is made.
         volumes_ml: class -> its volume in the result (ml), where they are measured; nothing of a picture.
+        missing: names of the channels that it was predicted without.
     """
 
     scan: str
     note: str = ""
     quality: dict[str, Any] | None = None
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,18 +112,22 @@ class CasePredictor:
             # A density of this one picture is no news: the pictures of the training had the plan's.
             agreed = case.model_copy(update={"pixel_mm": plan.pixel_mm})
             stored, digest = read_image_and_digest(agreed)
+            stored = without_channels(stored, plan, channel_numbers(plan, self.options.missing), case.lacking)
             volume = with_channels(stored, plan)
             if target.label.suffix == ".png":
                 _check_png(volume, plan.labels)
             prepared = self.model.prepare(volume)
-            found = image_features(volume, prepared) if self.estimates else None
+            # The quality model knows scans with all channels alone.
+            estimated = self.estimates and not volume.absent
+            found = image_features(volume, prepared) if estimated else None
         except MemoryError:
             return DataError(TOO_LARGE)
         except VesalError as error:
             return DataError(str(error).removeprefix(f"Case {case.id}: "))
         pictured = target.overlay is not None or "preview" in target.dicom
         shown = volume if pictured or self.model.locator is not None else None
-        return ReadScan(prepared, shown, found, digest, _note(stored, plan, prepared))
+        missing = tuple(plan.channels[place] for place in volume.absent)
+        return ReadScan(prepared, shown, found, digest, _note(stored, plan, prepared), missing)
 
     def write(self, scan: ReadScan, entry: Entry) -> CaseResult:
         """Segment a scan and write its results.
@@ -162,7 +171,7 @@ class CasePredictor:
         volumes = {}
         if self.measures:
             volumes = volumes_ml(model.labels.encode(label.array), label.geometry, model.labels)
-        return CaseResult(scan.digest, note, estimate, volumes)
+        return CaseResult(scan.digest, note, estimate, volumes, scan.missing)
 
     def _passed(self, scan: ReadScan, target: Target) -> _Passed:
         """The scan through the networks, with what the target's files need of them."""

@@ -39,6 +39,7 @@ class PredictOptions:
         interval_level: share of new patients whose true volumes the intervals around volumes hold at least.
         quality: estimate the quality of each result, where the model holds a quality model.
         uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
+        missing: names of channels that the scans do not have, or that are not to be looked at.
     """
 
     to: Annotated[
@@ -84,6 +85,14 @@ class PredictOptions:
         bool, Option("Also write a map of the uncertainty at each voxel: OUT/uncertainty.")
     ] = False
     mirror: Mirror = False
+    missing: Annotated[
+        tuple[str, ...],
+        Option(
+            "Predict without this channel; the model must be trained for it (augment.drop_channels).",
+            metavar="CHANNEL",
+            many=True,
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:

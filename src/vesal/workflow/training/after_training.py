@@ -25,6 +25,7 @@ from vesal.train.state import TrainJob
 from vesal.workflow.choose_postprocess import choose_postprocess
 from vesal.workflow.evaluate import score_run
 from vesal.workflow.predict import predict_cases
+from vesal.workflow.prediction.channel_costs import measure_channel_costs
 from vesal.workflow.quality import CalibrationOptions, calibrate_run, time_limit_s
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.training.training_session import Session
@@ -101,4 +102,11 @@ def _score(session: Session, models: Sequence[Path]) -> Scores | None:
 
     session.attempt("The scores could not be written into the model files", keep_scores)
     session.attempt("The quality model could not be fitted", calibrate)
+    if config.augment.drop_channels > 0:
+        session.attempt(
+            "What missing channels cost could not be measured",
+            lambda: measure_channel_costs(
+                run, scores, config, str(session.device), progress=stage("Without a channel")
+            ),
+        )
     return scores

@@ -23,6 +23,7 @@ from vesal.run.folder import Run
 from vesal.run.lock import InUseError, locked
 from vesal.run_files import ALL, FINISHED
 from vesal.train.state import TrainJob
+from vesal.workflow.finetuning.adapted_start import with_start
 from vesal.workflow.training.after_training import predict_validation
 from vesal.workflow.training.bfloat16_check import check_bfloat16
 from vesal.workflow.training.training_folds import Split
@@ -70,7 +71,10 @@ def train_split(session: Session, work: Work, split: Split) -> Path | None:
         elsewhere=tuple(case for case in work.elsewhere if case.id in ids),
         team=team,
     )
-    if session.config.initial_weights is not None and any_unbegun(job):
+    begun = not any_unbegun(job)
+    if session.config.adapt:
+        job = with_start(session, job, begun=begun)
+    elif session.config.initial_weights is not None and not begun:
         job = replace(job, weights=_initial_weights(session, job))
     if session.config.fold != "all" or not team.leads:
         # Its lock is held since the beginning, or by the first process.

@@ -33,6 +33,7 @@ from vesal.text import listed, times
 from vesal.train.distributed import Team, device_of, in_a_team, joined, passes_each
 from vesal.train.recipe import TrainConfig
 from vesal.train.trainer import check_names, check_plan
+from vesal.workflow.finetuning.adapted_start import check_start, start_plan
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.after_training import finish_run
 from vesal.workflow.training.devices import train_on_devices
@@ -165,7 +166,7 @@ def _begin(
     check_names(config)
     dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
     if config.initial_weights is not None and not going_on:
-        read_weights(Path(config.initial_weights))
+        check_start(config) if config.adapt else read_weights(Path(config.initial_weights))
     _refuse_early(request, run, dataset)
     check_folds(Session(request, run, config, device, stage, tell), dataset)
     waiting = tell if request.resume else None
@@ -279,6 +280,12 @@ def _elsewhere(session: Session, cases: Sequence[Case], plan: Plan) -> list[Prep
     return found
 
 
+def _sound(record: Fingerprint, cases: Sequence[Case]) -> Fingerprint:
+    """Of the cases that can be trained on."""
+    usable = {case.id for case in cases}
+    return record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
+
+
 def _given_plan(file: Path, dataset: Dataset) -> Plan:
     """A person's plan.
 
@@ -306,7 +313,7 @@ def _refuse_early(request: TrainRequest, run: Run, dataset: Dataset) -> None:
 
 
 def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequence[Case]) -> Plan:
-    """The plan: the run's, a person's, or one for the cases that can be trained on.
+    """The plan: the run's, the model's that it begins with, a person's, or one for the cases that can be trained on.
 
     Raises:
         UsageError: the person's was made for other labels or channels.
@@ -318,15 +325,15 @@ def _plan(session: Session, dataset: Dataset, record: Fingerprint, cases: Sequen
         )
     if goes_on := run.plan_file.exists():
         plan = Plan.load(run.plan_file)
+    elif config.adapt:
+        plan = start_plan(session, dataset, _sound(record, cases))
     elif session.request.plan_file is not None:
         plan = _given_plan(session.request.plan_file, dataset)
     else:
-        usable = {case.id for case in cases}
-        sound = record.model_copy(update={"cases": tuple(case for case in record.cases if case.id in usable)})
         progress = session.stage("Measuring")
         # Its time is that of one device, and what the others take part in makes the steps larger, not slower.
         one = config.model_copy(update={"accumulation": passes_each(session.team, config.accumulation)})
-        plan = plan_for(sound, dataset.labels, one, session.device, progress=progress)
+        plan = plan_for(_sound(record, cases), dataset.labels, one, session.device, progress=progress)
     if not goes_on:
         plan.save(run.plan_file)
     check_plan(config, plan)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vesal.errors import UsageError
+from vesal.planning.adapted_plan import STILL_CHOSEN
 from vesal.planning.plan import Plan
 from vesal.run.folder import Run
 from vesal.text import listed
@@ -125,6 +126,8 @@ def without_effect(request: TrainRequest, config: TrainConfig, overrides: Mappin
             found.append(f"{name} has no effect: no case is held out (--fold).")
         if name.startswith("plan.") and request.plan_file is not None:
             found.append(f"{name} has no effect: --plan gives the plan.")
+        if config.adapt and name.startswith("plan.") and name.removeprefix("plan.") not in STILL_CHOSEN:
+            found.append(f"{name} has no effect: the model that it begins with gives the plan.")
         if name.startswith("augment.") and name != "augment.enabled" and not config.augment.enabled:
             found.append(f"{name} has no effect: augment.enabled is false.")
     if "validate_every" in overrides and config.validate_epochs is not None and config.fold is not None:

@@ -64,7 +64,11 @@ def locator_config(config: TrainConfig, steps_per_epoch: int) -> TrainConfig:
         steps = config.steps or math.ceil((config.epochs or 1) * steps_per_epoch)
         length["steps"] = min(max(steps, LOCATOR_STEPS[0]), LOCATOR_STEPS[1])
     own = {name: getattr(config, name) for name in _OF_THE_RUN}
+    if config.adapt:
+        # It begins with the model's, too.
+        own |= {"lr": config.lr, "warmup": config.warmup}
     # What the fine stage is trained to stand must not lose it its box.
+    own["augment.drop_channels"] = config.augment.drop_channels
     own["augment.artifacts"] = config.augment.artifacts.model_dump()
     return load_recipe("auto", {**_RECIPE, **own, **length})
 
@@ -105,7 +109,9 @@ def train_locator(
         validation=[replace(coarse[case.id], annotated=None) for case in job.validation],
         folder=job.folder / LOCATOR,
         title=f"{job.title}, locator",
-        weights=None,
+        weights=job.locator_weights,
+        frozen=frozenset(),
+        locator_weights=None,
         elsewhere=(),
     )
     position = train(own, resume=session.request.resume, quiet=session.request.quiet)

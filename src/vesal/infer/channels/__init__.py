@@ -1,0 +1,1 @@
+"""Channels that a scan may lack."""
