@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
@@ -23,7 +24,7 @@ from vesal.serve.serve_settings import ServeSettings
 from vesal.serve.viewed_files import ROUTE, ViewAnswer, Viewed, prepare_view
 from vesal.serve.viewer_page import add_viewer
 from vesal.version import __version__
-from vesal.workflow.deployment.viewer_bundle import BUILD_IT, is_built
+from vesal.workflow.deployment.viewer_bundle import BUILD_IT, POLICY, is_built
 
 #: The cookie that shows who opened the printed address. Browsers send it to every port of a host.
 _COOKIE = "vesal-view-{}"
@@ -92,7 +93,11 @@ def page_app(folder: Path) -> FastAPI:
         answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         answer.headers["Cross-Origin-Embedder-Policy"] = "require-corp"
         answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Content-Security-Policy"] = POLICY
         return answer
+
+    # Another name that leads here is another site's, which would read the folder.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
     app.mount("/", StaticFiles(directory=folder, html=True), name="page")
     return app

@@ -78,13 +78,17 @@ def test_without_the_page_nothing_is_written(model: Path, built: Path, tmp_path:
 def test_a_page_that_is_viewed_is_isolated_so_that_browsers_give_it_threads(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("<title>page</title>")
     (tmp_path / "a.wasm").write_bytes(b"\0asm")
-    client = TestClient(page_app(tmp_path))
+    client = TestClient(page_app(tmp_path), base_url="http://127.0.0.1")
     assert "page" in client.get("/").text
     answer = client.get("/a.wasm")
     assert answer.headers["content-type"] == "application/wasm"
     assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
     assert answer.headers["cross-origin-opener-policy"] == "same-origin"
     assert client.get("/../conftest.py").status_code == 404
+    # A worker takes the policy of its own file; and another name that leads here is another site's.
+    page = (Path(__file__).parents[3] / "viewer" / "web.html").read_text()
+    assert f'content="{answer.headers["content-security-policy"]}"' in page
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
 # --- in the browser --------------------------------------------------------------------------------------

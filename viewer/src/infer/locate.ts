@@ -40,7 +40,7 @@ export function findPlace(probability: Float32Array, crop: Crop, marginMm: numbe
   if (sizes.length === 1) return { box: null, concern: 'the coarse network found nothing, so the whole scan was searched' }
   const weights = sizes.map(() => 0)
   numbers.forEach((number, at) => (weights[number]! += number ? probability[at]! : 0))
-  const most = Math.max(...weights)
+  const most = weights.reduce((one, other) => Math.max(one, other), 0)
   const largest = weights.indexOf(most)
   const kept = weights.map((weight, number) => number > 0 && weight >= SHARE * most)
   const own = boxOf(numbers.map((number) => Number(number === largest)), crop.shape)!

@@ -53,7 +53,7 @@ export async function readNifti(file: File): Promise<NiftiScan> {
     for (let at = 0; at < size; at++) found[at] = scale(Number(values[channel * size + at]))
     return found
   })
-  return { shape, affine: affineOf(header), channels, header: data.slice(0, header instanceof NIFTI2 ? 540 : 348) }
+  return { shape, affine: affineOf(header, new DataView(data)), channels, header: data.slice(0, header instanceof NIFTI2 ? 540 : 348) }
 }
 
 /** Several files of one channel each, on one grid, as one scan. */
@@ -81,7 +81,8 @@ export async function writeMask(mask: Int32Array, { header, shape }: NiftiScan, 
   out.set(new Uint8Array(header))
   describe(new DataView(out.buffer), size === 540, shape, code, bits, offset)
   const voxels = code === UINT8 ? Uint8Array.from(mask) : code === INT16 ? Int16Array.from(mask) : mask
-  out.set(new Uint8Array(voxels.buffer), offset)
+  const little = new DataView(header).getInt32(0, true) === size
+  out.set(new Uint8Array(swapped(voxels.buffer, bits / 8, little)), offset)
   const packed = new Blob([out]).stream().pipeThrough(new CompressionStream('gzip'))
   return new File([await new Response(packed).blob()], name, { type: 'application/gzip' })
 }
@@ -108,8 +109,9 @@ function describe(view: DataView, two: boolean, shape: Triple, code: number, bit
 type Header = NIFTI1 | NIFTI2
 
 /** The place by the rule of `vesal.volume.formats.nifti`: sform, else qform, else the voxel sizes. */
-function affineOf(header: Header): Affine {
-  if (header.sform_code > 0 && places(header.affine)) return header.affine.map((row) => [...row])
+function affineOf(header: Header, data: DataView): Affine {
+  const rows = sformOf(header, data)
+  if (header.sform_code > 0 && places(rows)) return rows
   const form = quaternionAffine(header)
   if (header.qform_code > 0 && places(form)) return form
   const steps = [1, 2, 3].map((axis) => Math.abs(header.pixDims[axis]!) || 1)
@@ -120,6 +122,14 @@ function affineOf(header: Header): Affine {
     [0, 0, steps[2]!, middle[2]!],
     [0, 0, 0, 1],
   ]
+}
+
+/** The sform as it stands in the file: the reader gives the qform where its code is higher. */
+function sformOf(header: Header, data: DataView): Affine {
+  const two = header instanceof NIFTI2
+  const at = (index: number) =>
+    two ? data.getFloat64(400 + 8 * index, header.littleEndian) : data.getFloat32(280 + 4 * index, header.littleEndian)
+  return [...[0, 4, 8].map((row) => [0, 1, 2, 3].map((column) => at(row + column))), [0, 0, 0, 1]]
 }
 
 function quaternionAffine(header: Header): Affine {
@@ -151,9 +161,9 @@ function scaleOf({ scl_slope: slope, scl_inter: given }: Header): (value: number
 }
 
 /** In this machine's order of bytes, which is little-endian wherever browsers run. */
-function swapped(data: ArrayBuffer, width: number, little: boolean): ArrayBuffer {
-  if (little || width === 1) return data
+function swapped(data: ArrayBufferLike, width: number, little: boolean): ArrayBuffer {
+  if (little || width === 1) return data as ArrayBuffer
   const bytes = new Uint8Array(data.slice(0))
   for (let at = 0; at + width <= bytes.length; at += width) bytes.subarray(at, at + width).reverse()
-  return bytes.buffer
+  return bytes.buffer as ArrayBuffer
 }

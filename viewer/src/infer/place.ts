@@ -46,7 +46,9 @@ export function turnToRas(affine: Affine): Turn {
   const order: Triple = [0, 0, 0]
   const flips: [boolean, boolean, boolean] = [false, false, false]
   const free = new Set([0, 1, 2])
-  for (let axis = 0; axis < 3; axis++) {
+  const strength = (axis: number) => Math.max(...rotation.map((row) => row[axis]! ** 2))
+  // From the strongest to the weakest.
+  for (const axis of [0, 1, 2].sort((one, other) => strength(other) - strength(one) || one - other)) {
     const rows = [...free].sort((one, other) => Math.abs(rotation[other]![axis]!) - Math.abs(rotation[one]![axis]!) || one - other)
     const world = rows[0]!
     free.delete(world)

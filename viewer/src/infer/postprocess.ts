@@ -49,7 +49,7 @@ function remove(
 
 /** The number of the largest component; of equal ones that which comes first by the file's first axis. */
 function largestOf({ numbers, sizes }: Components, [z, y, x]: Triple): number {
-  const most = Math.max(...sizes.slice(1))
+  const most = sizes.slice(1).reduce((one, other) => Math.max(one, other), 0)
   const tied = new Set(sizes.flatMap((size, number) => (number && size === most ? [number] : [])))
   if (tied.size === 1) return [...tied][0]!
   for (let i = 0; i < x; i++) {
@@ -89,8 +89,6 @@ function fillHoles(map: Uint8Array, shape: Triple, own: boolean[], value: number
         if (!inside[number]) continue
         const place = [i, j, k]
         for (let axis = 0; axis < 3; axis++) {
-          // A picture has no borders across it.
-          if (shape[axis] === 1) continue
           const [first, last] = [place[axis] === 0, place[axis] === shape[axis]! - 1]
           const strange = (there: number) => map[there] !== 0 && !own[map[there]!]
           if (first || last || strange(at - steps[axis]!) || strange(at + steps[axis]!)) inside[number] = false

@@ -36,7 +36,6 @@ export type Progress = (stage: string, share: number) => void
 export async function segment(scan: Scan, model: WebModel, networks: Networks, threshold: number, progress: Progress): Promise<Segmented> {
   const passage = new Passage(scan, model, networks, threshold, progress)
   const { mask, concern } = await (model.locator ? passage.located(model.locator.plan) : passage.whole())
-  postprocess(mask, scan.shape, model.postprocess, model.plan.labels, voxelMm3(scan.affine))
   return { ...decoded(mask, scan, model.plan), concern }
 }
 
@@ -119,6 +118,7 @@ class Passage {
     const labels = labelsFromLogits(logits, crop.shape, cropShape(crop), this.plan, this.threshold)
     const mask = new Uint8Array(product(this.scan.shape))
     eachVoxel(crop, (from, to) => (mask[from] = labels[to]!))
+    postprocess(mask, this.scan.shape, this.model.postprocess, this.plan.labels, this.voxel)
     return { mask, prepared, size: 0, concern: '' }
   }
 

@@ -19,6 +19,7 @@ export class LocalServer implements Server {
   readonly takes = 'NIfTI, or a folder of DICOM; nothing leaves this computer'
   readonly remote = false
   private readonly own = new Map<string, Own>()
+  private made = 0
   private before: Promise<unknown> = Promise.resolve()
 
   constructor(private readonly model: WebModel) {}
@@ -47,7 +48,7 @@ export class LocalServer implements Server {
     const files = form.getAll('files') as File[]
     const given = Number(form.get('threshold') || 0.5)
     if (!(given > 0 && given < 1)) throw new ApiError(400, 'The threshold is a probability between 0 and 1.')
-    const id = String(this.own.size + 1)
+    const id = String(++this.made)
     const job: Job = {
       id,
       model: this.model.shown.name,

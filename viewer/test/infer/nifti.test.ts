@@ -56,6 +56,8 @@ test('a packed file with a scale and frames has channels', async () => {
 })
 
 test('the place follows the qform, or the sizes alone', async () => {
+  // Also where its code is the lower one.
+  expect((await readNifti(file(nifti({ sform: 1, qform: 2 })))).affine[0]).toEqual([-1.5, 0, 0, 7])
   const quaternion = await readNifti(file(nifti({ sform: 0, qform: 1 })))
   expect(quaternion.affine[0]).toEqual([1.5, 0, 0, 4])
   const sizes = await readNifti(file(nifti({ sform: 0 })))
@@ -68,8 +70,8 @@ test('the place follows the qform, or the sizes alone', async () => {
 })
 
 test('a mask lies on the scan byte for byte, and holds its values', async () => {
-  for (const values of [[0, 7, 255], [0, -3, 300], [0, 70000, 1]]) {
-    const scan = await readNifti(file(nifti({ slope: 2, frames: 2 })))
+  for (const [little, values] of [[true, [0, 7, 255]], [false, [0, -3, 300]], [true, [0, 70000, 1]]] as const) {
+    const scan = await readNifti(file(nifti({ little, slope: 2, frames: 2 })))
     const mask = Int32Array.from({ length: 12 }, (_, k) => values[k % 3]!)
     const written = await writeMask(mask, scan, 'mask.nii.gz')
     const again = await readNifti(written)

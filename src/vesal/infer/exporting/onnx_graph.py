@@ -65,7 +65,6 @@ def onnx_graph(package: Package, *, features: bool = True, blocks: bool = False)
     if blocks:
         network = with_block_upsampling(network)
     network.eval()
-    example = torch.zeros((2, plan.inputs, *plan.patch))
     # Of numbers of windows torch takes 0 and 1 for special ones.
     example = torch.zeros((2, plan.inputs, *plan.patch))
     windows = torch.export.Dim("windows", min=1, max=_BATCH)

@@ -47,7 +47,6 @@ def _predict(given: argparse.Namespace) -> bool:
         given.model,
         backend=given.backend,
         postprocess=not given.no_postprocess,
-        quality=not given.no_quality,
         threads=given.threads,
     )
     choices = Choices(

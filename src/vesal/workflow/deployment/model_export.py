@@ -127,7 +127,10 @@ def export_model(target: str, source: Path, out: Path) -> ModelExport:
     names = [out] if target == "onnx" else [out, out.with_suffix(".bin")]
     if any(out.resolve() == file.resolve() for file in files):
         raise UsageError(f"{out} is the model itself; choose another name for the exported one.")
-    with results(out.parent, *(name.name for name in names)), tempfile.TemporaryDirectory() as folder:
+    with (
+        results(out.parent, *(name.name for name in names)) as output,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         made = Path(folder) / f"model{ending}"
         write: Callable[[Exported], None]
         if target == "onnx":
@@ -139,6 +142,9 @@ def export_model(target: str, source: Path, out: Path) -> ModelExport:
         write(exported)
         compared = _compare(made, parts, source, files)
         write(replace(exported, compared=asdict(compared)))
+        if len(names) > 1:
+            # NAME.xml comes last: no old one is ever beside new weights.
+            output.remove(out)
         for name in reversed(names):
             write_bytes(name, made.with_suffix(name.suffix).read_bytes())
     return ModelExport(tuple(names), len(parts), compared)

@@ -101,6 +101,8 @@ def export_web(source: Path, out: Path) -> WebExport:
     pages = _page_files()
     with OutputFolder(out) as output:
         output.refuse([out / name for name in (*pages, *graphs, MODEL)])
+        # A stop in between leaves a page that says what it lacks, not one of two models.
+        output.remove(out / MODEL)
         for name, file in pages.items():
             with atomic_path(out / name) as temporary:
                 shutil.copyfile(file, temporary)

@@ -236,7 +236,8 @@ class StoredFolder:
             raise UsageError(
                 f"{self._protocol}:// needs a library that is not installed ({error}); pip install 'vesal[storage]'."
             ) from error
-        except ValueError as error:
+        except Exception as error:
+            # Some log in at once, and fail with whatever their library raises.
             raise UsageError(
                 f"{self!r} cannot be opened ({masked(str(error))}); correct the address."
             ) from error

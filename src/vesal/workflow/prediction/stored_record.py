@@ -119,7 +119,7 @@ class StoredRecord:
         copy = OutputFolder(self._folder)
         if self._copy.exists():
             copy.adopt(self._copy)
-        self._record.begin(copy, cases)
+        self._record.begin(copy, [*self.rows, *(case for case in cases if case not in self.rows)])
         head = self._copy.read_text(encoding="utf-8").partition("\n")[0]
         line = {"planned": planned}
         self._know(line)
@@ -173,7 +173,8 @@ class StoredRecord:
         self._record.save(cases)
         tables = {name: self._out.put(self._folder / name, name).stamp for name in self.tables}
         self._know({"files": tables})
-        left = {"planned": sorted(self._planned - {*_TABLES})}
+        # What was planned and is not there may be put there by somebody else.
+        left = {"planned": sorted((self._planned - {*_TABLES}) & self._out.files().keys())}
         lines = self._copy.read_text(encoding="utf-8")
         write_text(self._copy, lines + json.dumps({"files": tables}) + "\n" + json.dumps(left) + "\n")
         self._out.put(self._copy, COHORT)
