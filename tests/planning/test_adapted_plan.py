@@ -36,6 +36,15 @@ def test_what_the_weights_were_learned_with_stays_and_labels_are_the_datas() -> 
     assert "m.vesal" in new.reasons[0]
 
 
+def test_an_imported_model_no_longer_mirrors_left_and_right_where_labels_name_them() -> None:
+    # nnU-Net mirrors without swapping labels; a training of ours swaps them.
+    sided = LabelSet.from_values({"kidney_left": 1, "kidney_right": 2})
+    imported = model(rules="nnunet", mirror_axes=(0, 1, 2))
+    assert adapted_plan(imported, "m", HEART, sided).mirror_axes == (1, 2)
+    assert adapted_plan(imported, "m", HEART, OTHER).mirror_axes == (0, 1, 2)
+    assert adapted_plan(model(mirror_axes=(0, 1, 2)), "m", HEART, sided).mirror_axes == (0, 1, 2)
+
+
 def test_sigmoids_stay_sigmoids() -> None:
     assert adapted_plan(model(labels=LABELS.as_regions()), "m", HEART, OTHER).labels == OTHER.as_regions()
 

@@ -62,6 +62,16 @@ def test_resuming_makes_results_of_another_scan_or_other_options_anew(tmp_path: 
     assert other.redone == {"a": "another threshold", "b": "another threshold"}
 
 
+def test_a_record_that_lacks_an_option_of_today_still_counts(tmp_path: Path) -> None:
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    predict(model(), [folder], out)
+    lines = [json.loads(line) for line in (out / OUTPUTS).read_text().splitlines()]
+    for line in lines:
+        line.get("made_of", {}).pop("level of intervals", None)
+    (out / OUTPUTS).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert predict(model(), [folder], out, resume=True).kept == ["a"]
+
+
 def test_resuming_with_another_model_makes_everything_anew(
     trained: Path,  # noqa: F811
     slices: Path,  # noqa: F811

@@ -58,6 +58,9 @@ def finetune(request: FinetuneRequest, json_output: Json = False) -> None:
     with progress(json_output) as stage:
         result = finetune_run(replace(request, quiet=json_output), stage, logger(json_output))
     print_result(json_output, result.to_dict(), result.text())
+    report_failures(result.trained.failed, json_output)
+    if result.trained.problems:
+        raise typer.Exit(1)
 
 
 def overfit(request: OverfitRequest, json_output: Json = False) -> None:

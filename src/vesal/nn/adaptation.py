@@ -29,6 +29,7 @@ class Adaptation(Record):
         voters: networks of the model, of which the first was taken.
         seen: held-out cases here whose scans the model was trained on.
         notes: what else is to be known, a sentence each.
+        licence, origin: of the model's weights, where they were stated.
     """
 
     model: str
@@ -46,6 +47,8 @@ class Adaptation(Record):
     voters: int = 1
     seen: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    licence: str = ""
+    origin: str = ""
 
     @property
     def taken(self) -> str:

@@ -11,6 +11,7 @@ from vesal.data.crop import in_order
 from vesal.data.fingerprint import Fingerprint
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError, reason_of
+from vesal.planning.axes import lateral_axis
 from vesal.planning.plan import Normalisation, Plan
 from vesal.planning.planner import check_cases, choose_normalisation
 from vesal.planning.settings import PlanSettings
@@ -71,7 +72,13 @@ def adapted_plan(
         f"Spacing {times(model.spacing_mm, 3)} mm, network, patch {times(changes.get('patch', model.patch))} and "
         f"mirrored axes are those of {source}."
     )
-    return _changed(model, {**changes, "reasons": (first, *reasons)})
+    changes["reasons"] = (first, *reasons)
+    found = _changed(model, changes)
+    if found.rules == "nnunet" and (labels.swaps or labels.one_sided):
+        # Axes are mirrored there without swapping labels; a training of ours swaps them.
+        kept = tuple(axis for axis in found.mirror_axes if axis != lateral_axis(found))
+        found = _changed(found, {"mirror_axes": kept})
+    return found
 
 
 def _chosen(model: Plan, asked: PlanSettings) -> dict[str, Any]:

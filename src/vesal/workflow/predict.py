@@ -239,9 +239,12 @@ def _unfinished(
         known = output.cases.get(target.label.name)
         # The scan is looked at last: with the digest that is in the record all else is compared.
         left_open = ("scan",) if estimates else ("scan", "least Dice", "level of intervals")
-        wanted = made_of | {what: None if known is None else known.made_of.get(what) for what in left_open}
+        kept = {} if known is None else known.made_of
+        wanted = _of_case(made_of, case) | {what: kept.get(what) for what in left_open}
+        # What records of before did not name was not asked for then.
+        wanted = {what: value for what, value in wanted.items() if value is not None or what in kept}
         why = output.why_unfinished(target.label.name, wanted, target.files())
-        if why is None and _digest(case) != wanted["scan"]:
+        if why is None and _digest(case) != wanted.get("scan"):
             why = "another scan"
         whole = not case.lacking and "missing channels" not in made_of
         if (
@@ -259,6 +262,11 @@ def _unfinished(
             if target.label.exists():
                 result.redone[case.id] = why
     return waiting
+
+
+def _of_case(made_of: dict[str, Any], case: Case) -> dict[str, Any]:
+    """With the channels that a case lacks: the same files may come back as other channels."""
+    return made_of | ({"lacking channels": list(case.lacking)} if case.lacking else {})
 
 
 def _digest(case: Case) -> str | None:
@@ -334,7 +342,8 @@ class _Job:
                 quality.flag(case.id, found.note)
         if found.missing:
             self.result.missing[case.id] = found.missing
-        self.output.finish(target.label.name, self.made_of | {"scan": found.scan}, target.files())
+        made_of = _of_case(self.made_of, case) | {"scan": found.scan}
+        self.output.finish(target.label.name, made_of, target.files())
         self.result.note(case.id, target)
 
 

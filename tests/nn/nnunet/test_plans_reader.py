@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -127,11 +128,20 @@ def test_labels_that_vesal_would_write_otherwise_are_refused(dataset: dict[str, 
         ),
         ({"patch_size": [7, 16, 16]}, "describes no plan"),
         ({"spacing": None}, "not as nnU-Net v2 writes it"),
+        ({"median_image_size_in_voxels": [math.inf, 1, 1]}, "not as nnU-Net v2 writes it"),
     ],
 )
 def test_what_vesal_does_not_follow_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(VesalError, match=message):
         read(plans_of(**change))
+
+
+@pytest.mark.parametrize("stages", [10**10, 0, math.inf])
+def test_numbers_that_would_fill_the_memory_are_refused(stages: float) -> None:
+    kwargs = kwargs_of(3) | {"n_stages": stages, "features_per_stage": 32}
+    plans = plans_of(architecture={"network_class_name": "x.PlainConvUNet", "arch_kwargs": kwargs})
+    with pytest.raises(VesalError, match=r"stages|not as nnU-Net"):
+        read(plans)
 
 
 @pytest.mark.parametrize(

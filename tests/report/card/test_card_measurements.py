@@ -30,6 +30,16 @@ def test_scores_are_those_of_the_file_with_their_intervals(package: Package, sou
     assert "secret" not in str(scores.to_dict())
 
 
+def test_scores_of_cases_that_the_first_model_knew_are_called_too_good(
+    package: Package, source_of: SourceOf
+) -> None:
+    assert "no network had seen" in measured_sections(source_of(package))[0].sentences[0]
+    began = {**package.provenance, "finetuned_from": {"seen": ["secret 1", "secret 2"]}}
+    (sentence,) = measured_sections(source_of(replace(package, provenance=began)))[0].sentences
+    assert "been trained on 2: these scores are too good" in sentence
+    assert "secret" not in sentence
+
+
 def test_calibration_and_coverage_are_those_of_the_quality_model(
     package: Package, source_of: SourceOf
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -171,12 +172,20 @@ def test_of_several_configurations_one_is_named(tmp_path: Path) -> None:
     for name in ("2d", "3d_fullres"):
         network = TheirNetwork(kwargs_of(2 if name == "2d" else 3), 1, 3)
         write_folder(tmp_path / "Dataset099_Tiny", plans_of(name), dataset_of(), {"0": network})
-    with pytest.raises(UsageError, match=r"several models \(2d, 3d_fullres\)"):
+    with pytest.raises(UsageError, match=r"several models .*2d.*3d_fullres.*--configuration"):
         import_model(ImportRequest(tmp_path / "Dataset099_Tiny", tmp_path / "m.vesal"))
     found = import_model(
         ImportRequest(tmp_path / "Dataset099_Tiny", tmp_path / "m.vesal", configuration="2d")
     )
     assert found.plan.dimension == 2
+    # Two trainers of one configuration: the option cannot choose, and does not.
+    (first,) = (tmp_path / "Dataset099_Tiny").glob("*__2d")
+    shutil.copytree(first, first.with_name(f"Other{first.name}"))
+    with pytest.raises(UsageError, match="name one of these folders"):
+        import_model(ImportRequest(first.parent, tmp_path / "n.vesal", configuration="2d"))
+    # A folder of another configuration than asked for is not taken for it.
+    with pytest.raises(UsageError, match="3d_fullres"):
+        import_model(ImportRequest(first, tmp_path / "n.vesal", configuration="3d_fullres"))
 
 
 def test_a_hostile_checkpoint_is_refused_nothing_of_it_runs_and_no_model_is_written(

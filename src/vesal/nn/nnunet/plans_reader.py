@@ -38,6 +38,8 @@ _RESAMPLING = "resample_data_or_seg_to_shape"
 _RESAMPLED = {"resampling_fn_data": 3, "resampling_fn_probabilities": 1}
 #: Of an axis that pictures lack.
 _NO_SPACING = 500.0
+#: More than any network of nnU-Net: its planner ends where an axis has fewer than 8 voxels.
+_MOST_STAGES = 16
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class TheirModel:
             return self._plan(networks=networks, mirror_axes=tuple(mirror_axes), heads=heads, norm=norm)
         except ValidationError as error:
             raise VesalError(f"plans.json describes no plan: {reason_of(error)}.") from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             what = f"{type(error).__name__}: {error}"[:120]
             raise VesalError(
                 f"plans.json or dataset.json is not as nnU-Net v2 writes it ({what}); get both again from where the "
@@ -178,6 +180,8 @@ class TheirModel:
     def _stages(self, found: Mapping[str, Any]) -> tuple[Stage, ...]:
         kwargs = _kwargs(found)
         count, dimension = int(kwargs["n_stages"]), len(found["patch_size"])
+        if not 1 <= count <= _MOST_STAGES:
+            raise VesalError(f"plans.json describes {count} stages; a network has 1 to {_MOST_STAGES}.")
         for name in (
             "dropout_op",
             "nonlin_first",

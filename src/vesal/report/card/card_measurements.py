@@ -29,8 +29,15 @@ def _scores(source: CardSource) -> CardSection:
         return CardSection(
             title, absent=("No case was held out, or the run was not scored: there is no score.",)
         )
+    seen = _seen(source)
+    unseen = f"{plural(source.held_out, 'case')} that no network had seen which predicted it."
+    if seen:
+        unseen = (
+            f"{plural(source.held_out, 'case')} that were held out, of which the model that the training began with "
+            f"had been trained on {seen}: these scores are too good."
+        )
     sentence = (
-        f"{plural(source.held_out, 'case')} that no network had seen which predicted it. Means over the cases, in "
+        f"{unseen} Means over the cases, in "
         f"brackets the {scores.confidence:.0%} interval of the studentised bootstrap over cases. NSD: share of the "
         f"surface within {scores.tolerance_mm:g} mm."
     )
@@ -50,6 +57,13 @@ def _scores(source: CardSource) -> CardSection:
         columns = ["class", "bias (ml)", "lower limit (ml)", "upper limit (ml)", "cases"]
         tables.append(("Volumes, predicted minus true (Bland and Altman)", Table.of(columns, rows)))
     return CardSection(title, sentences=(sentence,), tables=tuple(tables))
+
+
+def _seen(source: CardSource) -> int:
+    """Held-out cases that the model which a fine-tuning began with was trained on."""
+    began = [package.provenance.get("finetuned_from") for package in source.packages]
+    lists = [found.get("seen") for found in began if isinstance(found, dict)]
+    return sum(len(found) for found in lists if isinstance(found, list | tuple))
 
 
 def _score_table(scores: Scores) -> Table:

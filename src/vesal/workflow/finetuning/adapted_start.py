@@ -11,6 +11,7 @@ from vesal.data.fingerprint import Fingerprint
 from vesal.errors import UsageError
 from vesal.nn.adaptation import Adaptation
 from vesal.nn.adapted_weights import AdaptedWeights, adapt_weights, described, has_encoder
+from vesal.nn.licence import LICENCE, ORIGIN
 from vesal.nn.model_file import Package
 from vesal.planning.adapted_plan import adapted_plan
 from vesal.planning.plan import Plan
@@ -66,7 +67,8 @@ def with_start(session: Session, job: TrainJob, *, begun: bool) -> TrainJob:
     coarse = _coarse_start(source.package, job.plan)
     seen, notes = _seen(session, source, job), _notes(source, job, coarse)
     notes += (_seen_note(seen),) if seen else ()
-    found = found.model_copy(update={"notes": notes, "seen": seen})
+    stated = {name: str(source.package.provenance.get(name, "")) for name in (LICENCE, ORIGIN)}
+    found = found.model_copy(update={"notes": notes, "seen": seen, **stated})
     for sentence in found.sentences:
         session.tell(sentence)
     if job.team.leads:
@@ -87,7 +89,9 @@ def _source(session: Session) -> SourceModel:
 def _noted(job: TrainJob, found: Adaptation) -> TrainJob:
     """With the record in what goes into the model file, where the file's name is no one else's matter."""
     values = found.to_dict() | {"model": Path(found.model).name}
-    return replace(job, provenance={**job.provenance, "finetuned_from": values})
+    # Weights that begin with others' are under their licence.
+    stated = {name: value for name in (LICENCE, ORIGIN) if (value := getattr(found, name))}
+    return replace(job, provenance={**job.provenance, **stated, "finetuned_from": values})
 
 
 def _coarse_start(model: Package, plan: Plan) -> AdaptedWeights | None:

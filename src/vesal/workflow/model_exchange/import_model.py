@@ -193,15 +193,14 @@ def _model_folder(request: ImportRequest) -> Path:
             f"{folder} holds no trained nnU-Net model: a folder with {_PLANS}, {_DATASET} and fold_0 or others, "
             "which nnU-Net calls TRAINER__PLANS__CONFIGURATION."
         )
-    names = {one.name.rpartition("__")[2]: one for one in found}
-    if wanted is not None and found != [folder]:
+    names = sorted({one.name.rpartition("__")[2] for one in found})
+    if wanted is not None:
         if wanted not in names:
             raise unknown_name(f"configuration in {folder}", wanted, names)
-        return names[wanted]
+        found = [one for one in found if one.name.rpartition("__")[2] == wanted]
     if len(found) > 1:
-        raise UsageError(
-            f"{folder} holds several models ({listed(sorted(names))}); say which by --configuration."
-        )
+        ways = "name one of these folders" if len(names) == 1 or wanted else "say which by --configuration"
+        raise UsageError(f"{folder} holds several models ({listed([one.name for one in found])}); {ways}.")
     return found[0]
 
 

@@ -3,7 +3,8 @@
 Scans of one patient are no independent draws. Each patient therefore counts once, however many scans there are of them:
 Lee, Barber and Willett, "Distribution-free inference with hierarchical data", 2023, of which one scan a patient is the
 usual split conformal prediction (Vovk et al., 2005; Lei et al., JASA 2018). The promise is over patients: of new
-patients like the held-out ones, a scan's truth lies in its interval with at least the probability `level`.
+patients like the held-out ones, a scan's truth lies in its interval with at least the probability `level`, where what
+scores it does not depend on the held-out patients; where it does, about so (cross-conformal; it is measured).
 """
 
 from __future__ import annotations
