@@ -57,7 +57,7 @@ def test_an_ordinary_model_is_to_be_exported_first_and_an_exported_one_holds_no_
         ({"plan": {"version": 1}}, "plan is not valid"),
         ({"quality": [{}]}, "no valid 'quality'"),
         ({"quality": [{}, {}]}, "quality model is not valid"),
-        ({"postprocess": {"steps": [{"do": "largest", "of": "spleen"}]}}, "names spleen"),
+        ({"postprocess": {"steps": [{"do": "largest", "of": "spleen"}]}}, "post-processing is not valid"),
         ({"weights": None}, "no valid 'weights'"),
     ],
 )

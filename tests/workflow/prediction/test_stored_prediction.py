@@ -50,10 +50,9 @@ def scans(tiny_data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where scans are fetched to, by the processes of these tests, too."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where scans are fetched to, by the processes of these tests, too. A short path: sockets lie in it."""
+    folder = tmp_path_factory.mktemp("s")
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     MemoryFileSystem.store.clear()
