@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from vesal import memory_limit
 from vesal.data.fingerprint import fingerprint
 from vesal.layouts.registry import load_dataset
 from vesal.planning.plan import Plan, Stage
@@ -159,6 +161,18 @@ def _ellipsoid(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     affine = np.diag([1.0 * signs[0], 1.0 * signs[1], 1.5 * signs[2], 1.0])
     affine[:3, 3] = generator.uniform(-40, 40, 3)
     return image.round().astype(np.int16), label, affine
+
+
+@pytest.fixture
+def all_on_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[], AbstractContextManager[None]]:
+    """Makes a block in which every array lies on the disk, one row is worked on at a time, and pages are always given
+    up, as under a limit of memory that is far too small."""
+    monkeypatch.setattr(memory_limit, "_ARRAY_SHARE", 0.0)
+    monkeypatch.setattr(memory_limit, "_SLAB_SHARE", 0.0)
+    monkeypatch.setattr(memory_limit, "_BREATH_SHARE", 2.0)
+    return lambda: memory_limit.limited(1 << 40, tmp_path / "disk")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,6 +10,8 @@ import pytest
 
 from vesal import parallel
 from vesal.data.case import VOXEL_BYTES, scan_workers
+from vesal.errors import DataError
+from vesal.memory_limit import held_bytes, limited
 from vesal.parallel import map_in_order, workers_within
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import write_volume
@@ -101,3 +103,18 @@ def test_fingerprint_preparation_and_scores_ask_for_it(
     prepare.prepare_dataset(dataset.cases, Plan.load(tiny_plan), tmp_path)
     score_folders(tiny_data / "labelsTr", tiny_data / "labelsTr", dataset.labels)
     assert asked == [1, 1, 1]
+
+
+def test_under_a_limit_of_memory_fewer_work_at_once_and_what_has_no_room_alone_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "cpu_count", lambda: 64)
+    small, large = scan(tmp_path / "small.nii.gz", 150), scan(tmp_path / "large.nii.gz", 350)
+    with limited(held_bytes() + 400_000_000):
+        # 81 MB each.
+        assert 2 <= scan_workers([small]) <= 4
+        with pytest.raises(
+            DataError, match=r"^Work on .*large.nii.gz takes about .* GB .* leave this scan out\.$"
+        ):
+            scan_workers([small, large])
+    assert scan_workers([small, large]) >= 1

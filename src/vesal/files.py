@@ -305,12 +305,13 @@ def content_hash(*parts: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """`content_hash` of a file's bytes, read piece by piece."""
+def file_digest(*paths: Path) -> str:
+    """`content_hash` of the bytes of files, read piece by piece."""
     digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
     return digest.hexdigest()
 
 

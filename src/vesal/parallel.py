@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vesal.cpus import cpu_count
+from vesal.memory_limit import room
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,7 +90,7 @@ def read_ahead(
 
 
 def available_memory() -> int:
-    """Bytes that can be allocated without swapping: the machine's, or the container's if that is less.
+    """Bytes that can be allocated without swapping: the machine's, the container's or those of --max-ram, the least.
 
     >>> available_memory() > 1 << 20
     True
@@ -100,7 +101,8 @@ def available_memory() -> int:
         if limit != "max":
             used = int(Path("/sys/fs/cgroup/memory.current").read_text())
             available = min(available, max(0, int(limit) - used))
-    return available
+    left = room()
+    return available if left is None else min(available, left)
 
 
 def workers_within(bytes_each: int) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vesal.data.labels import IGNORE, Label, LabelSet, Region, left_right_pairs, value_counts
+from vesal.data.labels import IGNORE, Label, LabelSet, Region, left_right_pairs
+from vesal.data.value_tables import value_counts
 from vesal.errors import DataError
 
 BRATS = LabelSet.from_values(

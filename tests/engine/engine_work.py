@@ -15,6 +15,7 @@ import torch
 from vesal.engine.in_process import InProcess
 from vesal.engine.outcome import Outcome, Prepare
 from vesal.errors import DataError, VesalError
+from vesal.memory_limit import limit
 
 
 @dataclass(frozen=True)
@@ -119,3 +120,11 @@ class Losing(InProcess):
                 outcome, result=None, reason="its worker died 2 times (signal 9).", peak_bytes=3_000_000
             )
             yield died if outcome.number in self.lost else outcome
+
+
+@dataclass(frozen=True)
+class LimitOfMemory:
+    """Each item's result is the limit of memory that its worker keeps to."""
+
+    def __call__(self) -> Callable[[Any], Any]:
+        return lambda _item: limit()

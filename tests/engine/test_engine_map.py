@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_work import Work
+from engine_work import LimitOfMemory, Work
 
 from vesal.engine.engine_map import map_by
 from vesal.engine.in_process import InProcess
 from vesal.engine.local_engine import LocalEngine
 from vesal.errors import VesalError
+from vesal.memory_limit import limit, limited
 
 
 def test_results_come_in_the_order_of_the_items_and_failures_are_made_results(tmp_path: Path) -> None:
@@ -37,3 +38,13 @@ def test_this_process_is_an_engine_of_one(tmp_path: Path) -> None:
     assert [outcome.result for outcome in found] == ["A", None]
     assert found[1].reason == "KeyError: 'spacing'"
     assert list(InProcess().run(Work(tmp_path, "refused"), [])) == []
+
+
+def test_workers_keep_to_the_limit_of_memory_of_this_process(tmp_path: Path) -> None:
+    for engine in (InProcess(), LocalEngine(1)):
+        with limited(9 * 10**9, tmp_path):
+            assert map_by(engine, LimitOfMemory(), ["a"], lambda _item, outcome: outcome.reason) == [
+                9 * 10**9
+            ]
+        assert limit() is None
+        assert map_by(engine, LimitOfMemory(), ["a"], lambda _item, outcome: outcome.reason) == [None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import pairwise
 
 import numpy as np
@@ -217,3 +219,23 @@ def test_numpys_windows_are_blended_as_torchs(shape: tuple[int, ...]) -> None:
     found = predict_logits(by_numpy, image.numpy(), windows, outputs=2)
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(20, 31, 17), (5, 40, 16), (3, 3, 3)])
+def test_logits_that_lie_on_the_disk_are_the_same(
+    all_on_disk: Callable[[], AbstractContextManager[None]], shape: tuple[int, ...]
+) -> None:
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    windows = Windows((16, 12, 14), batch=2, mirror_axes=(0,))
+    expected = predict_logits(twice, image, windows, outputs=2)
+    by_numpy = predict_logits(
+        lambda batch: np.concatenate([batch, 2 * batch], axis=1), image.numpy(), windows, outputs=2
+    )
+    with all_on_disk():
+        found = predict_logits(twice, image, windows, outputs=2)
+        assert torch.equal(found, expected)
+        of_numpy = predict_logits(
+            lambda batch: np.concatenate([batch, 2 * batch], axis=1), image.numpy(), windows, outputs=2
+        )
+        assert isinstance(of_numpy, np.ndarray)
+        assert np.array_equal(of_numpy, by_numpy)

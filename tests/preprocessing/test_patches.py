@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vesal import memory_limit
 from vesal.data.crop import Crop
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
@@ -243,3 +244,23 @@ def test_a_share_of_a_fine_stage_s_patches_is_from_elsewhere(
     assert sampler.steps_per_epoch == alone.steps_per_epoch
     first = next(item for item, name in enumerate(drawn) if name.startswith("away"))
     assert not sampler.batch(first)[1].any()
+
+
+def test_under_a_limit_of_memory_the_pages_of_cases_are_given_up_and_patches_stay_the_same(
+    cases: list[PreparedCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan((8, 16, 8), channels=2)
+    kept = PatchSampler(cases, plan)
+    monkeypatch.setattr(patches, "_MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(memory_limit, "_BREATH_SHARE", 2.0)
+    released = []
+    release = memory_limit.release
+    monkeypatch.setattr(memory_limit, "release", lambda: (released.append(1), release()))
+    with memory_limit.limited(memory_limit.held_bytes() + 400_000_000):
+        mapped = PatchSampler(cases, plan)
+        assert not mapped.in_memory
+        before = len(released)
+        for step in range(3):
+            for one, other in zip(kept.batch(step), mapped.batch(step), strict=True):
+                assert np.array_equal(one, other)
+        assert len(released) >= before + 3

@@ -14,8 +14,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from skimage.transform import resize as skimage_resize
 
-from vesal.volume import resample
+from vesal.volume import interpolation
 from vesal.volume.geometry import Geometry
+from vesal.volume.interpolation import linear_taps, same_view
 from vesal.volume.resample import resample_label, resample_volume, resize, resize_label
 from vesal.volume.volume import LabelMap, Volume
 
@@ -182,7 +183,7 @@ def test_labels_take_the_largest_share_whatever_the_slabs(monkeypatch, shape, sl
 
 def test_a_resized_image_lies_in_memory_as_it_came_and_is_the_same():
     image = np.random.default_rng(0).random((7, 8, 9), np.float32)
-    taps = resample._linear_taps(resample._same_view(8, 5), 8)
+    taps = linear_taps(same_view(8, 5), 8)
     turned = taps.apply(np.asfortranarray(image), 1)
     assert turned.flags.f_contiguous
     assert np.array_equal(turned, taps.apply(image, 1))
@@ -365,4 +366,4 @@ def test_four_channels_of_a_brain_take_seconds():
 def test_spline_coefficients_are_scipys(size):
     values = np.random.default_rng(size).normal(size=(size, 5))
     expected = ndimage.spline_filter1d(values, 3, 0, mode="mirror")
-    np.testing.assert_allclose(resample._spline_coefficients(values), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(interpolation._spline_coefficients(values), expected, rtol=1e-12, atol=1e-12)

@@ -9,6 +9,7 @@ import typer
 
 from vesal.cli.output import logger, print_result, progress, report_failures
 from vesal.errors import UsageError
+from vesal.memory_limit import limited
 from vesal.run_files import PLAN
 from vesal.workflow.requests.convert_request import ConvertRequest
 from vesal.workflow.requests.engine_options import EngineOptions
@@ -18,6 +19,7 @@ from vesal.workflow.requests.fields import (
     Device,
     Json,
     Layout,
+    MaxRam,
     Option,
     PhantomKind,
     Recipe,
@@ -77,6 +79,7 @@ def inspect(
     ] = False,
     resume: Annotated[bool, Option("Go on where --fix was stopped.")] = False,
     layout: Layout = "auto",
+    max_ram: MaxRam = None,
     *,
     engine_options: EngineOptions,
     json_output: Json = False,
@@ -87,13 +90,14 @@ def inspect(
 
     engine = engine_options.make()
     if fix:
-        _fix(data, out, layout, resume, engine, json_output)
+        with limited(engine_options.share(max_ram)):
+            _fix(data, out, layout, resume, engine, json_output)
         return
     if resume:
         raise UsageError("--resume goes on with a fixing; add --fix.")
     from vesal.workflow.inspect import inspect_run
 
-    with progress(json_output) as stage:
+    with limited(engine_options.share(max_ram)), progress(json_output) as stage:
         found = inspect_run(data, out, layout=layout, engine=engine, progress=stage("Reading"))
     summary = inspection_summary(found.dataset, found.fingerprint, found.findings)
     text = inspection_text(summary) + (f"\nReport: {found.page}" if found.page else "")

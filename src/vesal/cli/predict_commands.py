@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vesal.cli.output import print_result, progress, report_failures
 from vesal.cpus import cpu_count
 from vesal.errors import UsageError
+from vesal.memory_limit import limited
 from vesal.run_files import SCORES_TEXT
 from vesal.workflow.requests.engine_options import CohortOptions
-from vesal.workflow.requests.fields import Argument, Backend, Device, Json, Option, Precision
+from vesal.workflow.requests.fields import Argument, Backend, Device, Json, MaxRam, Option, Precision
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
@@ -63,6 +65,7 @@ def predict(
         return
     loaded = source.load()
     engine = engine_options.make(loaded.device.type)
+    options = replace(options, max_ram=engine_options.share(options.max_ram, loaded.device.type))
     cohort = None if engine is None else Cohort(engine, source, engine_options.shard)
     remarks: list[str] = []
     missing = channel_numbers(loaded.plan, options.missing)
@@ -91,7 +94,9 @@ def _predict_stored(
     from vesal.nn.zoo import resolve_device
     from vesal.workflow.prediction.stored_prediction import predict_stored
 
-    engine = engine_options.make(resolve_device(source.device).type) or InProcess(cpu_count())
+    device = resolve_device(source.device).type
+    engine = engine_options.make(device) or InProcess(cpu_count())
+    options = replace(options, max_ram=engine_options.share(options.max_ram, device))
     with progress(json_output) as stage:
         result = predict_stored(
             source, inputs, out, options, engine, shard=engine_options.shard, progress=stage("Predicting")
@@ -118,13 +123,14 @@ def evaluate(
     slice_mm: Annotated[
         float | None, Option("Distance of neighbouring slices (mm), to score volumes of 2D slices in 3D.")
     ] = None,
+    max_ram: MaxRam = None,
     json_output: Json = False,
 ) -> None:
     """Score a run or a folder: Dice, HD95, NSD, volumes ..."""
     from vesal.evaluate.tables import scores_text
     from vesal.workflow.evaluate import evaluate_run
 
-    with progress(json_output) as stage:
+    with limited(max_ram), progress(json_output) as stage:
         scores = evaluate_run(
             first,
             truth,

@@ -39,11 +39,12 @@ def train(request: TrainRequest, engine_options: EngineOptions, json_output: Jso
     from vesal.nn.zoo import resolve_device
     from vesal.workflow.training.train import train_run
 
-    engine = None
+    engine, max_ram = None, request.max_ram
     if engine_options.engine is not None:
-        engine = engine_options.make(resolve_device(request.device).type)
+        device = resolve_device(request.device).type
+        engine, max_ram = engine_options.make(device), engine_options.share(max_ram, device)
     with progress(json_output) as stage:
-        wanted = replace(request, quiet=json_output)
+        wanted = replace(request, quiet=json_output, max_ram=max_ram)
         result = train_run(wanted, stage, logger(json_output), engine=engine)
     print_result(json_output, result.to_dict(), result.text())
     report_failures(result.failed, json_output)

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from vesal.data.dataset import Case
 from vesal.data.labels import Threshold
 from vesal.errors import DataError
-from vesal.files import content_hash
+from vesal.files import content_hash, file_digest
+from vesal.memory_limit import array as memory_array
+from vesal.memory_limit import breathe, limit, require, rows_at_once
 from vesal.parallel import workers_within
 from vesal.text import times
 from vesal.volume.dicom.series_file import read_filled
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
-from vesal.volume.io import data_files, read_geometry, read_label, read_stored_label, read_volume
+from vesal.volume.io import data_files, open_volume, read_geometry, read_label, read_stored_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
 #: Channels whose grids part by less than this share of a voxel at the farthest corner are on one grid.
@@ -129,6 +131,8 @@ def read_image_and_digest(case: Case) -> tuple[Volume, str]:
     Raises:
         DataError: as in `read_case`.
     """
+    if limit() is not None:
+        return _opened(case), image_digest(case)
     volume, parts = _read_channels(case)
     return volume, content_hash(*parts)
 
@@ -138,12 +142,24 @@ def image_digest(case: Case) -> str:
 
     Raises:
         DataError: a file is absent or damaged.
+        OSError: a file cannot be read.
     """
-    parts = []
+    return file_digest(*(file for path in case.images for file in data_files(path)))
+
+
+def _opened(case: Case) -> Volume:
+    """The channels as the files hold them, which may lie on the disk."""
+    volumes = []
     for path in case.images:
-        data = read_bytes(path)
-        parts += [data, *_detached(path, data)]
-    return content_hash(*parts)
+        try:
+            filled = read_filled(path) if case.fill_slices else None
+            volumes.append(_as_agreed(open_volume(path) if filled is None else filled, case))
+        except DataError as error:
+            raise DataError(f"Case {case.id}: {error}") from error
+    _same_grid(case, [volume.geometry for volume in volumes])
+    if len(volumes) == 1:
+        return volumes[0]
+    return Volume(_one_array(volumes), volumes[0].geometry)
 
 
 def _read_channels(case: Case, *, floating: bool = True) -> tuple[Volume, list[bytes]]:
@@ -206,8 +222,11 @@ def scan_workers(
         scans: one file of each.
         channels: of each scan.
         spacing_mm: of the axes that are resampled, if they are.
+
+    Raises:
+        DataError: a limit of memory has no room for the largest scan alone.
     """
-    voxels = 0.0
+    voxels, largest = 0.0, None
     for path in sorted(scans, key=_size, reverse=True)[:_LOOKED_INTO]:
         try:
             grid = read_geometry(path)
@@ -218,8 +237,11 @@ def scan_workers(
         if spacing_mm is not None:
             coarsest = sorted(grid.spacing_mm)[-len(spacing_mm) :]
             growth = max(1.0, math.prod(coarsest) / math.prod(spacing_mm))
-        voxels = max(voxels, math.prod(grid.shape) * growth)
-    return workers_within(int(voxels * channels * VOXEL_BYTES))
+        if (own := math.prod(grid.shape) * growth) > voxels:
+            voxels, largest = own, path
+    needed = int(voxels * channels * VOXEL_BYTES)
+    require(needed, f"Work on {largest}", "leave this scan out")
+    return workers_within(needed)
 
 
 def _detached(path: Path, data: bytes) -> list[bytes]:
@@ -231,8 +253,14 @@ def _one_array(volumes: Sequence[Volume]) -> NDArray[Any]:
     """All channels in one array, each a whole stretch of memory with the first axis fastest, as files hold it."""
     arrays = [volume.array for volume in volumes]
     shape = (sum(len(array) for array in arrays), *arrays[0].shape[:0:-1])
-    joined = np.empty(shape, dtype=np.result_type(*arrays))
-    return np.concatenate(arrays, out=joined.transpose(0, *range(joined.ndim - 1, 0, -1)))
+    made = memory_array(shape, np.result_type(*arrays))
+    joined = made.transpose(0, *range(made.ndim - 1, 0, -1))
+    for channel, target in zip((one for array in arrays for one in array), joined, strict=True):
+        rows = rows_at_once(channel.shape[-1], 2 * channel[..., 0].nbytes)
+        for first in range(0, channel.shape[-1], rows):
+            target[..., first : first + rows] = channel[..., first : first + rows]
+            breathe()
+    return joined
 
 
 def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:

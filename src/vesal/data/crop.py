@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.data.labels import IGNORE
+from vesal.memory_limit import array as memory_array
+from vesal.memory_limit import breathe, limit, rows_at_once
 from vesal.volume.geometry import Geometry, Turn
 
 Array = NDArray[Any]
@@ -76,8 +78,14 @@ class Crop:
         """
         if tuple(array.shape[-3:]) != self.crop_shape:
             raise ValueError(f"array {array.shape} does not end with the cropped shape {self.crop_shape}")
-        whole = np.full((*array.shape[:-3], *self.source.shape), fill, dtype=array.dtype)
-        self.cut(whole)[...] = array
+        whole = memory_array((*array.shape[:-3], *self.source.shape), array.dtype, zeros=fill == 0)
+        if fill != 0:
+            whole[...] = fill
+        inside = self.cut(whole)
+        rows = rows_at_once(array.shape[-3], 2 * array.nbytes / max(1, array.shape[-3]))
+        for first in range(0, array.shape[-3], rows):
+            inside[..., first : first + rows, :, :] = array[..., first : first + rows, :, :]
+            breathe()
         return whole
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,6 +220,8 @@ def nonzero_box(image: Array) -> Box:
     ((1, 2), (3, 3))
     """
     spatial = image.shape[1:]
+    if limit() is not None:
+        return _nonzero_box_by_rows(image)
     start, stop = [0] * len(spatial), list(spatial)
     # Slices are looked at from the faces inwards, along the axis that is slowest in memory first: usually a
     # few slices of contiguous memory decide, and what they cut away no later axis has to read.
@@ -223,6 +233,26 @@ def nonzero_box(image: Array) -> Box:
         while not _slice(image, start, stop, axis, stop[axis] - 1).any():
             stop[axis] -= 1
     return tuple(start), tuple(stop)
+
+
+def _nonzero_box_by_rows(image: Array) -> Box:
+    """`nonzero_box` in one passage along the axis that is slowest in memory, with a few rows in memory at a time."""
+    spatial = image.shape[1:]
+    axis = int(np.argmax([abs(step) for step in image.strides[1:]]))
+    along = np.moveaxis(image, axis + 1, 0)
+    lines = [np.zeros(size, dtype=bool) for size in spatial]
+    others = [other for other in range(len(spatial)) if other != axis]
+    rows = rows_at_once(len(along), along[0].nbytes + 2 * along[0].size)
+    for first in range(0, len(along), rows):
+        filled = (along[first : first + rows] != 0).any(axis=1)
+        for place, own in enumerate([axis, *others]):
+            found = filled.any(axis=tuple(other for other in range(filled.ndim) if other != place))
+            lines[own][slice(first, first + rows) if own == axis else slice(None)] |= found
+        breathe()
+    places = [np.flatnonzero(line) for line in lines]
+    if not places[0].size:
+        return (0,) * len(spatial), tuple(spatial)
+    return tuple(int(line[0]) for line in places), tuple(int(line[-1]) + 1 for line in places)
 
 
 def _slice(image: Array, start: list[int], stop: list[int], axis: int, index: int) -> Array:

@@ -15,12 +15,14 @@ from vesal.data.case import read_case, scan_workers
 from vesal.data.case_features import CaseFeatures, case_features_of
 from vesal.data.crop import nonzero_box
 from vesal.data.dataset import Case, Dataset
-from vesal.data.labels import LabelSet, value_counts
+from vesal.data.labels import LabelSet
 from vesal.data.moments import moments
+from vesal.data.value_tables import value_counts
 from vesal.engine.engine_map import map_by
 from vesal.engine.outcome import Engine, Outcome
 from vesal.errors import DataError, VesalError
 from vesal.files import content_hash
+from vesal.memory_limit import limit
 from vesal.parallel import Progress
 from vesal.processes import map_on_cores
 from vesal.record import Record
@@ -155,11 +157,14 @@ def fingerprint(
     look = _Look(dataset.labels, samples)
     cases = dataset.cases + dataset.unlabelled if unlabelled else dataset.cases
     found: list[CaseRecord | Failure]
+    scans = [case.images[0] for case in cases]
     if engine is not None:
+        if limit() is not None:
+            scan_workers(scans, channels=len(dataset.channels))  # what no worker has room for is refused
         found = map_by(engine, look, cases, set_aside, progress=progress)
     else:
         if workers is None:
-            workers = scan_workers([case.images[0] for case in cases], channels=len(dataset.channels))
+            workers = scan_workers(scans, channels=len(dataset.channels))
         found = map_on_cores(look(), cases, workers=workers, progress=progress)
     annotated, others = found[: len(dataset.cases)], found[len(dataset.cases) :]
     return Fingerprint(

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from vesal.data.value_tables import cast, joint_box, look_up, value_boxes, value_counts
 from vesal.errors import DataError
 from vesal.record import Record
-from vesal.volume.label_boxes import label_boxes
 
 #: The contiguous value of voxels that neither training nor evaluation looks at.
 IGNORE = 255
@@ -274,7 +274,7 @@ class LabelSet(Record):
         if self.ignore is not None and lowest <= self.ignore <= highest:
             table[self.ignore - base] = IGNORE
         same = all(table[value - base] == value for value in found)
-        return array.astype(np.uint8) if same else _look_up(table, array, base)
+        return cast(array, np.uint8) if same else look_up(table, array, base)
 
     def decode(self, contiguous: NDArray[np.uint8]) -> NDArray[Any]:
         """Contiguous values -> file values, in the smallest integer type that holds all of them."""
@@ -284,7 +284,7 @@ class LabelSet(Record):
         table = np.full(256, self.background, dtype=np.min_scalar_type(widest))
         table[1 : len(self.labels) + 1] = [label.value for label in self.labels]
         table[IGNORE] = ignore
-        return _look_up(table, contiguous)
+        return look_up(table, contiguous)
 
     def masks(self, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Contiguous label map (*spatial) -> one mask a class, (len(classes), *spatial)."""
@@ -292,7 +292,7 @@ class LabelSet(Record):
 
     def mask(self, index: int, contiguous: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Contiguous label map -> the mask of one class, of the same shape: all of them may be too much at once."""
-        return _look_up(self.members(index), contiguous)
+        return look_up(self.members(index), contiguous)
 
     def members(self, index: int) -> NDArray[np.bool_]:
         """(256,) the contiguous values of a class."""
@@ -306,7 +306,7 @@ class LabelSet(Record):
         >>> LabelSet.from_values({"core": 1, "shell": 2}).boxes(np.array([0, 1, 1, 0], dtype=np.uint8))
         [(slice(1, 3, None),), None]
         """
-        found = label_boxes(contiguous)
+        found = value_boxes(contiguous)
         return [
             joint_box([found.get(int(value)) for value in np.flatnonzero(row)]) for row in self.class_table
         ]
@@ -350,63 +350,6 @@ class LabelSet(Record):
                 )
             order.append(self.names.index(own[0]) + 1)
         return order
-
-
-def joint_box(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...] | None:
-    """The smallest box around all of them; None where all are None.
-
-    >>> joint_box([(slice(1, 3),), None, (slice(2, 7),)])
-    (slice(1, 7, None),)
-    """
-    there = [box for box in boxes if box is not None]
-    if not there:
-        return None
-    return tuple(
-        slice(min(side.start for side in sides), max(side.stop for side in sides))
-        for sides in zip(*there, strict=True)
-    )
-
-
-def value_counts(array: NDArray[Any]) -> dict[int, int]:
-    """Value -> number of voxels of an integer array, in ascending order.
-
-    >>> value_counts(np.array([[3, 0], [3, -1]]))
-    {-1: 1, 0: 1, 3: 2}
-    """
-    lowest, highest = int(array.min()), int(array.max())
-    if highest - lowest >= 1 << 16:
-        return dict(zip(*(part.tolist() for part in np.unique(array, return_counts=True)), strict=True))
-    counts = np.zeros(highest - lowest + 1, dtype=np.int64)
-    for slab in _slabs(array, _slow_axis(array)):
-        flat = slab.ravel(order="K")
-        filled = flat[flat != 0].astype(
-            np.int64
-        )  # bincount makes 8 bytes of each voxel, and most are background
-        counts += np.bincount(filled - lowest, minlength=len(counts))
-    if lowest <= 0 <= highest:
-        counts[-lowest] = array.size - counts.sum()
-    return {int(value) + lowest: int(counts[value]) for value in np.flatnonzero(counts)}
-
-
-def _look_up(table: NDArray[Any], array: NDArray[Any], base: int = 0) -> NDArray[Any]:
-    """table[array - base], slab by slab: numpy widens indices to 8 bytes a voxel."""
-    out = np.empty_like(array, dtype=table.dtype)
-    axis = _slow_axis(array)
-    for slab, target in zip(_slabs(array, axis), _slabs(out, axis), strict=True):
-        target[...] = table[slab if base == 0 else slab.astype(np.int64) - base]
-    return out
-
-
-def _slabs(array: NDArray[Any], axis: int) -> list[NDArray[Any]]:
-    """Views along `axis` of about a million voxels each."""
-    along = np.moveaxis(array, axis, 0)
-    step = max(1, (1 << 20) * len(along) // max(1, along.size))
-    return [along[start : start + step] for start in range(0, len(along), step)]
-
-
-def _slow_axis(array: NDArray[Any]) -> int:
-    """The axis along which slabs are whole stretches of memory; files often come in Fortran's order."""
-    return int(np.argmax(np.abs(array.strides)))
 
 
 def left_right_pairs(names: Sequence[str]) -> tuple[tuple[str, str], ...]:

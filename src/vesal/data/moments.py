@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,14 @@ def moments(values: NDArray[Any]) -> Moments:
     >>> moments(np.array([1, 2, 3, np.nan], dtype=np.float32))
     Moments(count=3, minimum=1.0, maximum=3.0, mean=2.0, std=0.816..., not_finite=1)
     """
+    return moments_of([values])
+
+
+def moments_of(parts: Iterable[NDArray[Any]]) -> Moments:
+    """`moments` of an array that comes in parts; to the bit the same, however it is divided."""
     count, not_finite, total, squares, shift = 0, 0, 0.0, 0.0, None
     minimum, maximum = np.inf, -np.inf
-    flat = values.ravel(order="K")
-    for first in range(0, flat.size, _BLOCK):
-        block = flat[first : first + _BLOCK]
+    for block in _blocks(parts):
         low, high = float(block.min()), float(block.max())
         if not np.isfinite(high - low):
             kept = block[np.isfinite(block)]
@@ -56,3 +60,22 @@ def moments(values: NDArray[Any]) -> Moments:
     mean = total / count
     std = float(np.sqrt(max(0.0, squares / count - mean**2)))
     return Moments(count, minimum, maximum, mean + shift, std, not_finite)
+
+
+def _blocks(parts: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """All values in the order of memory, _BLOCK at a time; only the last block is shorter."""
+    left: NDArray[Any] | None = None
+    for part in parts:
+        flat, first = part.ravel(order="K"), 0
+        if left is not None:
+            first = _BLOCK - left.size
+            left = np.concatenate([left, flat[:first]])
+            if left.size < _BLOCK:
+                continue
+            yield left
+        stop = flat.size - max(0, flat.size - first) % _BLOCK
+        for start in range(first, stop, _BLOCK):
+            yield flat[start : start + _BLOCK]
+        left = flat[stop:].copy() if stop < flat.size else None
+    if left is not None:
+        yield left

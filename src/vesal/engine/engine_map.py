@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vesal.engine.outcome import Engine, Outcome, Prepare
 from vesal.errors import VesalError
+from vesal.memory_limit import folder_of_limit, keep_within, limit
 from vesal.parallel import Progress
 
 Item = TypeVar("Item")
@@ -23,6 +26,8 @@ def map_by(
 ) -> list[Any]:
     """What becomes of each item, in the items' order.
 
+    Where this process keeps to a limit of memory (`vesal.memory_limit`), each worker keeps to the same by itself.
+
     Args:
         engine: that has the workers.
         prepare: gives what does an item.
@@ -34,6 +39,8 @@ def map_by(
         VesalError: the work cannot be prepared, or a failure is one that the other items share, such as a full disk.
     """
     found: dict[int, Any] = {}
+    if (most_bytes := limit()) is not None:
+        prepare = _Within(prepare, most_bytes, folder_of_limit())
     with closing(engine.run(prepare, items)) as outcomes:
         for outcome in outcomes:
             if outcome.hopeless:
@@ -43,3 +50,17 @@ def map_by(
             if progress is not None:
                 progress(len(found), len(items))
     return [found[number] for number in range(len(items))]
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Prepares a worker that keeps to `most_bytes`, and to `folder` for what is too much."""
+
+    prepare: Prepare
+    most_bytes: int
+    folder: Path | None
+
+    def __call__(self) -> Callable[[Any], Any]:
+        if limit() is None:  # of an engine within the process the limit is known already
+            keep_within(self.most_bytes, self.folder)
+        return self.prepare()

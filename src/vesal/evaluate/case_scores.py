@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vesal.data.labels import IGNORE, LabelSet, joint_box
+from vesal.data.labels import IGNORE, LabelSet
+from vesal.data.value_tables import joint_box
 from vesal.errors import DataError, unknown_name
 from vesal.metrics.lesions import Lesions
 from vesal.metrics.lesions import lesions as find_lesions

@@ -14,7 +14,8 @@ from vesal.convert.slices import SliceIndex, find_sidecar
 from vesal.data.case import read_soft_label, scan_workers
 from vesal.data.dataset import Dataset, SliceOf
 from vesal.data.fingerprint import Failure
-from vesal.data.labels import LabelSet, value_counts
+from vesal.data.labels import LabelSet
+from vesal.data.value_tables import value_counts
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.case_scores import lesion_classes
 from vesal.evaluate.label_files import data_set_of, label_files, what_is_there

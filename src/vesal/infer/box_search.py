@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from vesal.data.crop import Box
 from vesal.errors import DataError
 from vesal.infer.locate import cut_by_scan, reaches_border, recentred
+from vesal.memory_limit import require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, patch_in_scan, prepare
 from vesal.text import significant
@@ -27,6 +29,10 @@ _VOLUME_FACTOR = 1.5
 #: The whole scan is searched where less is found than this share of the smallest label of the training. An organ of
 #: which the field of view holds a part is no reason.
 _NEARLY_NOTHING = 0.1
+
+
+#: That a voxel of a box takes while its result is looked at.
+_BYTES = 6
 
 
 def search_box(
@@ -79,6 +85,11 @@ def _settled(
 ) -> _Found:
     for looks in range(MOST_LOOKS + 1):
         label = segment(prepared)
+        require(
+            _BYTES * math.prod(prepared.crop.crop_shape),
+            "To look at what was found",
+            "cut the scan to a smaller part",
+        )
         inside = np.ascontiguousarray(prepared.crop.cut(plan.labels.encode(label.array))) != 0
         box = recentred(inside, prepared.crop, plan.margin_mm, patch_in_scan(plan, prepared.crop))
         if box is None or looks == MOST_LOOKS:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vesal.data.labels import LabelSet
 from vesal.infer.arrays.arrays import NUMPY
 from vesal.infer.interpolated_argmax import Axis, Floats, Scratch, above, largest_classes
+from vesal.memory_limit import array, breathe
 from vesal.parallel import map_in_order
 from vesal.volume.resample import resize
 
@@ -89,6 +90,7 @@ class LabelWriter:
             corners[self._axis] = slice(corners[self._axis].start - first, corners[self._axis].stop - first)
             fine = tuple(axis.fine(part) for axis, part in zip(self._axes, cells, strict=True))
             self._out[fine] = self._labels_of(logits[(slice(None), *corners)], cells)
+            breathe()
 
         for _ in map_in_order(write, list(itertools.product(*spans))):
             pass
@@ -114,7 +116,7 @@ def labels_from_logits(
 
     A `LabelWriter` for whole logits; see there.
     """
-    result = np.empty(tuple(shape), dtype=np.uint8)
+    result = array(tuple(shape), np.uint8)
     writer = LabelWriter(result, logits.shape[1:], labels, threshold=threshold, nearest_axis=nearest_axis)
     writer.add(logits)
     return result
@@ -136,10 +138,13 @@ def class_probabilities(
     total = _map_of(logits, shape, _log_of_sum, nearest_axis)
     for index in range(1, logits.shape[0]):
         found = _map_of(logits[index : index + 1], shape, lambda slab: slab[0], nearest_axis)
-        found -= total
-        np.exp(found, out=found)
-        # Rounding may make a sum of exponentials slightly too small.
-        yield np.minimum(found, 1.0, out=found)
+        for row, divisor in zip(found, total, strict=True):
+            row -= divisor
+            np.exp(row, out=row)
+            # Rounding may make a sum of exponentials slightly too small.
+            np.minimum(row, 1.0, out=row)
+            breathe()
+        yield found
 
 
 def _log_of_sum(slab: Floats) -> Floats:
@@ -155,7 +160,7 @@ def _map_of(
     logits: Floats, shape: Sequence[int], function: Callable[[Floats], Floats], nearest_axis: int | None
 ) -> Floats:
     """`function` of logits (K, n, *shape[1:]), interpolated, slab by slab along the first axis."""
-    result = np.empty(tuple(shape), dtype=np.float32)
+    result = array(tuple(shape), np.float32)
     rows = max(1, SLAB_BYTES // max(1, 4 * logits.shape[0] * int(np.prod(shape[1:]))))
     axis = Axis.between(logits.shape[1], shape[0], nearest=nearest_axis == 0)
     high = np.minimum(axis.cell + 1, axis.size - 1)
@@ -171,6 +176,7 @@ def _map_of(
             across = Axis.between(slab.shape[nearest_axis + 1], shape[nearest_axis], nearest=True)
             slab = slab.take(across.cell, nearest_axis + 1)
         result[part] = function(resize(slab, (slab.shape[1], *shape[1:]), 1))
+        breathe()
 
     for _ in map_in_order(fill, range(0, shape[0], rows)):
         pass

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal import memory_limit
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.files import content_hash
@@ -210,7 +211,9 @@ class Model:
                 gives it, and the number of the first; they are not to be kept.
         """
         crop, axis = prepared.crop, windows.stream_axis(prepared.crop.shape)
-        contiguous = np.zeros(crop.source.shape, dtype=np.uint8)
+        # As files hold it, the last axis slowest, where it lies on the disk.
+        shape = crop.source.shape
+        contiguous = memory_limit.array(shape, np.uint8, slow_axis=len(shape) - 1, zeros=True)
         writer = LabelWriter(
             crop.cut(contiguous),
             crop.shape,

@@ -11,15 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from vesal.data.labels import LabelSet, joint_box
+from vesal.data.labels import LabelSet
+from vesal.data.value_tables import joint_box
 from vesal.infer.components import component_sizes, holes, label_components, largest_component
 from vesal.infer.model_record import read_model_record, unusable
+from vesal.memory_limit import require
 from vesal.record import Record
 
 Kind = Literal["min_size", "largest", "min_volume", "fill_holes"]
 
 #: Four a class, and the one of all foreground.
 _MAX_STEPS = 4 * 254 + 1
+
+#: That a step takes for a voxel of the box around its class, the map's own among them.
+_BYTES = 7
 
 Limit = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=0, le=1 << 53)]
@@ -113,6 +118,9 @@ class Postprocess(Record):
             if box is None:
                 continue
             values = contiguous[box]
+            require(
+                _BYTES * values.size, f"The step to {step.title}", "leave such steps out (--no-postprocess)"
+            )
             if step.do == "fill_holes" and index is not None:
                 components, inside = holes(values, labels.members(index))
                 gaps = inside[components]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from vesal.data.case import grey_or_colour
 from vesal.data.dataset import COLOURS
+from vesal.data.value_tables import slabs_of, slow_axis
+from vesal.memory_limit import breathe
 from vesal.planning.plan import Plan
 from vesal.text import significant, times
 from vesal.volume.volume import Volume
@@ -78,4 +81,11 @@ def with_channels(volume: Volume, plan: Plan) -> Volume:
 def _constant(channel: np.ndarray) -> bool:
     first = channel.flat[0]
     step = max(1, channel.size // _SAMPLE)
-    return bool((channel.flat[::step] == first).all() and (channel == first).all())
+    return bool((channel.flat[::step] == first).all()) and all(
+        _all_are(first, slab) for slab in slabs_of(channel, slow_axis(channel))
+    )
+
+
+def _all_are(value: Any, slab: np.ndarray) -> bool:
+    breathe()
+    return bool((slab == value).all())

@@ -4,7 +4,8 @@ Shapes: image (C, *S), logits (K, *S). For a 2D network S is (slices, A, B), and
 its own; for a 3D network S is (X, Y, Z).
 
 Windows are visited in the order of one axis of S. What no later window touches is finished and handed on, so that
-the logits in memory are as deep as one window, however long the volume is. The weights are divided by their sum
+the logits in memory are as deep as one window, however long the volume is; under a limit of memory (--max-ram) that has
+no room for them they lie on the disk, and are handed on a few rows at a time. The weights are divided by their sum
 beforehand: on an even grid of windows that sum is a product of one factor an axis, as each weight is.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal import memory_limit
 from vesal.infer.arrays.arrays import Array, Arrays, arrays_of
 from vesal.infer.window_overlap import OVERLAP
 from vesal.parallel import Progress
@@ -141,10 +144,7 @@ def stream_logits(
 
 
 def _stream(network: Network, image: Array, grid: _Grid, outputs: int, arrays: Arrays) -> Iterator[Array]:
-    padded = image
-    if grid.padded != grid.shape:
-        spare = zip(grid.padded, grid.shape, grid.before, strict=True)
-        padded = arrays.pad(image, grid.before, [big - size - before for big, size, before in spare])
+    padded = _padded(image, grid, arrays)
     sums = _RollingSums(outputs, grid, arrays)
     copies = 2 ** len(grid.windows.mirror_axes)
     for place, logits in _predicted(network, padded, grid, arrays):
@@ -167,13 +167,14 @@ def predict_logits(
     arrays = arrays_of(image, device)
 
     def all_rows() -> Array:
-        whole = arrays.empty((outputs, *image.shape[1:]))
         axis = windows.stream_axis(image.shape[1:]) + 1
+        whole = arrays.empty((outputs, *image.shape[1:]), axis)
         first = 0
         for rows in stream_logits(network, image, windows, outputs=outputs, device=device):
             last = first + rows.shape[axis]
             whole[_along(axis, first, last)] = rows
             first = last
+            memory_limit.breathe()
         return whole
 
     return arrays.without_gradients(all_rows)()
@@ -251,6 +252,25 @@ class _Grid:
         return weight
 
 
+def _padded(image: Array, grid: _Grid, arrays: Arrays) -> Array:
+    """Zeros around the centre up to at least a window; the image itself where it is large enough."""
+    if grid.padded == grid.shape:
+        return image
+    if memory_limit.limit() is None:
+        spare = zip(grid.padded, grid.shape, grid.before, strict=True)
+        return arrays.pad(image, grid.before, [big - size - before for big, size, before in spare])
+    axis = grid.axis + 1
+    padded = memory_limit.array((image.shape[0], *grid.padded), np.float32, slow_axis=axis, zeros=True)
+    whole = arrays.of(padded)
+    box = [slice(before, before + size) for before, size in zip(grid.before, grid.shape, strict=True)]
+    inner = whole[(slice(None), *box)]
+    for row in range(image.shape[axis]):
+        place = _along(axis, row, row + 1)
+        inner[place] = image[place]
+        memory_limit.breathe()
+    return whole
+
+
 # --- logits of the windows ------------------------------------------------------------------------
 
 
@@ -261,7 +281,10 @@ def _predicted(network: Network, image: Array, grid: _Grid, arrays: Arrays) -> I
     are: the network computes them once.
     """
     places = grid.places()
-    constant = [_constant(grid.cut(image, place)) for place in places]
+    constant = []
+    for place in places:
+        constant.append(_constant(grid.cut(image, place)))
+        memory_limit.breathe()
     left = Counter(values for values in constant if values is not None)
     constant = [values if values is not None and left[values] > 1 else None for values in constant]
     known: dict[tuple[float, ...], Array] = {}
@@ -273,6 +296,8 @@ def _predicted(network: Network, image: Array, grid: _Grid, arrays: Arrays) -> I
             values = constant[number]
             if values is None or values not in known:
                 inputs.setdefault(number if values is None else values, grid.cut(image, places[number]))
+        # The network's feature maps may take what is left.
+        memory_limit.release()
         logits = dict(zip(inputs, _sum_of(network, list(inputs.values()), grid, arrays), strict=True))
         for values in [key for key in logits if isinstance(key, tuple)]:
             # A copy, not a view that keeps the logits of the whole batch.
@@ -323,7 +348,9 @@ class _RollingSums:
         self._depth = grid.patch[grid.axis]
         shape = list(grid.padded)
         shape[grid.axis] = self._depth
-        self._sums = arrays.zeros((outputs, *shape))
+        size = (outputs, *shape)
+        self._sums = arrays.zeros(size, grid.axis + 1)
+        self._row_bytes = 8 * math.prod(size) // self._depth
         self._first = 0
 
     def add(self, place: _Place, logits: Array, share: float) -> None:
@@ -345,6 +372,7 @@ class _RollingSums:
                 share,
             )
             done += count
+        memory_limit.breathe()
 
     def finished(self, stop: int) -> Iterator[Array]:
         """Yield the rows before `stop`, without the padding, and make room for others."""
@@ -354,9 +382,15 @@ class _RollingSums:
         box[grid.axis] = slice(None)
         rows = self._sums[(slice(None), *box)]
         for at, count in self._pieces(max(self._first, first), min(stop, last)):
-            yield rows[_along(grid.axis + 1, at, at + count)]
+            few = memory_limit.rows_at_once(count, self._row_bytes)
+            for start in range(at, at + count, few):
+                yield rows[_along(grid.axis + 1, start, min(start + few, at + count))]
+                memory_limit.breathe()
         for at, count in self._pieces(self._first, stop):
-            self._sums[_along(grid.axis + 1, at, at + count)] = 0
+            few = memory_limit.rows_at_once(count, self._row_bytes)
+            for start in range(at, at + count, few):
+                self._sums[_along(grid.axis + 1, start, min(start + few, at + count))] = 0
+                memory_limit.breathe()
         self._first = max(self._first, stop)
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:

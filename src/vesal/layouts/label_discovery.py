@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vesal.data.dataset import Case
-from vesal.data.labels import LabelSet, value_counts
+from vesal.data.labels import LabelSet
+from vesal.data.value_tables import value_counts
 from vesal.errors import DataError
 from vesal.layouts.scan_files import declared_labels
 from vesal.layouts.segment_labels import segment_labels

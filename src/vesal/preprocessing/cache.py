@@ -39,6 +39,7 @@ from vesal.files import (
     sweep,
     write_text,
 )
+from vesal.memory_limit import adopt
 from vesal.planning.plan import Plan
 
 #: Raised by one whenever the same file and plan would be prepared differently: old entries are then not found.
@@ -89,6 +90,9 @@ class PreparedCase:
         mode: Literal["r"] | None = "r" if mmap else None
         try:
             image, label = np.load(self.image, mmap_mode=mode), np.load(self.label, mmap_mode=mode)
+            for array in (image, label):
+                if isinstance(array, np.memmap):
+                    adopt(array)
         except (OSError, ValueError) as error:
             raise VesalError(
                 f"The prepared case {self.image} cannot be read ({error}); start again."

@@ -7,6 +7,7 @@ between the places where it looks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,18 +24,48 @@ def block_means(image: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.
     >>> block_means(np.array([[1, 3, 5, 5, 9]], np.float32), (2,))
     array([[2.       , 6.3333335]], dtype=float32)
     """
-    for axis, new in enumerate(shape, start=1):
-        old = image.shape[axis]
+    whole = RowsOfBlocks(tuple(image.shape[1:]), tuple(shape), 0)
+    return whole.resized(image, slice(0, shape[0]))
+
+
+@dataclass(frozen=True)
+class RowsOfBlocks:
+    """`block_means` of an image of which a few rows along one axis are in memory at a time; the result is the same.
+
+    Attributes:
+        old, new: spatial shapes.
+        axis: along which rows come.
+    """
+
+    old: tuple[int, ...]
+    new: tuple[int, ...]
+    axis: int
+
+    def needed(self, rows: slice) -> slice:
+        """The rows of the old image that some rows of the new one are made of."""
+        old, new = self.old[self.axis], self.new[self.axis]
         if new == old:
-            continue
+            return rows
         if new > old:
-            image = np.take(image, _nearest(old, new), axis=axis)
-            continue
+            index = _nearest(old, new)[rows]
+            return slice(int(index[0]), int(index[-1]) + 1)
         edges = _edges(old, new)
-        sizes = np.diff(edges).astype(np.float32).reshape(-1, *(1,) * (image.ndim - 1 - axis))
-        image = np.add.reduceat(image, edges[:-1], axis=axis)
-        image /= sizes
-    return np.ascontiguousarray(image, dtype=np.float32)
+        return slice(int(edges[rows.start]), int(edges[rows.stop]))
+
+    def resized(self, image: NDArray[np.float32], rows: slice) -> NDArray[np.float32]:
+        """(C, *S), the old image's rows that are `needed` -> (C, *shape), the new one's `rows`."""
+        for axis, (old, new) in enumerate(zip(self.old, self.new, strict=True)):
+            if new == old:
+                continue
+            part, first = (rows, self.needed(rows).start) if axis == self.axis else (slice(0, new), 0)
+            if new > old:
+                image = np.take(image, _nearest(old, new)[part] - first, axis=axis + 1)
+                continue
+            edges = _edges(old, new)[part.start : part.stop + 1] - first
+            sizes = np.diff(edges).astype(np.float32).reshape(-1, *(1,) * (image.ndim - 2 - axis))
+            image = np.add.reduceat(image, edges[:-1], axis=axis + 1)
+            image /= sizes
+        return np.ascontiguousarray(image, dtype=np.float32)
 
 
 def block_labels(label: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.moments import moments
+from vesal.data.moments import moments_of
 from vesal.planning.plan import Normalisation
 
 #: Standard deviations below this are of a constant image (nnU-Net).
@@ -18,10 +21,26 @@ ABSENT = 0.0
 #: Voxels that stay in a core's cache between two operations.
 _BLOCK = 1 << 16
 
+Channel = NDArray[np.float32]
 
-def normalise(
-    channel: NDArray[np.float32], how: Normalisation, mask: NDArray[np.bool_] | None = None
-) -> None:
+
+class Scale(NamedTuple):
+    """How a channel becomes network input, its own statistics included: (x - centre) / spread.
+
+    Attributes:
+        centre, spread: in file units; a spread of (nearly) 0 is of a constant image, which becomes 0.
+        lower, upper: what is beyond is clipped beforehand; None does not.
+        keeps_zero: voxels of 0 stay 0.
+    """
+
+    centre: float
+    spread: float
+    lower: float | None = None
+    upper: float | None = None
+    keeps_zero: bool = False
+
+
+def normalise(channel: Channel, how: Normalisation, mask: NDArray[np.bool_] | None = None) -> None:
     """Turn one channel (*spatial) of file units into network input, in place.
 
     The schemes are those of `Normalisation`. A constant image becomes 0 throughout. Not finite values are the
@@ -32,35 +51,50 @@ def normalise(
         how: the scheme.
         mask: (*spatial), of the scheme zscore_mask.
     """
-    if how.scheme == "zscore":
-        found = moments(channel)
-        _standardise(channel, found.mean, found.std)
-    elif how.scheme == "zscore_nonzero":
-        outside = channel == 0
-        # In the order of memory: to choose voxels in another takes twice as long.
-        flat = channel.ravel(order="K")
-        found = moments(flat[flat != 0])
-        _standardise(channel, found.mean, found.std)
-        np.copyto(channel, 0.0, where=outside)
-    elif how.scheme == "zscore_mask":
+    if how.scheme == "zscore_mask":
         if mask is None:
             raise ValueError("a z-score within a mask needs the mask")
         inside = channel[mask]
-        found = moments(inside)
+        found = moments_of([inside])
         _standardise(inside, found.mean, found.std)
         channel[mask] = inside
-    elif how.scheme == "ct":
-        np.clip(channel, how.lower, how.upper, out=channel)
-        _standardise(channel, _given(how.mean), _given(how.std))
-    elif how.scheme == "minmax":
-        found = moments(channel)
-        _standardise(channel, found.minimum, found.maximum - found.minimum)
-    elif how.scheme == "window":
-        np.clip(channel, how.lower, how.upper, out=channel)
-        _standardise(channel, _given(how.lower), _given(how.upper) - _given(how.lower))
+    elif (scale := find_scale([channel], how)) is not None:
+        apply_scale(channel, scale)
 
 
-def _standardise(channel: NDArray[np.float32], centre: float, scale: float) -> None:
+def find_scale(parts: Iterable[Channel], how: Normalisation) -> Scale | None:
+    """The scale of a channel that comes in parts, which are looked at where its statistics count alone; None of a
+    channel that stays as it is."""
+    if how.scheme == "zscore":
+        found = moments_of(parts)
+        return Scale(found.mean, found.std)
+    if how.scheme == "zscore_nonzero":
+        # In the order of memory: to choose voxels in another takes twice as long.
+        flat = (part.ravel(order="K") for part in parts)
+        found = moments_of(part[part != 0] for part in flat)
+        return Scale(found.mean, found.std, keeps_zero=True)
+    if how.scheme == "minmax":
+        found = moments_of(parts)
+        return Scale(found.minimum, found.maximum - found.minimum)
+    if how.scheme == "ct":
+        return Scale(_given(how.mean), _given(how.std), how.lower, how.upper)
+    if how.scheme == "window":
+        lower, upper = _given(how.lower), _given(how.upper)
+        return Scale(lower, upper - lower, how.lower, how.upper)
+    return None
+
+
+def apply_scale(channel: Channel, scale: Scale) -> None:
+    """Bring a channel, or a part of one, to a scale, in place."""
+    outside = channel == 0 if scale.keeps_zero else None
+    if scale.lower is not None or scale.upper is not None:
+        np.clip(channel, scale.lower, scale.upper, out=channel)
+    _standardise(channel, scale.centre, scale.spread)
+    if outside is not None:
+        np.copyto(channel, 0.0, where=outside)
+
+
+def _standardise(channel: Channel, centre: float, scale: float) -> None:
     if scale <= _SMALLEST:
         channel[...] = 0.0
         return

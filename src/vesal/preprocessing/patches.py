@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.errors import DataError
+from vesal.memory_limit import breathe
 from vesal.parallel import available_memory
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
@@ -115,6 +116,7 @@ class PatchSampler:
             image, label = self._open(place.case)
             images.append(_cut(image, place.start, self.window, np.float32))
             labels.append(_cut(label, place.start, self.window, np.uint8))
+        breathe()
         image, label = np.stack(images), np.stack(labels)
         return (image[:, :, 0], label[:, 0]) if self.flat else (image, label)
 

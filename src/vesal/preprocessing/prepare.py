@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.case import RawCase, read_case, scan_workers
+from vesal.data.case import VOXEL_BYTES, RawCase, read_case, scan_workers
 from vesal.data.crop import Box, Crop, around, at_least, elsewhere, in_order, nonzero_box
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure, failure_of, set_aside
@@ -20,18 +19,20 @@ from vesal.data.labels import IGNORE
 from vesal.engine.engine_map import map_by
 from vesal.engine.outcome import Engine, Outcome
 from vesal.errors import DataError
+from vesal.memory_limit import limit, require
 from vesal.parallel import Progress, available_memory
 from vesal.planning.axes import prepared_turn
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
-from vesal.preprocessing.coarse_grid import block_labels, block_means
+from vesal.preprocessing.coarse_grid import block_labels
+from vesal.preprocessing.image_rows import not_finite, part_of, prepared_image, refuse_not_finite, stored_type
 from vesal.preprocessing.nnunet_rules import axis_apart, nonzero_mask, resize_apart
 from vesal.preprocessing.normalise import ABSENT, normalise
 from vesal.processes import map_on_cores
 from vesal.text import plural, times
 from vesal.volume.geometry import TOLERANCE_MM, Geometry, Turn
 from vesal.volume.memory_order import c_ordered
-from vesal.volume.resample import resize, resize_label
+from vesal.volume.resample import resize_label
 from vesal.volume.volume import LabelMap, Volume
 
 #: A label whose voxels lie farther than this share of a voxel from the image's was drawn on another grid.
@@ -81,34 +82,14 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
             grid or holds values that were not declared.
     """
     _check_image(volume, plan)
-    crop = _place(volume, plan)
-    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
-        # In the file's own order of memory: to turn all voxels takes longer than to turn those of the coarser grid.
-        image = np.array(crop.cut(volume.array), dtype=np.float32)
-    foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
-    masked = any(how.scheme == "zscore_mask" for how in plan.normalisation)
-    mask = nonzero_mask(image) if masked else None
-    for channel, how in zip(image, plan.normalisation, strict=True):
-        if not _all_finite(channel):
-            bad = int(channel.size - np.count_nonzero(np.isfinite(channel)))
-            raise DataError(
-                f"the image has {plural(bad, 'voxel')} that no finite 32-bit number holds (NaN, infinity or beyond "
-                "3.4e38); replace them by numbers, or leave the image out."
-            )
-        normalise(channel, how, mask)
-    image[list(volume.absent)] = ABSENT
+    whole = crop = _place(volume, plan)
     if (wanted := _wanted(crop, plan, label, box)) is not None:
-        whole, crop = crop, _within(crop, wanted, plan)
-        part = _part(whole, crop)
-        image = image[(slice(None), *part)].copy(order="K")
-        foreground = None if foreground is None else foreground[part]
+        crop = _within(crop, wanted, plan)
     _check_memory(volume, crop, plan)
-    if crop.shape != crop.crop_shape:
-        image = _resampled(image, crop, plan)
-    if foreground is not None:
-        resized = resize_label(foreground, crop.shape, 0)
-        image = np.concatenate([image, resized[None].astype(np.float32)])
-    image = c_ordered(image.astype(stored_type(plan)), np.float32)
+    if plan.rules == "nnunet" or any(how.scheme == "zscore_mask" for how in plan.normalisation):
+        image = _by_nnunet(volume, whole, crop, plan)
+    else:
+        image = prepared_image(volume, whole, crop, plan)
     if label is None:
         return Prepared(image, None, crop)
     _check_label_grid(volume.geometry, label.geometry)
@@ -123,12 +104,28 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     return Prepared(image, c_ordered(inside, np.uint8), crop, outside)
 
 
-def _resampled(image: NDArray[np.float32], crop: Crop, plan: Plan) -> NDArray[np.float32]:
-    if plan.blocks:
-        return block_means(c_ordered(image, np.float32), crop.shape)
-    if plan.rules == "nnunet":
-        return resize_apart(image, crop.shape, plan.image_order, axis_apart(*_spacings(crop, plan)))
-    return resize(image, crop.shape, plan.image_order)
+def _by_nnunet(volume: Volume, whole: Crop, crop: Crop, plan: Plan) -> NDArray[np.float32]:
+    """As `prepared_image`, by nnU-Net's rules, whose masks need the scan as a whole."""
+    voxels = volume.channels * max(math.prod(whole.crop_shape), math.prod(crop.shape))
+    require(VOXEL_BYTES * voxels, "Preparing by nnU-Net's rules", "cut the scan into parts")
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
+        image = np.array(whole.cut(volume.array), dtype=np.float32)
+    foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
+    masked = any(how.scheme == "zscore_mask" for how in plan.normalisation)
+    mask = nonzero_mask(image) if masked else None
+    for channel, how in zip(image, plan.normalisation, strict=True):
+        refuse_not_finite(not_finite(channel))
+        normalise(channel, how, mask)
+    image[list(volume.absent)] = ABSENT
+    part = part_of(whole, crop)
+    image = image[(slice(None), *part)].copy(order="K")
+    if crop.shape != crop.crop_shape:
+        apart = axis_apart(*_spacings(crop, plan)) if plan.rules == "nnunet" else None
+        image = resize_apart(image, crop.shape, plan.image_order, apart)
+    if foreground is not None:
+        resized = resize_label(foreground[part], crop.shape, 0)
+        image = np.concatenate([image, resized[None].astype(np.float32)])
+    return c_ordered(image.astype(stored_type(plan)), np.float32)
 
 
 def prepare_dataset(
@@ -164,13 +161,15 @@ def prepare_dataset(
     """
     with Cache(Path(folder), plan, place) as cache:
         found: list[_Attempt]
+        scans = [case.images[0] for case in cases]
         if engine is not None:
+            if limit() is not None:  # what no worker has room for is refused
+                scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
             work = _PrepareWork(Path(folder).absolute(), plan, place)
             found = map_by(engine, work, cases, _set_aside, progress=progress)
         else:
             prepare_one = partial(_prepare_case, plan=plan, cache=cache, place=place)
             if workers is None:
-                scans = [case.images[0] for case in cases]
                 workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
             found = map_on_cores(prepare_one, cases, workers=workers, progress=progress)
         for one in found:
@@ -179,13 +178,6 @@ def prepare_dataset(
     results = [one.result for one in found]
     ready = [result for result in results if isinstance(result, PreparedCase)]
     return ready, [result for result in results if isinstance(result, Failure)]
-
-
-def stored_type(plan: Plan) -> type[np.floating[Any]]:
-    """float16 for normalised intensities, whose rounding (0.05 %) is far below a scan's noise; float32 for
-    intensities left as they are, which may lie beyond float16's 65504, and where nnU-Net's are followed."""
-    as_they_are = any(how.scheme == "none" for how in plan.normalisation)
-    return np.float32 if as_they_are or plan.rules == "nnunet" else np.float16
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +245,12 @@ def patch_in_scan(plan: Plan, crop: Crop, jitter_mm: float = 0.0) -> tuple[int, 
     return tuple(max(1, math.ceil(side / step)) for side, step in zip(sides, spacing, strict=True))
 
 
+def whole_crop(grid: Geometry, plan: Plan) -> Crop:
+    """Where a scan on this grid lies in the network's input, with nothing cut off."""
+    turn = prepared_turn(grid, plan)
+    return _crop(grid, turn, ((0,) * grid.ndim, grid.turned(turn).shape), plan)
+
+
 def _place(volume: Volume, plan: Plan) -> Crop:
     grid = volume.geometry
     turn = prepared_turn(grid, plan)
@@ -303,13 +301,6 @@ def _within(crop: Crop, box: Box, plan: Plan) -> Crop:
     return _crop(crop.source, crop.turn, (start, stop), plan)
 
 
-def _part(whole: Crop, part: Crop) -> tuple[slice, ...]:
-    """Where a smaller crop of the same scan lies in a larger one's array."""
-    offsets = [a - b for a, b in zip(part.crop_start, whole.crop_start, strict=True)]
-    starts = in_order(offsets, part.slice_axis, first=0)
-    return tuple(slice(a, a + size) for a, size in zip(starts, part.crop_shape, strict=True))
-
-
 def _resized(size: int, spacing_mm: float, wanted_mm: float) -> int:
     """Voxels along an axis at the wanted spacing; the same where the spacings differ by rounding alone."""
     if abs(spacing_mm - wanted_mm) <= TOLERANCE_MM * min(1.0, wanted_mm):
@@ -341,16 +332,11 @@ def _check_image(volume: Volume, plan: Plan) -> None:
         )
 
 
-def _all_finite(channel: NDArray[np.float32]) -> bool:
-    """By one pass as a rule: a sum is finite only where all values are, and in 64 bits it is where they are."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(np.sum(channel)) or np.isfinite(np.sum(channel, dtype=np.float64)))
-
-
 def _check_memory(volume: Volume, crop: Crop, plan: Plan) -> None:
     """Refuse what a wrong spacing would make too large for the machine, which would kill the process."""
     needed = volume.channels * math.prod(crop.shape) * np.dtype(np.float32).itemsize
-    if needed > _LARGE_BYTES and needed > (free := available_memory()):
+    # Under a limit what is too large for the memory goes to the disk.
+    if limit() is None and needed > _LARGE_BYTES and needed > (free := available_memory()):
         raise DataError(
             f"at the plan's spacing of {times(plan.spacing_mm)} mm the image would have {times(crop.shape)} voxels, "
             f"{needed / 1e9:,.0f} GB where {free / 1e9:,.0f} GB are free; its own spacing is "

@@ -11,7 +11,8 @@ import numpy as np
 
 from vesal.data.case import read_image
 from vesal.data.dataset import Case
-from vesal.data.labels import Label, LabelSet, value_counts
+from vesal.data.labels import Label, LabelSet
+from vesal.data.value_tables import value_counts
 from vesal.errors import DataError, UsageError
 from vesal.layouts.dicom.chosen_series import series_named
 from vesal.layouts.dicom.dicom_studies import detect_dicom, scan_cases

@@ -5,6 +5,7 @@ Every failure of a file is a DataError of one sentence: what is wrong, which pat
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from vesal.errors import DataError, UsageError
-from vesal.files import write_bytes
+from vesal.files import atomic_path, write_bytes
+from vesal.memory_limit import array_like, limit, require
 from vesal.volume.dicom import series_file
 from vesal.volume.dicom.source import is_dicom_file
-from vesal.volume.formats import by_nibabel, metaimage, nifti, nrrd, raster, tiff
+from vesal.volume.formats import by_nibabel, metaimage, nifti, nifti_slabs, nrrd, raster, tiff
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.mask_folder import join_masks
@@ -27,6 +29,9 @@ from vesal.volume.volume import LabelMap, Volume
 
 #: How far a label stored as a float may be from a whole number: a scale in single precision rounds this much.
 _WHOLE = 1e-3
+
+#: Bytes that a voxel takes while a format is read as a whole: the file, and what comes out of it.
+_READ_BYTES = 12
 
 #: No header that names a second file is longer.
 _HEAD_BYTES = 1 << 20
@@ -46,6 +51,8 @@ class Format:
         all_files: path -> all files that make the scan, where there may be many, that one first.
         read_named: (path, name of a segment -> value, or None for all) -> label map, where a file may name its segments
             and nothing else in it is a segmentation.
+        open: path -> Volume whose voxels may lie on the disk, under a limit of memory; None where it has to be read.
+        write: (path, Volume, packed: as the name ends in .gz) writes slab by slab what `encode` gives.
     """
 
     read: Callable[[Path, bytes], Volume]
@@ -56,6 +63,8 @@ class Format:
     data_file: Callable[[Path, bytes], Path | None] | None = None
     all_files: Callable[[Path], tuple[Path, ...]] | None = None
     read_named: Callable[[Path, Mapping[str, int] | None], LabelMap] | None = None
+    open: Callable[[Path], Volume | None] | None = None
+    write: Callable[..., None] | None = None
 
 
 def _refuse_lossy(path: Path, _: bytes) -> Volume:
@@ -64,7 +73,9 @@ def _refuse_lossy(path: Path, _: bytes) -> Volume:
     )
 
 
-_NIFTI = Format(nifti.read, nifti.read_geometry, nifti.encode)
+_NIFTI = Format(
+    nifti.read, nifti.read_geometry, nifti.encode, open=nifti_slabs.open_on_disk, write=nifti_slabs.write
+)
 _NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, segments=nrrd.segments, data_file=nrrd.data_file)
 _META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
 _PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
@@ -138,6 +149,26 @@ def read_volume(path: str | Path, data: bytes | None = None) -> Volume:
     path = Path(path)
     form = _format(path)
     return form.read(path, read_bytes(path) if data is None else data)
+
+
+def open_volume(path: str | Path) -> Volume:
+    """As `read_volume`, under a limit of memory: where it has no room for the voxels, they lie on the disk and are read
+    when they are looked at. They are not to be written to.
+
+    Raises:
+        DataError: as `read_volume`; or the format has to be read as a whole, which the limit has no room for.
+        VesalError: the disk has no room for what is unpacked.
+    """
+    path = Path(path)
+    form = _format(path)
+    if form.open is not None and (volume := form.open(path)) is not None:
+        return volume
+    voxels = math.prod(form.read_geometry(path).shape)
+    require(_READ_BYTES * voxels, f"To read {path}", "convert it to .nii.gz, which is read in parts")
+    volume = form.read(path, read_bytes(path))
+    on_disk = array_like(volume.array, volume.array.dtype)
+    on_disk[...] = volume.array
+    return replace(volume, array=on_disk)
 
 
 def read_label(
@@ -267,7 +298,16 @@ def write_volume(path: str | Path, volume: Volume) -> None:
     if form is None or form.encode is None:
         writable = ", ".join(ending for ending, form in FORMATS.items() if form.encode is not None)
         raise UsageError(f"Cannot write {path}: choose a name that ends in one of {writable}.")
-    write_bytes(path, form.encode(path, volume))
+    if limit() is None:
+        write_bytes(path, form.encode(path, volume))
+    elif form.write is not None:
+        with atomic_path(path, durable=True) as temporary:
+            form.write(temporary, volume, packed=suffix.endswith(".gz"))
+    else:
+        require(
+            3 * volume.array.nbytes, f"To write {path}", "write NIfTI (--to nifti), which is written in parts"
+        )
+        write_bytes(path, form.encode(path, volume))
 
 
 def write_segmentation(

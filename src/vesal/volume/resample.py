@@ -8,14 +8,13 @@ There is no smoothing before an image is made coarser, as in nnU-Net's resamplin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vesal.volume.geometry import Array, Geometry
+from vesal.volume.interpolation import SPLINE_PAD, Taps, linear_taps, nearest, same_view, separable
 from vesal.volume.label_boxes import label_boxes
-from vesal.volume.memory_order import c_ordered
 from vesal.volume.volume import LabelMap, Volume
 
 _ORDERS = (0, 1, 3)
@@ -24,8 +23,6 @@ _SLAB_VOXELS = 1 << 23
 #: Less than this (voxels) is rounding of an affine in single precision: grids that turn by less are parallel,
 #: coordinates this near to a whole voxel are on it, so that whole shifts and flips copy the values exactly.
 _SNAP = 1e-4
-#: How far an edge is continued before the spline prefilter: its memory fades as 0.268^n (scipy pads as much).
-_SPLINE_PAD = 12
 
 
 def resize(array: Array, shape: Sequence[int], order: int) -> NDArray[np.float32]:
@@ -50,13 +47,13 @@ def resize(array: Array, shape: Sequence[int], order: int) -> NDArray[np.float32
         raise ValueError(
             f"array {array.shape} has {array.ndim - 1} spatial axes, the new shape {tuple(shape)} has not"
         )
-    coordinates = [_same_view(old, new) for old, new in zip(array.shape[1:], shape, strict=True)]
+    coordinates = [same_view(old, new) for old, new in zip(array.shape[1:], shape, strict=True)]
     unchanged = array.shape[1:] == tuple(shape)
     if unchanged and array.dtype == np.float32:
         return array
     out = np.empty((array.shape[0], *shape), dtype=np.float32)
     for channel, target in zip(array, out, strict=True):
-        target[...] = channel if unchanged else _separable(channel, coordinates, order)
+        target[...] = channel if unchanged else separable(channel, coordinates, order)
     return out
 
 
@@ -79,11 +76,11 @@ def resize_label(label: NDArray[np.uint8], shape: Sequence[int], order: int) -> 
         raise ValueError(f"label maps are resized with order 0 or 1, not {order}")
     if label.shape == tuple(shape):
         return label
-    coordinates = [_same_view(old, new) for old, new in zip(label.shape, shape, strict=True)]
+    coordinates = [same_view(old, new) for old, new in zip(label.shape, shape, strict=True)]
     if order == 0:
-        return _nearest(label, coordinates)
+        return nearest(label, coordinates)
     out = np.empty(tuple(shape), dtype=np.uint8)
-    taps = [_linear_taps(where, size) for where, size in zip(coordinates, label.shape, strict=True)]
+    taps = [linear_taps(where, size) for where, size in zip(coordinates, label.shape, strict=True)]
     per_row = max(label.size // label.shape[0], out.size // out.shape[0])
     rows = max(1, _SLAB_VOXELS // per_row)
     for start in range(0, out.shape[0], rows):
@@ -136,129 +133,10 @@ def resample_label(label: LabelMap, geometry: Geometry, fill: int = 0) -> LabelM
     return LabelMap(out, geometry)
 
 
-# --- one axis at a time --------------------------------------------------------------------------------
+# --- labels -------------------------------------------------------------------------------------------
 
 
-class _Taps(NamedTuple):
-    """Linear interpolation along an axis: lower * (1 - weight) + upper * weight, each (new size,)."""
-
-    lower: NDArray[np.intp]
-    upper: NDArray[np.intp]
-    weight: NDArray[np.float32]
-
-    def sliced(self, part: slice) -> _Taps:
-        return _Taps(self.lower[part], self.upper[part], self.weight[part])
-
-    def shifted(self, by: int) -> _Taps:
-        return _Taps(self.lower + by, self.upper + by, self.weight)
-
-    def apply(self, array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-        """The result lies in memory as `array` does, first or last axis fastest: turning it takes longer than this."""
-        if array.flags.f_contiguous and not array.flags.c_contiguous:
-            return self.apply(array.T, array.ndim - 1 - axis).T
-        weight = self.weight.reshape(-1, *(1,) * (array.ndim - 1 - axis))
-        result = array.take(self.lower, axis)
-        step = array.take(self.upper, axis)
-        np.subtract(step, result, out=step)
-        np.multiply(step, weight, out=step)
-        return np.add(result, step, out=result)
-
-
-def _same_view(old: int, new: int) -> Array:
-    """Coordinates on the old axis of the new axis' voxel centres."""
-    return (np.arange(new) + 0.5) * (old / new) - 0.5
-
-
-def _separable(array: Array, coordinates: Sequence[Array], order: int) -> Array:
-    """Interpolate `array` (*S) at the outer product of `coordinates`, those beyond its edges clamped."""
-    if order == 0:
-        return _nearest(array, coordinates)
-    array = np.asarray(array, dtype=np.float32)
-    # The axes that shrink most come first: the later ones then have less to do.
-    ratio = [len(where) / size for where, size in zip(coordinates, array.shape, strict=True)]
-    for axis in np.argsort(ratio, kind="stable"):
-        where = coordinates[axis]
-        size = array.shape[axis]
-        if len(where) == size and np.array_equal(where, np.arange(size)):
-            continue
-        if order == 1 or size == 1:
-            array = _linear_taps(where, size).apply(array, int(axis))
-        else:
-            array = _cubic(array, where, int(axis))
-    return array
-
-
-def _nearest(array: Array, coordinates: Sequence[Array]) -> Array:
-    """The voxels nearest to the outer product of `coordinates`; half way goes up, as in ITK."""
-    for axis, where in enumerate(coordinates):
-        index = np.clip(np.floor(where + 0.5).astype(np.intp), 0, array.shape[axis] - 1)
-        if not (len(index) == array.shape[axis] and np.array_equal(index, np.arange(len(index)))):
-            array = array.take(index, axis)
-    return array
-
-
-def _linear_taps(where: Array, size: int) -> _Taps:
-    where = np.clip(where, 0, size - 1)
-    lower = np.floor(where).astype(np.intp)
-    upper = np.minimum(lower + 1, size - 1)
-    return _Taps(lower, upper, (where - lower).astype(np.float32))
-
-
-def _cubic(array: NDArray[np.float32], where: Array, axis: int) -> NDArray[np.float32]:
-    """Cubic B-spline interpolation along one axis, the edge voxels continued outwards.
-
-    Prefilter and taps are one linear map, so they become a matrix: a matrix product runs several times faster
-    than the recursive filter.
-    """
-    matrix = _cubic_matrix(where, array.shape[axis])
-    if not array.flags.c_contiguous:
-        array = c_ordered(array, np.float32)
-    if axis == array.ndim - 1:
-        return array @ matrix.T
-    rest = array.shape[axis + 1 :]
-    product = np.matmul(matrix, array.reshape(*array.shape[: axis + 1], -1))
-    return product.reshape(*array.shape[:axis], len(where), *rest)
-
-
-def _cubic_matrix(where: Array, size: int) -> NDArray[np.float32]:
-    """(len(where), size): what each of the voxels weighs at each coordinate; the rows sum to 1."""
-    spline = _spline_coefficients(np.pad(np.eye(size), ((_SPLINE_PAD, _SPLINE_PAD), (0, 0)), mode="edge"))
-    where = np.clip(where, -1.0, size) + _SPLINE_PAD
-    first = np.floor(where).astype(np.intp) - 1
-    part = (where - first - 1)[:, None]
-    weights = (
-        (1 - part) ** 3 / 6,
-        (4 - 6 * part**2 + 3 * part**3) / 6,
-        (1 + 3 * part + 3 * part**2 - 3 * part**3) / 6,
-        part**3 / 6,
-    )
-    matrix = sum(weight * spline[first + tap] for tap, weight in enumerate(weights))
-    return np.asarray(matrix, dtype=np.float32)
-
-
-def _spline_coefficients(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients of the cubic B-splines through the columns of (n, m), mirrored at both ends; n at least 2.
-
-    The recursive filter of Unser, "Splines: a perfect fit for signal and image processing", 1999, box 2, as in
-    scipy.ndimage.spline_filter1d.
-    """
-    pole = np.sqrt(3.0) - 2.0
-    found = values * (1.0 - pole) * (1.0 - 1.0 / pole)
-    last = len(found) - 1
-    powers = pole ** np.arange(1, last)[:, None]
-    found[0] += pole**last * found[last] + (
-        powers * (found[1:last] + pole**last * found[last - 1 : 0 : -1])
-    ).sum(0)
-    found[0] /= 1.0 - pole ** (2 * last)
-    for row in range(1, last + 1):
-        found[row] += pole * found[row - 1]
-    found[last] = (pole * found[last - 1] + found[last]) * pole / (pole * pole - 1.0)
-    for row in range(last - 1, -1, -1):
-        found[row] = pole * (found[row + 1] - found[row])
-    return found
-
-
-def _largest_share(label: NDArray[np.uint8], taps: Sequence[_Taps]) -> NDArray[np.uint8]:
+def _largest_share(label: NDArray[np.uint8], taps: Sequence[Taps]) -> NDArray[np.uint8]:
     """For each new voxel the value with the largest linear share, the lowest of equal ones."""
     shape = tuple(len(axis.weight) for axis in taps)
     winner = np.zeros(shape, dtype=np.uint8)
@@ -331,7 +209,7 @@ def _onto(array: Array, source: Geometry, out: Array, target: Geometry, order: i
     box = tuple(inside)
     out[...] = fill
     if out[box].size:
-        out[box] = _separable(
+        out[box] = separable(
             turned, [where[part] for where, part in zip(coordinates, inside, strict=True)], order
         )
 
@@ -343,7 +221,7 @@ def _general(array: Array, linear: Array, offset: Array, out: Array, order: int,
     work = array
     pad = 0
     if order == 3:
-        pad = _SPLINE_PAD
+        pad = SPLINE_PAD
         padded = np.pad(np.asarray(array, dtype=np.float32), pad, mode="edge")
         work = ndimage.spline_filter(padded, 3, output=np.float32, mode="mirror")
     elif order == 1:

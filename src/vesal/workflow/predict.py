@@ -27,6 +27,7 @@ from vesal.errors import DataError, UsageError, VesalError, out_of_memory
 from vesal.files import sweep, write_json
 from vesal.infer.channels.missing_channels import channel_numbers, known_costs, refuse_missing
 from vesal.infer.model import Model
+from vesal.memory_limit import limit, limited
 from vesal.nn.licence import licence_remarks
 from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
@@ -125,7 +126,7 @@ def predict_cases(
         cases: scans.
         out: where results go.
         options: how.
-        cohort: has the cases predicted by the workers of an engine, and keeps a record of them; None predicts here.
+        cohort: its workers predict, each within the limit of memory, and it keeps a record; None predicts here.
         progress: called with (done, total).
 
     Raises:
@@ -136,7 +137,8 @@ def predict_cases(
     result = PredictResult()
     targets = plan_targets(cases, Path(out), options, model.labels.classes)
     shard = cohort is not None and cohort.shard is not None
-    with OutputFolder(targets.folder, writer="" if cohort is None else cohort.writer) as output:
+    most_bytes, writer = (options.max_ram, "") if cohort is None else (None, cohort.writer)
+    with limited(most_bytes, targets.folder), OutputFolder(targets.folder, writer=writer) as output:
         estimates = options.quality and model.quality_estimator is not None
         if options.quality:
             folder = None if targets.single or shard else targets.folder
@@ -166,8 +168,7 @@ def predict_cases(
                 result.remarks.append(cohort.end())
     result.remarks += _missing_remarks(model, result.missing)
     result.backend = model.backend if cohort is None else cohort.backend
-    remarks = (text for package in model.packages for text in licence_remarks(package.provenance))
-    result.remarks += dict.fromkeys(remarks)
+    result.remarks += _licences(model)
     return result
 
 
@@ -192,6 +193,10 @@ def _missing_remarks(model: Model, missing: dict[str, tuple[str, ...]]) -> list[
             "no quality is estimated there."
         )
     return found
+
+
+def _licences(model: Model) -> list[str]:
+    return list(dict.fromkeys(text for of in model.packages for text in licence_remarks(of.provenance)))
 
 
 def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
@@ -311,7 +316,9 @@ class _Job:
 
     def _here(self, waiting: Sequence[Entry]) -> Generator[_Ended, None, None]:
         predictor = CasePredictor(self.model, self.options, self.estimates)
-        for scan, entry in zip(read_ahead(predictor.read, waiting), waiting, strict=True):
+        # Under a limit of memory one scan at a time is in it.
+        ahead = 1 if limit() is None else 0
+        for scan, entry in zip(read_ahead(predictor.read, waiting, ahead), waiting, strict=True):
             began = time.monotonic()
             try:
                 if isinstance(scan, DataError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,19 @@ def test_a_missing_channel_is_zero_after_the_normalisation_and_the_others_are_as
             assert not prepared.image[place].any()
             assert np.array_equal(prepared.image[there], whole.image[there])
         assert scan_note(flagged, PLAN, (10, 8, 6)) == ""
+
+
+def test_on_the_disk_a_missing_channel_is_zero_too(
+    all_on_disk: Callable[[], AbstractContextManager[None]],
+) -> None:
+    plan = PLAN.model_copy(update={"spacing_mm": (1.5, 1.0, 2.0), "image_order": 1})
+    at_once = prepare(without_channels(scan(), plan, (1,)), plan)
+    with all_on_disk():
+        volume = without_channels(Volume(scan().array[[0, 2]], GRID), plan, (), lacking=(1,))
+        by_rows = prepare(volume, plan)
+        assert volume.absent == (1,)
+        assert np.array_equal(by_rows.image, at_once.image)
+        assert not by_rows.image[1].any()
 
 
 def test_a_file_that_holds_all_channels_lacks_none_but_those_that_are_named() -> None:

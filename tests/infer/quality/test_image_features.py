@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -52,6 +55,24 @@ def test_features_of_any_scan_are_finite_numbers_of_the_same_names(volume: Volum
     for group, values in features(array).items():
         assert np.isfinite(list(values.values())).all(), group
         assert change == "one slice" or list(values) == list(usual[group])
+
+
+def test_on_the_disk_a_scan_has_the_same_features(
+    volume: Volume, all_on_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    turned = Volume(np.asfortranarray(volume.array[0])[None], volume.geometry)
+    plan = PLAN.model_copy(update={"image_order": 1})
+    expected = image_features(turned, prepare(turned, plan))
+    with all_on_disk():
+        found = image_features(turned, prepare(turned, plan))
+    assert list(found) == list(expected)
+    for group, values in expected.items():
+        # Numbers in another order of memory are added in another order.
+        assert found[group] == pytest.approx(values, rel=1e-9, abs=1e-12), group
+    cells = [value for name, value in found["appearance"].items() if "cell" in name]
+    assert len(cells) == 64
+    # Of an image of mean 0; the cells are of one size but for one voxel.
+    assert abs(np.mean(cells)) < 0.1
 
 
 def test_noise_and_blur_show_as_such(volume: Volume) -> None:

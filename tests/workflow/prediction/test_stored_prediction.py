@@ -22,6 +22,7 @@ from vesal.engine.in_process import InProcess
 from vesal.engine.local_engine import LocalEngine
 from vesal.errors import UsageError
 from vesal.layouts.input_scans import cases_to_predict
+from vesal.memory_limit import limit
 from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET, COHORT_PARTS, QUALITY, QUALITY_CSV
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.prediction.stored_files import StoredFolder
@@ -98,6 +99,18 @@ def test_a_storage_gets_what_a_folder_gets(
     assert list(scratch.glob("vesal-scratch-*")) == []
     rows = StoredFolder("memory://data/masks").read(COHORT_CSV).decode().splitlines()
     assert len(rows) == 6
+
+
+def test_a_limit_of_memory_is_kept_at_addresses_too(source: ModelSource, scans: Path, tmp_path: Path) -> None:
+    most_bytes = 9 * 10**9
+    for name, engine in (("here", InProcess()), ("workers", LocalEngine(1))):
+        out = tmp_path / name
+        result = predict(source, f"file://{scans}", f"file://{out}", engine, max_ram=most_bytes)
+        assert len(result.done) == 4
+        assert contents(StoredFolder(f"file://{out}")) == on_disk(source, scans, tmp_path / f"{name}_alone")
+        assert limit() is None
+    with pytest.raises(UsageError, match="less than the program itself takes"):
+        predict(source, f"file://{scans}", f"file://{tmp_path / 'small'}", max_ram=1000)
 
 
 def test_workers_and_a_resumed_prediction_do_each_scan_once(

@@ -9,7 +9,8 @@ import pytest
 from vesal.engine.local_engine import LocalEngine
 from vesal.engine.ray_engine import RayEngine
 from vesal.errors import UsageError
-from vesal.workflow.requests.engine_options import CohortOptions, EngineOptions, parse_shard, parse_size
+from vesal.memory_limit import held_bytes
+from vesal.workflow.requests.engine_options import CohortOptions, EngineOptions, parse_shard
 
 
 def test_the_engine_is_made_as_it_is_asked_for() -> None:
@@ -45,7 +46,13 @@ def test_what_is_no_part_is_refused(text: str) -> None:
         parse_shard(text)
 
 
-@pytest.mark.parametrize("text", ["", "much", "-4G", "0", "4X", "G"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no size of memory"):
-        parse_size(text)
+def test_the_workers_of_a_machine_share_its_limit_of_memory() -> None:
+    assert EngineOptions().share(9 * 10**9) == 9 * 10**9
+    assert EngineOptions("ray", 3).share(9 * 10**9) == 9 * 10**9
+    assert EngineOptions("local", 3).share(None) is None
+    share = EngineOptions("local", 3).share(9 * 10**9)
+    assert share is not None
+    # This process, and that of which the workers are copies, take their part.
+    assert 3 * share + held_bytes() < 9 * 10**9
+    assert share > 1.5 * 10**9
+    assert EngineOptions("local", 3).share(1) == 1

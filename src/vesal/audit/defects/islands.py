@@ -16,7 +16,7 @@ from vesal.audit.editable_case import EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES
-from vesal.data.labels import value_counts
+from vesal.data.value_tables import value_counts
 from vesal.text import plural
 from vesal.volume.geometry import Array
 

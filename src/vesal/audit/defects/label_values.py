@@ -11,7 +11,8 @@ from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
-from vesal.data.labels import LabelSet, value_counts
+from vesal.data.labels import LabelSet
+from vesal.data.value_tables import value_counts
 from vesal.data.whole_volumes import WholeVolume
 from vesal.text import listed, plural
 from vesal.volume.geometry import Array

@@ -34,11 +34,14 @@ class Arrays(Protocol):
     def beside(self, values: Array | NDArray[Any], other: Array) -> Array:
         """Values as float32 where `other` is."""
 
-    def empty(self, shape: Sequence[int]) -> Array:
-        """Uninitialised float32 on the CPU."""
+    def empty(self, shape: Sequence[int], slow_axis: int = 0) -> Array:
+        """Uninitialised float32 on the CPU; under a limit of memory that has no room for it, on the disk.
 
-    def zeros(self, shape: Sequence[int]) -> Array:
-        """float32 where the networks compute, if there is room for it."""
+        There `slow_axis` is the axis whose rows lie one behind the other.
+        """
+
+    def zeros(self, shape: Sequence[int], slow_axis: int = 0) -> Array:
+        """float32 where the networks compute, if there is room for it; on the CPU as `empty`."""
 
     def zeros_like(self, array: Array) -> Array: ...
 

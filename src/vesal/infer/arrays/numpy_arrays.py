@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal import memory_limit
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Array = NDArray[Any]
 
@@ -19,6 +21,8 @@ class NumpyArrays:
         return function
 
     def of(self, image: NDArray[np.float32]) -> Array:
+        if memory_limit.limit() is not None and image.dtype == np.float32:
+            return image  # a copy might not be in memory's room
         return np.ascontiguousarray(image, dtype=np.float32)
 
     def numpy(self, array: Array) -> Array:
@@ -27,11 +31,11 @@ class NumpyArrays:
     def beside(self, values: Array, other: Array) -> Array:
         return np.asarray(values, dtype=np.float32)
 
-    def empty(self, shape: Sequence[int]) -> Array:
-        return np.empty(tuple(shape), dtype=np.float32)
+    def empty(self, shape: Sequence[int], slow_axis: int = 0) -> Array:
+        return memory_limit.array(tuple(shape), np.float32, slow_axis=slow_axis)
 
-    def zeros(self, shape: Sequence[int]) -> Array:
-        return np.zeros(tuple(shape), dtype=np.float32)
+    def zeros(self, shape: Sequence[int], slow_axis: int = 0) -> Array:
+        return memory_limit.array(tuple(shape), np.float32, slow_axis=slow_axis, zeros=True)
 
     def zeros_like(self, array: Array) -> Array:
         return np.zeros_like(array)
@@ -40,7 +44,8 @@ class NumpyArrays:
         return np.pad(image, [(0, 0), *zip(before, after, strict=True)])
 
     def batch(self, windows: Sequence[Array]) -> Array:
-        return np.stack(windows)
+        # In one stretch, whatever the order of memory of the windows.
+        return np.ascontiguousarray(np.stack(windows))
 
     def flip(self, array: Array, axes: Sequence[int]) -> Array:
         return np.flip(array, tuple(axes))

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vesal import memory_limit
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,6 +30,8 @@ class TorchArrays:
         return torch.inference_mode()(function)
 
     def of(self, image: NDArray[np.float32]) -> Tensor:
+        if memory_limit.limit() is not None and image.dtype == np.float32 and image.flags.writeable:
+            return torch.from_numpy(image)  # a copy might not be in memory's room
         return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
 
     def numpy(self, array: Tensor) -> NDArray[Any]:
@@ -39,14 +43,19 @@ class TorchArrays:
             values = values.copy()
         return torch.as_tensor(values).to(other.device, torch.float32)
 
-    def empty(self, shape: Sequence[int]) -> Tensor:
+    def empty(self, shape: Sequence[int], slow_axis: int = 0) -> Tensor:
+        if memory_limit.limit() is not None:
+            return torch.from_numpy(memory_limit.array(tuple(shape), np.float32, slow_axis=slow_axis))
         return torch.empty(tuple(shape), dtype=torch.float32)
 
-    def zeros(self, shape: Sequence[int]) -> Tensor:
+    def zeros(self, shape: Sequence[int], slow_axis: int = 0) -> Tensor:
         device = self.device
         if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] <= 8 * math.prod(shape):
             # They would take more than half of its free memory.
             device = torch.device("cpu")
+        if device.type == "cpu" and memory_limit.limit() is not None:
+            made = memory_limit.array(tuple(shape), np.float32, slow_axis=slow_axis, zeros=True)
+            return torch.from_numpy(made)
         return torch.zeros(tuple(shape), dtype=torch.float32, device=device)
 
     def zeros_like(self, array: Tensor) -> Tensor:
@@ -57,7 +66,9 @@ class TorchArrays:
         return torch.nn.functional.pad(image, pairs[::-1])
 
     def batch(self, windows: Sequence[Tensor]) -> Tensor:
-        return (windows[0][None] if len(windows) == 1 else torch.stack(list(windows))).to(self.device)
+        # In one stretch, so that what computes is the same however the scan lies in memory.
+        batch = windows[0][None].contiguous() if len(windows) == 1 else torch.stack(list(windows))
+        return batch.to(self.device)
 
     def flip(self, array: Tensor, axes: Sequence[int]) -> Tensor:
         return array.flip(list(axes))

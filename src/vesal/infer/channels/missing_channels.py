@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
+from vesal import memory_limit
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.infer.model_record import read_model_record
 from vesal.planning.plan import Plan
@@ -179,8 +179,16 @@ def without_channels(
             f"the image has {plural(volume.channels, 'channel')} where {len(there)} are left without "
             f"{listed(names, 6)} ({listed(rest, 6)}); give these."
         )
-    array = np.zeros((count, *volume.array.shape[1:]), dtype=volume.array.dtype)
-    array[there] = volume.array[there] if volume.channels == count else volume.array
+    given = volume.array
+    shape = (count, *given.shape[1:])
+    # As files hold it, the last axis slowest, where it lies on the disk.
+    array = memory_limit.array(shape, given.dtype, slow_axis=len(shape) - 1, zeros=True)
+    for place, source in zip(there, there if volume.channels == count else range(len(there)), strict=True):
+        rows = memory_limit.rows_at_once(shape[-1], 2 * given[source, ..., 0].nbytes)
+        for first in range(0, shape[-1], rows):
+            part = slice(first, first + rows)
+            array[place, ..., part] = given[source, ..., part]
+            memory_limit.breathe()
     return replace(volume, array=array, absent=missing)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.memory_limit import breathe
 from vesal.preprocessing.prepare import Prepared
 from vesal.volume.volume import Volume
 
@@ -47,7 +48,7 @@ def image_features(volume: Volume, prepared: Prepared) -> dict[str, dict[str, fl
         groups = {
             "intensity": _raw_intensity(volume.array[number]) | _intensity(image),
             "texture": _texture(middle) | _spectrum(middle),
-            "appearance": _coarse(_standard(image)),
+            "appearance": _coarse(image),
         }
         for group, values in groups.items():
             named = {f"channel {number + 1} {name}": float(value) for name, value in values.items()}
@@ -68,8 +69,10 @@ def _geometry(prepared: Prepared) -> dict[str, float]:
 
 def _raw_intensity(channel: Array) -> dict[str, float]:
     """Gain and level in file units."""
-    flat = channel.ravel(order="K")
-    sample = flat[:: max(1, flat.size // 200_000) | 1].astype(np.float64)
+    # In the order of memory.
+    sample = _sample(
+        np.transpose(channel, np.argsort([-abs(step) for step in channel.strides], kind="stable"))
+    )
     low, middle, high = np.percentile(sample, (1, 50, 99))
     return {
         "gain": np.log(max(high - low, _TINY)),
@@ -80,8 +83,7 @@ def _raw_intensity(channel: Array) -> dict[str, float]:
 
 def _intensity(image: Array) -> dict[str, float]:
     """The shape of the distribution, free of gain and offset."""
-    flat = image.ravel()
-    sample = flat[:: max(1, flat.size // 200_000) | 1].astype(np.float64)
+    sample = _sample(image)
     marks = np.percentile(sample, (0.5, 5, 15, 30, 50, 70, 85, 95, 99.5))
     width = max(marks[-2] - marks[1], _TINY)
     found = {
@@ -159,15 +161,38 @@ def _spectrum(x: Array) -> dict[str, float]:
     return found
 
 
-def _coarse(x: Array) -> dict[str, float]:
-    """Means over a few cells an axis: what lies where."""
-    cells = x
-    for axis, size in enumerate(x.shape):
-        count = min(_CELLS, size)
-        edges = np.linspace(0, size, count + 1).astype(int)[:-1]
-        widths = np.diff([*edges, size]).reshape([-1 if o == axis else 1 for o in range(x.ndim)])
-        cells = np.add.reduceat(cells, edges, axis=axis) / widths
-    return {"cell " + " ".join(map(str, place)): value for place, value in np.ndenumerate(cells)}
+def _coarse(image: Array) -> dict[str, float]:
+    """Means over a few cells an axis of the image as `_standard` makes it: what lies where."""
+    low, high, width = _bounds(image)
+    edges = [np.linspace(0, size, min(_CELLS, size) + 1).astype(int) for size in image.shape]
+    places = list(np.ndindex(*(len(of) - 1 for of in edges)))
+    sums, sizes = np.zeros(len(places)), np.zeros(len(places))
+    for number, place in enumerate(places):
+        box = tuple(slice(of[index], of[index + 1]) for of, index in zip(edges, place, strict=True))
+        cell = image[box]
+        # Row by row: a large scan need not be in memory as numbers of 64 bits.
+        sums[number] = sum(float(np.clip(row.astype(np.float64), low, high).sum()) for row in cell)
+        sizes[number] = cell.size
+        breathe()
+    means = (sums / sizes - sums.sum() / sizes.sum()) / width
+    return {"cell " + " ".join(map(str, place)): value for place, value in zip(places, means, strict=True)}
+
+
+def _sample(image: Array) -> Array:
+    """float64, some 200,000 voxels of the whole, evenly chosen."""
+    step = max(1, image.size // 200_000) | 1
+    piece = step * max(1, (1 << 22) // step)
+    parts = []
+    for first in range(0, image.size, piece):
+        parts.append(np.asarray(image.flat[first : first + piece : step], dtype=np.float64))
+        breathe()
+    return np.concatenate(parts)
+
+
+def _bounds(image: Array) -> tuple[float, float, float]:
+    """Between which intensities are kept, and their spread, taken between percentiles."""
+    low, high = np.percentile(_sample(image), (5, 95))
+    return low - 3 * (high - low), high + 3 * (high - low), max((high - low) / 3.29, _TINY)
 
 
 def _middle(image: Array) -> Array:
@@ -182,8 +207,6 @@ def _middle(image: Array) -> Array:
 
 def _standard(image: Array) -> Array:
     """float64 of mean 0 and spread 1, the spread taken between percentiles."""
-    x = image.astype(np.float64)
-    flat = x.ravel()[:: max(1, x.size // 200_000) | 1]
-    low, high = np.percentile(flat, (5, 95))
-    x = np.clip(x, low - 3 * (high - low), high + 3 * (high - low))
-    return (x - x.mean()) / max((high - low) / 3.29, _TINY)
+    low, high, width = _bounds(image)
+    x = np.clip(image.astype(np.float64), low, high)
+    return (x - x.mean()) / width

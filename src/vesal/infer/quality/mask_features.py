@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.crop import mask_box
+from vesal import memory_limit
 from vesal.data.labels import LabelSet
+from vesal.data.value_tables import value_counts
 from vesal.infer.components import component_sizes, label_components
 from vesal.volume.geometry import Geometry
+
+#: That a voxel of the box around a class takes: its mask, numbered components, and their centre in 64 bits.
+_BYTES = 32
 
 
 def volumes_ml(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> dict[str, float]:
@@ -16,10 +20,11 @@ def volumes_ml(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelS
     if geometry.ndim != 3:
         return {}
     ml = geometry.voxel_volume_mm3 / 1000.0
-    return {
-        name: round(float(np.count_nonzero(labels.mask(number, contiguous))) * ml, 4)
-        for number, name in enumerate(labels.classes)
-    }
+    # Counted once, in slabs: a large map may lie on the disk.
+    counts = value_counts(contiguous)
+    members = [np.flatnonzero(labels.members(number)).tolist() for number in range(len(labels.classes))]
+    voxels = [sum(counts.get(value, 0) for value in values) for values in members]
+    return {name: round(count * ml, 4) for name, count in zip(labels.classes, voxels, strict=True)}
 
 
 def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: LabelSet) -> dict[str, float]:
@@ -35,30 +40,34 @@ def mask_features(contiguous: NDArray[np.uint8], geometry: Geometry, labels: Lab
     found: dict[str, float] = {}
     turn = geometry.turn_to_ras()
     turned = turn.apply(contiguous)
+    boxes = labels.boxes(turned)
     spacing = np.array([geometry.spacing_mm[axis] for axis in turn.order])
     first: tuple[NDArray[np.float64], int] | None = None
-    for name, values in zip(labels.classes, labels.class_table, strict=True):
-        mask = np.isin(turned, np.flatnonzero(values))
-        voxels = int(mask.sum())
+    for index, (name, box) in enumerate(zip(labels.classes, boxes, strict=True)):
+        inside = None if box is None else labels.mask(index, turned[box])
+        voxels = 0 if inside is None else int(inside.sum())
         volume_ml = voxels * geometry.voxel_volume_mm3 / 1000
         found[f"{name} volume"] = float(np.log(0.01 + volume_ml))
-        centre = np.zeros(mask.ndim)
+        centre = np.zeros(turned.ndim)
         components, largest, surface = 0.0, 1.0, 0.0
-        if (box := mask_box(mask)) is not None:
-            small = np.pad(mask[tuple(map(slice, *box))], 1)
+        if box is not None and inside is not None:
+            small = np.pad(inside, 1)
+            memory_limit.require(
+                _BYTES * small.size, "To estimate the quality of the result", "leave it out (--no-quality)"
+            )
             numbered, count = label_components(small)
             components = float(np.log(count))
             largest = float(component_sizes(numbered, count)[1:].max() / voxels)
-            surface = float(np.log(max(_border(small), 1) / voxels ** ((mask.ndim - 1) / mask.ndim)))
-            centre = _centre(small) + box[0] - 1.0
+            surface = float(np.log(max(_border(small), 1) / voxels ** ((turned.ndim - 1) / turned.ndim)))
+            centre = _centre(small) + [part.start - 1.0 for part in box]
         found |= {f"{name} components": components, f"{name} largest": largest, f"{name} surface": surface}
-        for axis in range(mask.ndim):
-            share = (2 * centre[axis] + 1) / mask.shape[axis] - 1 if voxels else 0.0
+        for axis in range(turned.ndim):
+            share = (2 * centre[axis] + 1) / turned.shape[axis] - 1 if voxels else 0.0
             found[f"{name} centre {axis}"] = float(share)
         if first is None:
             first = centre, voxels
             continue
-        size_mm = (first[1] + voxels) ** (1 / mask.ndim) * float(np.prod(spacing)) ** (1 / mask.ndim)
+        size_mm = (first[1] + voxels) ** (1 / turned.ndim) * float(np.prod(spacing)) ** (1 / turned.ndim)
         away = (centre - first[0]) * spacing / max(size_mm, 1e-6) * bool(first[1] and voxels)
         found |= {f"{name} offset {axis}": float(value) for axis, value in enumerate(away)}
     return found

@@ -18,6 +18,7 @@ counts (code 1) where it is the same place to a hundredth of a voxel, and not (c
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -39,7 +40,7 @@ _HEADER_BYTES = 540
 _VECTOR = 1007
 _MOST_NIFTI1 = 32767
 #: What a compressed header may need before its first 540 bytes come out: gzip's own header with long names.
-_HEAD_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
 #: Voxels: a sform and the nearest qform that lie less apart at the farthest corner are one place.
 _SAME_PLACE = 0.01
 
@@ -54,8 +55,43 @@ def read(path: Path, data: bytes) -> Volume:
     Raises:
         DataError: not NIfTI, damaged, cut off, or of a kind that no image is (complex numbers).
     """
+    found = described(path, data)
+    shape = (*found.geometry.shape, found.channels)
+    if is_gzip(data):
+        count = count_voxels(shape, path)
+        data = inflate(data, path, found.offset + count * found.dtype.itemsize)
+    array = voxels(data, path, found.dtype, shape, found.offset)
+    if found.coloured:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
+        array = np.concatenate([array[name] for name in ("R", "G", "B")], axis=-1)
+    return Volume(scaled(found.header, np.moveaxis(array, -1, 0)), found.geometry)
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What the header of a file says of its voxels.
+
+    Attributes:
+        dtype: of a voxel in the file.
+        offset: of the first voxel in the (unpacked) file, in bytes.
+        coloured: a voxel is a record of colours.
+    """
+
+    header: Nifti1Header
+    geometry: Geometry
+    channels: int
+    dtype: np.dtype
+    offset: int
+    coloured: bool
+
+
+def described(path: Path, data: bytes) -> Described:
+    """The header, from the file's bytes or the first of them.
+
+    Raises:
+        DataError: as `read`.
+    """
     header, forms = _header(path, _beginning(path, data))
-    shape, channels, geometry = _layout(path, header, forms)
+    _, channels, geometry = _layout(path, header, forms)
     dtype = header.get_data_dtype()
     coloured = dtype.names is not None and dtype.names[:3] == ("R", "G", "B")
     if not coloured and (dtype.kind not in "uif" or dtype.itemsize > 8):
@@ -64,14 +100,7 @@ def read(path: Path, data: bytes) -> Volume:
         offset = max(int(header["vox_offset"]), header.structarr.dtype.itemsize + 4)
     except (ValueError, OverflowError) as error:
         raise _damaged(path, error) from error
-    if is_gzip(data):
-        count = count_voxels((*shape, channels), path)
-        data = inflate(data, path, offset + count * dtype.itemsize)
-    array = voxels(data, path, dtype, (*shape, channels), offset)
-    if coloured:  # one voxel of RGB24 or RGBA32 is a record; alpha is no intensity
-        array = np.concatenate([array[name] for name in ("R", "G", "B")], axis=-1)
-    array = np.moveaxis(array, -1, 0)
-    return Volume(_scaled(header, array), geometry)
+    return Described(header, geometry, channels, dtype, offset, coloured)
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -80,7 +109,7 @@ def read_geometry(path: Path) -> Geometry:
     Raises:
         DataError: not NIfTI, or damaged.
     """
-    beginning = _beginning(path, read_bytes(path, _HEAD_BYTES))
+    beginning = _beginning(path, read_bytes(path, HEAD_BYTES))
     return _layout(path, *_header(path, beginning))[2]
 
 
@@ -94,6 +123,12 @@ def encode(path: Path, volume: Volume) -> bytes:
         DataError: a type that NIfTI cannot hold.
     """
     array = storable(volume.array, path, "NIfTI")
+    content = b"".join((encode_header(volume, array.dtype), np.moveaxis(array, 0, -1).tobytes(order="F")))
+    return igzip.compress(content, 1, mtime=0) if path.name.lower().endswith(".gz") else content
+
+
+def encode_header(volume: Volume, dtype: np.dtype) -> bytes:
+    """What comes before the voxels of an image, which are of that type in the file."""
     geometry = volume.geometry
     shape = list(geometry.shape)
     if volume.channels > 1:
@@ -103,7 +138,7 @@ def encode(path: Path, volume: Volume) -> bytes:
     kind = nibabel.Nifti2Header if double or max(shape) > _MOST_NIFTI1 else nibabel.Nifti1Header
     header = kind()
     header.set_data_shape(shape)
-    header.set_data_dtype(array.dtype)
+    header.set_data_dtype(dtype)
     if geometry.ndim == 2 and volume.channels > 1:
         header["intent_code"] = _VECTOR
     if geometry.nifti is None:
@@ -112,8 +147,7 @@ def encode(path: Path, volume: Volume) -> bytes:
         geometry.nifti.write(header.structarr)
     header.set_slope_inter(1.0, 0.0)
     header["vox_offset"] = header.structarr.dtype.itemsize + 4
-    content = b"".join((header.binaryblock, bytes(4), np.moveaxis(array, 0, -1).tobytes(order="F")))
-    return igzip.compress(content, 1, mtime=0) if path.name.lower().endswith(".gz") else content
+    return bytes(header.binaryblock) + bytes(4)
 
 
 def _place(header: Nifti1Header, geometry: Geometry) -> None:
@@ -133,7 +167,7 @@ def _place(header: Nifti1Header, geometry: Geometry) -> None:
 def _beginning(path: Path, data: bytes) -> bytes:
     """The first bytes of the file, unpacked where they are packed."""
     if is_gzip(data):
-        return inflate(data[:_HEAD_BYTES], path, _HEADER_BYTES, partial=True)
+        return inflate(data[:HEAD_BYTES], path, _HEADER_BYTES, partial=True)
     return data[:_HEADER_BYTES]
 
 
@@ -210,7 +244,8 @@ def _in_plane(affine: Array) -> Array:
     return np.diag([*np.sqrt((affine[:3, :2] ** 2).sum(axis=0)), 1.0])
 
 
-def _scaled(header: Nifti1Header, array: Array) -> Array:
+def scaled(header: Nifti1Header, array: Array) -> Array:
+    """File values -> intensities, where the header has a scale; else the array itself."""
     slope, inter = (float(header[name]) for name in ("scl_slope", "scl_inter"))
     inter = inter if np.isfinite(inter) else 0.0
     if slope == 0 or not np.isfinite(slope) or (slope, inter) == (1.0, 0.0):
@@ -218,11 +253,11 @@ def _scaled(header: Nifti1Header, array: Array) -> Array:
     # float32 holds every 16-bit integer exactly; wider ones are scaled in double precision.
     exact = array.dtype.itemsize <= 2 or array.dtype == np.float32
     kind = np.float32 if exact else np.float64
-    scaled: Array = array.astype(kind)
+    result: Array = array.astype(kind)
     with np.errstate(all="ignore"):
-        np.multiply(scaled, kind(slope), out=scaled)
-        np.add(scaled, kind(inter), out=scaled)
-    return scaled
+        np.multiply(result, kind(slope), out=result)
+        np.add(result, kind(inter), out=result)
+    return result
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

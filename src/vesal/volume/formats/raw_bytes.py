@@ -19,7 +19,7 @@ from vesal.text import times
 from vesal.volume.geometry import Array
 
 #: No DEFLATE stream unpacks to more than 1032 times its length (zlib's technical notes); some slack on top.
-_MOST_RATIO = 1100
+MOST_RATIO = 1100
 #: So much is unpacked without asking how much memory there is.
 _SMALL = 1 << 26
 
@@ -82,7 +82,7 @@ def inflate(data: bytes, path: Path, most: int, *, partial: bool = False) -> byt
     """
     wbits = 31 if is_gzip(data) else 15
     parts: list[bytes] = []
-    room = min(most, _MOST_RATIO * len(data) + 1024) + 1
+    room = min(most, MOST_RATIO * len(data) + 1024) + 1
     refuse_beyond_memory(room, path)
     try:
         while True:

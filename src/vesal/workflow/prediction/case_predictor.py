@@ -21,11 +21,14 @@ from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.scan_notes import scan_note, with_channels
+from vesal.infer.windows import Windows
+from vesal.memory_limit import array, limit
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.resample import resize
 from vesal.volume.volume import LabelMap, Volume
+from vesal.workflow.prediction.case_memory import refuse_too_large
 from vesal.workflow.prediction.predict_targets import Target
 from vesal.workflow.requests.predict_options import PredictOptions
 
@@ -109,6 +112,8 @@ class CasePredictor:
         case, target = entry
         plan = self.model.plan
         try:
+            if limit() is not None:
+                refuse_too_large(case, target, self.model, self._windows())
             # A density of this one picture is no news: the pictures of the training had the plan's.
             agreed = case.model_copy(update={"pixel_mm": plan.pixel_mm})
             stored, digest = read_image_and_digest(agreed)
@@ -173,10 +178,13 @@ class CasePredictor:
             volumes = volumes_ml(model.labels.encode(label.array), label.geometry, model.labels)
         return CaseResult(scan.digest, note, estimate, volumes, scan.missing)
 
+    def _windows(self) -> Windows:
+        return self.model.windows(mirror=self.options.mirror, overlap=self.options.overlap)
+
     def _passed(self, scan: ReadScan, target: Target) -> _Passed:
         """The scan through the networks, with what the target's files need of them."""
         model, options, prepared = self.model, self.options, scan.prepared
-        windows = model.windows(mirror=options.mirror, overlap=options.overlap)
+        windows = self._windows()
         maps = target.uncertainty is not None
         records = scan.features is not None or maps
         recorder = model.feature_recorder(windows, uncertainty=maps) if records else None
@@ -189,7 +197,7 @@ class CasePredictor:
             return _Passed(label, prepared)
         if not plain and model.locator is not None and scan.volume is not None:
             _, prepared = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
-        uncertainty = np.zeros(prepared.crop.shape, dtype=np.float32) if maps else None
+        uncertainty = array(prepared.crop.shape, np.float32, zeros=True) if maps else None
         if wants_logits:
             # The maps are written one by one and read the logits each: those of the whole volume are kept.
             logits = model.logits(prepared.image, windows, recorder=recorder)

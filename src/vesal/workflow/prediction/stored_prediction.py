@@ -17,7 +17,8 @@ from vesal.data.fingerprint import Failure
 from vesal.engine.outcome import Engine, Outcome
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.files import scratch_folder, sweep_scratch
-from vesal.infer.predictor import Model
+from vesal.infer.model import Model
+from vesal.memory_limit import keep_within, limit, limited
 from vesal.parallel import Progress
 from vesal.text import listed, plural
 from vesal.volume.io import is_image
@@ -68,6 +69,8 @@ class StoredTask:
             VesalError: the model cannot be loaded, or is another one here.
         """
         model = self.source.load_same(self.digest)
+        if self.options.max_ram is not None and limit() is None:
+            keep_within(self.options.max_ram)
         sweep_scratch()
         predictor = CasePredictor(model, self.options, self.estimates, measures=True)
         return lambda scan: self._predict(predictor, scan)
@@ -157,7 +160,7 @@ def predict_stored(
     into, model = StoredFolder.of(out), source.load()
     estimates = options.quality and model.quality_estimator is not None
     remarks: list[str] = []
-    with scratch_folder() as scratch:
+    with limited(options.max_ram), scratch_folder() as scratch:
         scans = scans_at(inputs, len(model.plan.channels), model.labels, scratch / "names", remarks.append)
         if shard is not None:
             scans = scans[shard[0] - 1 :: shard[1]]

@@ -14,6 +14,7 @@ from vesal.errors import VesalError
 from vesal.infer.backends import openvino
 from vesal.infer.model import Model
 from vesal.infer.predictor import load_model
+from vesal.memory_limit import keep_within
 from vesal.outputs import OutputFolder
 from vesal.text import listed, plural
 from vesal.workflow.prediction.case_predictor import CasePredictor, CaseResult, Entry
@@ -93,6 +94,8 @@ class PredictTask:
             VesalError: the model cannot be loaded, or is another one here.
         """
         model = self.source.load_same(self.digest)
+        if self.options.max_ram is not None:
+            keep_within(self.options.max_ram, self.folder)
         # A record of its own: several processes, perhaps of several machines, write into the folder. It stays open as
         # long as the process lives.
         OutputFolder(self.folder, writer=worker_name().replace(":", "-")).__enter__()

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from vesal.cpus import cpu_count
 from vesal.errors import UsageError, unknown_name
+from vesal.memory_limit import held_bytes, parse_size
 from vesal.workflow.requests.fields import Option
 
 if TYPE_CHECKING:
     from vesal.engine.outcome import Engine
 
 ENGINES = ("local", "ray")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size such as '4G' or '500 MB', by powers of ten.
-
-    >>> parse_size("4G"), parse_size("1.5 GB"), parse_size("800m")
-    (4000000000, 1500000000, 800000000)
-
-    Raises:
-        UsageError: it is none.
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise UsageError(f"'{text}' is no size of memory; give it as 4G or 500M.")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -99,6 +82,19 @@ class EngineOptions:
             "--ray-address": self.ray_address is not None,
         }
 
+    def share(self, max_ram: int | None, device: str = "cpu") -> int | None:
+        """What each worker may take where all on this machine may take `max_ram` with this process; on a cluster, where
+        nobody knows how many are on a machine, each may take that much."""
+        if max_ram is None or self.engine != "local":
+            return max_ram
+        # Those that begin as copies of another process share its libraries.
+        return max(1, (max_ram - 2 * held_bytes()) // self._workers(device))
+
+    def _workers(self, device: str) -> int:
+        """Of this machine."""
+        # Each would hold the model in the memory of one GPU.
+        return self.workers or (1 if device == "cuda" else max(1, cpu_count() // self.threads))
+
     def make(self, device: str = "cpu") -> Engine | None:
         """The engine for work on a type of device; None where there is none."""
         # Imported here: who works in one process needs none of it.
@@ -111,9 +107,7 @@ class EngineOptions:
         if self.engine == "local":
             from vesal.engine.local_engine import LocalEngine
 
-            # Each would hold the model in the memory of one GPU.
-            workers = self.workers or (1 if device == "cuda" else max(1, cpu_count() // self.threads))
-            return LocalEngine(workers, self.threads, self.worker_ram)
+            return LocalEngine(self._workers(device), self.threads, self.worker_ram)
         return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from vesal.errors import UsageError
+from vesal.memory_limit import parse_size
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ Precision = Annotated[
     str,
     Option(
         "Of the network: auto (bf16 on CPUs that have it, where masks were found to be the same), bf16, 32."
+    ),
+]
+MaxRam = Annotated[
+    int | None,
+    Option(
+        "Memory that this may take, such as 4G: what is too much lies on the disk or is done by fewer processes; what "
+        "cannot be done within it is refused.",
+        parse=parse_size,
     ),
 ]
 Mirror = Annotated[bool, Option("Average over mirrored copies: slower, a little better.", ("--tta",))]

@@ -8,7 +8,7 @@ from typing import Annotated
 from vesal.errors import UsageError
 from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.window_overlap import OVERLAP
-from vesal.workflow.requests.fields import Mirror, Option
+from vesal.workflow.requests.fields import MaxRam, Mirror, Option
 
 #: What --to takes -> the ending of the files.
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "png": ".png", "tiff": ".tif"}
@@ -40,6 +40,7 @@ class PredictOptions:
         quality: estimate the quality of each result, where the model holds a quality model.
         uncertainty: also write a map of the uncertainty at each voxel, 0 to 1.
         missing: names of channels that the scans do not have, or that are not to be looked at.
+        max_ram: bytes that this process may take; None for no limit.
     """
 
     to: Annotated[
@@ -93,6 +94,7 @@ class PredictOptions:
             many=True,
         ),
     ] = ()
+    max_ram: MaxRam = None
 
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:

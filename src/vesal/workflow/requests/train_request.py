@@ -11,6 +11,7 @@ from vesal.workflow.requests.fields import (
     Data,
     Device,
     Layout,
+    MaxRam,
     Mirror,
     Option,
     Out,
@@ -34,6 +35,7 @@ class TrainRequest(Request):
         devices: processes of this machine that train together, each on a device of its own; None for one, or for what
             torchrun or srun has started.
         cache: the run folder's prepared/ by default.
+        max_ram: bytes that all processes of this machine together may take; None for no limit.
         overrides: fields of the recipe to replace, by their dotted names; they count more than the options above.
         quiet: no live display.
     """
@@ -71,6 +73,7 @@ class TrainRequest(Request):
     ] = None
     layout: Layout = "auto"
     mirror: Mirror = False
+    max_ram: MaxRam = None
     settings: Settings = ()
     overrides: dict[str, Any] = field(default_factory=dict)
     quiet: bool = False

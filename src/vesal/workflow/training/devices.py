@@ -51,7 +51,9 @@ def train_on_devices(
     for rank in range(count):
         ours, theirs = multiprocessing.Pipe()
         own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-        arguments = (theirs, train, replace(request, devices=None), own, max(1, cpu_count() // count))
+        most = None if request.max_ram is None else request.max_ram // count
+        asked_of_it = replace(request, devices=None, max_ram=most)
+        arguments = (theirs, train, asked_of_it, own, max(1, cpu_count() // count))
         process = context.Process(target=_serve, args=arguments)  # type: ignore[attr-defined]
         process.start()
         theirs.close()

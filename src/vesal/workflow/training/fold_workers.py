@@ -18,6 +18,7 @@ from vesal.data.fingerprint import Failure
 from vesal.engine.local_engine import LocalEngine
 from vesal.engine.outcome import Engine, Outcome
 from vesal.errors import UsageError, VesalError
+from vesal.memory_limit import keep_within, limit
 from vesal.parallel import no_progress
 from vesal.run.folder import Run
 from vesal.run_files import TRAIN_LOG
@@ -64,6 +65,8 @@ class FoldWork:
     work: Work
 
     def __call__(self) -> Callable[[Split], FoldResult]:
+        if self.request.max_ram is not None and limit() is None:
+            keep_within(self.request.max_ram, self.request.out)
         return self.train
 
     def train(self, split: Split) -> FoldResult:

@@ -18,6 +18,7 @@ from vesal.evaluate.scores import Scores
 from vesal.evaluate.tables import scores_text
 from vesal.files import Place, content_hash, staying, write_json
 from vesal.layouts.registry import load_dataset
+from vesal.memory_limit import limit, limited
 from vesal.nn.given_weights import read_weights
 from vesal.parallel import StageProgress, available_memory, no_progress
 from vesal.planning.cost import network_of
@@ -110,7 +111,7 @@ def train_run(
         check_engine(request)
     if (request.devices or 1) > 1 and not in_a_team():
         return train_on_devices(train_run, request, stage, tell)
-    with joined() as team, ExitStack() as stack:
+    with limited(request.max_ram, request.out), joined() as team, ExitStack() as stack:
         if not team.leads:
             stage, tell = no_progress, _say_nothing
         run, device = Run(request.out), device_of(request.device, team)
@@ -352,7 +353,7 @@ def _refuse_huge(plan: Plan, session: Session) -> None:
         UsageError: it takes several times of what is free, by an estimate.
     """
     need, free = network_of(plan).step_bytes(plan.batch, 4), available_memory()
-    if session.device.type == "cpu" and need > _HUGE * free:
+    if session.device.type == "cpu" and need > (_HUGE if limit() is None else 1.0) * free:
         raise UsageError(
             f"A step needs about {need / 1e9:,.0f} GB, and {free / 1e9:.1f} GB are free; lower plan.batch "
             f"({plan.batch}), plan.patch ({times(plan.patch)}) or plan.width."
