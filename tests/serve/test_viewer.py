@@ -75,8 +75,10 @@ def test_a_scan_goes_up_and_its_result_comes_back(
     assert files == {"patient-7.nii.gz": case.files["scan.nii.gz"]}
     assert page.page.get_by_text("Needs review").is_visible()
     for name, ml in case.volumes_ml.items():
-        row = page.page.locator(".classes li", has_text=name).inner_text()
-        assert float(row.split()[-2]) == pytest.approx(ml, rel=0.02), row
+        row = page.page.locator(".classes li", has_text=name)
+        volume = row.locator(".number").inner_text()
+        assert float(volume.split()[0]) == pytest.approx(ml, rel=0.02), volume
+        assert "(90 % interval)" in row.locator(".interval").inner_text()
     assert page.trouble == []
 
 
