@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", default=None, help="folder of real scans (Task04_Hippocampus, ACDC, ...)")
-    parser.addoption("--kills", type=int, default=5, help="how often tests/test_faults.py kills")
+    parser.addoption("--kills", type=int, default=3, help="how often tests/test_faults.py kills")
     parser.addoption("--clinic", action="store_true", help="a clinic's part that is missing is a failure")
 
 
