@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
+from vesal.files import content_hash
+from vesal.infer.model import Model
 from vesal.planning.plan import Normalisation, Plan, Stage
+from vesal.preprocessing import cache
 
 
 def make(**changes) -> Plan:
@@ -84,3 +88,41 @@ def test_a_file_that_is_no_plan_is_told_in_one_sentence(text: str, tmp_path: Pat
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(VesalError, match=r"plan\.json"):
         Plan.load(tmp_path / "plan.json")
+
+
+#: As a plan was stored before it had `rules`, `axis_order`, `as_stored` and `Stage.decoder`.
+STORED = {
+    "dimension": 3,
+    "spacing_mm": [1.0, 1.0, 1.0],
+    "patch": [8, 8, 8],
+    "batch": 1,
+    "stages": [
+        {"features": 4, "kernel": [3, 3, 3], "stride": [1, 1, 1]},
+        {"features": 8, "kernel": [3, 3, 3], "stride": [2, 2, 2]},
+    ],
+    "normalisation": [{"scheme": "zscore"}],
+    "mirror_axes": [0],
+    "channels": ["MRI"],
+    "labels": {"labels": [{"name": "organ", "value": 1}]},
+    "median_shape": [8, 8, 8],
+}
+
+
+def digests(**changes: object) -> tuple[str, str]:
+    """(of the model, of what its preparation depends on) of the stored plan with a locator like it."""
+    plan = Plan.model_validate(STORED | {"locator": STORED} | changes)
+    model = Model(plan, (), None, (SimpleNamespace(weights_digest="weights"),))
+    return model.digest, content_hash(cache._plan_key(plan, 0))
+
+
+def test_digests_of_plans_of_before_stay_whatever_fields_came_later() -> None:
+    """Else results are made anew, and scans prepared again, for a field that changes nothing. As the version computed
+    them that did not have these fields yet; whoever adds a field to a plan names it in `vesal.planning.plan`."""
+    before = ("eb5ac8e9da2521f0ca5b5c000d13f923", "3b85759b6425d10a9a75ac0de5a31b4c")
+    assert digests() == before
+    with_defaults = [stage | {"decoder": None} for stage in STORED["stages"]]
+    assert digests(rules="vesal", axis_order=None, as_stored=False, stages=with_defaults) == before
+    assert digests(rules="nnunet")[1] != before[1]
+    deeper = [stage | {"decoder": 3} for stage in STORED["stages"]]
+    assert digests(stages=deeper)[0] != before[0]
+    assert digests(locator=STORED | {"as_stored": True})[0] != before[0]

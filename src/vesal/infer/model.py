@@ -113,7 +113,7 @@ class Model:
             return ""
         steps = None if self.postprocess is None else self.postprocess.to_dict()
         narrow = [getattr(network, "in_bfloat16", False) for network in self.networks]
-        rest = [self.plan.model_dump(mode="json"), steps, self.temperature, narrow]
+        rest = [self.plan.identity(), steps, self.temperature, narrow]
         return content_hash(
             *(package.weights_digest.encode() for package in self.packages), json.dumps(rest).encode()
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -12,6 +12,11 @@ from vesal.data.labels import LabelSet
 from vesal.record import Record
 
 PLAN_VERSION = 1
+
+#: Fields that came after plans had been stored, with their defaults: `Plan.identity` leaves them out. Whoever adds a
+#: field adds it here.
+_ADDED: dict[str, Any] = {"rules": "vesal", "axis_order": None, "as_stored": False}
+_ADDED_TO_STAGES: dict[str, Any] = {"decoder": None}
 
 #: What a plan and its locator's have in common, and of their labels.
 _LOCATED_ALIKE = ("channels", "pixel_mm", "crop_to_nonzero")
@@ -189,6 +194,13 @@ class Plan(Record):
             raise ValueError(f"patch {self.patch} is not a multiple of the strides {self.total_stride}")
         return self
 
+    def identity(self, *fields: str) -> dict[str, Any]:
+        """Plain values for digests of all fields or of some: a field that came later is left out at its default.
+
+        So digests of plans that were stored before it stay as they were.
+        """
+        return _without_added(self.model_dump(mode="json", include=set(fields) or None))
+
     @property
     def total_stride(self) -> tuple[int, ...]:
         """Product of the strides along each axis: patch sizes are multiples of it."""
@@ -208,3 +220,20 @@ class Plan(Record):
     def inputs(self) -> int:
         """Channels of the prepared array, which the network takes."""
         return len(self.channels) + self.foreground_channel
+
+
+def _without_added(values: dict[str, Any]) -> dict[str, Any]:
+    """A dump of a plan without what came later and is as if it had not."""
+    found = {name: value for name, value in values.items() if name not in _ADDED or value != _ADDED[name]}
+    if "stages" in found:
+        found["stages"] = [
+            {
+                name: value
+                for name, value in stage.items()
+                if name not in _ADDED_TO_STAGES or value != _ADDED_TO_STAGES[name]
+            }
+            for stage in found["stages"]
+        ]
+    if found.get("locator") is not None:
+        found["locator"] = _without_added(found["locator"])
+    return found

@@ -232,11 +232,11 @@ class Cache:
 
 
 def _plan_key(plan: Plan, place: int) -> bytes:
-    fields = {
+    fields = (
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
         "foreground_channel", "margin_mm", "blocks", "rules", "axis_order", "as_stored",
-    }  # fmt: skip
-    values = plan.model_dump(mode="json", include=fields)
+    )  # fmt: skip
+    values = plan.identity(*fields)
     values["place"] = place if plan.locator is not None else None
     if plan.locator is not None:
         values["patch"] = plan.patch
