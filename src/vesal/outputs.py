@@ -15,13 +15,13 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import Place, before_replacing, file_digest, is_temporary, staying
+from vesal.files import Place, before_replacing, file_digest, is_temporary, read_json_lines, staying
 from vesal.record import Record
-from vesal.run_files import OUTPUTS
+from vesal.run_files import COHORT, COHORT_PARTS, OUTPUTS
 from vesal.text import listed, plural
 
 #: Times of files come in ticks of some ms: what is younger may be changed again within its tick, and is read to know.
@@ -337,6 +337,28 @@ def results(folder: Path, *names: str) -> OutputFolder:
     output = OutputFolder(folder, below=False)
     output.refuse([folder / name for name in names])
     return output
+
+
+def predicted_files(folder: Path) -> set[str]:
+    """Paths below a folder of what predictions wrote there, by its record or by that of results at an address."""
+    found: set[str] = set()
+    if (folder / OUTPUTS).is_file():
+        found.update(*(case.files for case in OutputFolder(folder).cases.values()))
+    for path in (folder / COHORT, *(folder / COHORT_PARTS).glob("*.jsonl")):
+        for row in read_json_lines(path):
+            # Those that were planned are noted before they are made, so that a kill leaves none unknown.
+            found.update(row.get("files") or (), row.get("planned") or ())
+    return found
+
+
+def holds_record(name: str) -> bool:
+    """Whether `predicted_files` of some folder reads the file with this path.
+
+    >>> holds_record("masks/cohort.jsonl"), holds_record("masks/a.nii.gz")
+    (True, False)
+    """
+    path = PurePosixPath(name)
+    return path.name in (OUTPUTS, COHORT) or (path.parent.name == COHORT_PARTS and path.suffix == ".jsonl")
 
 
 def _key(name: str) -> str:

@@ -17,8 +17,7 @@ from vesal.layouts.dicom.dicom_studies import detect_dicom
 from vesal.layouts.matching_names import is_folder_of_labels, is_named_as_label
 from vesal.layouts.registry import is_recognised, load_dataset
 from vesal.layouts.scan_files import channel_files, folders_below, image_files, visible
-from vesal.outputs import OutputFolder
-from vesal.run_files import OUTPUTS
+from vesal.outputs import predicted_files
 from vesal.text import plural
 from vesal.volume.dicom.source import is_dicom_file
 from vesal.volume.io import SUFFIXES, is_image, strip_suffix
@@ -254,9 +253,7 @@ def _sorted(folders: Iterable[Path], root: Path) -> _Sorted:
 
 def _predicted_files(folder: Path) -> set[Path]:
     """What predictions into a folder wrote there and below."""
-    if not (folder / OUTPUTS).is_file():
-        return set()
-    return {folder / name for case in OutputFolder(folder).cases.values() for name in case.files}
+    return {folder / name for name in predicted_files(folder)}
 
 
 def _instead(root: Path) -> str:

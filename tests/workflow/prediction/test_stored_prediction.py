@@ -195,6 +195,33 @@ def test_the_verb_takes_addresses(source: ModelSource, scans: Path, tmp_path: Pa
         assert isinstance(vesal(*words, *more).exception, UsageError)
 
 
+def test_results_below_the_scans_are_no_scans_of_the_next_prediction(
+    source: ModelSource, scans: Path, tmp_path: Path
+) -> None:
+    """Neither at addresses nor on this disk, also while the record is in parts, as of a shard."""
+    folder = tmp_path / "study"
+    shutil.copytree(scans, folder / "scans")
+    (folder / "scans" / "cut.nii.gz").unlink()
+    results = f"file://{folder}/scans/deeper/results"
+    loaded = source.load()
+    for shard in ((1, 2), None):
+        predict(source, f"file://{folder}", results, shard=shard, probabilities=True)
+        again = predict(source, f"file://{folder}", results, resume=True, probabilities=True)
+        assert again.scans == 4
+        assert "results of vesal predict" in " ".join(again.remarks)
+        remarks: list[str] = []
+        cases = cases_to_predict([folder], 1, loaded.labels, remark=remarks.append)
+        assert len(cases) == 4
+        assert "results of vesal predict" in " ".join(remarks)
+    # And what a prediction of this disk wrote below is none for one at addresses.
+    other = tmp_path / "other"
+    shutil.copytree(folder / "scans", other / "scans", ignore=shutil.ignore_patterns("deeper"))
+    predict_cases(
+        loaded, cases_to_predict([other], 1, loaded.labels), other / "scans" / "more", PredictOptions()
+    )
+    assert predict(source, f"file://{other}", f"file://{tmp_path}/out").scans == 4
+
+
 def test_what_only_this_process_sees_is_refused_to_workers(
     source: ModelSource, scans: Path, tmp_path: Path
 ) -> None:

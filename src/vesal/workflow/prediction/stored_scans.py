@@ -12,6 +12,7 @@ from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.layouts.input_scans import cases_to_predict
+from vesal.outputs import holds_record
 from vesal.volume.io import is_image, strip_suffix
 from vesal.workflow.prediction.stored_files import StoredFile, StoredFolder
 
@@ -65,13 +66,16 @@ def scans_at(
     scratch: Path,
     remark: Callable[[str], object] = str,
 ) -> list[StoredScan]:
-    """The scans of folders and files, in the same way as `cases_to_predict`; nothing is fetched.
+    """The scans of folders and files, in the same way as `cases_to_predict`; no scan is fetched.
+
+    Records of predictions are, so that results that lie among the scans are left out.
 
     Args:
         inputs: addresses, and paths of this machine.
         channels: how many the model wants.
         labels: of the model.
-        scratch: an empty folder, which takes an empty file for each image, so that names are all that is looked at.
+        scratch: an empty folder, which takes an empty file for each image, so that names are all that is looked at,
+            and the records.
         remark: is told what was left out.
 
     Raises:
@@ -98,6 +102,8 @@ def scans_at(
             place = root / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
+        for name in () if only else filter(holds_record, files):
+            source.fetch(name, root / name)
         places.append(root / only if only else root)
 
     def shown(text: str) -> str:
