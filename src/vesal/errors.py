@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+#: Why a scan has no result, where the memory ends.
+TOO_LARGE = "the memory does not suffice for this scan; predict it on a larger machine."
+
+
 class VesalError(Exception):
     """A failure shown without a traceback: the message names what is wrong, where, and the fix.
 
@@ -35,12 +39,14 @@ class UsageError(VesalError):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch or a GPU says that memory is used up.
+    """Whether Python, torch, ONNX Runtime, OpenVINO or a GPU says that memory is used up.
 
     >>> out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
     True
+    >>> out_of_memory(RuntimeError("Failed to allocate memory for requested buffer of size 256000000"))
+    True
     """
-    words = ("out of memory", "can't allocate memory", "not enough memory")
+    words = ("out of memory", "can't allocate memory", "not enough memory", "failed to allocate", "bad_alloc")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 

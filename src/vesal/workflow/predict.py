@@ -23,7 +23,7 @@ from vesal.data.case import image_digest
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, UsageError, VesalError, out_of_memory
+from vesal.errors import TOO_LARGE, DataError, UsageError, VesalError, out_of_memory
 from vesal.files import sweep, write_json
 from vesal.infer.channels.missing_channels import channel_numbers, known_costs, refuse_missing
 from vesal.infer.model import Model
@@ -33,7 +33,7 @@ from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
 from vesal.text import listed, plural
 from vesal.volume.io import is_readable
-from vesal.workflow.prediction.case_predictor import PNG_ONE, TOO_LARGE, CasePredictor, CaseResult, Entry
+from vesal.workflow.prediction.case_predictor import PNG_ONE, CasePredictor, CaseResult, Entry
 from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.prediction.quality_files import QualityFiles
 from vesal.workflow.prediction.worker_prediction import Cohort

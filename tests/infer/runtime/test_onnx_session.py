@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -29,6 +30,33 @@ def test_logits_and_features_come_by_their_names(alone: bool) -> None:
     np.testing.assert_allclose(logits, 10 * np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(network.encoded(windows[:1]), [windows[0].mean()], rtol=1e-5)
     assert network.backend.startswith("ONNX Runtime ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+@pytest.mark.usefixtures("_needs_onnx")
+def test_memory_that_is_used_up_is_told_as_python_tells_it() -> None:
+    """In a process of its own that may take little more than it has: the window is there, logits do not fit."""
+    code = """
+import resource, sys
+import numpy as np
+from vesal.infer.runtime.onnx_session import OnnxNetwork
+network, window = OnnxNetwork(sys.stdin.buffer.read(), 1), np.zeros((1, 1, 300, 300, 300), np.float32)
+network(window[..., :4, :4, :4])
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 50_000_000, -1))
+try:
+    network(window)
+except MemoryError as error:
+    print("MemoryError", error)
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+print(network(window[..., :4, :4, :4]).shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=by_intensity_graph(), capture_output=True, timeout=120
+    )
+    assert done.stdout.startswith(b"MemoryError")
+    assert done.stdout.endswith(b"(1, 3, 4, 4, 4)\n")
+    assert done.stderr == b""
 
 
 @pytest.mark.usefixtures("_needs_onnx")

@@ -72,6 +72,38 @@ def test_a_failure_is_one_sentence_and_an_exit_code(
     assert error.count("\n") == 1
 
 
+def test_a_scan_that_the_memory_does_not_suffice_for_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    library = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    run = library.InferenceSession.run
+
+    def refuse(session: object, outputs: object, inputs: dict[str, np.ndarray], *options: object) -> object:
+        if inputs["image"].max() > 5:
+            text = (
+                "[ONNXRuntimeError] : 1 : FAIL : Failed to allocate memory for requested buffer of size 256"
+            )
+            raise library.capi.onnxruntime_pybind11_state.Fail(text)
+        return run(session, outputs, inputs, *options)
+
+    monkeypatch.setattr(library.InferenceSession, "run", refuse)
+    for name, most in (("a", 9.0), ("b", 2.6)):
+        array = np.zeros((18, 18, 18), np.float32)
+        array[4:8, 4:8, 4:8] = most
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    model, out = write_by_intensity(tmp_path / "model.vesal"), tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *map(str, (model, tmp_path / "a.nii.gz", tmp_path / "b.nii.gz", "-o", out))])
+    assert ended.value.code == 1
+    told = capsys.readouterr()
+    assert told.err == (
+        "vesal-runtime: a: the memory does not suffice for this scan; predict it on a larger machine.\n"
+    )
+    assert "1 of 2 scans segmented" in told.out
+    assert (out / "b.nii.gz").exists()
+
+
 @pytest.mark.parametrize("wrong", [["--overlap", "1.5"], ["--threads", "0"]])
 def test_numbers_beyond_their_bounds_are_refused(
     wrong: list[str], capsys: pytest.CaptureFixture[str]

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.errors import VesalError
+from vesal.errors import VesalError, out_of_memory
 from vesal.infer.runtime.exported_model import ENCODER, IMAGE, LOGITS
 
 Floats = NDArray[np.float32]
+
+#: What is raised need not be printed, too.
+_FATAL = 4
 
 
 class OnnxNetwork:
@@ -50,10 +53,11 @@ class OnnxNetwork:
         options = library.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = _FATAL
         try:
             return library.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:
+            _raise_memory(error)
             reason = " ".join(str(error).split())[:200]
             raise VesalError(
                 f"ONNX Runtime {library.__version__} cannot load the network ({reason}); update onnxruntime, or export "
@@ -62,11 +66,26 @@ class OnnxNetwork:
 
     def _run(self, output: str, batch: Floats) -> Floats:
         options = _library().RunOptions()
+        options.log_severity_level = _FATAL
         if not self._alone:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         window = np.ascontiguousarray(batch, dtype=np.float32)
-        result: Floats = self._session.run([output], {IMAGE: window}, options)[0]
+        try:
+            result: Floats = self._session.run([output], {IMAGE: window}, options)[0]
+        except Exception as error:
+            _raise_memory(error)
+            raise
         return result
+
+
+def _raise_memory(error: Exception) -> None:
+    """Say as Python does that the memory is used up: the library's own exceptions are no RuntimeError.
+
+    Raises:
+        MemoryError: it is.
+    """
+    if out_of_memory(error):
+        raise MemoryError(" ".join(str(error).split())[-200:]) from error
 
 
 def _library() -> Any:

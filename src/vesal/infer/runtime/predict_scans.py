@@ -11,7 +11,7 @@ from typing import Any
 
 from vesal.data.case import read_image_and_digest
 from vesal.data.dataset import Case
-from vesal.errors import DataError, UsageError, out_of_memory
+from vesal.errors import TOO_LARGE, DataError, UsageError, out_of_memory
 from vesal.files import write_json
 from vesal.infer.model import Model
 from vesal.infer.quality.volumes.interval_level import LEVEL
@@ -131,7 +131,7 @@ def predict_scans(
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-                result.failures[case.id] = "the memory does not suffice for this scan."
+                result.failures[case.id] = TOO_LARGE
                 continue
             result.files[case.id] = target
             result.seconds[case.id] = time.monotonic() - began

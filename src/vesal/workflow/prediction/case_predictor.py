@@ -13,7 +13,7 @@ from torch import Tensor
 from vesal.data.case import read_image_and_digest
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, VesalError
+from vesal.errors import TOO_LARGE, DataError, VesalError
 from vesal.files import write_bytes
 from vesal.infer.channels.missing_channels import channel_numbers, without_channels
 from vesal.infer.model import Model
@@ -34,7 +34,6 @@ from vesal.workflow.requests.predict_options import PredictOptions
 
 #: A probability of 1 in a PNG of probabilities.
 PNG_ONE = (1 << 16) - 1
-TOO_LARGE = "the memory does not suffice for this scan; predict it on a larger machine."
 
 #: A case and the files that its result becomes.
 Entry = tuple[Case, Target]
