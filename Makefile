@@ -53,9 +53,10 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python docs/make_site.py build/docs
 	$(BIN)/mkdocs build --strict
 
-# The wheel of vesal-runtime, which predicts without torch: dist/vesal_runtime-*.whl.
+# vesal-runtime, which predicts without torch: dist/vesal_runtime-*.tar.gz, and the wheel that is built of it.
 runtime: $(VENV)/.installed
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist ./runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build
+	$(BIN)/python -m build --outdir dist runtime
 
 # What an installation consists of, with versions and licences (CycloneDX): sbom.cdx.json.
 sbom: $(VENV)/.installed

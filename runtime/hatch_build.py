@@ -1,7 +1,8 @@
-"""Gathers the wheel of vesal-runtime: just those modules of ../src/vesal that prediction without torch imports.
+"""Gathers vesal-runtime: just those modules of ../src/vesal that prediction without torch imports.
 
 They are called vesal_runtime there, in their imports too, so that Vesal itself may be installed beside it and neither
-owns a file of the other.
+owns a file of the other. The source archive holds them as they were gathered, so that the wheel that is built of it is
+the same.
 """
 
 from __future__ import annotations
@@ -19,23 +20,29 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FROM, NAME = "vesal", "vesal_runtime"
 #: What is imported by the command and by whoever uses the package.
 ROOTS = ("vesal.infer.runtime.program", "vesal.infer.runtime.__main__")
-_INIT = "package_init.py"
+_INIT, _LICENSE = "package_init.py", "LICENSE"
 _IMPORT = re.compile(rf"^(\s*(?:from|import) ){FROM}\b", re.MULTILINE)
 
 
 class RuntimeHook(BuildHookInterface):
-    """Hatchling calls this before it gathers the files of the wheel."""
+    """Hatchling calls this before it gathers the files of a wheel or a source archive."""
 
     PLUGIN_NAME = "custom"
+    _folder: str | None = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        self._folder = tempfile.mkdtemp()
         root = Path(self.root)
+        if (root / NAME).is_dir():
+            # An unpacked source archive, where ../src is not; Hatchling takes the package by itself.
+            return
+        self._folder = tempfile.mkdtemp()
         made = gather(root.parent / "src", root / _INIT, Path(self._folder))
+        shutil.copy(root.parent / _LICENSE, made)
         build_data["force_include"][str(made)] = NAME
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def gather(source: Path, init: Path, to: Path) -> Path:

@@ -72,6 +72,23 @@ main(["--version"])
     assert done.stdout.strip() == __version__
 
 
+def test_the_source_archive_brings_its_own_modules(build: dict[str, Any], tmp_path: Path) -> None:
+    def included(root: Path) -> dict[str, str]:
+        hook, data = build["RuntimeHook"](), {"force_include": {}}
+        hook.root = str(root)
+        hook.initialize("standard", data)
+        for made in data["force_include"]:
+            assert {"__init__.py", "LICENSE", "infer"} <= {path.name for path in Path(made).iterdir()}
+        hook.finalize("standard", data, "")
+        assert not any(Path(made).exists() for made in data["force_include"])
+        return data["force_include"]
+
+    # An unpacked archive lies anywhere, without the rest of the repository.
+    (tmp_path / "vesal_runtime").mkdir()
+    assert list(included(ROOT / "runtime").values()) == ["vesal_runtime"]
+    assert included(tmp_path) == {}
+
+
 def test_no_module_of_it_needs_torch_or_trains(package: Path) -> None:
     files = [file.relative_to(package).as_posix() for file in package.rglob("*.py")]
     assert "infer/windows.py" in files
