@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from benchmarks.record import machine, versions
 
@@ -71,7 +71,7 @@ class Client:
     """
 
     def __init__(self, address: str, scan: Path) -> None:
-        self._http = httpx.Client(
+        self._http = httpx2.Client(
             base_url=address, headers={"authorization": f"Bearer {TOKEN}"}, timeout=_PATIENCE_S
         )
         self._name, self._content = scan.name, scan.read_bytes()
@@ -132,9 +132,9 @@ class Client:
     def leaves(self) -> str:
         def pieces() -> Iterator[bytes]:
             yield _HEAD
-            raise httpx.WriteError("gone")
+            raise httpx2.WriteError("gone")
 
-        with suppress(httpx.HTTPError):
+        with suppress(httpx2.HTTPError):
             self._stream(pieces())
         return "nobody to answer"
 
@@ -144,7 +144,7 @@ class Client:
             self._http.post("/api/jobs", files=form, headers={"authorization": "Bearer wrong"})
         )
 
-    def send_good(self) -> httpx.Response:
+    def send_good(self) -> httpx2.Response:
         """A good request's answer, before its job has ended."""
         return self._send(self._name, self._content)
 
@@ -169,13 +169,13 @@ class Client:
         """All jobs of the server."""
         return [job["id"] for job in self._http.get("/api/jobs?most=1000").json()]
 
-    def _send(self, name: str, content: bytes) -> httpx.Response:
+    def _send(self, name: str, content: bytes) -> httpx2.Response:
         return self._http.post("/api/jobs", files={"files": (name, content)})
 
-    def _stream(self, pieces: Iterator[bytes]) -> httpx.Response:
+    def _stream(self, pieces: Iterator[bytes]) -> httpx2.Response:
         return self._http.post("/api/jobs", content=pieces, headers=_STREAMED)
 
-    def _ended(self, answer: httpx.Response) -> dict[str, Any]:
+    def _ended(self, answer: httpx2.Response) -> dict[str, Any]:
         assert answer.status_code == 202, answer.text
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
@@ -185,11 +185,11 @@ class Client:
             time.sleep(0.05)
         raise AssertionError("a job does not end")
 
-    def _failure(self, answer: httpx.Response) -> str:
+    def _failure(self, answer: httpx2.Response) -> str:
         job = self._ended(answer)
         return f"job {job['status']}: {_plain(job['error'] or '')}"
 
-    def _refusal(self, answer: httpx.Response) -> str:
+    def _refusal(self, answer: httpx2.Response) -> str:
         return f"{answer.status_code}: {_plain(answer.json()['error'])}"
 
 
@@ -270,7 +270,7 @@ def run_kills(model: Path, scan: Path, state: Path, requests: int, clients: int)
     def one(address: str) -> None:
         client = own.__dict__.setdefault("client", Client(address, scan))
         # A request that the killed server did not answer was not accepted.
-        with suppress(httpx.HTTPError):
+        with suppress(httpx2.HTTPError):
             answer = client.send_good()
             if answer.status_code == 202:
                 with lock:
@@ -305,7 +305,7 @@ def _wait_for(condition: Callable[[], bool]) -> None:
 
 def left_behind(address: str, state: Path) -> list[str]:
     """Remove all jobs as a client does, then what still lies in the server's folder that is not its own."""
-    with httpx.Client(base_url=address, headers={"authorization": f"Bearer {TOKEN}"}) as http:
+    with httpx2.Client(base_url=address, headers={"authorization": f"Bearer {TOKEN}"}) as http:
         while jobs := http.get("/api/jobs?most=1000").json():
             for job in jobs:
                 http.delete(f"/api/jobs/{job['id']}")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from vesal.serve.serve_settings import Limits, ServeSettings
 
@@ -24,12 +24,12 @@ def settings(state: Path, model: Path, **changes: Any) -> ServeSettings:
     return ServeSettings(state=state, models={"tiny": model}, device="cpu", limits=limits, **changes)
 
 
-def send(client: httpx.Client, *files: tuple[str, bytes], **fields: str) -> httpx.Response:
+def send(client: httpx2.Client, *files: tuple[str, bytes], **fields: str) -> httpx2.Response:
     """Post a form with these files, as (name, content)."""
     return client.post("/api/jobs", data=fields, files=[("files", file) for file in files])
 
 
-def ended(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
+def ended(client: httpx2.Client, answer: httpx2.Response) -> dict[str, Any]:
     """The job of an answer, once it has ended."""
     assert answer.status_code == 202, answer.text
     place, deadline = answer.headers["location"], time.monotonic() + PATIENCE_S
@@ -42,7 +42,7 @@ def ended(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(state: Path, model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def serving(state: Path, model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client]]:
     """The program on a free port, and a client of it."""
     command = [
         sys.executable,
@@ -65,7 +65,7 @@ def serving(state: Path, model: Path, *options: str) -> Iterator[tuple[subproces
         assert "listens on http" in line, (state.parent / "server.log").read_text()
         address = next(word for word in line.split() if word.startswith("http"))
         try:
-            with httpx.Client(base_url=address, timeout=60.0) as client:
+            with httpx2.Client(base_url=address, timeout=60.0) as client:
                 yield process, client
         finally:
             process.kill()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from serve_client import PATIENCE_S, ended, send, serving
 
@@ -145,9 +145,9 @@ def test_a_sender_that_is_silent_or_leaves_is_given_up_and_leaves_nothing(
 
         def leaving() -> Iterator[bytes]:
             yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.nii.gz"\r\n\r\n\x1f\x8b'
-            raise httpx.WriteError("gone")
+            raise httpx2.WriteError("gone")
 
-        with pytest.raises(httpx.HTTPError):
+        with pytest.raises(httpx2.HTTPError):
             client.post(
                 "/api/jobs", content=leaving(), headers={"content-type": "multipart/form-data; boundary=x"}
             )

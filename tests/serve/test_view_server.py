@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
+import httpx2
 import nibabel as nib
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_the_program_says_where_to_look_and_ends_on_a_bad_file(scan: Path, tmp_p
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[2]
-        with httpx.Client(timeout=60) as client:
+        with httpx2.Client(timeout=60) as client:
             client.get(address)
             found = client.get(f"{address.partition('/open/')[0]}/api/view").json()
         assert found["scan"]["name"] == "scan"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -25,7 +25,7 @@ def app(tmp_path: Path, trained_run: Path) -> FastAPI:
 
 
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[httpx.Client]:
+def client(app: FastAPI) -> Iterator[httpx2.Client]:
     def own(kind: str) -> None:
         raise VesalError("It is known.") if kind == "known" else KeyError("/secret")
 
@@ -45,7 +45,7 @@ def client(app: FastAPI) -> Iterator[httpx.Client]:
     ],
 )
 def test_every_failure_is_a_sentence_and_counted(
-    client: httpx.Client, path: str, status: int, sentence: str
+    client: httpx2.Client, path: str, status: int, sentence: str
 ) -> None:
     answer = client.get(path)
     assert answer.status_code == status
@@ -54,7 +54,7 @@ def test_every_failure_is_a_sentence_and_counted(
     assert f'vesal_refused_total{{status="{status}"}} 1.0' in client.get("/metrics").text
 
 
-def test_what_the_guard_refuses_is_counted_too(client: httpx.Client) -> None:
+def test_what_the_guard_refuses_is_counted_too(client: httpx2.Client) -> None:
     assert client.get("/api/jobs", headers={"host": "evil.example"}).status_code == 421
     assert 'vesal_refused_total{status="421"} 1.0' in client.get("/metrics").text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -16,7 +16,7 @@ from vesal.serve.serve_settings import ServeSettings
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 
-def guarded(**changes: object) -> httpx.Client:
+def guarded(**changes: object) -> httpx2.Client:
     app = FastAPI()
     settings = ServeSettings(state=Path("state"), models={"heart": Path("heart.vesal")}, **changes)  # type: ignore[arg-type]
     app.add_middleware(Guard, settings=settings)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import nibabel as nib
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(state: Path, model: Path) -> Iterator[httpx.Client]:
+def client(state: Path, model: Path) -> Iterator[httpx2.Client]:
     chosen = settings(state, model, limits={"upload_bytes": 1 << 20})
     with TestClient(build_app(chosen, JobService(chosen)), base_url="http://localhost") as found:
         yield found
@@ -50,7 +50,7 @@ def scan(tiny_data: Path) -> Path:
 
 
 def test_a_scan_comes_back_as_vesal_predict_segments_it(
-    client: httpx.Client, model: Path, scan: Path, tmp_path: Path, state: Path
+    client: httpx2.Client, model: Path, scan: Path, tmp_path: Path, state: Path
 ) -> None:
     job = ended(client, send(client, (scan.name, scan.read_bytes()), to="nrrd,glb,stl,uncertainty"))
     assert (job["status"], job["error"], job["progress"]) == ("finished", None, 1.0)
@@ -82,7 +82,7 @@ def test_a_scan_comes_back_as_vesal_predict_segments_it(
 
 
 def test_a_scan_that_breaks_off_fails_with_the_reason_and_leaves_nothing(
-    client: httpx.Client, scan: Path, state: Path
+    client: httpx2.Client, scan: Path, state: Path
 ) -> None:
     job = ended(client, send(client, ("short.nii.gz", scan.read_bytes()[:-200])))
     assert job["status"] == "failed"
@@ -102,26 +102,26 @@ def test_a_scan_that_breaks_off_fails_with_the_reason_and_leaves_nothing(
     ],
 )
 def test_a_form_that_is_not_understood_is_refused(
-    client: httpx.Client, scan: Path, fields: dict[str, str], reason: str
+    client: httpx2.Client, scan: Path, fields: dict[str, str], reason: str
 ) -> None:
     answer = send(client, (scan.name, scan.read_bytes()), **fields)
     assert answer.status_code == 422
     assert reason in answer.json()["error"]
 
 
-def test_an_upload_over_the_limit_is_refused(client: httpx.Client, state: Path) -> None:
+def test_an_upload_over_the_limit_is_refused(client: httpx2.Client, state: Path) -> None:
     answer = send(client, ("large.nii.gz", bytes(3 << 20)))
     assert answer.status_code == 413
     assert "larger than" in answer.json()["error"]
     assert list((state / "incoming").iterdir()) == []
 
 
-def test_what_is_no_form_is_refused(client: httpx.Client) -> None:
+def test_what_is_no_form_is_refused(client: httpx2.Client) -> None:
     answer = client.post("/api/jobs", content=b"scan", headers={"content-type": "application/octet-stream"})
     assert answer.status_code == 415
 
 
-def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
+def test_a_form_that_breaks_off_is_refused(client: httpx2.Client) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.nii.gz"\r\n\r\n\x1f\x8b half'
     answer = client.post(
         "/api/jobs", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
@@ -130,14 +130,14 @@ def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
     assert "breaks off" in answer.json()["error"]
 
 
-def test_a_finished_job_is_removed_with_its_files(client: httpx.Client, scan: Path, state: Path) -> None:
+def test_a_finished_job_is_removed_with_its_files(client: httpx2.Client, scan: Path, state: Path) -> None:
     job = ended(client, send(client, (scan.name, scan.read_bytes())))
     assert client.delete(f"/api/jobs/{job['id']}").status_code == 204
     assert client.get(f"/api/jobs/{job['id']}").status_code == 404
     assert not (state / "jobs" / job["id"]).exists()
 
 
-def test_a_job_that_waits_is_cancelled(client: httpx.Client, scan: Path) -> None:
+def test_a_job_that_waits_is_cancelled(client: httpx2.Client, scan: Path) -> None:
     sent = [send(client, (scan.name, scan.read_bytes())) for _ in range(3)]
     last = sent[-1].headers["location"]
     assert client.delete(last).json()["status"] == "cancelled"
@@ -149,20 +149,20 @@ def test_a_job_that_waits_is_cancelled(client: httpx.Client, scan: Path) -> None
     ]
 
 
-def test_a_name_that_is_no_result_is_not_served(client: httpx.Client, scan: Path) -> None:
+def test_a_name_that_is_no_result_is_not_served(client: httpx2.Client, scan: Path) -> None:
     job = ended(client, send(client, (scan.name, scan.read_bytes())))
     for name in ("../../jobs.sqlite", "%2e%2e%2fjobs.sqlite", "other.nii.gz"):
         assert client.get(f"/api/jobs/{job['id']}/results/{name}").status_code == 404
 
 
-def test_models_are_described(client: httpx.Client) -> None:
+def test_models_are_described(client: httpx2.Client) -> None:
     (model,) = client.get("/api/models").json()
     assert model["name"] == "tiny"
     assert [(label["name"], label["value"]) for label in model["labels"]] == [("shell", 1), ("core", 7)]
     assert set(model["measured"]) == {"shell", "core", "mean"}
 
 
-def test_numbers_and_state_are_told(client: httpx.Client, scan: Path) -> None:
+def test_numbers_and_state_are_told(client: httpx2.Client, scan: Path) -> None:
     ended(client, send(client, (scan.name, scan.read_bytes())))
     assert client.get("/ready").json() == {"status": "ready"}
     text = client.get("/metrics").text
@@ -171,7 +171,7 @@ def test_numbers_and_state_are_told(client: httpx.Client, scan: Path) -> None:
     assert client.get("/api/limits").json()["upload_bytes"] == 1 << 20
 
 
-def test_the_interface_is_described(client: httpx.Client) -> None:
+def test_the_interface_is_described(client: httpx2.Client) -> None:
     described = client.get("/api/openapi.json").json()
     assert "multipart/form-data" in described["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
 
@@ -201,11 +201,11 @@ def test_while_an_upload_becomes_a_job_others_are_answered(
         assert sent.result(20).status_code == 202
 
 
-def test_series_are_named_once_for_each_channel(client: httpx.Client) -> None:
+def test_series_are_named_once_for_each_channel(client: httpx2.Client) -> None:
     found = _options({"series": "4\nax FLAIR, 3 mm", "to": "glb\nstl"}, client_models(client)[0])
     assert found.series == ("4", "ax FLAIR, 3 mm")
     assert found.to == ("nifti", "glb", "stl")
 
 
-def client_models(client: httpx.Client) -> list[ServedModel]:
+def client_models(client: httpx2.Client) -> list[ServedModel]:
     return [ServedModel.model_validate(one) for one in client.get("/api/models").json()]

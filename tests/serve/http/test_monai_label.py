@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import httpx
+import httpx2
 import nibabel as nib
 import numpy as np
 import pytest
@@ -125,7 +125,7 @@ def test_their_client_is_told_why_something_fails(
 
 def test_answers_in_other_forms(address: str, scan: Path) -> None:
     headers = {"authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=address, headers=headers, timeout=120.0) as client:
+    with httpx2.Client(base_url=address, headers=headers, timeout=120.0) as client:
         files = {"file": (scan.name, scan.read_bytes())}
         assert client.post("/infer/tiny?output=json", files=files).json()["label_names"] == {
             "shell": 1,
@@ -143,7 +143,7 @@ def test_a_name_of_any_letters_comes_back_and_a_file_beside_a_session_is_no_erro
     address: str, scan: Path
 ) -> None:
     head = {"authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=address, headers=head, timeout=60.0) as client:
+    with httpx2.Client(base_url=address, headers=head, timeout=60.0) as client:
         file = {"file": ("肺.nii.gz", scan.read_bytes())}
         answer = client.post("/infer/tiny?output=image", files=file)
         assert answer.status_code == 200

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -61,13 +61,13 @@ def test_a_second_request_that_does_not_come_to_its_end_is_given_up(port: int) -
 def test_many_connections_leave_room_for_others(port: int) -> None:
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
     time.sleep(1)
-    assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
     for one in held:
         one.close()
 
 
 def test_a_connection_is_kept_for_the_next_request(port: int) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
         for _ in range(3):
             assert client.get("/health").json() == "well"
             time.sleep(0.1)
