@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
 from vesal.layouts.input_scans import ChannelFiles, cases_to_predict
 from vesal.outputs import OutputFolder
+from vesal.volume.geometry import Geometry
+from vesal.volume.io import write_volume
+from vesal.volume.volume import Volume
 
 
 def touch(folder: Path, *names: str, ending: str = ".nii.gz") -> Path:
@@ -61,6 +65,24 @@ def test_a_case_may_be_without_a_channel_where_the_model_can_do_without(tmp_path
     # That number is no channel of the model's.
     assert cases["c_0007"].lacking == ()
     assert "a" not in {case.id for case in cases_to_predict([folder], ChannelFiles(3))}
+
+
+def test_a_scan_that_holds_all_channels_is_a_case_of_its_own_whatever_its_number(tmp_path: Path) -> None:
+    """Where a model can do without a channel, patients 0001 and 0003 look like two channels of one."""
+    for name, channels in (
+        ("brats_0000", 4),
+        ("brats_0001", 4),
+        ("brats_0003", 4),
+        ("b_0001", 1),
+        ("b_0002", 1),
+    ):
+        write_volume(
+            tmp_path / f"{name}.nii.gz",
+            Volume(np.zeros((channels, 3, 4, 5), np.float32), Geometry.from_spacing((3, 4, 5), (1.0,) * 3)),
+        )
+    cases = {case.id: case for case in cases_to_predict([tmp_path], ChannelFiles(4, optional=True))}
+    assert sorted(cases) == ["b", "brats_0000", "brats_0001", "brats_0003"]
+    assert (cases["b"].lacking, cases["brats_0001"].lacking) == ((0, 3), ())
 
 
 def test_two_scans_of_one_name_are_refused(tmp_path: Path) -> None:

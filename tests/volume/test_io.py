@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from image_files import picture, told
@@ -14,6 +15,7 @@ from vesal.volume.io import (
     FORMATS,
     SUFFIXES,
     is_image,
+    read_channels,
     read_label,
     read_volume,
     strip_suffix,
@@ -38,6 +40,20 @@ def test_label_values_and_types_are_kept(tmp_path, suffix, values, dtype):
     np.testing.assert_array_equal(back.array, array)
     assert back.array.dtype == np.dtype(dtype)
     assert back.geometry.close_to(label.geometry)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("suffix", [*IN_SPACE, ".png", ".mgz"])
+def test_channels_are_counted_from_the_header(tmp_path, suffix, count):
+    path = tmp_path / f"a{suffix}"
+    shape = (4, 5) if suffix == ".png" else (4, 5, 6)
+    if suffix == ".mgz":
+        array = np.zeros((*shape, count)[: 3 + (count > 1)], np.float32)
+        nib.save(nib.MGHImage(array, np.eye(4)), path)
+    else:
+        array = np.zeros((count, *shape), np.uint8)
+        write_volume(path, Volume(array, Geometry.from_spacing(shape, (1.0,) * len(shape))))
+    assert read_channels(path) == read_volume(path).channels == count
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".tif"])

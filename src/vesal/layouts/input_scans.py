@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, UsageError
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.layouts.dicom.chosen_series import WantedScan, dicom_cases
 from vesal.layouts.dicom.dicom_studies import detect_dicom
 from vesal.layouts.matching_names import is_folder_of_labels, is_named_as_label
@@ -20,7 +20,7 @@ from vesal.layouts.scan_files import channel_files, folders_below, image_files, 
 from vesal.outputs import predicted_files
 from vesal.text import plural
 from vesal.volume.dicom.source import is_dicom_file
-from vesal.volume.io import SUFFIXES, is_image, strip_suffix
+from vesal.volume.io import SUFFIXES, is_image, read_channels, strip_suffix
 from vesal.volume.unread_formats import unread_format
 
 #: Ending of a scan (lower case) -> that of its result, for scans that are no NIfTI. JPEG changes values.
@@ -73,7 +73,8 @@ def cases_to_predict(
     dicom: WantedScan | None = None,
     remark: Callable[[str], object] = str,
 ) -> list[Case]:
-    """Cases in files and folders. No image is read, nor a label where `labels` are known.
+    """Cases in files and folders. No image is read, nor a label where `labels` are known; headers of numbered files
+    are, where channels are optional.
 
     A file is a case. In a folder with images every image is a case, but CASE_0000, CASE_0001, ... are one where
     they are just as many as the model has channels. Files that were named one by one count as a folder's where
@@ -278,7 +279,8 @@ def _known(file: Path) -> str | None:
 def _grouped(files: Sequence[Path], channels: ChannelFiles) -> list[Case]:
     """CASE_0000 to CASE_<channels - 1> are one case; a file whose name only ends in such digits is its own.
 
-    Without those that are missing, and, where all are optional, with any of them.
+    Without those that are missing, and, where all are optional, with any of them. Then the numbers alone do not tell
+    channels from patients, such as BRATS_0001, whose files hold all channels, so their headers are asked.
     """
     # A number after the word is a slice's, also where a folder has but the first.
     groups = {
@@ -287,6 +289,10 @@ def _grouped(files: Sequence[Path], channels: ChannelFiles) -> list[Case]:
     wanted, every = channels.wanted, set(range(channels.count))
     if len(wanted) == 1 and any(set(members) not in (wanted, every) for members in groups.values()):
         groups = {}  # numbers of slices or patients, also where one of them has but its first
+    if channels.optional:
+        groups = {
+            name: members for name, members in groups.items() if not any(map(_holds_all, members.values()))
+        }
     whole = {
         name: members
         for name, members in groups.items()
@@ -305,6 +311,14 @@ def _grouped(files: Sequence[Path], channels: ChannelFiles) -> list[Case]:
     taken = {file for members in whole.values() for file in members.values()}
     cases += [_alone(file) for file in files if file not in taken]
     return sorted(cases, key=lambda case: case.id)
+
+
+def _holds_all(file: Path) -> bool:
+    """Whether an image has several channels itself; one that cannot be read is met where it is predicted."""
+    try:
+        return read_channels(file) > 1
+    except (VesalError, OSError):
+        return False
 
 
 def _alone(file: Path) -> Case:

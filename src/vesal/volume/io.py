@@ -44,6 +44,7 @@ class Format:
     Attributes:
         read: (path, the file's bytes) -> Volume.
         read_geometry: path -> Geometry, from the header alone where the format allows.
+        read_channels: path -> how many channels, from the header alone.
         encode: (path, Volume) -> the file's bytes; None where the format is only read.
         read_label: as `read`, for segmentations, where the two differ.
         segments: (path, the file's first bytes) -> the named segments that it holds, where the format has such.
@@ -57,6 +58,7 @@ class Format:
 
     read: Callable[[Path, bytes], Volume]
     read_geometry: Callable[[Path], Geometry]
+    read_channels: Callable[[Path], int]
     encode: Callable[[Path, Volume], bytes] | None
     read_label: Callable[[Path, bytes], Volume] | None = None
     segments: Callable[[Path, bytes], tuple[Segment, ...]] | None = None
@@ -74,19 +76,44 @@ def _refuse_lossy(path: Path, _: bytes) -> Volume:
 
 
 _NIFTI = Format(
-    nifti.read, nifti.read_geometry, nifti.encode, open=nifti_slabs.open_on_disk, write=nifti_slabs.write
+    nifti.read,
+    nifti.read_geometry,
+    nifti.read_channels,
+    nifti.encode,
+    open=nifti_slabs.open_on_disk,
+    write=nifti_slabs.write,
 )
-_NRRD = Format(nrrd.read, nrrd.read_geometry, nrrd.encode, segments=nrrd.segments, data_file=nrrd.data_file)
-_META = Format(metaimage.read, metaimage.read_geometry, metaimage.encode, data_file=metaimage.data_file)
-_PNG = Format(raster.read, raster.read_geometry, raster.encode_png, partial(raster.read, mask=True))
+_NRRD = Format(
+    nrrd.read,
+    nrrd.read_geometry,
+    nrrd.read_channels,
+    nrrd.encode,
+    segments=nrrd.segments,
+    data_file=nrrd.data_file,
+)
+_META = Format(
+    metaimage.read,
+    metaimage.read_geometry,
+    metaimage.read_channels,
+    metaimage.encode,
+    data_file=metaimage.data_file,
+)
+_PNG = Format(
+    raster.read,
+    raster.read_geometry,
+    lambda path: raster.read_header(path).channels,
+    raster.encode_png,
+    partial(raster.read, mask=True),
+)
 _DICOM = Format(
     series_file.read,
     series_file.read_geometry,
+    lambda _path: 1,
     None,
     all_files=series_file.files,
     read_named=series_file.read_named,
 )
-_BY_NIBABEL = Format(by_nibabel.read, by_nibabel.read_geometry, None)
+_BY_NIBABEL = Format(by_nibabel.read, by_nibabel.read_geometry, by_nibabel.read_channels, None)
 _TIFF = replace(_PNG, encode=tiff.encode_tiff)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
@@ -241,6 +268,16 @@ def read_geometry(path: str | Path) -> Geometry:
     if path.is_dir() and (masks := mask_files(path)):
         path = next(iter(masks.values()))
     return _format(path).read_geometry(path)
+
+
+def read_channels(path: str | Path) -> int:
+    """How many channels an image has, from its header alone.
+
+    Raises:
+        DataError: the file is absent, unreadable, damaged, or of an unknown format.
+    """
+    path = Path(path)
+    return _format(path).read_channels(path)
 
 
 def mask_files(folder: Path) -> dict[str, Path]:

@@ -52,6 +52,15 @@ def read_geometry(path: Path) -> Geometry:
     return _layout(path, _open(path))[1]
 
 
+def read_channels(path: Path) -> int:
+    """How many channels, from the header.
+
+    Raises:
+        DataError: as `read`.
+    """
+    return _layout(path, _open(path))[0]
+
+
 def data_file(path: Path, _: bytes) -> Path:
     """The .img of a .hdr.
 

@@ -97,6 +97,16 @@ def read_geometry(path: Path) -> Geometry:
     return _layout(path, header)[2]
 
 
+def read_channels(path: Path) -> int:
+    """How many channels, from the header alone.
+
+    Raises:
+        DataError: not MetaImage, or damaged.
+    """
+    header, _ = _header(path, read_bytes(path, _HEAD_BYTES))
+    return _layout(path, header)[1]
+
+
 def encode(path: Path, volume: Volume) -> bytes:
     """The bytes of an image's file: compressed, inside the file, channels together at each voxel.
 

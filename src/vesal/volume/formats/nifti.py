@@ -113,6 +113,15 @@ def read_geometry(path: Path) -> Geometry:
     return _layout(path, *_header(path, beginning))[2]
 
 
+def read_channels(path: Path) -> int:
+    """How many channels, from the first bytes of the file alone.
+
+    Raises:
+        DataError: not NIfTI, or damaged.
+    """
+    return described(path, read_bytes(path, HEAD_BYTES)).channels
+
+
 def encode(path: Path, volume: Volume) -> bytes:
     """The bytes of an image's file, compressed where the name ends in .gz; NIfTI-2 where an axis needs it.
 

@@ -164,6 +164,16 @@ def read_geometry(path: Path) -> Geometry:
     return _layout(path, _header(path, read_bytes(path, _HEAD_BYTES)))[2]
 
 
+def read_channels(path: Path) -> int:
+    """How many channels, from the header alone.
+
+    Raises:
+        DataError: not NRRD, or damaged.
+    """
+    sizes, axis, _ = _layout(path, _header(path, read_bytes(path, _HEAD_BYTES)))
+    return 1 if axis is None else sizes[axis]
+
+
 def encode(path: Path, volume: Volume, segments: Sequence[Segment] = ()) -> bytes:
     """The bytes of an image's file: gzip inside, space LPS, channels (more than one) on the first axis; of a
     segmentation, whose channels are layers, with the segments as 3D Slicer names them.
