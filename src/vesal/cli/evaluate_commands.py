@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,9 @@ def robustness(request: RobustnessRequest, engine_options: EngineOptions, json_o
     if engine_options.engine is not None:
         from vesal.nn.zoo import resolve_device
 
-        engine = engine_options.make(resolve_device(request.device).type)
+        device = resolve_device(request.device).type
+        engine = engine_options.make(device)
+        request = replace(request, max_ram=engine_options.share(request.max_ram, device))
     with progress(json_output) as stage:
         found = robustness_run(request, stage, logger(json_output), engine=engine)
     page = request.folder / "robustness.html"

@@ -11,6 +11,7 @@ from tiny_tasks import task
 from typer.testing import CliRunner
 
 import vesal
+from vesal import memory_limit
 from vesal.cli.app import app
 from vesal.errors import UsageError
 from vesal.evaluate.paired_comparison import Comparison
@@ -21,6 +22,8 @@ from vesal.nn.model_file import load_package
 from vesal.planning.plan import Plan
 from vesal.run.folder import Run
 from vesal.train.recipe import TrainConfig
+from vesal.workflow.finetuning import finetune as finetune_module
+from vesal.workflow.training.train import TrainResult
 
 
 def finetune(model: Path, data: Path, out: Path, **values: Any) -> list[str]:
@@ -163,3 +166,27 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
                 data=tiny_data, out=tmp_path / "run", settings=("freeze_encoder=true",), steps=1, quiet=True
             )
         )
+
+
+def test_both_trainings_keep_to_the_limit_of_memory(
+    trained_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+
+    def train_run(request: Any, *_: Any) -> TrainResult:
+        kept.append((request.max_ram, memory_limit.limit()))
+        config = TrainConfig(steps=1, fold=0)
+        request.out.mkdir(parents=True, exist_ok=True)
+        config.save(request.out / "config.yaml")
+        return TrainResult(run=request.out, models=(), scores=None, left_out=(), report=None)
+
+    monkeypatch.setattr(finetune_module, "train_run", train_run)
+    monkeypatch.setattr(finetune_module, "compare_runs", lambda *_, **__: None)
+    monkeypatch.setattr(finetune_module, "write_run_report", lambda _: None)
+    model, most = trained_run / "fold_0" / "model.vesal", memory_limit.held_bytes() + 10**10
+    wanted = {"steps": 1, "fold": 0, "compare_scratch": True, "max_ram": most}
+    finetune(model, tiny_data, tmp_path / "run", **wanted)
+    assert kept == [(most, most)] * 2
+    assert memory_limit.limit() is None
+    with pytest.raises(UsageError, match="less than the program itself takes"):
+        finetune(model, tiny_data, tmp_path / "small", **wanted | {"max_ram": 1000})

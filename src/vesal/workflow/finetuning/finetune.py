@@ -16,6 +16,7 @@ from vesal.errors import UsageError
 from vesal.evaluate.compare_text import sentence
 from vesal.evaluate.paired_comparison import Comparison
 from vesal.layouts.registry import load_dataset
+from vesal.memory_limit import limited
 from vesal.parallel import StageProgress, no_progress
 from vesal.record import Record
 from vesal.report.pages.run_page import write_run_report
@@ -71,7 +72,13 @@ def finetune_run(
         VesalError: the model cannot be read, or as `train_run`.
         DataError, Interrupted: as `train_run`.
     """
-    run = Run(request.out)
+    with limited(request.max_ram, request.out):
+        return _finetune(request, Run(request.out), stage, tell)
+
+
+def _finetune(
+    request: FinetuneRequest, run: Run, stage: StageProgress, tell: Callable[[str], None]
+) -> FinetuneResult:
     with _train_request(request, run, stage, tell) as wanted:
         config = run_config(wanted, run, going_on=_goes_on(request, run), tell=lambda _text: None)
         if request.compare_scratch and config.fold is None:
@@ -102,7 +109,7 @@ def _train_request(
     common: dict[str, Any] = {
         name: getattr(request, name)
         for name in ("data", "out", "budget", "steps", "epochs", "resume", "seed", "device", "layout", "mirror",
-                     "settings", "quiet", "fold", "folds_file", "cache", "recipe")
+                     "settings", "quiet", "fold", "folds_file", "cache", "recipe", "max_ram")
     }  # fmt: skip
     overrides = dict(request.overrides)
     if _goes_on(request, run):
@@ -188,5 +195,6 @@ def _scratch_request(request: FinetuneRequest, run: Run, config: TrainConfig) ->
         device=request.device,
         layout=request.layout,
         mirror=request.mirror,
+        max_ram=request.max_ram,
         quiet=request.quiet,
     )

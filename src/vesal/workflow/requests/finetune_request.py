@@ -11,6 +11,7 @@ from vesal.workflow.requests.fields import (
     Data,
     Device,
     Layout,
+    MaxRam,
     Mirror,
     Option,
     Out,
@@ -32,7 +33,7 @@ class FinetuneRequest(Request):
         freeze_encoder: do not train what the model's encoder has learned.
         compare_scratch: train from the start, too, in the same time, and compare.
         cache: the run folder's prepared/ by default; with `go_on` that of the model's run.
-        fold, budget, steps, epochs, seed, overrides, quiet: as of `TrainRequest`.
+        fold, budget, steps, epochs, seed, max_ram, overrides, quiet: as of `TrainRequest`.
     """
 
     model: Annotated[Path, Argument("A .vesal file, or a run folder with one model.")]
@@ -64,6 +65,7 @@ class FinetuneRequest(Request):
     device: Device = "auto"
     layout: Layout = "auto"
     mirror: Mirror = False
+    max_ram: MaxRam = None
     settings: Settings = ()
     overrides: dict[str, Any] = field(default_factory=dict)
     quiet: bool = False

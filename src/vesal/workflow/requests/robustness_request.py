@@ -12,6 +12,7 @@ from vesal.workflow.requests.fields import (
     Backend,
     Device,
     Layout,
+    MaxRam,
     Mirror,
     Option,
     Precision,
@@ -48,6 +49,7 @@ class RobustnessRequest(Request):
         severities: None for all of them, or for those of `quick`.
         limits: as `Limit.parse` reads them.
         baseline: a robustness.json, or the folder of one.
+        max_ram: bytes that all processes of this machine together may take; None for no limit.
         pictures: whether the worst cases are drawn.
     """
 
@@ -87,6 +89,7 @@ class RobustnessRequest(Request):
     backend: Backend = "auto"
     precision: Precision = "auto"
     layout: Layout = "auto"
+    max_ram: MaxRam = None
     pictures: bool = True
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ from vesal.files import content_hash
 from vesal.infer.model import Model
 from vesal.infer.predictor import load_model
 from vesal.journal import Journal
+from vesal.memory_limit import held_bytes, keep_within, limit, limited, room
 from vesal.outputs import results
 from vesal.parallel import Progress, StageProgress, no_progress, workers_within
 from vesal.planning.plan import Plan
@@ -69,6 +70,13 @@ def robustness_run(
             did not write there, or that was changed since.
         VesalError: nothing could be measured, or the folder cannot be written.
     """
+    with limited(request.max_ram, request.folder):
+        return _robustness(request, stage, tell, engine)
+
+
+def _robustness(
+    request: RobustnessRequest, stage: StageProgress, tell: Callable[[str], None], engine: Engine | None
+) -> Robustness:
     output = results(request.folder, *(f"{NAME}{ending}" for ending in (".json", ".csv", ".md", ".html")))
     limits = [Limit.parse(text) for text in request.limits]
     baseline = None if request.baseline is None else Robustness.load(request.baseline)
@@ -199,7 +207,9 @@ class _Runners:
             for task in tasks:
                 yield 1, self.one(task, tick)
             return
-        begin = partial(torch.set_num_threads, 1)
+        left = room()
+        most = None if left is None else held_bytes() + left // processes
+        begin = partial(_begin, most, self.request.folder)
         again = "add --resume, which keeps the finished cases"
         tasks = _largest_first(tasks)
         for _, found in map_in_processes(self.one, tasks, processes, begin=begin, tick=tick, again=again):
@@ -256,6 +266,13 @@ class _Runners:
         return found
 
 
+def _begin(most_bytes: int | None, folder: Path) -> None:
+    """In each process: one thread, and its share of the memory; what they have in common counts once."""
+    torch.set_num_threads(1)
+    if most_bytes is not None:
+        keep_within(most_bytes, folder)
+
+
 def _largest_first(tasks: Sequence[_Task]) -> list[_Task]:
     """The largest last would have one process work while the others wait."""
     return sorted(tasks, key=lambda task: (task[0], -scan_bytes([task[1]])))
@@ -270,6 +287,8 @@ class _MeasureWork:
     artifacts: tuple[Artifact, ...]
 
     def __call__(self) -> Callable[[_Task], Measured]:
+        if self.request.max_ram is not None and limit() is None:
+            keep_within(self.request.max_ram, self.request.folder)
         model = _load(self.request, self.chosen.groups[0].models)
         runners = _Runners(self.request, self.chosen, self.artifacts, model)
         return lambda task: runners.one(task, lambda: None)

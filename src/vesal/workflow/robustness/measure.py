@@ -7,6 +7,8 @@ one scores what was segmented. On a CPU a case is one thread's work, and cases a
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.augment.artifacts.benchmark import Artifact, Corruption, artifact_seed, corrupt
-from vesal.data.case import RawCase, read_case
+from vesal.data.case import VOXEL_BYTES, RawCase, read_case
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import IGNORE, LabelSet
@@ -25,15 +27,21 @@ from vesal.errors import DataError, VesalError, out_of_memory
 from vesal.evaluate.case_scores import ClassScore, score_case
 from vesal.evaluate.robustness.degradation import CLEAN, ArtifactScore, WorstCase
 from vesal.infer.model import Model
+from vesal.infer.windows import Windows
 from vesal.journal import JournalEntry
+from vesal.memory_limit import limit, require
 from vesal.parallel import map_in_order, workers_within
 from vesal.preprocessing.prepare import Prepared
 from vesal.report.figures.robustness_charts import CorruptedScan
 from vesal.train.logs.rows import memory_mb
+from vesal.volume.io import read_geometry
+from vesal.workflow.prediction.case_memory import window_bytes
 from vesal.workflow.robustness.benchmark_cases import translation, truth_of
 
-#: Copies of a scan that corrupting one needs, in float32 and complex numbers.
+#: Copies of a scan that corrupting one needs, in float32 and complex numbers: motion takes the most of them.
 _COPIES = 8
+#: Of the largest files so many headers are looked into.
+_LOOKED_INTO = 16
 
 #: The largest step between neighbouring numbers of the 16 bits in which prepared images are kept, as a share of them.
 _STEP = 2.0**-10
@@ -104,6 +112,10 @@ class RobustnessRunner:
             DataError: the data do not hold what the model predicts.
         """
         return translation(self.labels, self.model.labels)
+
+    @property
+    def _windows(self) -> Windows:
+        return self.model.windows(mirror=self.mirror)
 
     def measure(self, cases: Sequence[Case], tick: Callable[[], None]) -> Iterator[Measured]:
         """Yield one labelled case after the other; what fails in one stops no other.
@@ -180,6 +192,11 @@ class RobustnessRunner:
         )
 
     def _read(self, case: Case) -> _Subject:
+        if limit() is not None:
+            require(_case_bytes(case), f"To corrupt {case.id}", "leave this scan out")
+            require(
+                window_bytes(self.model, self._windows), "The network", "take a model with smaller windows"
+            )
         raw = read_case(case)
         return _Subject(case, raw, truth_of(raw, self.labels, self.table))
 
@@ -215,7 +232,7 @@ class RobustnessRunner:
 
     def _segment(self, prepared: Prepared) -> NDArray[np.uint8]:
         """Contiguous labels, as `vesal predict` would write them."""
-        label = self.model.segment(prepared, self.model.windows(mirror=self.mirror))
+        label = self.model.segment(prepared, self._windows)
         return self.model.labels.encode(label.array)
 
     def _score(
@@ -268,12 +285,29 @@ class _AtOnce(Executor):
 
 
 def scan_bytes(cases: Sequence[Case]) -> int:
-    """What corrupting and preparing one of the scans takes in memory, by the size of the largest file.
+    """What corrupting and preparing one of the scans takes in memory: by the size of the largest file, or under a limit
+    of memory by the headers of the largest ones.
 
     A packed voxel is a byte or more.
     """
-    sizes = [sum(path.stat().st_size for path in case.images if path.exists()) for case in cases]
-    return _COPIES * 8 * max(sizes, default=0)
+    if limit() is None:
+        return _COPIES * 8 * max(map(_file_bytes, cases), default=0)
+    found = 0
+    for case in sorted(cases, key=_file_bytes, reverse=True)[:_LOOKED_INTO]:
+        # What cannot be read is told when its turn has come.
+        with contextlib.suppress(DataError, OSError):
+            found = max(found, _case_bytes(case))
+    return found
+
+
+def _file_bytes(case: Case) -> int:
+    return sum(path.stat().st_size for path in case.images if path.exists())
+
+
+def _case_bytes(case: Case) -> int:
+    """The same of one scan, with what is kept of it meanwhile, by its headers."""
+    voxels = sum(math.prod(read_geometry(path).shape) for path in case.images)
+    return (_COPIES * 8 + VOXEL_BYTES) * voxels
 
 
 def _alike(clean: Prepared | None, other: Prepared) -> bool:
