@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import fuzz_nnunet
 import nibabel as nib
 import numpy as np
 import torch
-from annotation_examples import annotated, made_by
-from dicom_examples import enhanced_object, random_series, write_objects, write_series
+from annotation_examples import Annotated, annotated, made_by
+from dicom_examples import Drawn, enhanced_object, random_series, write_objects, write_series
 from fuzz_http import answered, requests
 from PIL import Image
 
@@ -26,7 +29,8 @@ import vesal
 from vesal.data.labels import LabelSet
 from vesal.data.split_file import read_split
 from vesal.download.archives import extract
-from vesal.infer.runtime.exported_model import Exported, read_onnx, write_onnx
+from vesal.infer.runtime.exported_model import ENCODER, IMAGE, LOGITS, Exported, read_onnx, write_onnx
+from vesal.infer.runtime.onnx_session import OnnxNetwork
 from vesal.layouts.registry import load_dataset
 from vesal.nn.given_weights import read_weights
 from vesal.nn.model_file import Package, load_package, save_package
@@ -43,6 +47,8 @@ from vesal.volume.io import read_label, read_volume, write_volume
 from vesal.volume.volume import Volume
 
 RECIPES = Path(vesal.__file__).parent / "recipes"
+#: Of an annotation, in folders of its own.
+ANNOTATION = "study/annotation/a.dcm"
 
 
 @dataclass(frozen=True)
@@ -124,29 +130,40 @@ def _pictures(kind: str) -> Callable[[Path], Sequence[bytes]]:
 # --- DICOM ---------------------------------------------------------------------------------------------------
 
 
+def _slices() -> Drawn:
+    """As few as make a volume: each of them is read with every input."""
+    return random_series(shape=(7, 6, 3))
+
+
 def _dicom(folder: Path) -> Sequence[bytes]:
-    before, data, *after = (path.read_bytes() for path in write_series(folder / "series", random_series()))
+    before, data, *after = (path.read_bytes() for path in write_series(folder / "series", _slices()))
     for number, other in enumerate([before, *after]):
         (folder / f"{number}.dcm").write_bytes(other)
     return [data]
 
 
 def _enhanced(folder: Path) -> Sequence[bytes]:
-    return [path.read_bytes() for path in write_objects(folder / "seeds", [enhanced_object(random_series())])]
+    return [path.read_bytes() for path in write_objects(folder / "seeds", [enhanced_object(_slices())])]
 
 
 def _anew(read: Callable[[Path], object]) -> Callable[[Path], object]:
-    """Headers of a folder are kept as long as nothing is added to it or taken away: not so here."""
+    """Headers of a folder are kept as long as nothing is added to it or taken away: not so of the input's folder."""
 
     def anew(path: Path) -> object:
-        series_file._read_study.cache_clear()
+        os.utime(path.parent)
         return read(path)
 
     return anew
 
 
+def _annotated(folder: Path) -> Annotated:
+    """A scan in a folder beside that of the annotation, so that its headers are kept and nothing else is searched."""
+    (folder / ANNOTATION).parent.mkdir(parents=True)
+    return annotated(folder / "study" / "scan")
+
+
 def _segmentation(folder: Path) -> Sequence[bytes]:
-    made = annotated(folder)
+    made = _annotated(folder)
     label = [SegmentLabel("ball", (1, 2, 3))]
     masks = np.zeros((1, *made.scan.stack.geometry.shape), dtype=bool)
     masks[0, 2:5, 2:4, 1:3] = True
@@ -160,7 +177,7 @@ def _segmentation(folder: Path) -> Sequence[bytes]:
 
 
 def _structures(folder: Path) -> Sequence[bytes]:
-    made = annotated(folder)
+    made = _annotated(folder)
     mask = np.zeros(made.scan.stack.geometry.shape, dtype=bool)
     mask[2:5, 2:4, 1:3] = True
     regions = [RoiMask("ball", (1, 2, 3), mask)]
@@ -193,6 +210,40 @@ def _exported(folder: Path) -> Sequence[bytes]:
     exported = Exported(tiny_plan(), "unet", {}, ("a",), ("model",), scores={"dice": 0.9})
     write_onnx(folder / "exported.vesal", exported, {"model": b"graph"})
     return [(folder / "exported.vesal").read_bytes()]
+
+
+def _graph(_: Path) -> Sequence[bytes]:
+    """A graph as one of an exported model: a convolution, and what the estimate of quality reads."""
+    import onnx
+    from onnx import helper
+
+    weights = [
+        helper.make_tensor("kernel", onnx.TensorProto.FLOAT, (2, 1, 3, 3), [0.1] * 18),
+        helper.make_tensor("bias", onnx.TensorProto.FLOAT, (2,), [0.0, 1.0]),
+    ]
+    nodes = [
+        helper.make_node("Conv", [IMAGE, "kernel", "bias"], [LOGITS], pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceMean", [LOGITS], [ENCODER], axes=[2, 3], keepdims=0),
+    ]
+    window = [helper.make_tensor_value_info(IMAGE, onnx.TensorProto.FLOAT, ("n", 1, 8, 8))]
+    found = [
+        helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, ("n", 2, 8, 8)),
+        helper.make_tensor_value_info(ENCODER, onnx.TensorProto.FLOAT, ("n", 2)),
+    ]
+    graph = helper.make_graph(nodes, "network", window, found, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return [model.SerializeToString()]
+
+
+def _computed(path: Path) -> object:
+    """Without the container, whose checksums would end every search."""
+    network = OnnxNetwork(path.read_bytes(), threads=1)
+    window = np.zeros((1, 1, 8, 8), dtype=np.float32)
+    try:
+        return network.encoded(window), network(window)
+    except MemoryError:
+        # How much a graph takes is not in our hands; the scan fails in a sentence.
+        return None
 
 
 def _model(folder: Path) -> Sequence[bytes]:
@@ -279,8 +330,6 @@ def _tar(_: Path) -> Sequence[bytes]:
 
 
 def _extract(path: Path) -> None:
-    import shutil
-
     try:
         extract(path, path.parent / "unpacked")
     finally:
@@ -327,13 +376,23 @@ TARGETS: dict[str, Target] = {
     "tiff": Target("a.tif", _pictures("tiff"), read_volume),
     "dicom": Target("a.dcm", _dicom, _anew(series_file.read)),
     "dicom-enhanced": Target("a.dcm", _enhanced, _anew(series_file.read)),
-    "dicom-seg": Target("a.dcm", _segmentation, _anew(series_file.read_layers)),
-    "rtstruct": Target("a.dcm", _structures, _anew(series_file.read_layers)),
+    "dicom-seg": Target(ANNOTATION, _segmentation, _anew(series_file.read_layers)),
+    "rtstruct": Target(ANNOTATION, _structures, _anew(series_file.read_layers)),
     "model": Target("a.vesal", _model, load_package),
     "exported": Target("a.vesal", _exported, read_onnx),
+    "exported-graph": Target("model.onnx", _graph, _computed),
     "plan": Target("plan.json", _plan, Plan.load),
     "weights": Target("a.pth", _weights, read_weights),
     "checkpoint": Target("last.ckpt", _checkpoint, lambda path: load_checkpoint(path, _trained())),
+    "nnunet-plans": Target(
+        "plans.json", fuzz_nnunet.plans, lambda path: fuzz_nnunet.imported_quickly(path.parent)
+    ),
+    "nnunet-dataset": Target(
+        "dataset.json", fuzz_nnunet.dataset, lambda path: fuzz_nnunet.imported_quickly(path.parent)
+    ),
+    "nnunet-checkpoint": Target(
+        fuzz_nnunet.CHECKPOINT, fuzz_nnunet.checkpoint, lambda path: fuzz_nnunet.imported(path.parent.parent)
+    ),
     "dataset-json": Target("dataset.json", _data_set, lambda path: load_dataset(path.parent)),
     "manifest-json": Target("manifest.json", _manifest_json, lambda path: load_dataset(path.parent)),
     "manifest-csv": Target("manifest.csv", _manifest_csv, lambda path: load_dataset(path.parent)),

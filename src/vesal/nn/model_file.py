@@ -240,9 +240,10 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
     A plan can ask for terabytes. Every convolution needs a tensor of its own, so the count of those that are
     there bounds the layers, and the network is compared on the meta device, which has no memory to fill.
     """
-    convolutions = sum(max(1, stage.convolutions, stage.decoder_convolutions) for stage in plan.stages)
-    if convolutions > len(weights) or len(weights) > _MAX_TENSORS:
-        raise RefusedError(f"{len(weights)} weights do not fit a plan of {convolutions} convolutions")
+    if plan.least_convolutions > len(weights) or len(weights) > _MAX_TENSORS:
+        raise RefusedError(
+            f"{len(weights)} weights do not fit a plan of {plan.least_convolutions} convolutions"
+        )
     try:
         with torch.device("meta"):
             expected = build_network(network, plan).state_dict()

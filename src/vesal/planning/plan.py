@@ -207,6 +207,11 @@ class Plan(Record):
         return total_stride(self.stages)
 
     @property
+    def least_convolutions(self) -> int:
+        """The network has at least so many, each with a weight of its own."""
+        return sum(max(1, stage.convolutions, stage.decoder_convolutions) for stage in self.stages)
+
+    @property
     def scan_dimension(self) -> int:
         """Axes of the scans: 2 for images; 3 for volumes, those that are predicted slice by slice included."""
         return 2 if self.dimension == 2 and self.slice_axis is None else 3

@@ -26,6 +26,7 @@ from vesal.planning.given_values import (
     setting_names,
 )
 from vesal.planning.settings import PlanSettings
+from vesal.planning.yaml_settings import parse_yaml, read_yaml
 from vesal.text import listed
 
 #: Quantities that may choose the best weights.
@@ -177,7 +178,7 @@ class TrainConfig(BaseModel):
         Raises:
             UsageError: the file is absent or no valid configuration.
         """
-        return _validated(_read_yaml(Path(path)), str(path))
+        return _validated(read_yaml(Path(path)), str(path))
 
 
 #: Fields that set the length of a run; one of them is not None.
@@ -207,7 +208,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> TrainC
         UsageError: no such recipe, field, or value.
     """
     if name.endswith((".yaml", ".yml")):
-        values = _read_yaml(Path(name))
+        values = read_yaml(Path(name))
         values.setdefault("recipe", Path(name).stem)
     elif name in recipe_names():
         values = yaml.safe_load((resources.files("vesal") / "recipes" / f"{name}.yaml").read_text()) or {}
@@ -319,8 +320,8 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise UsageError(f"--set takes key=value, not '{pair}'; for example --set lr=0.001.")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = parse_yaml(text)
+        except ValueError as error:
             raise UsageError(f"--set {pair}: the value is not YAML; quote it.") from error
         # YAML 1.1 wants a dot in 1e-3; people do not.
         if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
@@ -350,39 +351,6 @@ def parse_duration(text: str) -> float:
     if not seconds or not math.isfinite(seconds):
         raise UsageError(f"'{text}' is not a length of time; write for example 90s, 20m or 1h30m.")
     return seconds
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-        _refuse_repeated(path, yaml.compose(text, yaml.SafeLoader))
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not YAML; correct it.") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} holds no settings; write one 'field: value' a line.")
-    return values
-
-
-def _refuse_repeated(path: Path, node: yaml.Node | None) -> None:
-    """YAML's readers let the last of two equal keys win without a word.
-
-    Raises:
-        UsageError: a key is given twice.
-    """
-    if not isinstance(node, yaml.MappingNode):
-        return
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if key.value in lines:
-            raise UsageError(
-                f"{path} gives {key.value} twice (lines {lines[key.value]} and {line}); leave one out."
-            )
-        lines[key.value] = line
-        _refuse_repeated(path, value)
 
 
 def _validated(values: dict[str, Any], where: str) -> TrainConfig:

@@ -69,3 +69,9 @@ def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(VesalError, match="pip install onnxruntime"):
         OnnxNetwork(b"", 1)(np.zeros((1, 1, 4, 4, 4), np.float32))
+
+
+@pytest.mark.usefixtures("_needs_onnx")
+def test_a_graph_that_takes_other_windows_is_told() -> None:
+    with pytest.raises(VesalError, match="cannot compute the network"):
+        OnnxNetwork(by_intensity_graph(), 1)(np.zeros((1, 2, 4, 4, 4), np.float32))

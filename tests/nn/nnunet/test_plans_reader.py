@@ -105,6 +105,10 @@ def test_labels_regions_and_the_ignore_label_are_taken_over() -> None:
     [
         (dataset_of({"background": 0, "a": 1, "b": 3}), "do not count from 1 on"),
         (dataset_of(TUMOUR, regions_class_order=[1, 2, 3]), "are painted with the values"),
+        (
+            dataset_of({f"r{n}": [n, n + 1] for n in range(1, 101)}, regions_class_order=[]),
+            "100 regions; at most",
+        ),
         (dataset_of(TUMOUR | {"whole": [3]}, regions_class_order=[3, 1, 3]), "do not fit together"),
     ],
 )

@@ -81,3 +81,22 @@ def test_heads_that_a_network_lacks_are_zeros_for_nnunet() -> None:
     back = to_nnunet({key: of for key, of in weights.items() if not key.startswith("heads.1")}, one, name)
     assert not back["decoder.seg_layers.0.weight"].any()
     assert back["decoder.seg_layers.1.weight"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_conv_per_stage": [1, 2, 10**9]}, "convolutions; get both again"),
+        ({"features_per_stage": [10**12, 8, 8]}, "a network that cannot be built"),
+    ],
+)
+def test_plans_of_a_network_that_no_file_can_hold_are_refused_before_it_is_built(
+    change: dict[str, Any], message: str
+) -> None:
+    theirs = TheirNetwork(kwargs_of(3), 1, 3).state_dict()
+    plans = plans_of()
+    plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"] |= change
+    model = TheirModel(plans, dataset_of(), "3d_fullres")
+    plan = model.plan(networks=1, mirror_axes=(), heads=2, norm="instance")
+    with pytest.raises(VesalError, match=message):
+        from_nnunet(theirs, plan, model.network, "x.pth")

@@ -57,12 +57,7 @@ class OnnxNetwork:
         try:
             return library.InferenceSession(self._graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            _raise_memory(error)
-            reason = " ".join(str(error).split())[:200]
-            raise VesalError(
-                f"ONNX Runtime {library.__version__} cannot load the network ({reason}); update onnxruntime, or export "
-                "the model again."
-            ) from error
+            raise _failed("load", error) from error
 
     def _run(self, output: str, batch: Floats) -> Floats:
         options = _library().RunOptions()
@@ -70,22 +65,28 @@ class OnnxNetwork:
         if not self._alone:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         window = np.ascontiguousarray(batch, dtype=np.float32)
+        session = self._session
         try:
-            result: Floats = self._session.run([output], {IMAGE: window}, options)[0]
+            result: Floats = session.run([output], {IMAGE: window}, options)[0]
         except Exception as error:
-            _raise_memory(error)
-            raise
+            # The library's own kinds: what the graph wants to be given, or comes upon while it computes.
+            raise _failed("compute", error) from error
         return result
 
 
-def _raise_memory(error: Exception) -> None:
-    """Say as Python does that the memory is used up: the library's own exceptions are no RuntimeError.
+def _failed(what: str, error: Exception) -> VesalError:
+    """What the library says of a network.
 
     Raises:
-        MemoryError: it is.
+        MemoryError: the memory is used up; the library's own exceptions are no RuntimeError.
     """
     if out_of_memory(error):
         raise MemoryError(" ".join(str(error).split())[-200:]) from error
+    reason = " ".join(str(error).split())[:200]
+    return VesalError(
+        f"ONNX Runtime {_library().__version__} cannot {what} the network ({reason}); update onnxruntime, or "
+        "export the model again."
+    )
 
 
 def _library() -> Any:

@@ -38,6 +38,8 @@ _RESAMPLING = "resample_data_or_seg_to_shape"
 _RESAMPLED = {"resampling_fn_data": 3, "resampling_fn_probabilities": 1}
 #: Of an axis that pictures lack.
 _NO_SPACING = 500.0
+#: More than any data set has: how they are painted is tried for every three of them.
+_MOST_REGIONS = 64
 #: More than any network of nnU-Net: its planner ends where an axis has fewer than 8 voxels.
 _MOST_STAGES = 16
 
@@ -283,6 +285,10 @@ def labels_of(dataset: Mapping[str, Any]) -> LabelSet:
                 f"The labels {values} of dataset.json do not count from 1 on, as nnU-Net needs them to."
             )
         return labels
+    if len(labels.regions) > _MOST_REGIONS:
+        raise VesalError(
+            f"dataset.json has {len(labels.regions)} regions; at most {_MOST_REGIONS} are imported."
+        )
     painted = [int(value) for value in dataset["regions_class_order"]]
     if not painted_alike(labels, painted):
         raise VesalError(

@@ -71,7 +71,7 @@ def from_nnunet(theirs: Mapping[str, Tensor], plan: Plan, network: str, source: 
         VesalError: it is not of this network.
     """
     theirs = _without_prefix(theirs)
-    expected = _expected(plan, network)
+    expected = _expected_of(theirs, plan, network, source)
     wanted = {name: nnunet_names(name, plan, network) for name in expected}
     found = {name: theirs[names[0]] for name, names in wanted.items() if names and names[0] in theirs}
     # A bias that a norm takes away again at once.
@@ -119,6 +119,24 @@ def is_batch_norm(theirs: Mapping[str, Tensor]) -> bool:
 def heads_of(theirs: Mapping[str, Tensor]) -> int:
     """How many resolutions of a state dict of nnU-Net's have outputs."""
     return sum(bool(re.search(r"decoder\.seg_layers\.\d+\.weight$", name)) for name in theirs)
+
+
+def _expected_of(theirs: Mapping[str, Tensor], plan: Plan, network: str, source: str) -> dict[str, Tensor]:
+    """The state dict of the plan's network, if it can be one with so many weights: a plan can ask for any number of
+    layers."""
+    if plan.least_convolutions > len(theirs):
+        raise VesalError(
+            f"{source} holds {len(theirs)} weights, and plans.json describes {plan.least_convolutions} convolutions; "
+            "get both again from where the model was trained."
+        )
+    try:
+        return _expected(plan, network)
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        # What torch says of sizes that nobody can count.
+        raise VesalError(
+            f"plans.json describes a network that cannot be built ({str(error)[:120]}); get it again from where the "
+            "model was trained."
+        ) from error
 
 
 def _expected(plan: Plan, network: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ with pseudonyms.
 from __future__ import annotations
 
 import logging
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 
@@ -16,18 +17,20 @@ from vesal.errors import UsageError
 _TALKATIVE = ("dicomweb_client", "pynetdicom", "urllib3", "requests", "pydicom")
 
 
+@cache
 def library(module: str) -> ModuleType:
     """A library of the extra `serve`.
 
     Raises:
         UsageError: it is not installed.
     """
-    for name in _TALKATIVE:
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.CRITICAL + 1)
     try:
-        return import_module(module)
+        found = import_module(module)
     except ImportError as error:
         raise UsageError(
             f"A PACS needs {module.partition('.')[0]}; pip install 'vesal[serve]' brings it."
         ) from error
+    # Not before: pydicom sets its own when it is imported.
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return found
