@@ -1,7 +1,8 @@
 """Killed at any moment of the whole way from scans to scores: the next start finishes the work, as if nothing had been.
 
-`pytest tests/test_faults.py --kills 50` kills as often, and trains two folds; the default is one or two kills for each
-step of the way, and one fold. What a server does that is killed is in tests/serve and tests/test_serve_load.py.
+`pytest tests/test_faults.py --kills 50 -s` kills as often, says where, and trains two folds; the default is one or two
+kills for each step of the way, and one fold. What a server does that is killed is in tests/serve and
+tests/test_serve_load.py.
 """
 
 from __future__ import annotations
@@ -141,8 +142,14 @@ def test_whatever_is_killed_the_next_start_finishes_the_same_work(
         # Most of the way is the training.
         wanted = max(1, round(kills * took[name] / sum(took.values())))
         for _ in range(wanted):
-            hits += processes.kill_after(arguments, generator.uniform(0.0, took[name]))
-        processes.whole(arguments)
+            seconds = generator.uniform(0.0, took[name])
+            hit = processes.kill_after(arguments, seconds)
+            hits += hit
+            print(
+                f"{name}: {'killed' if hit else 'over'} after {seconds:.1f} s, {len(killed.left())} half written"
+            )
+        seconds = processes.whole(arguments)
+        print(f"{name}: finished in {seconds:.1f} s, alone in {took[name]:.1f} s", flush=True)
         assert not killed.left()
         if name in ("train", "predict"):
             # What is done is not done again.

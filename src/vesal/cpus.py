@@ -33,8 +33,8 @@ def keep_to(count: int) -> None:
 
 
 @contextlib.contextmanager
-def kept_to(count: int) -> Iterator[None]:
-    """`keep_to` within the block."""
+def kept_to(count: int | None) -> Iterator[None]:
+    """`keep_to` within the block; None takes what all of them share."""
     global _share
     before, _share = _share, count
     try:

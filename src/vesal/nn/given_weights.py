@@ -133,9 +133,9 @@ def _is_model(path: Path) -> bool:
     """A zip with Vesal's description; torch's checkpoints are zips too."""
     if path.suffix == ".vesal":
         return True
-    if not zipfile.is_zipfile(path):
-        return False
     try:
+        if not zipfile.is_zipfile(path):
+            return False
         with zipfile.ZipFile(path) as archive:
             return "model.json" in archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):

@@ -15,14 +15,24 @@ from typing import Any
 
 import pytest
 import team_work
+import torch
 
+from vesal import cpus
+from vesal.cpus import cpu_count
 from vesal.engine.memory import memory_of
 from vesal.errors import UsageError, VesalError
+from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import load_package
-from vesal.run_files import CHECKPOINT, METRICS, MODEL
+from vesal.parallel import no_progress
+from vesal.run.folder import Run
+from vesal.run_files import CHECKPOINT, FINGERPRINT, METRICS, MODEL
+from vesal.train.distributed import ALONE, Team
+from vesal.train.recipe import TrainConfig
 from vesal.workflow.requests.train_request import TrainRequest
+from vesal.workflow.training import train
 from vesal.workflow.training.devices import train_on_devices
 from vesal.workflow.training.train import train_run
+from vesal.workflow.training.training_session import Session
 
 STEPS = 16
 #: No augmentation: a batch of four draws other numbers for it than two of two.
@@ -69,6 +79,7 @@ def test_two_processes_learn_what_one_does_with_two_batches_a_step(
     theirs = weights(alone)
     apart = [float((of - theirs[name]).abs().max()) for name, of in weights(tmp_path / "run").items()]
     assert max(apart) < 1e-3
+    assert (tmp_path / "run" / FINGERPRINT).read_bytes() == (alone / FINGERPRINT).read_bytes()
 
 
 def test_two_processes_learn_what_one_does_with_a_batch_of_twice_the_size(
@@ -206,3 +217,31 @@ def test_the_failure_of_one_is_that_of_all_in_its_own_words(
 def test_devices_are_not_numbered_twice() -> None:
     with pytest.raises(UsageError, match="leave the number out of --device cuda:1"):
         train_on_devices(team_work.fails, replace(ask(), device="cuda:1"), lambda _title: None, silent)
+
+
+def test_the_first_process_reads_and_prepares_with_the_processors_of_those_that_wait(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    def read(*_: Any) -> None:
+        found.append(cpu_count())
+        raise UsageError("read")
+
+    monkeypatch.setattr(cpus, "_share", None)
+    monkeypatch.setattr(train, "read_fingerprint", read)
+    everything = cpu_count()
+    for team in (ALONE, Team(0, 2, 0)):
+        session = Session(
+            TrainRequest(data=tiny_data, out=tmp_path),
+            Run(tmp_path),
+            TrainConfig(steps=1),
+            torch.device("cpu"),
+            no_progress,
+            silent,
+            team=team,
+        )
+        # As each process of --devices does when it begins.
+        with cpus.kept_to(1), pytest.raises(UsageError, match="read"):
+            train._set_up(session, load_dataset(tiny_data, "auto"))
+    assert found == [1, everything]

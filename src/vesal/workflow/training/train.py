@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vesal.audit.checks import check_dataset
+from vesal.cpus import kept_to
 from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure, Fingerprint
 from vesal.engine.outcome import Engine
@@ -211,6 +212,11 @@ def _for_team(config: TrainConfig, team: Team, *, going_on: bool, tell: Callable
     return config
 
 
+def _all_processors(team: Team) -> AbstractContextManager[None]:
+    """Within the block this process takes those of the other ones of its machine too, which wait for it."""
+    return kept_to(None) if team.size > 1 else nullcontext()
+
+
 def _set_up(session: Session, dataset: Dataset) -> Work:
     """Plan, prepared cases and split: what all folds share."""
     run, config, tell = session.run, session.config, session.tell
@@ -218,7 +224,8 @@ def _set_up(session: Session, dataset: Dataset) -> Work:
     if not begun:
         _save_settings(session)
     tell(environment_line(str(session.device)))
-    record = read_fingerprint(session, dataset)
+    with _all_processors(session.team):
+        record = read_fingerprint(session, dataset)
     if begun:
         # Not before it is known that the run can go on with these data.
         _save_settings(session)
@@ -227,8 +234,9 @@ def _set_up(session: Session, dataset: Dataset) -> Work:
     cases, left_out = usable_cases(session, dataset, findings)
     check_patients(session, cases, record)
     plan = _plan(session, dataset, record, cases)
-    prepared, failed = _prepare(session, cases, plan)
-    coarse, also_failed = ([], []) if plan.locator is None else _prepare(session, cases, plan.locator)
+    with _all_processors(session.team):
+        prepared, failed = _prepare(session, cases, plan)
+        coarse, also_failed = ([], []) if plan.locator is None else _prepare(session, cases, plan.locator)
     failed += [failure for failure in also_failed if failure not in failed]
     # After the preparation, so that every case of the split can be trained on and predicted.
     ready = {case.id for case in prepared} - {failure.id for failure in failed}
@@ -238,7 +246,8 @@ def _set_up(session: Session, dataset: Dataset) -> Work:
     remember_cases(run, record, ready)
     by_id = {case.id: case for case in coarse}
     labelled = {case.id for case in prepared if case.foreground}
-    away = _elsewhere(session, [case for case in usable if case.id in labelled], plan)
+    with _all_processors(session.team):
+        away = _elsewhere(session, [case for case in usable if case.id in labelled], plan)
     return Work(cases, plan, (*left_out, *failed), found, by_id, away, _provenance(dataset, record, config))
 
 
