@@ -6,7 +6,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,19 +51,75 @@ def test_every_command_of_a_page_is_taken_by_the_program(page: str) -> None:
         group.commands[verb].make_context(verb, list(words))
 
 
+def run_commands(page: str, data: Path, leave_out: Sequence[str] = ()) -> list[str]:
+    """Run a page's commands here from top to bottom, on `data` in place of what it draws, with a few steps in place of
+    budgets.
+
+    Args:
+        page: of the documentation.
+        data: a data set in place of the phantoms.
+        leave_out: commands that begin so are not run.
+
+    Returns:
+        What each printed.
+    """
+    printed = []
+    for _, verb, *words in commands(page):
+        if f"{verb} {shlex.join(words)}".startswith(tuple(leave_out)):
+            continue
+        if verb == "phantom":
+            shutil.copytree(data, words[0])
+            continue
+        for length in ("--budget", "--steps"):
+            if length in words:
+                place = words.index(length)
+                words[place : place + 2] = ["--steps", "3"]
+        done = in_process.vesal(verb, *words)
+        assert done.returncode == 0, f"vesal {verb} {shlex.join(words)}: {done.stderr}"
+        printed.append(done.stdout)
+    return printed
+
+
 def test_the_researchers_tutorial_runs_from_top_to_bottom(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On smaller scans than it draws, with a few steps in place of its budgets."""
+    """On smaller scans than it draws."""
     monkeypatch.chdir(tmp_path)
-    for _, verb, *words in commands("docs/tutorials/researcher.md"):
-        if verb == "phantom":
-            shutil.copytree(tiny_data, words[0])
-            continue
-        if "--budget" in words:
-            place = words.index("--budget")
-            words[place : place + 2] = ["--steps", "3"]
-        done = in_process.vesal(verb, *words)
-        assert done.returncode == 0, done.stderr
+    run_commands("docs/tutorials/researcher.md", tiny_data)
     for name in ("look/inspect.html", "run/report.html", "run/card/README.md", "comparison/comparison.md"):
         assert (tmp_path / name).exists()
+
+
+def python_blocks(page: str) -> list[str]:
+    """What stands in the fences of Python of a page."""
+    return re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+def test_what_the_readme_does_with_a_trained_run_works(
+    tiny_data: Path, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And pages whose commands take no training and come to an end by themselves."""
+    monkeypatch.chdir(tmp_path)
+    for name, there in {
+        "DATA": tiny_data,
+        "NEW_SCANS": tiny_data / "imagesTr",
+        "TRUTH": tiny_data / "labelsTr",
+        "scan.nii.gz": tiny_data / "imagesTr" / "tiny_01.nii.gz",
+        "run": trained_run,
+        "RUN": trained_run,
+    }.items():
+        Path(name).symlink_to(there)
+    run_commands("README.md", tiny_data, leave_out=["train"])
+    (block,) = python_blocks("README.md")
+    exec(compile(block, "README.md", "exec"), {})
+    assert Path("mask.nii.gz").read_bytes() == Path("masks/tiny_01.nii.gz").read_bytes()
+    run_commands("docs/tutorials/student.md", tiny_data, leave_out=["overfit", "train", "compare"])
+    shutil.copy(trained_run / "fold_0" / "model.vesal", "model.vesal")
+    run_commands("docs/card.md", tiny_data)
+    Path("model.vesal").unlink()
+    run_commands("docs/deploy.md", tiny_data, leave_out=["view", "export run --to web"])
+    assert {"model.vesal", "model.xml", "model.bin", "card", "scores"} <= {
+        path.name for path in tmp_path.iterdir()
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import types
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
+from graphs import write_by_intensity
 
 from vesal.version import __version__
 
@@ -70,6 +74,23 @@ main(["--version"])
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == __version__
+
+
+def test_what_the_page_does_from_python_works(package: Path, tmp_path: Path) -> None:
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name, reason="the extra onnx is not installed")
+    write_by_intensity(tmp_path / "model.vesal")
+    scan = np.full((18, 20, 16), 0.1, np.float32)
+    scan[4:12, 4:12, 4:12] = 2.6
+    nib.save(nib.Nifti1Image(scan, np.eye(4)), tmp_path / "scan.nii.gz")
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    absent = f"for name in {ABSENT[:2]!r}:\n    sys.modules[name] = None\n"
+    code = f"{WITH_SITE}sys.path.insert(0, {str(package.parent)!r})\n{absent}{block}"
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj) == 9).sum() == 512
 
 
 def test_the_source_archive_brings_its_own_modules(build: dict[str, Any], tmp_path: Path) -> None:
