@@ -18,6 +18,7 @@ from vesal.errors import DataError, UsageError
 from vesal.infer.model import Model
 from vesal.infer.quality.encoder_features import encoder_of
 from vesal.infer.quality.estimate import QualityEstimator
+from vesal.infer.window_overlap import OVERLAP
 from vesal.planning.plan import Normalisation, Plan, Stage
 from vesal.preprocessing.prepare import prepare
 from vesal.volume.geometry import Geometry, Turn
@@ -140,6 +141,7 @@ def test_test_time_mirroring_leaves_left_and_right_alone_where_labels_have_sides
     assert model(plan(labels=lone)).windows(mirror=True).mirror_axes == (1, 2)
     assert model().windows(mirror=True).mirror_axes == (0, 1, 2)
     assert model().windows().mirror_axes == ()
+    assert model().windows().overlap == OVERLAP
 
 
 def test_arrays_are_taken_with_their_spacing() -> None:

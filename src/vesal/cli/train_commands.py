@@ -76,7 +76,7 @@ def overfit(request: OverfitRequest, json_output: Json = False) -> None:
 
 
 def import_model(request: ImportRequest, json_output: Json = False) -> None:
-    """Make a model file of a model that nnU-Net v2 trained."""
+    """Make a model file of a model that nnU-Net v2 trained, or of a MONAI bundle."""
     from vesal.workflow.model_exchange.import_model import import_model as import_from
 
     with progress(json_output) as stage:

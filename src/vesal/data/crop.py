@@ -29,7 +29,7 @@ _DRAWS = 4
 class Crop:
     """The lossless part of preparation, source array -> turned, cropped, axes in order, and its inverse.
 
-    What follows it, resampling from `crop_shape` to `shape` over the same field of view, is not in here.
+    What follows it, resampling from `crop_shape` to `shape` over the same field of view, or by `steps`, is not in it.
 
     Attributes:
         source: grid of the scan as it was read.
@@ -38,6 +38,8 @@ class Crop:
         slice_axis: which RAS axis comes first in the prepared array (2D plan of volumes), or None.
         shape: spatial shape of the prepared array: (X, Y, Z), or (S, A, B) of a 2D plan (S = 1 in 2D).
         nearest_axis: of the prepared array, along which logits go back by the nearest voxel, not linearly; or None.
+        steps: from one voxel of the crop to the next, in voxels of the prepared array, where the centres of the first
+            voxels of both lie on each other, as MONAI has it; None where both have the same field of view.
     """
 
     source: Geometry
@@ -47,6 +49,7 @@ class Crop:
     slice_axis: int | None
     shape: tuple[int, ...]
     nearest_axis: int | None = None
+    steps: tuple[float, ...] | None = None
 
     @property
     def box(self) -> Box:
@@ -99,6 +102,7 @@ class Crop:
             "slice_axis": self.slice_axis,
             "shape": list(self.shape),
             "nearest_axis": self.nearest_axis,
+            "steps": None if self.steps is None else list(self.steps),
         }
 
     @classmethod
@@ -112,6 +116,7 @@ class Crop:
             slice_axis=value["slice_axis"],
             shape=tuple(value["shape"]),
             nearest_axis=value.get("nearest_axis"),
+            steps=None if value.get("steps") is None else tuple(value["steps"]),
         )
 
 

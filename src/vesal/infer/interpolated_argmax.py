@@ -67,17 +67,22 @@ class Axis:
     nearest: bool = False
 
     @classmethod
-    def between(cls, size: int, wanted: int, *, nearest: bool = False) -> Axis:
-        """The axis that brings `size` voxels to `wanted`; beyond the outermost voxels' centres they continue."""
+    def between(cls, size: int, wanted: int, *, nearest: bool = False, step: float | None = None) -> Axis:
+        """The axis that brings `size` voxels to `wanted`; beyond the outermost voxels' centres they continue.
+
+        With a step the fine voxels lie that far apart (in coarse ones), and the first ones' centres on each other.
+        """
         if nearest and size != wanted:
             return cls(
                 size, True, nearest_voxels(size, wanted), np.zeros(wanted, dtype=np.float32), nearest=True
             )
-        position = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
-        cell = np.minimum(position.astype(np.intp), max(size - 2, 0))
-        if size == wanted:
-            cell = np.arange(size)
-        return cls(size, size != wanted, cell, (position - cell).astype(np.float32))
+        position = (
+            (np.arange(wanted) + 0.5) * (size / wanted) - 0.5 if step is None else np.arange(wanted) * step
+        )
+        position = np.clip(position, 0, size - 1)
+        moves = size != wanted if step is None else size != wanted or step != 1
+        cell = np.minimum(position.astype(np.intp), max(size - 2, 0)) if moves else np.arange(size)
+        return cls(size, moves, cell, (position - cell).astype(np.float32))
 
     @property
     def corners(self) -> int:

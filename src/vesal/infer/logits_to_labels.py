@@ -18,6 +18,7 @@ from vesal.infer.arrays.arrays import NUMPY
 from vesal.infer.interpolated_argmax import Axis, Floats, Scratch, above, largest_classes
 from vesal.memory_limit import array, breathe
 from vesal.parallel import map_in_order
+from vesal.volume.interpolation import separable
 from vesal.volume.resample import resize
 
 #: Bytes of float32 logits in one slab of the finer grid, for probabilities.
@@ -39,6 +40,7 @@ class LabelWriter:
             likeliest foreground class where it and the background are the only choice, p / (p + background),
             from which a voxel is that class: with one class its probability, and 0.5 is the plain argmax.
         nearest_axis: along which logits are taken from the nearest voxel, not interpolated; or None.
+        steps: of `vesal.data.crop.Crop`. With them probabilities are interpolated in place of logits, as MONAI does.
     """
 
     def __init__(
@@ -50,13 +52,19 @@ class LabelWriter:
         axis: int = 0,
         threshold: float = 0.5,
         nearest_axis: int | None = None,
+        steps: Sequence[float] | None = None,
     ) -> None:
         self._out, self._labels, self._axis = out, labels, axis
+        along = zip(shape, out.shape, steps or (None,) * 3, strict=True)
         self._axes = tuple(
-            Axis.between(size, wanted, nearest=number == nearest_axis)
-            for number, (size, wanted) in enumerate(zip(shape, out.shape, strict=True))
+            Axis.between(size, wanted, nearest=number == nearest_axis, step=step)
+            for number, (size, wanted, step) in enumerate(along)
         )
-        self._logit = float(np.log(threshold) - np.log1p(-threshold))
+        # What is added to the background, or what a region lies above.
+        self._limit = float(np.log(threshold) - np.log1p(-threshold))
+        self._odds: float | None = None
+        if steps is not None:
+            self._limit, self._odds = threshold if labels.regions else 0.0, threshold / (1.0 - threshold)
         self._here = threading.local()
         self._rows = 0
         self._last: Floats | None = None
@@ -64,6 +72,10 @@ class LabelWriter:
     def add(self, rows: Floats) -> None:
         """The next rows (K, *S) of the logits along the axis; they are not kept."""
         logits = np.asarray(rows)
+        if self._odds is not None:
+            logits = _probabilities(logits, self._labels)
+            if not self._labels.regions:
+                logits[0] *= np.float32(self._odds)
         along = self._axis + 1
         front = (slice(None),) * along
         if self._last is not None:
@@ -98,9 +110,9 @@ class LabelWriter:
     def _labels_of(self, logits: Floats, cells: tuple[slice, ...]) -> NDArray[np.uint8]:
         scratch: Scratch = self._here.__dict__.setdefault("scratch", Scratch())
         if not self._labels.regions:
-            return largest_classes(logits, self._axes, cells, self._logit, scratch)
+            return largest_classes(logits, self._axes, cells, self._limit, scratch)
         return self._labels.paint(
-            np.stack([above(values, self._axes, cells, self._logit, scratch) for values in logits])
+            np.stack([above(values, self._axes, cells, self._limit, scratch) for values in logits])
         )
 
 
@@ -111,26 +123,39 @@ def labels_from_logits(
     *,
     threshold: float = 0.5,
     nearest_axis: int | None = None,
+    steps: Sequence[float] | None = None,
 ) -> NDArray[np.uint8]:
     """Contiguous labels, uint8 on a grid of `shape`, from logits (K, A, B, C) over the same field of view.
 
     A `LabelWriter` for whole logits; see there.
     """
     result = array(tuple(shape), np.uint8)
-    writer = LabelWriter(result, logits.shape[1:], labels, threshold=threshold, nearest_axis=nearest_axis)
+    writer = LabelWriter(
+        result, logits.shape[1:], labels, threshold=threshold, nearest_axis=nearest_axis, steps=steps
+    )
     writer.add(logits)
     return result
 
 
 def class_probabilities(
-    logits: Floats, shape: Sequence[int], labels: LabelSet, *, nearest_axis: int | None = None
+    logits: Floats,
+    shape: Sequence[int],
+    labels: LabelSet,
+    *,
+    nearest_axis: int | None = None,
+    steps: Sequence[float] | None = None,
 ) -> Iterator[Floats]:
     """Yield the probability (*shape), on a grid over the same field of view, of each of `labels.classes` in turn.
 
     Softmax, or sigmoid for regions. No more than two maps are in memory at once, however many classes there are. The
-    background of plain classes is 1 minus their sum. `nearest_axis` is as of `LabelWriter`.
+    background of plain classes is 1 minus their sum. `nearest_axis` and `steps` are as of `LabelWriter`.
     """
     logits = np.asarray(logits)
+    if steps is not None:
+        where = [np.arange(size) * step for size, step in zip(shape, steps, strict=True)]
+        for values in _probabilities(logits, labels)[0 if labels.regions else 1 :]:
+            yield separable(values, where, 1)
+        return
     if labels.regions:
         for index in range(len(labels.regions)):
             yield _map_of(logits[index : index + 1], shape, lambda slab: NUMPY.sigmoid(slab[0]), nearest_axis)
@@ -145,6 +170,15 @@ def class_probabilities(
             np.minimum(row, 1.0, out=row)
             breathe()
         yield found
+
+
+def _probabilities(logits: Floats, labels: LabelSet) -> Floats:
+    """Softmax over (K, ...) logits, or of regions the sigmoid of each; a new array."""
+    if labels.regions:
+        return NUMPY.sigmoid(logits)
+    found: Floats = np.exp(logits - logits.max(axis=0))
+    found /= found.sum(axis=0)
+    return found
 
 
 def _log_of_sum(slab: Floats) -> Floats:

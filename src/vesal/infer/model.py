@@ -30,7 +30,6 @@ from vesal.infer.quality.image_features import image_features
 from vesal.infer.quality.mask_features import volumes_ml
 from vesal.infer.quality.network_features import FeatureRecorder
 from vesal.infer.quality.volumes.interval_level import LEVEL
-from vesal.infer.window_overlap import OVERLAP
 from vesal.infer.windows import Network, Windows, predict_logits, stream_logits
 from vesal.planning.axes import lateral_axis, mirror_axes
 from vesal.planning.plan import Plan
@@ -144,21 +143,23 @@ class Model:
         logits = self.logits(whole.image, self.windows())
         return find_place(foreground(self.arrays.numpy(logits), self.labels), whole.crop, margin_mm)
 
-    def windows(self, *, mirror: bool = False, overlap: float = OVERLAP) -> Windows:
-        """How a volume is cut: the training patch, as many at once as the device likes."""
+    def windows(self, *, mirror: bool = False, overlap: float | None = None) -> Windows:
+        """How a volume is cut: the training patch, as many at once as the device likes; None for the plan's overlap."""
         device = "cpu" if self.device is None else self.device.type
         room = _BATCH_VOXELS.get(device, 1 << 22)
         # Axes that training mirrored, without the left/right axis where a mirrored left is a right.
         lateral = lateral_axis(self.plan) if self.labels.swaps else None
         axes = tuple(axis for axis in mirror_axes(self.plan) if axis != lateral)
-        if as_nnunet := self.plan.rules == "nnunet":
+        rules = self.plan.rules
+        if rules != "vesal":
             axes = self.plan.mirror_axes  # those that it was trained to take, labels unswapped
         return Windows(
             patch=self.plan.patch,
-            overlap=overlap,
+            overlap=self.plan.overlap if overlap is None else overlap,
             batch=max(1, room // int(np.prod(self.plan.patch))),
             mirror_axes=axes if mirror else (),
-            centred_on_voxel=as_nnunet,
+            centred_on_voxel=rules == "nnunet",
+            monai=self.plan.blend if rules == "monai" else None,
         )
 
     def feature_recorder(
@@ -221,6 +222,7 @@ class Model:
             axis=axis,
             threshold=threshold,
             nearest_axis=crop.nearest_axis,
+            steps=crop.steps,
         )
         outputs = self.labels.outputs
         first = 0
@@ -235,8 +237,9 @@ class Model:
                 on_rows(rows, first)
             first += rows.shape[axis + 1]
             logits = rows[:outputs]
-            # At one half the temperature changes no label.
-            writer.add(self.arrays.numpy(logits if threshold == 0.5 else logits / self.temperature))
+            # At one half the temperature changes no label, but where probabilities are interpolated.
+            plain = threshold == 0.5 and crop.steps is None
+            writer.add(self.arrays.numpy(logits if plain else logits / self.temperature))
         return self._label_map(contiguous, crop.source)
 
     def segment_within(
@@ -273,7 +276,7 @@ class Model:
         *,
         spacing_mm: Sequence[float] | None = None,
         mirror: bool = False,
-        overlap: float = OVERLAP,
+        overlap: float | None = None,
         threshold: float = 0.5,
         probabilities: bool = False,
         quality: bool = False,
@@ -284,7 +287,7 @@ class Model:
         Args:
             volume: a Volume, or an array (C, *spatial) with its `spacing_mm`, taken as RAS+.
             mirror: average over mirrored copies (2, 4 or 8 times the time).
-            overlap: of neighbouring windows, 0 to under 1.
+            overlap: of neighbouring windows, 0 to under 1; the plan's if None.
             threshold: probability from which foreground holds: for regions each one's own; for plain classes
                 that of the likeliest one against the background alone, so that 0.5 is the argmax
                 (`vesal.infer.logits_to_labels.LabelWriter`).
@@ -365,6 +368,7 @@ class Model:
             self.labels,
             threshold=threshold,
             nearest_axis=crop.nearest_axis,
+            steps=crop.steps,
         )
         return self._label_map(crop.paste(contiguous), crop.source)
 
@@ -377,7 +381,11 @@ class Model:
         """
         crop = prepared.crop
         maps = class_probabilities(
-            self.arrays.numpy(logits), crop.crop_shape, self.labels, nearest_axis=crop.nearest_axis
+            self.arrays.numpy(logits),
+            crop.crop_shape,
+            self.labels,
+            nearest_axis=crop.nearest_axis,
+            steps=crop.steps,
         )
         for name in self.labels.classes:
             yield name, crop.paste(next(maps))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from vesal import memory_limit
 from vesal.infer.arrays.arrays import Array, Arrays, arrays_of
+from vesal.infer.imported_windows.monai_windows import Mode, monai_starts, monai_weight
 from vesal.infer.window_overlap import OVERLAP
 from vesal.parallel import Progress
 
@@ -43,6 +44,7 @@ class Windows:
         batch: windows in one forward pass.
         mirror_axes: network axes to mirror; the mean over all subsets of them is taken.
         centred_on_voxel: a window weighs most at voxel size // 2, as nnU-Net's do, in place of its middle.
+        monai: windows lie and weigh as those of MONAI's sliding window inferer in this mode; None for the others' way.
     """
 
     patch: tuple[int, ...]
@@ -50,6 +52,7 @@ class Windows:
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
     centred_on_voxel: bool = False
+    monai: Mode | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.overlap < 1.0:
@@ -218,9 +221,10 @@ class _Grid:
 
     @cached_property
     def starts(self) -> list[list[int]]:
+        lay = window_starts if self.windows.monai is None else monai_starts
         # Of a stack every slice is a window's, whatever the overlap.
         return [
-            list(range(size)) if window == 1 else window_starts(size, window, self.windows.overlap)
+            list(range(size)) if window == 1 else lay(size, window, self.windows.overlap)
             for size, window in zip(self.padded, self.patch, strict=True)
         ]
 
@@ -246,6 +250,8 @@ class _Grid:
 
     def weight(self, place: _Place) -> NDArray[np.float32]:
         """Of a window at its voxels, (*patch of S)."""
+        if self.windows.monai is not None:
+            return monai_weight(self.patch, self.starts, place, self.windows.monai)
         weight = np.ones((), dtype=np.float32)
         for of_axis, index in zip(self.weights, place, strict=True):
             weight = weight[..., None] * of_axis[index]

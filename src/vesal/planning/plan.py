@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from vesal.data.labels import LabelSet
 from vesal.record import Record
@@ -15,7 +15,10 @@ PLAN_VERSION = 1
 
 #: Fields that came after plans had been stored, with their defaults: `Plan.identity` leaves them out. Whoever adds a
 #: field adds it here.
-_ADDED: dict[str, Any] = {"rules": "vesal", "axis_order": None, "as_stored": False}
+_ADDED: dict[str, Any] = {
+    "rules": "vesal", "axis_order": None, "as_stored": False, "keeps_spacing": False, "overlap": 0.5,
+    "blend": "gaussian",
+}  # fmt: skip
 _ADDED_TO_STAGES: dict[str, Any] = {"decoder": None}
 
 #: What a plan and its locator's have in common, and of their labels.
@@ -88,13 +91,14 @@ class Plan(Record):
     Attributes:
         version: of this format.
         dimension: 2 or 3, of the network.
-        rules: whose preparation, windows and restoring are followed where they differ: Vesal's, or nnU-Net's of a model
-            that was imported (docs/nnunet.md).
+        rules: whose preparation, windows and restoring are followed where they differ: Vesal's, or of a model that was
+            imported nnU-Net's (docs/nnunet.md) or MONAI's (docs/monai.md).
         axis_order: which axis of a scan (0 is x) each axis of the prepared array is; None for x, y, z.
         as_stored: a scan's axes are taken as its file stores them, not turned to RAS+.
         slice_axis: for a 2D plan of volumes, which RAS axis (or which of `axis_order`) the slices are taken along; else
             None.
         spacing_mm: of the prepared array along the network's axes; a slice axis keeps its own.
+        keeps_spacing: scans keep their own spacing, by MONAI's rules; `spacing_mm` is then a guess of the training's.
         patch: voxels of a training patch and a prediction window along the network's axes.
         batch: patches in a step.
         networks: that are trained one after the other, and vote.
@@ -109,6 +113,8 @@ class Plan(Record):
         image_order, label_order: spline orders of resampling (label 0 is nearest, 1 is linear per class).
         blocks: in place of it each voxel takes in all that it covers, which suits a very coarse grid.
         mirror_axes: network axes that may be mirrored.
+        overlap: share of a window that the next one covers, where a prediction is not told another.
+        blend: by MONAI's rules, whether all voxels of a window weigh alike or those around its middle more.
         channels: names of the image's channels.
         pixel_mm: (column, row) size of a pixel of a picture that does not say it; None means 1 mm.
         foreground_channel: the network gets one more channel: 1 where any channel of the scan is not 0, else 0.
@@ -125,11 +131,12 @@ class Plan(Record):
 
     version: int = PLAN_VERSION
     dimension: Literal[2, 3]
-    rules: Literal["vesal", "nnunet"] = "vesal"
+    rules: Literal["vesal", "nnunet", "monai"] = "vesal"
     axis_order: tuple[int, ...] | None = None
     as_stored: bool = False
     slice_axis: Literal[0, 1, 2] | None = None
     spacing_mm: tuple[float, ...]
+    keeps_spacing: bool = False
     patch: tuple[int, ...]
     batch: int
     networks: int = 1
@@ -145,6 +152,8 @@ class Plan(Record):
     label_order: Literal[0, 1] = 1
     blocks: bool = False
     mirror_axes: tuple[int, ...]
+    overlap: float = Field(default=0.5, ge=0, lt=1)  # infer/window_overlap.py, which is read without pydantic
+    blend: Literal["gaussian", "constant"] = "gaussian"
     channels: tuple[str, ...]
     pixel_mm: tuple[float, float] | None = None
     foreground_channel: bool = False

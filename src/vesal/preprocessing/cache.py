@@ -234,7 +234,7 @@ class Cache:
 def _plan_key(plan: Plan, place: int) -> bytes:
     fields = (
         "dimension", "slice_axis", "spacing_mm", "normalisation", "crop_to_nonzero", "image_order", "label_order",
-        "foreground_channel", "margin_mm", "blocks", "rules", "axis_order", "as_stored",
+        "foreground_channel", "margin_mm", "blocks", "rules", "axis_order", "as_stored", "keeps_spacing",
     )  # fmt: skip
     values = plan.identity(*fields)
     values["place"] = place if plan.locator is not None else None

@@ -34,9 +34,9 @@ Floats = NDArray[np.float32]
 
 def stored_type(plan: Plan) -> type[np.floating[Any]]:
     """float16 for normalised intensities, whose rounding (0.05 %) is far below a scan's noise; float32 for
-    intensities left as they are, which may lie beyond float16's 65504, and where nnU-Net's are followed."""
+    intensities left as they are, which may lie beyond float16's 65504, and where another program's are followed."""
     as_they_are = any(how.scheme == "none" for how in plan.normalisation)
-    return np.float32 if as_they_are or plan.rules == "nnunet" else np.float16
+    return np.float32 if as_they_are or plan.rules != "vesal" else np.float16
 
 
 def prepared_image(volume: Volume, whole: Crop, crop: Crop, plan: Plan) -> Floats:

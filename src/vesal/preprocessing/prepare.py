@@ -26,6 +26,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.coarse_grid import block_labels
 from vesal.preprocessing.image_rows import not_finite, part_of, prepared_image, refuse_not_finite, stored_type
+from vesal.preprocessing.monai_rules import label_from_first, monai_grid, resize_from_first
 from vesal.preprocessing.nnunet_rules import axis_apart, nonzero_mask, resize_apart
 from vesal.preprocessing.normalise import ABSENT, normalise
 from vesal.processes import map_on_cores
@@ -86,7 +87,9 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     if (wanted := _wanted(crop, plan, label, box)) is not None:
         crop = _within(crop, wanted, plan)
     _check_memory(volume, crop, plan)
-    if plan.rules == "nnunet" or any(how.scheme == "zscore_mask" for how in plan.normalisation):
+    if plan.rules == "monai":
+        image = _by_monai(volume, whole, crop, plan)
+    elif plan.rules == "nnunet" or any(how.scheme == "zscore_mask" for how in plan.normalisation):
         image = _by_nnunet(volume, whole, crop, plan)
     else:
         image = prepared_image(volume, whole, crop, plan)
@@ -96,7 +99,9 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     contiguous = plan.labels.encode(label.array)
     inside = crop.cut(contiguous)
     outside = _foreground(contiguous) - _foreground(inside) if inside.size < contiguous.size else 0
-    if crop.shape != crop.crop_shape:
+    if crop.steps is not None:
+        inside = label_from_first(inside, crop.shape, crop.steps)
+    elif crop.shape != crop.crop_shape:
         blocks = plan.blocks
         inside = (
             block_labels(inside, crop.shape) if blocks else resize_label(inside, crop.shape, plan.label_order)
@@ -126,6 +131,22 @@ def _by_nnunet(volume: Volume, whole: Crop, crop: Crop, plan: Plan) -> NDArray[n
         resized = resize_label(foreground[part], crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
     return c_ordered(image.astype(stored_type(plan)), np.float32)
+
+
+def _by_monai(volume: Volume, whole: Crop, crop: Crop, plan: Plan) -> NDArray[np.float32]:
+    """As `prepared_image`, by MONAI's rules: intensities are normalised after the scan was resampled."""
+    voxels = volume.channels * max(math.prod(whole.crop_shape), math.prod(crop.shape))
+    require(VOXEL_BYTES * voxels, "Preparing by MONAI's rules", "cut the scan into parts")
+    with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
+        image = np.array(whole.cut(volume.array), dtype=np.float32)
+    refuse_not_finite(sum(map(not_finite, image)))
+    image = image[(slice(None), *part_of(whole, crop))].copy(order="K")
+    if crop.steps is not None:
+        image = resize_from_first(image, crop.shape, crop.steps)
+    for channel, how in zip(image, plan.normalisation, strict=True):
+        normalise(channel, how)
+    image[list(volume.absent)] = ABSENT
+    return c_ordered(image, np.float32)
 
 
 def prepare_dataset(
@@ -265,6 +286,9 @@ def _place(volume: Volume, plan: Plan) -> Crop:
 def _crop(grid: Geometry, turn: Turn, box: Box, plan: Plan) -> Crop:
     crop = Crop(grid, turn, *box, plan.slice_axis, ())
     spacing, wanted = _spacings(crop, plan)
+    if plan.rules == "monai":
+        shape, steps = monai_grid(crop.crop_shape, spacing, spacing if plan.keeps_spacing else wanted)
+        return replace(crop, shape=shape, steps=steps if set(steps) != {1.0} else None)
     shape = tuple(_resized(*axis) for axis in zip(crop.crop_shape, spacing, wanted, strict=True))
     nearest = axis_apart(wanted, spacing) if plan.rules == "nnunet" else None
     return replace(crop, shape=shape, nearest_axis=nearest)

@@ -205,7 +205,7 @@ def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
     return {
         "model": model.digest,
         "threshold": options.threshold,
-        "overlap": options.overlap,
+        "overlap": model.plan.overlap if options.overlap is None else options.overlap,
         "mirror": options.mirror,
         "least Dice": options.min_dice,
         "level of intervals": options.interval_level,

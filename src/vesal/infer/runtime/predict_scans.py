@@ -16,7 +16,6 @@ from vesal.files import write_json
 from vesal.infer.model import Model
 from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.scan_notes import scan_note, with_channels
-from vesal.infer.window_overlap import OVERLAP
 from vesal.layouts.input_scans import cases_to_predict, default_ending
 from vesal.outputs import OutputFolder
 from vesal.run_files import QUALITY
@@ -32,7 +31,7 @@ class Choices:
     """How to predict; as of `vesal.infer.model.Model.predict`."""
 
     mirror: bool = False
-    overlap: float = OVERLAP
+    overlap: float | None = None
     threshold: float = 0.5
     quality: bool = True
     interval_level: float = LEVEL

@@ -15,7 +15,6 @@ from vesal.errors import VesalError, out_of_memory
 from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.runtime.load_exported import BACKENDS, load_exported
 from vesal.infer.runtime.predict_scans import Choices, predict_scans
-from vesal.infer.window_overlap import OVERLAP
 from vesal.version import __version__
 
 
@@ -85,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("--tta", action="store_true", help="Average over mirrored copies: slower.")
     predict.add_argument(
-        "--overlap", type=_share, default=OVERLAP, help="Share of a window that the next one covers."
+        "--overlap",
+        type=_share,
+        help="Share of a window that the next one covers; the model's own if not given.",
     )
     predict.add_argument(
         "--threshold", type=_share, default=0.5, help="Probability from which foreground holds."

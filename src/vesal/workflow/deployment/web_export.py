@@ -84,7 +84,7 @@ def export_web(source: Path, out: Path) -> WebExport:
         raise UsageError(f"{source} segments pictures, and the page takes volumes; serve it by vesal serve.")
     if exported.plan.rules != "vesal" or exported.plan.axis_order or exported.plan.as_stored:
         raise UsageError(
-            f"{source} was imported from nnU-Net and prepares scans as that does, the page as Vesal does; serve it by "
+            f"{source} was imported and prepares scans as another program does, the page as Vesal does; serve it by "
             "vesal serve."
         )
     names = (*exported.graphs, *exported.locators)

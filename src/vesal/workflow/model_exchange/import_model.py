@@ -1,4 +1,6 @@
-"""A trained model of nnU-Net v2 -> one model file, which predicts, serves and exports like any other.
+"""A trained model of another program -> one model file, which predicts, serves and exports like any other.
+
+nnU-Net v2's here, MONAI bundles in `vesal.workflow.model_exchange.import_bundle`.
 
 Nothing in the folder is run: `plans.json` and `dataset.json` are JSON, and checkpoints are read by a reader that knows
 tensors and plain values alone (`vesal.nn.nnunet.safe_checkpoint`).
@@ -15,17 +17,17 @@ from torch import Tensor
 
 from vesal.errors import UsageError, VesalError, unknown_name
 from vesal.files import read_json
-from vesal.nn.licence import LICENCE, ORIGIN, UNKNOWN, licence_remarks
 from vesal.nn.model_file import Package, save_package
 from vesal.nn.nnunet.plans_reader import TheirModel
 from vesal.nn.nnunet.safe_checkpoint import read_checkpoint, tensors_of
 from vesal.nn.nnunet.weight_names import from_nnunet, heads_of, is_batch_norm
 from vesal.outputs import results
 from vesal.parallel import Progress
-from vesal.planning.plan import Plan
 from vesal.run_files import MODEL
-from vesal.text import listed, plural, times
+from vesal.text import listed
 from vesal.version import __version__
+from vesal.workflow.model_exchange.import_bundle import import_bundle, is_bundle
+from vesal.workflow.model_exchange.imported import Imported, licence_of
 from vesal.workflow.requests.import_request import ImportRequest
 
 #: Of nnU-Net's folders and files.
@@ -34,55 +36,6 @@ _PLANS, _DATASET, _FOLD, _CHECKPOINT = "plans.json", "dataset.json", "fold_", "c
 _CHECKPOINTS = ("final", "best")
 #: What dataset.json calls a licence.
 _LICENCE_KEYS = ("licence", "license")
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A model that was imported.
-
-    Attributes:
-        file: of the model.
-        network: its name in `vesal.nn.zoo.NETWORKS`.
-        plan: of the model.
-        provenance: as in the model file.
-    """
-
-    file: Path
-    network: str
-    plan: Plan
-    provenance: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        labels = self.plan.labels
-        return {
-            "model": str(self.file),
-            "network": self.network,
-            "networks": self.plan.networks,
-            "dimension": self.plan.dimension,
-            "spacing_mm": list(self.plan.spacing_mm),
-            "patch": list(self.plan.patch),
-            "channels": list(self.plan.channels),
-            "classes": list(labels.classes),
-            "provenance": self.provenance,
-            "remarks": self.remarks(),
-        }
-
-    def remarks(self) -> list[str]:
-        """What is to be known before the model is used."""
-        return licence_remarks(self.provenance)
-
-    def text(self) -> str:
-        """What it is, and under which licence."""
-        plan, source = self.plan, self.provenance["imported"]
-        lines = [
-            f"{self.file}: {plural(plan.networks, 'network')} ({self.network}, {plan.dimension}D) of nnU-Net's "
-            f"{self.provenance['dataset']} {source['configuration']}, {listed(source['folds'])}",
-            f"Channels: {', '.join(plan.channels)}; classes: {listed(plan.labels.classes)}",
-            f"Spacing {times(plan.spacing_mm)} mm, patch {times(plan.patch)}; prepared and restored as nnU-Net does",
-            *self.remarks(),
-        ]
-        return "\n".join(lines)
 
 
 def import_model(request: ImportRequest, progress: Progress | None = None) -> Imported:
@@ -98,6 +51,8 @@ def import_model(request: ImportRequest, progress: Progress | None = None) -> Im
     """
     if request.out.is_dir():
         raise UsageError(f"{request.out} is a folder; name the file, such as {request.out / MODEL}.")
+    if is_bundle(request.folder):
+        return import_bundle(request)
     output = results(request.out.parent, request.out.name)
     folder = _model_folder(request)
     plans, dataset = _json(folder / _PLANS), _json(folder / _DATASET)
@@ -181,7 +136,9 @@ def _model_folder(request: ImportRequest) -> Path:
     folder, wanted = request.folder, request.configuration
     if not folder.is_dir():
         what = "is a file" if folder.is_file() else "is not there"
-        raise UsageError(f"{folder} {what}; name the folder of a trained nnU-Net, which holds {_PLANS}.")
+        raise UsageError(
+            f"{folder} {what}; name the folder of a trained nnU-Net, which holds {_PLANS}, or of a MONAI bundle."
+        )
     found = (
         [folder]
         if (folder / _PLANS).is_file()
@@ -227,20 +184,13 @@ def _folds(folder: Path, request: ImportRequest) -> list[Path]:
 
 
 def _licence(request: ImportRequest, dataset: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Licence and origin, as given or as dataset.json says; the origin is the folder's name where nothing does."""
-    read = (dataset.get(key) for key in _LICENCE_KEYS)
-    licence = request.licence or next((text for text in read if isinstance(text, str) and text.strip()), None)
-    if licence is None:
-        raise UsageError(
-            f"{folder / _DATASET} says no licence; say by --licence under which the weights may be used, such as "
-            f"'CC BY 4.0', or --licence {UNKNOWN}."
-        )
-    stated = dataset.get("reference")
-    origin = request.origin or (stated if isinstance(stated, str) and stated.strip() else "")
-    return {
-        LICENCE: " ".join(licence.split())[:200],
-        ORIGIN: " ".join(origin.split())[:200] or folder.resolve().name,
-    }
+    return licence_of(
+        request,
+        stated=[dataset.get(key) for key in _LICENCE_KEYS],
+        origin=dataset.get("reference"),
+        where=folder / _DATASET,
+        name=folder.resolve().name,
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from vesal.infer.scan_notes import scan_note, with_channels
 from vesal.infer.windows import Windows
 from vesal.memory_limit import array, limit
 from vesal.planning.plan import Plan
+from vesal.preprocessing.monai_rules import resize_from_first
 from vesal.preprocessing.prepare import Prepared
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.resample import resize
@@ -166,7 +167,12 @@ class CasePredictor:
                 write_volume(path, Volume(_stored(probability, path)[None], label.geometry))
         if target.uncertainty is not None and passed.uncertainty is not None:
             # Outside the crop there is nothing, and no uncertainty of it.
-            cropped = resize(passed.uncertainty[None], prepared.crop.crop_shape, 1)[0]
+            crop = prepared.crop
+            if crop.steps is None:
+                cropped = resize(passed.uncertainty[None], crop.crop_shape, 1)[0]
+            else:
+                back = [1 / step for step in crop.steps]
+                cropped = resize_from_first(passed.uncertainty[None], crop.crop_shape, back)[0]
             values = prepared.crop.paste(cropped.astype(np.float32).clip(0, 1))
             write_volume(
                 target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry)

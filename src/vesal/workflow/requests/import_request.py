@@ -15,7 +15,7 @@ class ImportRequest(Request):
     """A trained model of another program, and what is to be known of it.
 
     Attributes:
-        folder: of nnU-Net v2: TRAINER__PLANS__CONFIGURATION, or DatasetXXX_NAME above it.
+        folder: of nnU-Net v2: TRAINER__PLANS__CONFIGURATION, or DatasetXXX_NAME above it; or of a MONAI bundle.
         out: the model file.
         configuration: of several in a data set's folder.
         folds: by their names; all that have the checkpoint when none is given.
@@ -24,7 +24,10 @@ class ImportRequest(Request):
         origin: who made them, where they are from.
     """
 
-    folder: Annotated[Path, Argument("A trained nnU-Net v2: the folder with plans.json, or the one above.")]
+    folder: Annotated[
+        Path,
+        Argument("A trained nnU-Net v2 (the folder with plans.json, or the one above), or a MONAI bundle."),
+    ]
     out: Annotated[Path, Option("The model file, NAME.vesal.", ("-o", "--out"))] = Path(MODEL)
     configuration: Annotated[str | None, Option("Of several: 2d, 3d_fullres, 3d_lowres ...")] = None
     folds: Annotated[

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from vesal.errors import UsageError
 from vesal.infer.quality.volumes.interval_level import LEVEL
-from vesal.infer.window_overlap import OVERLAP
 from vesal.workflow.requests.fields import MaxRam, Mirror, Option
 
 #: What --to takes -> the ending of the files.
@@ -61,7 +60,9 @@ class PredictOptions:
     probabilities: Annotated[bool, Option("Also write a map for each class: OUT/probabilities/CLASS.")] = (
         False
     )
-    overlap: Annotated[float, Option("Share of a window that the next one covers.")] = OVERLAP
+    overlap: Annotated[
+        float | None, Option("Share of a window that the next one covers; the model's own when not given.")
+    ] = None
     resume: Annotated[
         bool, Option("Keep results that are there and whole, of the same scan, model and options.")
     ] = False
@@ -99,7 +100,7 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.threshold < 1.0:
             raise UsageError(f"The threshold is a probability between 0 and 1, not {self.threshold:g}.")
-        if not 0.0 <= self.overlap < 1.0:
+        if self.overlap is not None and not 0.0 <= self.overlap < 1.0:
             raise UsageError(f"The overlap is a share from 0 to under 1, not {self.overlap:g}.")
         if not 0.0 <= self.min_dice <= 1.0:
             raise UsageError(f"The least Dice is from 0 to 1, not {self.min_dice:g}.")

@@ -1,0 +1,1 @@
+"""How windows lie and weigh in models that other programs trained."""

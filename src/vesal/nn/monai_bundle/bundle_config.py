@@ -1,0 +1,163 @@
+"""The configuration of a MONAI bundle, read as plain values: nothing in it is run.
+
+References (`@name#key`) are followed. Of expressions (`$...`) only those are worked out that are made of numbers,
+texts, lists, texts that are joined and a choice by true or false; any other is refused where its value is needed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vesal.errors import VesalError
+from vesal.files import read_json
+from vesal.planning.yaml_settings import read_yaml
+
+_REFERENCE = re.compile(r"@([A-Za-z_][\w#]*(?:::[\w#]+)*)")
+#: References within references, and parts within parts.
+_DEEPEST = 40
+#: What an entry may say of itself beside its arguments.
+_ABOUT = ("_target_", "_desc_", "_disabled_")
+
+
+def read_config(path: Path) -> BundleConfig:
+    """A configuration file, .json, .yaml or .yml.
+
+    Raises:
+        VesalError: it cannot be read, or holds no mapping; UsageError is one.
+    """
+    found = read_json(path) if path.suffix == ".json" else read_yaml(path)
+    if not isinstance(found, dict):
+        raise VesalError(f"{path} is no configuration of a MONAI bundle; get the bundle again.")
+    return BundleConfig(found, path)
+
+
+@dataclass(frozen=True)
+class Component:
+    """An entry with a `_target_`: the name of a class of MONAI's, and its arguments as plain values."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What a configuration file says.
+
+    Attributes:
+        values: as it stands there.
+        path: of the file, for messages.
+    """
+
+    values: Mapping[str, Any]
+    path: Path
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def raw(self, name: str) -> Any:
+        """An entry as it stands there, with no reference followed.
+
+        Raises:
+            VesalError: there is none of that name.
+        """
+        found: Any = self.values
+        for key in name.replace("::", "#").split("#"):
+            if isinstance(found, dict) and key in found:
+                found = found[key]
+            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+                found = found[int(key)]
+            else:
+                raise VesalError(f"{self.path} has no {name}, which Vesal needs; get the bundle again.")
+        return found
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        """A value with its references followed and its expressions worked out.
+
+        Raises:
+            VesalError: it needs code to be run, or refers to itself.
+        """
+        if depth > _DEEPEST:
+            raise VesalError(f"{self.path} refers to itself, or is nested too deep; get the bundle again.")
+        if isinstance(value, dict):
+            return {key: self.plain(one, depth + 1) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.plain(one, depth + 1) for one in value]
+        if not isinstance(value, str) or value[:1] not in "@$%" or not value:
+            return value
+        if value[0] == "@" and (found := _REFERENCE.fullmatch(value)):
+            return self.plain(self.raw(found.group(1)), depth + 1)
+        if value[0] == "$":
+            return self._worked_out(value[1:], depth)
+        raise self.refusal(value)
+
+    def component(self, value: Any) -> Component | None:
+        """An entry, or a reference to one, with a `_target_` of MONAI's; None of one that is disabled.
+
+        Raises:
+            VesalError: it is none, or its class is none of MONAI's.
+        """
+        for _ in range(_DEEPEST):
+            if not (isinstance(value, str) and (found := _REFERENCE.fullmatch(value))):
+                break
+            value = self.raw(found.group(1))
+        if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
+            raise VesalError(
+                f"{self.path} has {str(value)[:80]} where Vesal needs an entry with a _target_ of MONAI's."
+            )
+        if value.get("_disabled_") in (True, "true"):
+            return None
+        target: str = value["_target_"]
+        own = [key for key in value if key.startswith("_") and key not in _ABOUT]
+        if own or ("." in target and not target.startswith("monai.")):
+            what = f"{target} with {own[0]}" if own else target
+            raise VesalError(
+                f"{self.path} names {what[:100]}, which is not MONAI's own; Vesal runs no code of a bundle."
+            )
+        arguments = {key: one for key, one in value.items() if key not in _ABOUT}
+        return Component(target.rpartition(".")[2], arguments)
+
+    def refusal(self, expression: str) -> VesalError:
+        """What is raised for an expression that is not worked out."""
+        return VesalError(
+            f"{self.path} needs the expression {expression[:120]} to be run, and Vesal runs nothing of a bundle; write "
+            "its value in its place."
+        )
+
+    def _worked_out(self, expression: str, depth: int) -> Any:
+        names: dict[str, str] = {}
+
+        def named(found: re.Match[str]) -> str:
+            names[name := f"reference_{len(names)}"] = found.group(1)
+            return name
+
+        try:
+            tree = ast.parse(_REFERENCE.sub(named, expression).strip(), mode="eval").body
+            return self._value(tree, names, depth)
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            raise self.refusal(f"${expression}") from error
+
+    def _value(self, node: ast.expr, names: Mapping[str, str], depth: int) -> Any:
+        """Of a part of an expression; ValueError of one that is not worked out."""
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() | None as value):
+                return value
+            case ast.List(elts=parts) | ast.Tuple(elts=parts):
+                return [self._value(part, names, depth) for part in parts]
+            case ast.Name(id=name) if name in names:
+                return self.plain(self.raw(names[name]), depth + 1)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return -value
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                joined = self._value(left, names, depth), self._value(right, names, depth)
+                if all(type(one) is str for one in joined):
+                    return "".join(joined)
+            case ast.IfExp(test=test, body=body, orelse=otherwise):
+                chosen = self._value(test, names, depth)
+                if type(chosen) is bool:
+                    return self._value(body if chosen else otherwise, names, depth)
+        raise ValueError("not a literal")
