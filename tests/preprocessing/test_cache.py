@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -247,6 +248,24 @@ def test_another_plan_is_another_entry_only_if_it_prepares_otherwise(
     worked.clear()
     prepare_dataset(cases[:1], make_plan(**changes), tmp_path / "cache")
     assert ("prepare" in worked) == again
+
+
+def test_entries_of_another_cache_are_taken_over_and_outlive_it(
+    cases: list[Case], tmp_path: Path, worked: list[str]
+) -> None:
+    there, own = tmp_path / "there", tmp_path / "own"
+    prepare_dataset(cases[:3], make_plan(), there)
+    before = {file.name: file.stat().st_mtime_ns for file in there.iterdir()}
+    cache_module.take_over(there, own)
+    worked.clear()
+    prepare_dataset(cases[:4], make_plan(), own)
+    assert worked.count("prepare") == 1
+    assert {file.name: file.stat().st_mtime_ns for file in there.iterdir()} == before
+    shutil.rmtree(there)
+    worked.clear()
+    ready, _ = prepare_dataset(cases[:4], make_plan(), own)
+    assert "prepare" not in worked
+    assert all(one.load()[0].size for one in ready)
 
 
 def test_bad_cases_are_named_and_the_others_are_prepared(cases: list[Case], tmp_path: Path) -> None:

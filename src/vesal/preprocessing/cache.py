@@ -32,8 +32,12 @@ from vesal.errors import DataError, VesalError
 from vesal.files import (
     Place,
     atomic_path,
+    cannot_write,
+    check_place,
     content_hash,
     file_checksum,
+    is_temporary,
+    link_or_copy,
     read_json,
     staying,
     sweep,
@@ -98,6 +102,30 @@ class PreparedCase:
                 f"The prepared case {self.image} cannot be read ({error}); start again."
             ) from error
         return (image if mmap else image.astype(np.float32, copy=False)), label
+
+
+def take_over(entries: Path, folder: Path) -> None:
+    """Give a cache the entries of another one, which stays as it is and may be deleted later.
+
+    Args:
+        entries: the folder of the other cache.
+        folder: of the cache; made where it is not there.
+
+    Raises:
+        VesalError: an entry cannot be read or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Descriptions last: an entry without one is none, whenever this is killed.
+    for file in sorted(entries.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+        to = folder / file.name
+        if is_temporary(file) or not file.is_file() or to.exists():
+            continue
+        check_place(to)
+        try:
+            # No entry is ever changed in its place, so both caches may have the same bytes.
+            link_or_copy(file, to)
+        except OSError as error:
+            raise cannot_write(to, error) from error
 
 
 class Cache:

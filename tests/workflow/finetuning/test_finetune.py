@@ -116,11 +116,13 @@ def test_added_cases_of_the_same_task_are_prepared_alone_and_no_side_changes(
 ) -> None:
     model, prepared = trained_run / "fold_0" / "model.vesal", trained_run / "prepared"
     data = task(tiny_data, tmp_path / "data", added=3)
-    there = {file.name for file in prepared.glob("*.image.npy")}
+    there = {file.name: file.stat().st_mtime_ns for file in prepared.iterdir()}
     messages = finetune(model, data, tmp_path / "run", go_on=True, steps=1)
-    new = {file.name for file in prepared.glob("*.image.npy")} - there
-    assert len(new) == 3
-    assert not (tmp_path / "run" / "prepared").exists()
+    # Into its own folder, which gets the others' entries; the model's run stays as it is.
+    own = {file.name for file in (tmp_path / "run" / "prepared").glob("*.image.npy")}
+    assert len(own - there.keys()) == 3
+    assert own >= {name for name in there if name.endswith(".image.npy")}
+    assert {file.name: file.stat().st_mtime_ns for file in prepared.iterdir()} == there
     before, after = Run(trained_run).folds(), Run(tmp_path / "run").folds()
     assert before is not None
     assert after is not None
@@ -131,15 +133,17 @@ def test_added_cases_of_the_same_task_are_prepared_alone_and_no_side_changes(
     assert Plan.load(tmp_path / "run" / "plan.json").labels == Plan.load(trained_run / "plan.json").labels
     assert not Adaptation.load(tmp_path / "run" / "fold_0" / "finetuning.json").seen
     assert (tmp_path / "run" / "fold_0" / "finished.json").exists()
-    # It is resumed with the settings that it has.
-    model.rename(model.with_suffix(".gone"))
+    # It is resumed with the settings that it has, by itself: neither the model nor its run is there any more.
+    gone = trained_run.rename(trained_run.with_name("gone"))
     try:
-        request = vesal.TrainRequest(
-            data=data, out=tmp_path / "run", resume=True, steps=2, device="cpu", quiet=True, cache=prepared
-        )
-        vesal.train_run(request, tell=messages.append)
+        entries = {
+            file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "prepared").glob("*.npy")
+        }
+        finetune(model, data, tmp_path / "run", go_on=True, resume=True, steps=2)
     finally:
-        model.with_suffix(".gone").rename(model)
+        gone.rename(trained_run)
+    after_it = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run" / "prepared").glob("*.npy")}
+    assert after_it == entries
     assert read_json(tmp_path / "run" / "fold_0" / "finished.json")["step"] == 2
 
 

@@ -113,7 +113,7 @@ def _train_request(
     }  # fmt: skip
     overrides = dict(request.overrides)
     if _goes_on(request, run):
-        yield TrainRequest(**common | {"cache": _cache(request, None)}, overrides=overrides)
+        yield TrainRequest(**common, overrides=overrides)
         return
     source = source_model(request.model)
     own: dict[str, Any] = {"network": source.package.network}
@@ -123,7 +123,7 @@ def _train_request(
     overrides = {name: value for name, value in own.items() if name not in chosen} | overrides
     overrides["adapt"] = True
     overrides |= {"freeze_encoder": True} if request.freeze_encoder else {}
-    common |= {"from_file": source.file, "cache": _cache(request, source)}
+    common |= {"from_file": source.file, "prepared": source.prepared if request.go_on else None}
     wanted = TrainRequest(**common, overrides=overrides)
     if not request.go_on:
         yield wanted
@@ -137,13 +137,6 @@ def _train_request(
     with tempfile.TemporaryDirectory(prefix="vesal-split-") as folder:
         folds.save(Path(folder) / FOLDS)
         yield replace(wanted, fold=number, folds_file=Path(folder) / FOLDS)
-
-
-def _cache(request: FinetuneRequest, source: SourceModel | None) -> Path | None:
-    """Where prepared scans are kept: with added cases beside those that the model's run has prepared."""
-    if request.cache is not None or not request.go_on:
-        return request.cache
-    return (source or source_model(request.model)).prepared
 
 
 def _continued(

@@ -32,7 +32,7 @@ class FinetuneRequest(Request):
         go_on: the data are the model's own task with added cases.
         freeze_encoder: do not train what the model's encoder has learned.
         compare_scratch: train from the start, too, in the same time, and compare.
-        cache: the run folder's prepared/ by default; with `go_on` that of the model's run.
+        cache: the run folder's prepared/ by default; with `go_on` it gets what the model's run has prepared.
         fold, budget, steps, epochs, seed, max_ram, overrides, quiet: as of `TrainRequest`.
     """
 

@@ -35,6 +35,7 @@ class TrainRequest(Request):
         devices: processes of this machine that train together, each on a device of its own; None for one, or for what
             torchrun or srun has started.
         cache: the run folder's prepared/ by default.
+        prepared: the folder of another run's prepared scans, which need not be prepared again.
         max_ram: bytes that all processes of this machine together may take; None for no limit.
         overrides: fields of the recipe to replace, by their dotted names; they count more than the options above.
         quiet: no live display.
@@ -76,6 +77,7 @@ class TrainRequest(Request):
     max_ram: MaxRam = None
     settings: Settings = ()
     overrides: dict[str, Any] = field(default_factory=dict)
+    prepared: Path | None = None
     quiet: bool = False
 
 

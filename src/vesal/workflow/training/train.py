@@ -24,7 +24,7 @@ from vesal.nn.given_weights import read_weights
 from vesal.parallel import StageProgress, available_memory, no_progress
 from vesal.planning.cost import network_of
 from vesal.planning.plan import Plan
-from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.cache import PreparedCase, take_over
 from vesal.preprocessing.prepare import prepare_dataset
 from vesal.record import Record
 from vesal.run.environment import environment, environment_line, versions
@@ -235,6 +235,8 @@ def _set_up(session: Session, dataset: Dataset) -> Work:
     check_patients(session, cases, record)
     plan = _plan(session, dataset, record, cases)
     with _all_processors(session.team):
+        if session.request.prepared is not None:
+            take_over(session.request.prepared, _cache_folder(session))
         prepared, failed = _prepare(session, cases, plan)
         coarse, also_failed = ([], []) if plan.locator is None else _prepare(session, cases, plan.locator)
     failed += [failure for failure in also_failed if failure not in failed]
@@ -260,9 +262,12 @@ def _save_settings(session: Session) -> None:
     (run.folder / PROBLEMS).unlink(missing_ok=True)
 
 
+def _cache_folder(session: Session) -> Path:
+    return session.request.cache or session.run.folder / PREPARED
+
+
 def _prepare(session: Session, cases: Sequence[Case], plan: Plan) -> tuple[list[PreparedCase], list[Failure]]:
-    folder = session.request.cache or session.run.folder / PREPARED
-    progress = session.stage("Preparing")
+    folder, progress = _cache_folder(session), session.stage("Preparing")
     prepared, failed = prepare_dataset(cases, plan, folder, engine=session.engine, progress=progress)
     if failed and not prepared:
         # All were read before: what hinders them follows from the plan.
@@ -280,8 +285,7 @@ def _elsewhere(session: Session, cases: Sequence[Case], plan: Plan) -> list[Prep
     if plan.locator is None or not cases:
         return []
     chosen = cases[:: -(-len(cases) // _MOST_ELSEWHERE)]
-    folder = session.request.cache or session.run.folder / PREPARED
-    found = []
+    folder, found = _cache_folder(session), []
     for place in range(1, 1 + max(1, min(_PLACES, _MOST_ELSEWHERE // len(chosen)))):
         progress = session.stage("Preparing places elsewhere")
         found += prepare_dataset(chosen, plan, folder, place=place, engine=session.engine, progress=progress)[
