@@ -233,3 +233,25 @@ def test_what_is_no_trained_model_is_refused(trained: Callable[..., Path], tmp_p
     (folder / "plans.json").write_text("[]")
     with pytest.raises(VesalError, match="is not as nnU-Net v2 writes it"):
         import_model(ImportRequest(folder, tmp_path / "m.vesal"))
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainerMish", "nnUNet_Primus_S_Trainer", ""])
+def test_a_trainer_of_ones_own_is_refused_until_somebody_says_that_its_network_is_as_planned(
+    trained: Callable[..., Path], trainer: str, tmp_path: Path
+) -> None:
+    folder = trained(trainer_name=trainer).rename(tmp_path / f"{trainer}__nnUNetPlans__3d_fullres")
+    with pytest.raises(VesalError, match=r"none of nnU-Net's own.*--custom-trainer") as raised:
+        import_model(ImportRequest(folder, tmp_path / "m.vesal"))
+    assert trainer in str(raised.value)
+    assert not (tmp_path / "m.vesal").exists()
+    found = import_model(ImportRequest(folder, tmp_path / "m.vesal", custom_trainer=True))
+    assert "none of nnU-Net's own" in found.text()
+
+
+@pytest.mark.parametrize("trainer", ["nnUNetTrainer_250epochs", "nnUNetTrainerNoMirroring", None])
+def test_trainers_of_nnunets_own_are_taken_by_the_folders_name_where_the_checkpoint_has_none(
+    trained: Callable[..., Path], trainer: str | None, tmp_path: Path
+) -> None:
+    found = import_model(ImportRequest(trained(trainer_name=trainer), tmp_path / "m.vesal"))
+    assert found.provenance["imported"]["trainer"] == (trainer or "nnUNetTrainer")
+    assert "none of nnU-Net's own" not in found.text()

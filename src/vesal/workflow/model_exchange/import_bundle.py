@@ -55,8 +55,10 @@ def import_bundle(request: ImportRequest) -> Imported:
         VesalError: a file is damaged or hostile, or the bundle does what Vesal does not.
     """
     folder = request.folder
-    if request.configuration or request.folds or request.checkpoint:
-        raise UsageError(f"{folder} is a MONAI bundle, which has no --configuration, --fold or --checkpoint.")
+    if request.configuration or request.folds or request.checkpoint or request.custom_trainer:
+        raise UsageError(
+            f"{folder} is a MONAI bundle, which has no --configuration, --fold, --checkpoint or --custom-trainer."
+        )
     output = results(request.out.parent, request.out.name)
     config, metadata = _config(folder), _metadata(folder)
     described = licence_of(

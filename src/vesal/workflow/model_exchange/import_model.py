@@ -18,6 +18,7 @@ from torch import Tensor
 from vesal.errors import UsageError, VesalError, unknown_name
 from vesal.files import read_json
 from vesal.nn.model_file import Package, save_package
+from vesal.nn.nnunet.known_trainers import KNOWN_TRAINERS
 from vesal.nn.nnunet.plans_reader import TheirModel
 from vesal.nn.nnunet.safe_checkpoint import read_checkpoint, tensors_of
 from vesal.nn.nnunet.weight_names import from_nnunet, heads_of, is_batch_norm
@@ -47,7 +48,7 @@ def import_model(request: ImportRequest, progress: Progress | None = None) -> Im
 
     Raises:
         UsageError: the folder holds no such model, or its licence is not known and not given.
-        VesalError: a file is damaged or hostile, or the model does what Vesal does not.
+        VesalError: a file is damaged or hostile, or the model does what Vesal does not, or may do so.
     """
     if request.out.is_dir():
         raise UsageError(f"{request.out} is a folder; name the file, such as {request.out / MODEL}.")
@@ -61,6 +62,8 @@ def import_model(request: ImportRequest, progress: Progress | None = None) -> Im
     checkpoints = []
     for number, file in enumerate(found, start=1):
         checkpoints.append(_Checkpoint.read(file))
+        if not request.custom_trainer:
+            _check_trainer(checkpoints[-1])
         if progress is not None:
             progress(number, len(found))
     first = checkpoints[0]
@@ -103,7 +106,8 @@ class _Checkpoint:
 
     Attributes:
         weights: nnU-Net's state dict.
-        trainer, configuration: names.
+        trainer: name of the class that trained it; '' where nothing says it.
+        configuration: name.
         mirror_axes: along which the network may see mirrored copies.
     """
 
@@ -128,7 +132,20 @@ class _Checkpoint:
             raise VesalError(
                 f"{file} holds no weights and configuration as nnU-Net v2 writes them; take another."
             )
-        return cls(file, weights, str(held.get("trainer_name", ""))[:200], configuration, tuple(axes))
+        # The folder that nnU-Net made is TRAINER__PLANS__CONFIGURATION/fold_0.
+        before, plans_follow, _ = file.absolute().parents[1].name.partition("__")
+        trainer = str(held.get("trainer_name") or (before if plans_follow else ""))[:200]
+        return cls(file, weights, trainer, configuration, tuple(axes))
+
+
+def _check_trainer(checkpoint: _Checkpoint) -> None:
+    if checkpoint.trainer not in KNOWN_TRAINERS:
+        trainer = checkpoint.trainer[:80] or "a trainer that it does not name"
+        raise VesalError(
+            f"{checkpoint.file} was trained by {trainer}, which is none of nnU-Net's own: its network may compute "
+            "otherwise than plans.json says (another activation, say), and nothing in the files shows it; "
+            "if it does not, add --custom-trainer."
+        )
 
 
 def _model_folder(request: ImportRequest) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vesal.errors import UsageError
 from vesal.nn.licence import LICENCE, ORIGIN, UNKNOWN, licence_remarks
+from vesal.nn.nnunet.known_trainers import KNOWN_TRAINERS
 from vesal.planning.plan import Plan
 from vesal.text import listed, plural, times
 from vesal.workflow.requests.import_request import ImportRequest
@@ -48,7 +49,13 @@ class Imported:
 
     def remarks(self) -> list[str]:
         """What is to be known before the model is used."""
-        return licence_remarks(self.provenance)
+        trainer = self.provenance["imported"].get("trainer")
+        custom = (
+            f"Trained by {trainer or 'a trainer without a name'}, none of nnU-Net's own; its network is taken to "
+            "compute as plans.json says, which --custom-trainer stated."
+        )
+        known = trainer is None or trainer in KNOWN_TRAINERS
+        return [*licence_remarks(self.provenance), *([] if known else [custom])]
 
     def text(self) -> str:
         """What it is, and under which licence."""

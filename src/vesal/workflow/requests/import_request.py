@@ -20,6 +20,7 @@ class ImportRequest(Request):
         configuration: of several in a data set's folder.
         folds: by their names; all that have the checkpoint when none is given.
         checkpoint: final, best, or a name in between checkpoint_ and .pth.
+        custom_trainer: the trainer is none of nnU-Net's own, and its network computes as plans.json says all the same.
         licence: of the weights.
         origin: who made them, where they are from.
     """
@@ -37,6 +38,10 @@ class ImportRequest(Request):
     checkpoint: Annotated[str | None, Option("final or best; final where it is there, when not given.")] = (
         None
     )
+    custom_trainer: Annotated[
+        bool,
+        Option("Import what a trainer of one's own has trained: its network computes as plans.json says."),
+    ] = False
     licence: Annotated[
         str | None, Option("Licence of the weights, such as 'CC BY 4.0'; 'unknown' where nobody knows it.")
     ] = None
