@@ -40,6 +40,8 @@ from vesal.workflow.robustness.benchmark_cases import translation, truth_of
 
 #: Copies of a scan that corrupting one needs, in float32 and complex numbers: motion takes the most of them.
 _COPIES = 8
+#: Libraries take so much more when they first compute: Fourier transforms, distances, charts.
+_LIBRARY_BYTES = 100_000_000
 #: Of the largest files so many headers are looked into.
 _LOOKED_INTO = 16
 
@@ -307,7 +309,7 @@ def _file_bytes(case: Case) -> int:
 def _case_bytes(case: Case) -> int:
     """The same of one scan, with what is kept of it meanwhile, by its headers."""
     voxels = sum(math.prod(read_geometry(path).shape) for path in case.images)
-    return (_COPIES * 8 + VOXEL_BYTES) * voxels
+    return _LIBRARY_BYTES + (_COPIES * 8 + VOXEL_BYTES) * voxels
 
 
 def _alike(clean: Prepared | None, other: Prepared) -> bool:
