@@ -23,7 +23,13 @@ TARGETS = (*MODELS, "web", "kaggle", "nnunet", "slurm")
 
 
 def export(
-    target: str, folder: Path, source: Path | None, kernel: KernelOptions, slurm: SlurmOptions
+    target: str,
+    folder: Path,
+    source: Path | None,
+    kernel: KernelOptions,
+    slurm: SlurmOptions,
+    *,
+    precision: str = "float32",
 ) -> Exported | NnunetExport | SlurmExport | ModelExport | WebExport:
     """Export for that target.
 
@@ -33,12 +39,15 @@ def export(
         source: for Kaggle a run folder whose settings are trained with, in place of a recipe; else the model.
         kernel: what Kaggle shall train.
         slurm: what SLURM shall predict.
+        precision: of a model without torch, as of `vesal.workflow.deployment.model_export`.
 
     Raises:
         UsageError: there is no such target, or it cannot be made of what was asked for.
     """
     if target not in TARGETS:
         raise unknown_name("target", target, TARGETS)
+    if precision != "float32" and target not in MODELS:
+        raise UsageError(f"--precision is for --to {' or '.join(MODELS)}, not {target}; leave it out.")
     if target == "kaggle":
         return export_kernel(folder, kernel, source)
     if target == "nnunet":
@@ -51,7 +60,7 @@ def export(
     if target in MODELS:
         from vesal.workflow.deployment.model_export import export_model  # torch
 
-        return export_model(target, source, folder)
+        return export_model(target, source, folder, precision)
     if target == "web":
         from vesal.workflow.deployment.web_export import export_web  # torch
 

@@ -14,7 +14,7 @@ import torch
 
 from vesal.data.case import read_image
 from vesal.data.dataset import Case
-from vesal.errors import DataError, UsageError, VesalError
+from vesal.errors import DataError, UsageError, VesalError, unknown_name
 from vesal.files import write_bytes
 from vesal.infer.exporting.onnx_graph import onnx_graph, random_windows, require_onnx
 from vesal.infer.exporting.openvino_files import joined_graphs, require_openvino, write_openvino
@@ -30,9 +30,13 @@ from vesal.nn.model_file import Package
 from vesal.outputs import results
 from vesal.run.folder import Run
 from vesal.run.held_out import held_out_cases
+from vesal.workflow.deployment.int8_export import Int8Cases, Int8Cost, int8_graphs, measured
 
 #: Target -> ending of the file.
 ENDINGS = {"onnx": ".vesal", "openvino": ".xml"}
+
+#: In what the networks of an exported model compute.
+PRECISIONS = ("float32", "int8")
 
 #: Largest difference from torch's logits, as a share of their range; 1e-5 and less was found.
 TOLERANCE = 1e-3
@@ -77,19 +81,21 @@ class ModelExport:
     Attributes:
         files: all of them.
         graphs: networks and locators.
-        compared: with torch.
+        compared: with torch, in float32.
+        int8: what it costs and gains; None in float32.
     """
 
     files: tuple[Path, ...]
     graphs: int
     compared: Comparison
+    int8: Int8Cost | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "files": [str(file) for file in self.files],
             "graphs": self.graphs,
-            "compared": asdict(self.compared),
+            "compared": _compared_values(self.compared, self.int8),
         }
 
     def text(self) -> str:
@@ -97,24 +103,34 @@ class ModelExport:
         size = sum(file.stat().st_size for file in self.files) / 1e6
         names = " and ".join(map(str, self.files))
         compared = self.compared.text()
+        if self.int8 is not None:
+            compared = f"in float32 {compared}; {self.int8.text()}"
         return (
             f"Exported to {names} ({size:.1f} MB); {compared}.\n"
             f"Predict without torch: vesal-runtime predict {self.files[0]} SCAN -o FOLDER"
         )
 
 
-def export_model(target: str, source: Path, out: Path) -> ModelExport:
+def _compared_values(compared: Comparison, int8: Int8Cost | None) -> dict[str, Any]:
+    return asdict(compared) | ({} if int8 is None else {"int8": asdict(int8)})
+
+
+def export_model(target: str, source: Path, out: Path, precision: str = "float32") -> ModelExport:
     """Export a model file, or a run whose folds vote.
 
     Args:
         target: of ENDINGS.
         source: the model file or run folder.
         out: NAME.vesal, or NAME.xml beside which NAME.bin is written.
+        precision: of PRECISIONS; int8 of a run folder and for OpenVINO alone.
 
     Raises:
-        UsageError: a wrong ending, what is needed is not installed, no such model, or a file would be overwritten.
-        VesalError: a network cannot be exported, or its results are not torch's; nothing is written then.
+        UsageError: a wrong ending, what is needed is not installed, no such model, a file would be overwritten,
+            or there is no int8 of that.
+        VesalError: a network cannot be exported, its results are not torch's, or int8 loses too much; nothing is
+            written then.
     """
+    cases = _int8_cases(target, source, precision)
     ending = ENDINGS[target]
     if out.suffix.lower() != ending:
         raise UsageError(f"{out} is to be a file that ends in {ending}; choose a name such as model{ending}.")
@@ -140,14 +156,35 @@ def export_model(target: str, source: Path, out: Path) -> ModelExport:
         else:
             write = partial(write_openvino, made, joined=joined_graphs(exported, parts))
         write(exported)
-        compared = _compare(made, parts, source, files)
-        write(replace(exported, compared=asdict(compared)))
+        compared, cost = _compare(made, parts, source, files), None
+        if cases is not None:
+            model = load_exported(made, quality=False)
+            joined = joined_graphs(exported, parts, int8_graphs(model, parts[: len(exported.graphs)], cases))
+            int8_file = made.with_name("int8.xml")
+            write_openvino(int8_file, exported, joined)
+            cost = measured(model, load_exported(int8_file, quality=False), cases)
+            write = partial(write_openvino, made, joined=joined)
+        write(replace(exported, compared=_compared_values(compared, cost)))
         if len(names) > 1:
             # NAME.xml comes last: no old one is ever beside new weights.
             output.remove(out)
         for name in reversed(names):
             write_bytes(name, made.with_suffix(name.suffix).read_bytes())
-    return ModelExport(tuple(names), len(parts), compared)
+    return ModelExport(tuple(names), len(parts), compared, cost)
+
+
+def _int8_cases(target: str, source: Path, precision: str) -> Int8Cases | None:
+    """What int8 is fitted to and measured on, found before any work; None in float32."""
+    if precision not in PRECISIONS:
+        raise unknown_name("precision", precision, PRECISIONS)
+    if precision == "float32":
+        return None
+    if target != "openvino":
+        raise UsageError(
+            f"--precision int8 is for --to openvino, not {target}: ONNX Runtime computes int8 in 3D slower than "
+            "float32; choose --to openvino, or leave out --precision."
+        )
+    return Int8Cases.of(source)
 
 
 def describe_export(packages: Sequence[Package], files: Sequence[Path]) -> tuple[Exported, list[Package]]:
