@@ -98,6 +98,17 @@ def test_a_class_that_never_occurs_is_named() -> None:
     assert "'TZ'" in finding.message
 
 
+def test_a_label_of_one_case_alone_is_named_with_its_value_and_voxels() -> None:
+    many = [record(f"c{i}", voxels={"PZ": 50, "TZ": 0}) for i in range(6)]
+    finding = the_one(check(*many, record("odd", voxels={"PZ": 50, "TZ": 3})))
+    assert (finding.kind, finding.severity, finding.cases) == ("single-case-label", "warning", ("odd",))
+    assert finding.message == "A label occurs in one case alone, in case odd ('TZ' = 2 in 3 voxels)."
+    assert "--set labels.NAME=VALUE" in finding.fix
+    # In few cases it is nothing odd, nor where nobody looked for it elsewhere.
+    few = check(*many[:3], record("odd", voxels={"PZ": 50, "TZ": 3}))
+    assert not [one for one in few if one.kind == "single-case-label"]
+
+
 def test_a_sound_scan_without_a_label_is_no_finding() -> None:
     assert check(*CLEAN, unlabelled=(record("test", **BARE),)) == ()
 

@@ -11,10 +11,17 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from vesal.audit.checks import check_dataset
+from vesal.data.fingerprint import fingerprint
 from vesal.errors import UsageError
+from vesal.layouts.registry import load_dataset
 from vesal.planning.plan import Plan
+from vesal.run.folder import Run
+from vesal.train.recipe import TrainConfig
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.train import train_run
+from vesal.workflow.training.training_data import usable_cases
+from vesal.workflow.training.training_session import Session
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +161,29 @@ def test_a_plan_of_other_data_and_a_cache_that_is_a_file_are_refused_before_anyt
             train_run(request, tell=lambda _text: None)
     assert not (tmp_path / "run").exists()
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_label_of_one_case_alone_is_said_before_it_is_trained(tmp_path: Path) -> None:
+    """Nobody declared the values, and a slip in one case is a class."""
+    for number in range(6):
+        array = np.zeros((6, 7, 8), np.uint8)
+        array[2:4, 2:5, 2:5] = 1
+        array[0, 0, :2] = 7 if number == 3 else 0
+        for folder, values in (("images", array.astype(np.float32) + number), ("masks", array)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / folder / f"c{number}.nii.gz")
+    dataset = load_dataset(tmp_path)
+    findings = check_dataset(dataset, fingerprint(dataset))
+    told: list[str] = []
+    session = Session(
+        TrainRequest(tmp_path, tmp_path / "run"),
+        Run(tmp_path / "run"),
+        TrainConfig(),
+        None,
+        None,
+        told.append,
+    )
+    usable_cases(session, dataset, findings)
+    (sentence,) = (text for text in told if "one case alone" in text)
+    assert "in case c3 ('label_7' = 7 in 2 voxels)" in sentence
+    assert "--set labels.NAME=VALUE" in sentence

@@ -11,6 +11,7 @@ from vesal.audit.defect import Fix
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix
 from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
+from vesal.audit.similarity import FEWEST_CASES
 from vesal.data.labels import LabelSet
 from vesal.data.value_tables import value_counts
 from vesal.data.whole_volumes import WholeVolume
@@ -135,6 +136,41 @@ def find_absent_classes(cases: ReferenceCases) -> Iterable[Finding]:
                 what=f"The label '{name}' is declared but occurs in no case",
                 fix="Correct its value, or take it out of the declaration: it cannot be learned.",
             )
+
+
+def find_single_case_labels(cases: ReferenceCases) -> Iterable[Finding]:
+    """Labels of one case alone: where nobody declared the values, a slip of the brush has become a class."""
+    annotated = {case.id: case.annotated for case in cases.dataset.cases}
+    drawn_in: dict[str, list[str]] = {}
+    records: dict[str, dict[str, None]] = {}
+    for name, value in cases.labels.by_name.items():
+        wholes = [
+            each
+            for each in cases.annotated_wholes
+            if any(name in (annotated.get(record.id) or cases.labels.names) for record in each.records)
+        ]
+        holding = [each for each in wholes if each.voxels((name,))]
+        if len(wholes) < FEWEST_CASES or len(holding) != 1:
+            continue
+        (only,) = holding
+        text = f"'{name}' = {value} in {plural(only.voxels((name,)), 'voxel')}"
+        drawn_in.setdefault(only.name, []).append(
+            f"{text} of the slices of {only.name}" if only.sliced else text
+        )
+        held = (record.id for record in only.records if record.voxels.get(name, 0))
+        records.setdefault(only.name, {}).update(dict.fromkeys(held))
+    found: CaseDetails = {}
+    for whole, texts in drawn_in.items():
+        found |= of_slices([*records[whole]], listed(texts, _LISTED))
+    yield from find_in(
+        "single-case-label",
+        "warning",
+        "A label occurs in one case alone",
+        "If that is a slip, correct the file, or declare the other labels: in dataset.json, with which vesal inspect --fix "
+        "takes it out, or by vesal train --set labels.NAME=VALUE, which leaves the case out; if it is a class, add cases: "
+        "it cannot be both learned and measured.",
+        found,
+    )
 
 
 def fix_label_values(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
@@ -318,7 +354,14 @@ def _usual_volumes(others: ReferenceCases) -> dict[int, tuple[float, float]]:
     return found
 
 
-FIND = (find_open_questions, find_undeclared_values, find_overlaps, find_empty_labels, find_absent_classes)
+FIND = (
+    find_open_questions,
+    find_undeclared_values,
+    find_overlaps,
+    find_empty_labels,
+    find_absent_classes,
+    find_single_case_labels,
+)
 FIX = {
     "soft-mask": Fix(fix_soft_mask, required=True),
     "label-values": Fix(fix_label_values, required=True, verified=True),

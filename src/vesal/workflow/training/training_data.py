@@ -20,6 +20,9 @@ from vesal.run.folder import Run
 from vesal.text import listed
 from vesal.workflow.training.training_session import Session, tell_left_out
 
+#: Kinds of findings that a training says, too, for they decide what it learns.
+_TOLD = ("single-case-label",)
+
 
 def read_fingerprint(session: Session, dataset: Dataset) -> Fingerprint:
     """The fingerprint, from the run folder when the same data set was read before.
@@ -77,6 +80,9 @@ def usable_cases(
     left_out = [Failure(id=case, message=reason) for case, reason in reasons.items()]
     cases = [case for case in dataset.cases if case.id not in reasons]
     tell_left_out(session.request.data, cases, left_out, session.tell)
+    for finding in findings:
+        if finding.kind in _TOLD:
+            session.tell(f"{finding.message} {finding.fix}")
     known = used_cases(session.run)
     if known is None:
         return cases, left_out
