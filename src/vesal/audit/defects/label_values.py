@@ -166,9 +166,9 @@ def find_single_case_labels(cases: ReferenceCases) -> Iterable[Finding]:
         "single-case-label",
         "warning",
         "A label occurs in one case alone",
-        "If that is a slip, correct the file, or declare the other labels: in dataset.json, with which vesal inspect --fix "
-        "takes it out, or by vesal train --set labels.NAME=VALUE, which leaves the case out; if it is a class, add cases: "
-        "it cannot be both learned and measured.",
+        "If that is a slip, correct the file, or declare the other labels: in dataset.json, with which vesal inspect "
+        "--fix takes it out, or by vesal train --set labels.NAME=VALUE, which leaves the case out; if it is a class, "
+        "add cases: it cannot be both learned and measured.",
         found,
     )
 

@@ -20,8 +20,8 @@ from vesal.run.folder import Run
 from vesal.text import listed
 from vesal.workflow.training.training_session import Session, tell_left_out
 
-#: Kinds of findings that a training says, too, for they decide what it learns.
-_TOLD = ("single-case-label",)
+#: Kinds of findings that a training shows, too, for they decide what it learns.
+_SHOWN = ("single-case-label",)
 
 
 def read_fingerprint(session: Session, dataset: Dataset) -> Fingerprint:
@@ -81,7 +81,7 @@ def usable_cases(
     cases = [case for case in dataset.cases if case.id not in reasons]
     tell_left_out(session.request.data, cases, left_out, session.tell)
     for finding in findings:
-        if finding.kind in _TOLD:
+        if finding.kind in _SHOWN:
             session.tell(f"{finding.message} {finding.fix}")
     known = used_cases(session.run)
     if known is None:
