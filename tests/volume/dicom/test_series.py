@@ -18,6 +18,7 @@ from dicom_examples import (
 
 from vesal.errors import DataError
 from vesal.volume.dicom import series_file
+from vesal.volume.dicom.dicom_scan import scans
 from vesal.volume.dicom.series import read_study
 from vesal.volume.dicom.source import open_source
 
@@ -56,6 +57,43 @@ def test_a_slice_without_a_position_is_the_problem_of_its_series_alone(tmp_path:
     whole, other = read_study(open_source(tmp_path)).series
     assert whole.problem == ""
     assert "does not say the position of its slice" in other.problem
+
+
+@pytest.mark.parametrize(
+    ("keyword", "what"),
+    [
+        ("PatientID", "patient"),
+        ("StudyInstanceUID", "study"),
+        ("FrameOfReferenceUID", "frame of reference"),
+    ],
+)
+def test_slices_of_two_patients_studies_or_spaces_under_one_series_uid_are_no_scan(
+    keyword: str, what: str, tmp_path: Path
+) -> None:
+    objects = slice_objects(random_series())
+    for one in objects[3:]:
+        setattr(one, keyword, "1.2.77")
+    write_objects(tmp_path, objects)
+    study = read_study(open_source(tmp_path))
+    with pytest.raises(
+        DataError, match=f"IM000[0-9] has the series UID of IM000[0-9] and is of another {what}"
+    ):
+        scans(study, study.series[0])
+
+
+def test_values_that_a_table_gives_are_refused_and_pictures_of_a_palette_left_out(tmp_path: Path) -> None:
+    from pydicom.dataset import Dataset
+
+    table, coloured = slice_objects(random_series(uid="1.2.1")), slice_objects(random_series(uid="1.2.2"))
+    for one in table:
+        one.ModalityLUTSequence = [Dataset()]
+    for one in coloured:
+        one.PhotometricInterpretation = "PALETTE COLOR"
+    write_objects(tmp_path / "a", table)
+    write_objects(tmp_path / "b", coloured)
+    study = read_study(open_source(tmp_path))
+    assert [("Modality LUT" in one.problem) for one in study.series] == [True]
+    assert {what: len(files) for what, files in study.left_out.items()} == {"a colour picture": 5}
 
 
 @pytest.mark.parametrize(

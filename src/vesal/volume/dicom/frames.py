@@ -47,6 +47,11 @@ def frames_of(name: str, header: Dataset) -> list[Frame]:
     """
     if not header.get("Rows") or not header.get("Columns"):
         raise DataError(f"{name} ends within its header; send or download it again.")
+    if header.get("ModalityLUTSequence"):
+        raise DataError(
+            f"{name} gives its values by a table (Modality LUT), which is not read; export the series with "
+            "rescale slope and intercept."
+        )
     if "PerFrameFunctionalGroupsSequence" in header:
         return list(_enhanced(name, header))
     count = _whole(header.get("NumberOfFrames") or 1)

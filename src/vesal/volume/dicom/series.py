@@ -39,6 +39,13 @@ _NO_SCANS = {
 }
 
 
+#: What all slices of a series have in common, in words -> where it stands.
+_ORIGINS = {
+    "patient": ("PatientID", "IssuerOfPatientID"),
+    "study": ("StudyInstanceUID",),
+    "frame of reference": ("FrameOfReferenceUID",),
+}
+
 #: Modalities whose objects always say where they lie: one that does not is damaged.
 _SLICES = ("CT", "MR", "PT")
 
@@ -166,8 +173,30 @@ def _series(source: Source, uid: str, members: Sequence[tuple[str, Dataset]]) ->
             patient=tuple(
                 str(first.get(key, "")) for key in ("PatientID", "IssuerOfPatientID", "PatientName")
             ),
-            problem=problem,
+            problem=problem or _several_origins(source, members),
         )
+
+
+def _several_origins(source: Source, members: Sequence[tuple[str, Dataset]]) -> str:
+    """Why slices that share a series UID are no one series, in a sentence; '' where they are.
+
+    Whoever takes names away may give one UID to the series of several patients: their slices must not become one scan.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    for name, header in members:
+        with decoding(source.file(name)):
+            found = {
+                what: "\0".join(str(header.get(keyword, "")) for keyword in keywords)
+                for what, keywords in _ORIGINS.items()
+            }
+        for what, own in found.items():
+            first, value = known.setdefault(what, (name, own))
+            if own != value:
+                return (
+                    f"{source.file(name)} has the series UID of {first} and is of another {what}; give the files of "
+                    "one series alone, or have the identifiers corrected."
+                )
+    return ""
 
 
 def _no_slices(header: Dataset) -> str:
@@ -181,7 +210,8 @@ def _no_slices(header: Dataset) -> str:
         return "a localizer"
     if not _is_image(kind) and (not header.get("Rows") or not header.get("Columns")):
         return f"an object without pixels ({modality or 'no modality'})"
-    if int(header.get("SamplesPerPixel") or 1) != 1:
+    palette = str(header.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
+    if int(header.get("SamplesPerPixel") or 1) != 1 or palette:
         return "a colour picture"
     placed = "ImagePositionPatient" in header and "ImageOrientationPatient" in header
     if not placed and modality not in _SLICES and "PerFrameFunctionalGroupsSequence" not in header:
