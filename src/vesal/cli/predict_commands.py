@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from vesal.workflow.requests.predict_options import PredictOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
 
 if TYPE_CHECKING:
+    from vesal.workflow.predict import PredictResult
     from vesal.workflow.prediction.worker_prediction import ModelSource
 
 
@@ -73,12 +75,23 @@ def predict(
     files = ChannelFiles(len(loaded.plan.channels), missing, optional)
     there = tuple(name for place, name in enumerate(loaded.plan.channels) if place not in missing)
     wanted = WantedScan(there, loaded.plan.spacing_mm, series, fill_slices)
-    with unpacked([Path(text) for text in inputs]) as paths, progress(json_output) as stage:
+    named = [Path(text) for text in inputs]
+    with unpacked(named) as paths, progress(json_output) as stage:
         cases = cases_to_predict(paths, files, loaded.labels, dicom=wanted, remark=remarks.append)
         result = predict_cases(loaded, cases, Path(out), options, cohort=cohort, progress=stage("Predicting"))
     result.remarks[:0] = remarks
+    _name_archives(result, named, paths)
     print_result(json_output, result.to_dict(), result.text(len(cases), Path(out)))
     report_failures(result.failures, json_output)
+
+
+def _name_archives(result: PredictResult, named: Sequence[Path], paths: Sequence[Path]) -> None:
+    from vesal.workflow.prediction.unpacked_inputs import as_named
+
+    result.remarks = [as_named(one, named, paths) for one in result.remarks]
+    result.failures = [
+        one.model_copy(update={"message": as_named(one.message, named, paths)}) for one in result.failures
+    ]
 
 
 def _predict_stored(

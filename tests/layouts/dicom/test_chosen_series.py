@@ -74,6 +74,19 @@ def test_channels_are_found_by_their_names_in_the_descriptions(study: Path) -> N
         dicom_cases(study, WantedScan(("FLAIR", "T1"), (0.8, 0.9, 2.5), ("4",)), str)
 
 
+def test_of_a_channel_with_several_phases_none_is_guessed(study: Path) -> None:
+    for phase in ("a", "b"):
+        tags = {"SeriesNumber": 6, "SeriesDescription": "ADC", "EchoTime": str(ord(phase))}
+        objects = slice_objects(random_series(uid="1.6", modality="MR", tags=tags))
+        write_objects(
+            study / "adc", [_renamed(one, phase) for one in objects], [f"{phase}{n}" for n in range(5)]
+        )
+    with pytest.raises(
+        UsageError, match=r"ADC would be one of 2 volumes \(number 6, EchoTime = 97, number 6"
+    ):
+        dicom_cases(study, WantedScan(("T1", "ADC"), (0.8, 0.9, 2.5)), str)
+
+
 def test_a_study_that_does_not_fit_is_told_and_the_others_go_on(study: Path) -> None:
     tags = {"StudyInstanceUID": "1.2.98"}
     for number in (1, 2):

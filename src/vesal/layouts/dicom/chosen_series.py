@@ -47,35 +47,38 @@ def dicom_cases(path: Path, wanted: WantedScan, remark: Callable[[str], object])
         remark: is told what was chosen and what left out.
 
     Raises:
-        UsageError: no series fits, or several do alike; the message names what tells them apart.
+        UsageError: no series fits, with what was left out and why; or several do alike, with what tells them apart.
         DataError: an object is damaged.
     """
     source = open_source(path)
     one_file = path.is_file() and path.name.upper() != "DICOMDIR"
     study = read_study(open_source(path.parent, below=False) if one_file else source)
-    if study.left_out and not one_file:
-        remark(study.remark())
+    remarks: list[str] = [study.remark()] if study.left_out and not one_file else []
     series = [one for one in study.series if not one_file or any(f.file == path.name for f in one.frames)]
     cases = []
     studies = list(dict.fromkeys(one.study for one in series))
     for uid in studies:
         own = [one for one in series if one.study == uid]
         try:
-            found = _of_study(study, own, wanted, remark)
+            found = _of_study(study, own, wanted, remarks.append)
         except UsageError as error:
             if len(studies) == 1:
                 raise
-            remark(f"{pseudonym('study', uid)} was left out. {error}")
+            remarks.append(f"{pseudonym('study', uid)} was left out. {error}")
             continue
         if not found and len(studies) > 1:
-            remark(f"{pseudonym('study', uid)} was left out: no series of it fits the model.")
+            remarks.append(f"{pseudonym('study', uid)} was left out: no series of it fits the model.")
         cases += found
     if not cases:
         held = ", ".join(sorted({one.modality for one in series})) or "none"
-        raise UsageError(
+        sentence = (
             f"{path} holds no series of slices that a model of {' and '.join(wanted.channels)} takes (its series: "
             f"{held}); give another study, or choose another model."
         )
+        # Such as a slice that is missing.
+        raise UsageError(" ".join([sentence, *remarks]))
+    for one in remarks:
+        remark(one)
     return cases
 
 
@@ -99,6 +102,8 @@ def _of_study(
             remark(one)
         if not volumes:
             return []
+        if len(wanted.channels) > 1 and len(volumes) > 1:
+            raise UsageError(_several(channel, [scan for _, scan in volumes]))
         if len({scan.series.uid for _, scan in volumes}) < len({one.uid for one in series}):
             remark(_chosen(volumes[0][1], len(series)))
         found.append(volumes)
@@ -164,6 +169,19 @@ def _distance(scan: DicomScan, wanted: WantedScan) -> float:
 
 def _named(series: Series) -> str:
     return f"number {series.number} ({series.modality}, {plural(len(series.frames), 'slice')})"
+
+
+def _several(channel: str, found: Sequence[DicomScan]) -> str:
+    which = listed(
+        [
+            f"number {scan.series.number}{f', {scan.stack.phase}' if scan.stack.phase else ''}"
+            for scan in found
+        ]
+    )
+    return (
+        f"{channel} would be one of {len(found)} volumes ({which}), and a channel is one; choose its series by "
+        "--series, or export the phase that is meant as a series of its own."
+    )
 
 
 def _chosen(scan: DicomScan, of: int) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vesal.data.case import read_image
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import DataError, UsageError
+from vesal.errors import DataError
 from vesal.infer.channels.missing_channels import may_miss
 from vesal.infer.model import Model
 from vesal.infer.quality.mask_features import volumes_ml
@@ -74,13 +74,9 @@ def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
     notes: list[str] = []
     with unpacked(work.inputs) as paths:
         roots = [work.root, *(path for path in paths if path not in work.inputs)]
-        try:
-            optional = all(may_miss(package.recipe) for package in model.packages)
-            files = ChannelFiles(len(model.plan.channels), optional=optional)
-            cases = cases_to_predict(paths, files, model.labels, dicom=wanted, remark=notes.append)
-        except UsageError as error:
-            # What was left out, and why, such as a slice that is missing.
-            raise UsageError(" ".join([str(error), *notes])) from error
+        optional = all(may_miss(package.recipe) for package in model.packages)
+        files = ChannelFiles(len(model.plan.channels), optional=optional)
+        cases = cases_to_predict(paths, files, model.labels, dicom=wanted, remark=notes.append)
         for case in cases:
             _check_inside(case, roots)
         _check_names(cases)

@@ -8,22 +8,45 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vesal.download.archives import extract, is_archive
+from vesal.errors import VesalError
 
 
 @contextlib.contextmanager
 def unpacked(inputs: Sequence[Path]) -> Iterator[list[Path]]:
     """The inputs, with a folder in the place of each archive.
 
+    An error that is raised meanwhile names the archive in the place of the folder, which nobody finds afterwards.
+
     Raises:
         DataError: an archive is damaged, leads out of its folder, or unpacks to much more than its size suggests.
         VesalError: there is no room for it.
     """
     with contextlib.ExitStack() as stack:
-        found = []
+        found: list[Path] = []
         for path in inputs:
             if path.is_file() and is_archive(path):
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vesal-")))
                 extract(path, folder / path.stem)
                 path = folder / path.stem
             found.append(path)
-        yield found
+        try:
+            yield found
+        except VesalError as error:
+            error.args = (as_named(str(error), inputs, found),)
+            raise
+
+
+def as_named(text: str, inputs: Sequence[Path], paths: Sequence[Path]) -> str:
+    """A sentence about what was unpacked, with the archives' own names.
+
+    >>> as_named("/tmp/x1/study/inner.zip is an archive.", [Path("study.zip")], [Path("/tmp/x1/study")])
+    'study.zip/inner.zip is an archive.'
+
+    Args:
+        text: the sentence.
+        inputs, paths: as `unpacked` takes and gives them.
+    """
+    for named, path in zip(inputs, paths, strict=True):
+        if path != named:
+            text = text.replace(str(path), str(named))
+    return text
