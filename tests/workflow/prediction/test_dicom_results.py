@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,10 +207,8 @@ def test_missing_slices_are_filled_where_asked_and_get_no_frame(tmp_path: Path, 
     paths = write_series(tmp_path / "study", drawn(axial()))
     paths[4].unlink()
     wanted = WantedScan(("CT",), (0.8, 0.9, 2.5))
-    told: list[str] = []
-    with pytest.raises(UsageError):
-        cases_to_predict([tmp_path / "study"], 1, dicom=wanted, remark=told.append)
-    assert "1 slice missing" in " ".join(told)
+    with pytest.raises(UsageError, match=r"1 slice missing between IM000[0-9] and IM000[0-9]"):
+        cases_to_predict([tmp_path / "study"], 1, dicom=wanted)
     filled = WantedScan(("CT",), (0.8, 0.9, 2.5), fill_slices=True)
     cases = cases_to_predict([tmp_path / "study"], 1, dicom=filled)
     result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="nifti,dicom-seg,rtstruct"))
@@ -224,6 +223,16 @@ def test_archives_are_unpacked_for_as_long_as_it_takes(tmp_path: Path) -> None:
         assert folder == tmp_path / "study"
         assert len(list(inner.iterdir())) == 8
     assert not inner.exists()
+
+
+def test_an_error_about_what_was_unpacked_names_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"")
+    shutil.make_archive(str(tmp_path / "outer"), "zip", tmp_path, "a.zip")
+    archive = tmp_path / "outer.zip"
+    with pytest.raises(UsageError) as told, unpacked([archive]) as paths:
+        cases_to_predict(paths, 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    assert f"{archive}/a.zip" in str(told.value)
+    assert "vesal-" not in str(told.value)
 
 
 @pytest.mark.parametrize("charset", [["", "ISO 2022 IR 87"], "ISO_IR 100", None])
@@ -248,6 +257,35 @@ def test_elements_that_were_taken_away_and_any_character_set_make_objects(
     assert str(found.PatientName) == ("Müller^Jörg" if charset == "ISO_IR 100" else "Doe^Jane")
     drawn_too = pydicom.dcmread(tmp_path / "out" / f"{cases[0].id}.rtstruct.dcm")
     assert [one.ROIName for one in drawn_too.StructureSetROISequence] == ["肺", "a/b"]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("PatientBirthDate", "unknown"), ("PatientSex", "U"), ("StudyDate", "20201399"), ("StudyTime", "noon")],
+)
+def test_an_element_that_the_scanner_wrote_against_the_rules_costs_no_object(
+    keyword: str, value: str, tmp_path: Path, model: Model
+) -> None:
+    write_series(tmp_path / "study", replace(drawn(axial()), tags={keyword: value}))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg,rtstruct,sr,preview"))
+    assert result.failures == []
+    found = [pydicom.dcmread(path) for path in (tmp_path / "out").glob("*.dcm")]
+    assert [str(one[keyword].value or "") for one in found] == [""] * 4
+
+
+def test_no_library_tells_the_patients_name(
+    tmp_path: Path, model: Model, recwarn: pytest.WarningsRecorder
+) -> None:
+    # Of one component, as names are after they were taken away: highdicom quotes such in a warning.
+    write_series(tmp_path / "study", replace(drawn(axial()), tags={"PatientName": "LUNG1-003"}))
+    cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
+    recwarn.clear()
+    # The mark above would keep them from being recorded.
+    warnings.simplefilter("always")
+    predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-seg,rtstruct,sr,preview"))
+    assert len(list((tmp_path / "out").glob("*.dcm"))) == 4
+    assert [str(one.message) for one in recwarn if "LUNG1" in str(one.message)] == []
 
 
 def test_a_scan_of_no_space_is_refused_in_words(tmp_path: Path, model: Model) -> None:

@@ -19,7 +19,7 @@ from vesal.report.figures.colours import class_colours, rgb
 from vesal.report.figures.overlay import overlay_png
 from vesal.version import __version__
 from vesal.volume.dicom.annotations.codes import short_names
-from vesal.volume.dicom.annotations.made_by import MadeBy, completed, object_bytes
+from vesal.volume.dicom.annotations.made_by import MadeBy, completed, making, object_bytes
 from vesal.volume.dicom.annotations.preview_writer import preview
 from vesal.volume.dicom.annotations.report_writer import Measured, Uncertainty, measurement_report
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
@@ -87,9 +87,10 @@ def write_dicom(files: Mapping[str, Path], result: DicomResult) -> None:
         DataError: the scan is gone, changed or cannot be referred to, or overlapping regions are to be a label map.
         UsageError: the extra `dicom` is not installed.
     """
-    objects = _Objects.of(result)
-    for kind, path in files.items():
-        write_bytes(path, object_bytes(objects.make(kind)))
+    with making(str(result.case.images[0])):
+        objects = _Objects.of(result)
+        for kind, path in files.items():
+            write_bytes(path, object_bytes(objects.make(kind)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BytesIO
@@ -36,6 +39,10 @@ _OF_THE_PATIENT = (
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",
 )
+
+#: Of these a value that breaks the type's rules stops other libraries: date, time, and one of a list (PS3.5 6.2, PS3.3
+#: C.7.1.1).
+_DATES, _TIMES, _SEXES = ("PatientBirthDate", "StudyDate"), ("StudyTime",), ("M", "F", "O")
 
 #: Of these an empty value has to be there where the source has none (type 2).
 _EMPTY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
@@ -78,7 +85,7 @@ def completed(header: Dataset, where: str) -> Dataset:
     """A scan's header with all that objects on it need: elements that may be empty, and text in UTF-8.
 
     Those who take names away often take the elements, and what a label or an old Japanese scanner says has no place in
-    other character sets.
+    other character sets. A date, a time or a sex that is none becomes empty: highdicom refuses it.
 
     Args:
         header: which is changed.
@@ -96,9 +103,46 @@ def completed(header: Dataset, where: str) -> Dataset:
         header.decode()
     header.SpecificCharacterSet = "ISO_IR 192"
     for keyword in _EMPTY:
-        if keyword not in header:
+        if keyword not in header or not _is_valid(header, keyword):
             setattr(header, keyword, "")
     return header
+
+
+def _is_valid(header: Dataset, keyword: str) -> bool:
+    """Whether an element's value is one of its type; where that is easily told and matters."""
+    value = header.get(keyword) or ""
+    if keyword == "PatientSex":
+        return value in ("", *_SEXES)
+    if keyword not in _DATES + _TIMES:
+        return True
+    kinds = needed("pydicom.valuerep")
+    try:
+        (kinds.DA if keyword in _DATES else kinds.TM)(value)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def making(where: str) -> Iterator[None]:
+    """Around what makes objects of a scan's header: libraries quote names of patients in warnings and logs.
+
+    Args:
+        where: for messages.
+
+    Raises:
+        DataError: the header holds what no object can be made of.
+    """
+    logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"No DICOM object can be made that refers to {where} ({why}); take NIfTI as the result."
+            ) from error
 
 
 def object_bytes(dataset: FileDataset) -> bytes:
