@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -77,6 +78,17 @@ class Way:
                        str(self.folder / "results"), "-o", str(self.folder / "jobs")],
         }  # fmt: skip
 
+    def forget(self, step: str) -> None:
+        """Remove what a step has made."""
+        names = {
+            "inspect": "look",
+            "train": "run",
+            "predict": "masks",
+            "evaluate": "scores",
+            "export": "jobs",
+        }
+        shutil.rmtree(self.folder / names[step])
+
     def results(self) -> dict[str, Any]:
         """What must not depend on kills."""
         models = sorted((self.folder / "run").glob(f"fold_*/{MODEL}"))
@@ -141,7 +153,11 @@ def test_whatever_is_killed_the_next_start_finishes_the_same_work(
     for name, arguments in killed.steps.items():
         # Most of the way is the training.
         wanted = max(1, round(kills * took[name] / sum(took.values())))
+        hit = True
         for _ in range(wanted):
+            if not hit:
+                # It came to its end: the next kill shall not meet what has nothing left to do.
+                killed.forget(name)
             seconds = generator.uniform(0.0, took[name])
             hit = processes.kill_after(arguments, seconds)
             hits += hit
