@@ -1,10 +1,11 @@
 """Models that nnU-Net trained here, imported: are Vesal's masks nnU-Net's, and what do they take?
 
-    python -m benchmarks.nnunet_import DATA --work FOLDER [--sets hippocampus-3d ...] [--budget 3m] [--scans 20]
+    python -m benchmarks.nnunet_import DATA --work FOLDER [--sets hippocampus-3d ...] [--minutes 3] [--scans 20]
 
-DATA holds Task04_Hippocampus of the Medical Segmentation Decathlon. Each set is planned, prepared and trained by
-nnU-Net for so long, in FOLDER; then nnU-Net and `vesal import`, `vesal predict` predict scans that were not trained on,
-both with all mirrored copies and steps of half a window, each as its users run it: one process from files to files.
+DATA holds Task04_Hippocampus of the Medical Segmentation Decathlon. Each set, of which one is 2D and two have regions,
+is planned, prepared and trained by nnU-Net for so many minutes, in FOLDER; then nnU-Net and `vesal import`, `vesal
+predict` predict scans that were not trained on, both with all mirrored copies and steps of half a window, each as its
+users run it: one process from files to files.
 What is there already is not trained again. What is printed is Markdown.
 """
 
@@ -29,7 +30,6 @@ from benchmarks.record import commit, machine, versions
 from benchmarks.results import markdown
 from vesal.files import read_json, write_json
 from vesal.phantoms.registry import make_phantom
-from vesal.train.recipe import parse_duration
 from vesal.volume.io import write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -38,6 +38,9 @@ _TRAINING = 60
 _PHANTOMS = 24
 #: BraTS' labels, with its third value counted on, as nnU-Net has them.
 _TUMOUR = {"background": 0, "whole tumour": [1, 2, 3], "tumour core": [1, 3], "enhancing tumour": [3]}
+
+
+_WHOLE_AND_PART = {"background": 0, "whole": [1, 2], "posterior": [2]}
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ class Trained:
     change: Callable[[dict[str, Any]], None] = lambda found: None
 
 
-def write_hippocampus(data: Path, raw: Path, scans: Path, count: int) -> None:
-    """The first scans for training, others to predict, byte for byte."""
+def write_hippocampus(
+    data: Path, raw: Path, scans: Path, count: int, regions: dict[str, Any] | None = None, **more: Any
+) -> None:
+    """The first scans for training, others to predict, byte for byte; `regions` in the place of the labels."""
     task = data / "Task04_Hippocampus"
     source = json.loads((task / "dataset.json").read_text())
     cases = sorted(Path(entry["label"]).name.removesuffix(".nii.gz") for entry in source["training"])
@@ -68,7 +73,12 @@ def write_hippocampus(data: Path, raw: Path, scans: Path, count: int) -> None:
     for case in cases[_TRAINING : _TRAINING + count]:
         shutil.copyfile(task / "imagesTr" / f"{case}.nii.gz", scans / f"{case}_0000.nii.gz")
     labels = {name: int(value) for value, name in source["labels"].items()}
-    describe(raw, source["modality"], labels)
+    describe(raw, source["modality"], regions or labels, **more)
+
+
+def write_regions(data: Path, raw: Path, scans: Path, count: int) -> None:
+    """The hippocampus whole, and its posterior part within it."""
+    write_hippocampus(data, raw, scans, count, _WHOLE_AND_PART, regions_class_order=[1, 2])
 
 
 def write_tumours(data: Path, raw: Path, scans: Path, count: int) -> None:
@@ -93,16 +103,23 @@ def describe(raw: Path, channels: dict[str, str], labels: dict[str, Any], **more
     write_json(raw / "dataset.json", head | more)
 
 
-def smaller(found: dict[str, Any]) -> None:
-    """A patch and features with which some hundred steps fit into minutes."""
-    found["patch_size"] = [48, 64, 48]
+def narrow(found: dict[str, Any]) -> None:
+    """Features and batches with which some hundred steps fit into minutes."""
     network = found["architecture"]["arch_kwargs"]
-    network["features_per_stage"] = [min(128, 16 * 2**level) for level in range(network["n_stages"])]
+    network["features_per_stage"] = [min(64, 8 * 2**level) for level in range(network["n_stages"])]
+    found["batch_size"] = min(2, found["batch_size"])
+
+
+def smaller(found: dict[str, Any]) -> None:
+    """A patch that holds a tumour, and such features."""
+    found["patch_size"] = [48, 64, 48]
+    narrow(found)
 
 
 SETS = {
-    "hippocampus-3d": Trained("Dataset104_Hippocampus", "3d_fullres", write_hippocampus),
-    "hippocampus-2d": Trained("Dataset104_Hippocampus", "2d", write_hippocampus),
+    "hippocampus-3d": Trained("Dataset104_Hippocampus", "3d_fullres", write_hippocampus, narrow),
+    "hippocampus-2d": Trained("Dataset104_Hippocampus", "2d", write_hippocampus, narrow),
+    "hippocampus-regions": Trained("Dataset106_HippocampusRegions", "3d_fullres", write_regions, narrow),
     "tumours-3d": Trained("Dataset105_Tumours", "3d_fullres", write_tumours, smaller),
 }
 
@@ -138,7 +155,7 @@ def model_folder(chosen: Trained, workspace: Workspace) -> Path:
     return workspace.results / chosen.dataset / f"{TRAINER}__{PLANS}__{chosen.configuration}"
 
 
-def compare(name: str, data: Path, work: Path, budget: str, count: int) -> dict[str, Any]:
+def compare(name: str, data: Path, work: Path, minutes: float, count: int) -> dict[str, Any]:
     """Train, import, predict by both, and compare voxel for voxel."""
     chosen, workspace, out = SETS[name], Workspace(work / "nnunet"), work / name
     out.mkdir(parents=True, exist_ok=True)
@@ -147,7 +164,11 @@ def compare(name: str, data: Path, work: Path, budget: str, count: int) -> dict[
     environment = workspace.environment | {"nnUNet_n_proc_DA": "2"}
     if not (folder / "fold_0" / "checkpoint_final.pth").exists():
         child = ["-m", "benchmarks.nnunet_import", str(data), "--work", str(work), "--train", name]
-        run([sys.executable, *child, "--budget", budget], environment=environment, log=out / "train.log")
+        run(
+            [sys.executable, *child, "--minutes", str(minutes)],
+            environment=environment,
+            log=out / "train.log",
+        )
     for masks in ("theirs", "ours"):
         shutil.rmtree(out / masks, ignore_errors=True)
     theirs = [program("nnUNetv2_predict_from_modelfolder"), "-i", scans, "-o", out / "theirs", "-m", folder]
@@ -240,16 +261,16 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True, help="folder for all that is written")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--budget", default="3m", help="of each training")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of each training")
     parser.add_argument("--scans", type=int, default=20, help="that are predicted")
     parser.add_argument("--train", choices=list(SETS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     data, work = given.data.resolve(), given.work.resolve()
     if given.train:
         chosen = SETS[given.train]
-        train(chosen.dataset, 0, parse_duration(given.budget), chosen.configuration)
+        train(chosen.dataset, 0, 60.0 * given.minutes, chosen.configuration)
         return
-    found = [compare(name, data, work, given.budget, given.scans) for name in given.sets]
+    found = [compare(name, data, work, given.minutes, given.scans) for name in given.sets]
     print(f"{machine()} {versions()} {commit()}\n\n{table(found)}")
 
 

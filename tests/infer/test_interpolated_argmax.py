@@ -12,6 +12,7 @@ from vesal.data.labels import LabelSet
 from vesal.infer import logits_to_labels
 from vesal.infer.interpolated_argmax import Axis, Scratch
 from vesal.infer.logits_to_labels import labels_from_logits
+from vesal.volume.resample import resize
 
 REGIONS = LabelSet.from_values(
     {"core": 1, "oedema": 2}, regions={"whole": ["core", "oedema"], "inner": ["core"]}
@@ -90,3 +91,16 @@ def test_an_axis_interpolates_as_torch_does(size: int, wanted: int) -> None:
     cells = slice(0, axis.cells)
     found = axis.linear(values.numpy()[axis.coarse(cells)], 0, cells, Scratch())
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-6)
+
+
+def test_what_is_equal_in_16_bits_goes_to_the_lower_class() -> None:
+    values = np.zeros((3, 4, 4, 4), dtype=np.float32)
+    values[0], values[2] = np.random.default_rng(0).normal(size=(2, 4, 4, 4)) * 0.01 + 5
+    values[1] = values[2] + np.random.default_rng(1).normal(size=(4, 4, 4)).astype(np.float32) * 1e-3
+    values = values.astype(np.float16).astype(np.float32)
+    labels = LabelSet.from_values({"a": 1, "b": 2})
+    shape = (7, 9, 10)
+    fine = resize(values, shape, 1).astype(np.float16)
+    found = labels_from_logits(values, shape, labels, in_16_bits=True)
+    assert np.mean(found == fine.argmax(0)) > 0.995
+    assert np.mean(labels_from_logits(values, shape, labels) == fine.argmax(0)) < 0.99

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
-from scipy import ndimage
 from torch import Tensor
 
 from vesal.infer.windows import Windows, predict_logits, stream_logits, window_starts, window_weights
@@ -87,19 +86,6 @@ def test_the_weights_of_all_windows_sum_to_one_and_fall_from_each_centre() -> No
     np.testing.assert_allclose(total, 1.0, rtol=1e-6)
     middle = window_weights(50, 17, starts)[1]
     assert middle[8] == middle.max() > 10 * middle[0]
-
-
-@pytest.mark.parametrize("window", [16, 17, 40])
-def test_nnunets_weights_are_a_filtered_point_at_its_middle_voxel(window: int) -> None:
-    point = np.zeros(window)
-    point[window // 2] = 1
-    gaussian = ndimage.gaussian_filter(point, window / 8, mode="constant")
-    starts = [0, window // 2]
-    found = window_weights(window + window // 2, window, starts, centred_on_voxel=True)
-    # Where both windows lie their weights are in the ratio of their Gaussians.
-    ratio = found[0][window // 2 :] / found[1][: window - window // 2]
-    expected = gaussian[window // 2 :] / gaussian[: window - window // 2]
-    np.testing.assert_allclose(ratio, expected, rtol=1e-4)
 
 
 def test_the_blend_is_close_to_monais_sliding_window() -> None:

@@ -139,7 +139,13 @@ class Axis:
 
 
 def largest_classes(
-    logits: Floats, axes: Sequence[Axis], cells: Box, bias: float, scratch: Scratch
+    logits: Floats,
+    axes: Sequence[Axis],
+    cells: Box,
+    bias: float,
+    scratch: Scratch,
+    *,
+    in_16_bits: bool = False,
 ) -> NDArray[np.uint8]:
     """The class with the largest logit at the fine voxels of a block of cells.
 
@@ -149,6 +155,7 @@ def largest_classes(
         cells: of the block, along each axis.
         bias: is added to the logits of class 0.
         scratch: of this thread.
+        in_16_bits: what is interpolated is rounded to float16 before it is compared, as nnU-Net does.
 
     Returns:
         uint8, of the block's fine voxels; of equal logits the lowest class.
@@ -156,7 +163,9 @@ def largest_classes(
     coarse = _argmax(logits, bias, scratch)
 
     def between(corners: Box, here: Box) -> NDArray[np.uint8]:
-        return _argmax_between(logits[:, *corners], coarse[corners], axes, here, bias, scratch)
+        return _argmax_between(
+            logits[:, *corners], coarse[corners], axes, here, bias, scratch, in_16_bits=in_16_bits
+        )
 
     return _refined(coarse, axes, cells, between)
 
@@ -211,10 +220,14 @@ def _argmax_between(
     cells: Box,
     bias: float,
     scratch: Scratch,
+    *,
+    in_16_bits: bool,
 ) -> NDArray[np.uint8]:
     """As `largest_classes`, of the cells whose corners have several winners; anything in the other cells."""
     undecided = _disagree(winners, axes)
     floor = _floor(logits, winners, axes, bias, scratch)
+    if in_16_bits:  # what is as good as equal may become so
+        floor -= np.abs(floor) * np.float32(2**-10)
     lowest = float(floor[undecided].min())
     fine = tuple(axis.fine(part) for axis, part in zip(axes, cells, strict=True))
     shape = tuple(part.stop - part.start for part in fine)
@@ -232,6 +245,8 @@ def _argmax_between(
             part = _shifted(box, cells)
             there = _fine(axes, part, cells)
             found = _linear(values[_corners(box, axes)], axes, part, scratch)
+            if in_16_bits:
+                found = found.astype(np.float16).astype(np.float32)
             _keep_larger(best[there], index[there], found + added if added else found, number, scratch)
     return index
 

@@ -41,6 +41,7 @@ class LabelWriter:
             from which a voxel is that class: with one class its probability, and 0.5 is the plain argmax.
         nearest_axis: along which logits are taken from the nearest voxel, not interpolated; or None.
         steps: of `vesal.data.crop.Crop`. With them probabilities are interpolated in place of logits, as MONAI does.
+        in_16_bits: as of `vesal.infer.interpolated_argmax.largest_classes`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LabelWriter:
         threshold: float = 0.5,
         nearest_axis: int | None = None,
         steps: Sequence[float] | None = None,
+        in_16_bits: bool = False,
     ) -> None:
         self._out, self._labels, self._axis = out, labels, axis
         along = zip(shape, out.shape, steps or (None,) * 3, strict=True)
@@ -62,6 +64,7 @@ class LabelWriter:
         )
         # What is added to the background, or what a region lies above.
         self._limit = float(np.log(threshold) - np.log1p(-threshold))
+        self._in_16_bits = in_16_bits
         self._odds: float | None = None
         if steps is not None:
             self._limit, self._odds = threshold if labels.regions else 0.0, threshold / (1.0 - threshold)
@@ -110,7 +113,9 @@ class LabelWriter:
     def _labels_of(self, logits: Floats, cells: tuple[slice, ...]) -> NDArray[np.uint8]:
         scratch: Scratch = self._here.__dict__.setdefault("scratch", Scratch())
         if not self._labels.regions:
-            return largest_classes(logits, self._axes, cells, self._limit, scratch)
+            return largest_classes(
+                logits, self._axes, cells, self._limit, scratch, in_16_bits=self._in_16_bits
+            )
         return self._labels.paint(
             np.stack([above(values, self._axes, cells, self._limit, scratch) for values in logits])
         )
@@ -124,6 +129,7 @@ def labels_from_logits(
     threshold: float = 0.5,
     nearest_axis: int | None = None,
     steps: Sequence[float] | None = None,
+    in_16_bits: bool = False,
 ) -> NDArray[np.uint8]:
     """Contiguous labels, uint8 on a grid of `shape`, from logits (K, A, B, C) over the same field of view.
 
@@ -131,7 +137,13 @@ def labels_from_logits(
     """
     result = array(tuple(shape), np.uint8)
     writer = LabelWriter(
-        result, logits.shape[1:], labels, threshold=threshold, nearest_axis=nearest_axis, steps=steps
+        result,
+        logits.shape[1:],
+        labels,
+        threshold=threshold,
+        nearest_axis=nearest_axis,
+        steps=steps,
+        in_16_bits=in_16_bits,
     )
     writer.add(logits)
     return result

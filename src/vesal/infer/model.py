@@ -158,7 +158,8 @@ class Model:
             overlap=self.plan.overlap if overlap is None else overlap,
             batch=max(1, room // int(np.prod(self.plan.patch))),
             mirror_axes=axes if mirror else (),
-            centred_on_voxel=rules == "nnunet",
+            nnunet=rules == "nnunet",
+            networks=len(self.networks) if rules == "nnunet" else 1,
             monai=self.plan.blend if rules == "monai" else None,
         )
 
@@ -183,6 +184,8 @@ class Model:
         Behind them comes the uncertainty of each voxel, 0 to 1, where `recorder` gives it.
         """
         outputs = self.labels.outputs if recorder is None else recorder.outputs
+        if recorder is not None:
+            windows = replace(windows, networks=1)
         found = predict_logits(
             recorder or self._vote, self.arrays.of(image), windows, outputs=outputs, device=self.device
         )
@@ -223,8 +226,11 @@ class Model:
             threshold=threshold,
             nearest_axis=crop.nearest_axis,
             steps=crop.steps,
+            in_16_bits=windows.nnunet,
         )
         outputs = self.labels.outputs
+        if recorder is not None:  # which takes the mean itself
+            windows = replace(windows, networks=1)
         first = 0
         for rows in stream_logits(
             recorder or self._vote,
@@ -264,7 +270,9 @@ class Model:
         return LabelMap(self.labels.decode(contiguous), grid)
 
     def _vote(self, batch: Array) -> Array:
-        """Logits of a batch of windows: the networks' mean."""
+        """Logits of a batch of windows: the networks' mean; by nnU-Net's way one network's behind the other's."""
+        if self.plan.rules == "nnunet" and len(self.networks) > 1:
+            return self.arrays.join([network(batch) for network in self.networks])
         total = self.networks[0](batch)
         for network in self.networks[1:]:
             total = total + network(batch)
@@ -369,6 +377,7 @@ class Model:
             threshold=threshold,
             nearest_axis=crop.nearest_axis,
             steps=crop.steps,
+            in_16_bits=self.plan.rules == "nnunet",
         )
         return self._label_map(crop.paste(contiguous), crop.source)
 

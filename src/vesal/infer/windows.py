@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from vesal import memory_limit
 from vesal.infer.arrays.arrays import Array, Arrays, arrays_of
 from vesal.infer.imported_windows.monai_windows import Mode, monai_starts, monai_weight
+from vesal.infer.imported_windows.nnunet_windows import nnunet_weight
 from vesal.infer.window_overlap import OVERLAP
 from vesal.parallel import Progress
 
@@ -43,7 +44,8 @@ class Windows:
         overlap: share of a window that its neighbour covers again, 0 to under 1.
         batch: windows in one forward pass.
         mirror_axes: network axes to mirror; the mean over all subsets of them is taken.
-        centred_on_voxel: a window weighs most at voxel size // 2, as nnU-Net's do, in place of its middle.
+        nnunet: a window weighs most at voxel size // 2, and weighted logits are added up in 16 bits, as nnU-Net does.
+        networks: by nnU-Net's way, how many networks' outputs lie one behind the other; at last their mean is taken.
         monai: windows lie and weigh as those of MONAI's sliding window inferer in this mode; None for the others' way.
     """
 
@@ -51,7 +53,8 @@ class Windows:
     overlap: float = OVERLAP
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
-    centred_on_voxel: bool = False
+    nnunet: bool = False
+    networks: int = 1
     monai: Mode | None = None
 
     def __post_init__(self) -> None:
@@ -64,7 +67,7 @@ class Windows:
         >>> Windows((16, 16, 16)).stream_axis((20, 90, 40)), Windows((16, 16)).stream_axis((1, 90, 40))
         (1, 0)
         """
-        if len(shape) > len(self.patch):
+        if len(shape) > len(self.patch) or self.nnunet:  # there the order decides how sums are rounded
             return 0
         return min(range(len(shape)), key=lambda axis: self.patch[axis] / max(shape[axis], self.patch[axis]))
 
@@ -86,20 +89,17 @@ def window_starts(size: int, window: int, overlap: float) -> list[int]:
     return [round(start) for start in np.linspace(0, size - window, count).tolist()]
 
 
-def window_weights(
-    size: int, window: int, starts: Sequence[int], *, centred_on_voxel: bool = False
-) -> list[NDArray[np.float32]]:
+def window_weights(size: int, window: int, starts: Sequence[int]) -> list[NDArray[np.float32]]:
     """What each window of one axis weighs at its voxels, (window,) float32 each.
 
-    A Gaussian around the window's centre (see `Windows.centred_on_voxel`) with sigma = window / 8, as in nnU-Net,
+    A Gaussian around the window's centre with sigma = window / 8, as in nnU-Net (which puts it on a voxel),
     divided by the sum of all windows' Gaussians there: the weights of a voxel sum to 1. The product over the axes is
     a window's weight.
 
     >>> window_weights(4, 4, [0])[0].tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    centre = window // 2 if centred_on_voxel else (window - 1) / 2.0
-    gaussian = np.exp(-0.5 * ((np.arange(window) - centre) / (window / 8.0)) ** 2)
+    gaussian = np.exp(-0.5 * ((np.arange(window) - (window - 1) / 2.0) / (window / 8.0)) ** 2)
     total = np.zeros(max(size, window))
     for start in starts:
         total[start : start + window] += gaussian
@@ -231,8 +231,7 @@ class _Grid:
     @cached_property
     def weights(self) -> list[list[NDArray[np.float32]]]:
         axes = zip(self.padded, self.patch, self.starts, strict=True)
-        on_voxel = self.windows.centred_on_voxel
-        return [window_weights(*axis, centred_on_voxel=on_voxel) for axis in axes]
+        return [window_weights(*axis) for axis in axes]
 
     def places(self) -> list[_Place]:
         """All windows, in the order of the axis along which they are visited."""
@@ -249,7 +248,9 @@ class _Grid:
         return image[(slice(None), *box)].reshape(image.shape[0], *self.windows.patch)
 
     def weight(self, place: _Place) -> NDArray[np.float32]:
-        """Of a window at its voxels, (*patch of S)."""
+        """Of a window at its voxels, (*patch of S); of nnU-Net's not yet over the sum."""
+        if self.windows.nnunet:
+            return nnunet_weight(self.patch)
         if self.windows.monai is not None:
             return monai_weight(self.patch, self.starts, place, self.windows.monai)
         weight = np.ones((), dtype=np.float32)
@@ -347,14 +348,18 @@ def _sum_of(network: Network, windows: list[Array], grid: _Grid, arrays: Arrays)
 
 
 class _RollingSums:
-    """Weighted sums of logits, a window deep along one axis: row i of the volume lies at i modulo that depth."""
+    """Weighted sums of logits, a window deep along one axis: row i of the volume lies at i modulo that depth.
+
+    By nnU-Net's way the sum of the weights lies behind them, and divides them at last.
+    """
 
     def __init__(self, outputs: int, grid: _Grid, arrays: Arrays) -> None:
         self._grid, self._arrays = grid, arrays
         self._depth = grid.patch[grid.axis]
         shape = list(grid.padded)
         shape[grid.axis] = self._depth
-        size = (outputs, *shape)
+        self._in_16_bits = grid.windows.nnunet
+        size = (outputs * grid.windows.networks + self._in_16_bits, *shape)
         self._sums = arrays.zeros(size, grid.axis + 1)
         self._row_bytes = 8 * math.prod(size) // self._depth
         self._first = 0
@@ -371,12 +376,14 @@ class _RollingSums:
         sums = sums[(slice(None), *box)]
         start, done = corner[grid.axis], 0
         for at, count in self._pieces(start, start + self._depth):
-            self._arrays.add_weighted(
-                sums[_along(grid.axis + 1, at, at + count)],
-                logits[_along(grid.axis + 1, done, done + count)],
-                weight[_along(grid.axis, done, done + count)],
-                share,
-            )
+            part = sums[_along(grid.axis + 1, at, at + count)]
+            values = logits[_along(grid.axis + 1, done, done + count)]
+            heavy = weight[_along(grid.axis, done, done + count)]
+            if self._in_16_bits:
+                self._arrays.add_in_16_bits(part[:-1], values, heavy, share)
+                self._arrays.add_in_16_bits(part[-1:], heavy[None], 1.0, 1.0)
+            else:
+                self._arrays.add_weighted(part, values, heavy, share)
             done += count
         memory_limit.breathe()
 
@@ -390,7 +397,8 @@ class _RollingSums:
         for at, count in self._pieces(max(self._first, first), min(stop, last)):
             few = memory_limit.rows_at_once(count, self._row_bytes)
             for start in range(at, at + count, few):
-                yield rows[_along(grid.axis + 1, start, min(start + few, at + count))]
+                ready = rows[_along(grid.axis + 1, start, min(start + few, at + count))]
+                yield self._in_the_mean(ready) if self._in_16_bits else ready
                 memory_limit.breathe()
         for at, count in self._pieces(self._first, stop):
             few = memory_limit.rows_at_once(count, self._row_bytes)
@@ -398,6 +406,15 @@ class _RollingSums:
                 self._sums[_along(grid.axis + 1, start, min(start + few, at + count))] = 0
                 memory_limit.breathe()
         self._first = max(self._first, stop)
+
+    def _in_the_mean(self, rows: Array) -> Array:
+        arrays, networks = self._arrays, self._grid.windows.networks
+        logits = arrays.divided_in_16_bits(rows[:-1], rows[-1:])
+        outputs = len(logits) // networks
+        mean = logits[:outputs]
+        for first in range(outputs, len(logits), outputs):
+            arrays.add_in_16_bits(mean, logits[first : first + outputs], 1.0, 1.0)
+        return mean if networks == 1 else arrays.divided_in_16_bits(mean, float(networks))
 
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """(first, count) in the memory of the rows from `start` to `stop`, at most a depth of them."""

@@ -38,8 +38,10 @@ def predict(
     wanted = [steps[0], *found["spacing"]][-3:]
     shape = [round(a / b * size) for a, b, size in zip(steps, wanted, data.shape[1:], strict=True)]
     prepared = resample(data, shape, steps, wanted, 3)
-    logits = np.mean([slide(prepared, found["patch_size"], one, mirror_axes) for one in networks], axis=0)
-    logits = resample(logits, data.shape[1:], wanted, steps, 1)
+    total = slide(prepared, found["patch_size"], networks[0], mirror_axes)
+    for one in networks[1:]:
+        total += slide(prepared, found["patch_size"], one, mirror_axes)
+    logits = resample((total / len(networks)).numpy(), data.shape[1:], wanted, steps, 1).astype(np.float16)
     whole = np.zeros([array.shape[1:][::-1][axis] for axis in forward], dtype=np.uint8)
     if order is None:
         whole[box] = logits.argmax(0)
@@ -94,7 +96,8 @@ def zoomed(one: Array, shape: Sequence[int], order: int) -> Array:
     return np.clip(out, one.min(), one.max())
 
 
-def slide(data: Array, patch: Sequence[int], network: nn.Module, mirror_axes: Sequence[int]) -> Array:
+def slide(data: Array, patch: Sequence[int], network: nn.Module, mirror_axes: Sequence[int]) -> torch.Tensor:
+    """Logits in 16 bits, in which sums and weights are too."""
     patch = list(patch)
     sides = [1] * (3 - len(patch)) + patch
     short = [max(0, side - size) for side, size in zip(sides, data.shape[1:], strict=True)]
@@ -107,17 +110,20 @@ def slide(data: Array, patch: Sequence[int], network: nn.Module, mirror_axes: Se
     weight = np.zeros(patch)
     weight[tuple(side // 2 for side in patch)] = 1
     weight = ndimage.gaussian_filter(weight, [side / 8 for side in patch], mode="constant")
+    gaussian = torch.from_numpy(weight / weight.max() * 10).half()
+    gaussian[gaussian == 0] = gaussian[gaussian > 0].min()
     total = norm = None
     for corner in itertools.product(*starts):
         box = tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
         one = torch.from_numpy(np.ascontiguousarray(padded[(slice(None), *box)])).float()
         one = one.reshape(1, len(data), *patch)
         with torch.inference_mode():
-            logits = mirrored(network, one, mirror_axes)[0].double().numpy()
+            logits = mirrored(network, one, mirror_axes)[0] * gaussian
         if total is None or norm is None:
-            total, norm = np.zeros((len(logits), *padded.shape[1:])), np.zeros(padded.shape[1:])
-        total[(slice(None), *box)] += (logits * weight).reshape(len(logits), *sides)
-        norm[box] += weight.reshape(sides)
+            total = torch.zeros((len(logits), *padded.shape[1:]), dtype=torch.half)
+            norm = torch.zeros(padded.shape[1:], dtype=torch.half)
+        total[(slice(None), *box)] += logits.reshape(len(logits), *sides)
+        norm[box] += gaussian.reshape(sides)
     assert total is not None
     assert norm is not None
     inner = tuple(

@@ -70,9 +70,8 @@ def test_an_imported_model_gives_nnunets_masks(
     expected = by_nnunet(folder, volume, tmp_path)
     model = load_model(tmp_path / "m.vesal", device="cpu", backend="torch")
     assert len(np.unique(expected)) > 1
-    # nnU-Net adds logits up in 16 bits: where two classes are as good as equal it may choose the other, and of random
-    # weights many are.
-    assert np.mean(model.predict(volume, mirror=True).label.array == expected) > 0.995
+    # Of 7,722 voxels all were the same where this was measured.
+    assert np.mean(model.predict(volume, mirror=True).label.array == expected) > 0.9995
 
 
 def test_imported_regions_of_residual_networks_that_vote_give_nnunets_masks(tmp_path: Path) -> None:
@@ -91,7 +90,7 @@ def test_imported_regions_of_residual_networks_that_vote_give_nnunets_masks(tmp_
     expected = by_nnunet(folder, volume, tmp_path, (1, 2))
     model = load_model(tmp_path / "m.vesal", device="cpu", backend="torch")
     assert len(np.unique(expected)) > 1
-    assert np.mean(model.predict(volume, mirror=True).label.array == expected) > 0.995
+    assert np.mean(model.predict(volume, mirror=True).label.array == expected) > 0.9995
 
 
 @pytest.mark.parametrize("network", ["unet", "residual-unet"])

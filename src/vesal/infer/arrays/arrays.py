@@ -58,6 +58,12 @@ class Arrays(Protocol):
     def add_weighted(self, target: Array, values: Array, weight: Array, share: float) -> None:
         """target += share * values * weight, in place."""
 
+    def add_in_16_bits(self, target: Array, values: Array, weight: Array | float, share: float) -> None:
+        """`add_weighted`, with the sum rounded to float16, which it stays float32 of."""
+
+    def divided_in_16_bits(self, array: Array, by: Array | float) -> Array:
+        """array / by, rounded to float16, as float32; a new one."""
+
     def divide(self, array: Array, by: float) -> None:
         """In place."""
 

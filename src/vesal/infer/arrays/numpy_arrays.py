@@ -61,6 +61,15 @@ class NumpyArrays:
                 product *= np.float32(share)
             channel += product
 
+    def add_in_16_bits(self, target: Array, values: Array, weight: Array | float, share: float) -> None:
+        for channel, more in zip(target, values, strict=True):
+            total = more * np.float32(share) * weight
+            total += channel
+            channel[...] = total.astype(np.float16)
+
+    def divided_in_16_bits(self, array: Array, by: Array | float) -> Array:
+        return np.asarray(array / by).astype(np.float16).astype(np.float32)
+
     def divide(self, array: Array, by: float) -> None:
         array /= np.float32(by)
 

@@ -79,6 +79,13 @@ class TorchArrays:
     def add_weighted(self, target: Tensor, values: Tensor, weight: Tensor, share: float) -> None:
         target.addcmul_(values, weight, value=share)
 
+    def add_in_16_bits(self, target: Tensor, values: Tensor, weight: Tensor | float, share: float) -> None:
+        for channel, more in zip(target, values, strict=True):
+            channel.copy_((more * share * weight).add_(channel).half())
+
+    def divided_in_16_bits(self, array: Tensor, by: Tensor | float) -> Tensor:
+        return (array / by).half().float()
+
     def divide(self, array: Tensor, by: float) -> None:
         with torch.inference_mode():
             array /= by
