@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -61,6 +62,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes are named by their length: a gzip stream holds the time, and every process must give the same names."""
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pictures take a third of a training of a few steps, so they are blank but in the tests that look at them: those
+    of the report, and files with `pytestmark = pytest.mark.pictures`."""
+    if "report" in request.path.parts or request.node.get_closest_marker("pictures"):
+        yield
+        return
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    from vesal.report.figures import scan_figures
+
+    def save(_figure: Figure, file: BinaryIO, **_how: object) -> None:
+        Image.new("L", (1, 1)).save(file, "png")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        patch.setattr(scan_figures, "_draw_surfaces", lambda *_parts: None)
+        yield
 
 
 @pytest.fixture(scope="session")
