@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -176,6 +177,7 @@ def test_an_error_of_our_own_stops_no_other_job_and_is_not_met_for_ever(
 
 
 def test_what_a_dead_server_left_half_done_is_cleared_away(services: Services) -> None:
+    services.start().stop()
     for name in ("incoming/half", "jobs/without-a-line-in-the-list"):
         (services.folder / name).mkdir(parents=True)
     service = services.start()
@@ -238,6 +240,32 @@ def test_a_folder_has_one_server(services: Services) -> None:
     services.start().stop()
 
 
+def test_a_folder_of_something_else_is_refused_and_nothing_of_it_deleted(tmp_path: Path) -> None:
+    work = tmp_path / "work" / "jobs" / "years"
+    work.mkdir(parents=True)
+    before = (tmp_path / "work").stat().st_mode
+    with pytest.raises(UsageError, match=r"holds other things, such as jobs; name a new or empty folder"):
+        JobService(settings(tmp_path / "work", Path("tiny.vesal"))).start()
+    assert work.is_dir()
+    assert (tmp_path / "work").stat().st_mode == before
+
+
+def test_an_upload_for_which_the_disk_has_no_place_is_refused_in_words(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = services.start()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        with pytest.raises(UploadError, match=r"No space left on device") as refused:
+            service.begin_upload()
+    assert refused.value.status == 507
+    service.stop()
+
+
 def test_a_job_whose_end_the_disk_does_not_take_ends_when_it_does(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +311,9 @@ def test_a_job_of_a_model_that_was_replaced_fails(services: Services) -> None:
     service.start()
     job = send(service)
     until(lambda: status(service, job) is Status.FINISHED)
+    assert service.ready() == ""
     model.write_bytes(b"second")
+    assert "restart the server" in service.ready()
     job = send(service)
     until(lambda: status(service, job) is Status.FAILED)
     assert "restart it" in str(service.get(job.id).error)  # type: ignore[union-attr]

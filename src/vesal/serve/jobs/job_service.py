@@ -34,6 +34,8 @@ _SWEEP_S = 30.0
 #: Before what the disk did not take is written again.
 _AGAIN_S = 5.0
 _INPUTS = "inputs.json"
+#: By its list a folder of a server is known; beside it a lock, and on a disk of its own what the system put there.
+_LIST, _LOCK, _OF_THE_SYSTEM = "jobs.sqlite", ".lock", "lost+found"
 
 
 class _Stopping(Exception):
@@ -62,7 +64,7 @@ class JobService:
         settings: of the server.
 
     Raises:
-        UsageError: another server uses the folder.
+        UsageError: another server uses the folder, or it holds something else.
         VesalError: the folder cannot be used.
     """
 
@@ -71,7 +73,7 @@ class JobService:
         self._state = settings.state
         self._incoming, self._jobs = self._state / "incoming", self._state / "jobs"
         self._lock = _lock(self._state)
-        self._store = JobStore(self._state / "jobs.sqlite")
+        self._store = JobStore(self._state / _LIST)
         self._supervisor = Supervisor(settings.limits, settings.device, settings.backend, self._state)
         # As they were described to clients: another file of the same name has other labels.
         self._models = {name: _files_of(path) for name, path in settings.models.items()}
@@ -118,7 +120,13 @@ class JobService:
             return "the server is starting or stopping"
         if self.free() < self.limits.room_bytes:
             return "the disk is nearly full"
+        if all(self._is_another(name) for name in self._models):
+            return "the files of all models are gone or replaced; restart the server"
         return ""
+
+    def _is_another(self, name: str) -> bool:
+        """Whether a model's file is gone or another than when this server started."""
+        return _files_of(self._settings.models[name]) != self._models[name]
 
     def free(self) -> int:
         """Bytes that are left on the disk."""
@@ -140,7 +148,10 @@ class JobService:
             raise UploadError("Too many uploads at the same time; try again in a moment.", 503)
         self._refuse_full()
         folder = self._incoming / uuid.uuid4().hex
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise UploadError(f"The upload cannot be stored ({error.strerror or error}).", 507) from error
         return Upload(folder, self.limits)
 
     def discard(self, upload: Upload) -> None:
@@ -280,7 +291,7 @@ class JobService:
         model = self._settings.models.get(job.model)
         if model is None:
             ended = Ended(error=f"The model {job.model} is not served any more; send the scan for another.")
-        elif _files_of(model) != self._models[job.model]:
+        elif self._is_another(job.model):
             ended = Ended(
                 error=f"The file of the model {job.model} is gone or another than when this server started; restart it."
             )
@@ -344,14 +355,21 @@ def _lock(state: Path) -> FileLock:
     """The folder of a server, which is made for its user alone, held by this process.
 
     Raises:
-        UsageError: another server holds it.
+        UsageError: another server holds it, or it is a folder of something else: what a server finds in its own and
+            does not know, it deletes.
         VesalError: it cannot be made.
     """
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        others = sorted({path.name for path in state.iterdir()} - {_LOCK, _OF_THE_SYSTEM})
+        if others and _LIST not in others:
+            raise UsageError(
+                f"{state} is no folder of a server and holds other things, such as {others[0]}; name a new or empty "
+                "folder with --state."
+            )
         if os.name == "posix":
             state.chmod(0o700)
-        lock = FileLock(state / ".lock")
+        lock = FileLock(state / _LOCK)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UsageError(
