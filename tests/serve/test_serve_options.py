@@ -36,8 +36,8 @@ def test_jobs_lie_in_the_folder_of_states(monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(
     "name", ["keep_hours", "max_upload_gb", "max_silence", "max_minutes", "max_memory_gb"]
 )
-@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
-def test_a_number_that_allows_nothing_is_refused(name: str, value: float) -> None:
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e12, float("inf"), float("nan")])
+def test_a_number_that_allows_nothing_or_no_clock_counts_is_refused(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} is a number above 0"):
         ServeOptions(**{name: value})
 

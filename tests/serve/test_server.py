@@ -75,6 +75,8 @@ def test_a_killed_process_of_jobs_fails_its_job_and_no_other(model: Path, scan: 
         assert [job["status"] for job in jobs].count("finished") == 2
         assert len(failed) == 1
         assert client.get("/ready").status_code == 200
+        head = client.head("/ready")
+        assert (head.status_code, head.content) == (200, b"")
 
 
 def test_a_server_that_is_told_to_end_goes_on_later(model: Path, scan: Path, tmp_path: Path) -> None:

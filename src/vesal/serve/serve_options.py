@@ -14,6 +14,8 @@ from vesal.serve.serve_settings import Limits, ServeSettings, named_models, read
 from vesal.workflow.requests.fields import Option
 
 _GB = 10**9
+#: Of hours, minutes, seconds and GB: a century of hours, and what dates and clocks can count.
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class ServeOptions:
     """Where a server listens, who may ask, and how much of everything.
 
     Raises:
-        UsageError: a number is not above 0, or a name holds more than that of a host.
+        UsageError: a number is not above 0 or beyond all measure, or a name holds more than that of a host.
     """
 
     host: Annotated[str, Option("Address to listen on; others than this machine's own need a token.")] = (
@@ -50,8 +52,10 @@ class ServeOptions:
     def __post_init__(self) -> None:
         for name in ("keep_hours", "max_upload_gb", "max_silence", "max_minutes", "max_memory_gb"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"--{name.replace('_', '-')} is a number above 0, not {value:g}.")
+            if value is not None and not 0 < value <= _MOST:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} is a number above 0 and up to {_MOST:,}, not {value:g}."
+                )
         for name in self.name:
             if urlsplit(f"//{name}").hostname != name.lower():
                 raise UsageError(

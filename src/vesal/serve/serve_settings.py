@@ -83,6 +83,11 @@ class ServeSettings:
                 f"The token has {len(self.token)} characters; take at least {_SHORTEST_TOKEN}, such as those of "
                 "`openssl rand -hex 16`."
             )
+        if not (self.token.isascii() and self.token.isprintable()) or " " in self.token:
+            raise UsageError(
+                "The token holds characters that a request cannot bring; take letters and digits, such as those of "
+                "`openssl rand -hex 16`."
+            )
         if not self.token and not is_loopback(self.host):
             raise UsageError(
                 f"On {self.host} others can reach the server: give it a token, in the variable {TOKEN_VARIABLE} or by "

@@ -25,8 +25,10 @@ def app(tmp_path: Path, trained_run: Path) -> FastAPI:
 
 
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[httpx2.Client]:
+def client(app: FastAPI, tmp_path: Path) -> Iterator[httpx2.Client]:
     def own(kind: str) -> None:
+        if kind == "list":
+            raise VesalError(f"{tmp_path / 'state' / 'jobs.sqlite'} cannot be used.")
         raise VesalError("It is known.") if kind == "known" else KeyError("/secret")
 
     app.add_api_route("/fail/{kind}", own)
@@ -41,6 +43,7 @@ def client(app: FastAPI) -> Iterator[httpx2.Client]:
         ("/api/jobs/0", 404, "There is no such job"),
         ("/api/jobs?most=0", 422, "most: "),
         ("/fail/known", 500, "It is known."),
+        ("/fail/list", 500, '"jobs.sqlite cannot be used."'),
         ("/fail/unknown", 500, "an error of its own (KeyError)"),
     ],
 )
@@ -49,7 +52,7 @@ def test_every_failure_is_a_sentence_and_counted(
 ) -> None:
     answer = client.get(path)
     assert answer.status_code == status
-    assert sentence in answer.json()["error"]
+    assert sentence in answer.text
     assert "secret" not in answer.text
     assert f'vesal_refused_total{{status="{status}"}} 1.0' in client.get("/metrics").text
 

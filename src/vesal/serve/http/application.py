@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -73,7 +75,7 @@ def build_app(settings: ServeSettings, service: JobService, pacs: PacsService | 
         app.include_router(study_routes(pacs))
     app.include_router(monai_label_routes(intake, sessions, settings.token))
     _add_state(app, service, models, metrics)
-    _add_errors(app, metrics)
+    _add_errors(app, metrics, settings.state)
     add_viewer(app)
     return app
 
@@ -120,7 +122,7 @@ def _add_state(
         return list(models.values())
 
 
-def _add_errors(app: FastAPI, metrics: ServeMetrics) -> None:
+def _add_errors(app: FastAPI, metrics: ServeMetrics, state: Path) -> None:
     """Every failure is one sentence."""
 
     def answer(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -133,7 +135,8 @@ def _add_errors(app: FastAPI, metrics: ServeMetrics) -> None:
 
     @app.exception_handler(VesalError)
     async def failed(_: Request, error: VesalError) -> JSONResponse:
-        return answer(500, str(error))
+        # Where the server's folder lies is nobody's business.
+        return answer(500, str(error).replace(f"{state}{os.sep}", ""))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -63,7 +63,10 @@ class Guard:
             self._count(refused.status_code)
             await refused(scope, receive, _with_headers(send))
             return
-        await self._app(scope, receive, _with_headers(send))
+        # Routes of FastAPI answer GET alone, and some supervisors ask by HEAD (RFC 9110, 9.3.2); uvicorn, which has a
+        # scope of its own, leaves out the body.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        await self._app(asked, receive, _with_headers(send))
 
     def _refused(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
