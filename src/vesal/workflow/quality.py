@@ -50,7 +50,7 @@ _MOST_CASES = 64
 _REFERENCE_NETWORKS = 2
 
 #: What is fitted; another word has runs of an earlier Vesal fitted anew.
-_FITTED = b"volume intervals"
+_FITTED = b"volume intervals, offsets of folds"
 
 #: Severity of the artefacts that the flag is measured with, and the seed of their choice.
 _SEVERITY, _SEED = 5, 0

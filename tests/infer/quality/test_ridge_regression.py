@@ -22,3 +22,13 @@ def test_a_linear_relation_is_found_and_not_extrapolated() -> None:
 def test_log_error_and_dice_are_inverse() -> None:
     dice = np.linspace(0, 1, 11)
     assert dice_of_log_error(log_error(dice)) == pytest.approx(dice)
+
+
+def test_a_shifted_regression_predicts_as_before_what_lies_so_much_higher() -> None:
+    generator = np.random.default_rng(0)
+    x, away = generator.normal(size=(50, 3)), np.array([1.0, -2.0, 0.5])
+    regression = fit_ridge(["a", "b", "c"], x, x[:, 0], np.ones(50))
+    wide = 3 * x
+    assert regression.shifted(away, 0.25).predict(wide + away) == pytest.approx(
+        regression.predict(wide) + 0.25
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vesal.infer.quality.dice_calibration import DiceRows, FittedDice, fit_dice
 from vesal.infer.quality.estimate import joint_uncertainty, regression_features
 from vesal.infer.quality.network_features import Features
 from vesal.infer.quality.quality_model import (
@@ -21,19 +22,17 @@ from vesal.infer.quality.quality_model import (
     Calibration,
     CalibrationRecord,
     CalibrationRow,
-    DiceAccuracy,
-    DiceModel,
     FlagModel,
     QualityModel,
     RiskCoverage,
 )
-from vesal.infer.quality.ranking import rank_correlation, risk_coverage
+from vesal.infer.quality.ranking import risk_coverage
 from vesal.infer.quality.reference_distribution import (
     ReferenceDistribution,
     fit_reference,
     median_and_spread,
 )
-from vesal.infer.quality.ridge_regression import dice_of_log_error, fit_ridge, log_error
+from vesal.infer.quality.ridge_regression import dice_of_log_error
 from vesal.infer.quality.stored import Array, vector
 from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.quality.volumes.volume_calibration import VolumeErrors, fit_volume
@@ -48,9 +47,6 @@ PARTS = 10
 
 #: Share of the clean scans that may be flagged for review without a reason.
 FALSE_ALARMS = 0.1
-
-#: How much a corrupted scan counts beside a clean one in the regression of the Dice.
-_CORRUPTED_WEIGHT = 0.1
 
 #: Classes up to which the Dice of one is predicted from features of the others, too.
 _FEW = 8
@@ -150,7 +146,7 @@ def calibrate(
             temperature=temperature,
             references=references,
             encoder=encoders.get(fold),
-            single=single.model,
+            single=single.of_fold(fold),
             ensemble=None if ensemble is None else ensemble.model,
         )
         for fold in sorted({one.fold for one in clean})
@@ -169,13 +165,29 @@ def calibrate(
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A quality model, and its cross-fitted results for each scan."""
+    """A quality model, and its cross-fitted results for each scan.
+
+    Attributes:
+        model: for the mean of all folds' networks.
+        offsets: class -> fold -> (of the features, of the target) of its own network, beside that mean.
+    """
 
     model: QualityModel
+    offsets: dict[str, dict[int, tuple[Array, float]]]
     predicted: list[dict[str, float]]
     uncertainty: Array
     review: NDArray[np.bool_]
     intervals: list[dict[str, tuple[float, float]]]
+
+    def of_fold(self, fold: int) -> QualityModel:
+        """For the network of one fold."""
+        dice = {
+            name: of.model_copy(
+                update={"regression": of.regression.shifted(*self.offsets[name][fold]).rounded()}
+            )
+            for name, of in self.model.dice.items()
+        }
+        return self.model.model_copy(update={"dice": dice})
 
 
 def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fitted:
@@ -184,6 +196,7 @@ def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fit
         for one, scores in zip(scans.rows, scans.ood_scores, strict=True)
     ]
     dice, errors = {}, np.zeros(len(features))
+    offsets = {}
     predicted: list[dict[str, float]] = [{} for _ in features]
     by_class: dict[str, Array] = {}
     for name in classes:
@@ -191,10 +204,9 @@ def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fit
         found = _fit_dice(name, names, scans, features)
         if found is None:
             continue
-        dice[name], own_errors = found
-        by_class[name] = own_errors
-        errors += own_errors
-        for of, value in zip(predicted, dice_of_log_error(own_errors).tolist(), strict=True):
+        dice[name], by_class[name], offsets[name] = found.model, found.errors, found.offsets
+        errors += found.errors
+        for of, value in zip(predicted, dice_of_log_error(found.errors).tolist(), strict=True):
             of[name] = value
     errors /= max(len(dice), 1)
     middle, spread = median_and_spread(errors[scans.clean], least=0.02)
@@ -216,7 +228,7 @@ def _fit_model(scans: _Scans, classes: Sequence[str], *, ensemble: bool) -> _Fit
     )
     volumes, intervals = _fit_volumes(scans, classes, features, by_class)
     model = QualityModel(dice=dice, flag=flag, volumes=volumes)
-    return _Fitted(model, predicted, uncertainty, review, intervals)
+    return _Fitted(model, offsets, predicted, uncertainty, review, intervals)
 
 
 def _record_rows(scans: _Scans, fitted: _Fitted) -> list[CalibrationRow]:
@@ -305,35 +317,15 @@ def dice_features(name: str, classes: Sequence[str], known: Sequence[str], *, en
 
 def _fit_dice(
     name: str, names: Sequence[str], scans: _Scans, features: Sequence[dict[str, float]]
-) -> tuple[DiceModel, Array] | None:
-    """The model of one class, and the (n,) cross-fitted `log_error` of all scans; None where too few hold it."""
-    values = np.stack([vector(of, names) for of in features])
-    has = np.array([name in one.dice for one in scans.rows])
-    scored = has & scans.clean
+) -> FittedDice | None:
+    """The model of one class; None where too few patients hold it."""
+    true = np.array([one.dice.get(name, np.nan) for one in scans.rows])
+    scored = ~np.isnan(true) & scans.clean
     if len({one.group for one, counts in zip(scans.rows, scored, strict=True) if counts}) < FEWEST:
         return None
-    true = np.array([one.dice.get(name, 0.0) for one in scans.rows])
-    weight = np.where(scans.clean, 1.0, _CORRUPTED_WEIGHT)
-    errors, medians = np.empty(len(true)), np.empty(len(true))
-    for test in np.unique(scans.part):
-        train, rows = has & (scans.part != test), scans.part == test
-        regression = fit_ridge(names, values[train], log_error(true[train]), weight[train])
-        errors[rows] = regression.predict(values[rows])
-        medians[rows] = np.median(true[train & scans.clean])
-    predicted = dice_of_log_error(errors)
-    below, above = np.percentile((log_error(true) - errors)[scored], (5, 95))
-    model = DiceModel(
-        regression=fit_ridge(names, values[has], log_error(true[has]), weight[has]).rounded(),
-        below=float(below),
-        above=float(above),
-        accuracy=DiceAccuracy(
-            mae=float(np.abs(predicted - true)[scored].mean()),
-            spearman=rank_correlation(predicted[scored], true[scored]),
-            mae_of_mean=float(np.abs(medians - true)[scored].mean()),
-            cases=int(scored.sum()),
-        ),
-    )
-    return model, errors
+    fold = np.array([one.fold for one in scans.rows])
+    values = np.stack([vector(of, names) for of in features])
+    return fit_dice(names, DiceRows(values, true, scans.part, scans.clean, fold))
 
 
 # --- intervals around volumes ------------------------------------------------------------------------------------

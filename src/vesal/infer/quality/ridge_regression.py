@@ -54,6 +54,14 @@ class RidgeRegression(Stored):
             raise ValueError("the numbers of a regression do not fit each other")
         return self
 
+    def shifted(self, features: Array, target: float) -> RidgeRegression:
+        """The same for scans whose features (d,) and target all lie so much higher."""
+        moved = {
+            name: tuple((np.array(getattr(self, name)) + features).tolist())
+            for name in ("centre", "lowest", "highest")
+        }
+        return self.model_copy(update=moved | {"bias": self.bias + target})
+
     def predict(self, values: Array) -> Array:
         """(n, d) or (d,) -> (n,) or ()."""
         x = (np.clip(values, self.lowest, self.highest) - np.array(self.centre)) / np.array(self.scale)
