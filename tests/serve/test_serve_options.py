@@ -33,6 +33,14 @@ def test_jobs_lie_in_the_folder_of_states(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert found.limits.job_bytes > 0
 
 
+def test_a_folder_is_absolute_so_that_no_answer_tells_where_it_lies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = ServeOptions(state=Path("state")).settings([Path("heart.vesal")], "auto", "auto")
+    assert found.state == tmp_path / "state"
+
+
 @pytest.mark.parametrize(
     "name", ["keep_hours", "max_upload_gb", "max_silence", "max_minutes", "max_memory_gb"]
 )

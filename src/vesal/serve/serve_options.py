@@ -69,7 +69,8 @@ class ServeOptions:
             UsageError: two models have one name, the token cannot be used, or there is none where one is needed.
         """
         return ServeSettings(
-            state=default_state() if self.state is None else self.state,
+            # Absolute, as in the sentences of what reads a job's files: from these it is taken out.
+            state=(default_state() if self.state is None else self.state).absolute(),
             models=named_models(models),
             host=self.host,
             port=self.port,
