@@ -48,7 +48,7 @@ def segment_labels(paths: Sequence[Path]) -> LabelSet | None:
     pairs = left_right_pairs(list(values))
     if all(len(names) == 1 for names in counts):
         return LabelSet(labels=_by_value(plain), pairs=pairs)
-    return _overlapping(
+    return overlapping_labels(
         plain,
         counts,
         {name for file in files if len({s.layer for s in file}) == 1 for name in (s.name for s in file)},
@@ -90,8 +90,17 @@ def _counted(file: tuple[Path, Sequence[Segment]]) -> dict[tuple[str, ...], int]
         return {}
 
 
-def _overlapping(plain: Sequence[Label], counts: Counter[tuple[str, ...]], alone: set[str]) -> LabelSet:
-    """Labels for each set of segments that holds voxels, and a region for each segment."""
+def overlapping_labels(plain: Sequence[Label], counts: Counter[tuple[str, ...]], alone: set[str]) -> LabelSet:
+    """Labels for each set of segments that holds voxels, and a region for each segment.
+
+    Args:
+        plain: a label for each segment.
+        counts: names of segments that share voxels, sorted, (name,) of voxels of one alone -> number of voxels.
+        alone: names of segments whose voxels were not counted, for no other shares them.
+
+    Raises:
+        DataError: no order of regions represents them.
+    """
     labels = [label for label in plain if label.name in alone or counts[(label.name,)]]
     highest = max(label.value for label in plain)
     members = {label.name: [label.name] if label in labels else [] for label in plain}

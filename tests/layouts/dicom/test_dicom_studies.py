@@ -12,6 +12,7 @@ from dicom_examples import random_series, write_series
 from vesal.data.case import files_of, read_case
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
+from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
 from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
 
 pytest.importorskip("pydicom", reason="the extra dicom is not installed")
@@ -113,3 +114,44 @@ def test_scans_of_two_modalities_are_no_one_data_set(tmp_path: Path) -> None:
     write_series(root / "b", random_series(uid="1.2", modality="MR"))
     with pytest.raises(DataError, match=r"several modalities \(CT, MR\)"):
         load_dataset(root)
+
+
+def segmented_case(folder: Path, number: int) -> Annotated:
+    """A segmentation of a whole and the core in it, whose masks share voxels."""
+    tags = {"PatientID": f"P{number}", "StudyInstanceUID": f"1.2.{number}"}
+    example = annotated(folder / "ct", uid=f"1.2.{number}.4", tags=tags)
+    whole = example.masks["left atrium"] | example.masks["tumour"]
+    masks = {"whole": whole, "core": example.masks["tumour"]}
+    segments = [SegmentLabel(name, (9, 9, 9)) for name in masks]
+    found = segmentation(
+        example.scan.slices(),
+        example.scan.stack.geometry,
+        segments,
+        np.stack(list(masks.values())),
+        made_by(number),
+    )
+    (folder / "seg").mkdir()
+    found.save_as(folder / "seg" / "seg.dcm", enforce_file_format=True)
+    return Annotated(example.drawn, example.paths, example.scan, masks)
+
+
+def test_segments_that_overlap_become_regions_and_lose_no_voxel(tmp_path: Path) -> None:
+    examples = [segmented_case(tmp_path / "data" / f"folder{number}", number) for number in (1, 2)]
+    dataset = load_dataset(tmp_path / "data")
+    assert [region.name for region in dataset.labels.regions] == ["whole", "core"]
+    assert dataset.labels.classes == ("whole", "core")
+    by_folder = {case.images[0].parents[1].name: case for case in dataset.cases}
+    for number, example in enumerate(examples, start=1):
+        label = read_case(by_folder[f"folder{number}"]).label
+        assert label is not None
+        contiguous = dataset.labels.encode(label.array)
+        for mask, row in zip(example.masks.values(), dataset.labels.class_table, strict=True):
+            assert np.array_equal(row[contiguous], mask)
+        assert label.overlaps == {}
+
+
+def test_where_a_table_names_the_labels_the_later_value_wins(tmp_path: Path) -> None:
+    segmented_case(tmp_path / "data" / "folder1", 1)
+    (tmp_path / "data" / "roi-names.csv").write_text("roi,label\nwhole,whole\n")
+    dataset = load_dataset(tmp_path / "data")
+    assert (dataset.labels.regions, dataset.labels.by_name) == ((), {"core": 1, "whole": 2})

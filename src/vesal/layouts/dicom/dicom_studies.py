@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vesal.data.dataset import Case, Dataset, Orphan
 from vesal.data.labels import LabelSet, left_right_pairs
 from vesal.errors import DataError
 from vesal.layouts.dicom.roi_names import common, left_out, read_table, suggestion
+from vesal.layouts.segment_labels import overlapping_labels
+from vesal.parallel import map_in_order
 from vesal.text import listed, plural
 from vesal.volume.dicom.dicom_scan import DicomScan, scans
 from vesal.volume.dicom.identity import pseudonym
-from vesal.volume.dicom.series import Annotation, Series, Study, read_study
-from vesal.volume.dicom.series_file import names
+from vesal.volume.dicom.series import STRUCTURE_SET, Annotation, Series, Study, read_study
+from vesal.volume.dicom.series_file import names, read_layers
 from vesal.volume.dicom.source import is_dicom_file, open_source
 from vesal.volume.io import is_image
+from vesal.volume.segments import voxel_counts
 
 #: So many files are looked at before a folder counts as one without DICOM.
 _LOOKED_AT = 200
@@ -73,6 +77,8 @@ def read_dicom(root: Path, labels: LabelSet | None) -> Dataset:
     counted.pop("", None)
     remarks += filter(None, [suggestion(counted)])
     found = labels or _labels(counted, len(drawn), remarks)
+    if labels is None and not table:
+        found = _with_regions(found, root, drawn, remarks)
     return Dataset(
         name=root.name,
         root=root,
@@ -143,6 +149,39 @@ def _labels(counted: Counter[str], cases: int, remarks: list[str]) -> LabelSet:
     values = {name: value for value, name in enumerate(sorted(kept), start=1)}
     found = LabelSet.from_values(values)
     return found.model_copy(update={"pairs": left_right_pairs(list(values))})
+
+
+def _with_regions(plain: LabelSet, root: Path, drawn: Sequence[_Drawn], remarks: list[str]) -> LabelSet:
+    """Segments of segmentations that share voxels as regions, as `segment_labels` makes them of files of 3D Slicer.
+
+    Those of structure sets share voxels wherever hands met, and have a whole body beside its organs: of these the later
+    value wins.
+    """
+    layered = [one for one in drawn if one.annotation.overlaps]
+    if not layered or any(one.annotation.kind == STRUCTURE_SET for one in drawn):
+        return plain
+    counted = partial(_counted, values=plain.by_name)
+    counts: Counter[tuple[str, ...]] = Counter()
+    for found in map_in_order(counted, [root / one.annotation.file for one in layered]):
+        counts.update(found)
+    if all(len(names) == 1 for names in counts):
+        return plain
+    alone = {name for one in drawn if one not in layered for name in one.names}
+    try:
+        return overlapping_labels(plain.labels, counts, alone)
+    except DataError as error:
+        remarks.append(f"{error} Until then the later value wins.")
+        return plain
+
+
+def _counted(path: Path, values: Mapping[str, int]) -> dict[tuple[str, ...], int]:
+    """How many voxels lie in which segments; none of a file that cannot be read, which turns up with its case."""
+    try:
+        layers, _, segments = read_layers(path, values)
+        counts = voxel_counts(layers, segments, path)
+    except (DataError, OSError):
+        return {}
+    return {tuple(sorted(names)): count for names, count in counts.items()}
 
 
 def _channel(study: Study, used: Sequence[Series]) -> str:

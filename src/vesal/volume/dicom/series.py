@@ -84,11 +84,13 @@ class Annotation:
         file: its key in the source.
         kind: SOP class UID.
         series: UIDs of the series that it says it was drawn on; () where it does not say.
+        overlaps: whether it is a segmentation whose segments may share voxels.
     """
 
     file: str
     kind: str
     series: tuple[str, ...]
+    overlaps: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ def read_study(source: Source, progress: Progress | None = None) -> Study:
         with decoding(source.file(name)):
             kind = str(header.get("SOPClassUID", ""))
             if kind in (*SEGMENTATIONS, STRUCTURE_SET):
-                annotations.append(Annotation(name, kind, referenced_series(header)))
+                annotations.append(_annotation(name, kind, header))
             elif reason := _no_slices(header):
                 left_out.setdefault(reason, []).append(name)
             elif not (uid := str(header.get("SeriesInstanceUID", ""))):
@@ -148,6 +150,16 @@ def read_study(source: Source, progress: Progress | None = None) -> Study:
     series = [_series(source, uid, members) for uid, members in grouped.items()]
     series.sort(key=lambda one: (one.number is None, one.number or 0, one.uid))
     return Study(source, tuple(series), tuple(annotations), left_out)
+
+
+def _annotation(name: str, kind: str, header: Dataset) -> Annotation:
+    overlaps = (
+        kind != STRUCTURE_SET
+        and len(header.get("SegmentSequence") or []) > 1
+        and str(header.get("SegmentationType", "")) != "LABELMAP"
+        and str(header.get("SegmentsOverlap", "")) != "NO"
+    )
+    return Annotation(name, kind, referenced_series(header), overlaps)
 
 
 def _series(source: Source, uid: str, members: Sequence[tuple[str, Dataset]]) -> Series:
