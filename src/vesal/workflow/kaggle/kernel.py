@@ -35,6 +35,8 @@ SHORT_S = 60.0
 #: Kaggle keeps the source of a kernel up to about a megabyte.
 _MOST_SOURCE = 900_000
 _CARRIED = {".py", ".yaml", ".txt", ".html", ".css", ".json", ".j2", ".typed"}
+#: Folders of Vesal that are of no use there: nobody reaches a server.
+UNUSED = (Path("serve/http"), Path("serve/jobs"), Path("serve/viewer_files"))
 _MOST_FILE = 200_000
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -213,7 +215,8 @@ def _packed() -> str:
         for path in sorted(root.rglob("*")):
             relative = path.relative_to(root)
             hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-            if hidden or path.suffix not in _CARRIED or not path.is_file():
+            unused = any(folder in relative.parents for folder in UNUSED)
+            if hidden or unused or path.suffix not in _CARRIED or not path.is_file():
                 continue
             data = path.read_bytes()
             if len(data) <= _MOST_FILE:
