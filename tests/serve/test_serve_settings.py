@@ -39,7 +39,7 @@ def test_a_token_comes_from_a_private_file_or_the_environment(
         read_token(file)
 
 
-@pytest.mark.parametrize("token", ["schlüssel-0123456789", "two words 0123456789", "line\n0123456789abcdef"])
+@pytest.mark.parametrize("token", ["schlüssel-0123456789", "line\n0123456789abcdef"])
 def test_a_token_that_no_request_can_bring_is_refused(token: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="characters that a request cannot bring"):
         ServeSettings(state=tmp_path, models={"heart": tmp_path / "heart.vesal"}, token=token)

@@ -83,7 +83,7 @@ class ServeSettings:
                 f"The token has {len(self.token)} characters; take at least {_SHORTEST_TOKEN}, such as those of "
                 "`openssl rand -hex 16`."
             )
-        if not (self.token.isascii() and self.token.isprintable()) or " " in self.token:
+        if not (self.token.isascii() and self.token.isprintable()):
             raise UsageError(
                 "The token holds characters that a request cannot bring; take letters and digits, such as those of "
                 "`openssl rand -hex 16`."
