@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,6 +65,16 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
 
 
+@cache
+def _drawing() -> tuple[tuple[object, str, Callable[..., object]], ...]:
+    """What draws pictures, as it is before `_blank_pictures` takes it away: where, its name, the function."""
+    from matplotlib.figure import Figure
+
+    from vesal.report.figures import scan_figures
+
+    return (Figure, "savefig", Figure.savefig), (scan_figures, "_draw_surfaces", scan_figures._draw_surfaces)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     """Pictures take a third of a training of a few steps, so they are blank but in the tests that look at them: those
@@ -71,17 +82,15 @@ def _blank_pictures(request: pytest.FixtureRequest) -> Iterator[None]:
     if "report" in request.path.parts or request.node.get_closest_marker("pictures"):
         yield
         return
-    from matplotlib.figure import Figure
     from PIL import Image
 
-    from vesal.report.figures import scan_figures
-
-    def save(_figure: Figure, file: BinaryIO, **_how: object) -> None:
+    def save(_figure: object, file: BinaryIO, **_how: object) -> None:
         Image.new("L", (1, 1)).save(file, "png")
 
+    blank = {"savefig": save, "_draw_surfaces": lambda *_parts: None}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
-        patch.setattr(scan_figures, "_draw_surfaces", lambda *_parts: None)
+        for place, name, _ in _drawing():
+            patch.setattr(place, name, blank[name])
         yield
 
 
@@ -163,7 +172,11 @@ def trained_run(tiny_data: Path, tiny_plan: Path, tmp_path_factory: pytest.TempP
         request = vesal.TrainRequest(
             data=tiny_data, out=folder, overrides=overrides, plan_file=tiny_plan, device="cpu", quiet=True
         )
-        vesal.train_run(request)
+        # Whoever needs it first makes it for all, also for those who look at its pictures.
+        with pytest.MonkeyPatch.context() as patch:
+            for place, name, drawn in _drawing():
+                patch.setattr(place, name, drawn)
+            vesal.train_run(request)
 
     run = made_once(tmp_path_factory, "trained", train)
     return Path(shutil.copytree(run, tmp_path_factory.mktemp("trained") / "run"))

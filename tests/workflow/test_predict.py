@@ -36,6 +36,8 @@ from vesal.volume.volume import Volume
 from vesal.workflow.predict import predict_cases
 from vesal.workflow.requests.predict_options import PredictOptions
 
+pytestmark = pytest.mark.pictures
+
 MASK = LabelSet.from_values({"tumour": 255})
 TWO = LabelSet.from_values({"dim": 3, "bright": 9})
 NESTED = LabelSet.from_values({"rim": 1, "core": 4}, regions={"whole": ["rim", "core"], "core": ["core"]})

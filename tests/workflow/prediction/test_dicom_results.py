@@ -25,7 +25,7 @@ from vesal.workflow.prediction.unpacked_inputs import unpacked
 from vesal.workflow.requests.predict_options import PredictOptions
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.pictures, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 NESTED = LabelSet.from_values({"rim": 1, "core": 4}, regions={"whole": ["rim", "core"], "core": ["core"]})
 
