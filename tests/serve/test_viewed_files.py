@@ -8,6 +8,7 @@ import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
+from dicom_examples import random_series, slice_objects, write_objects
 
 from vesal.data.labels import Label, LabelSet
 from vesal.errors import DataError, UsageError
@@ -90,6 +91,27 @@ def test_what_does_not_belong_together_is_refused(files: Path, out: Path) -> Non
         prepare_view(Viewed(files / "absent.nii.gz"), out)
     with pytest.raises(UsageError, match="a folder without DICOM"):
         prepare_view(Viewed(files), out)
+
+
+def test_of_several_phases_the_first_is_shown_and_that_is_said(
+    tmp_path: Path, out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    for name, time in (("a", "10"), ("b", "20")):
+        objects = slice_objects(random_series(tags={"TriggerTime": time}))
+        for number, one in enumerate(objects):
+            one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = f"1.2.{time}.{number}"
+        write_objects(tmp_path / "study", objects, [f"{name}{number}" for number in range(len(objects))])
+    prepare_view(Viewed(tmp_path / "study"), out)
+    assert "2 phases (TriggerTime = 10, TriggerTime = 20); the first is shown" in caplog.text
+
+
+def test_a_series_that_cannot_be_shown_is_refused_with_the_reason(tmp_path: Path, out: Path) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    gap = [one for number, one in enumerate(slice_objects(random_series())) if number != 2]
+    write_objects(tmp_path / "study", gap, [f"{number}" for number in range(len(gap))])
+    with pytest.raises(DataError, match=r"no scan that can be shown.*missing"):
+        prepare_view(Viewed(tmp_path / "study"), out)
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%b", "a b é 肺"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from vesal.volume.dicom.source import open_source
 from vesal.volume.io import read_label, read_segments, read_volume, strip_suffix, write_label, write_volume
 from vesal.volume.volume import Volume
 from vesal.workflow.deployment.served_models import ServedLabel
+
+_LOG = logging.getLogger(__name__)
 
 _NIFTI = ".nii"
 #: Where the server has the files.
@@ -132,9 +135,14 @@ def _read_scan(viewed: Viewed) -> Volume:
     if len(series) != 1:
         which = listed([f"number {one.number} ({one.modality})" for one in series])
         raise UsageError(f"{path} holds {plural(len(series), 'series')}: {which}; choose one by --series.")
-    # Of several phases the first.
-    case, _ = next(iter(scan_cases(study, series, [], fill=False)))
-    return read_image(case)
+    remarks: list[str] = []
+    volumes = list(scan_cases(study, series, remarks, fill=False))
+    if not volumes:
+        raise DataError(f"{path} holds no scan that can be shown. {' '.join(remarks)}")
+    if len(volumes) > 1:
+        phases = [scan.stack.phase for _, scan in volumes]
+        _LOG.warning("%s holds %d phases (%s); the first is shown.", path, len(phases), listed(phases))
+    return read_image(volumes[0][0])
 
 
 def _mask(

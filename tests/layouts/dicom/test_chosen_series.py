@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,12 @@ def test_phases_are_cases_of_their_own(tmp_path: Path) -> None:
     for name, time in (("a", "10"), ("b", "20")):
         objects = slice_objects(random_series(tags={"TriggerTime": time}))
         write_objects(root, [_renamed(one, name) for one in objects], [f"{name}{n}" for n in range(5)])
-    cases = dicom_cases(root, THIN, str)
+    remarks: list[str] = []
+    cases = dicom_cases(root, THIN, remarks.append)
     assert len({case.id for case in cases}) == 2
+    (told,) = (one for one in remarks if "2 volumes" in one)
+    for case, time in zip(cases, ("10", "20"), strict=True):
+        assert re.search(rf"{case.id} \(number \d+, TriggerTime = {time}", told)
     assert sorted(case.images[0].name[0] for case in cases) == ["a", "b"]
 
 

@@ -108,6 +108,8 @@ def _of_study(
             remark(_chosen(volumes[0][1], len(series)))
         found.append(volumes)
     if len(found) == 1:
+        if len(found[0]) > 1:
+            remark(_apart(found[0]))
         return [case for case, _ in found[0]]
     images = tuple(volumes[0][0].images[0] for volumes in found)
     return [found[0][0][0].model_copy(update={"images": images})]
@@ -171,17 +173,22 @@ def _named(series: Series) -> str:
     return f"number {series.number} ({series.modality}, {plural(len(series.frames), 'slice')})"
 
 
+def _volume(scan: DicomScan) -> str:
+    return f"number {scan.series.number}{f', {scan.stack.phase}' if scan.stack.phase else ''}"
+
+
 def _several(channel: str, found: Sequence[DicomScan]) -> str:
-    which = listed(
-        [
-            f"number {scan.series.number}{f', {scan.stack.phase}' if scan.stack.phase else ''}"
-            for scan in found
-        ]
-    )
+    which = listed([_volume(scan) for scan in found])
     return (
         f"{channel} would be one of {len(found)} volumes ({which}), and a channel is one; choose its series by "
         "--series, or export the phase that is meant as a series of its own."
     )
+
+
+def _apart(volumes: Sequence[tuple[Case, DicomScan]]) -> str:
+    """Which case is which phase, or which of the series that a person named: the names themselves do not tell."""
+    which = listed([f"{case.id} ({_volume(scan)})" for case, scan in volumes], len(volumes))
+    return f"{len(volumes)} volumes are a scan each: {which}."
 
 
 def _chosen(scan: DicomScan, of: int) -> str:
