@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -137,6 +139,12 @@ def test_answers_in_other_forms(address: str, scan: Path) -> None:
         answer = client.post("/infer/tiny", files=broken)
         assert answer.status_code == 422
         assert "short.nii.gz" in answer.json()["error"]
+        two = io.BytesIO()
+        with zipfile.ZipFile(two, "w") as archive:
+            for name in ("one.nii.gz", "two.nii.gz"):
+                archive.write(scan, name)
+        answer = client.post("/infer/tiny", files={"file": ("two.zip", two.getvalue())})
+        assert (answer.status_code, "holds 2 scans" in answer.json()["error"]) == (422, True)
 
 
 def test_a_name_of_any_letters_comes_back_and_a_file_beside_a_session_is_no_error_of_ours(

@@ -171,7 +171,13 @@ async def _awaited(request: Request, intake: JobIntake, job: Job) -> Job:
 def _answer(intake: JobIntake, job: Job, model: ServedModel, output: str, kind: str) -> Response:
     if job.status is not Status.FINISHED:
         raise UploadError(job.error or "The job was cancelled.", 500 if job.error is None else 422)
-    case = job.outcome.cases[0]
+    case, *others = job.outcome.cases
+    if others:
+        raise UploadError(
+            f"The upload holds {len(others) + 1} scans, and this protocol answers with one mask; send one scan, or all "
+            "of them to /api/jobs.",
+            422,
+        )
     found = {
         "label_names": {label.name: label.value for label in model.labels},
         "volumes_ml": case.volumes_ml,
