@@ -14,9 +14,10 @@ demo: $(VENV)/.installed
 	rm -rf demo
 	$(BIN)/vesal demo -o demo
 
-# A process a core, each with one thread: half the time of one process with all of them. The files that take longest
-# come first (tests/conftest.py).
-TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A process a core, each with one thread: half the time of one process with all of them; and one more, as many tests
+# wait for servers and signals. The files that take longest come first (tests/conftest.py).
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
 # ONLY takes an expression of markers, such as ONLY="not clinic".
 test: lint
