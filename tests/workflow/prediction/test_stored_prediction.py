@@ -38,18 +38,6 @@ def source(trained_run: Path) -> ModelSource:
     return ModelSource(trained_run / "fold_0" / "model.vesal", "cpu", "torch")
 
 
-@pytest.fixture
-def scans(tiny_data: Path, tmp_path: Path) -> Path:
-    """Four scans, and one that is cut off."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    for number in range(4):
-        name = f"tiny_{number:02}.nii.gz"
-        shutil.copy(tiny_data / "imagesTr" / name, folder / name)
-    (folder / "cut.nii.gz").write_bytes((folder / "tiny_00.nii.gz").read_bytes()[:3000])
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where scans are fetched to, by the processes of these tests, too. A short path: sockets lie in it."""

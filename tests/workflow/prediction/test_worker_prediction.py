@@ -32,18 +32,6 @@ def model(trained_run: Path) -> Path:
     return trained_run / "fold_0" / "model.vesal"
 
 
-@pytest.fixture
-def scans(tiny_data: Path, tmp_path: Path) -> Path:
-    """Four scans, and one that is cut off."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    for number in range(4):
-        name = f"tiny_{number:02}.nii.gz"
-        shutil.copy(tiny_data / "imagesTr" / name, folder / name)
-    (folder / "cut.nii.gz").write_bytes((folder / "tiny_00.nii.gz").read_bytes()[:3000])
-    return folder
-
-
 def predict(
     model: Path,
     scans: Path,
