@@ -157,9 +157,10 @@ def test_json_without_numbers_is_refused_and_damaged_json_is_named(tmp_path: Pat
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "x.json", {"dice": float("nan")})
     assert not (tmp_path / "x.json").exists()
-    (tmp_path / "y.json").write_text("{")
-    with pytest.raises(VesalError, match=r"y\.json is not valid JSON"):
-        read_json(tmp_path / "y.json")
+    for text in ("{", "[" * 100_000):
+        (tmp_path / "y.json").write_text(text)
+        with pytest.raises(VesalError, match=r"y\.json is not valid JSON"):
+            read_json(tmp_path / "y.json")
 
 
 def test_a_file_is_at_a_second_place_also_where_links_are_not_to_be_had(

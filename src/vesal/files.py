@@ -185,11 +185,23 @@ def read_json(path: str | Path) -> Any:
         DataError: the file is absent, is not JSON, or gives an object one key twice, of which one would be lost.
     """
     try:
-        return json.loads(Path(path).read_bytes(), object_pairs_hook=_unique)
+        return parse_json(Path(path).read_bytes(), object_pairs_hook=_unique)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}); correct it.") from error
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """What `json.loads` gives.
+
+    Raises:
+        ValueError: it is not JSON, or nested deeper than Python's reader goes (RecursionError there).
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -207,7 +219,7 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     if Path(path).is_file():
         for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+                rows.append(parse_json(line))
     return [row for row in rows if isinstance(row, dict)]
 
 

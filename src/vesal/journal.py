@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 from pydantic import ValidationError
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import check_place, sweep, write_text
+from vesal.files import check_place, parse_json, sweep, write_text
 from vesal.outputs import OutputFolder, holds_something
 from vesal.record import Record
 
@@ -106,7 +106,7 @@ class Journal(Generic[Entry]):
     ) -> Self:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            begun = json.loads(lines[0])
+            begun = parse_json(lines[0])
             if not isinstance(begun, dict):
                 raise ValueError
         except (OSError, ValueError, IndexError) as error:

@@ -19,7 +19,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import Place, before_replacing, file_digest, is_temporary, read_json_lines, staying
+from vesal.files import (
+    Place,
+    before_replacing,
+    file_digest,
+    is_temporary,
+    parse_json,
+    read_json_lines,
+    staying,
+)
 from vesal.record import Record
 from vesal.run_files import COHORT, COHORT_PARTS, OUTPUTS
 from vesal.text import listed, plural
@@ -209,7 +217,7 @@ class OutputFolder:
             self._torn = len(data) - len(rest) if rest else None
         for line in lines:
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 if "case" in row:
                     done = FinishedCase.model_validate(row)
                     self.cases[done.case] = done

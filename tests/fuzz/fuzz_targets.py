@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import fuzz_monai
 import fuzz_nnunet
 import nibabel as nib
 import numpy as np
@@ -393,6 +394,10 @@ TARGETS: dict[str, Target] = {
     "nnunet-checkpoint": Target(
         fuzz_nnunet.CHECKPOINT, fuzz_nnunet.checkpoint, lambda path: fuzz_nnunet.imported(path.parent.parent)
     ),
+    "monai-config": Target(fuzz_monai.CONFIG, fuzz_monai.config, fuzz_monai.imported_quickly),
+    "monai-regions": Target(fuzz_monai.CONFIG, fuzz_monai.regions, fuzz_monai.imported_quickly),
+    "monai-metadata": Target(fuzz_monai.METADATA, fuzz_monai.metadata, fuzz_monai.imported_quickly),
+    "monai-weights": Target(fuzz_monai.WEIGHTS, fuzz_monai.weights, fuzz_monai.imported),
     "dataset-json": Target("dataset.json", _data_set, lambda path: load_dataset(path.parent)),
     "manifest-json": Target("manifest.json", _manifest_json, lambda path: load_dataset(path.parent)),
     "manifest-csv": Target("manifest.csv", _manifest_csv, lambda path: load_dataset(path.parent)),

@@ -24,7 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 #: Folders of tests with what the targets share with them.
-SHARED = ("volume/dicom", "volume/dicom/annotations", "nn/nnunet")
+SHARED = ("volume/dicom", "volume/dicom/annotations", "nn/monai_bundle", "nn/nnunet")
 #: Of a processor.
 SLOW_S = 2.0
 MEMORY = 2 << 30

@@ -78,6 +78,22 @@ def test_what_refers_to_itself_or_to_nothing_is_refused() -> None:
         config().plain("@own")
     with pytest.raises(VesalError, match="has no options#none"):
         config().plain("@options#none")
+    with pytest.raises(VesalError, match="has no options#sizes#9"):
+        config().plain("@options#sizes#" + "9" * 5000)
+
+
+@pytest.mark.parametrize(
+    "level", [["@{}"] * 10, "$" + " + ".join(["@{}"] * 10), {str(number): "@{}" for number in range(10)}]
+)
+def test_values_that_grow_by_references_are_refused_before_they_fill_the_memory(level: Any) -> None:
+    def below(name: str) -> Any:
+        if isinstance(level, str):
+            return level.replace("{}", name)
+        return dict.fromkeys(level, f"@{name}") if isinstance(level, dict) else [f"@{name}"] * len(level)
+
+    values = {f"level_{depth}": below(f"level_{depth + 1}") for depth in range(15)}
+    with pytest.raises(VesalError, match="more than 100,000 parts"):
+        config(**values, level_15="some text").plain("@level_0")
     nested: Any = 1
     for _ in range(100):
         nested = [nested]

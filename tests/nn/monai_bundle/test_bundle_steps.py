@@ -150,6 +150,7 @@ def test_masks_that_are_made_otherwise_are_refused(changes: dict[str, Any], reas
         "$lambda x: torch.where(x[[0]] > 0, 1, 2)",
         "$lambda x, y: torch.where(x[[0]] > 0, 1, 0)",
         "@function",
+        "$lambda x: torch.where(" + "-" * 2000 + "x > 0, 1, 0)",
     ],
 )
 def test_a_function_that_paints_otherwise_is_refused(function: str) -> None:

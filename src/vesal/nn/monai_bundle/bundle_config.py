@@ -20,6 +20,11 @@ from vesal.planning.yaml_settings import read_yaml
 _REFERENCE = re.compile(r"@([A-Za-z_][\w#]*(?:::[\w#]+)*)")
 #: References within references, and parts within parts.
 _DEEPEST = 40
+#: Values within a value, its references followed, and letters of the texts that are joined for it: a bundle has some
+#: hundreds, and references to references to lists can make more than any memory holds.
+_MOST_PARTS = 100_000
+#: More digits than the place in a list has.
+_DIGITS = 9
 #: What an entry may say of itself beside its arguments.
 _ABOUT = ("_target_", "_desc_", "_disabled_")
 
@@ -42,6 +47,18 @@ class Component:
 
     name: str
     arguments: Mapping[str, Any]
+
+
+@dataclass
+class _Allowance:
+    """How much one value may still become."""
+
+    parts: int = _MOST_PARTS
+
+    def take(self, count: int, path: Path) -> None:
+        self.parts -= count
+        if self.parts < 0:
+            raise VesalError(f"{path} has a value of more than {_MOST_PARTS:,} parts; get the bundle again.")
 
 
 @dataclass(frozen=True)
@@ -69,30 +86,36 @@ class BundleConfig:
         for key in name.replace("::", "#").split("#"):
             if isinstance(found, dict) and key in found:
                 found = found[key]
-            elif isinstance(found, list) and key.isdecimal() and int(key) < len(found):
+            elif (
+                isinstance(found, list) and key.isdecimal() and len(key) <= _DIGITS and int(key) < len(found)
+            ):
                 found = found[int(key)]
             else:
                 raise VesalError(f"{self.path} has no {name}, which Vesal needs; get the bundle again.")
         return found
 
-    def plain(self, value: Any, depth: int = 0) -> Any:
+    def plain(self, value: Any) -> Any:
         """A value with its references followed and its expressions worked out.
 
         Raises:
-            VesalError: it needs code to be run, or refers to itself.
+            VesalError: it needs code to be run, refers to itself, or is too large.
         """
+        return self._plain(value, 0, _Allowance())
+
+    def _plain(self, value: Any, depth: int, allowed: _Allowance) -> Any:
         if depth > _DEEPEST:
             raise VesalError(f"{self.path} refers to itself, or is nested too deep; get the bundle again.")
+        allowed.take(1, self.path)
         if isinstance(value, dict):
-            return {key: self.plain(one, depth + 1) for key, one in value.items()}
+            return {key: self._plain(one, depth + 1, allowed) for key, one in value.items()}
         if isinstance(value, list):
-            return [self.plain(one, depth + 1) for one in value]
+            return [self._plain(one, depth + 1, allowed) for one in value]
         if not isinstance(value, str) or value[:1] not in "@$%" or not value:
             return value
         if value[0] == "@" and (found := _REFERENCE.fullmatch(value)):
-            return self.plain(self.raw(found.group(1)), depth + 1)
+            return self._plain(self.raw(found.group(1)), depth + 1, allowed)
         if value[0] == "$":
-            return self._worked_out(value[1:], depth)
+            return self._worked_out(value[1:], depth, allowed)
         raise self.refusal(value)
 
     def component(self, value: Any) -> Component | None:
@@ -128,7 +151,7 @@ class BundleConfig:
             "its value in its place."
         )
 
-    def _worked_out(self, expression: str, depth: int) -> Any:
+    def _worked_out(self, expression: str, depth: int, allowed: _Allowance) -> Any:
         names: dict[str, str] = {}
 
         def named(found: re.Match[str]) -> str:
@@ -137,27 +160,32 @@ class BundleConfig:
 
         try:
             tree = ast.parse(_REFERENCE.sub(named, expression).strip(), mode="eval").body
-            return self._value(tree, names, depth)
+            return self._value(tree, names, depth, allowed)
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             raise self.refusal(f"${expression}") from error
 
-    def _value(self, node: ast.expr, names: Mapping[str, str], depth: int) -> Any:
+    def _value(self, node: ast.expr, names: Mapping[str, str], depth: int, allowed: _Allowance) -> Any:
         """Of a part of an expression; ValueError of one that is not worked out."""
+
+        def of(part: ast.expr) -> Any:
+            return self._value(part, names, depth, allowed)
+
         match node:
             case ast.Constant(value=bool() | int() | float() | str() | None as value):
                 return value
             case ast.List(elts=parts) | ast.Tuple(elts=parts):
-                return [self._value(part, names, depth) for part in parts]
+                return [of(part) for part in parts]
             case ast.Name(id=name) if name in names:
-                return self.plain(self.raw(names[name]), depth + 1)
+                return self._plain(self.raw(names[name]), depth + 1, allowed)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
                 return -value
             case ast.BinOp(left=left, op=ast.Add(), right=right):
-                joined = self._value(left, names, depth), self._value(right, names, depth)
+                joined = of(left), of(right)
                 if all(type(one) is str for one in joined):
+                    allowed.take(sum(map(len, joined)), self.path)
                     return "".join(joined)
             case ast.IfExp(test=test, body=body, orelse=otherwise):
-                chosen = self._value(test, names, depth)
+                chosen = of(test)
                 if type(chosen) is bool:
-                    return self._value(body if chosen else otherwise, names, depth)
+                    return of(body if chosen else otherwise)
         raise ValueError("not a literal")

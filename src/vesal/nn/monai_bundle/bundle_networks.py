@@ -148,7 +148,7 @@ def bundle_network(found: Component) -> BundleNetwork:
 
 
 def _unet(given: _Arguments) -> BundleNetwork:
-    channels, strides = given.counts("channels"), given.get("strides")
+    channels, strides = given.counts("channels"), given.get("strides", [])
     units = given.get("num_res_units", 0)
     if type(units) is not int or units < 1:
         raise VesalError(
@@ -156,9 +156,11 @@ def _unet(given: _Arguments) -> BundleNetwork:
             "1 or more."
         )
     kernel = _axes(given.get("kernel_size", 3))
-    if kernel != _axes(given.get("up_kernel_size", 3)) or len(strides or ()) != len(channels) - 1:
+    if kernel != _axes(given.get("up_kernel_size", 3)) or not isinstance(strides, list):
+        raise VesalError("The bundle's UNet has other kernels on its way up, or no list of strides.")
+    if len(strides) != len(channels) - 1:
         raise VesalError(
-            "The bundle's UNet has other kernels on its way up, or not as many strides as channels - 1."
+            f"The bundle's UNet has {len(channels)} channels and {len(strides)} strides, and MONAI's one less of these."
         )
     given.need("bias", True)
     given.need("adn_ordering", "NDA")

@@ -309,16 +309,22 @@ def _painted(step: Component, config: BundleConfig) -> tuple[tuple[int, int], ..
     if not isinstance(text, str) or text[:1] != "$":
         raise refused
     try:
-        whole = ast.parse(text[1:].strip(), mode="eval").body
+        found = _painted_by(ast.parse(text[1:].strip(), mode="eval").body)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise refused from error
-    if not isinstance(whole, ast.Lambda) or len(whole.args.args) != 1:
+    if found is None:
         raise refused
+    return found
+
+
+def _painted_by(whole: ast.expr) -> tuple[tuple[int, int], ...] | None:
+    if not isinstance(whole, ast.Lambda) or len(whole.args.args) != 1:
+        return None
     name, node, found = whole.args.args[0].arg, whole.body, []
     while not (isinstance(node, ast.Constant) and node.value == 0 and type(node.value) is int):
         branches = _branches(node, name)
         if branches is None:
-            raise refused
+            return None
         output, value, node = branches
         found.append((output, value))
     return tuple(found)

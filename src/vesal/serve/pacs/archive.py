@@ -6,7 +6,6 @@ here their bytes go from the connection to the disk and back as they are, withou
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.errors import DataError, VesalError
-from vesal.files import atomic_path, sweep
+from vesal.files import atomic_path, parse_json, sweep
 from vesal.parallel import Progress
 from vesal.serve.pacs.archive_requests import NotThere, Requests
 from vesal.serve.pacs.libraries import library
@@ -43,6 +42,8 @@ _FAILED, _REASON, _REFERENCED = "00081198", "00081197", "00081155"
 
 #: Of a failure to store (PS3.18 I.2.2), in words; the first is no failure.
 _DUPLICATE = 0x0111
+#: Of a reason, which is a number of 16 bits.
+_DIGITS = 5
 _REASONS = {
     0x0110: "it could not process it",
     0x0112: "there is no such object",
@@ -329,16 +330,15 @@ def _failures(content: bytes) -> dict[str, str] | None:
     None where the answer names no failure.
     """
     try:
-        answer = json.loads(content)
+        answer = parse_json(content)
     except ValueError:
         return None
     found = {}
     named = False
     for row in answer if isinstance(answer, list) else [answer]:
-        items = row.get(_FAILED, {}).get("Value", []) if isinstance(row, dict) else []
-        for item in items if isinstance(items, list) else []:
+        for item in _values(row, _FAILED):
             code = _value(item, _REASON)
-            code = int(code) if str(code).isdigit() else 0
+            code = int(code) if str(code).isdecimal() and len(str(code)) <= _DIGITS else 0
             named = True
             if code != _DUPLICATE:
                 found[str(_value(item, _REFERENCED))] = _reason(code)
@@ -393,8 +393,13 @@ def _holding(rows: Sequence[dict[str, Any]], filters: dict[str, str]) -> list[di
     ]
 
 
-def _value(row: Any, key: str) -> Any:
-    """The first value of an element in DICOM's JSON (PS3.18 F.2); None where there is none."""
+def _values(row: Any, key: str) -> list[Any]:
+    """The values of an element in DICOM's JSON (PS3.18 F.2)."""
     element = row.get(key) if isinstance(row, dict) else None
     values = element.get("Value") if isinstance(element, dict) else None
-    return values[0] if isinstance(values, list) and values else None
+    return values if isinstance(values, list) else []
+
+
+def _value(row: Any, key: str) -> Any:
+    """The first of them; None where there is none."""
+    return next(iter(_values(row, key)), None)

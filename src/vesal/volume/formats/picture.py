@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vesal.errors import DataError
+from vesal.files import parse_json
 from vesal.volume.geometry import Array, Geometry
 
 #: Under this key a picture that Vesal wrote says where it lies.
@@ -83,7 +83,8 @@ def check_size(path: Path, data: bytes, promised: int) -> None:
 def written_geometry(note: Any, shape: tuple[int, ...], *, keyed: bool = False) -> Geometry | None:
     """The geometry that Vesal wrote, where it is there and fits; `keyed` where it is an entry of an object."""
     try:
-        affine = json.loads(note)[KEY] if keyed else json.loads(note)
+        found = parse_json(note)
+        affine = found[KEY] if keyed else found
         return Geometry(shape, np.asarray(affine, dtype=np.float64))
     except (ValueError, TypeError, KeyError):
         return None
