@@ -75,15 +75,24 @@ def map_on_cores(
     >>> map_on_cores(len, ["a", "bb"], workers=2)
     [1, 2]
     """
-    if workers == 1 or len(items) < _FEW or not can_fork():
-        return list(map_in_order(function, items, workers=workers, progress=progress))
     found: dict[int, Result] = {}
-    with contextlib.closing(map_in_processes(lambda item, _: function(item), items, workers)) as results:
+    with contextlib.closing(each_on_cores(function, items, workers=workers)) as results:
         for number, result in results:
             found[number] = result
             if progress is not None:
                 progress(len(found), len(items))
     return [found[number] for number in range(len(items))]
+
+
+def each_on_cores(
+    function: Callable[[Item], Result], items: Sequence[Item], *, workers: int
+) -> Generator[tuple[int, Result], None, None]:
+    """As `map_on_cores`, but (number of the item, result) as soon as it is known, in whatever order."""
+    if workers == 1 or len(items) < _FEW or not can_fork():
+        with contextlib.closing(map_in_order(function, items, workers=workers)) as results:
+            yield from enumerate(results)
+    else:
+        yield from map_in_processes(lambda item, _: function(item), items, workers)
 
 
 def map_in_processes(

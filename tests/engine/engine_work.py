@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vesal.engine.in_process import InProcess
-from vesal.engine.outcome import Outcome, Prepare
+from vesal.engine.outcome import Outcome, Prepare, at_once
 from vesal.errors import DataError, VesalError
 from vesal.memory_limit import limit
 
@@ -128,3 +128,19 @@ class LimitOfMemory:
 
     def __call__(self) -> Callable[[Any], Any]:
         return lambda _item: limit()
+
+
+@dataclass(frozen=True)
+class BoundedWork(LimitOfMemory):
+    """Says that there is room for as many items as the first one has letters."""
+
+    def workers(self, items: Sequence[Any]) -> int:
+        return len(items[0])
+
+
+class AsksHowMany(InProcess):
+    """An engine whose results are how many items it would work on at once."""
+
+    def run(self, prepare: Prepare, items: Sequence[Any]) -> Generator[Outcome, None, None]:
+        for number in range(len(items)):
+            yield Outcome(number, at_once(prepare, items))

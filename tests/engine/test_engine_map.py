@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_work import LimitOfMemory, Work
+from engine_work import AsksHowMany, BoundedWork, LimitOfMemory, Work
 
+from vesal.cpus import cpu_count
 from vesal.engine.engine_map import map_by
 from vesal.engine.in_process import InProcess
 from vesal.engine.local_engine import LocalEngine
@@ -48,3 +49,9 @@ def test_workers_keep_to_the_limit_of_memory_of_this_process(tmp_path: Path) -> 
             ]
         assert limit() is None
         assert map_by(engine, LimitOfMemory(), ["a"], lambda _item, outcome: outcome.reason) == [None]
+
+
+def test_work_says_how_many_of_its_items_a_machine_has_room_for(tmp_path: Path) -> None:
+    for work, expected in ((BoundedWork(), [3]), (Work(tmp_path), [cpu_count()])):
+        with limited(9 * 10**9, tmp_path):
+            assert map_by(AsksHowMany(), work, ["abc"], lambda _item, outcome: outcome.reason) == expected

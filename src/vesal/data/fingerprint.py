@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -154,18 +154,15 @@ def fingerprint(
     """
     share = FOREGROUND_SAMPLES // max(1, len(dataset.cases))
     samples = min(max(share, _CASE_SAMPLES[0]), _CASE_SAMPLES[1])
-    look = _Look(dataset.labels, samples)
+    look = _Look(dataset.labels, samples, len(dataset.channels))
     cases = dataset.cases + dataset.unlabelled if unlabelled else dataset.cases
     found: list[CaseRecord | Failure]
-    scans = [case.images[0] for case in cases]
     if engine is not None:
         if limit() is not None:
-            scan_workers(scans, channels=len(dataset.channels))  # what no worker has room for is refused
+            look.workers(cases)  # what no worker has room for is refused
         found = map_by(engine, look, cases, set_aside, progress=progress)
     else:
-        if workers is None:
-            workers = scan_workers(scans, channels=len(dataset.channels))
-        found = map_on_cores(look(), cases, workers=workers, progress=progress)
+        found = map_on_cores(look(), cases, workers=workers or look.workers(cases), progress=progress)
     annotated, others = found[: len(dataset.cases)], found[len(dataset.cases) :]
     return Fingerprint(
         dataset=dataset.name,
@@ -183,9 +180,13 @@ class _Look:
 
     labels: LabelSet
     samples: int
+    channels: int
 
     def __call__(self) -> Callable[[Case], CaseRecord | Failure]:
         return partial(_look, labels=self.labels, samples=self.samples)
+
+    def workers(self, cases: Sequence[Case]) -> int:
+        return scan_workers([case.images[0] for case in cases], channels=self.channels)
 
 
 def set_aside(case: Case, outcome: Outcome) -> Failure:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vesal.engine.outcome import Engine, Outcome, Prepare
+from vesal.engine.outcome import Engine, Outcome, Prepare, at_once
 from vesal.errors import VesalError
 from vesal.memory_limit import folder_of_limit, keep_within, limit
 from vesal.parallel import Progress
@@ -64,3 +64,7 @@ class _Within:
         if limit() is None:  # of an engine within the process the limit is known already
             keep_within(self.most_bytes, self.folder)
         return self.prepare()
+
+    def workers(self, items: Sequence[Any]) -> int:
+        """As of `Bounded`."""
+        return at_once(self.prepare, items)

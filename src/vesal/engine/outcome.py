@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from vesal.cpus import cpu_count
 
 #: Begins the work in a worker, once, and gives what does an item; both are pickled, and items and results with them.
 Prepare = Callable[[], Callable[[Any], Any]]
@@ -14,6 +16,20 @@ MOST_TRIES = 2
 
 #: So many workers in a row that die before they have done anything: none will ever begin.
 MOST_FAILED_STARTS = 3
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A `Prepare` that knows for how many of its items at once the memory of a machine is enough."""
+
+    def workers(self, items: Sequence[Any]) -> int:
+        """Of this machine, at least 1."""
+        ...
+
+
+def at_once(prepare: Prepare, items: Sequence[Any]) -> int:
+    """How many items this machine may work on at once: what the work says, or one for each CPU."""
+    return prepare.workers(items) if isinstance(prepare, Bounded) else cpu_count()
 
 
 @dataclass(frozen=True)

@@ -182,17 +182,16 @@ def prepare_dataset(
     """
     with Cache(Path(folder), plan, place) as cache:
         found: list[_Attempt]
-        scans = [case.images[0] for case in cases]
+        work = _PrepareWork(Path(folder).absolute(), plan, place)
         if engine is not None:
-            if limit() is not None:  # what no worker has room for is refused
-                scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
-            work = _PrepareWork(Path(folder).absolute(), plan, place)
+            if limit() is not None:
+                work.workers(cases)  # what no worker has room for is refused
             found = map_by(engine, work, cases, _set_aside, progress=progress)
         else:
             prepare_one = partial(_prepare_case, plan=plan, cache=cache, place=place)
-            if workers is None:
-                workers = scan_workers(scans, channels=plan.inputs, spacing_mm=plan.spacing_mm)
-            found = map_on_cores(prepare_one, cases, workers=workers, progress=progress)
+            found = map_on_cores(
+                prepare_one, cases, workers=workers or work.workers(cases), progress=progress
+            )
         for one in found:
             if one.signature:
                 cache.remember(one.signature, one.digest)
@@ -222,6 +221,10 @@ class _PrepareWork:
         cache = Cache(self.folder, self.plan, self.place)
         cache.__enter__()
         return partial(_prepare_case, plan=self.plan, cache=cache, place=self.place)
+
+    def workers(self, cases: Sequence[Case]) -> int:
+        scans = [case.images[0] for case in cases]
+        return scan_workers(scans, channels=self.plan.inputs, spacing_mm=self.plan.spacing_mm)
 
 
 def _set_aside(case: Case, outcome: Outcome) -> _Attempt:

@@ -13,7 +13,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -47,11 +47,13 @@ class Team:
         rank: of this one, from 0; the first alone writes files.
         size: how many there are.
         local_rank: of this one among those of its machine: the number of its GPU.
+        nodes: the rank of the first process of each machine; 0 is the first of them.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    nodes: tuple[int, ...] = (0,)
 
     @property
     def leads(self) -> bool:
@@ -111,6 +113,18 @@ class Team:
                 distributed.broadcast_object_list(found, 0)
         return found[0]  # type: ignore[return-value]
 
+    def send(self, value: Any) -> None:
+        """Give the first process a value, once it asks for it (`receive`)."""
+        with _peers():
+            distributed.send_object_list([value], 0)
+
+    def receive(self, rank: int) -> Any:
+        """In the first process: the value that another one sends."""
+        found = [None]
+        with _peers():
+            distributed.recv_object_list(found, rank)
+        return found[0]
+
     def wait(self) -> None:
         """Until all processes have come here."""
         self.gather(None)
@@ -162,7 +176,10 @@ def joined() -> Iterator[Team]:
             f"({str(error).partition(chr(10))[0]}); set MASTER_ADDR and MASTER_PORT to where the first one runs."
         ) from error
     try:
-        yield Team(rank, size, local_rank)
+        team = Team(rank, size, local_rank)
+        nodes = tuple(of for of, local in enumerate(team.gather(local_rank)) if local == 0)
+        # Where somebody numbered them otherwise, the first process does what it does on one machine.
+        yield replace(team, nodes=nodes if nodes[:1] == (0,) else (0,))
     finally:
         distributed.destroy_process_group()
 

@@ -186,7 +186,7 @@ def test_what_processes_exchange() -> None:
     found = train_on_devices(team_work.adds_up, ask(), stage, heard.append)
     assert heard == ["rank 0", ("Working", 1, 2)]
     assert found == [
-        5.0, [[1.0, 1.0]], [[3.0, 3.0]], None, (10.0, True), [0, 1], "first", ["a", "c", "e"]
+        5.0, [[1.0, 1.0]], [[3.0, 3.0]], None, (10.0, True), [0, 1], "first", ["a", "c", "e"], (0,)
     ]  # fmt: skip
 
 

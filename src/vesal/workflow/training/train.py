@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from vesal.run.lock import locked
 from vesal.run_files import ALL, CHECKPOINT, PREPARED, PROBLEMS
 from vesal.text import listed, times
 from vesal.train.distributed import Team, device_of, in_a_team, joined, passes_each
+from vesal.train.node_engine import engine_of_nodes, serve_node
 from vesal.train.recipe import TrainConfig
 from vesal.train.trainer import check_names, check_plan
 from vesal.workflow.finetuning.adapted_start import check_start, start_plan
@@ -116,8 +118,10 @@ def train_run(
         if not team.leads:
             stage, tell = no_progress, _say_nothing
         run, device = Run(request.out), device_of(request.device, team)
-        begun = _begin(request, device, team, stage, tell, stack, engine) if team.leads else None
-        config, work = team.share(begun)
+        if team.leads:
+            config, work = team.share(_begin(request, device, team, stage, tell, stack, engine))
+        else:
+            config, work = serve_node(team)
         session = Session(request, run, config, device, stage, tell, team=team)
         failed: tuple[Failure, ...] = ()
         if engine is not None and config.fold == "all":
@@ -224,6 +228,9 @@ def _set_up(session: Session, dataset: Dataset) -> Work:
     if not begun:
         _save_settings(session)
     tell(environment_line(str(session.device)))
+    if session.engine is None:
+        files = [path for case in dataset.cases for path in case.files]
+        session = replace(session, engine=engine_of_nodes(session.team, _cache_folder(session), files, tell))
     with _all_processors(session.team):
         record = read_fingerprint(session, dataset)
     if begun:
