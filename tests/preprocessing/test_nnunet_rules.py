@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vesal.preprocessing.nnunet_rules import axis_apart, nearest_voxels, nonzero_mask, resize_apart
+from vesal.preprocessing.nnunet_rules import (
+    axis_apart,
+    fill_holes,
+    nearest_voxels,
+    nonzero_mask,
+    resize_apart,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +71,10 @@ def test_the_mask_is_of_all_channels_and_has_no_holes() -> None:
     expected = np.zeros((7, 7, 7), dtype=bool)
     expected[1:6, 1:6, 1:6] = True
     np.testing.assert_array_equal(nonzero_mask(image), expected)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("shape", [(9, 8, 10), (1, 9, 9), (12, 7)])
+def test_holes_are_filled_without_scipy_as_with_it(share: float, shape: tuple[int, ...]) -> None:
+    mask = np.random.default_rng(4).random(shape) < share
+    np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))

@@ -10,6 +10,7 @@ nnU-Net 2.8.1, `preprocessing/resampling/default_resampling.py` and `preprocessi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -75,10 +76,35 @@ def nearest_voxels(size: int, wanted: int) -> NDArray[np.intp]:
 
 def nonzero_mask(image: Floats) -> NDArray[np.bool_]:
     """Where any channel of (C, *S) is not 0, with what is enclosed by such voxels."""
-    from scipy import ndimage  # takes long to import, and most scans need none of it
-
     mask = np.any(image != 0, axis=0)
-    return mask if mask.all() else np.asarray(ndimage.binary_fill_holes(mask))
+    if mask.all():
+        return mask
+    try:
+        from scipy.ndimage import binary_fill_holes  # takes long to import, and most scans need none of it
+    except ModuleNotFoundError:  # in the runtime
+        return fill_holes(mask)
+    return np.asarray(binary_fill_holes(mask))
+
+
+def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """With the background that no way through faces of voxels leads to from the array's border.
+
+    >>> fill_holes(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)).all()
+    np.True_
+    """
+    free, outside = ~mask, np.zeros_like(mask)
+    for axis in range(mask.ndim):
+        for face in (0, -1):
+            np.moveaxis(outside, axis, 0)[face] |= np.moveaxis(free, axis, 0)[face]
+    # From plane to plane, there and back, until nothing is reached any more.
+    reached = -1
+    while (count := int(np.count_nonzero(outside))) != reached:
+        reached = count
+        for axis, step in itertools.product(range(mask.ndim), (1, -1)):
+            planes, room = (np.moveaxis(one, axis, 0)[::step] for one in (outside, free))
+            for here, there, is_free in zip(planes, planes[1:], room[1:], strict=False):
+                there |= here & is_free
+    return ~outside
 
 
 def _within(source: Floats, found: Floats, axes: tuple[int, ...]) -> Floats:
