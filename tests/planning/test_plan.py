@@ -126,3 +126,23 @@ def test_digests_of_plans_of_before_stay_whatever_fields_came_later() -> None:
     deeper = [stage | {"decoder": 3} for stage in STORED["stages"]]
     assert digests(stages=deeper)[0] != before[0]
     assert digests(locator=STORED | {"as_stored": True})[0] != before[0]
+    assert digests(handed_on="box") == before
+    cascade = {"rules": "nnunet", "handed_on": "mask", "locator": STORED | {"rules": "nnunet"}}
+    assert digests(**cascade)[0] != digests(**cascade | {"handed_on": "box"})[0]
+
+
+def test_a_plan_that_takes_masks_has_a_channel_a_label_more_and_looks_in_no_box() -> None:
+    labels = {"labels": [{"name": "organ", "value": 1}, {"name": "lesion", "value": 2}]}
+    first = STORED | {"rules": "nnunet", "labels": labels}
+    plan = Plan.model_validate(first | {"locator": first, "handed_on": "mask"})
+    assert (plan.inputs, plan.takes_masks, plan.looks_in_box) == (3, True, False)
+    boxed = Plan.model_validate(first | {"locator": first})
+    assert (boxed.inputs, boxed.takes_masks, boxed.looks_in_box) == (1, False, True)
+    for wrong, words in (
+        ({"locator": None}, "by nnU-Net's cascade alone"),
+        ({"rules": "vesal"}, "by nnU-Net's cascade alone"),
+        ({"locator": first | {"rules": "vesal"}}, "by nnU-Net's cascade alone"),
+        ({"locator": first | {"labels": STORED["labels"]}}, "of other scans or labels"),
+    ):
+        with pytest.raises(ValidationError, match=words):
+            Plan.model_validate(first | {"locator": first, "handed_on": "mask"} | wrong)

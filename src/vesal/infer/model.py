@@ -74,7 +74,8 @@ class Model:
         packages: where they came from; empty for networks that are being trained.
         postprocess: what is done to label maps on the scan's own grid; None for nothing.
         quality_estimator: estimates how far to trust its results; None without a quality model.
-        locator: the coarse model that finds where in a scan to look; None looks everywhere.
+        locator: the coarse model that sees a scan first: it finds where to look, or hands on its label map, as the
+            plan says; None where there is one stage.
     """
 
     plan: Plan
@@ -106,6 +107,11 @@ class Model:
         return backend_name(self.networks)
 
     @property
+    def looks_in_box(self) -> bool:
+        """Whether scans are segmented within a box that the locator finds."""
+        return self.locator is not None and not self.plan.takes_masks
+
+    @property
     def digest(self) -> str:
         """The same for models that give the same results, with their post-processing; '' for bare networks."""
         if not self.packages:
@@ -117,8 +123,21 @@ class Model:
             *(package.weights_digest.encode() for package in self.packages), json.dumps(rest).encode()
         )
 
-    def prepare(self, volume: Volume, label: LabelMap | None = None) -> Prepared:
+    def prepare(
+        self,
+        volume: Volume,
+        label: LabelMap | None = None,
+        *,
+        mirror: bool = False,
+        overlap: float | None = None,
+    ) -> Prepared:
         """A scan ready for the networks: the part of it that the locator names, or all of it.
+
+        Args:
+            volume: the scan.
+            label: of the scan.
+            mirror, overlap: as of `windows`, for the label map that the first stage of a cascade hands on: nnU-Net
+                predicts both stages alike. A box is found without mirrored copies.
 
         Raises:
             DataError: as `vesal.preprocessing.prepare.prepare`.
@@ -129,6 +148,9 @@ class Model:
             refuse_missing(absent, [package.recipe for package in self.packages])
         if self.locator is None:
             return prepare(volume, self.plan, label)
+        if self.plan.takes_masks:
+            found = self.locator.predict(volume, mirror=mirror, overlap=overlap)
+            return prepare(volume, self.plan, label, first_stage=found.label)
         place = self.locator.locate(volume, self.plan.margin_mm)
         everywhere = (
             (0,) * volume.geometry.ndim,
@@ -260,7 +282,7 @@ class Model:
         Returns:
             The label map, and what it was made of, with every reason to review it.
         """
-        if self.locator is None:
+        if not self.looks_in_box:
             return self.segment(prepared, windows, **options), prepared
         return search_box(lambda part: self.segment(part, windows, **options), volume, prepared, self.plan)
 
@@ -315,7 +337,7 @@ class Model:
             if spacing_mm is None:
                 raise UsageError("An array needs its spacing_mm; pass a Volume or the spacing.")
             volume = Volume(volume, Geometry.from_spacing(volume.shape[1:], spacing_mm))
-        prepared = self.prepare(volume)
+        prepared = self.prepare(volume, mirror=mirror, overlap=overlap)
         windows = self.windows(mirror=mirror, overlap=overlap)
         recorder = self.feature_recorder(windows) if quality and self.quality_estimator is not None else None
         if recorder is None and not probabilities:
@@ -323,7 +345,7 @@ class Model:
             return Prediction(label, concern=prepared.concern, shape=prepared.crop.shape)
         # Of the scan as it was prepared first, as where the estimate was fitted.
         features = None if recorder is None else image_features(volume, prepared)
-        if self.locator is not None:
+        if self.looks_in_box:
             # The features are of one passage through the box that is found at last.
             _, prepared = self.segment_within(volume, prepared, windows, threshold=threshold)
         if probabilities:

@@ -109,5 +109,5 @@ def model_files(path: Path) -> list[Path]:
 #: What preparation and windows depend on: networks that vote get the same input.
 _SHARED = (
     "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
-    "foreground_channel", "labels", "locator", "blocks", "rules", "axis_order", "as_stored",
+    "foreground_channel", "labels", "locator", "handed_on", "blocks", "rules", "axis_order", "as_stored",
 )  # fmt: skip

@@ -1,10 +1,11 @@
 """The model file: one NAME.vesal that holds all that prediction needs, and no executable code.
 
 It is a zip of `model.json` (network, plan with its labels, recipe, provenance, scores) and
-`weights.safetensors`, with `weights_2.safetensors` and so on where several networks vote, all stored as they
-are. The same content gives the same bytes. Nothing is unpacked to the disk and no pickle is read, so a model
-file from elsewhere is safe to open: whatever is wrong with it, `load_package` says so in a VesalError, and takes
-no more memory than a few times the file's own size.
+`weights.safetensors`, with `weights_2.safetensors` and so on where several networks vote, and in the same way
+`locator.safetensors` ... of a coarse network that comes first, all stored as they are. The same content gives
+the same bytes. Nothing is unpacked to the disk and no pickle is read, so a model file from elsewhere is safe to
+open: whatever is wrong with it, `load_package` says so in a VesalError, and takes no more memory than a few
+times the file's own size.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PACKAGE_VERSION = 1
 
 _FORMAT = "vesal-model"
 _WEIGHTS = "weights.safetensors"
-#: Only there where the plan has a locator, whose network is always this.
+#: Only there where the plan has a locator, whose network is this where it finds a box.
 _LOCATOR, _LOCATOR_NETWORK = "locator.safetensors", "unet"
 #: Members of `model.json` that are null before something was measured.
 _MEASURED = ("scores", "quality", "postprocess", "bfloat16")
@@ -65,6 +66,7 @@ class Package:
         weights: the network's state dict, on the CPU.
         more_weights: of further networks of the same kind, which vote with the first; each as `weights`.
         locator_weights: of the network of the plan's locator; None where it has none.
+        more_locator_weights: of further networks of the locator, which vote with it.
         scores: what it reached, as JSON values; None if not measured.
         quality: its quality model (`vesal.infer.quality.quality_model`), as JSON values; None if not fitted.
         postprocess: what is done to its label maps (`vesal.infer.postprocess`), as JSON values; None for nothing.
@@ -86,13 +88,13 @@ class Package:
     missing_channels: dict[str, Any] | None = None
     more_weights: tuple[dict[str, Tensor], ...] = ()
     locator_weights: dict[str, Tensor] | None = None
+    more_locator_weights: tuple[dict[str, Tensor], ...] = ()
 
     @property
     def weights_digest(self) -> str:
         """A digest of the weights alone."""
-        return content_hash(
-            *(save_tensors(dict(of)) for of in (self.weights, *self.more_weights, self.locator_weights or {}))
-        )
+        coarse = (self.locator_weights or {}, *self.more_locator_weights)
+        return content_hash(*(save_tensors(dict(of)) for of in (self.weights, *self.more_weights, *coarse)))
 
     @property
     def voters(self) -> tuple[Package, ...]:
@@ -101,13 +103,13 @@ class Package:
 
     @property
     def locator(self) -> Package | None:
-        """The coarse network that finds the place, as a model of its own; None where there is none."""
+        """The coarse network, or those that vote, as a model of its own; None where there is none."""
         if self.plan.locator is None or self.locator_weights is None:
             return None
         return replace(
-            self, plan=self.plan.locator, network=_LOCATOR_NETWORK, weights=self.locator_weights,
-            more_weights=(), locator_weights=None, scores=None, quality=None, postprocess=None, bfloat16=None,
-            missing_channels=None,
+            self, plan=self.plan.locator, network=_locator_network(self.plan, self.network),
+            weights=self.locator_weights, more_weights=self.more_locator_weights, locator_weights=None,
+            more_locator_weights=(), scores=None, quality=None, postprocess=None, bfloat16=None, missing_channels=None,
         )  # fmt: skip
 
     def build(self, *, copy: bool = True) -> nn.Module:
@@ -137,8 +139,9 @@ def save_package(path: str | Path, package: Package) -> None:
         VesalError: the weights are not those of the plan's network or not finite, the recipe, provenance or
             what was measured is not JSON (NaN is not), or the file cannot be written.
     """
-    voters = {_weights_name(number): of for number, of in enumerate(package.more_weights, 2)}
-    members = {_WEIGHTS: package.weights, **voters, _LOCATOR: package.locator_weights}
+    voters = {_numbered(_WEIGHTS, number): of for number, of in enumerate(package.more_weights, 2)}
+    coarse = {_numbered(_LOCATOR, number): of for number, of in enumerate(package.more_locator_weights, 2)}
+    members = {_WEIGHTS: package.weights, **voters, _LOCATOR: package.locator_weights, **coarse}
     stored = {name: _as_stored(weights) for name, weights in members.items() if weights is not None}
     description = {
         "format": _FORMAT,
@@ -153,7 +156,7 @@ def save_package(path: str | Path, package: Package) -> None:
     try:
         for name in (_WEIGHTS, *voters):
             _check_weights(stored[name], package.plan, package.network)
-        _check_locator(stored.get(_LOCATOR), package.plan)
+        _check_locator([stored[name] for name in _voters(_LOCATOR, stored)], package.plan, package.network)
         text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
     except RefusedError as error:
         raise VesalError(f"Cannot write the model {path}: {error.what}; train it again.") from error
@@ -181,11 +184,11 @@ def load_package(path: str | Path) -> Package:
         members = read_archive(path, _wanted)
         description = _description(members[JSON])
         plan = read_plan(description["plan"])
-        weights, *more_weights = (load_tensors(members[name]) for name in _voters(members))
-        locator_weights = load_tensors(members[_LOCATOR]) if _LOCATOR in members else None
+        weights, *more_weights = (load_tensors(members[name]) for name in _voters(_WEIGHTS, members))
+        coarse = [load_tensors(members[name]) for name in _voters(_LOCATOR, members)]
         for of in (weights, *more_weights):
             _check_weights(of, plan, description["network"])
-        _check_locator(locator_weights, plan)
+        _check_locator(coarse, plan, description["network"])
     return Package(
         plan=plan,
         network=description["network"],
@@ -193,7 +196,8 @@ def load_package(path: str | Path) -> Package:
         provenance=description["provenance"],
         weights=weights,
         more_weights=tuple(more_weights),
-        locator_weights=locator_weights,
+        locator_weights=coarse[0] if coarse else None,
+        more_locator_weights=tuple(coarse[1:]),
         **{name: description.get(name) for name in (*_MEASURED, *_ADDED)},
     )
 
@@ -202,18 +206,23 @@ def _wanted(names: Sequence[str]) -> list[str]:
     if _WEIGHTS not in names and any(name.endswith(".onnx") for name in names):
         fix = "predict with vesal-runtime, or name the model that it was exported from"
         raise RefusedError("it was exported and holds graphs in place of weights", fix)
-    return [JSON, *_voters(names), *([_LOCATOR] if _LOCATOR in names else [])]
+    return [JSON, *(_voters(_WEIGHTS, names) or [_WEIGHTS]), *_voters(_LOCATOR, names)]
 
 
-def _weights_name(number: int) -> str:
-    """Of the network of that number, from 1."""
-    return _WEIGHTS if number == 1 else f"weights_{number}.safetensors"
+def _numbered(first: str, number: int) -> str:
+    """The name of the weights of that number, from 1, of networks that vote.
+
+    >>> _numbered("weights.safetensors", 1), _numbered("weights.safetensors", 2)
+    ('weights.safetensors', 'weights_2.safetensors')
+    """
+    stem, dot, ending = first.partition(".")
+    return first if number == 1 else f"{stem}_{number}{dot}{ending}"
 
 
-def _voters(names: Container[str]) -> list[str]:
-    """Names of the weights that are there, of the first network in any case."""
-    there = itertools.takewhile(names.__contains__, map(_weights_name, itertools.count(2)))
-    return [_WEIGHTS, *there]
+def _voters(first: str, names: Container[str]) -> list[str]:
+    """Names of the weights that are there of networks that vote."""
+    numbered = (_numbered(first, number) for number in itertools.count(1))
+    return list(itertools.takewhile(names.__contains__, numbered))
 
 
 def _description(data: bytes) -> dict[str, Any]:
@@ -267,9 +276,15 @@ def _check_weights(weights: Mapping[str, Tensor], plan: Plan, network: str) -> N
             raise RefusedError(f"weight {name} holds values that are not finite")
 
 
-def _check_locator(weights: Mapping[str, Tensor] | None, plan: Plan) -> None:
+def _locator_network(plan: Plan, network: str) -> str:
+    """The kind of a locator's network: both stages of a cascade are of one."""
+    return network if plan.takes_masks else _LOCATOR_NETWORK
+
+
+def _check_locator(weights: Sequence[Mapping[str, Tensor]], plan: Plan, network: str) -> None:
     """Raise RefusedError unless there are weights of a locator just where the plan has one, and they are its own."""
-    if (weights is None) != (plan.locator is None):
+    if (not weights) != (plan.locator is None):
         raise RefusedError(f"{_LOCATOR} and the plan's locator are not both there")
-    if weights is not None and plan.locator is not None:
-        _check_weights(weights, plan.locator, _LOCATOR_NETWORK)
+    if plan.locator is not None:
+        for of in weights:
+            _check_weights(of, plan.locator, _locator_network(plan, network))

@@ -17,7 +17,7 @@ PLAN_VERSION = 1
 #: field adds it here.
 _ADDED: dict[str, Any] = {
     "rules": "vesal", "axis_order": None, "as_stored": False, "keeps_spacing": False, "overlap": 0.5,
-    "blend": "gaussian",
+    "blend": "gaussian", "handed_on": "box",
 }  # fmt: skip
 _ADDED_TO_STAGES: dict[str, Any] = {"decoder": None}
 
@@ -120,7 +120,9 @@ class Plan(Record):
         foreground_channel: the network gets one more channel: 1 where any channel of the scan is not 0, else 0.
         labels: what is predicted.
         median_shape: of the prepared training cases, along the network's axes.
-        locator: of a coarse network that finds on the whole scan where this one shall look; None looks everywhere.
+        locator: of a coarse network that sees the whole scan first; None where there is one stage.
+        handed_on: what this network gets of it: the box where it shall look, or (nnU-Net's cascade) the label map, one
+            channel a label behind those of the scan, 1 where the label is and 0 elsewhere.
         margin_mm: that is added to what it finds on every side.
         label_sizes: mm³ (mm² in a picture) of the smallest and the largest label of the training, all classes
             together; None in one stage.
@@ -160,6 +162,7 @@ class Plan(Record):
     labels: LabelSet
     median_shape: tuple[int, ...]
     locator: Plan | None = None
+    handed_on: Literal["box", "mask"] = "box"
     margin_mm: float = 0.0
     label_sizes: tuple[float, float] | None = None
     reasons: tuple[str, ...] = ()
@@ -197,6 +200,9 @@ class Plan(Record):
             )
             if coarse.locator is not None or not same:
                 raise ValueError("the locator's plan is of other scans or labels")
+        nnunets = self.rules == "nnunet" and self.locator is not None and self.locator.rules == "nnunet"
+        if self.handed_on == "mask" and not nnunets:
+            raise ValueError("masks are handed on by nnU-Net's cascade alone, from its first stage")
         if not 1 <= self.heads <= max(1, len(self.stages) - 1):
             raise ValueError(f"{self.heads} heads do not fit {len(self.stages)} stages")
         if any(size % step for size, step in zip(self.patch, self.total_stride, strict=True)):
@@ -233,7 +239,18 @@ class Plan(Record):
     @property
     def inputs(self) -> int:
         """Channels of the prepared array, which the network takes."""
-        return len(self.channels) + self.foreground_channel
+        masks = len(self.labels.labels) if self.takes_masks else 0
+        return len(self.channels) + self.foreground_channel + masks
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether the label map of the first stage is among the channels."""
+        return self.handed_on == "mask"
+
+    @property
+    def looks_in_box(self) -> bool:
+        """Whether a coarse network says where to look; else the network sees the whole scan."""
+        return self.locator is not None and self.handed_on == "box"
 
 
 def _without_added(values: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.coarse_grid import block_labels
 from vesal.preprocessing.image_rows import not_finite, part_of, prepared_image, refuse_not_finite, stored_type
+from vesal.preprocessing.mask_channels import MASK_BYTES, mask_channels
 from vesal.preprocessing.monai_rules import label_from_first, monai_grid, resize_from_first
 from vesal.preprocessing.nnunet_rules import axis_apart, nonzero_mask, resize_apart
 from vesal.preprocessing.normalise import ABSENT, normalise
@@ -50,7 +51,7 @@ class Prepared:
     """Network input and the way back.
 
     Attributes:
-        image: (plan.inputs, *crop.shape) float32; a foreground channel comes last.
+        image: (plan.inputs, *crop.shape) float32; a foreground channel or those of a cascade's masks come last.
         label: *crop.shape uint8, contiguous; None where none was given.
         crop: where it lies in the source.
         outside: labelled voxels of the source that the crop left out: they cannot be learned or predicted.
@@ -64,7 +65,14 @@ class Prepared:
     concern: str = ""
 
 
-def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: Box | None = None) -> Prepared:
+def prepare(
+    volume: Volume,
+    plan: Plan,
+    label: LabelMap | None = None,
+    *,
+    box: Box | None = None,
+    first_stage: LabelMap | None = None,
+) -> Prepared:
     """Turn to the plan's axes, crop to the non-zero voxels, normalise, crop to `box`, resample to the plan.
 
     Intensities are normalised by what lies in the box of non-zero voxels, which comes from the image alone, so that
@@ -77,12 +85,18 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
         label: of the scan. A plan with a locator is trained around it, where no box is given.
         box: the part to keep, along the turned axes; None keeps all. A plan with a locator keeps at least a patch of
             what lies there, so that its network sees the scan itself as far as it looks, not zeros.
+        first_stage: what the first stage of a cascade has found in the scan; for a plan that takes masks.
 
     Raises:
-        DataError: dimensions or channels are not the plan's, voxels are not finite, the label lies on another
-            grid or holds values that were not declared.
+        DataError: dimensions or channels are not the plan's, voxels are not finite, a label lies on another
+            grid or holds values that were not declared, or the plan takes masks and gets none.
     """
     _check_image(volume, plan)
+    if plan.takes_masks and first_stage is None:
+        raise DataError(
+            "the plan is of the second stage of a cascade, which takes the first one's label map among its channels; "
+            "only prediction with the model makes that."
+        )
     whole = crop = _place(volume, plan)
     if (wanted := _wanted(crop, plan, label, box)) is not None:
         crop = _within(crop, wanted, plan)
@@ -90,7 +104,7 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     if plan.rules == "monai":
         image = _by_monai(volume, whole, crop, plan)
     elif plan.rules == "nnunet" or any(how.scheme == "zscore_mask" for how in plan.normalisation):
-        image = _by_nnunet(volume, whole, crop, plan)
+        image = _by_nnunet(volume, whole, crop, plan, first_stage)
     else:
         image = prepared_image(volume, whole, crop, plan)
     if label is None:
@@ -109,28 +123,39 @@ def prepare(volume: Volume, plan: Plan, label: LabelMap | None = None, *, box: B
     return Prepared(image, c_ordered(inside, np.uint8), crop, outside)
 
 
-def _by_nnunet(volume: Volume, whole: Crop, crop: Crop, plan: Plan) -> NDArray[np.float32]:
+def _by_nnunet(
+    volume: Volume, whole: Crop, crop: Crop, plan: Plan, first_stage: LabelMap | None
+) -> NDArray[np.float32]:
     """As `prepared_image`, by nnU-Net's rules, whose masks need the scan as a whole."""
-    voxels = volume.channels * max(math.prod(whole.crop_shape), math.prod(crop.shape))
-    require(VOXEL_BYTES * voxels, "Preparing by nnU-Net's rules", "cut the scan into parts")
+    voxels = max(math.prod(whole.crop_shape), math.prod(crop.shape))
+    needed = VOXEL_BYTES * volume.channels
+    if plan.takes_masks:
+        # The channels by themselves, and behind those of the scan.
+        needed += MASK_BYTES + 2 * np.dtype(np.float32).itemsize * len(plan.labels.labels)
+    require(needed * voxels, "Preparing by nnU-Net's rules", "cut the scan into parts")
     with np.errstate(over="ignore"):  # what is too large becomes infinity, and is refused below
         image = np.array(whole.cut(volume.array), dtype=np.float32)
     foreground = np.any(image != 0, axis=0).astype(np.uint8) if plan.foreground_channel else None
     masked = any(how.scheme == "zscore_mask" for how in plan.normalisation)
-    mask = nonzero_mask(image) if masked else None
+    mask = nonzero_mask(image) if masked or plan.takes_masks else None
     for channel, how in zip(image, plan.normalisation, strict=True):
         refuse_not_finite(not_finite(channel))
         normalise(channel, how, mask)
     image[list(volume.absent)] = ABSENT
     part = part_of(whole, crop)
     image = image[(slice(None), *part)].copy(order="K")
+    apart = axis_apart(*_spacings(crop, plan)) if plan.rules == "nnunet" else None
     if crop.shape != crop.crop_shape:
-        apart = axis_apart(*_spacings(crop, plan)) if plan.rules == "nnunet" else None
         image = resize_apart(image, crop.shape, plan.image_order, apart)
     if foreground is not None:
         resized = resize_label(foreground[part], crop.shape, 0)
         image = np.concatenate([image, resized[None].astype(np.float32)])
-    return c_ordered(image.astype(stored_type(plan)), np.float32)
+    if plan.takes_masks and first_stage is not None and mask is not None:
+        _check_label_grid(volume.geometry, first_stage.geometry)
+        found = crop.cut(plan.labels.encode(first_stage.array))
+        masks = mask_channels(found, mask[part], len(plan.labels.labels), crop.shape, apart)
+        image = np.concatenate([image, masks])
+    return c_ordered(image.astype(stored_type(plan), copy=False), np.float32)
 
 
 def _by_monai(volume: Volume, whole: Crop, crop: Crop, plan: Plan) -> NDArray[np.float32]:
@@ -309,8 +334,8 @@ def _spacings(crop: Crop, plan: Plan) -> tuple[tuple[float, ...], tuple[float, .
 
 
 def _wanted(crop: Crop, plan: Plan, label: LabelMap | None, box: Box | None) -> Box | None:
-    """The part of a scan to keep: a box that is given, or what is around the labels of a plan with a locator."""
-    if plan.locator is None:
+    """The part of a scan to keep: a box that is given, or what is around the labels of a plan that looks in one."""
+    if not plan.looks_in_box:
         return box
     jitter = 0.0
     if box is None and label is not None:
@@ -361,7 +386,8 @@ def _check_image(volume: Volume, plan: Plan) -> None:
 
 def _check_memory(volume: Volume, crop: Crop, plan: Plan) -> None:
     """Refuse what a wrong spacing would make too large for the machine, which would kill the process."""
-    needed = volume.channels * math.prod(crop.shape) * np.dtype(np.float32).itemsize
+    channels = max(volume.channels, plan.inputs)
+    needed = channels * math.prod(crop.shape) * np.dtype(np.float32).itemsize
     # Under a limit what is too large for the memory goes to the disk.
     if limit() is None and needed > _LARGE_BYTES and needed > (free := available_memory()):
         raise DataError(

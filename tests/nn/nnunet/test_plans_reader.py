@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from their_networks import dataset_of, kwargs_of, plans_of
+from their_networks import cascade_of, dataset_of, kwargs_of, plans_of
 
 from vesal.errors import VesalError
 from vesal.nn.nnunet.plans_reader import TheirModel, configuration_of, labels_of
@@ -120,7 +120,12 @@ def test_labels_that_vesal_would_write_otherwise_are_refused(dataset: dict[str, 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"previous_stage": "3d_lowres"}, "second stage of a cascade"),
+        ({"previous_stage": "3d_lowres"}, "second stage of a cascade, which needs its first, 3d_lowres"),
+        (
+            {"previous_stage": "../3d_lowres"},
+            r"previous stage of 3d_fullres as '\.\./3d_lowres', which is no",
+        ),
+        ({"previous_stage": ["3d_lowres"]}, "which is no configuration"),
         ({"preprocessor_name": "Mine"}, "prepares scans by Mine"),
         ({"resampling_fn_data": "resample_torch_fornnunet"}, "resamples by resample_torch_fornnunet"),
         ({"resampling_fn_data_kwargs": {"force_separate_z": False}}, "resamples by"),
@@ -138,6 +143,25 @@ def test_labels_that_vesal_would_write_otherwise_are_refused(dataset: dict[str, 
 def test_what_vesal_does_not_follow_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(VesalError, match=message):
         read(plans_of(**change))
+
+
+def test_the_second_stage_of_a_cascade_takes_a_channel_a_label_of_the_first() -> None:
+    dataset = dataset_of(TUMOUR, regions_class_order=[2, 1, 3])
+    plans = cascade_of(spacing=[1.5, 1.0, 1.0])
+    first = read(plans, dataset, "3d_lowres")
+    model = TheirModel(plans, dataset, "3d_cascade_fullres")
+    assert model.previous_stage == "3d_lowres"
+    assert TheirModel(plans, dataset, "3d_lowres").previous_stage is None
+    given: dict[str, Any] = {"networks": 1, "mirror_axes": (), "heads": 2, "norm": "instance"}
+    plan = model.plan(**given, first_stage=first)
+    assert (plan.locator, plan.handed_on, plan.spacing_mm) == (first, "mask", (1.5, 1.0, 1.0))
+    assert (first.inputs, plan.inputs) == (1, 4)
+    other = first.model_copy(update={"channels": ("CT",)})
+    with pytest.raises(VesalError, match="3d_lowres, has other channels or labels"):
+        model.plan(**given, first_stage=other)
+    plans["configurations"]["3d_cascade_fullres"]["resampling_fn_seg"] = "resample_torch_fornnunet"
+    with pytest.raises(VesalError, match=r"resamples by resample_torch_fornnunet.*'is_seg': True"):
+        model.plan(**given, first_stage=first)
 
 
 @pytest.mark.parametrize("stages", [10**10, 0, math.inf])

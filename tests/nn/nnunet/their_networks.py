@@ -269,6 +269,33 @@ def plans_of(
     }
 
 
+def cascade_of(
+    *,
+    lowres: dict[str, Any] | None = None,
+    cascade: dict[str, Any] | None = None,
+    residual: bool = False,
+    **more: Any,
+) -> dict[str, Any]:
+    """`plans.json` of a cascade, as nnU-Net's planner writes it: three configurations, of which the last inherits.
+
+    Args:
+        lowres, cascade: changes of the first and the second stage.
+        residual: both stages are residual encoders.
+        more: as of `plans_of`, of 3d_fullres.
+    """
+    plans = plans_of(residual=residual, **more)
+    changes = {"spacing": [4.0, 2.0, 2.0], "patch_size": [4, 8, 8], **(lowres or {})}
+    kept = ("normalization_schemes", "use_mask_for_norm")
+    changes = {name: more[name] for name in kept if name in more} | changes
+    low = plans_of("3d_lowres", residual=residual, **changes)["configurations"]["3d_lowres"]
+    plans["configurations"] |= {
+        "3d_lowres": low | {"next_stage": "3d_cascade_fullres"},
+        "3d_cascade_fullres": {"inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+        | (cascade or {}),
+    }
+    return plans
+
+
 def dataset_of(labels: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """`dataset.json`."""
     return {
@@ -289,15 +316,18 @@ def write_folder(
     *,
     mirror_axes: tuple[int, ...] | None = (0, 1),
     checkpoint: str = "final",
+    configuration: str | None = None,
     **more: Any,
 ) -> Path:
     """A folder TRAINER__PLANS__CONFIGURATION as nnU-Net's trainer leaves it.
 
     Args:
         networks: name of a fold -> its network.
+        configuration: of the plans; their only one if None.
         more: goes into every checkpoint.
     """
-    (configuration,) = plans["configurations"]
+    if configuration is None:
+        (configuration,) = plans["configurations"]
     folder /= f"nnUNetTrainer__nnUNetPlans__{configuration}"
     for name, network in networks.items():
         (folder / f"fold_{name}").mkdir(parents=True, exist_ok=True)

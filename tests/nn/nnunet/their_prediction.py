@@ -25,9 +25,19 @@ def predict(
     *,
     mirror_axes: Sequence[int] = (),
     order: Sequence[int] | None = None,
+    configuration: str | None = None,
+    first_stage: tuple[Array, int] | None = None,
 ) -> Array:
-    """Labels (x, y, z) of a scan (C, x, y, z) with spacing (x, y, z); `order` is regions_class_order."""
-    (found,) = plans["configurations"].values()
+    """Labels (x, y, z) of a scan (C, x, y, z) with spacing (x, y, z).
+
+    Args:
+        order: regions_class_order.
+        configuration: of the plans, which inherits nothing; their only one if None.
+        first_stage: of a cascade the labels (x, y, z) of the first stage, and how many there are.
+    """
+    if configuration is None:
+        (configuration,) = plans["configurations"]
+    found = plans["configurations"][configuration]
     forward = plans["transpose_forward"]
     data = array.transpose(0, 3, 2, 1).astype(np.float32).transpose(0, *(axis + 1 for axis in forward))
     steps = [list(spacing)[::-1][axis] for axis in forward]
@@ -38,6 +48,13 @@ def predict(
     wanted = [steps[0], *found["spacing"]][-3:]
     shape = [round(a / b * size) for a, b, size in zip(steps, wanted, data.shape[1:], strict=True)]
     prepared = resample(data, shape, steps, wanted, 3)
+    if first_stage is not None:
+        given, count = first_stage
+        values = given.transpose(2, 1, 0).transpose(forward)[box].astype(float)
+        values[(values == 0) & ~mask] = -1
+        values = resample_values(values, shape, steps, wanted)
+        onehot = np.stack([values == value for value in range(1, count + 1)])
+        prepared = np.vstack([prepared, onehot.astype(np.float32)])
     total = slide(prepared, found["patch_size"], networks[0], mirror_axes)
     for one in networks[1:]:
         total += slide(prepared, found["patch_size"], one, mirror_axes)
@@ -72,12 +89,7 @@ def resample(
 ) -> Array:
     if data.shape[1:] == tuple(shape):
         return data
-    apart = None
-    for spacing in (current, wanted):
-        if max(spacing) / min(spacing) > 3:
-            coarse = np.flatnonzero(np.max(spacing) / np.array(spacing) == 1)
-            apart = int(coarse[0]) if len(coarse) == 1 else None
-            break
+    apart = coarse_axis(current, wanted)
     if apart is None:
         return np.stack([zoomed(one, shape, order) for one in data])
     across = [size for axis, size in enumerate(shape) if axis != apart]
@@ -88,6 +100,38 @@ def resample(
         grid = np.meshgrid(places, *(np.arange(size) for size in across), indexing="ij")
         found.append(ndimage.map_coordinates(slices, grid, order=0, mode="nearest"))
     return np.moveaxis(np.stack(found), 1, apart + 1)
+
+
+def coarse_axis(current: Sequence[float], wanted: Sequence[float]) -> int | None:
+    for spacing in (current, wanted):
+        if max(spacing) / min(spacing) > 3:
+            coarse = np.flatnonzero(np.max(spacing) / np.array(spacing) == 1)
+            return int(coarse[0]) if len(coarse) == 1 else None
+    return None
+
+
+def resample_values(
+    values: Array, shape: Sequence[int], current: Sequence[float], wanted: Sequence[float]
+) -> Array:
+    """A label map, by the largest share; the nearest voxel's value among equal ones (batchgenerators 0.25.5)."""
+    if values.shape == tuple(shape):
+        return values
+    apart = coarse_axis(current, wanted)
+    if apart is None:
+        return largest_share(values, shape)
+    across = [size for axis, size in enumerate(shape) if axis != apart]
+    slices = np.stack([largest_share(part, across) for part in np.moveaxis(values, apart, 0)])
+    places = (np.arange(shape[apart]) + 0.5) * len(slices) / shape[apart] - 0.5
+    grid = np.meshgrid(places, *(np.arange(size) for size in across), indexing="ij")
+    return np.moveaxis(ndimage.map_coordinates(slices, grid, order=0, mode="nearest"), 0, apart)
+
+
+def largest_share(values: Array, shape: Sequence[int]) -> Array:
+    known = np.unique(values)
+    shares = np.stack([zoomed(values == value, shape, 1) for value in known])
+    nearest = zoomed(values, shape, 0)
+    of_nearest = np.take_along_axis(shares, np.searchsorted(known, nearest)[None], 0)[0]
+    return np.where(of_nearest == shares.max(0), nearest, known[shares.argmax(0)])
 
 
 def zoomed(one: Array, shape: Sequence[int], order: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,22 @@ def test_rows_of_logits_are_of_all_classes_along_the_longest_axis() -> None:
     grid = Geometry.from_spacing((100, 80, 60), (1.0, 1.0, 1.0))
     made = plan(labels=LabelSet.from_values({"a": 1, "b": 2}))
     assert labelling_bytes(grid, made, model(made).windows()) == 4 * 5 * 3 * 80 * 60
+
+
+def test_of_a_cascade_both_stages_are_looked_at(tmp_path: Path) -> None:
+    path, large = tmp_path / "case.nii.gz", (256, 256, 256)
+    write_volume(path, Volume(np.zeros((1, 8, 8, 8), np.uint8), Geometry.from_spacing((8, 8, 8), (1, 1, 1))))
+    case = Case(id="case", images=(path,), patient="case")
+    target = Target(tmp_path / "mask.nii.gz", overlay=None, probabilities={})
+    for patch in (large, (32, 32, 32)):
+        first = plan(rules="nnunet", patch=patch)
+        made = replace(model(plan(rules="nnunet", locator=first, handed_on="mask")), locator=model(first))
+        with limited(held_bytes() + 450 * MB, tmp_path):
+            if patch != large:
+                refuse_too_large(case, target, made, made.windows())
+                continue
+            with pytest.raises(DataError, match=r"The network .* smaller windows"):
+                refuse_too_large(case, target, made, made.windows())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The file of an exported model: what `vesal export --to onnx` and `--to openvino` write, and the runtime reads.
 
 For ONNX it is one NAME.vesal, a zip of `model.json` and a graph for each network: `model.onnx`, `model_2.onnx`, ...
-and, where a coarse network finds the place first, `locator.onnx`, .... For OpenVINO it is NAME.xml and NAME.bin, one
+and, where a coarse network comes first, `locator.onnx`, .... For OpenVINO it is NAME.xml and NAME.bin, one
 model with all graphs in it, whose `rt_info` holds the same JSON.
 
 Each graph maps `image`, windows (N, C, *patch), to `logits` (N, K, *patch) and, where the model estimates its quality,
@@ -57,7 +57,7 @@ class Exported:
         provenance: of the first model, as JSON values.
         weights: digest of the weights of each model file that it was made of.
         graphs: names of the networks that vote.
-        locators: names of those that find the place first; none in one stage.
+        locators: names of those of the coarse stage; none in one stage.
         scores: what was measured for the first model; None if nothing was.
         postprocess: what is done to label maps; None for nothing.
         quality: quality models, one a model file; () where not all have one.
@@ -145,7 +145,7 @@ def parse_exported(text: str, path: Path) -> Exported:
 
 
 def graph_names(voters: int, locators: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Of the networks that vote, and of those that find the place.
+    """Of the networks that vote, and of those of the coarse stage.
 
     >>> graph_names(2, 1)
     (('model', 'model_2'), ('locator',))

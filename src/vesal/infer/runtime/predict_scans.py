@@ -160,7 +160,7 @@ def _predict_case(model: Model, case: Case, target: Path, choices: Choices, resu
         interval_level=choices.interval_level,
     )
     write_label(target, found.label)
-    shape = found.shape if plan.locator is None else (*plan.median_shape,)
+    shape = (*plan.median_shape,) if plan.looks_in_box else found.shape
     note = "; ".join(filter(None, (scan_note(stored, plan, shape), found.concern)))
     if note:
         result.notes[case.id] = note

@@ -36,6 +36,8 @@ _AS_STORED = {
 #: What its resampling is given, as its planners write it: order, the mode along z, and no decision about it.
 _RESAMPLING = "resample_data_or_seg_to_shape"
 _RESAMPLED = {"resampling_fn_data": 3, "resampling_fn_probabilities": 1}
+#: The same of label maps, which the second stage of a cascade takes.
+_MASKS = "resampling_fn_seg"
 #: Of an axis that pictures lack.
 _NO_SPACING = 500.0
 #: More than any data set has: how they are painted is tried for every three of them.
@@ -84,7 +86,30 @@ class TheirModel:
     def _found(self) -> dict[str, Any]:
         return configuration_of(self.plans, self.configuration)
 
-    def plan(self, *, networks: int, mirror_axes: Sequence[int], heads: int, norm: str) -> Plan:
+    @property
+    def previous_stage(self) -> str | None:
+        """Of the second stage of a cascade the configuration whose label map it takes; None of any other.
+
+        Raises:
+            VesalError: it is not as nnU-Net writes it.
+        """
+        name = self._found.get("previous_stage")
+        if name is not None and (not isinstance(name, str) or not name or {"/", "\\"} & set(name)):
+            raise VesalError(
+                f"plans.json gives the previous stage of {self.configuration} as {str(name)[:60]!r}, which is no "
+                "configuration; get it again from where the model was trained."
+            )
+        return name
+
+    def plan(
+        self,
+        *,
+        networks: int,
+        mirror_axes: Sequence[int],
+        heads: int,
+        norm: str,
+        first_stage: Plan | None = None,
+    ) -> Plan:
         """The plan that Vesal predicts with.
 
         Args:
@@ -92,12 +117,16 @@ class TheirModel:
             mirror_axes: that the training mirrored.
             heads: resolutions with outputs.
             norm: instance or batch.
+            first_stage: plan of the previous stage, of the second stage of a cascade.
 
         Raises:
             VesalError: something is asked for that Vesal does not do, or the files contradict themselves.
         """
         try:
-            return self._plan(networks=networks, mirror_axes=tuple(mirror_axes), heads=heads, norm=norm)
+            cascade = {} if first_stage is None else {"locator": first_stage, "handed_on": "mask"}
+            return self._plan(
+                networks=networks, mirror_axes=tuple(mirror_axes), heads=heads, norm=norm, **cascade
+            )
         except ValidationError as error:
             raise VesalError(f"plans.json describes no plan: {reason_of(error)}.") from error
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
@@ -109,7 +138,7 @@ class TheirModel:
 
     def _plan(self, **given: Any) -> Plan:
         found = self._found
-        self._check(found)
+        self._check(found, given.get("locator"))
         dimension: Literal[2, 3] = 2 if len(found["patch_size"]) == 2 else 3
         order, as_stored, flat = self._axes()
         if flat and dimension == 3:
@@ -138,14 +167,11 @@ class TheirModel:
             **given,
         )
 
-    def _check(self, found: Mapping[str, Any]) -> None:
+    def _check(self, found: Mapping[str, Any], first_stage: Plan | None) -> None:
         """Refuse what Vesal does not follow."""
         self._network_class()
-        if found.get("previous_stage"):
-            raise VesalError(
-                f"The configuration {self.configuration} is the second stage of a cascade, which takes the first one's "
-                "masks as channels and is not imported; import 3d_fullres or 3d_lowres of this data set."
-            )
+        if self.previous_stage is not None:
+            self._check_first_stage(first_stage)
         if (preprocessor := found.get("preprocessor_name", "DefaultPreprocessor")) != "DefaultPreprocessor":
             raise VesalError(
                 f"The model prepares scans by {str(preprocessor)[:60]}, not by nnU-Net's own way."
@@ -154,15 +180,29 @@ class TheirModel:
             raise VesalError(
                 f"The model turns logits into labels by {str(manager)[:60]}, not nnU-Net's own way."
             )
-        for function, order in _RESAMPLED.items():
+        for function, order in (_RESAMPLED | ({} if first_stage is None else {_MASKS: 1})).items():
+            masks = function == _MASKS
             name = found.get(function, _RESAMPLING)
-            given = found.get(f"{function}_kwargs", {"order": order})
-            wanted = {"is_seg": False, "order": order, "order_z": 0, "force_separate_z": None}
+            given = found.get(f"{function}_kwargs", {"is_seg": masks, "order": order})
+            wanted = {"is_seg": masks, "order": order, "order_z": 0, "force_separate_z": None}
             if name != _RESAMPLING or {**wanted, **given} != wanted:
                 raise VesalError(
                     f"The model resamples by {str(name)[:60]} with {str(dict(given))[:120]}; Vesal follows "
                     f"{_RESAMPLING} with {wanted} alone."
                 )
+
+    def _check_first_stage(self, first: Plan | None) -> None:
+        both = f"The configuration {self.configuration} is the second stage of a cascade"
+        if first is None:
+            raise VesalError(
+                f"{both}, which needs its first, {self.previous_stage}; import it from its folder."
+            )
+        channels = json_channels(self.dataset, Path())
+        if (first.labels, first.channels) != (labels_of(self.dataset), channels):
+            raise VesalError(
+                f"{both}, whose first, {self.previous_stage}, has other channels or labels; take both folders of one "
+                "data set."
+            )
 
     def _axes(self) -> tuple[tuple[int, ...], bool, bool]:
         """(axis of the scan along each of the network's, as the file stores them or turned to RAS+, of pictures).

@@ -49,7 +49,9 @@ def _other_networks(plan: Plan, network: str) -> Iterator[str]:
 
 
 def _other_steps(plan: Plan) -> Iterator[str]:
-    if plan.locator is not None:
+    if plan.takes_masks:
+        yield "a folder of its holds one stage of a cascade, and this model both; take the folders it was imported from"
+    elif plan.locator is not None:
         yield "it has no stage that finds the place first; train with plan.locate=false"
     if plan.foreground_channel:
         yield "it knows no foreground channel"

@@ -13,6 +13,7 @@ from vesal.infer.backends.bfloat16_agreement import read_agreement
 from vesal.infer.channels.missing_channels import may_miss
 from vesal.nn.adaptation import Adaptation
 from vesal.nn.licence import is_non_commercial
+from vesal.planning.plan import Plan
 from vesal.report.card.card_measurements import measured_sections
 from vesal.report.card.card_section import NOT_HELD, CardSection
 from vesal.report.card.card_source import CardSource
@@ -56,7 +57,7 @@ def _details(source: CardSource) -> CardSection:
         ("network", f"{first.network}, {plan.dimension}D, {plural(len(plan.stages), 'stage')}"),
         ("networks that vote", str(voters)),
         ("numbers in one network", f"{weights:,}"),
-        ("stages", "two: a coarse network finds the place" if plan.locator is not None else "one"),
+        ("stages", _stages(plan)),
         ("patch", times(plan.patch)),
         ("spacing", f"{times(plan.spacing_mm)} mm"),
         ("normalisation", listed([scheme.scheme for scheme in plan.normalisation], 8)),
@@ -79,6 +80,16 @@ def _details(source: CardSource) -> CardSection:
         regions = [(region.name, listed(list(region.members), 20)) for region in plan.labels.regions]
         tables.append(("Regions", Table.of(["region", "labels"], regions)))
     return CardSection("Model details", tuple(facts), tables=tuple(tables))
+
+
+def _stages(plan: Plan) -> str:
+    if plan.locator is None:
+        return "one"
+    return "two: " + (
+        f"the masks of the first, at {times(plan.locator.spacing_mm)} mm, are channels of the second"
+        if plan.takes_masks
+        else "a coarse network finds the place"
+    )
 
 
 def _needed(source: CardSource) -> str:

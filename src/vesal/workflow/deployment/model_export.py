@@ -194,7 +194,8 @@ def describe_export(packages: Sequence[Package], files: Sequence[Path]) -> tuple
         packages, files: as of `read_packages`.
     """
     voters = [voter for package in packages for voter in package.voters]
-    locators = [of for package in packages if (of := package.locator) is not None]
+    coarse = [of for package in packages if (of := package.locator) is not None]
+    locators = [voter for of in coarse for voter in of.voters]
     graphs, places = graph_names(len(voters), len(locators))
     calibrations: tuple[Calibration, ...] = ()
     if joint_estimator(packages, files) is not None:

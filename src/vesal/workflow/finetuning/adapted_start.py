@@ -37,10 +37,17 @@ def check_start(config: TrainConfig) -> None:
     """Find out before the data are read whether the model is there and can be fine-tuned so.
 
     Raises:
-        UsageError: it is not there, its network is another one than asked for, or has no encoder that could be frozen.
+        UsageError: it is not there, is a cascade, its network is another one than asked for, or has no encoder that
+            could be frozen.
         VesalError: it is no model.
     """
-    network = source_model(Path(config.initial_weights or "")).package.network
+    package = source_model(Path(config.initial_weights or "")).package
+    if package.plan.takes_masks:
+        raise UsageError(
+            f"{config.initial_weights} is a cascade of nnU-Net, whose second stage learns from the first one's masks, "
+            "which Vesal does not train; import 3d_fullres or 3d_lowres of the same data set, and fine-tune that."
+        )
+    network = package.network
     if config.network != network:
         raise UsageError(f"The model's network is {network}, not {config.network}; leave --set network out.")
     if config.freeze_encoder and not has_encoder(network):

@@ -1,6 +1,6 @@
 """A trained model of another program -> one model file, which predicts, serves and exports like any other.
 
-nnU-Net v2's here, MONAI bundles in `vesal.workflow.model_exchange.import_bundle`.
+nnU-Net v2's here, a cascade with both of its stages; MONAI bundles in `vesal.workflow.model_exchange.import_bundle`.
 
 Nothing in the folder is run: `plans.json` and `dataset.json` are JSON, and checkpoints are read by a reader that knows
 tensors and plain values alone (`vesal.nn.nnunet.safe_checkpoint`).
@@ -9,7 +9,7 @@ tensors and plain values alone (`vesal.nn.nnunet.safe_checkpoint`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vesal.nn.nnunet.safe_checkpoint import read_checkpoint, tensors_of
 from vesal.nn.nnunet.weight_names import from_nnunet, heads_of, is_batch_norm
 from vesal.outputs import results
 from vesal.parallel import Progress
+from vesal.planning.plan import Plan
 from vesal.run_files import MODEL
 from vesal.text import listed
 from vesal.version import __version__
@@ -56,16 +57,81 @@ def import_model(request: ImportRequest, progress: Progress | None = None) -> Im
         return import_bundle(request)
     output = results(request.out.parent, request.out.name)
     folder = _model_folder(request)
+    described = _licence(request, _json(folder / _DATASET), folder)
+    stage = _read_stage(folder, request, progress)
+    earlier = stage.earlier
+    provenance = {
+        "versions": {"vesal": __version__},
+        "dataset": str(stage.model.plans.get("dataset_name", ""))[:200],
+        "imported": {"from": "nnU-Net v2", **stage.source()},
+        **described,
+    }
+    package = Package(
+        stage.plan,
+        stage.model.network,
+        {},
+        provenance,
+        stage.weights[0],
+        more_weights=tuple(stage.weights[1:]),
+        locator_weights=None if earlier is None else earlier.weights[0],
+        more_locator_weights=() if earlier is None else tuple(earlier.weights[1:]),
+    )
+    with output:
+        save_package(output.folder / request.out.name, package)
+    return Imported(request.out, package.network, package.plan, provenance)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A trained configuration: the whole model, or a stage of a cascade.
+
+    Attributes:
+        model: what nnU-Net's files say.
+        plan: Vesal's.
+        checkpoints: of the folds that vote.
+        weights: of each, by Vesal's names.
+        earlier: of the second stage of a cascade the first.
+    """
+
+    model: TheirModel
+    plan: Plan
+    checkpoints: list[_Checkpoint]
+    weights: list[dict[str, Tensor]]
+    earlier: _Stage | None = None
+
+    def source(self) -> dict[str, Any]:
+        """Where it is from, as JSON values."""
+        files = [one.file for one in self.checkpoints]
+        found = {
+            "trainer": self.checkpoints[0].trainer,
+            "plans": str(self.model.plans.get("plans_name", ""))[:200],
+            "configuration": self.model.configuration,
+            "folds": [file.parent.name for file in files],
+            "checkpoint": files[0].name,
+        }
+        return found if self.earlier is None else found | {"previous_stage": self.earlier.source()}
+
+
+def _read_stage(
+    folder: Path, request: ImportRequest, progress: Progress | None, *, cascade: str | None = None
+) -> _Stage:
+    """Read the trained configuration of a folder, and of a second stage the first one beside it.
+
+    Args:
+        folder: TRAINER__PLANS__CONFIGURATION.
+        request: says which folds and checkpoints.
+        progress: called with (done, total) folds of the folder.
+        cascade: name of the second stage, where this is to be its first.
+    """
     plans, dataset = _json(folder / _PLANS), _json(folder / _DATASET)
-    found = _folds(folder, request)
-    described = _licence(request, dataset, folder)
+    files = _folds(folder, request)
     checkpoints = []
-    for number, file in enumerate(found, start=1):
+    for number, file in enumerate(files, start=1):
         checkpoints.append(_Checkpoint.read(file))
         if not request.custom_trainer:
             _check_trainer(checkpoints[-1])
         if progress is not None:
-            progress(number, len(found))
+            progress(number, len(files))
     first = checkpoints[0]
     for one in checkpoints:
         if one.configuration != first.configuration:
@@ -73,31 +139,59 @@ def import_model(request: ImportRequest, progress: Progress | None = None) -> Im
                 f"{first.file} is of {first.configuration[:80]} and {one.file} of {one.configuration[:80]}, which "
                 "cannot vote together; name the folds of one by --fold."
             )
-    model = TheirModel(plans, dataset, first.configuration)
+    model, earlier = TheirModel(plans, dataset, first.configuration), None
+    if (previous := model.previous_stage) is not None:
+        if cascade is not None:
+            raise VesalError(
+                f"{cascade} follows {model.configuration}, which follows {previous}; cascades of two stages are "
+                "imported."
+            )
+        earlier = _first_stage(folder, model, first, replace(request, folds=()), progress)
     plan = model.plan(
-        networks=len(found),
+        networks=len(files),
         mirror_axes=first.mirror_axes,
         heads=heads_of(first.weights),
         norm="batch" if is_batch_norm(first.weights) else "instance",
+        first_stage=None if earlier is None else earlier.plan,
     )
     weights = [from_nnunet(one.weights, plan, model.network, str(one.file)) for one in checkpoints]
-    provenance = {
-        "versions": {"vesal": __version__},
-        "dataset": str(plans.get("dataset_name", ""))[:200],
-        "imported": {
-            "from": "nnU-Net v2",
-            "trainer": first.trainer,
-            "plans": str(plans.get("plans_name", ""))[:200],
-            "configuration": first.configuration,
-            "folds": [file.parent.name for file in found],
-            "checkpoint": found[0].name,
-        },
-        **described,
-    }
-    package = Package(plan, model.network, {}, provenance, weights[0], more_weights=tuple(weights[1:]))
-    with output:
-        save_package(output.folder / request.out.name, package)
-    return Imported(request.out, model.network, plan, provenance)
+    return _Stage(model, plan, checkpoints, weights, earlier)
+
+
+def _first_stage(
+    folder: Path,
+    model: TheirModel,
+    checkpoint: _Checkpoint,
+    request: ImportRequest,
+    progress: Progress | None,
+) -> _Stage:
+    """The first stage of a cascade, from the folder beside that of the second, of the same trainer and plans.
+
+    Raises:
+        UsageError: it is not there.
+        VesalError: it is another one, or its networks are of another kind.
+    """
+    previous = str(model.previous_stage)
+    trained_by, follows, _ = folder.absolute().name.rpartition("__")
+    if not follows:
+        trained_by = f"{checkpoint.trainer}__{model.plans.get('plans_name', '')}"
+    beside = folder.absolute().parent / f"{trained_by}__{previous}"
+    if not (beside / _PLANS).is_file():
+        raise UsageError(
+            f"{folder} is the second stage of a cascade and needs its first, {previous}: there is no {beside} with "
+            f"{_PLANS}; put it there, or import another configuration, such as 3d_fullres."
+        )
+    stage = _read_stage(beside, request, progress, cascade=model.configuration)
+    if stage.model.configuration != previous:
+        raise VesalError(
+            f"{beside} holds {stage.model.configuration[:80]}, not {previous}; get it again from where it was trained."
+        )
+    if stage.model.network != model.network:
+        raise VesalError(
+            f"The stages of the cascade are networks of two kinds, {stage.model.network} ({previous}) and "
+            f"{model.network} ({model.configuration}); a model file holds stages of one kind."
+        )
+    return stage
 
 
 @dataclass(frozen=True)

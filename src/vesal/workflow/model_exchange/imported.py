@@ -49,13 +49,17 @@ class Imported:
 
     def remarks(self) -> list[str]:
         """What is to be known before the model is used."""
-        trainer = self.provenance["imported"].get("trainer")
-        custom = (
+        source = self.provenance["imported"]
+        trainers = [
+            stage["trainer"] for stage in (source, source.get("previous_stage", {})) if "trainer" in stage
+        ]
+        custom = [
             f"Trained by {trainer or 'a trainer without a name'}, none of nnU-Net's own; its network is taken to "
             "compute as plans.json says, which --custom-trainer stated."
-        )
-        known = trainer is None or trainer in KNOWN_TRAINERS
-        return [*licence_remarks(self.provenance), *([] if known else [custom])]
+            for trainer in dict.fromkeys(trainers)
+            if trainer not in KNOWN_TRAINERS
+        ]
+        return [*licence_remarks(self.provenance), *custom]
 
     def text(self) -> str:
         """What it is, and under which licence."""
@@ -69,6 +73,8 @@ class Imported:
             of = (
                 f"nnU-Net's {self.provenance['dataset']} {source['configuration']}, {listed(source['folds'])}"
             )
+            if (first := source.get("previous_stage")) is not None:
+                of += f", on the masks of {first['configuration']}, {listed(first['folds'])}"
         spacing = "Scans' own spacing" if plan.keeps_spacing else f"Spacing {times(plan.spacing_mm)} mm"
         lines = [
             f"{self.file}: {plural(plan.networks, 'network')} ({self.network}, {plan.dimension}D) of {of}",

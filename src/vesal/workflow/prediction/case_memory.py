@@ -44,21 +44,27 @@ def refuse_too_large(case: Case, target: Target, model: Model, windows: Windows)
     """
     grid = read_geometry(case.images[0])
     voxels = math.prod(grid.shape)
-    require(window_bytes(model, windows), "The network", "take a model with smaller windows")
-    require(
-        preparing_bytes(grid, model.plan.locator or model.plan),
-        f"To prepare {case.id}",
-        "cut the scan into parts",
-    )
-    if model.plan.locator is None:
-        needed = labelling_bytes(grid, model.plan, windows)
-        require(needed, f"To label {case.id}", "cut the scan into parts")
+    stages = [(model, windows)]
+    if model.locator is not None and model.plan.takes_masks:
+        stages.append((model.locator, model.locator.windows()))
+    for stage, cut in stages:
+        _refuse_stage(case, grid, stage, cut)
     if target.overlay is not None or "preview" in target.dicom:
         require(_PICTURE * voxels, f"The picture of {case.id}", "leave it out (--overlay, --to preview)")
     if target.uncertainty is not None:
         require(_UNCERTAINTY * voxels, f"The map of uncertainty of {case.id}", "leave out --uncertainty")
     if target.dicom:
         require(_DICOM * voxels, f"To write {case.id} as DICOM", "write NIfTI (--to nifti)")
+
+
+def _refuse_stage(case: Case, grid: Geometry, model: Model, windows: Windows) -> None:
+    """As `refuse_too_large`; of what is searched in a box it is known alone that it is smaller than the scan."""
+    plan, fix = model.plan, "cut the scan into parts"
+    require(window_bytes(model, windows), "The network", "take a model with smaller windows")
+    whole = plan.locator if plan.looks_in_box and plan.locator is not None else plan
+    require(preparing_bytes(grid, whole), f"To prepare {case.id}", fix)
+    if not plan.looks_in_box:
+        require(labelling_bytes(grid, plan, windows), f"To label {case.id}", fix)
 
 
 def window_bytes(model: Model, windows: Windows) -> int:

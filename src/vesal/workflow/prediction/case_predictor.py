@@ -121,7 +121,7 @@ class CasePredictor:
             volume = with_channels(stored, plan)
             if target.label.suffix == ".png":
                 _check_png(volume, plan.labels)
-            prepared = self.model.prepare(volume)
+            prepared = self.model.prepare(volume, mirror=self.options.mirror, overlap=self.options.overlap)
             # The quality model knows scans with all channels alone.
             estimated = self.estimates and not volume.absent
             found = image_features(volume, prepared) if estimated else None
@@ -130,7 +130,7 @@ class CasePredictor:
         except VesalError as error:
             return DataError(str(error).removeprefix(f"Case {case.id}: "))
         pictured = target.overlay is not None or "preview" in target.dicom
-        shown = volume if pictured or self.model.locator is not None else None
+        shown = volume if pictured or self.model.looks_in_box else None
         missing = tuple(plan.channels[place] for place in volume.absent)
         return ReadScan(prepared, shown, found, digest, _note(stored, plan, prepared), missing)
 
@@ -200,7 +200,7 @@ class CasePredictor:
                 scan.volume, prepared, windows, threshold=options.threshold
             )
             return _Passed(label, prepared)
-        if not plain and model.locator is not None and scan.volume is not None:
+        if not plain and model.looks_in_box and scan.volume is not None:
             _, prepared = model.segment_within(scan.volume, prepared, windows, threshold=options.threshold)
         uncertainty = array(prepared.crop.shape, np.float32, zeros=True) if maps else None
         if wants_logits:
@@ -275,7 +275,7 @@ class _Passed:
 
 def _note(stored: Volume, plan: Plan, prepared: Prepared) -> str:
     """What is to be looked at; the size of a scan of which only a box was prepared says nothing."""
-    shape = prepared.crop.shape if plan.locator is None else (*plan.median_shape,)
+    shape = (*plan.median_shape,) if plan.looks_in_box else prepared.crop.shape
     return scan_note(stored, plan, shape)
 
 

@@ -206,10 +206,10 @@ class RobustnessRunner:
         """A scan ready for the network, or why there is none."""
         try:
             if artifact is None:
-                return self.model.prepare(subject.raw.image), None
+                return self.model.prepare(subject.raw.image, mirror=self.mirror), None
             seed = artifact_seed(self.seed, subject.case.id, artifact.name)
             corruption = corrupt(subject.raw.image, artifact, seed)
-            return self.model.prepare(corruption.volume), corruption
+            return self.model.prepare(corruption.volume, mirror=self.mirror), corruption
         except (VesalError, MemoryError, RuntimeError) as error:
             return _reason(error)
 
