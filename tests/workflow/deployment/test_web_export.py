@@ -5,25 +5,35 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nibabel as nib
 import numpy as np
 import pytest
 from dicom_examples import MR, Drawn, write_series
 from fastapi.testclient import TestClient
+from test_import_cascade import plain as cascade
+from test_import_model import scan as their_scan
+from their_bundle import SPLEEN, metadata_of, network_of, write_bundle
+from their_networks import TheirNetwork, dataset_of, kwargs_of, plans_of, write_folder
 from viewer_page import ViewerPage, chromium
 
 from vesal.errors import UsageError
 from vesal.infer.predictor import load_model
 from vesal.layouts.input_scans import cases_to_predict
+from vesal.planning.plan import Normalisation, Plan
 from vesal.serve.view_server import page_app
+from vesal.volume.io import write_volume
 from vesal.workflow.deployment import web_export
 from vesal.workflow.deployment.web_export import export_web
+from vesal.workflow.model_exchange.import_model import import_model
 from vesal.workflow.predict import predict_cases
+from vesal.workflow.requests.import_request import ImportRequest
 
 for library in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(library, reason="the extra onnx is not installed")
@@ -66,6 +76,66 @@ def test_the_folder_holds_the_page_the_model_and_nothing_of_the_training(
     (done.folder / "index.html").write_text("mine")
     with pytest.raises(UsageError, match=r"index\.html"):
         export_web(model, tmp_path / "page")
+
+
+def of_nnunet(folder: Path, folds: int = 1) -> Path:
+    """Random weights, axes as files store them, a z-score within the mask."""
+    networks = {str(seed): TheirNetwork(kwargs_of(3), 1, 3, seed=seed) for seed in range(folds)}
+    write_folder(folder / "theirs", plans_of(use_mask_for_norm=[True]), dataset_of(), networks)
+    import_model(ImportRequest(folder / "theirs", folder / "nnunet.vesal"))
+    return folder / "nnunet.vesal"
+
+
+def of_monai(folder: Path) -> Path:
+    pytest.importorskip("monai", reason="MONAI is not installed (extra monai)")
+    metadata = metadata_of(["image"], ["background", "spleen"])
+    write_bundle(folder / "bundle", SPLEEN, network_of(SPLEEN, 0), metadata)
+    import_model(ImportRequest(folder / "bundle", folder / "monai.vesal"))
+    return folder / "monai.vesal"
+
+
+def test_a_model_of_nnunets_is_exported_with_its_rules(built: Path, tmp_path: Path) -> None:
+    done = export_web(of_nnunet(tmp_path), tmp_path / "page")
+    assert done.logits < 1e-3
+    told = json.loads((done.folder / "model.json").read_text())
+    plan = told["plan"]
+    assert (plan["rules"], plan["axis_order"], plan["as_stored"]) == ("nnunet", [2, 1, 0], True)
+    assert [how["scheme"] for how in plan["normalisation"]] == ["zscore_mask"]
+
+
+def test_a_cascade_is_refused(built: Path, tmp_path: Path) -> None:
+    import_model(
+        ImportRequest(cascade(tmp_path)[0], tmp_path / "cascade.vesal", configuration="3d_cascade_fullres")
+    )
+    with pytest.raises(UsageError, match=r"cascade\.vesal is a cascade, .* serve it by vesal serve"):
+        export_web(tmp_path / "cascade.vesal", tmp_path / "page")
+    assert not (tmp_path / "page").exists()
+
+
+def test_a_box_within_axes_of_another_program_is_refused(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = web_export.describe_export
+
+    def located(*given: Any) -> Any:
+        exported, parts = describe(*given)
+        return replace(exported, plan=exported.plan.model_copy(update={"locator": exported.plan})), parts
+
+    monkeypatch.setattr(web_export, "describe_export", located)
+    with pytest.raises(UsageError, match="looks in a box and prepares scans as another program does"):
+        export_web(of_nnunet(tmp_path), tmp_path / "page")
+
+
+def test_all_that_a_plan_says_reaches_the_page_or_is_none_of_its_business() -> None:
+    network = {"stages", "heads", "norm", "activation", "pooling", "bias"}
+    training = {"version", "batch", "networks", "label_order", "mirror_axes", "median_shape", "reasons"}
+    # The locator goes beside the plan; what hands on masks, and pictures, are refused.
+    otherwise = {"locator", "handed_on", "pixel_mm"}
+    assert set(Plan.model_fields) == web_export.FIELDS | network | training | otherwise
+    told = (Path(__file__).parents[3] / "viewer" / "src" / "infer" / "model.ts").read_text()
+    kinds = (Normalisation.model_fields["scheme"], Plan.model_fields["rules"], Plan.model_fields["blend"])
+    for kind in kinds:
+        assert all(f"'{name}'" in told for name in get_args(kind.annotation))
 
 
 def test_without_the_page_nothing_is_written(model: Path, built: Path, tmp_path: Path) -> None:
@@ -155,6 +225,24 @@ def test_the_browser_alone_segments_as_vesal_does_and_asks_nobody(
     # No request left the page's own origin, and nothing was sent there.
     assert page.trouble == []
     page.close()
+
+
+@pytest.mark.clinic
+@pytest.mark.parametrize("theirs", [partial(of_nnunet, folds=2), of_monai], ids=["nnunet", "monai"])
+def test_the_browser_segments_by_the_rules_of_other_programs(
+    browser: Any, theirs: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    model, scan = theirs(tmp_path), tmp_path / "scan.nii.gz"
+    write_volume(scan, their_scan((0.8, 0.9, 7.0), flips=(-1, -1, 1)))
+    export_web(model, tmp_path / "page")
+    with viewing(tmp_path / "page") as address:
+        page = ViewerPage(browser, address).open()
+        page.give(scan)
+        found = np.asarray(segmented_here(page, tmp_path).dataobj)
+        page.close()
+    wanted = np.asarray(expected(model, scan, tmp_path / "expected").dataobj)
+    assert (found == wanted).mean() > 0.999
+    assert 0.01 < (wanted > 0).mean() < 0.99
 
 
 @pytest.mark.clinic

@@ -2,7 +2,7 @@ import type { Model } from '../api/types'
 
 /** `vesal.planning.plan.Normalisation`. */
 export interface Normalisation {
-  scheme: 'zscore' | 'zscore_nonzero' | 'ct' | 'minmax' | 'window' | 'none'
+  scheme: 'zscore' | 'zscore_nonzero' | 'zscore_mask' | 'ct' | 'minmax' | 'window' | 'none'
   lower: number | null
   upper: number | null
   mean: number | null
@@ -20,13 +20,22 @@ export interface LabelSet {
 /** What prediction needs of `vesal.planning.plan.Plan`. */
 export interface Plan {
   dimension: 2 | 3
+  /** Whose preparation, windows and restoring are followed where they differ. */
+  rules: 'vesal' | 'nnunet' | 'monai'
+  /** Which axis of a scan each axis of the prepared array is; null for x, y, z. */
+  axis_order: number[] | null
+  /** A scan's axes are taken as its file stores them, not turned to RAS+. */
+  as_stored: boolean
   slice_axis: 0 | 1 | 2 | null
   spacing_mm: number[]
+  keeps_spacing: boolean
   patch: number[]
   normalisation: Normalisation[]
   crop_to_nonzero: boolean
   image_order: 0 | 1 | 3
   blocks: boolean
+  overlap: number
+  blend: 'gaussian' | 'constant'
   channels: string[]
   foreground_channel: boolean
   labels: LabelSet

@@ -3,8 +3,12 @@ import type { Normalisation } from './model'
 /** Standard deviations below this are of a constant image (nnU-Net). */
 const SMALLEST = 1e-8
 
-/** Turns one channel of file units into network input, in place; `vesal.preprocessing.normalise`. */
-export function normalise(channel: Float32Array, how: Normalisation): void {
+/**
+ * Turns one channel of file units into network input, in place; `vesal.preprocessing.normalise`.
+ *
+ * `mask` is of the scheme zscore_mask: voxels where it is 0 stay as they are.
+ */
+export function normalise(channel: Float32Array, how: Normalisation, mask: Uint8Array | null = null): void {
   const given = (name: 'lower' | 'upper' | 'mean' | 'std') => {
     const value = how[name]
     if (value === null) throw new Error(`The model's normalisation has no ${name}; export it again.`)
@@ -25,6 +29,12 @@ export function normalise(channel: Float32Array, how: Normalisation): void {
       for (let k = 0; k < channel.length; k++) channel[k]! *= inside[k]!
       return
     }
+    case 'zscore_mask': {
+      if (!mask) throw new Error('A z-score within a mask needs the mask.')
+      const { mean, std } = moments(channel, (index) => mask[index] === 1)
+      standardise(channel, mean, std, mask)
+      return
+    }
     case 'ct':
       clip(channel, given('lower'), given('upper'))
       standardise(channel, given('mean'), given('std'))
@@ -37,6 +47,9 @@ export function normalise(channel: Float32Array, how: Normalisation): void {
     case 'window':
       clip(channel, given('lower'), given('upper'))
       standardise(channel, given('lower'), given('upper') - given('lower'))
+      return
+    default:
+      throw new Error(`This page does not know the normalisation ${how.scheme satisfies never}; export the model again.`)
   }
 }
 
@@ -59,13 +72,12 @@ function moments(values: Float32Array, counts: (index: number) => boolean) {
   return { mean: mean + shift, std: Math.sqrt(Math.max(0, squares / count - mean * mean)), low, high }
 }
 
-function standardise(channel: Float32Array, centre: number, scale: number): void {
-  if (scale <= SMALLEST) {
-    channel.fill(0)
-    return
-  }
+function standardise(channel: Float32Array, centre: number, scale: number, mask: Uint8Array | null = null): void {
+  const constant = scale <= SMALLEST
   const [away, factor] = [Math.fround(centre), Math.fround(1 / scale)]
-  for (let k = 0; k < channel.length; k++) channel[k] = Math.fround(channel[k]! - away) * factor
+  for (let k = 0; k < channel.length; k++) {
+    if (!mask || mask[k]) channel[k] = constant ? 0 : Math.fround(channel[k]! - away) * factor
+  }
 }
 
 function clip(channel: Float32Array, low: number, high: number): void {

@@ -27,8 +27,9 @@ const BITS = new Uint32Array(FLOAT.buffer)
 /** Numbers under it are multiples of a fixed step in half precision. */
 const SUBNORMAL = 2 ** -14
 
-/** To the nearest number of half precision, halves to even: what a prepared scan is kept in. */
-export function half(value: number): number {
+/** Of a number in single precision the nearest in half precision, halves to even. */
+export function half(given: number): number {
+  const value = Math.fround(given)
   const size = Math.abs(value)
   if (!(size < 65520)) return Number.isNaN(value) ? value : Math.sign(value) * Infinity
   if (size < SUBNORMAL) return roundEven(value * 2 ** 24) / 2 ** 24

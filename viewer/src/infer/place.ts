@@ -1,3 +1,4 @@
+import type { Plan } from './model'
 import { strides } from './numbers'
 
 export type Triple = [number, number, number]
@@ -23,6 +24,10 @@ export interface Crop {
   sliceAxis: number | null
   /** Of the prepared array. */
   shape: Triple
+  /** Of the prepared array, along which logits go back by the nearest voxel; null for none. */
+  nearestAxis: number | null
+  /** From one voxel of the crop to the next, in voxels of the prepared array, by MONAI's rules; null elsewhere. */
+  steps: Triple | null
 }
 
 /** Rows of a 4 x 4 affine from voxels to millimetres, RAS+. */
@@ -56,6 +61,16 @@ export function turnToRas(affine: Affine): Turn {
     flips[world] = rotation[world]![axis]! < 0
   }
   return { order, flips }
+}
+
+/** Which turn brings a scan's axes into the plan's order; `vesal.planning.axes.prepared_turn`. */
+export function preparedTurn(affine: Affine, { axis_order, as_stored }: Pick<Plan, 'axis_order' | 'as_stored'>): Turn {
+  const turn: Turn = as_stored ? { order: [0, 1, 2], flips: [false, false, false] } : turnToRas(affine)
+  const order = axis_order ?? [0, 1, 2]
+  return {
+    order: order.map((axis) => turn.order[axis]!) as Triple,
+    flips: order.map((axis) => turn.flips[axis]!) as Turn['flips'],
+  }
 }
 
 /** Size of the box before resampling, in the prepared array's order of axes. */

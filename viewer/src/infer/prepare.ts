@@ -1,8 +1,11 @@
 import type { Plan } from './model'
+import { monaiGrid, resizeFromFirst } from './monai_rules'
+import { axisApart, nonzeroMask, resizeApart } from './nnunet_rules'
 import { normalise } from './normalise'
 import { half, product, roundEven } from './numbers'
 import {
-  type Affine, alongScan, atLeast, type Box, boxOf, type Crop, cropShape, eachVoxel, inOrder, spacingOf, type Triple, turnToRas,
+  type Affine, alongScan, atLeast, type Box, boxOf, type Crop, cropShape, eachVoxel, inOrder, preparedTurn, spacingOf, type Triple,
+  turnToRas,
 } from './place'
 import { blockMeans, resize } from './resample'
 
@@ -25,7 +28,7 @@ export interface Prepared {
 const TOLERANCE_MM = 1e-3
 
 /**
- * Turns to the axes nearest RAS+, crops to the non-zero voxels, normalises, crops to `box`, resamples to the plan:
+ * Turns to the plan's axes, crops to the non-zero voxels, normalises, crops to `box`, resamples to the plan:
  * `vesal.preprocessing.prepare.prepare`, step by step.
  *
  * Throws an Error with a sentence where the scan does not fit the plan.
@@ -36,27 +39,38 @@ export function prepare(scan: Scan, plan: Plan, box: Box | null = null): Prepare
     throw new Error(`The scan has ${scan.channels.length} channels where the model wants ${wanted}: ${plan.channels.join(', ')}.`)
   }
   const whole = placeOf(scan, plan)
+  const crop = box ? within(whole, box, plan) : whole
   let image = scan.channels.map((channel) => cut(channel, whole))
-  const foreground = plan.foreground_channel ? anyNonzero(image) : null
-  image.forEach((channel, index) => {
-    if (!channel.every(Number.isFinite)) throw new Error('The scan has voxels that are no finite numbers; replace them.')
-    normalise(channel, plan.normalisation[index]!)
-  })
-  let crop = whole
-  let outline = foreground
-  if (box) {
-    crop = within(whole, box, plan)
-    image = image.map((channel) => part(channel, whole, crop))
-    outline = foreground && part(foreground, whole, crop)
+  if (!image.every((channel) => channel.every(Number.isFinite))) {
+    throw new Error('The scan has voxels that are no finite numbers; replace them.')
   }
-  const shape = cropShape(crop)
-  image = image.map((channel) =>
-    plan.blocks ? blockMeans(channel, shape, crop.shape) : resize(channel, shape, crop.shape, plan.image_order),
-  )
-  if (outline) image.push(resize(outline, shape, crop.shape, 0))
-  const exact = plan.normalisation.some(({ scheme }) => scheme === 'none')
+  const foreground = plan.foreground_channel ? anyNonzero(image) : null
+  // MONAI's rules normalise what was resampled.
+  const late = plan.rules === 'monai'
+  if (!late) normaliseAll(image, plan, cropShape(whole))
+  image = image.map((channel) => resampled(box ? part(channel, whole, crop) : channel, crop, plan))
+  if (late) normaliseAll(image, plan, crop.shape)
+  if (foreground) image.push(resize(box ? part(foreground, whole, crop) : foreground, cropShape(crop), crop.shape, 0))
+  const exact = plan.rules !== 'vesal' || plan.normalisation.some(({ scheme }) => scheme === 'none')
   if (!exact) for (const channel of image) for (let k = 0; k < channel.length; k++) channel[k] = half(channel[k]!)
   return { image, crop }
+}
+
+const masked = (plan: Plan) => plan.normalisation.some(({ scheme }) => scheme === 'zscore_mask')
+
+function normaliseAll(image: Float32Array[], plan: Plan, shape: Triple): void {
+  const mask = masked(plan) ? nonzeroMask(image, shape) : null
+  image.forEach((channel, index) => normalise(channel, plan.normalisation[index]!, mask))
+}
+
+function resampled(channel: Float32Array, crop: Crop, plan: Plan): Float32Array {
+  const shape = cropShape(crop)
+  if (plan.rules === 'monai') return crop.steps ? resizeFromFirst(channel, shape, crop.shape, crop.steps) : channel
+  if (plan.rules === 'nnunet' || masked(plan)) {
+    const apart = plan.rules === 'nnunet' ? axisApart(...spacings(crop, plan)) : null
+    return String(shape) === String(crop.shape) ? channel : resizeApart(channel, shape, crop.shape, plan.image_order, apart)
+  }
+  return plan.blocks ? blockMeans(channel, shape, crop.shape) : resize(channel, shape, crop.shape, plan.image_order)
 }
 
 /** How many voxels of a scan a patch takes along its turned axes; 1 along slices. */
@@ -73,11 +87,12 @@ export function everywhere(scan: Scan): Box {
 }
 
 function placeOf(scan: Scan, plan: Plan): Crop {
-  const turn = turnToRas(scan.affine)
+  const turn = preparedTurn(scan.affine, plan)
   const sizes = spacingOf(scan.affine)
   const spacing = turn.order.map((axis) => sizes[axis]!) as Triple
-  const [start, stop] = everywhere(scan)
-  const base = { source: scan.shape, spacing, turn, start, stop, sliceAxis: plan.slice_axis }
+  const start: Triple = [0, 0, 0]
+  const stop = turn.order.map((axis) => scan.shape[axis]!) as Triple
+  const base = { source: scan.shape, spacing, turn, start, stop, sliceAxis: plan.slice_axis, nearestAxis: null, steps: null }
   let box: Box = [start, stop]
   if (plan.crop_to_nonzero) {
     const upright: Crop = { ...base, sliceAxis: null, shape: stop }
@@ -88,18 +103,27 @@ function placeOf(scan: Scan, plan: Plan): Crop {
   return sized({ ...base, start: box[0], stop: box[1], shape: stop }, plan)
 }
 
+/** Along the prepared array's axes the scan's own spacing, and the plan's. */
+function spacings(crop: Crop, plan: Plan): [Triple, Triple] {
+  const spacing = inOrder(crop.spacing, crop.sliceAxis)
+  // The plan's spacing is of the network's axes; a slice axis before them keeps its own.
+  return [spacing, [spacing[0], ...plan.spacing_mm].slice(-3) as Triple]
+}
+
 /** A crop with the shape that the plan resamples it to. */
 function sized(crop: Crop, plan: Plan): Crop {
   const size = cropShape(crop)
-  const spacing = inOrder(crop.spacing, crop.sliceAxis)
-  // The plan's spacing is of the network's axes; a slice axis before them keeps its own.
-  const wanted = [spacing[0], ...plan.spacing_mm].slice(-3)
+  const [spacing, wanted] = spacings(crop, plan)
+  if (plan.rules === 'monai') {
+    const { shape, steps } = monaiGrid(size, spacing, plan.keeps_spacing ? spacing : wanted)
+    return { ...crop, shape, steps: steps.every((step) => step === 1) ? null : steps }
+  }
   const shape = size.map((voxels, axis) => {
     const [step, aim] = [spacing[axis]!, wanted[axis]!]
     if (Math.abs(step - aim) <= TOLERANCE_MM * Math.min(1, aim)) return voxels
     return Math.max(1, roundEven((voxels * step) / aim))
   }) as Triple
-  return { ...crop, shape }
+  return { ...crop, shape, nearestAxis: plan.rules === 'nnunet' ? axisApart(wanted, spacing) : null }
 }
 
 /** The part of a crop that lies in a box of at least a patch; all of it where none does. */

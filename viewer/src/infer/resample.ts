@@ -6,29 +6,41 @@ const PAD = 12
 /** Of the cubic B-spline (Unser 1999). */
 const POLE = Math.sqrt(3) - 2
 
+/** Of interpolation. */
+export type Order = 0 | 1 | 3
+
 /** Where the voxels of an axis of `to` lie among the `from` voxels of the same field of view. */
 export function sameView(from: number, to: number): Float64Array {
   return Float64Array.from({ length: to }, (_, index) => (index + 0.5) * (from / to) - 0.5)
 }
 
+/** Another number of voxels over the same field of view; `vesal.volume.resample.resize`. */
+export function resize(array: Float32Array, shape: Triple, to: Triple, order: Order): Float32Array {
+  return interpolate(array, shape, shape.map((size, axis) => sameView(size, to[axis]!)), order)
+}
+
 /**
- * Another number of voxels over the same field of view; `vesal.volume.resample.resize`.
+ * The values at the outer product of coordinates along each axis, those beyond the edges clamped.
  *
  * Order 0 takes the nearest voxel, 1 is linear, 3 the cubic B-spline through the voxels. Edge voxels continue outwards.
  */
-export function resize(array: Float32Array, shape: Triple, to: Triple, order: 0 | 1 | 3): Float32Array {
+export function interpolate(array: Float32Array, shape: Triple, where: Float64Array[], order: Order): Float32Array {
   let found = array
   const now: Triple = [...shape]
   // The axes that shrink most come first: the later ones then have less to do.
-  const ratio = (axis: number) => to[axis]! / shape[axis]!
+  const ratio = (axis: number) => where[axis]!.length / shape[axis]!
   for (const axis of [0, 1, 2].sort((one, other) => ratio(one) - ratio(other) || one - other)) {
-    const size = now[axis]!
-    if (size === to[axis]) continue
-    const taps = tapsOf(size, sameView(size, to[axis]!), order === 3 && size === 1 ? 1 : order)
-    found = along(found, now, axis, taps)
-    now[axis] = to[axis]!
+    const [size, at] = [now[axis]!, where[axis]!]
+    if (size === at.length && at.every((place, k) => place === k)) continue
+    found = along(found, now, axis, tapsOf(size, at, order === 3 && size === 1 ? 1 : order))
+    now[axis] = at.length
   }
   return found
+}
+
+/** The voxels of these numbers along one axis. */
+export function take(array: Float32Array, shape: Triple, axis: number, numbers: ArrayLike<number>): Float32Array {
+  return along(array, shape, axis, chosen(numbers))
 }
 
 /**
@@ -74,12 +86,13 @@ function along(array: Float32Array, shape: Triple, axis: number, { size, apply }
   return out
 }
 
-function tapsOf(size: number, where: Float64Array, order: 0 | 1 | 3): Taps {
-  if (order === 0) {
-    const index = where.map((at) => Math.min(Math.max(Math.floor(at + 0.5), 0), size - 1))
-    return { size: where.length, apply: (line, out) => out.forEach((_, k) => (out[k] = line[index[k]!]!)) }
-  }
+function tapsOf(size: number, where: Float64Array, order: Order): Taps {
+  if (order === 0) return chosen(where.map((at) => Math.min(Math.max(Math.floor(at + 0.5), 0), size - 1)))
   return order === 1 ? linear(size, where) : cubic(size, where)
+}
+
+function chosen(numbers: ArrayLike<number>): Taps {
+  return { size: numbers.length, apply: (line, out) => out.forEach((_, k) => (out[k] = line[numbers[k]!]!)) }
 }
 
 function linear(size: number, where: Float64Array): Taps {
@@ -132,8 +145,7 @@ function prefilter(line: Float64Array): void {
 
 function blocksOf(old: number, size: number): Taps {
   if (size > old) {
-    const index = Float64Array.from({ length: size }, (_, k) => Math.floor((k + 0.5) * (old / size)))
-    return { size, apply: (line, out) => out.forEach((_, k) => (out[k] = line[index[k]!]!)) }
+    return chosen(Array.from({ length: size }, (_, k) => Math.floor((k + 0.5) * (old / size))))
   }
   const edges = Float64Array.from({ length: size + 1 }, (_, k) => roundEven(k * (old / size)))
   const apply: Line = (line, out) => {

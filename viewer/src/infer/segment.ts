@@ -5,7 +5,8 @@ import { product } from './numbers'
 import { type Box, type Crop, cropShape, eachVoxel, voxelMm3 } from './place'
 import { postprocess } from './postprocess'
 import { everywhere, type Prepared, prepare, type Scan } from './prepare'
-import { type Network, predictLogits } from './windows'
+import { predictLogits } from './window_sums'
+import type { Network } from './windows'
 
 /** Looks that are taken after the first. */
 const MOST_LOOKS = 4
@@ -23,10 +24,10 @@ export interface Segmented {
   concern: string
 }
 
-/** What the networks of both stages compute. */
+/** The networks of both stages, of which those of each vote. */
 export interface Networks {
-  fine: Network
-  locator: Network | null
+  fine: Network[]
+  locator: Network[] | null
 }
 
 /** Told what is being done and how far it is, 0..1. */
@@ -113,9 +114,9 @@ class Passage {
   private async look(prepared: Prepared): Promise<Found> {
     const { image, crop } = prepared
     const logits = await predictLogits(this.networks.fine, image, crop.shape, this.plan, (share) => this.progress('Segmenting', share))
-    // At one half the temperature changes no label.
-    if (this.threshold !== 0.5) for (let k = 0; k < logits.length; k++) logits[k]! /= this.model.temperature
-    const labels = labelsFromLogits(logits, crop.shape, cropShape(crop), this.plan, this.threshold)
+    // At one half the temperature changes no label, but where probabilities are interpolated.
+    if (this.threshold !== 0.5 || crop.steps) for (let k = 0; k < logits.length; k++) logits[k]! /= this.model.temperature
+    const labels = labelsFromLogits(logits, { ...crop, coarse: crop.shape, fine: cropShape(crop) }, this.plan, this.threshold)
     const mask = new Uint8Array(product(this.scan.shape))
     eachVoxel(crop, (from, to) => (mask[from] = labels[to]!))
     postprocess(mask, this.scan.shape, this.model.postprocess, this.plan.labels, this.voxel)

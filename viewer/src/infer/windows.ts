@@ -1,86 +1,76 @@
-import { outputsOf, type Plan } from './model'
 import { product, roundEven, strides } from './numbers'
 import type { Triple } from './place'
 
-/** Share of a window that its neighbour covers again (nnU-Net). */
-const OVERLAP = 0.5
-
-/** One window (C, *patch) -> logits (K, *patch), the mean of the networks. */
+/** One window (C, *patch) -> logits (K, *patch). */
 export type Network = (window: Float32Array) => Promise<Float32Array>
+
+/** Where the windows of a volume lie. */
+export interface Grid {
+  shape: Triple
+  patch: Triple
+  /** The volume with zeros around it, at least a window. */
+  padded: Triple
+  /** Voxels that are padded in front. */
+  before: Triple
+  /** First voxels of the windows along each axis. */
+  starts: [number[], number[], number[]]
+}
 
 /**
  * First voxels of the windows along an axis, evenly spread from border to border.
  *
- * >>> windowStarts(100, 40) -> [0, 20, 40, 60]
+ * >>> windowStarts(100, 40, 0.5) -> [0, 20, 40, 60]
  */
-export function windowStarts(size: number, window: number): number[] {
+export function windowStarts(size: number, window: number, overlap: number): number[] {
   if (size <= window) return [0]
-  const step = Math.max(1, window * (1 - OVERLAP))
+  const step = Math.max(1, window * (1 - overlap))
   const count = Math.ceil((size - window) / step) + 1
-  return Array.from({ length: count }, (_, k) => roundEven(((size - window) * k) / (count - 1)))
+  const apart = (size - window) / (count - 1)
+  return Array.from({ length: count }, (_, k) => (k === count - 1 ? size - window : roundEven(k * apart)))
 }
 
-/** What each window of an axis weighs at its voxels: a Gaussian, over the sum of all windows' there. */
-export function windowWeights(size: number, window: number, starts: number[]): Float32Array[] {
-  const gaussian = Float64Array.from({ length: window }, (_, k) => Math.exp(-0.5 * ((k - (window - 1) / 2) / (window / 8)) ** 2))
-  const total = new Float64Array(Math.max(size, window))
-  for (const start of starts) gaussian.forEach((value, k) => (total[start + k]! += value))
-  return starts.map((start) => Float32Array.from(gaussian, (value, k) => value / total[start + k]!))
+/** First voxels of all windows, the last axis fastest. */
+export function corners({ starts: [first, second, third] }: Grid): Triple[] {
+  return first.flatMap((i) => second.flatMap((j) => third.map((k): Triple => [i, j, k])))
 }
 
-/**
- * Logits (K, *shape) of a prepared image (C, *shape): `vesal.infer.windows`, the whole volume in memory.
- *
- * Windows in which every channel has one value throughout are computed once. `progress` hears 0..1.
- */
-export async function predictLogits(
+/** Calls `visit` with the logits (K, *patch) of every window of a padded image, in the order of `corners`. */
+export async function eachWindow(
   network: Network,
   image: Float32Array[],
-  shape: Triple,
-  plan: Plan,
+  grid: Grid,
+  visit: (logits: Float32Array, corner: Triple) => void,
   progress: (share: number) => void,
-): Promise<Float32Array> {
-  const outputs = outputsOf(plan)
-  const patch = [...Array<number>(3 - plan.patch.length).fill(1), ...plan.patch] as Triple
-  const padded = shape.map((size, axis) => Math.max(size, patch[axis]!)) as Triple
-  const before = padded.map((size, axis) => Math.floor((size - shape[axis]!) / 2)) as Triple
-  const input = image.map((channel) => pad(channel, shape, padded, before))
-  // Of a stack every slice is a window's.
-  const starts = padded.map((size, axis) =>
-    patch[axis] === 1 ? Array.from({ length: size }, (_, k) => k) : windowStarts(size, patch[axis]!),
-  )
-  const weights = starts.map((firsts, axis) => windowWeights(padded[axis]!, patch[axis]!, firsts))
-  const sums = new Float32Array(outputs * product(padded))
+): Promise<void> {
+  // Windows in which every channel has one value throughout are computed once.
   const known = new Map<string, Float32Array>()
-  const all = product(starts.map(({ length }) => length))
-  let done = 0
-  for (const [i, x] of starts[0]!.entries()) {
-    for (const [j, y] of starts[1]!.entries()) {
-      for (const [k, z] of starts[2]!.entries()) {
-        const window = cutWindow(input, padded, [x, y, z], patch)
-        const values = constantOf(window, input.length)
-        const logits = (values === null ? undefined : known.get(values)) ?? (await network(window))
-        if (values !== null) known.set(values, logits)
-        add(sums, padded, logits, patch, [x, y, z], [weights[0]![i]!, weights[1]![j]!, weights[2]![k]!], outputs)
-        progress(++done / all)
-      }
-    }
+  const all = corners(grid)
+  for (const [number, corner] of all.entries()) {
+    const window = cutWindow(image, grid, corner)
+    const values = constantOf(window, image.length)
+    const logits = (values === null ? undefined : known.get(values)) ?? (await network(window))
+    if (values !== null) known.set(values, logits)
+    visit(logits, corner)
+    progress((number + 1) / all.length)
   }
-  return unpad(sums, outputs, padded, shape, before)
 }
 
-function cutWindow(input: Float32Array[], shape: Triple, corner: Triple, patch: Triple): Float32Array {
-  const window = new Float32Array(input.length * product(patch))
-  let to = 0
-  for (const channel of input) {
-    for (let i = 0; i < patch[0]; i++) {
-      for (let j = 0; j < patch[1]; j++) {
-        const from = ((corner[0] + i) * shape[1] + corner[1] + j) * shape[2] + corner[2]
-        window.set(channel.subarray(from, from + patch[2]), to)
-        to += patch[2]
-      }
+/** Calls `visit` with where each row of a window begins, in the window and in the padded volume. */
+export function windowRows({ patch, padded }: Grid, corner: Triple, visit: (inner: number, outer: number) => void): void {
+  let from = 0
+  for (let i = 0; i < patch[0]; i++) {
+    for (let j = 0; j < patch[1]; j++, from += patch[2]) {
+      visit(from, ((corner[0] + i) * padded[1] + corner[1] + j) * padded[2] + corner[2])
     }
   }
+}
+
+function cutWindow(image: Float32Array[], grid: Grid, corner: Triple): Float32Array {
+  const size = product(grid.patch)
+  const window = new Float32Array(image.length * size)
+  image.forEach((channel, number) => {
+    windowRows(grid, corner, (inner, outer) => window.set(channel.subarray(outer, outer + grid.patch[2]), number * size + inner))
+  })
   return window
 }
 
@@ -96,42 +86,23 @@ function constantOf(window: Float32Array, channels: number): string | null {
   return values.join()
 }
 
-function add(
-  sums: Float32Array,
-  shape: Triple,
-  logits: Float32Array,
-  patch: Triple,
-  corner: Triple,
-  [wx, wy, wz]: [Float32Array, Float32Array, Float32Array],
-  outputs: number,
-): void {
-  const volume = product(shape)
-  let from = 0
-  for (let output = 0; output < outputs; output++) {
-    for (let i = 0; i < patch[0]; i++) {
-      for (let j = 0; j < patch[1]; j++) {
-        const weight = wx[i]! * wy[j]!
-        let to = output * volume + ((corner[0] + i) * shape[1] + corner[1] + j) * shape[2] + corner[2]
-        for (let k = 0; k < patch[2]; k++) sums[to++]! += logits[from++]! * weight * wz[k]!
-      }
-    }
-  }
-}
-
 /** Zeros around the centre. */
-function pad(channel: Float32Array, shape: Triple, padded: Triple, before: Triple): Float32Array {
+export function pad(channel: Float32Array, grid: Grid): Float32Array {
+  const { shape, padded } = grid
   if (product(padded) === product(shape)) return channel
   const found = new Float32Array(product(padded))
-  rows(shape, padded, before, (inner, outer) => found.set(channel.subarray(inner, inner + shape[2]), outer))
+  rows(grid, (inner, outer) => found.set(channel.subarray(inner, inner + shape[2]), outer))
   return found
 }
 
-function unpad(sums: Float32Array, outputs: number, padded: Triple, shape: Triple, before: Triple): Float32Array {
+/** (K, *padded) -> (K, *shape). */
+export function unpad(sums: Float32Array, outputs: number, grid: Grid): Float32Array {
+  const { shape, padded } = grid
   const [big, small] = [product(padded), product(shape)]
   if (big === small) return sums
   const found = new Float32Array(outputs * small)
   for (let output = 0; output < outputs; output++) {
-    rows(shape, padded, before, (inner, outer) => {
+    rows(grid, (inner, outer) => {
       const from = output * big + outer
       found.set(sums.subarray(from, from + shape[2]), output * small + inner)
     })
@@ -140,7 +111,7 @@ function unpad(sums: Float32Array, outputs: number, padded: Triple, shape: Tripl
 }
 
 /** Calls `visit` with where each row of the last axis begins in the inner array and in the padded one. */
-function rows(shape: Triple, padded: Triple, before: Triple, visit: (inner: number, outer: number) => void): void {
+function rows({ shape, padded, before }: Grid, visit: (inner: number, outer: number) => void): void {
   const [inner, outer] = [strides(shape), strides(padded)]
   for (let i = 0; i < shape[0]; i++) {
     for (let j = 0; j < shape[1]; j++) {

@@ -1,3 +1,5 @@
+import type { Plan } from '../infer/model'
+
 /** Where the letters DICM stand in a file with a preamble. */
 const MAGIC = 128
 
@@ -9,6 +11,11 @@ export async function isDicom(files: File[]): Promise<boolean> {
     if (head === 'DICM') return true
   }
   return false
+}
+
+/** Whether a model takes it: dcm2niix stores axes otherwise than `vesal predict` reads them, which some models see. */
+export function takesDicom({ as_stored }: Plan): boolean {
+  return !as_stored
 }
 
 /**

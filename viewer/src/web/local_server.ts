@@ -1,6 +1,7 @@
 import { ApiError, type Server } from '../api/client'
 import type { Job, Limits, Model, View } from '../api/types'
 import type { WebModel } from '../infer/model'
+import { takesDicom } from './dicom'
 import type { Answer, Request } from './worker'
 
 /** A job and the files of its results. */
@@ -16,13 +17,15 @@ interface Own {
  * Nothing of a scan leaves the machine: the page's policy (see web.html) lets it ask its own origin alone, for its files.
  */
 export class LocalServer implements Server {
-  readonly takes = 'NIfTI, or a folder of DICOM; nothing leaves this computer'
+  readonly takes: string
   readonly remote = false
   private readonly own = new Map<string, Own>()
   private made = 0
   private before: Promise<unknown> = Promise.resolve()
 
-  constructor(private readonly model: WebModel) {}
+  constructor(private readonly model: WebModel) {
+    this.takes = `NIfTI${takesDicom(model.plan) ? ', or a folder of DICOM' : ''}; nothing leaves this computer`
+  }
 
   makes(kind: string): boolean {
     return kind === 'nifti'

@@ -66,18 +66,13 @@ async function timed(ort: typeof Ort, by: string, file: Uint8Array, model: Stage
   return { logits, ms }
 }
 
-async function stage(model: StageModel, files: Map<string, Uint8Array>, ort: typeof Ort, by: string): Promise<Network> {
-  const sessions: Ort.InferenceSession[] = []
-  for (const name of model.networks) sessions.push(await ort.InferenceSession.create(files.get(name)!, { executionProviders: [by] }))
-  return async (window) => {
-    const total = Float32Array.from(await compute(sessions[0]!, ort, model, window))
-    for (const session of sessions.slice(1)) {
-      const more = await compute(session, ort, model, window)
-      for (let at = 0; at < total.length; at++) total[at]! += more[at]!
-    }
-    if (sessions.length > 1) for (let at = 0; at < total.length; at++) total[at]! /= sessions.length
-    return total
+async function stage(model: StageModel, files: Map<string, Uint8Array>, ort: typeof Ort, by: string): Promise<Network[]> {
+  const networks: Network[] = []
+  for (const name of model.networks) {
+    const session = await ort.InferenceSession.create(files.get(name)!, { executionProviders: [by] })
+    networks.push((window) => compute(session, ort, model, window))
   }
+  return networks
 }
 
 async function compute(session: Ort.InferenceSession, ort: typeof Ort, model: StageModel, window: Float32Array): Promise<Float32Array> {

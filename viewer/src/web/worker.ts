@@ -1,5 +1,5 @@
 import { fileAddress } from './address'
-import { isDicom, niftiOfDicom } from './dicom'
+import { isDicom, niftiOfDicom, takesDicom } from './dicom'
 import { loadNetworks } from './networks'
 import type { WebModel } from '../infer/model'
 import { readChannels, readNifti, writeMask } from '../infer/nifti'
@@ -37,7 +37,11 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
 async function compute({ files, threshold }: Request): Promise<Answer> {
   const progress = (stage: string, share: number) => tell({ kind: 'progress', stage, share })
   const model = (await (await fetch(fileAddress('model.json'))).json()) as WebModel
-  const scans = (await isDicom(files)) ? [await niftiOfDicom(files)] : files
+  const dicom = await isDicom(files)
+  if (dicom && !takesDicom(model.plan)) {
+    throw new Error('This model sees a scan as its file stores it, which DICOM leaves open; give NIfTI files as those of its training.')
+  }
+  const scans = dicom ? [await niftiOfDicom(files)] : files
   const { length: wanted } = model.plan.channels
   if (scans.length !== 1 && scans.length !== wanted) {
     throw new Error(`${scans.length} files were given where the model wants ${wanted === 1 ? 'one' : `${wanted}, one for each channel`}.`)

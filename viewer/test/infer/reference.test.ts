@@ -1,13 +1,15 @@
 import { expect, test } from 'vitest'
 import { labelsFromLogits } from '../../src/infer/labels_of'
 import { findPlace, foreground, recentred } from '../../src/infer/locate'
-import type { Normalisation, Plan, Step } from '../../src/infer/model'
+import type { Normalisation, Plan, Step, WebModel } from '../../src/infer/model'
 import { normalise } from '../../src/infer/normalise'
 import { type Affine, type Box, spacingOf, type Triple, turnToRas, voxelMm3 } from '../../src/infer/place'
 import { postprocess } from '../../src/infer/postprocess'
 import { patchInScan, prepare, type Scan } from '../../src/infer/prepare'
 import { blockMeans, resize } from '../../src/infer/resample'
-import { predictLogits, windowStarts, windowWeights } from '../../src/infer/windows'
+import { segment } from '../../src/infer/segment'
+import { predictLogits, windowWeights } from '../../src/infer/window_sums'
+import { type Network, windowStarts } from '../../src/infer/windows'
 import stored from './reference.json'
 
 // What Vesal itself computes of the same numbers: write_reference.py.
@@ -22,17 +24,27 @@ interface Reference {
     channels: number[][]
     box: Box | null
     image: number[][]
-    crop: { start: number[]; stop: number[]; shape: number[] }
+    crop: { start: number[]; stop: number[]; shape: number[]; nearest_axis: number | null }
+    steps: number[] | null
     patch_in_scan: number[]
   }[]
   windows: {
-    starts: { size: number; window: number; starts: number[] }[]
+    starts: { size: number; window: number; overlap: number; starts: number[] }[]
     weights: number[][]
     shape: Triple
     image: number[]
-    logits: { plan: Plan; logits: number[] }[]
+    logits: { plan: Plan; networks: number; logits: number[] }[]
   }
-  labels: { plan: Plan; logits: number[]; coarse: Triple; fine: Triple; threshold: number; labels: number[] }[]
+  labels: {
+    plan: Plan
+    logits: number[]
+    coarse: Triple
+    fine: Triple
+    nearest_axis: number | null
+    steps: Triple | null
+    threshold: number
+    labels: number[]
+  }[]
   postprocess: { plan: Plan; steps: Step[]; shape: Triple; before: number[]; after: number[] }[]
   locate: {
     coarse: Plan
@@ -47,6 +59,7 @@ interface Reference {
     mask: number[]
     recentred: Box | null
   }[]
+  segment: { plan: Plan; networks: number; affine: Affine; shape: Triple; channels: number[][]; mask: number[] }[]
 }
 const reference = stored as unknown as Reference
 
@@ -89,36 +102,47 @@ test('intensities are normalised alike', () => {
 
 test.each(reference.prepare)('a scan is prepared alike', (given) => {
   const { image, crop } = prepare(scanOf(given), given.plan, given.box)
-  expect({ start: crop.start, stop: crop.stop, shape: crop.shape }).toEqual(given.crop)
+  expect({ start: crop.start, stop: crop.stop, shape: crop.shape, nearest_axis: crop.nearestAxis }).toEqual(given.crop)
+  near(crop.steps ?? [], given.steps ?? [])
   expect(patchInScan(given.plan, crop)).toEqual(given.patch_in_scan)
   expect(image.length).toBe(given.image.length)
-  // Half a step of 16 bits.
-  image.forEach((channel, index) => near(channel, given.image[index]!, 6e-4))
+  // Half a step of 16 bits, in which Vesal keeps an image.
+  image.forEach((channel, index) => near(channel, given.image[index]!, given.plan.rules === 'vesal' ? 6e-4 : 5e-6))
 })
 
 test('windows lie and weigh alike', () => {
-  for (const { size, window, starts } of reference.windows.starts) expect(windowStarts(size, window)).toEqual(starts)
-  windowWeights(11, 6, windowStarts(11, 6)).forEach((weight, index) => near(weight, reference.windows.weights[index]!))
+  for (const { size, window, overlap, starts } of reference.windows.starts) expect(windowStarts(size, window, overlap)).toEqual(starts)
+  windowWeights(11, 6, windowStarts(11, 6, 0.5)).forEach((weight, index) => near(weight, reference.windows.weights[index]!))
 })
 
-test.each(reference.windows.logits)('logits of windows are summed alike', async ({ plan, logits }) => {
-  const { shape, image } = reference.windows
-  const row = plan.patch[plan.patch.length - 1]!
-  const network = async (window: Float32Array) => {
+/** Those of write_reference.py. */
+function networksOf({ patch }: Plan, count: number): Network[] {
+  const row = patch[patch.length - 1]!
+  const parts = (window: Float32Array) => {
     const rolled = window.map((_, at) => window[at % row ? at - 1 : at + row - 1]!)
-    return Float32Array.from([
-      ...window.map((value) => 0.1 * value),
-      ...window.map((value, at) => value - 0.5 * rolled[at]!),
-      ...rolled.map((value) => value * 0.7 - 0.2),
-    ])
+    return [window.map((value) => 0.125 * value), window.map((value, at) => value - 0.5 * rolled[at]!), rolled.map((value) => 0.5 * value - 0.25)]
   }
+  const joined = (channels: Float32Array[]) => Float32Array.from(channels.flatMap((channel) => [...channel]))
+  const network: Network = async (window) => joined(parts(window))
+  const other: Network = async (window) => {
+    const [first, ...rest] = parts(window) as [Float32Array, ...Float32Array[]]
+    return joined([...rest, first])
+  }
+  return [network, other, network].slice(0, count)
+}
+
+test.each(reference.windows.logits)('logits of windows are summed alike', async ({ plan, networks, logits }) => {
+  const { shape, image } = reference.windows
   let told = 0
-  near(await predictLogits(network, [Float32Array.from(image)], shape, plan, (share) => (told = share)), logits)
+  const found = await predictLogits(networksOf(plan, networks), [Float32Array.from(image)], shape, plan, (share) => (told = share))
+  // What is rounded to 16 bits is the same to the bit: seven digits are stored.
+  near(found, logits, plan.rules === 'nnunet' ? 6e-7 : 2e-6)
   expect(told).toBe(1)
 })
 
-test.each(reference.labels)('logits become labels alike', ({ plan, logits, coarse, fine, threshold, labels }) => {
-  expect([...labelsFromLogits(Float32Array.from(logits), coarse, fine, plan, threshold)]).toEqual(labels)
+test.each(reference.labels)('logits become labels alike', ({ plan, logits, coarse, fine, nearest_axis, steps, threshold, labels }) => {
+  const grids = { coarse, fine, nearestAxis: nearest_axis, steps }
+  expect([...labelsFromLogits(Float32Array.from(logits), grids, plan, threshold)]).toEqual(labels)
 })
 
 test.each(reference.postprocess)('label maps are post-processed alike', ({ plan, steps, shape, before, after }) => {
@@ -134,4 +158,12 @@ test.each(reference.locate)('the place is found alike', (given) => {
   near(probability, given.probability)
   expect(findPlace(probability, crop, 1.5)).toEqual({ box: given.box, concern: given.concern })
   expect(recentred(given.mask, crop, given.fine)).toEqual(given.recentred)
+})
+
+test.each(reference.segment)("a scan is segmented alike by other programs' rules", async (given) => {
+  const model = { plan: given.plan, postprocess: [], temperature: 1, locator: null } as unknown as WebModel
+  const networks = { fine: networksOf(given.plan, given.networks), locator: null }
+  const { mask } = await segment(scanOf(given), model, networks, 0.5, () => undefined)
+  expect([...mask]).toEqual(given.mask)
+  expect(new Set(mask).size).toBeGreaterThan(2)
 })

@@ -23,9 +23,11 @@ from vesal.workflow.deployment.viewer_bundle import BUILD_IT, BUILT_PAGE, FILES,
 
 #: Of the description that the page reads.
 VERSION = 1
-_FIELDS = {
-    "dimension", "slice_axis", "spacing_mm", "patch", "normalisation", "crop_to_nonzero", "image_order", "blocks",
-    "channels", "foreground_channel", "labels", "margin_mm", "label_sizes",
+#: What the page takes of a plan; what it does not do is refused by `_refuse`.
+FIELDS = {
+    "dimension", "rules", "axis_order", "as_stored", "slice_axis", "spacing_mm", "keeps_spacing", "patch",
+    "normalisation", "crop_to_nonzero", "image_order", "blocks", "overlap", "blend", "channels", "foreground_channel",
+    "labels", "margin_mm", "label_sizes",
 }  # fmt: skip
 
 
@@ -71,8 +73,8 @@ def export_web(source: Path, out: Path) -> WebExport:
         out: folder, made if absent.
 
     Raises:
-        UsageError: what is needed is not installed or built, no such model, one of pictures, or a file of the
-            folder would be overwritten.
+        UsageError: what is needed is not installed or built, no such model, one of pictures or a cascade, or a
+            file of the folder would be overwritten.
         VesalError: a network cannot be exported, or its graph does not compute what torch does; nothing is written.
     """
     require_onnx()
@@ -80,13 +82,7 @@ def export_web(source: Path, out: Path) -> WebExport:
         raise UsageError(f"The page was not built; {BUILD_IT}.")
     files, packages = read_packages(source)
     exported, parts = describe_export(packages, files)
-    if exported.plan.scan_dimension != 3:
-        raise UsageError(f"{source} segments pictures, and the page takes volumes; serve it by vesal serve.")
-    if exported.plan.rules != "vesal" or exported.plan.axis_order or exported.plan.as_stored:
-        raise UsageError(
-            f"{source} was imported and prepares scans as another program does, the page as Vesal does; serve it by "
-            "vesal serve."
-        )
+    _refuse(source, exported.plan)
     names = (*exported.graphs, *exported.locators)
     # onnxruntime on a graphics card has no transposed convolution in 3D.
     made = [onnx_graph(part, features=False, blocks=True) for part in parts]
@@ -114,6 +110,24 @@ def export_web(source: Path, out: Path) -> WebExport:
     return WebExport(out, len(written), sum(file.stat().st_size for file in written), max(found))
 
 
+def _refuse(source: Path, plan: Plan) -> None:
+    """Raise UsageError where the page does not do what a plan needs."""
+    if plan.scan_dimension != 3:
+        raise UsageError(f"{source} segments pictures, and the page takes volumes; serve it by vesal serve.")
+    if plan.takes_masks:
+        raise UsageError(
+            f"{source} is a cascade, whose second stage takes the first one's label map, and the page gives none; "
+            "serve it by vesal serve, or import 3d_fullres or 3d_lowres of the same data set."
+        )
+    if plan.locator is not None and any(
+        of.rules != "vesal" or of.axis_order or of.as_stored for of in (plan, plan.locator)
+    ):
+        raise UsageError(
+            f"{source} looks in a box and prepares scans as another program does, and the page does one of both; "
+            "serve it by vesal serve."
+        )
+
+
 def page_model(exported: Exported, shown: ServedModel, temperature: float) -> dict[str, Any]:
     """The description, as viewer/src/infer/model.ts reads it."""
     plan = exported.plan
@@ -139,7 +153,7 @@ def page_model(exported: Exported, shown: ServedModel, temperature: float) -> di
 
 def page_plan(plan: Plan) -> dict[str, Any]:
     """What the page reads of a plan (viewer/src/infer/model.ts); the folder may be put on a public server."""
-    return plan.model_dump(mode="json", include=_FIELDS)
+    return plan.model_dump(mode="json", include=FIELDS)
 
 
 def _page_files() -> dict[str, Path]:
