@@ -91,6 +91,7 @@ ROWS: dict[str, Row] = {
     "hippocampus-10m": Row("Task04_Hippocampus", "10m", (0,), beside=HIPPOCAMPUS),
     **_within("acdc-80m", Row("ACDC/training", "80m", (0,), ("folds=4",), beside=ACDC), "acdc", 4),
     "acdc-5m": Row("ACDC/training", "5m", (0,), ("folds=4",), beside=ACDC),
+    "acdc-5m-located": Row("ACDC/training", "5m", (0,), ("folds=4", "plan.locate=true"), beside=ACDC),
     "acdc-10m": Row("ACDC/training", "10m", (0,), ("folds=4",), beside=ACDC),
     "acdc-30m": Row("ACDC/training", "30m", (0,), ("folds=4",), beside=ACDC),
     **_within("heart-60m", Row("Task02_Heart", "60m", (1, 2), ("folds=3",), beside=HEART), "heart", 3),

@@ -80,8 +80,17 @@ def test_a_processor_has_it_by_amx_or_avx512_and_with_onednn(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
+    monkeypatch.setattr(bfloat16, "_onednn_may", lambda: onednn)
     assert computes_bfloat16() is expected
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_onednn_is_asked_whether_it_may(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    assert bfloat16._onednn_may() is there
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False, raising=False)
+    assert not bfloat16._onednn_may()
 
 
 def test_a_torch_that_does_not_tell_has_it_not(monkeypatch: pytest.MonkeyPatch) -> None:

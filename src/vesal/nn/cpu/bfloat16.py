@@ -26,7 +26,15 @@ def computes_bfloat16() -> bool:
     asked = (
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
-    return torch.backends.mkldnn.is_available() and any(ask() for ask in asked if ask is not None)
+    return _onednn_may() and any(ask() for ask in asked if ask is not None)
+
+
+def _onednn_may() -> bool:
+    """Whether oneDNN is there, and was not told to keep to older instructions (ONEDNN_MAX_CPU_ISA=AVX2)."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    told = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return told is None or bool(told())
 
 
 def bfloat16_norm_act(x: Tensor, norm: nn.Module, slope: float) -> Tensor:
