@@ -41,6 +41,19 @@ def test_a_mapping_that_holds_itself_or_many_times_another_is_looked_at_once(tmp
     assert len(read_yaml(tmp_path / "many.yaml")) == 40
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_mappings_that_are_merged_of_merged_ones_are_refused_before_they_fill_the_memory(
+    within: bool, tmp_path: Path
+) -> None:
+    levels = [f"&l{n} {{<<: [{', '.join([f'*l{n - 1}'] * 10)}]}}" for n in range(1, 12)]
+    lines = [f"- {one}" if within else f"l{n}: {one}" for n, one in enumerate(["&l0 {x: 1}", *levels])]
+    (tmp_path / "a.yaml").write_text("\n".join(["all:", *lines] if within else lines))
+    with pytest.raises(UsageError, match=rf"merges several mappings \(line {2 + within}\); write them out"):
+        read_yaml(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert read_yaml(tmp_path / "a.yaml")["b"] == {"x": 1, "y": 3}
+
+
 def test_a_setting_that_is_given_twice_is_named_with_both_lines(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("lr: 0.1\nplan:\n  batch: 2\n  batch: 3\n")
     with pytest.raises(UsageError, match=r"gives batch twice \(lines 3 and 4\)"):

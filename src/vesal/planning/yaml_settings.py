@@ -17,6 +17,9 @@ _MOST_CHARACTERS = 100_000
 #: Nor are they nested deeper; the reader's time grows with the square of it.
 _DEEPEST = 100
 
+#: Of the key <<, which stands for all that another mapping holds.
+_MERGE = "tag:yaml.org,2002:merge"
+
 #: What is raised for what is no YAML, for 2001-99-99, which looks like a date, and for an empty number.
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, RecursionError)
 
@@ -29,7 +32,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         node, loader = _node(path.read_text(encoding="utf-8"))
-        _refuse_repeated(path, node)
+        _refuse_keys(path, node)
         values = None if node is None else loader.construct_document(node)
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror or error}.") from error
@@ -68,25 +71,32 @@ def _node(text: str) -> tuple[yaml.Node | None, yaml.SafeLoader]:
     return loader.get_single_node(), loader
 
 
-def _refuse_repeated(path: Path, top: yaml.Node | None) -> None:
-    """YAML's readers let the last of two equal keys win without a word.
+def _refuse_keys(path: Path, top: yaml.Node | None) -> None:
+    """YAML's readers let the last of two equal keys win without a word, and write out what is merged.
 
     Raises:
-        UsageError: a key is given twice.
+        UsageError: a key is given twice, or several mappings are merged: those that are merged of merged ones grow
+            beyond any memory within a few lines.
     """
     waiting, seen = [top], set[int]()
     while waiting:
         node = waiting.pop(0)
         # What an alias stands for is looked at once: it may stand for itself.
-        if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+        if node is None or id(node) in seen:
             continue
         seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
         lines: dict[str, int] = {}
         for key, value in node.value:
             waiting.append(value)
             if not isinstance(key, yaml.ScalarNode):
                 continue
             line = key.start_mark.line + 1
+            if key.tag == _MERGE and isinstance(value, yaml.SequenceNode):
+                raise UsageError(f"{path} merges several mappings (line {line}); write them out.")
             if key.value in lines:
                 raise UsageError(
                     f"{path} gives {key.value} twice (lines {lines[key.value]} and {line}); leave one out."

@@ -101,6 +101,21 @@ def test_values_that_grow_by_references_are_refused_before_they_fill_the_memory(
         config().plain(nested)
 
 
+@pytest.mark.parametrize("text", ["$[" + "1," * 400 + "]", "$'" + "x" * 900 + "'", "x" * 900])
+def test_a_text_counts_wherever_it_is_referred_to(text: str) -> None:
+    assert config(text=text).plain(["@text"] * 3)
+    with pytest.raises(VesalError, match="more than 100,000 parts"):
+        config(text=text).plain(["@text"] * 1000)
+
+
+@pytest.mark.parametrize(
+    "number", [10**400, float("nan"), float("inf"), "$1e999", "$-1e999", "$0x" + "f" * 5000, {1, 2}, b"x"]
+)
+def test_what_is_no_number_that_a_network_or_a_window_has_is_refused(number: Any) -> None:
+    with pytest.raises(VesalError, match=r"a number up to 1e\+15; get the bundle again"):
+        config().plain([number])
+
+
 def test_a_component_is_one_of_monais_own() -> None:
     found = config().component("@alias")
     assert found is not None
@@ -115,6 +130,14 @@ def test_a_component_is_one_of_monais_own() -> None:
             config().component(entry)
     with pytest.raises(VesalError, match="needs an entry with a _target_"):
         config().component("@sizes")
+
+
+def test_what_yaml_repeats_without_end_is_not_written_out(tmp_path: Path) -> None:
+    file, levels = tmp_path / "inference.yaml", ["l0: &l0 [1]"]
+    levels += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 12)]
+    file.write_text("\n".join(levels))
+    with pytest.raises(VesalError, match="has a value of the type list where Vesal needs an entry"):
+        read_config(file).component("@l11")
 
 
 def test_yaml_is_read_without_its_tags(tmp_path: Path) -> None:

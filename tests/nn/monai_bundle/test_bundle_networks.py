@@ -80,6 +80,11 @@ def test_a_network_computes_what_monais_does(config: dict[str, Any]) -> None:
         (changed(SPLEEN, network_def__norm="LOCALRESPONSE"), "the norm localresponse"),
         (changed(SPLEEN, network_def__more=1), "has more, which Vesal does not know"),
         (changed(SPLEEN, network_def__channels="4"), "Vesal needs whole numbers"),
+        (
+            changed(SPLEEN, network_def__in_channels=10**9),
+            "in_channels = 1000000000; Vesal needs whole numbers from",
+        ),
+        (changed(SPLEEN, network_def__out_channels=10**9), "out_channels = 1000000000; Vesal needs"),
         (changed(SPLEEN, network_def__strides=[2]), "3 channels and 1 strides"),
         (changed(SPLEEN, network_def__strides=2), "no list of strides"),
         (changed(SPLEEN, network_def___target_="VNet"), "is VNet, which Vesal does not import"),

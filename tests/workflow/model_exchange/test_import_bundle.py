@@ -193,6 +193,12 @@ def test_weights_that_are_no_state_dict_of_the_network_are_refused(damage: str, 
     assert not (tmp_path / "ran").exists()
 
 
+def test_handlers_that_are_no_list_are_passed_over(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", SPLEEN | {"handlers": 5}, None, ORGANS)
+    with pytest.raises(UsageError, match=r"holds no weights at models/model\.pt"):
+        import_model(ImportRequest(folder, tmp_path / "m.vesal"))
+
+
 def test_labels_that_are_trained_on_lie_where_the_image_does(tmp_path: Path) -> None:
     from vesal.preprocessing.prepare import prepare
     from vesal.volume.volume import LabelMap

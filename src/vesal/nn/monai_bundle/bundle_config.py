@@ -20,9 +20,11 @@ from vesal.planning.yaml_settings import read_yaml
 _REFERENCE = re.compile(r"@([A-Za-z_][\w#]*(?:::[\w#]+)*)")
 #: References within references, and parts within parts.
 _DEEPEST = 40
-#: Values within a value, its references followed, and letters of the texts that are joined for it: a bundle has some
-#: hundreds, and references to references to lists can make more than any memory holds.
+#: Values within a value, its references followed, and letters of its texts: a bundle has some hundreds, and references
+#: to references to lists, or to expressions that are worked out each time, can make more than any memory holds.
 _MOST_PARTS = 100_000
+#: More than any number in a bundle; what is far larger is no float.
+_LARGEST = 1e15
 #: More digits than the place in a list has.
 _DIGITS = 9
 #: What an entry may say of itself beside its arguments.
@@ -107,16 +109,29 @@ class BundleConfig:
             raise VesalError(f"{self.path} refers to itself, or is nested too deep; get the bundle again.")
         allowed.take(1, self.path)
         if isinstance(value, dict):
+            allowed.take(sum(len(key) for key in value if isinstance(key, str)), self.path)
             return {key: self._plain(one, depth + 1, allowed) for key, one in value.items()}
         if isinstance(value, list):
             return [self._plain(one, depth + 1, allowed) for one in value]
-        if not isinstance(value, str) or value[:1] not in "@$%" or not value:
+        if not isinstance(value, str):
+            return self._number(value)
+        allowed.take(len(value), self.path)
+        if not value or value[0] not in "@$%":
             return value
         if value[0] == "@" and (found := _REFERENCE.fullmatch(value)):
             return self._plain(self.raw(found.group(1)), depth + 1, allowed)
         if value[0] == "$":
             return self._worked_out(value[1:], depth, allowed)
         raise self.refusal(value)
+
+    def _number(self, value: Any) -> float | None:
+        """The same: a number, a truth or nothing, which are what is left of JSON; YAML has more."""
+        if value is None or (isinstance(value, (int, float)) and abs(value) <= _LARGEST):
+            return value
+        raise VesalError(
+            f"{self.path} has {shown(value)} where Vesal needs a text, a list or a number up to {_LARGEST:g}; get the "
+            "bundle again."
+        )
 
     def component(self, value: Any) -> Component | None:
         """An entry, or a reference to one, with a `_target_` of MONAI's; None of one that is disabled.
@@ -130,7 +145,7 @@ class BundleConfig:
             value = self.raw(found.group(1))
         if not isinstance(value, dict) or not isinstance(value.get("_target_"), str):
             raise VesalError(
-                f"{self.path} has {str(value)[:80]} where Vesal needs an entry with a _target_ of MONAI's."
+                f"{self.path} has {shown(value)} where Vesal needs an entry with a _target_ of MONAI's."
             )
         if value.get("_disabled_") in (True, "true"):
             return None
@@ -171,14 +186,16 @@ class BundleConfig:
             return self._value(part, names, depth, allowed)
 
         match node:
-            case ast.Constant(value=bool() | int() | float() | str() | None as value):
+            case ast.Constant(value=str() as value):
                 return value
+            case ast.Constant(value=bool() | int() | float() | None as value):
+                return self._number(value)
             case ast.List(elts=parts) | ast.Tuple(elts=parts):
                 return [of(part) for part in parts]
             case ast.Name(id=name) if name in names:
                 return self._plain(self.raw(names[name]), depth + 1, allowed)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return -value
+                return self._number(-value)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 joined = of(left), of(right)
                 if all(type(one) is str for one in joined):
@@ -189,3 +206,12 @@ class BundleConfig:
                 if type(chosen) is bool:
                     return of(body if chosen else otherwise)
         raise ValueError("not a literal")
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in a file, for a message; what holds others is not written out, which may be endless.
+
+    >>> shown("$1 + 1"), shown([[0] * 9] * 9)
+    ('$1 + 1', 'a value of the type list')
+    """
+    return value[:80] if isinstance(value, str) else f"a value of the type {type(value).__name__}"

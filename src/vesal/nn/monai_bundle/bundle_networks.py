@@ -23,6 +23,8 @@ _ACTIVATIONS = {"relu": "relu", "prelu": "prelu", "leakyrelu": "leaky_relu", "ge
 _SLOPE = 0.01
 #: More than any of these networks has, whose lowest resolution would be less than a voxel.
 _MOST_STAGES = 16
+#: More channels than any of them has.
+_MOST_CHANNELS = 1 << 16
 _NORMS = {"instance": "instance", "batch": "batch", "group": "group"}
 #: Names of the parameters that make the outputs, whose order can be changed.
 _OUTPUTS = {
@@ -100,9 +102,11 @@ class _Arguments:
         """Whole numbers above zero."""
         found = self.get(name, default)
         items = list(found) if isinstance(found, (list, tuple)) else [found]
-        if not 1 <= len(items) <= _MOST_STAGES or not all(type(one) is int and one > 0 for one in items):
+        whole = all(type(one) is int and 0 < one <= _MOST_CHANNELS for one in items)
+        if not 1 <= len(items) <= _MOST_STAGES or not whole:
             raise VesalError(
-                f"The bundle's {self.of} has {name} = {str(found)[:60]}; Vesal needs whole numbers there."
+                f"The bundle's {self.of} has {name} = {str(found)[:60]}; Vesal needs whole numbers from 1 to "
+                f"{_MOST_CHANNELS} there."
             )
         return tuple(items)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vesal.errors import VesalError
-from vesal.nn.monai_bundle.bundle_config import BundleConfig, Component
+from vesal.nn.monai_bundle.bundle_config import BundleConfig, Component, shown
 from vesal.planning.plan import Normalisation
 from vesal.text import listed
 
@@ -41,6 +41,8 @@ _READERS = (None, "NibabelReader", "ITKReader", "nibabelreader", "itkreader")
 _FLOATS = (None, "float32", "float", "$torch.float32", "$np.float32", "$numpy.float32")
 #: After the network: what writes and counts.
 _WRITING = ("SaveImaged", "EnsureTyped", "ToTensord")
+#: What a window of intensities is stretched or shrunk by is far less.
+_STEEPEST = 1e15
 #: From which probability a region holds.
 _HALF = 0.5
 
@@ -138,7 +140,7 @@ def sliding(config: BundleConfig) -> Sliding:
             f"has a roi_size of {str(roi)[:60]}, and Vesal's windows have three sizes above 0"
         )
     overlap = given.take("overlap", 0.25)
-    if isinstance(overlap, list) and len(set(overlap)) == 1:
+    if isinstance(overlap, list) and overlap and overlap.count(overlap[0]) == len(overlap):
         overlap = overlap[0]
     if not isinstance(overlap, (int, float)) or not 0 <= overlap < 1:
         raise given.refused(
@@ -290,6 +292,8 @@ class _Step:
         if (bottom, top) == (0, 1):
             return Normalisation(scheme="window", lower=low, upper=high)
         slope = (top - bottom) / (high - low)
+        if not 1 / _STEEPEST < slope < _STEEPEST:
+            raise self.refused("brings a window to one that is narrower or wider beyond all numbers")
         return Normalisation(scheme="ct", lower=low, upper=high, mean=low - bottom / slope, std=1 / slope)
 
     def zscore(self, channels: int) -> Normalisation:
@@ -305,7 +309,7 @@ class _Step:
 def _painted(step: Component, config: BundleConfig) -> tuple[tuple[int, int], ...]:
     """(output, value) of `lambda x: torch.where(x[[2]] > 0, 4, torch.where(...))`, which is read and not run."""
     text = step.arguments.get("func")
-    refused = config.refusal(str(text))
+    refused = config.refusal(shown(text))
     if not isinstance(text, str) or text[:1] != "$":
         raise refused
     try:
@@ -337,8 +341,9 @@ def _branches(node: ast.expr, name: str) -> tuple[int, int, ast.expr] | None:
     condition, value, otherwise = node.args
     if node.keywords or not isinstance(value, ast.Constant) or type(value.value) is not int:
         return None
+    text = ast.unparse(condition)
     for output in range(32):
-        if ast.unparse(condition) in (f"{name}[[{output}]] > 0", f"{name}[{output}] > 0"):
+        if text in (f"{name}[[{output}]] > 0", f"{name}[{output}] > 0"):
             return output, value.value, otherwise
     return None
 

@@ -191,7 +191,8 @@ def _labels(
 
 def _weights_file(folder: Path, config: BundleConfig) -> Path:
     """The file that the bundle's checkpoint loader names, else models/model.pt."""
-    entries = [*config.values.values(), *(config.values.get("handlers") or [])]
+    handlers = config.values.get("handlers")
+    entries = [*config.values.values(), *(handlers if isinstance(handlers, list) else [])]
     loaders = [
         one
         for one in entries
