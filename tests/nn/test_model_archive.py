@@ -28,6 +28,16 @@ def test_members_come_back_and_the_same_ones_give_the_same_bytes(tmp_path: Path)
     assert read_archive(tmp_path / "one", lambda _: [JSON]) == {JSON: b"{}"}
 
 
+def test_more_members_than_are_read_are_not_written(tmp_path: Path) -> None:
+    members = {JSON: b"{}"} | {f"weights_{number}": b"" for number in range(64)}
+    with pytest.raises(VesalError, match="would hold 65 files, and at most 64 are read"):
+        write_archive(tmp_path / "model", members)
+    assert list(tmp_path.iterdir()) == []
+    del members["weights_0"]
+    write_archive(tmp_path / "model", members)
+    assert read_archive(tmp_path / "model", lambda names: names) == members
+
+
 def test_what_is_not_there_or_twice_or_compressed_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model"
     write_archive(path, {JSON: b"{}"})

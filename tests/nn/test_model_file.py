@@ -148,6 +148,8 @@ def test_other_members_are_left_alone(model: Path, tmp_path: Path) -> None:
         ({"recipe": {"path": Path("x")}}, "not JSON"),
         ({"weights": {}}, "do not fit"),
         ({"network": "residual-unet"}, "weights are missing"),
+        ({"plan": PLAN.model_copy(update={"spacing_mm": (1e-9, 1.0)})}, "its plan is not sensible"),
+        ({"plan": PLAN.model_copy(update={"channels": ("CT",) * 2000})}, "its plan is not valid"),
     ],
 )
 def test_a_package_that_could_not_be_read_is_not_written(
@@ -274,6 +276,7 @@ def set_stage(index: int, **values: Any) -> Callable[[dict[str, Any]], Any]:
         (set_plan(patch=[2 * 10**9, 2]), "not sensible"),
         (set_plan(patch=[0, 0]), "above zero"),
         (set_plan(mirror_axes=[2]), "not sensible"),
+        (set_plan(mirror_axes=[0, 1] * 500), "not sensible"),
         (set_plan(reasons=["x"] * 5000), "a list of 5000 items"),
         (set_plan(channels=["CT"] * 2), "2 channels but 1"),
         (set_stage(1, stride=[0, 0]), "above zero"),

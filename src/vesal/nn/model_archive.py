@@ -83,8 +83,12 @@ def write_archive(path: str | Path, members: Mapping[str, bytes]) -> None:
     """Write a file of these members, whole or not at all; the same ones always give the same bytes.
 
     Raises:
-        VesalError: it cannot be written.
+        VesalError: it cannot be written, or holds more members than are read.
     """
+    if len(members) > _MAX_MEMBERS:
+        raise VesalError(
+            f"{path} would hold {len(members)} files, and at most {_MAX_MEMBERS} are read; let fewer networks vote."
+        )
     with (
         atomic_path(path, durable=True) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
@@ -218,6 +222,7 @@ def _check_sizes(plan: Plan) -> None:
         and math.prod(plan.patch) <= _MAX_PATCH_VOXELS
         and all(1e-5 < spacing < 1e5 for spacing in plan.spacing_mm)
         and all(0 <= axis < plan.dimension for axis in plan.mirror_axes)
+        and len(set(plan.mirror_axes)) == len(plan.mirror_axes)
         and all(abs(value) < 1 << 31 for value in plan.labels.values)
         and all(scale.std is None or scale.std > 0 for scale in plan.normalisation)
     )

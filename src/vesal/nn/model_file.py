@@ -154,6 +154,8 @@ def save_package(path: str | Path, package: Package) -> None:
         **{name: of for name in _ADDED if (of := getattr(package, name)) is not None},
     }
     try:
+        # What is written can be read.
+        read_plan(description["plan"])
         for name in (_WEIGHTS, *voters):
             _check_weights(stored[name], package.plan, package.network)
         _check_locator([stored[name] for name in _voters(_LOCATOR, stored)], package.plan, package.network)

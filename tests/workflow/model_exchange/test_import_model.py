@@ -227,9 +227,16 @@ def test_what_is_no_trained_model_is_refused(trained: Callable[..., Path], tmp_p
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no trained nnU-Net model"):
         import_model(ImportRequest(tmp_path / "empty"))
-    folder = trained(init_args={"configuration": 3})
-    with pytest.raises(VesalError, match="holds no weights and configuration"):
+    for odd in ({"init_args": {"configuration": 3}}, {"inference_allowed_mirroring_axes": 3}):
+        folder = trained(**odd)
+        with pytest.raises(VesalError, match="holds no weights and configuration"):
+            import_model(ImportRequest(folder, tmp_path / "m.vesal"))
+    write_folder(
+        folder.parent, plans_of(), dataset_of(), {"0": TheirNetwork(kwargs_of(3), 1, 3)}, mirror_axes=(7,)
+    )
+    with pytest.raises(VesalError, match="its plan is not sensible"):
         import_model(ImportRequest(folder, tmp_path / "m.vesal"))
+    assert not (tmp_path / "m.vesal").exists()
     (folder / "plans.json").write_text("[]")
     with pytest.raises(VesalError, match="is not as nnU-Net v2 writes it"):
         import_model(ImportRequest(folder, tmp_path / "m.vesal"))

@@ -221,7 +221,8 @@ class _Checkpoint:
         weights = tensors_of(held.get("network_weights"), file)
         configuration = held["init_args"].get("configuration")
         axes = held.get("inference_allowed_mirroring_axes") or ()
-        plain = isinstance(configuration, str) and all(type(axis) is int for axis in axes)
+        known = isinstance(axes, (list, tuple)) and all(type(axis) is int for axis in axes)
+        plain = isinstance(configuration, str) and known
         if not weights or not plain:
             raise VesalError(
                 f"{file} holds no weights and configuration as nnU-Net v2 writes them; take another."
