@@ -17,12 +17,14 @@ from vesal.files import (
     Place,
     atomic_path,
     file_checksum,
+    is_temporary,
     link_or_copy,
     read_json,
     scratch_folder,
     staying,
     sweep,
     sweep_scratch,
+    temporary_name,
     write_json,
     write_text,
 )
@@ -177,3 +179,14 @@ def test_a_file_is_at_a_second_place_also_where_links_are_not_to_be_had(
     link_or_copy(tmp_path / "a", tmp_path / "c")
     assert (tmp_path / "c").read_text() == "x"
     assert not os.path.samefile(tmp_path / "a", tmp_path / "c")
+
+
+def test_a_name_for_a_while_is_nobody_elses_and_swept_like_what_is_written(tmp_path: Path) -> None:
+    one, other = temporary_name(tmp_path), temporary_name(tmp_path)
+    assert one != other
+    assert is_temporary(one)
+    write_text(one, "")
+    sweep(tmp_path)
+    assert one.exists()
+    sweep(tmp_path, older_than_s=0.0)
+    assert not one.exists()

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -45,8 +46,7 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep_once(path.parent)
-        own = f"{_TEMPORARY}{_machine()}-{os.getpid()}-"
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=own, suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_own_prefix(), suffix=suffix)
     except OSError as error:
         raise cannot_write(path, error) from error
     os.close(handle)
@@ -223,6 +223,11 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
+def temporary_name(folder: Path) -> Path:
+    """A name in `folder` that no other process takes, on whatever machine; what a killed one leaves there is swept."""
+    return folder / f"{_own_prefix()}{secrets.token_hex(8)}"
+
+
 def is_temporary(path: Path) -> bool:
     """Whether `path` is being written, or was when its process was killed."""
     return path.name.startswith(_TEMPORARY)
@@ -276,6 +281,10 @@ def _orphaned(name: str, kind: str = _TEMPORARY) -> bool:
         return True
     except (OSError, OverflowError):
         return False
+
+
+def _own_prefix() -> str:
+    return f"{_TEMPORARY}{_machine()}-{os.getpid()}-"
 
 
 @functools.cache

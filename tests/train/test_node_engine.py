@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +130,33 @@ def test_a_node_that_does_not_see_the_prepared_scans_is_named_before_anything_is
         UsageError, match=r"does not see .*cache, where .* take a folder that all nodes share"
     ):
         engine_of_nodes(TwoNodes(lambda: shutil.rmtree(folder)), folder, [], silent)
+
+
+def test_runs_that_share_a_cache_do_not_take_each_other_for_a_node_that_sees_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_engine, "_SEEN_WITHIN_S", 0.0)
+    folder = tmp_path / "cache"
+
+    def another_run() -> None:
+        assert engine_of_nodes(TwoNodes(), folder, [], silent) is not None
+
+    assert engine_of_nodes(TwoNodes(another_run), folder, [], silent) is not None
+    assert list(folder.iterdir()) == []
+
+
+def test_where_a_node_may_not_read_a_scan_the_first_one_reads_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, heard = tmp_path / "scan.nii.gz", []
+    scan.touch()
+
+    def forbids() -> None:
+        # Root, who may run the tests, may read whatever its mode is.
+        monkeypatch.setattr(os, "access", lambda path, _mode: path != scan)
+
+    assert engine_of_nodes(TwoNodes(forbids), tmp_path / "cache", [scan], heard.append) is None
+    assert [text.partition(" does not see ")[2].partition(",")[0] for text in heard] == [str(scan)]
 
 
 def test_where_a_node_does_not_see_a_scan_the_first_one_reads_all(tmp_path: Path) -> None:

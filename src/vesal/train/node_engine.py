@@ -8,8 +8,7 @@ process. What nobody foresaw ends the process that met it, with its own tracebac
 
 from __future__ import annotations
 
-import contextlib
-import secrets
+import os
 import socket
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 from vesal.cpus import kept_to
 from vesal.engine.outcome import Outcome, Prepare, at_once
 from vesal.errors import UsageError
-from vesal.files import write_text
+from vesal.files import temporary_name, write_text
 from vesal.processes import each_on_cores
 from vesal.text import plural
 from vesal.train.distributed import Team
@@ -29,9 +28,6 @@ from vesal.train.distributed import Team
 #: Seconds within which a node must see a file that another one wrote: network folders remember for up to a minute what
 #: was not there.
 _SEEN_WITHIN_S = 60.0
-
-#: In the folder of the prepared scans while it is found out whether all nodes see it.
-_MARK = "seen_by_nodes"
 
 
 @dataclass(frozen=True)
@@ -105,11 +101,11 @@ def engine_of_nodes(
     """
     if len(team.nodes) == 1:
         return None
-    engine, mark = NodeEngine(team), folder.absolute() / _MARK
-    content = secrets.token_hex()
-    write_text(mark, content)
+    # Of a name of its own: other runs may be finding out the same of a cache that they share.
+    engine, mark = NodeEngine(team), temporary_name(folder.absolute())
+    write_text(mark, "")
     try:
-        outcomes = engine.run(_Sight(mark, content, files), range(len(team.nodes)))
+        outcomes = engine.run(_Sight(mark, files), range(len(team.nodes)))
         first, *others = [outcome.result for outcome in outcomes]
     finally:
         mark.unlink(missing_ok=True)
@@ -130,10 +126,9 @@ def engine_of_nodes(
 
 @dataclass(frozen=True)
 class _Sight:
-    """Finds out what a node sees: (its name, whether the mark is there, which of the files are not)."""
+    """Finds out what a node sees: (its name, whether the mark is there, which of the files cannot be read)."""
 
     mark: Path
-    content: str
     files: Sequence[Path]
 
     def __call__(self) -> Callable[[int], tuple[str, bool, frozenset[Path]]]:
@@ -141,11 +136,8 @@ class _Sight:
 
     def _look(self, _node: int) -> tuple[str, bool, frozenset[Path]]:
         deadline = time.monotonic() + _SEEN_WITHIN_S
-        while not (marked := self._marked()) and time.monotonic() < deadline:
+        while not (marked := os.path.exists(self.mark)) and time.monotonic() < deadline:
             time.sleep(0.2)
-        return socket.gethostname(), marked, frozenset(path for path in self.files if not path.exists())
-
-    def _marked(self) -> bool:
-        with contextlib.suppress(OSError, ValueError):
-            return self.mark.read_text(encoding="utf-8") == self.content
-        return False
+        # False too where the node may not look, or its network folder fails.
+        missing = frozenset(path for path in self.files if not os.access(path, os.R_OK))
+        return socket.gethostname(), marked, missing
