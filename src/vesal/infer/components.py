@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.infer.component_runs import components_of_runs
+from vesal.volume.component_runs import components_of_runs
 
 Mask = NDArray[np.bool_]
 Components = NDArray[Any]

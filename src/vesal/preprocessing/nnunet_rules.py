@@ -10,13 +10,13 @@ nnU-Net 2.8.1, `preprocessing/resampling/default_resampling.py` and `preprocessi
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vesal.planning.axes import ANISOTROPIC
+from vesal.volume.component_runs import components_of_runs
 from vesal.volume.memory_order import c_ordered
 from vesal.volume.resample import resize
 
@@ -92,19 +92,13 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     >>> fill_holes(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=bool)).all()
     np.True_
     """
-    free, outside = ~mask, np.zeros_like(mask)
+    numbers, count = components_of_runs(~mask, corners=False)
+    enclosed = np.ones(count + 1, dtype=bool)
     for axis in range(mask.ndim):
         for face in (0, -1):
-            np.moveaxis(outside, axis, 0)[face] |= np.moveaxis(free, axis, 0)[face]
-    # From plane to plane, there and back, until nothing is reached any more.
-    reached = -1
-    while (count := int(np.count_nonzero(outside))) != reached:
-        reached = count
-        for axis, step in itertools.product(range(mask.ndim), (1, -1)):
-            planes, room = (np.moveaxis(one, axis, 0)[::step] for one in (outside, free))
-            for here, there, is_free in zip(planes, planes[1:], room[1:], strict=False):
-                there |= here & is_free
-    return ~outside
+            enclosed[np.take(numbers, face, axis)] = False
+    enclosed[0] = True
+    return enclosed[numbers]
 
 
 def _within(source: Floats, found: Floats, axes: tuple[int, ...]) -> Floats:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vesal.infer.component_runs import components_of_runs
+from vesal.volume.component_runs import components_of_runs
 
 
 @pytest.mark.parametrize("shape", [(37,), (40, 30), (20, 15, 12), (1, 9, 4), (6, 1, 1)])
