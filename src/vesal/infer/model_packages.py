@@ -29,7 +29,7 @@ def read_packages(path: str | Path | Sequence[str | Path]) -> tuple[list[Path], 
         raise UsageError("No model was named; give a .vesal file or a run folder.")
     first = packages[0].plan
     for package in packages[1:]:
-        if any(getattr(first, name) != getattr(package.plan, name) for name in _SHARED):
+        if not _prepare_alike(first, package.plan):
             raise VesalError(
                 "These models differ in labels, channels or preparation and cannot vote together; "
                 "name models of one run."
@@ -109,5 +109,13 @@ def model_files(path: Path) -> list[Path]:
 #: What preparation and windows depend on: networks that vote get the same input.
 _SHARED = (
     "dimension", "slice_axis", "spacing_mm", "patch", "crop_to_nonzero", "image_order", "normalisation", "channels",
-    "foreground_channel", "labels", "locator", "handed_on", "blocks", "rules", "axis_order", "as_stored",
+    "foreground_channel", "labels", "handed_on", "blocks", "rules", "axis_order", "as_stored", "keeps_spacing",
 )  # fmt: skip
+
+
+def _prepare_alike(one: Plan | None, other: Plan | None) -> bool:
+    """Of networks that vote, and of the coarse ones before them, which vote too."""
+    if one is None or other is None:
+        return one is other
+    alike = all(getattr(one, name) == getattr(other, name) for name in _SHARED)
+    return alike and _prepare_alike(one.locator, other.locator)

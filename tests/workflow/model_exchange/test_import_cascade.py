@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -160,6 +161,28 @@ def test_the_file_holds_both_stages_and_says_so(trained: Callable[..., Path], tm
     del members["locator.safetensors"]
     with pytest.raises(VesalError, match="the plan's locator are not both there"):
         load_package(write_zip(tmp_path / "n.vesal", members))
+
+
+def test_cascades_vote_together_though_one_has_fewer_folds_of_its_first_stage(
+    trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    above, files = trained(first=2), [tmp_path / "m.vesal", tmp_path / "n.vesal"]
+    import_model(ImportRequest(above, files[0], configuration=SECOND))
+    shutil.rmtree(next(above.glob(f"*__{FIRST}")) / "fold_0")
+    import_model(ImportRequest(above, files[1], configuration=SECOND))
+    model = load_model(files, device="cpu", backend="torch")
+    assert model.locator is not None
+    assert (len(model.networks), len(model.locator.networks)) == (2, 3)
+    # The first stage of another grid makes other masks.
+    for change in ({"locator": {"spacing_mm": [4.0, 2.0, 3.0]}}, {"keeps_spacing": True}):
+        members = read_zip(files[1])
+        description = json.loads(members["model.json"])
+        plan = description["plan"]
+        plan |= change | {"locator": plan["locator"] | change.get("locator", {})}
+        write_zip(files[1], members | {"model.json": json.dumps(description).encode()})
+        with pytest.raises(VesalError, match="cannot vote together"):
+            load_model(files, device="cpu", backend="torch")
+        write_zip(files[1], members)
 
 
 def test_without_the_first_stages_folder_it_says_which_is_missing(

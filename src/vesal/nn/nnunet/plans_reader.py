@@ -42,6 +42,8 @@ _MASKS = "resampling_fn_seg"
 _NO_SPACING = 500.0
 #: More than any data set has: how they are painted is tried for every three of them.
 _MOST_REGIONS = 64
+#: Letters of the name of a configuration, which is part of that of a folder.
+_LONGEST_NAME = 100
 #: More than any network of nnU-Net: its planner ends where an axis has fewer than 8 voxels.
 _MOST_STAGES = 16
 
@@ -94,7 +96,9 @@ class TheirModel:
             VesalError: it is not as nnU-Net writes it.
         """
         name = self._found.get("previous_stage")
-        if name is not None and (not isinstance(name, str) or not name or {"/", "\\"} & set(name)):
+        if name is None:
+            return None
+        if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or {"/", "\\"} & set(name):
             raise VesalError(
                 f"plans.json gives the previous stage of {self.configuration} as {str(name)[:60]!r}, which is no "
                 "configuration; get it again from where the model was trained."
