@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from vesal.errors import DataError
+from vesal.errors import TOO_LARGE, DataError
 from vesal.infer.model import Model
 from vesal.infer.predictor import load_model
 from vesal.infer.quality.mask_features import volumes_ml
@@ -51,6 +51,26 @@ def test_a_scan_that_cannot_be_used_says_why_and_writes_nothing(
     with pytest.raises(DataError, match="cut off"):
         CasePredictor(model, PredictOptions(), False)(entry(model, cut, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_for_whose_coarse_stage_memory_is_too_little_does_not_end_the_others(
+    model: Model, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def says(text: str) -> None:
+        def prepare(*_arguments: object, **_options: object) -> None:
+            raise RuntimeError(text)
+
+        monkeypatch.setattr(Model, "prepare", prepare)
+
+    predictor = CasePredictor(model, PredictOptions(), False)
+    one = entry(model, tiny_data / "imagesTs" / "tiny_50.nii.gz", tmp_path)
+    says("CUDA out of memory. Tried to allocate 2 GiB")
+    found = predictor.read(one)
+    assert isinstance(found, DataError)
+    assert str(found) == TOO_LARGE
+    says("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        predictor.read(one)
 
 
 def test_a_picture_has_no_volume(model: Model) -> None:

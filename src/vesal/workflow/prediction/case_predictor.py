@@ -13,7 +13,7 @@ from torch import Tensor
 from vesal.data.case import read_image_and_digest
 from vesal.data.dataset import Case
 from vesal.data.labels import LabelSet
-from vesal.errors import TOO_LARGE, DataError, VesalError
+from vesal.errors import TOO_LARGE, DataError, VesalError, out_of_memory
 from vesal.files import write_bytes
 from vesal.infer.channels.missing_channels import channel_numbers, without_channels
 from vesal.infer.model import Model
@@ -125,10 +125,13 @@ class CasePredictor:
             # The quality model knows scans with all channels alone.
             estimated = self.estimates and not volume.absent
             found = image_features(volume, prepared) if estimated else None
-        except MemoryError:
-            return DataError(TOO_LARGE)
         except VesalError as error:
             return DataError(str(error).removeprefix(f"Case {case.id}: "))
+        except (MemoryError, RuntimeError) as error:
+            # A coarse stage has computed, on a GPU beside the scan before.
+            if not out_of_memory(error):
+                raise
+            return DataError(TOO_LARGE)
         pictured = target.overlay is not None or "preview" in target.dicom
         shown = volume if pictured or self.model.looks_in_box else None
         missing = tuple(plan.channels[place] for place in volume.absent)
