@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from vesal.nn.adaptation import Adaptation
 from vesal.nn.model_file import Package
@@ -63,6 +66,20 @@ def test_of_a_bare_model_everything_is_absent_and_said_so(bare: Package, source_
         ("How to cite", "not stated"),
     ):
         assert absent in words(found[title])
+
+
+@pytest.mark.parametrize("odd", [5, "many", ["a"], {"share": "all"}])
+def test_what_a_file_from_elsewhere_holds_in_place_of_vesals_own_counts_as_nothing(
+    odd: Any, bare: Package, source_of: SourceOf
+) -> None:
+    recipe = {"augment": {"artifacts": odd}, "budget_s": odd if odd != 5 else "5"}
+    found = by_title(source_of(replace(bare, recipe=recipe, provenance={"versions": odd})))
+    facts = dict(found["Training"].facts)
+    assert (facts["budget"], facts["trained against artefacts"]) == (
+        "none, or not recorded",
+        "no, or not recorded",
+    )
+    assert by_title(source_of(replace(bare, recipe={"augment": odd}))).keys() == found.keys()
 
 
 def test_what_is_stated_is_marked_as_stated(package: Package, source_of: SourceOf) -> None:

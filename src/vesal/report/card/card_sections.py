@@ -147,11 +147,11 @@ def _data(source: CardSource) -> CardSection:
 
 def _training(source: CardSource) -> CardSection:
     first = source.packages[0]
-    recipe, found, augment = first.recipe, first.provenance, first.recipe.get("augment") or {}
-    share = (augment.get("artifacts") or {}).get("share")
+    recipe, found, augment = first.recipe, first.provenance, _mapping(first.recipe.get("augment"))
+    share, budget = _number(_mapping(augment.get("artifacts")).get("share")), _number(recipe.get("budget_s"))
     facts = [
         ("recipe", str(recipe.get("recipe") or recipe.get("name") or NOT_HELD)),
-        ("budget", budget_text(recipe["budget_s"]) if recipe.get("budget_s") else "none, or not recorded"),
+        ("budget", budget_text(budget) if budget else "none, or not recorded"),
         ("steps", str(found.get("step") or NOT_HELD)),
         ("batch", f"{source.plan.batch} patches"),
         ("loss", _called(recipe.get("loss"))),
@@ -255,6 +255,15 @@ def _beginning(value: object) -> str:
     return f"{record.model} (digest {record.weights_digest[:16]}): {record.share:.1%} of the weights. {record.new}"
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    """What Vesal writes as a mapping; nothing where a file from elsewhere holds something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, (int, float)) else 0.0
+
+
 def _called(value: Any) -> str:
     """A name of a recipe, or of a record that has one."""
     if isinstance(value, dict):
@@ -263,11 +272,11 @@ def _called(value: Any) -> str:
 
 
 def _vesal(provenance: dict[str, Any]) -> str:
-    return str((provenance.get("versions") or {}).get("vesal") or "of an unknown version")
+    return str(_mapping(provenance.get("versions")).get("vesal") or "of an unknown version")
 
 
 def _versions(provenance: dict[str, Any]) -> str:
-    versions = provenance.get("versions") or {}
+    versions = _mapping(provenance.get("versions"))
     return ", ".join(f"{name} {version}" for name, version in versions.items()) or NOT_HELD
 
 
