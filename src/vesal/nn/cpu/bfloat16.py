@@ -33,8 +33,8 @@ def _onednn_may() -> bool:
     """Whether oneDNN is there, and was not told to keep to older instructions (ONEDNN_MAX_CPU_ISA=AVX2)."""
     if not torch.backends.mkldnn.is_available():
         return False
-    told = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return told is None or bool(told())
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is None or bool(supported())
 
 
 def bfloat16_norm_act(x: Tensor, norm: nn.Module, slope: float) -> Tensor:
