@@ -78,13 +78,13 @@ def test_scans_that_the_time_pays_for_with_the_widest_network_are_seen_whole() -
 
 def test_slices_whose_heart_is_a_small_part_are_located_for_more_steps() -> None:
     heart = labelled(SHORT_AXIS, (110.0, 100.0, 80.0))
-    plan = planned(heart, 600.0)
+    plan = planned(heart, 300.0)
     assert plan.locator is not None
     assert plan.dimension == 2
     assert "one stage would have patches of 256 x 256 voxels in place of" in plan.reasons[0]
-    short = planned(heart, 540.0)
+    short = planned(heart, 270.0)
     assert short.locator is None
-    assert short.reasons[0].startswith("One stage: in less than 10 min of a network two reach no more")
+    assert short.reasons[0].startswith("One stage: in less than 5 min of a network two reach no more")
     large = planned(labelled(SHORT_AXIS, (250.0, 300.0, 80.0)))
     assert large.locator is None
     assert large.reasons[0].startswith("One stage: the labels and 20 mm around them are")

@@ -33,7 +33,7 @@ _BETTER_VOXELS = 1.25
 _SMALLER_PATCH = 0.5
 
 #: In shorter runs two stages reached no more than one, or were not tried, by dimension.
-_SHORTEST_S = {2: 600.0, 3: 1200.0}
+_SHORTEST_S = {2: 300.0, 3: 1200.0}
 
 
 def make_staged_plan(
