@@ -287,7 +287,8 @@ class _FoldPredictor:
         recorder = self._model.feature_recorder(windows, reference_networks=self._references)
         sampler = None
         if prepared.label is not None:
-            sampler = VoxelSampler(prepared.label, labels, windows.stream_axis(prepared.crop.shape), case.id)
+            axis = windows.stream_axis(prepared.crop.shape)
+            sampler = VoxelSampler(prepared.label, labels, axis, case.id, case.annotated)
         label = self._model.segment(prepared, windows, recorder=recorder, on_rows=sampler)
         found = labels.encode(label.array)
         gap = None

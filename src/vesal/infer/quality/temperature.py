@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +24,16 @@ _LOWEST, _HIGHEST, _TOLERANCE = 0.25, 8.0, 1e-7
 
 
 class Voxels(NamedTuple):
-    """logits (n, K), truth (n,) or (n, K) of regions, and how many voxels each of them stands for (n,)."""
+    """logits (n, K), truth (n,) or (n, K) of regions, and how many voxels each of them stands for (n,).
+
+    Of cases in which only some labels were drawn, `unknown` (n, K) marks regions of which nothing is known, and classes
+    that a voxel of the background may be as well.
+    """
 
     logits: NDArray[np.float64]
     truth: NDArray[np.int64]
     weight: NDArray[np.float64]
+    unknown: NDArray[np.bool_]
 
 
 def concatenated(parts: Sequence[Voxels]) -> Voxels:
@@ -47,10 +52,20 @@ class VoxelSampler:
         labels: of the model.
         axis: along which rows come.
         name: of the scan; it seeds the choice.
+        annotated: names of the labels that were drawn; None means all.
     """
 
-    def __init__(self, truth: NDArray[np.uint8], labels: LabelSet, axis: int, name: str) -> None:
+    def __init__(
+        self,
+        truth: NDArray[np.uint8],
+        labels: LabelSet,
+        axis: int,
+        name: str,
+        annotated: Collection[str] | None = None,
+    ) -> None:
         self._axis = axis
+        drawn = labels.judged(annotated)
+        self._undrawn = np.array([name not in drawn for name in labels.classes])
         self._truth = np.moveaxis(truth, axis, 0)
         self._labels = labels
         self._share = min(1.0, _VOXELS / 2 / truth.size)
@@ -74,11 +89,18 @@ class VoxelSampler:
         chosen = truth[places.numpy()].astype(np.int64)
         if self._labels.regions:
             chosen = self._labels.class_table[:, chosen].T.astype(np.int64)
+            unknown = np.broadcast_to(self._undrawn, chosen.shape)
+        else:
+            undrawn = np.insert(self._undrawn, 0, False)
+            # A voxel of a class that counts as unseen joins the background, as in the loss.
+            chosen = np.where(undrawn[chosen], 0, chosen)
+            unknown = undrawn & (chosen == 0)[:, None]
         self._kept.append(
             Voxels(
                 logits[:, places.to(logits.device)].T.double().cpu().numpy(),
                 chosen,
                 (1 / share[places]).double().numpy(),
+                unknown,
             )
         )
 
@@ -98,16 +120,20 @@ def fit_temperature(voxels: Voxels, *, regions: bool) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    logits, truth = voxels.logits, voxels.truth
+    logits, truth, unknown = voxels.logits, voxels.truth, voxels.unknown
+    partly = bool(unknown.any())
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         if regions:
-            each = (np.logaddexp(0.0, scaled) - truth * scaled).sum(axis=1)
+            each = ((np.logaddexp(0.0, scaled) - truth * scaled) * ~unknown).sum(axis=1)
         else:
             peak = scaled.max(axis=1, keepdims=True)
             each = np.log(np.exp(scaled - peak).sum(axis=1)) + peak[:, 0]
-            each = each - np.take_along_axis(scaled, truth[:, None], axis=1)[:, 0]
+            hit = np.take_along_axis(scaled, truth[:, None], axis=1)[:, 0]
+            if partly:
+                hit = np.logaddexp(hit, np.logaddexp.reduce(np.where(unknown, scaled, -np.inf), axis=1))
+            each = each - hit
         return float(voxels.weight @ each)
 
     bounds = float(np.log(_LOWEST)), float(np.log(_HIGHEST))
