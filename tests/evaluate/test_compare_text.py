@@ -69,3 +69,17 @@ def test_the_markdown_holds_the_sentence_every_class_and_every_case():
     assert all(sentence(found, row) in text for row in found.rows)
     assert text.count("| c07 ") == 3
     assert Comparison.model_validate(found.to_dict()) == found
+
+
+def test_classes_that_no_case_defines_are_none_of_the_tests_that_are_corrected():
+    three = (*TWO, "neither")
+
+    def with_third(side):
+        rows = side.scores[0].cases
+        empty = [score(case, "neither", None) for case in dict.fromkeys(row.case for row in rows)]
+        return Side(
+            side.name, [side.scores[0].model_copy(update={"classes": three, "cases": (*rows, *empty)})]
+        )
+
+    a, b = cohort(np.random.default_rng(14), gap=0.02, classes=TWO)
+    assert "Holm-corrected over 2 classes" in comparison_markdown(compare(with_third(a), with_third(b)))

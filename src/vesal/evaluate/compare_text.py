@@ -68,8 +68,9 @@ def _evidence(comparison: Comparison, row: ComparedClass) -> str:
     sign = 1 if (row.difference or 0) > 0 else -1
     low, high = sorted(sign * value for value in (row.low or 0.0, row.high or 0.0))
     span = interval(low, high, ALL_METRICS[comparison.metric].decimals)
-    several = row.holm_p is not None and len(comparison.classes) > 1
-    corrected = f", Holm-corrected over {len(comparison.classes)} classes" if several else ""
+    tests = sum(one.holm_p is not None for one in comparison.rows)
+    several = row.holm_p is not None and tests > 1
+    corrected = f", Holm-corrected over {tests} classes" if several else ""
     return (
         f"{comparison.confidence:.0%} interval {span}; "
         f"Wilcoxon {_p(row.wilcoxon_p if row.holm_p is None else row.holm_p)}{corrected}; "
