@@ -28,6 +28,7 @@ class Adaptation(Record):
         frozen: names of those that are not trained.
         voters: networks of the model, of which the first was taken.
         seen: held-out cases here whose scans the model was trained on.
+        scans_known: whether all scans that the model was trained on are known, so that `seen` is complete.
         notes: what else is to be known, a sentence each.
         licence, origin: of the model's weights, where they were stated.
     """
@@ -46,6 +47,7 @@ class Adaptation(Record):
     frozen: tuple[str, ...] = ()
     voters: int = 1
     seen: tuple[str, ...] = ()
+    scans_known: bool = True
     notes: tuple[str, ...] = ()
     licence: str = ""
     origin: str = ""

@@ -40,6 +40,17 @@ def test_scores_of_cases_that_the_first_model_knew_are_called_too_good(
     assert "secret" not in sentence
 
 
+def test_scores_after_a_model_of_unknown_scans_are_not_said_to_be_of_unseen_ones(
+    package: Package, source_of: SourceOf
+) -> None:
+    began = {**package.provenance, "finetuned_from": {"seen": [], "scans_known": False}}
+    weights = {**package.recipe, "initial_weights": "/elsewhere/given.safetensors"}
+    for other in (replace(package, provenance=began), replace(package, recipe=weights)):
+        (sentence,) = measured_sections(source_of(other))[0].sentences
+        assert "no network had seen" not in sentence
+        assert "Not all scans are known" in sentence
+
+
 def test_calibration_and_coverage_are_those_of_the_quality_model(
     package: Package, source_of: SourceOf
 ) -> None:

@@ -116,6 +116,8 @@ def test_a_fine_tuned_model_says_what_it_began_with(package: Package, source_of:
     for value in (None, {"model": 3}):
         other = replace(package, provenance={**package.provenance, "finetuned_from": value})
         assert "not" in dict(by_title(source_of(other))["Training"].facts)["began with"]
+    given = replace(package, recipe={**package.recipe, "initial_weights": "/elsewhere/given.pth"})
+    assert dict(by_title(source_of(given))["Training"].facts)["began with"] == "the weights of given.pth"
 
 
 def test_a_model_that_may_miss_channels_is_for_scans_with_any_of_them(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import drops_by_severity, headline_sentence
@@ -29,12 +32,17 @@ def _scores(source: CardSource) -> CardSection:
         return CardSection(
             title, absent=("No case was held out, or the run was not scored: there is no score.",)
         )
-    seen = _seen(source)
+    began = _beginnings(source)
     unseen = f"{plural(source.held_out, 'case')} that no network had seen which predicted it."
-    if seen:
+    if seen := _seen(began):
         unseen = (
             f"{plural(source.held_out, 'case')} that were held out, of which the model that the training began with "
             f"had been trained on {seen}: these scores are too good."
+        )
+    elif not all(found.get("scans_known", True) for found in began) or _given_weights(source):
+        unseen = (
+            f"{plural(source.held_out, 'case')} that were held out. Not all scans are known that the model was trained "
+            "on with which the training began: if some of these are among them, the scores are too good."
         )
     sentence = (
         f"{unseen} Means over the cases, in "
@@ -59,10 +67,23 @@ def _scores(source: CardSource) -> CardSection:
     return CardSection(title, sentences=(sentence,), tables=tuple(tables))
 
 
-def _seen(source: CardSource) -> int:
-    """Held-out cases that the model which a fine-tuning began with was trained on."""
+def _beginnings(source: CardSource) -> list[dict[str, Any]]:
+    """What each file says of the model that its training began with."""
     began = [package.provenance.get("finetuned_from") for package in source.packages]
-    lists = [found.get("seen") for found in began if isinstance(found, dict)]
+    return [found for found in began if isinstance(found, dict)]
+
+
+def _given_weights(source: CardSource) -> bool:
+    """Whether a training began with weights of which nothing else is known."""
+    return any(
+        package.recipe.get("initial_weights") and "finetuned_from" not in package.provenance
+        for package in source.packages
+    )
+
+
+def _seen(began: Sequence[dict[str, Any]]) -> int:
+    """Held-out cases that the models which a fine-tuning began with were trained on."""
+    lists = [found.get("seen") for found in began]
     return sum(len(found) for found in lists if isinstance(found, list | tuple))
 
 

@@ -5,6 +5,7 @@ Every sentence rests on what the model file or the run folder holds, or says tha
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -157,7 +158,7 @@ def _training(source: CardSource) -> CardSection:
         ("loss", _called(recipe.get("loss"))),
         ("optimiser", _called(recipe.get("optimizer"))),
         ("seed", str(found.get("seed", NOT_HELD))),
-        ("began with", _beginning(found.get("finetuned_from"))),
+        ("began with", _beginning(found.get("finetuned_from"), recipe.get("initial_weights"))),
         ("augmentation", "on" if augment.get("enabled") else "off, or not recorded"),
         ("trained against artefacts", f"{share:.0%} of the patches" if share else "no, or not recorded"),
     ]
@@ -177,8 +178,8 @@ def _training(source: CardSource) -> CardSection:
 
 def _limits(source: CardSource) -> CardSection:
     sentences = [
-        "All numbers are of scans of the training set's own source that the networks did not see. How it does on scans "
-        "of another hospital, scanner or protocol is not in them: vesal evaluate and vesal robustness measure it.",
+        "All numbers are of held-out scans of the training set's own source. How it does on scans of another hospital, "
+        "scanner or protocol is not in them: vesal evaluate and vesal robustness measure it.",
     ]
     scores = source.scores
     if scores is None:
@@ -244,9 +245,11 @@ def _citation(source: CardSource) -> CardSection:
     )
 
 
-def _beginning(value: object) -> str:
-    """The model that a fine-tuning began with."""
+def _beginning(value: object, weights: object) -> str:
+    """The model that a fine-tuning began with, or the file of the weights that a training did."""
     if value is None:
+        if weights:
+            return f"the weights of {Path(str(weights)).name}"
         return "random weights, or not recorded"
     try:
         record = Adaptation.model_validate(value)

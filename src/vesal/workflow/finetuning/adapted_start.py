@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vesal.data.dataset import Dataset
 from vesal.data.fingerprint import Fingerprint
@@ -74,8 +75,11 @@ def with_start(session: Session, job: TrainJob, *, begun: bool) -> TrainJob:
     coarse = _coarse_start(source.package, job.plan)
     seen, notes = _seen(session, source, job), _notes(source, job, coarse)
     notes += (_seen_note(seen),) if seen else ()
-    stated = {name: str(source.package.provenance.get(name, "")) for name in (LICENCE, ORIGIN)}
-    found = found.model_copy(update={"notes": notes, "seen": seen, **stated})
+    stated: dict[str, Any] = {
+        name: str(source.package.provenance.get(name, "")) for name in (LICENCE, ORIGIN)
+    }
+    stated |= {"seen": seen, "scans_known": source.knows_scans}
+    found = found.model_copy(update={"notes": notes, **stated})
     for sentence in found.sentences:
         session.tell(sentence)
     if job.team.leads:
@@ -112,10 +116,10 @@ def _notes(source: SourceModel, job: TrainJob, coarse: AdaptedWeights | None) ->
     found = []
     if coarse is not None:
         found.append(f"The coarse stage begins with the model's ({coarse.share:.1%} of its weights).")
-    if source.trained_on() is None and job.validation:
+    if not source.knows_scans and job.validation:
         found.append(
-            "Which scans the model was trained on is not known here: if held-out ones are among them, their scores are "
-            "too good."
+            "Not all scans that the model was trained on are known here: if held-out ones are among them, their scores "
+            "are too good."
         )
     return tuple(found)
 

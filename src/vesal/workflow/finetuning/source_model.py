@@ -8,10 +8,11 @@ from pathlib import Path
 from vesal.data.fingerprint import Fingerprint
 from vesal.errors import UsageError, VesalError
 from vesal.infer.model_packages import model_files
+from vesal.nn.adaptation import Adaptation
 from vesal.nn.model_file import Package, load_package
 from vesal.planning.plan import Plan
 from vesal.run.folder import Run
-from vesal.run_files import ALL, DATASET, PREPARED, fold_name
+from vesal.run_files import ALL, DATASET, FINETUNING, PREPARED, fold_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,16 +59,39 @@ class SourceModel:
         except VesalError:
             return None
 
+    @property
+    def knows_scans(self) -> bool:
+        """Whether it is known of every training of its weights which scans these learned from."""
+        if self.trained_on() is None:
+            return False
+        if "finetuned_from" not in self.package.provenance:
+            # Given weights (--set initial_weights=) say nothing of what they learned from.
+            return not self.package.recipe.get("initial_weights")
+        earlier = self._earlier()
+        return earlier is not None and earlier.knows_scans
+
     def seen_images(self) -> set[str]:
-        """Digests of the scans that the model learned from, whatever they are called; empty where that is not known."""
-        names = self.trained_on()
+        """Digests of the scans that its weights learned from, whatever they are called, as far as they are known."""
+        names, earlier = self.trained_on(), self._earlier()
+        seen = set() if earlier is None else earlier.seen_images()
         if self.run is None or names is None or not self.run.fingerprint_file.exists():
-            return set()
+            return seen
         try:
             record = Fingerprint.load(self.run.fingerprint_file)
         except VesalError:
-            return set()
-        return {case.image_digest for case in record.cases if case.id in names}
+            return seen
+        return seen | {case.image_digest for case in record.cases if case.id in names}
+
+    def _earlier(self) -> SourceModel | None:
+        """The model that it was itself fine-tuned from, where that is still there as it was."""
+        if self.run is None or "finetuned_from" not in self.package.provenance:
+            return None
+        try:
+            record = Adaptation.load(self.file.parent / FINETUNING)
+            found = source_model(Path(record.model))
+        except VesalError:
+            return None
+        return found if found.package.weights_digest == record.weights_digest else None
 
 
 def source_model(path: Path) -> SourceModel:
