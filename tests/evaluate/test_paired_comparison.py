@@ -230,3 +230,31 @@ def test_scores_against_another_truth_are_refused():
 def test_other_tolerances_do_not_matter_to_dice_and_are_told():
     a, b = Side("A", [scores({"x": 0.5})]), Side("B", [scores({"x": 0.6}, tolerance_mm=2.0)])
     assert any("1 mm and 2 mm" in text for text in compare(a, b).remarks)
+
+
+def test_two_scans_of_each_patient_are_no_more_evidence_than_the_patients():
+    generator = np.random.default_rng(30)
+    difficulty, gap = generator.beta(20, 3, 9), generator.normal(0.01, 0.02, 9)
+
+    def side(name, values, patients):
+        found = scores({f"c{place:02}": value for place, value in enumerate(values)})
+        together = {f"c{place:02}": str(place // 2) for place in range(len(values))} if patients else {}
+        return Side(name, [found.model_copy(update={"patients": together})])
+
+    def compared(times, patients):
+        a, b = np.repeat(difficulty, times), np.repeat(difficulty + gap, times)
+        return compare(side("A", a, patients), side("B", b, patients))
+
+    once, twice, known = compared(1, False), compared(2, False), compared(2, True)
+    assert twice.overall.wilcoxon_p < once.overall.wilcoxon_p
+    assert (known.overall.cases, known.overall.patients) == (18, 9)
+    for name in ("wilcoxon_p", "rank_biserial", "cohens_dz", "difference"):
+        assert getattr(known.overall, name) == pytest.approx(getattr(once.overall, name))
+    for name in ("low", "high", "a_low", "b_high", "detectable"):
+        assert getattr(known.overall, name) == pytest.approx(getattr(once.overall, name), abs=0.005)
+    assert sentence(known).startswith("Over 18 cases of 9 patients ")
+    assert (
+        "bootstrap over patients; the test is Wilcoxon's signed rank test over the means" in notes(known)[0]
+    )
+    one = compare(side("A", difficulty[:2], True), side("B", difficulty[:2] + 0.1, True))
+    assert sentence(one).endswith("one patient is too few to compare them.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,16 @@ def test_single_slices_and_volumes_that_only_have_such_names_make_no_volumes():
     grid = Geometry.from_spacing(SHAPE, SPACING)
     solid = [MaskPair(f"a_slice_{n}", *volumes(n), grid, place=SliceOf(volume="a", number=n)) for n in (1, 2)]
     assert scored([*solid]).volumes is None
+
+
+def test_the_cases_of_one_patient_and_the_slices_of_one_volume_are_drawn_together():
+    pairs = cut("a", 1) + cut("b", 2)
+    scores = scored(pairs)
+    assert set(scores.patients) == {row.case for row in scores.cases}
+    assert len(set(scores.patients.values())) == 2
+    assert scores.volumes is not None
+    assert scores.volumes.patients == {}
+    both = scored([replace(pair, patient="one") for pair in pairs])
+    assert len(set(both.patients.values())) == 1
+    assert both.volumes is not None
+    assert [*both.volumes.patients] == ["a", "b"]

@@ -107,3 +107,22 @@ def test_pictures_are_of_slices_with_a_label_where_there_are_any():
     assert summarise(rows[1:3], labels, tolerance_mm=1).shown_dice() == {"y": None, "z": 0.0}
     solid = [row("x", "a", 0.5), row("z", "a", 0.0, "truth")]
     assert summarise(solid, labels, tolerance_mm=1).shown_dice() == {"x": 0.5, "z": 0.0}
+
+
+def test_intervals_draw_patients_where_some_have_several_cases():
+    generator = np.random.default_rng(0)
+    dice = np.repeat(generator.uniform(0.6, 0.9, 8), 2) + generator.normal(0, 0.005, 16)
+    rows = [row(f"c{place:02}", "anterior", value) for place, value in enumerate(dice.tolist())]
+    patients = {one.case: f"Patient {place // 2}" for place, one in enumerate(rows)}
+    by_patient = summarise(rows, TWO, tolerance_mm=1.0, patients=patients)
+    by_case = summarise(rows, TWO, tolerance_mm=1.0, patients={one.case: one.case for one in rows})
+    assert by_case == summarise(rows, TWO, tolerance_mm=1.0)
+    assert (by_case.drawn, by_patient.drawn) == ("cases", "patients")
+    assert len(set(by_patient.patients.values())) == 8
+    assert "Patient" not in str(by_patient.patients)
+    wide, narrow = (scores.of("dice", "anterior") for scores in (by_patient, by_case))
+    assert wide.mean == narrow.mean
+    assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
+    assert wide.median_high - wide.median_low > narrow.median_high - narrow.median_low
+    alone = summarise(rows[:2], TWO, tolerance_mm=1.0, patients=patients).of("dice", "anterior")
+    assert (alone.count, alone.low, alone.median_high) == (2, None, None)

@@ -247,3 +247,39 @@ def test_values_that_do_not_pair_are_refused():
         paired_difference(np.zeros((1, 3)), np.zeros((1, 4)))
     with pytest.raises(ValueError, match="finite"):
         paired_difference(np.zeros((1, 2)), np.array([[0.0, np.nan]]))
+
+
+def test_intervals_of_patients_with_several_scans_hold_the_truth_where_those_of_scans_do_not():
+    generator = np.random.default_rng(20)
+    patients, trials = np.repeat(np.arange(10), 2), 300
+    held = np.zeros(3)
+    for _ in range(trials):
+        values = np.repeat(generator.normal(0, 0.05, 10), 2) + generator.normal(0, 0.02, 20)
+        found = [
+            bootstrap_interval(values, samples=400),
+            bootstrap_interval(values, patients, samples=400),
+            bootstrap_interval(values, patients, samples=400, statistic="median"),
+        ]
+        held += [low <= 0 <= high for low, high in found]
+    by_scan, by_patient, median = held / trials
+    assert by_scan < 0.88
+    assert by_patient > 0.92
+    assert median > 0.85
+
+
+def test_grouped_intervals_are_those_of_the_groups_by_themselves():
+    values = np.random.default_rng(21).beta(8, 2, 12)
+    for statistic in ("mean", "median"):
+        of_values = bootstrap_interval(values, samples=20_000, statistic=statistic)
+        pairs = bootstrap_interval(
+            np.repeat(values, 2), np.repeat(np.arange(12), 2), samples=20_000, statistic=statistic
+        )
+        assert pairs == pytest.approx(of_values, abs=0.01)
+    # Of unlike sizes: as of the paired difference from nothing.
+    sizes = np.repeat(np.arange(12), np.arange(12) % 3 + 1)
+    many = values[sizes] + np.random.default_rng(22).normal(0, 0.02, len(sizes))
+    paired = paired_difference(np.zeros(len(sizes)), many, sizes, samples=20_000)
+    assert bootstrap_interval(many, sizes, samples=20_000) == pytest.approx(
+        (paired.low, paired.high), abs=0.01
+    )
+    assert bootstrap_interval([0.1, 0.9], [5, 5]) == (0.5, 0.5)

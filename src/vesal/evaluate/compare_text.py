@@ -37,6 +37,8 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
     of_class = "" if row.class_name == MEAN or len(comparison.classes) == 1 else f" of {row.class_name}"
     what = f"mean {title(comparison)}{of_class}"
     over = f"Over {plural(row.cases, 'case')}"
+    if row.patients:
+        over += f" of {plural(row.patients, 'patient')}"
     if comparison.runs_a + comparison.runs_b > 2:
         over += f" and {comparison.runs_a} and {comparison.runs_b} trainings"
     elif comparison.groups:
@@ -48,7 +50,7 @@ def sentence(comparison: Comparison, row: ComparedClass | None = None) -> str:
     if row.low is None:
         gap = signed(row.difference, ALL_METRICS[comparison.metric].decimals)
         text = f"{over} {comparison.b}'s {what} differs from {comparison.a}'s by {gap}"
-        return f"{text}: one case is too few to compare them."
+        return f"{text}: one {'patient' if row.patients else 'case'} is too few to compare them."
     better = {"b": " (better)", "a": " (worse)"}.get(row.verdict, "")
     way = "higher" if row.difference > 0 else "lower"
     gap = _quantity(abs(row.difference), comparison)
@@ -121,13 +123,15 @@ def notes(comparison: Comparison) -> list[str]:
     for name, sources in ((comparison.a, comparison.sources_a), (comparison.b, comparison.sources_b)):
         if sources:
             found.append(f"{name}: {', '.join(sources)}.")
-    drawn = "folds" if comparison.groups else "cases"
+    units = "patients" if comparison.overall.patients else "cases"
+    tested = "the means of patients" if comparison.overall.patients else "cases"
+    drawn = "folds" if comparison.groups else units
     if comparison.runs_a + comparison.runs_b > 2:
-        drawn = "trainings and cases"
+        drawn = f"trainings and {units}"
     found.append(
         f"Differences are {comparison.b} minus {comparison.a}, case by case; the interval is a studentised bootstrap "
-        f"over {drawn}; the test is Wilcoxon's signed rank test over cases. A difference is called one when both say "
-        "so."
+        f"over {drawn}; the test is Wilcoxon's signed rank test over {tested}. A difference is called one when both "
+        "say so."
     )
     if 2 in (comparison.runs_a, comparison.runs_b):
         found.append("Two trainings say little about the spread between trainings; three or more say more.")
@@ -159,7 +163,9 @@ def class_table(comparison: Comparison) -> Table:
                "Larger / smaller / equal", "Verdict"]  # fmt: skip
 
     def mean(row: ComparedClass, value: float | None, low: float | None, high: float | None) -> Cell:
-        return metric_cell(value, comparison.metric, *((low, high) if row.cases > 1 else ()))
+        return metric_cell(
+            value, comparison.metric, *((low, high) if (row.patients or row.cases) > 1 else ())
+        )
 
     def p(value: float | None) -> Cell:
         return Cell() if value is None else Cell(value, text=_p(value).removeprefix("p ").removeprefix("= "))

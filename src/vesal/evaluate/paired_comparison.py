@@ -13,9 +13,9 @@ from pydantic import Field
 
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
-from vesal.evaluate.scores import MEAN, Scores, by_case
+from vesal.evaluate.scores import MEAN, Scores, by_case, patient_numbers
 from vesal.metrics.paired import cohens_dz, holm, wilcoxon
-from vesal.metrics.statistics import bootstrap_interval, paired_difference
+from vesal.metrics.statistics import Difference, bootstrap_interval, paired_difference
 from vesal.record import Record
 
 Verdict = Literal["a", "b", "same", "open", "unclear"]
@@ -43,12 +43,13 @@ class ComparedClass(Record):
     Attributes:
         class_name: 'class' in files; 'mean' is the mean over the classes of each case.
         cases: that are defined in A and in B.
-        a, b: means over the cases, with intervals over cases.
+        patients: of these, where some have several cases and so count once; 0 where each case counts.
+        a, b: means over the cases, with intervals over cases, or patients where some have several.
         difference, low, high: b - a and its interval; None where no case is defined in both.
         bootstrap_p: two-sided, of that interval.
-        wilcoxon_p: of the signed rank test over cases.
+        wilcoxon_p: of the signed rank test over cases, or over the means of patients.
         holm_p: that p value corrected over the classes; the mean's is not.
-        rank_biserial, cohens_dz: effect sizes; above 0 where B's values are larger.
+        rank_biserial, cohens_dz: effect sizes of the same; above 0 where B's values are larger.
         detectable: the true difference that would have been found four times in five.
         larger, smaller, equal: cases in which B's value is larger, smaller, the same.
         verdict: which model is better; 'same' when all values are equal, 'open' when no clear difference was found,
@@ -58,6 +59,7 @@ class ComparedClass(Record):
 
     class_name: str = Field(validation_alias="class", serialization_alias="class")
     cases: int
+    patients: int = 0
     a: float | None = None
     a_low: float | None = None
     a_high: float | None = None
@@ -89,7 +91,7 @@ class Comparison(Record):
         a, b: names of the two.
         sources_a, sources_b: where the scores came from.
         runs_a, runs_b: trainings that are sources of spread.
-        groups: folds that were drawn whole; 0 where cases were drawn.
+        groups: folds that were drawn whole; 0 where none were.
         classes: that were compared.
         confidence: of the intervals.
         overall: the mean over the classes (the class itself where there is one).
@@ -141,7 +143,7 @@ def compare(a: Side, b: Side, metric: str = "dice") -> Comparison:
     The mean over the classes is the main question and is tested once; the tests of the classes are corrected after
     Holm. A difference is called one when its interval leaves out 0 and the signed rank test is below 0.05, both. Runs
     are a source of spread where a model has several; folds are drawn whole where both models have the same three or
-    more.
+    more. Else patients are drawn whole where some have several cases, and the test is of their means.
 
     Raises:
         UsageError: there is no such metric, or a side has no scores.
@@ -160,7 +162,8 @@ def compare(a: Side, b: Side, metric: str = "dice") -> Comparison:
     common = _common_cases(a, b, runs_a, runs_b)
     _refuse_other_truth(a, b, runs_a[0], runs_b[0], common)
     groups, remarks = _groups(a, b, folds_a, folds_b, common, len(runs_a) + len(runs_b))
-    table = _Table(classes, metric, [*common], runs_a, runs_b, groups)
+    patients = {case: name for side in (a, b) for of in side.scores for case, name in of.patients.items()}
+    table = _Table(classes, metric, [*common], runs_a, runs_b, groups, patients)
     rows = [table.row(name) for name in classes]
     overall = table.row(MEAN) if len(classes) > 1 else rows[0]
     tested = [row.wilcoxon_p for row in rows if row.wilcoxon_p is not None]
@@ -304,6 +307,7 @@ class _Table:
     runs_a: list[Cases]
     runs_b: list[Cases]
     groups: dict[str, str] | None
+    patients: dict[str, str]
 
     def row(self, name: str) -> ComparedClass:
         """A class, or the mean over the classes."""
@@ -316,17 +320,26 @@ class _Table:
             groups = [order.index(self.groups[case]) for case in cases]
             # A class may be in the truth of few folds.
             groups = groups if len(set(groups)) >= _FEWEST_GROUPS else None
-        found = paired_difference(a, b, groups)
+        patients = patient_numbers(cases, self.patients)
         of_a, of_b = a.mean(axis=0), b.mean(axis=0)
         apart = np.round(of_b - of_a, 12)
-        ranks = wilcoxon(apart)
+        independent = apart
+        if patients is not None:
+            independent = np.round(np.bincount(patients, apart) / np.bincount(patients), 12)
+        if len(independent) == 1:
+            # Of one patient nothing is known of others, however many scans there are.
+            found = Difference(float(apart.mean()), None, None, None, None)
+        else:
+            found = paired_difference(a, b, patients if groups is None else groups)
+        ranks = wilcoxon(independent)
         shown = ALL_METRICS[self.metric]
         bounds = (0.0, np.inf) if shown.best == "zero" else shown.bounds
-        a_low, a_high = bootstrap_interval(of_a, bounds=bounds)
-        b_low, b_high = bootstrap_interval(of_b, bounds=bounds)
+        a_low, a_high = bootstrap_interval(of_a, patients, bounds=bounds)
+        b_low, b_high = bootstrap_interval(of_b, patients, bounds=bounds)
         return ComparedClass(
             class_name=name,
             cases=len(cases),
+            patients=0 if patients is None else len(independent),
             a=float(of_a.mean()),
             a_low=a_low,
             a_high=a_high,
@@ -339,7 +352,7 @@ class _Table:
             bootstrap_p=found.p,
             wilcoxon_p=ranks.p,
             rank_biserial=ranks.rank_biserial,
-            cohens_dz=cohens_dz(apart),
+            cohens_dz=cohens_dz(independent),
             detectable=found.detectable,
             larger=int((apart > 0).sum()),
             smaller=int((apart < 0).sum()),

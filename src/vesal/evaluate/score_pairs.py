@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
 
@@ -50,6 +50,7 @@ class MaskPair:
         geometry: the grid of both.
         annotated: names of the labels that were drawn; None means all.
         place: of a slice, in its volume.
+        patient: of whom the scan is; None where that is not known.
     """
 
     case: str
@@ -58,6 +59,7 @@ class MaskPair:
     geometry: Geometry
     annotated: tuple[str, ...] | None = None
     place: SliceOf | None = None
+    patient: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ def check_tolerance(tolerance_mm: float) -> None:
 
 @dataclass(frozen=True)
 class _Scored:
-    """Rows of a group's cases in their order, and the volume's own, where it is one."""
+    """Rows of a group's cases in their order, the volume's own, where it is one, and of which patient each is."""
 
     cases: tuple[list[ClassScore] | Failure, ...]
     volume: list[ClassScore] | Failure | None = None
+    patients: Mapping[str, str] = field(default_factory=dict)
 
 
 def score_pairs(
@@ -127,21 +130,24 @@ def score_pairs(
 
     found: list[list[ClassScore] | Failure] = [[]] * len(items)
     volumes: list[list[ClassScore] | Failure] = []
+    patients: dict[str, str] = {}
     results = map_in_order(one, groups, workers=workers, progress=progress)
     for (_, members), scored in zip(groups, results, strict=True):
         for index, rows in zip(members, scored.cases, strict=True):
             found[index] = rows
         volumes += [] if scored.volume is None else [scored.volume]
+        patients |= scored.patients
     whole = None
     if volumes and len(volumes) < sum(len(members) for volume, members in groups if volume is not None):
-        whole = _summary(volumes, scoring, _volume_remarks(items, place_of, scoring))
-    return _summary(found, scoring, remarks, whole)
+        whole = _summary(volumes, scoring, _volume_remarks(items, place_of, scoring), patients)
+    return _summary(found, scoring, remarks, patients, whole)
 
 
 def _summary(
     found: Sequence[list[ClassScore] | Failure],
     scoring: Scoring,
     remarks: Sequence[str],
+    patients: Mapping[str, str],
     volumes: Scores | None = None,
 ) -> Scores:
     return summarise(
@@ -151,6 +157,7 @@ def _summary(
         failures=[one for one in found if isinstance(one, Failure)],
         remarks=remarks,
         volumes=volumes,
+        patients=patients,
     )
 
 
@@ -181,15 +188,18 @@ def _score_group(name: str | None, found: Sequence[MaskPair | Failure], scoring:
     pairs = [pair for pair in found if isinstance(pair, MaskPair)]
     cases = tuple(pair if isinstance(pair, Failure) else _score(pair, scoring) for pair in found)
     if name is None or any(pair.geometry.ndim != 2 for pair in pairs):
-        return _Scored(cases)
+        return _Scored(cases, patients={pair.case: pair.patient or pair.case for pair in pairs})
+    # Slices of one volume are of one patient.
+    patient = next((pair.patient for pair in pairs if pair.patient), name)
+    patients = {**{pair.case: patient for pair in pairs}, name: patient}
     try:
         if failed := [pair.id for pair in found if isinstance(pair, Failure)]:
             raise DataError(f"its slice {failed[0]} could not be scored")
         volume, known = stacked(name, pairs, scoring.slice_mm)
         rows = _score(volume, scoring)
-        return _Scored(cases, rows if known else [_without_distance(row) for row in rows])
+        return _Scored(cases, rows if known else [_without_distance(row) for row in rows], patients)
     except DataError as error:
-        return _Scored(cases, Failure(id=name, message=str(error)))
+        return _Scored(cases, Failure(id=name, message=str(error)), patients)
 
 
 def _score(pair: MaskPair, scoring: Scoring) -> list[ClassScore]:

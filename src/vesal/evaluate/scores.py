@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from vesal.evaluate.case_scores import (
     OF_VOLUMES,
     ClassScore,
 )
+from vesal.files import content_hash
 from vesal.metrics.agreement import Agreement, bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
@@ -34,7 +36,7 @@ class Summary(Record):
         class_name: 'class' in files; 'mean' is, for each case, the mean over its defined classes.
         metric: a key of METRICS, or of LESION_METRICS for classes whose lesions are counted.
         mean, median: over the cases that define it.
-        low, high: the bootstrap interval of the mean.
+        low, high: the bootstrap interval of the mean; None also where all cases are of one patient.
         median_low, median_high: that of the median.
         count: cases that define it.
         excluded: cases in which it is undefined, such as those where prediction and truth are both empty.
@@ -68,6 +70,7 @@ class Scores(Record):
         agreement_mm2: the same of the areas of 2D images.
         failures: cases that could not be scored; they are in no mean.
         remarks: what else is to be known, one sentence each.
+        patients: case -> a digest of its patient's name, of patients with several cases: intervals draw these whole.
         volumes: where the cases are slices, the same of the volumes that they belong to; its failures say why a volume
             could not be put together.
     """
@@ -87,7 +90,13 @@ class Scores(Record):
     agreement_mm2: dict[str, Agreement] = Field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
+    patients: dict[str, str] = Field(default_factory=dict)
     volumes: Scores | None = None
+
+    @property
+    def drawn(self) -> str:
+        """What the intervals are over: cases, or patients where some have several."""
+        return "patients" if self.patients else "cases"
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -132,6 +141,17 @@ def by_case(rows: Sequence[ClassScore]) -> dict[str, dict[str, ClassScore]]:
     return found
 
 
+def patient_numbers(cases: Sequence[str], patients: Mapping[str, str]) -> list[int] | None:
+    """Of each case the number of its patient; None where no two cases are of one.
+
+    >>> patient_numbers(["a", "b", "c"], {"a": "x", "c": "x"})
+    [0, 1, 0]
+    """
+    names = [(case in patients, patients.get(case, case)) for case in cases]
+    number = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return None if len(number) == len(cases) else [number[name] for name in names]
+
+
 def summarise(
     rows: Sequence[ClassScore],
     labels: LabelSet,
@@ -140,13 +160,16 @@ def summarise(
     failures: Sequence[Failure] = (),
     remarks: Sequence[str] = (),
     volumes: Scores | None = None,
+    patients: Mapping[str, str] | None = None,
 ) -> Scores:
     """Average over the cases: each class by itself, and the mean over the classes.
 
     That mean is taken in each case over the classes which it defines, and then over the cases, so that every
-    case weighs alike. The rows are those of `score_case` with these labels and this tolerance.
+    case weighs alike. The rows are those of `score_case` with these labels and this tolerance; `patients` are those of
+    the cases, where they are known.
     """
-    scored_cases = by_case(rows).values()
+    scored = by_case(rows)
+    together = shared_patients(scored, patients or {})
     lesions = tuple(
         name
         for name in labels.classes
@@ -155,29 +178,40 @@ def summarise(
     own, of_lesions = _measured(METRICS, rows), _measured(LESION_METRICS, rows)
     summary = []
     for name in labels.classes:
-        here = [scored[name] for scored in scored_cases if name in scored]
+        here = [of_case[name] for of_case in scored.values() if name in of_case]
         metrics = own + of_lesions if name in lesions else own
-        summary += [_summary(name, metric, [getattr(row, metric) for row in here]) for metric in metrics]
+        summary += [
+            _summary(name, metric, {row.case: getattr(row, metric) for row in here}, together)
+            for metric in metrics
+        ]
     for metric in own + of_lesions if lesions else own:
         # Over the classes that have it: those whose lesions are not counted are not undefined.
         of = lesions if metric in LESION_METRICS else labels.classes
-        values = [
-            mean_defined([getattr(row, metric) for name, row in scored.items() if name in of])
-            for scored in scored_cases
-        ]
-        summary.append(_summary(MEAN, metric, values))
+        values = {
+            case: mean_defined([getattr(row, metric) for name, row in of_case.items() if name in of])
+            for case, of_case in scored.items()
+        }
+        summary.append(_summary(MEAN, metric, values, together))
     return Scores(
         classes=labels.classes,
         tolerance_mm=tolerance_mm,
         cases=tuple(rows),
         summary=tuple(summary),
         lesions=lesions,
-        agreement_ml=_agreement(rows, labels, flat=False),
-        agreement_mm2=_agreement(rows, labels, flat=True),
+        agreement_ml=_agreement(rows, labels, together, flat=False),
+        agreement_mm2=_agreement(rows, labels, together, flat=True),
+        patients=together,
         failures=tuple(failures),
         remarks=tuple(remarks),
         volumes=volumes,
     )
+
+
+def shared_patients(cases: Iterable[str], patients: Mapping[str, str]) -> dict[str, str]:
+    """Case -> a digest of its patient's name, where the patient has several of the cases."""
+    known = {case: content_hash(patients[case].encode())[:12] for case in cases if case in patients}
+    counts = Counter(known.values())
+    return {case: patient for case, patient in known.items() if counts[patient] > 1}
 
 
 def _measured(metrics: Iterable[str], rows: Sequence[ClassScore]) -> tuple[str, ...]:
@@ -198,13 +232,16 @@ def sizes_of(rows: Iterable[ClassScore]) -> tuple[list[float], list[float]]:
     return [true for true, _ in known], [found for _, found in known]
 
 
-def _agreement(rows: Sequence[ClassScore], labels: LabelSet, *, flat: bool) -> dict[str, Agreement]:
+def _agreement(
+    rows: Sequence[ClassScore], labels: LabelSet, patients: Mapping[str, str], *, flat: bool
+) -> dict[str, Agreement]:
     """Class -> agreement of the areas, where `flat`, or of the volumes."""
     found = {}
     for name in labels.classes:
-        true, predicted = sizes_of([row for row in rows if row.class_name == name and row.flat == flat])
-        if true:
-            found[name] = bland_altman(predicted, true)
+        own = [row for row in rows if row.class_name == name and row.flat == flat and sizes_of([row])[0]]
+        if own:
+            true, predicted = sizes_of(own)
+            found[name] = bland_altman(predicted, true, patient_numbers([row.case for row in own], patients))
     return found
 
 
@@ -214,11 +251,17 @@ def mean_defined(values: Sequence[float | None]) -> float | None:
     return float(np.mean(defined)) if defined else None
 
 
-def _summary(name: str, metric: str, values: Sequence[float | None]) -> Summary:
-    defined = [value for value in values if value is not None]
-    bounds = ALL_METRICS[metric].bounds
-    low, high = bootstrap_interval(defined, bounds=bounds) if defined else (None, None)
-    middle = bootstrap_interval(defined, statistic="median") if defined else (None, None)
+def _summary(
+    name: str, metric: str, values: Mapping[str, float | None], patients: Mapping[str, str]
+) -> Summary:
+    """Of the values of each case."""
+    known = {case: value for case, value in values.items() if value is not None}
+    defined, numbers = [*known.values()], patient_numbers([*known], patients)
+    low, high, middle_low, middle_high = None, None, None, None
+    # Several scans of one patient say nothing about other patients.
+    if defined and numbers != [0] * len(defined):
+        low, high = bootstrap_interval(defined, numbers, bounds=ALL_METRICS[metric].bounds)
+        middle_low, middle_high = bootstrap_interval(defined, numbers, statistic="median")
     return Summary(
         class_name=name,
         metric=metric,
@@ -226,8 +269,8 @@ def _summary(name: str, metric: str, values: Sequence[float | None]) -> Summary:
         median=float(np.median(defined)) if defined else None,
         low=low,
         high=high,
-        median_low=middle[0],
-        median_high=middle[1],
+        median_low=middle_low,
+        median_high=middle_high,
         count=len(defined),
         excluded=len(values) - len(defined),
     )

@@ -84,7 +84,7 @@ def scores_markdown(scores: Scores) -> str:
         f"{plural(len({row.case for row in scores.cases}), 'case')}, {len(scores.classes)} "
         f"{'class' if len(scores.classes) == 1 else 'classes'}. NSD at a tolerance of {scores.tolerance_mm:g} mm. "
         f"Means over the cases; in brackets the {scores.confidence:.0%} interval of the studentised bootstrap over "
-        "cases.",
+        f"{scores.drawn}.",
         summary_table(scores, HEADLINE, counted=True).markdown(),
         "## Means",
         summary_table(scores).markdown(),

@@ -43,11 +43,13 @@ class Agreement:
 def bland_altman(
     measured: Sequence[float] | NDArray[np.float64],
     true: Sequence[float] | NDArray[np.float64],
+    groups: Sequence[int] | None = None,
 ) -> Agreement:
     """Bias and limits of agreement (Bland and Altman, The Lancet 1986), with their 95 % intervals.
 
     A limit's standard error is spread x sqrt(1 / n + 1.96^2 / (2 (n - 1))), its interval Student's with n - 1
-    degrees of freedom (Bland and Altman, Statistical Methods in Medical Research 1999).
+    degrees of freedom (Bland and Altman, Statistical Methods in Medical Research 1999). Where several pairs are of one
+    patient, `groups` (n,) numbers say which: the bias draws patients, and n counts them in a limit's interval.
 
     Raises:
         ValueError: there are no pairs, one is not finite, or the numbers differ.
@@ -64,13 +66,14 @@ def bland_altman(
     differences = values - truth
     bias = float(differences.mean())
     count = differences.size
-    if count == 1:
-        return Agreement(1, bias)
-    low, high = bootstrap_interval(differences)
+    units = count if groups is None else len(set(groups))
+    if units == 1:
+        return Agreement(count, bias)
+    low, high = bootstrap_interval(differences, groups)
     spread = float(differences.std(ddof=1))
     lower, upper = bias - _SPAN * spread, bias + _SPAN * spread
-    error = spread * float(np.sqrt(1 / count + _SPAN**2 / (2 * (count - 1))))
-    reach = float(stdtrit(count - 1, 0.975)) * error
+    error = spread * float(np.sqrt(1 / units + _SPAN**2 / (2 * (units - 1))))
+    reach = float(stdtrit(units - 1, 0.975)) * error
     return Agreement(
         count=count,
         bias=bias,

@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 
 def bootstrap_interval(
     values: Sequence[float] | Floats,
+    groups: Sequence[int] | None = None,
     *,
     confidence: float = 0.95,
     samples: int = 2000,
@@ -45,10 +46,13 @@ def bootstrap_interval(
     Cases are drawn with replacement, as many as there are, `samples` times. The mean's interval is studentised
     (see the module), and Student's for two or three cases; the median's holds the middle `confidence` of the
     resampled medians (percentile interval, the same book, chapter 13). The same seed and number of cases draw the same
-    cases. One case gives an interval of no width: it says nothing about other cases.
+    cases. One case gives an interval of no width: it says nothing about other cases. Groups of cases are drawn whole
+    (Davison and Hinkley, Bootstrap Methods and their Application, 1997, chapter 3.8): scans of one patient fail alike,
+    and drawn one by one they would make the mean look surer than it is.
 
     Args:
         values: (cases,) finite.
+        groups: (cases,) numbers, the same of cases that belong together; None where none do.
         confidence: share of such intervals that hold the truth, in (0, 1).
         samples: resamples.
         seed: of the draws.
@@ -68,6 +72,9 @@ def bootstrap_interval(
         raise ValueError(f"the statistic '{statistic}' is not one of {', '.join(get_args(Statistic))}")
     if np.ptp(cases) == 0:
         return float(cases[0]), float(cases[0])
+    if groups is not None:
+        low, high = _grouped_interval(cases, groups, statistic, confidence, samples, seed)
+        return float(max(low, bounds[0])), float(min(high, bounds[1]))
     if statistic == "median":
         generator, size = np.random.default_rng([seed, cases.size]), cases.size
         drawn = [
@@ -94,6 +101,51 @@ def _mean_interval(cases: Floats, confidence: float, samples: int, seed: int) ->
             parts.append((means, np.sqrt(variance)))
         ratios = _ratios(parts, error)
     return _studentised(mean, error, ratios, cases.size - 1, confidence)
+
+
+def _grouped_interval(
+    cases: Floats, groups: Sequence[int], statistic: Statistic, confidence: float, samples: int, seed: int
+) -> tuple[float, float]:
+    """As `bootstrap_interval` where groups of cases are drawn whole."""
+    member = np.unique(groups, return_inverse=True)[1]
+    units, tail = int(member.max()) + 1, 100 * (1 - confidence) / 2
+    generator = np.random.default_rng([seed, units, cases.size])
+    if statistic == "median":
+        if units == 1:
+            return float(np.median(cases)), float(np.median(cases))
+        order = np.argsort(cases)
+        drawn = [
+            _weighted_median(cases[order], _counts(generator, count, units)[:, member[order]])
+            for count in _blocks(samples, 4 * cases.size)
+        ]
+        low, high = np.percentile(np.concatenate(drawn), [tail, 100 - tail]).tolist()
+        return low, high
+    mean = float(cases.mean())
+    if units == 1:
+        return mean, mean
+    sums, sizes = np.bincount(member, cases - mean), np.bincount(member).astype(float)
+
+    def estimate(times: Floats) -> tuple[Floats, Floats]:
+        """(samples, groups) how often each was drawn -> means beside `mean`, and their linearised standard errors."""
+        size = times @ sizes
+        means = times @ sums / size
+        squares = times @ sums**2 - 2 * means * (times @ (sums * sizes)) + means**2 * (times @ sizes**2)
+        return means, np.sqrt(np.maximum(squares, 0) * units / (units - 1)) / size
+
+    error = float(estimate(np.ones((1, units)))[1][0])
+    ratios = None
+    if units > _FEW and error > 0:
+        blocks = _blocks(samples, 4 * units)
+        ratios = _ratios([estimate(_counts(generator, count, units)) for count in blocks], error)
+    return _studentised(mean, error, ratios, units - 1, confidence)
+
+
+def _weighted_median(values: Floats, times: Floats) -> Floats:
+    """(samples,) the medians of values in order, each as often as it was drawn (samples, cases)."""
+    reached = times.cumsum(axis=1)
+    total = reached[:, -1:]
+    sides = [values[(reached > place).argmax(axis=1)] for place in ((total - 1) // 2, total // 2)]
+    return np.asarray((sides[0] + sides[1]) / 2)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from vesal.evaluate.robustness.degradation import (
@@ -90,3 +91,17 @@ def test_the_worst_case_of_each_artefact_is_named_once_and_the_hardest_first(row
     worst = worst_cases(rows(two | {"noise 3": {"x": 0.2, "y": 0.6}}))
     assert [(one.condition, one.case) for one in worst] == [("noise 3", "x"), ("blur 3", "y")]
     assert [one.drop_percent for one in worst] == pytest.approx([75.0, 50.0])
+
+
+def test_intervals_draw_patients_where_some_have_several_cases(rows):
+    drops = np.repeat(np.random.default_rng(0).uniform(0.1, 0.5, 8), 2).tolist()
+    cases = [f"c{place:02}" for place in range(16)]
+    made = rows({CLEAN: dict.fromkeys(cases, 0.9), "noise 3": dict(zip(cases, drops, strict=True))})
+    patients = {case: str(place // 2) for place, case in enumerate(cases)}
+    for one, other in (
+        (of(degradation_table(made, ["a"], patients), "noise 3").drop_percent,
+         of(degradation_table(made, ["a"]), "noise 3").drop_percent),
+        (headline(made, patients).drop_percent, headline(made).drop_percent),
+    ):  # fmt: skip
+        assert one.mean == other.mean
+        assert one.high - one.low > 1.3 * (other.high - other.low)

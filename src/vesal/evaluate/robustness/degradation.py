@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
-from vesal.evaluate.scores import MEAN, mean_defined
+from vesal.evaluate.scores import MEAN, mean_defined, patient_numbers
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
 
@@ -73,7 +73,9 @@ class ArtifactScore(Record):
 
 
 class Estimate(Record):
-    """A mean over cases with its 95 % bootstrap interval; None where no case defines it."""
+    """A mean over cases with its 95 % bootstrap interval, over patients where some have several; None where no case
+    defines it.
+    """
 
     mean: float | None = None
     low: float | None = None
@@ -109,7 +111,7 @@ class Headline(Record):
     Attributes:
         severity: HEADLINE, or the tested one nearest to it; None where only own settings were tested.
         artifacts: how many the mean is over.
-        drop_percent: its interval draws cases.
+        drop_percent: its interval draws cases, or patients where some have several.
     """
 
     severity: int | None
@@ -202,13 +204,20 @@ class _ConditionScores:
         return dict(zip(cases, parts.tolist(), strict=True))
 
 
-def degradation_table(rows: Sequence[ArtifactScore], classes: Sequence[str]) -> tuple[Condition, ...]:
-    """Every condition in the order of the rows, CLEAN first: of each class, then of their mean."""
-    table = []
+def degradation_table(
+    rows: Sequence[ArtifactScore], classes: Sequence[str], patients: Mapping[str, str] | None = None
+) -> tuple[Condition, ...]:
+    """Every condition in the order of the rows, CLEAN first: of each class, then of their mean.
+
+    Intervals draw patients whole: case -> patient, of those with several cases.
+    """
+    table, together = [], patients or {}
     for one in _conditions(rows):
         for name in (*classes, MEAN):
             values = {metric: one.values(metric, name) for metric in _METRICS}
-            means = {key: _estimate(found, ALL_METRICS[key].bounds) for key, found in values.items()}
+            means = {
+                key: _estimate(found, ALL_METRICS[key].bounds, together) for key, found in values.items()
+            }
             table.append(
                 Condition(
                     artifact=one.artifact,
@@ -217,7 +226,7 @@ def degradation_table(rows: Sequence[ArtifactScore], classes: Sequence[str]) -> 
                     class_name=name,
                     count=len(values["dice"]),
                     **means,
-                    drop_percent=_estimate(one.drops(name), _DROP_BOUNDS),
+                    drop_percent=_estimate(one.drops(name), _DROP_BOUNDS, together),
                 )
             )
     return tuple(table)
@@ -228,10 +237,11 @@ def corrupted_means(conditions: Sequence[Condition]) -> list[Condition]:
     return [one for one in conditions if one.class_name == MEAN and one.artifact != CLEAN]
 
 
-def headline(rows: Sequence[ArtifactScore]) -> Headline | None:
+def headline(rows: Sequence[ArtifactScore], patients: Mapping[str, str] | None = None) -> Headline | None:
     """The mean over the artefacts of their relative drop at HEADLINE; None where no artefact was tested.
 
-    The interval is of the mean over cases: a case that loses under everything counts in every artefact.
+    The interval is of the mean over cases: a case that loses under everything counts in every artefact. `patients` as
+    in `degradation_table`.
     """
     corrupted = [one for one in _conditions(rows) if one.artifact != CLEAN]
     tested = sorted({one.severity for one in corrupted if one.severity is not None})
@@ -243,7 +253,7 @@ def headline(rows: Sequence[ArtifactScore]) -> Headline | None:
     cases = dict.fromkeys(case for drops in chosen for case in drops)
     per_case = [float(np.mean([drops[case] for drops in chosen if case in drops])) for case in cases]
     mean = float(np.mean([np.mean(list(drops.values())) for drops in chosen]))
-    low, high = bootstrap_interval(per_case, bounds=_DROP_BOUNDS)
+    low, high = bootstrap_interval(per_case, patient_numbers([*cases], patients or {}), bounds=_DROP_BOUNDS)
     return Headline(
         severity=severity, artifacts=len(chosen), drop_percent=Estimate(mean=mean, low=low, high=high)
     )
@@ -315,11 +325,13 @@ def _conditions(rows: Sequence[ArtifactScore]) -> list[_ConditionScores]:
     return sorted(found, key=lambda one: one.artifact != CLEAN)
 
 
-def _estimate(by_case: Mapping[str, float], bounds: tuple[float, float]) -> Estimate:
+def _estimate(
+    by_case: Mapping[str, float], bounds: tuple[float, float], patients: Mapping[str, str]
+) -> Estimate:
     values = list(by_case.values())
     if not values:
         return Estimate()
-    low, high = bootstrap_interval(values, bounds=bounds)
+    low, high = bootstrap_interval(values, patient_numbers([*by_case], patients), bounds=bounds)
     return Estimate(mean=float(np.mean(values)), low=low, high=high)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from vesal.data.fingerprint import Failure
 from vesal.evaluate.robustness.degradation import (
     CLEAN,
@@ -66,6 +68,7 @@ class Robustness(Record):
         cost: time and memory.
         failures: cases, or conditions of a case, that could not be measured; they are in no mean.
         remarks: what else is to be known, one sentence each.
+        patients: as of `vesal.evaluate.scores.Scores`: intervals draw these whole.
         rows: all that was measured.
     """
 
@@ -86,6 +89,7 @@ class Robustness(Record):
     cost: Cost
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
+    patients: dict[str, str] = Field(default_factory=dict)
     rows: tuple[ArtifactScore, ...]
 
     @property
@@ -108,8 +112,9 @@ def conclude(
     limits: Sequence[Limit] = (),
     baseline: Robustness | None = None,
 ) -> Robustness:
-    """All that follows from the rows; `about` holds model, data, settings, cost, failures and remarks."""
-    conditions = degradation_table(rows, classes)
+    """All that follows from the rows; `about` holds model, data, settings, cost, failures, remarks and patients."""
+    patients = about.get("patients", {})
+    conditions = degradation_table(rows, classes, patients)
     remarks = list(about.pop("remarks", ()))
     comparison = None
     if baseline is not None:
@@ -128,7 +133,7 @@ def conclude(
         **about,
         classes=tuple(classes),
         cases=len({row.case for row in rows}),
-        headline=headline(rows),
+        headline=headline(rows, patients),
         conditions=conditions,
         comparison=comparison,
         limits=check_limits(limits, conditions),

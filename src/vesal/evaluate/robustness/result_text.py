@@ -36,8 +36,9 @@ def robustness_markdown(found: Robustness) -> str:
         parts.append(limits_sentence(found))
     parts += [
         "## Mean over the classes",
-        "Means over the cases, in brackets the 95 % interval of the bootstrap over cases. The drop is of the mean "
-        "Dice against the same cases' clean Dice, in percent of it.",
+        "Means over the cases, in brackets the 95 % interval of the bootstrap over "
+        f"{'patients' if found.patients else 'cases'}. The drop is of the mean Dice against the same cases' clean "
+        "Dice, in percent of it.",
         condition_table(found.conditions, MEAN).markdown(),
     ]
     if found.comparison is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import drops_by_severity, headline_sentence
-from vesal.evaluate.scores import MEAN, Scores
+from vesal.evaluate.scores import MEAN, Scores, Summary
 from vesal.infer.channels.missing_channels import known_costs, may_miss
 from vesal.infer.quality.quality_model import QualityModel
 from vesal.report.card.card_section import CardSection
@@ -45,9 +45,8 @@ def _scores(source: CardSource) -> CardSection:
             "on with which the training began: if some of these are among them, the scores are too good."
         )
     sentence = (
-        f"{unseen} Means over the cases, in "
-        f"brackets the {scores.confidence:.0%} interval of the studentised bootstrap over cases. NSD: share of the "
-        f"surface within {scores.tolerance_mm:g} mm."
+        f"{unseen} Means over the cases, in brackets the {scores.confidence:.0%} interval of the studentised bootstrap "
+        f"over {scores.drawn}. NSD: share of the surface within {scores.tolerance_mm:g} mm."
     )
     tables = [("", _score_table(scores))]
     agreement = scores.agreement_ml
@@ -97,8 +96,13 @@ def _score_table(scores: Scores) -> Table:
     for class_name in (*scores.classes, *([MEAN] if len(scores.classes) > 1 else [])):
         found = [scores.of(metric, class_name) for metric in metrics]
         called = "mean of the classes" if class_name == MEAN else class_name
-        rows.append((called, *(Cell(one.mean, one.low, one.high) for one in found), found[0].count))
+        rows.append((called, *map(_mean_cell, found), found[0].count))
     return Table.of(["class", *names, "cases"], rows)
+
+
+def _mean_cell(row: Summary) -> Cell:
+    """One case has no interval."""
+    return Cell(row.mean, row.low, row.high) if row.count > 1 else Cell(row.mean)
 
 
 def _robustness(source: CardSource) -> CardSection:

@@ -40,8 +40,8 @@ def score_section(scores: Scores, labels: LabelSet | None, fold_of: Mapping[str,
         "table": summary_table(scores, [name for name in _SHOWN if name in scores.metrics], counted=True),
         "colours": colours,
         "further": [*_whole_volumes(scores.volumes), *further_tables(scores)],
-        "note": f"Means over the cases with {scores.confidence:.0%} studentised bootstrap intervals. NSD at "
-        f"{scores.tolerance_mm:g} mm. "
+        "note": f"Means over the cases with {scores.confidence:.0%} studentised bootstrap intervals over "
+        f"{scores.drawn}. NSD at {scores.tolerance_mm:g} mm. "
         "A case where both truth and prediction lack the class is left out of its mean; where one lacks it, Dice "
         "is 0. The held-out cases also chose the best checkpoint, so expect a little less on scans from elsewhere.",
         "remarks": [*scores.remarks, *(f"{failure.id}: {failure.message}" for failure in scores.failures)],

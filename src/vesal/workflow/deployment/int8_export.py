@@ -15,6 +15,7 @@ from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.data.labels import IGNORE
 from vesal.errors import UsageError, VesalError
+from vesal.evaluate.scores import patient_numbers
 from vesal.infer.exporting.int8_graph import int8_graph
 from vesal.infer.exporting.onnx_graph import onnx_graph, require_onnx
 from vesal.infer.model import Model
@@ -141,7 +142,8 @@ def measured(model: Model, int8: Model, cases: Int8Cases) -> Int8Cost:
     Raises:
         VesalError: int8 loses more than MOST_LOST, or there is nothing to measure on.
     """
-    rows: list[NDArray[Any]] = []
+    rows: dict[str, NDArray[Any]] = {}
+    patients = {case.id: case.patient for case in cases.held_out}
     seconds = np.zeros(2)
     for case in cases.held_out:
         volume, truth = _read(model, case)
@@ -161,13 +163,15 @@ def measured(model: Model, int8: Model, cases: Int8Cases) -> Int8Cost:
             )
         pairs = [pair for pair in zip(*both, strict=True) if None not in pair]
         if pairs:
-            rows.append(np.mean(np.array(pairs, dtype=float), axis=0))
+            rows[case.id] = np.mean(np.array(pairs, dtype=float), axis=0)
     if not rows:
         raise VesalError(
             "No held-out case has a Dice, so the cost of int8 cannot be measured; leave out --precision."
         )
-    full, found = np.transpose(rows)
-    low, high = bootstrap_interval(full - found, bounds=(-1.0, 1.0)) if len(rows) > 1 else (None, None)
+    full, found = np.transpose([*rows.values()])
+    low, high, numbers = None, None, patient_numbers([*rows], patients)
+    if len(rows) > 1 and numbers != [0] * len(rows):
+        low, high = bootstrap_interval(full - found, numbers, bounds=(-1.0, 1.0))
     cost = Int8Cost(
         len(rows),
         float(found.mean()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from vesal.data.case import read_case
 from vesal.data.dataset import Case
 from vesal.evaluate.case_scores import score_case
-from vesal.evaluate.scores import Scores
+from vesal.evaluate.scores import Scores, patient_numbers
 from vesal.files import write_json
 from vesal.infer.channels.missing_channels import ChannelCost, MissingChannels, may_miss, without_channels
 from vesal.infer.model import Model
@@ -51,7 +51,8 @@ def measure_channel_costs(
     chosen = {number: _chosen([cases[name] for name in folds.validation(number)]) for number in numbers}
     channels = load_package(run.fold(numbers[0]) / MODEL).plan.channels
     whole = {(row.case, row.class_name): row.dice for row in scores.cases}
-    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in channels}
+    pairs: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in channels}
+    patients = {case.id: case.patient for own in chosen.values() for case in own}
     done, total = 0, len(channels) * sum(map(len, chosen.values()))
     for number, own in chosen.items():
         model = load_model(run.fold(number) / MODEL, device=device)
@@ -63,11 +64,11 @@ def measure_channel_costs(
                     if dice is not None and (full := whole.get((case.id, class_name))) is not None
                 ]
                 if both:
-                    pairs[name].append((float(np.mean(both, axis=0)[0]), float(np.mean(both, axis=0)[1])))
+                    pairs[name][case.id] = (float(np.mean(both, axis=0)[0]), float(np.mean(both, axis=0)[1]))
                 done += 1
                 if progress is not None:
                     progress(done, total)
-    found = {name: _cost(values) for name, values in pairs.items() if values}
+    found = {name: _cost(values, patients) for name, values in pairs.items() if values}
     if not found:
         return None
     record = MissingChannels(channels=found)
@@ -100,11 +101,13 @@ def _dice_without(
         yield name, {row.class_name: row.dice for row in rows}
 
 
-def _cost(pairs: Sequence[tuple[float, float]]) -> ChannelCost:
-    """Of (Dice with all channels, Dice without one) of each case."""
-    full, without = np.transpose(pairs)
-    lost = full - without
-    low, high = bootstrap_interval(lost, bounds=(-1.0, 1.0)) if len(lost) > 1 else (None, None)
+def _cost(pairs: Mapping[str, tuple[float, float]], patients: Mapping[str, str]) -> ChannelCost:
+    """Of (Dice with all channels, Dice without one) of each case; of one patient there is no interval."""
+    full, without = np.transpose([*pairs.values()])
+    lost, numbers = full - without, patient_numbers([*pairs], patients)
+    low, high = None, None
+    if len(lost) > 1 and numbers != [0] * len(lost):
+        low, high = bootstrap_interval(lost, numbers, bounds=(-1.0, 1.0))
     return ChannelCost(
         dice=round(float(without.mean()), 6),
         lost=round(float(lost.mean()), 6),

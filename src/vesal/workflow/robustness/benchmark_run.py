@@ -24,6 +24,7 @@ from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
 from vesal.evaluate.robustness.result_text import NAME, save_robustness
+from vesal.evaluate.scores import shared_patients
 from vesal.files import content_hash
 from vesal.infer.model import Model
 from vesal.infer.predictor import load_model
@@ -309,6 +310,7 @@ def _result(
             f"Not one of the {len(measured)} cases could be measured; {failures[0].id}: {failures[0].message}"
         )
     remarks = [*runners.chosen.remarks, *remarks, *_undone(measured)]
+    patients = {case.id: case.patient for case in runners.chosen.data.cases}
     memory = [one.memory_mb for one in measured if one.memory_mb is not None]
     about = {
         "model": str(request.model),
@@ -331,6 +333,7 @@ def _result(
         ),
         "failures": tuple(failures),
         "remarks": remarks,
+        "patients": shared_patients(dict.fromkeys(row.case for row in rows), patients),
     }
     return conclude(rows, model.labels.classes, about=about, limits=limits, baseline=baseline)
 
