@@ -199,3 +199,30 @@ def test_two_files_are_a_case_whatever_they_are_called_and_a_dataset_json_beside
     assert evaluate_run(one, other).classes == ("liver",)
     with pytest.raises(UsageError, match="are a file and a folder; name two files or two folders"):
         evaluate_run(one, truth)
+
+
+def test_the_data_set_around_the_folder_of_truth_says_what_was_drawn_and_of_whom(tmp_path):
+    for folder in ("imagesTr", "labelsTr", "masks"):
+        (tmp_path / folder).mkdir()
+    names = [f"c{number}" for number in range(4)]
+    for name in names:
+        label = np.zeros((8, 8, 8), np.uint8)
+        label[2:5, 2:6, 1:5] = 1
+        found = label.copy()
+        found[5:7] = 3
+        for folder, array in (("imagesTr", label.astype(np.float32)), ("labelsTr", label), ("masks", found)):
+            nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / folder / f"{name}.nii.gz")
+    description = {
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "heart", "3": "wall"},
+        "training": [
+            {"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz"} for name in names
+        ],
+        "annotated": {name: ["heart"] for name in names[:3]},
+        "patients": dict.fromkeys(names[:2], "one"),
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    scores = evaluate_run(tmp_path / "masks", tmp_path / "labelsTr")
+    # What nobody looked for is no false positive.
+    assert [row.case for row in scores.cases if row.class_name == "wall"] == ["c3"]
+    assert [*scores.patients] == ["c0", "c1"]

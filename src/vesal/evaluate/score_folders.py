@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vesal.convert.slices import SliceIndex, find_sidecar
 from vesal.data.case import read_soft_label, scan_workers
-from vesal.data.dataset import Dataset, SliceOf
+from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.data.value_tables import value_counts
@@ -35,10 +35,10 @@ _FULL = {255, 65535}
 
 @dataclass(frozen=True)
 class Described:
-    """A description of the truth: its file or folder, and the slices in it (case -> its place in a volume)."""
+    """A description of the truth: its file or folder, and the cases that it knows by their ids."""
 
     path: Path
-    places: Mapping[str, SliceOf]
+    cases: Mapping[str, Case]
 
 
 def score_folders(
@@ -63,8 +63,8 @@ def score_folders(
             a folder a case with one file in it, and `truth` may be a data set that a layout fits.
         labels: None takes every value in the truth that is not 0 as a class, named by the value.
         tolerance_mm, lesions: as in `score_case`.
-        described: where `labels` were read, and which case is which slice of a volume; by default slices are known
-            by slices.json in or beside `truth`, else by the names.
+        described: where `labels` were read, and of each case its patient, the labels that were drawn, and the place of
+            a slice in its volume; by default slices are known by slices.json in or beside `truth`, else by the names.
         slice_mm: distance of neighbouring slices where it is not stated.
         progress: called with (done, total).
 
@@ -77,17 +77,18 @@ def score_folders(
     dataset = None if truth.is_file() else data_set_of(truth)
     labels = dataset.labels if dataset is not None and labels is None else labels
     expected, found, extra = _matched(Path(predictions), truth, dataset, labels)
-    annotated = {} if dataset is None else {case.id: case.annotated for case in dataset.cases}
+    known = _known_cases(found, dataset, described)
     workers = scan_workers(list(expected.values()))
     passes = 1 if labels is not None else 2
     if labels is None:
         labels = _labels_in(expected, truth, workers, _share(progress, 0, passes))
     scoring = Scoring(labels, tolerance_mm, lesion_classes(labels, lesions), slice_mm)
-    slices = _all_places(truth, found, described)
+    places = {name: case.slice_of for name, case in known.items()}
+    slices = _places(truth, list(found)) | {name: place for name, place in places.items() if place}
     where = None if described is None else described.path
     scores = score_pairs(
         [(case, found[case], path) for case, path in expected.items()],
-        partial(_read_pair, labels=labels, places=slices, annotated=annotated, where=where),
+        partial(_read_pair, labels=labels, places=slices, known=known, where=where),
         lambda pair: slices.get(pair[0]),
         scoring,
         workers=workers,
@@ -134,12 +135,15 @@ def _remarks(truth: Path, extra: Sequence[str], dataset: Dataset | None) -> list
     return remarks
 
 
-def _all_places(truth: Path, found: Mapping[str, Path], described: Described | None) -> dict[str, SliceOf]:
-    """Which cases are slices of which volumes: as described, else as `_places` finds them."""
+def _known_cases(
+    found: Mapping[str, Path], dataset: Dataset | None, described: Described | None
+) -> dict[str, Case]:
+    """What a data set that is the truth, or a description of it, says of the cases whose predictions were found."""
+    known = {} if dataset is None else {case.id: case for case in dataset.cases}
     # A data set names its cases by the images, as predictions are.
-    places = {} if described is None else described.places
-    given = {case: places.get(case, places.get(strip_suffix(path))) for case, path in found.items()}
-    return _places(truth, list(found)) | {case: place for case, place in given.items() if place}
+    cases = {} if described is None else described.cases
+    given = {name: cases.get(name, cases.get(strip_suffix(path))) for name, path in found.items()}
+    return known | {name: case for name, case in given.items() if case is not None}
 
 
 def _places(truth: Path, cases: Sequence[str]) -> dict[str, SliceOf]:
@@ -160,7 +164,7 @@ def _read_pair(
     pair: tuple[str, Path, Path],
     labels: LabelSet,
     places: Mapping[str, SliceOf],
-    annotated: Mapping[str, tuple[str, ...] | None],
+    known: Mapping[str, Case],
     where: Path | None,
 ) -> MaskPair | Failure:
     case, predicted, actual = pair
@@ -182,7 +186,9 @@ def _read_pair(
         truth = truth.beside(prediction)
         _check_grids(prediction, predicted, truth, actual)
         masks = encoded(prediction, predicted), encoded(truth, actual)
-        return MaskPair(case, *masks, truth.geometry, annotated.get(case), places.get(case))
+        said = known.get(case)
+        annotated, patient = (None, None) if said is None else (said.annotated, said.patient)
+        return MaskPair(case, *masks, truth.geometry, annotated, places.get(case), patient)
     except VesalError as error:
         return Failure(id=case, message=str(error))
     except (OSError, ValueError, MemoryError) as error:

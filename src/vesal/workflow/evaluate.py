@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vesal.data.case import read_case, scan_workers
-from vesal.data.dataset import Dataset, SliceOf
+from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.evaluate.case_scores import lesion_classes
@@ -103,7 +103,7 @@ def _named(path: Path) -> _Description:
         if not names_labels:
             raise
         return json_labels(json, path), Described(path, {}), []
-    return dataset.labels, Described(path, _slices(dataset)), []
+    return dataset.labels, Described(path, _cases(dataset)), []
 
 
 def _beside(truth: Path) -> _Description:
@@ -118,12 +118,11 @@ def _beside(truth: Path) -> _Description:
     except DataError as error:
         why = str(error).split(";")[0]
         return None, None, [f"Labels are named by their values, as {path} cannot be used: {why}."]
-    return dataset.labels, Described(path, _slices(dataset)), [f"{path} names the labels."]
+    return dataset.labels, Described(path, _cases(dataset)), [f"{path} names the labels."]
 
 
-def _slices(dataset: Dataset) -> dict[str, SliceOf]:
-    cases = dataset.cases + dataset.unlabelled
-    return {case.id: case.slice_of for case in cases if case.slice_of is not None}
+def _cases(dataset: Dataset) -> dict[str, Case]:
+    return {case.id: case for case in dataset.cases + dataset.unlabelled}
 
 
 def score_run(
@@ -149,7 +148,8 @@ def score_run(
         truth = read_case(one.case).label
         assert truth is not None
         masks = labels.encode(read_label(one.prediction).array), labels.encode(truth.array)
-        return MaskPair(one.case.id, *masks, truth.geometry, one.case.annotated, one.case.slice_of)
+        case = one.case
+        return MaskPair(case.id, *masks, truth.geometry, case.annotated, case.slice_of, case.patient)
 
     scores = score_pairs(
         held,
