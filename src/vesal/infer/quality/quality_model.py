@@ -204,7 +204,8 @@ class CalibrationRow(_Row):
 
     Attributes:
         volumes_ml: class -> (predicted, true) volume.
-        interval_ml: class -> (low, high) around the predicted one, of the level of `CalibrationRecord.volumes`.
+        interval_ml: class -> (low, high) around the predicted one, of the level of `CalibrationRecord.volumes`. Its
+            difficulty was fitted without the scan; the quantile is of all clean scans, as for a new one.
     """
 
     case: str
