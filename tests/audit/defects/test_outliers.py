@@ -11,6 +11,7 @@ import pytest
 from case_records import CLEAN, channel, check, record, the_one
 
 from vesal.audit.checks import check_dataset
+from vesal.data.dataset import Case
 from vesal.data.fingerprint import fingerprint
 from vesal.layouts.registry import load_dataset
 
@@ -34,6 +35,23 @@ def test_an_outlier_is_found_with_what_is_usual(
     finding = the_one(tuple(one for one in check(*CLEAN, record("odd", **changes)) if one.kind == kind))
     assert (finding.severity, finding.cases) == (severity, ("odd",))
     assert words in finding.message
+
+
+def test_a_case_in_which_one_label_alone_was_drawn_is_no_outlier() -> None:
+    whole = [record(f"whole{number}", voxels={"PZ": 50, "TZ": 900}) for number in range(10)]
+    partly = record("partly", voxels={"PZ": 50, "TZ": 0})
+    assert {one.kind for one in check(*whole, partly)} == {"volume-outlier", "missing-class"}
+    cases = tuple(
+        Case(
+            id=each.id,
+            images=(Path("/x.nii.gz"),),
+            label=Path("/y.nii.gz"),
+            patient=each.patient,
+            annotated=("PZ",) if each is partly else None,
+        )
+        for each in (*whole, partly)
+    )
+    assert check(*whole, partly, cases=cases) == ()
 
 
 def test_another_scale_of_intensities_is_a_note() -> None:

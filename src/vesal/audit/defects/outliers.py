@@ -136,9 +136,16 @@ def _odd_sizes(cases: ReferenceCases, unit: str) -> CaseDetails:
     """Of volumes (ml), also those that slices make, or of images (mm2)."""
     found: CaseDetails = {}
     wholes = {each.name: each for each in cases.annotated_wholes if each.unit == unit}
+    annotated = {case.id: case.annotated for case in cases.dataset.cases}
     for name in (None, *cases.labels.names):
         of = cases.labels.names if name is None else (name,)
-        sizes = {key: size for key, each in wholes.items() if (size := each.size(of))}
+        # What was not drawn is missing in the sum of all labels.
+        drawn = {
+            key: each
+            for key, each in wholes.items()
+            if name is not None or all(annotated.get(record.id) is None for record in each.records)
+        }
+        sizes = {key: size for key, each in drawn.items() if (size := each.size(of))}
         for key, size, usual in _odd(sizes, factor=_VOLUME_FACTOR):
             each = wholes[key]
             text = f"{name or 'all labels'} {_size(size, unit)}, usual is {_size(usual, unit)}"
@@ -181,12 +188,12 @@ def _size(size: float, unit: str) -> str:
 
 def find_missing_classes(cases: ReferenceCases) -> Iterable[Finding]:
     """A class that a case lacks though nearly all have it; where several lack it, that is how patients are."""
-    annotated = {case.id: case.annotated for case in cases.dataset.cases}
+    drawn_in = {case.id: case.annotated for case in cases.dataset.cases}
     records = [
         record for record in cases.fingerprint.cases if any(record.voxels.values()) and len(record.shape) == 3
     ]
     for name in cases.labels.names if len(records) >= FEWEST_CASES else ():
-        drawn = [each for each in records if name in (annotated.get(each.id) or cases.labels.names)]
+        drawn = [each for each in records if (of := drawn_in.get(each.id)) is None or name in of]
         lacking = [record.id for record in drawn if not record.voxels.get(name, 0)]
         if len(lacking) <= RARE * len(drawn):
             yield from find_in(
