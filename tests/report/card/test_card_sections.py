@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,3 +127,16 @@ def test_a_model_that_may_miss_channels_is_for_scans_with_any_of_them(
     plan = package.plan.model_copy(update={"channels": ("T1", "T2")})
     trained = replace(package, plan=plan, recipe={"augment": {"drop_channels": 0.2}})
     assert "Not for scans without any of T1, T2," in words(by_title(source_of(trained))["Intended use"])
+
+
+def test_cases_of_unknown_patients_are_not_said_to_be_of_as_many(
+    package: Package, source_of: SourceOf
+) -> None:
+    def patients(*names: str) -> str:
+        cases = [SimpleNamespace(patient=name) for name in names]
+        dataset = SimpleNamespace(cases=cases, layout="msd")
+        run = SimpleNamespace(dataset=dataset, fingerprint=None, environment={}, curves={}, missing=[])
+        return dict(by_title(source_of(package, run=run))["Training data"].facts)["patients"]
+
+    assert patients("a", "a", "b") == "2"
+    assert patients("a", "b") == "2, one for each case, or not recorded"

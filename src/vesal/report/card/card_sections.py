@@ -128,11 +128,10 @@ def _data(source: CardSource) -> CardSection:
         ("source and licence", source.stated.data_source or "not stated"),
     ]
     if dataset is not None:
-        patients = {case.patient for case in dataset.cases if case.patient}
-        facts += [
-            ("layout", dataset.layout),
-            ("patients", str(len(patients)) if patients else "not recorded"),
-        ]
+        patients = len({case.patient for case in dataset.cases})
+        # Where nothing says whose a case is, it is a patient of its own.
+        alone = ", one for each case, or not recorded" if patients == len(dataset.cases) else ""
+        facts += [("layout", dataset.layout), ("patients", f"{patients}{alone}")]
     if record is not None and record.cases:
         spacings = sorted({times(case.spacing_mm) for case in record.cases})
         facts.append(("spacings of the files", f"{listed(spacings, 4)} mm"))
