@@ -59,3 +59,27 @@ if __name__ == "__main__":
     while memory_of(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_worker_that_dies_in_the_middle_of_its_answer_harms_no_other_item(tmp_path: Path) -> None:
+    first, second = LocalEngine(1).run(Work(tmp_path), ["a answers half", "b"])
+    assert (first.result, second.result) == ("B", "A")
+    assert second.tries == 2
+
+
+def test_a_worker_that_is_ended_for_its_memory_after_its_answer_gets_no_other_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # At the first look at it its answer is on its way already.
+    def looked_late(_pid: int) -> int:
+        looks.append(0)
+        if len(looks) > 1:
+            return 0
+        time.sleep(0.8)
+        return 2
+
+    looks: list[int] = []
+    monkeypatch.setattr("vesal.engine.local_engine.memory_of", looked_late)
+    found = list(LocalEngine(1, most_bytes=1).run(Work(tmp_path), ["a takes a moment", "b", "c"]))
+    assert [outcome.reason for outcome in found] == ["", "", ""]
+    assert (tmp_path / "tried-b").read_text() == "x"

@@ -137,7 +137,8 @@ class _Pool:
         while len(self.workers) < min(self.engine.workers, left):
             self._start()
         for worker in self.workers:
-            if worker.ready and worker.number is None and self.waiting.any_now:
+            # One that is being ended for its memory may have answered just before.
+            if worker.ready and worker.number is None and not worker.too_large and self.waiting.any_now:
                 self._send(worker)
         known = {worker.connection: worker for worker in self.workers}
         for connection in wait(list(known), timeout=_LOOK_S):
@@ -174,7 +175,8 @@ class _Pool:
     def _hear(self, worker: _Worker) -> Outcome | None:
         try:
             answer = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
+            # It died, perhaps in the middle of its answer.
             return self._lost(worker)
         if isinstance(answer, Exception):
             raise answer
@@ -195,7 +197,8 @@ class _Pool:
         worker.connection.close()
         how, number = worker.ended_by(), worker.number
         if number is None:
-            self._count_failed_start(worker, how)
+            if not worker.too_large:
+                self._count_failed_start(worker, how)
             return None
         again = self.waiting.lost(number)
         if again and not worker.too_large:
