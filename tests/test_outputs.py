@@ -199,6 +199,36 @@ def test_a_line_that_a_kill_cut_off_costs_that_line_alone(tmp_path: Path) -> Non
     assert [row["file"] for row in rows if "file" in row] == ["a", "c"]
 
 
+def test_two_processes_clear_a_line_that_a_kill_cut_off_away_once(tmp_path: Path) -> None:
+    write(tmp_path, a="1")
+    with (tmp_path / OUTPUTS).open("a") as stream:
+        stream.write('{"file": "b", "dig')
+    second = OutputFolder(tmp_path)
+    write(tmp_path, c="3")
+    with second:
+        write_text(tmp_path / "d", "4")
+    found = OutputFolder(tmp_path)
+    assert [found.is_ours(tmp_path / name) for name in "acd"] == [True, True, True]
+    assert set(found.cases) == {"a", "c"}
+
+
+def test_what_a_shard_made_anew_counts_and_not_what_the_folder_knew_of_before(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    write(tmp_path, a="of model m")
+    with OutputFolder(tmp_path, writer="shard-1") as shard:
+        write_text(file, "of model n")
+        shard.finish("a", {"model": "n"}, [file])
+    whole = OutputFolder(tmp_path)
+    assert whole.why_unfinished("a", {"model": "n"}, [file]) is None
+    # The other way round: the shard is what is out of date.
+    write(tmp_path, a="of model m")
+    for _ in range(2):
+        whole = OutputFolder(tmp_path)
+        assert whole.why_unfinished("a", {"model": "m"}, [file]) is None
+        whole.absorb()
+    assert not list(tmp_path.glob("vesal-outputs.*.jsonl"))
+
+
 def test_what_keeps_a_case_from_being_finished_is_named(tmp_path: Path) -> None:
     write(tmp_path, a="1")
     output, file = OutputFolder(tmp_path), tmp_path / "a"

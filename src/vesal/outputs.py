@@ -13,8 +13,9 @@ import os
 import threading
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -63,7 +64,7 @@ class OutputFolder:
 
     Attributes:
         folder: need not exist.
-        cases: finished cases by name.
+        cases: finished cases by name; where several writers' records speak of one, by the last of them (`finished`).
         damaged: the record holds something that is no line of it.
     """
 
@@ -79,7 +80,9 @@ class OutputFolder:
         self._lock = threading.RLock()
         self._place = Place(self.folder)
         self._within = ExitStack()
-        self._torn: int | None = None  # where the line begins that a killed process was writing
+        # Where the line begins that a killed process was writing, and where it ends.
+        self._torn: tuple[int, int] | None = None
+        self._of_records: dict[str, dict[str, FinishedCase]] = {}
         self._read()
 
     @property
@@ -171,9 +174,21 @@ class OutputFolder:
         self._seen[str(path)] = stamp, found
         return found
 
+    def finished(self, case: str) -> FinishedCase | None:
+        """What is known of a case that is finished.
+
+        Shards and who puts them together have a record each, which nothing puts in order: that one counts whose files
+        are there as it says.
+        """
+        known = [of[case] for of in self._of_records.values() if case in of]
+        for one in known if len(known) > 1 else ():
+            if all(self.digest(self.folder / name) == digest for name, digest in one.files.items()):
+                return one
+        return self.cases.get(case)
+
     def why_unfinished(self, case: str, made_of: Any, paths: Iterable[Path]) -> str | None:
         """What keeps a case from being finished, in words; None where nothing does."""
-        known = self.cases.get(case)
+        known = self.finished(case)
         wanted = {self._name(path) or "": path for path in paths}
         if any(not os.path.lexists(path) for path in wanted.values()):
             return "not there"
@@ -195,7 +210,7 @@ class OutputFolder:
         files = {name: self.digest(path) or "" for path in paths if (name := self._name(path)) is not None}
         done = FinishedCase(case=case, made_of=made_of, files=files)
         self._add(done.to_dict())
-        self.cases[case] = done
+        self._of_records.setdefault(self.record.name, {})[case] = self.cases[case] = done
 
     # --- the record ------------------------------------------------------------------------------------------
 
@@ -214,13 +229,14 @@ class OutputFolder:
             return
         *lines, rest = data.split(b"\n")
         if path == self.record:
-            self._torn = len(data) - len(rest) if rest else None
+            self._torn = (len(data) - len(rest), len(data)) if rest else None
+        found = self._of_records[path.name] = {}
         for line in lines:
             try:
                 row = parse_json(line)
                 if "case" in row:
                     done = FinishedCase.model_validate(row)
-                    self.cases[done.case] = done
+                    found[done.case] = self.cases[done.case] = done
                 else:
                     self._know(row)
             except (ValueError, TypeError, KeyError, AttributeError):
@@ -232,12 +248,21 @@ class OutputFolder:
         Raises:
             VesalError: the record cannot be written.
         """
-        for path in sorted(self.folder.glob(_OF_WRITER.format("*"))):
-            lines, _, _ = path.read_bytes().rpartition(b"\n")
-            for line in lines.splitlines():
-                self._write(line)
-            path.unlink()
         with self._lock:
+            self._read()
+        counts = Counter(case for of in self._of_records.values() for case in of)
+        twice = [self.finished(case) for case, count in counts.items() if count > 1]
+        for path in sorted(self.folder.glob(_OF_WRITER.format("*"))):
+            with suppress(FileNotFoundError):  # another process may take them over, too
+                lines, _, _ = path.read_bytes().rpartition(b"\n")
+                for line in lines.splitlines():
+                    self._write(line)
+                path.unlink()
+        # Of one record the last line about a case counts.
+        for done in filter(None, twice):
+            self._add(done.to_dict())
+        with self._lock:
+            self._of_records.clear()
             self._read()
 
     def _know(self, row: Mapping[str, Any]) -> None:
@@ -256,7 +281,10 @@ class OutputFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._lock, self.record.open("ab") as stream:
                 if self._torn is not None:
-                    stream.truncate(self._torn)
+                    begin, end = self._torn
+                    # Unless another process has gone on meanwhile, perhaps the one that was writing.
+                    if stream.tell() == end:
+                        stream.truncate(begin)
                     self._torn = None
                 stream.write(line + b"\n")
         except OSError as error:

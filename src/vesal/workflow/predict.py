@@ -241,7 +241,7 @@ def _unfinished(
     """What is to be predicted; the rest is noted as kept. A scan is only read where all else is as it was."""
     waiting = []
     for case, target in entries:
-        known = output.cases.get(target.label.name)
+        known = output.finished(target.label.name)
         # The scan is looked at last: with the digest that is in the record all else is compared.
         left_open = ("scan",) if estimates else ("scan", "least Dice", "level of intervals")
         kept = {} if known is None else known.made_of
