@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vesal.download.archives import extract, is_archive
 from vesal.errors import VesalError
+from vesal.files import scratch_folder, sweep_scratch
 
 
 @contextlib.contextmanager
@@ -25,7 +25,8 @@ def unpacked(inputs: Sequence[Path]) -> Iterator[list[Path]]:
         found: list[Path] = []
         for path in inputs:
             if path.is_file() and is_archive(path):
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vesal-")))
+                sweep_scratch()  # what killed processes unpacked
+                folder = stack.enter_context(scratch_folder())
                 extract(path, folder / path.stem)
                 path = folder / path.stem
             found.append(path)
