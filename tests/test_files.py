@@ -68,8 +68,12 @@ os._exit(1)
         sweep(tmp_path)
         assert not list(below.iterdir())
     assert foreign.exists()
-    os.utime(foreign, (time.time() - 7200,) * 2)
+    no_file = tmp_path / ".writing-of-somebody-else"
+    no_file.mkdir()
+    for old in (foreign, no_file):
+        os.utime(old, (time.time() - 7200,) * 2)
     sweep(tmp_path)
+    no_file.rmdir()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["below", "plan.json"]
 
 

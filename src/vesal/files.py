@@ -241,7 +241,8 @@ def sweep(folder: Path, *, older_than_s: float = 3600.0, below: bool = True) -> 
     """
     pattern = f"{_TEMPORARY}*"
     for stale in folder.rglob(pattern) if below else folder.glob(pattern):
-        with contextlib.suppress(FileNotFoundError):
+        # Gone, of somebody else, or no file: nobody needs to know.
+        with contextlib.suppress(OSError):
             if _orphaned(stale.name) or time.time() - stale.stat().st_mtime >= older_than_s:
                 stale.unlink()
 
