@@ -57,6 +57,13 @@ def test_a_file_name_that_cannot_be_meant_is_refused(
         plan_targets(cases(*"ab"[:count]), tmp_path / name, PredictOptions(**options), ["a"])  # type: ignore[arg-type]
 
 
+def test_a_name_that_is_too_long_with_its_ending_is_refused_before_the_work(tmp_path: Path) -> None:
+    plan_targets(cases("a" * 248), tmp_path, PredictOptions(), ["a"])
+    for name, options in (("ä" * 125, PredictOptions()), ("a" * 245, PredictOptions(overlay=True))):
+        with pytest.raises(UsageError, match=r"a name of 257 bytes where file systems take 255"):
+            plan_targets(cases("b", name), tmp_path, options, ["a"])
+
+
 def test_names_that_differ_in_capitals_or_accents_are_one_file_on_some_disks() -> None:
     refuse_alike(["a.nii.gz", "b.nii.gz"])
     for one, other in (("Case.png", "case.png"), ("caf\u00e9.png", "cafe\u0301.png")):

@@ -89,6 +89,16 @@ def test_a_key_that_leads_elsewhere_on_a_disk_is_no_scan(
     assert [path.name for path in tmp_path.rglob("*evil*")] == []
 
 
+@pytest.mark.parametrize("keys", [["a" * 300 + ".nii.gz"], ["a.nii", "a.nii/b.nii"]])
+def test_a_key_that_is_no_name_on_a_disk_is_refused_by_name(
+    keys: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {f"/bucket/{key}": {"size": 3, "type": "file"} for key in keys}
+    monkeypatch.setattr(MemoryFileSystem, "find", lambda *_args, **_options: found)
+    with pytest.raises(UsageError, match=r"a.* at memory://bucket cannot be a file of this machine"):
+        scans_at(["memory://bucket"], 1, LABELS, tmp_path / "names")
+
+
 def test_a_changed_scan_has_another_stamp(folder: Path, tmp_path: Path) -> None:
     write(folder, ["a.nii"])
     before = found(folder, tmp_path)[0][0].stamp

@@ -13,11 +13,14 @@ from vesal.data.dataset import Case
 from vesal.errors import UsageError
 from vesal.files import write_bytes
 from vesal.layouts.input_scans import default_ending
+from vesal.text import shortened
 from vesal.volume.dicom.source import is_dicom_file
 from vesal.volume.io import SUFFIXES, is_image, strip_suffix
 from vesal.workflow.requests.predict_options import DICOM_FORMATS, FORMATS, PredictOptions
 
 PROBABILITIES = "probabilities"
+#: No usual file system takes a longer name, in bytes.
+_LONGEST_NAME = 255
 #: The file of the classes, below PROBABILITIES.
 CLASSES = "classes.json"
 
@@ -80,7 +83,7 @@ def plan_targets(
 
     Raises:
         UsageError: `out` names a file for several scans or in a format that is not written; two results would be one
-            file; or a result would overwrite a scan.
+            file; a result would overwrite a scan; or its name is longer than file systems take.
     """
     folders = class_folders(classes) if options.probabilities else {}
     if single := _names_file(out):
@@ -96,6 +99,7 @@ def plan_targets(
         ]
     if options.dicom_formats:
         targets = [_with_dicom(*one, folder, options) for one in zip(targets, cases, strict=True)]
+    _refuse_long(targets)
     _spare_inputs(cases, targets)
     return Targets(folder, tuple(targets), single, folders)
 
@@ -191,6 +195,16 @@ def _with_dicom(target: Target, case: Case, folder: Path, options: PredictOption
     objects = {name: folder / f"{case.id}{DICOM_FORMATS[name]}" for name in options.dicom_formats}
     label = target.label if options.volume_format is not None else next(iter(objects.values()))
     return replace(target, label=label, dicom=objects)
+
+
+def _refuse_long(targets: Sequence[Target]) -> None:
+    """The name of a scan may have just as many letters as a name can, to which its result's adds some."""
+    for name in (path.name for target in targets for path in target.files()):
+        if (size := len(os.fsencode(name))) > _LONGEST_NAME:
+            raise UsageError(
+                f"The result {shortened(name, 60)} would have a name of {size} bytes where file systems take "
+                f"{_LONGEST_NAME}; give its scan, or the folders that it is named after, shorter names."
+            )
 
 
 def _spare_inputs(cases: Sequence[Case], targets: Sequence[Target]) -> None:

@@ -13,6 +13,7 @@ from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.outputs import holds_record
+from vesal.text import shortened
 from vesal.volume.io import is_image, strip_suffix
 from vesal.workflow.prediction.stored_files import StoredFile, StoredFolder
 
@@ -99,9 +100,7 @@ def scans_at(
                 f"No scan is at {source!r}; DICOM has to be copied here, other scans end as usual."
             )
         for name in images:
-            place = root / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.touch()
+            _note(root / name, name, source)
         for name in () if only else filter(holds_record, files):
             source.fetch(name, root / name)
         places.append(root / only if only else root)
@@ -129,6 +128,18 @@ def _scan(case: Case, sources: Sequence[tuple[Path, StoredFolder, dict[str, Stor
     return StoredScan(
         case.model_copy(update={"images": images}), source, {name: files[name] for name in sorted(wanted)}
     )
+
+
+def _note(place: Path, name: str, source: StoredFolder) -> None:
+    """An empty file for a scan; a key of a storage need not be a name that a disk takes."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+    except OSError as error:
+        raise UsageError(
+            f"{shortened(name, 60)} at {source!r} cannot be a file of this machine ({error.strerror or error}); give "
+            "it another name, or name the folders of the other scans."
+        ) from error
 
 
 def _stem(name: str) -> str:
