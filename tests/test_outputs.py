@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from in_process import vesal
 from vesal.errors import UsageError, VesalError
 from vesal.files import write_text
-from vesal.outputs import OutputFolder, check_folder, results
-from vesal.run_files import OUTPUTS
+from vesal.outputs import OutputFolder, check_folder, predicted_files, results
+from vesal.run_files import COHORT, OUTPUTS
 
 
 def write(folder: Path, **texts: str) -> None:
@@ -227,6 +227,13 @@ def test_what_a_shard_made_anew_counts_and_not_what_the_folder_knew_of_before(tm
         assert whole.why_unfinished("a", {"model": "m"}, [file]) is None
         whole.absorb()
     assert not list(tmp_path.glob("vesal-outputs.*.jsonl"))
+
+
+def test_a_table_of_the_users_makes_no_results_of_the_scans(tmp_path: Path) -> None:
+    (tmp_path / COHORT).write_text('{"case": "a", "files": ["a.nii.gz"]}\n{"files": [{}]}\n')
+    assert predicted_files(tmp_path) == set()
+    (tmp_path / COHORT).write_text('{"version": 1}\n{"case": "a", "files": {"a.nii.gz": [1, "x"]}}\n')
+    assert predicted_files(tmp_path) == {"a.nii.gz"}
 
 
 def test_what_keeps_a_case_from_being_finished_is_named(tmp_path: Path) -> None:

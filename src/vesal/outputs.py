@@ -30,7 +30,7 @@ from vesal.files import (
     staying,
 )
 from vesal.record import Record
-from vesal.run_files import COHORT, COHORT_PARTS, OUTPUTS
+from vesal.run_files import COHORT, COHORT_HEAD, COHORT_PARTS, OUTPUTS
 from vesal.text import listed, plural
 
 #: Times of files come in ticks of some ms: what is younger may be changed again within its tick, and is read to know.
@@ -380,8 +380,12 @@ def predicted_files(folder: Path) -> set[str]:
     found: set[str] = set()
     if (folder / OUTPUTS).is_file():
         found.update(*(case.files for case in OutputFolder(folder).cases.values()))
-    for path in (folder / COHORT, *(folder / COHORT_PARTS).glob("*.jsonl")):
-        for row in read_json_lines(path):
+    rows = read_json_lines(folder / COHORT)
+    # Others may give their own file this name.
+    of_parts = [rows] if rows[:1] == [COHORT_HEAD] else []
+    of_parts += map(read_json_lines, (folder / COHORT_PARTS).glob("*.jsonl"))
+    for part in of_parts:
+        for row in part:
             # Those that were planned are noted before they are made, so that a kill leaves none unknown.
             found.update(row.get("files") or (), row.get("planned") or ())
     return found

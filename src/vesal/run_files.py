@@ -30,6 +30,8 @@ CALIBRATION = "quality_calibration.json"
 QUALITY, QUALITY_CSV = "quality.json", "quality.csv"
 #: Beside predictions by an engine: how each case ended.
 COHORT, COHORT_CSV, COHORT_PARQUET = "cohort.jsonl", "cohort.csv", "cohort.parquet"
+#: The first line of COHORT.
+COHORT_HEAD = {"version": 1}
 #: Of results at an address: the folder of what the record grows by.
 COHORT_PARTS = "cohort.parts"
 REPORT = "report.html"

@@ -36,7 +36,7 @@ from vesal.volume.io import is_readable
 from vesal.workflow.prediction.case_predictor import PNG_ONE, CasePredictor, CaseResult, Entry
 from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.prediction.quality_files import QualityFiles
-from vesal.workflow.prediction.worker_prediction import Cohort
+from vesal.workflow.prediction.worker_prediction import Cohort, made_of_case
 from vesal.workflow.requests.predict_options import PredictOptions
 
 
@@ -150,9 +150,9 @@ def predict_cases(
         output.refuse([*files, *(result.quality.files if result.quality else ())], is_readable)
         made_of = made_of_model(model, options)
         if cohort is not None:
-            known = cohort.begin(output, model, options, [case.id for case, _ in entries])
+            cohort.begin(output, model, options, made_of, entries)
             if result.quality is not None:
-                result.quality.rows = known | result.quality.rows
+                cohort.recall(result.quality)
         waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
         if other := _others(output, targets, made_of, options.resume):
             result.remarks.append(other)
@@ -245,7 +245,7 @@ def _unfinished(
         # The scan is looked at last: with the digest that is in the record all else is compared.
         left_open = ("scan",) if estimates else ("scan", "least Dice", "level of intervals")
         kept = {} if known is None else known.made_of
-        wanted = _of_case(made_of, case) | {what: kept.get(what) for what in left_open}
+        wanted = made_of_case(made_of, case) | {what: kept.get(what) for what in left_open}
         # What records of before did not name was not asked for then.
         wanted = {what: value for what, value in wanted.items() if value is not None or what in kept}
         why = output.why_unfinished(target.label.name, wanted, target.files())
@@ -267,11 +267,6 @@ def _unfinished(
             if target.label.exists():
                 result.redone[case.id] = why
     return waiting
-
-
-def _of_case(made_of: dict[str, Any], case: Case) -> dict[str, Any]:
-    """With the channels that a case lacks: the same files may come back as other channels."""
-    return made_of | ({"lacking channels": list(case.lacking)} if case.lacking else {})
 
 
 def _digest(case: Case) -> str | None:
@@ -349,7 +344,7 @@ class _Job:
                 quality.flag(case.id, found.note)
         if found.missing:
             self.result.missing[case.id] = found.missing
-        made_of = _of_case(self.made_of, case) | {"scan": found.scan}
+        made_of = made_of_case(self.made_of, case) | {"scan": found.scan}
         self.output.finish(target.label.name, made_of, target.files())
         self.result.note(case.id, target)
 

@@ -10,9 +10,10 @@ import pytest
 from vesal.engine.outcome import Outcome
 from vesal.errors import UsageError
 from vesal.outputs import OutputFolder
-from vesal.run_files import COHORT, COHORT_CSV
+from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET
 from vesal.workflow.prediction.case_predictor import CaseResult
-from vesal.workflow.prediction.cohort_record import CohortRecord
+from vesal.workflow.prediction.cohort_record import CohortRecord, digest_of
+from vesal.workflow.prediction.quality_files import QualityFiles
 
 ESTIMATE = {
     "verdict": "review",
@@ -70,7 +71,9 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
         file.write('{"case": "b", "sta')
     again = record(tmp_path, "a", "b")
     assert again.rows.keys() == {"a"}
-    assert again.quality == {"a": ESTIMATE}
+    quality = QualityFiles(None, ["heart"])
+    again.recall(quality)
+    assert quality.rows == {"a": ESTIMATE}
     again.add("b", done())
     assert CohortRecord(tmp_path, ["heart"]).rows.keys() == {"a", "b"}
 
@@ -86,6 +89,46 @@ def test_the_lines_of_shards_are_taken_over(tmp_path: Path) -> None:
         whole.save(["a", "b", "c"])
     assert [row["status"] for row in rows(tmp_path)] == ["done", "done", "kept"]
     assert not list(tmp_path.glob("cohort.shard*"))
+
+
+def test_of_several_rows_that_counts_which_is_about_the_result_that_is_there(tmp_path: Path) -> None:
+    old, new = {"model": "m"}, {"model": "n"}
+    whole = record(tmp_path, "a", "b", "c")
+    for case in ("a", "b", "c"):
+        whole.add(case, done(volumes_ml={"heart": 1.0}), made_of=digest_of(old))
+    shard = record(tmp_path, "a", "b", shard=1)
+    shard.add("a", done(volumes_ml={"heart": 2.0}), made_of=digest_of(new))
+    shard.add("b", Outcome(0, reason="the network folder is away"), made_of=None)
+    again = CohortRecord(tmp_path, ["heart"])
+    # b is as it was before, and what c is made of nobody noted here.
+    again.keep_true({"a": new, "b": old, "c": {"model": "o"}})
+    with OutputFolder(tmp_path) as output:
+        again.begin(output, ["a", "b", "c"])
+        again.save(["a", "b", "c"])
+    assert [(row["status"], row["heart ml"]) for row in rows(tmp_path)] == [
+        ("done", "2.0"), ("done", "1.0"), ("kept", "")
+    ]  # fmt: skip
+
+
+def test_what_the_work_did_not_come_to_is_missing(tmp_path: Path) -> None:
+    made = record(tmp_path, "a", "b", "c")
+    made.add("b", done())
+    made.wait_for(["a", "b"])
+    made.add("a", done())
+    with OutputFolder(tmp_path):
+        made.save(["a", "b", "c"])
+    assert [row["status"] for row in rows(tmp_path)] == ["done", "missing", "kept"]
+
+
+def test_names_that_are_no_text_stand_in_every_table(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra cluster is not installed")
+    made = record(tmp_path, "caf\udce9")
+    made.add("caf\udce9", Outcome(0, reason="OSError: caf\udce9", detail="one\ntwo"))
+    with OutputFolder(tmp_path):
+        made.save(["caf\udce9"])
+    assert rows(tmp_path)[0]["case"] == "caf\\udce9"
+    (found,) = parquet.read_table(tmp_path / COHORT_PARQUET).to_pylist()
+    assert (found["case"], found["detail"]) == ("caf\\udce9", "one\ntwo")
 
 
 def test_a_file_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:

@@ -136,3 +136,34 @@ def test_shards_are_put_together_by_who_predicts_all(
     whole.begin(["a", "b"], [])
     whole.end(["a", "b"])
     assert [row["status"] for row in table(out).values()] == ["done", "done"]
+
+
+def test_a_record_of_the_users_stays(
+    out: StoredFolder, opened: Callable[..., StoredRecord], tmp_path: Path
+) -> None:
+    put(out, COHORT, tmp_path, b'{"case": "mine"}\n')
+    with pytest.raises(UsageError, match=r": cohort\.jsonl;"):
+        opened().begin(["a"], ["a.nii"])
+    assert out.read(COHORT) == b'{"case": "mine"}\n'
+
+
+def test_the_order_of_the_parts_survives_a_clock_that_is_set_back(
+    out: StoredFolder, opened: Callable[..., StoredRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minutes, data in ((60, b"mask"), (30, b"another mask")):
+        monkeypatch.setattr(stored_record.time, "time_ns", lambda minutes=minutes: minutes * 60 * 10**9)
+        record = opened()
+        record.begin(["a"], ["a.nii"])
+        done(record, "a", put(out, "a.nii", tmp_path, data))
+    assert opened().why_unfinished("a", MADE_OF, ["a.nii"]) is None
+    opened().begin(["a"], ["a.nii"])
+
+
+def test_what_an_ended_work_did_not_come_to_is_missing(
+    out: StoredFolder, opened: Callable[..., StoredRecord], tmp_path: Path
+) -> None:
+    record = opened()
+    record.begin(["a", "b"], ["a.nii", "b.nii"], ["a", "b"])
+    done(record, "a", put(out, "a.nii", tmp_path))
+    record.end(["a", "b"])
+    assert [row["status"] for row in table(out).values()] == ["done", "missing"]

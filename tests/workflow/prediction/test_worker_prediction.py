@@ -189,3 +189,18 @@ def test_every_worker_takes_the_same_backend(model: Path) -> None:
     assert settled(source, loaded).backend in ("torch", "openvino")
     asked = dataclasses.replace(source, backend="torch")
     assert settled(asked, loaded) == asked
+
+
+def test_who_puts_shards_together_keeps_what_they_made_anew(model: Path, scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(model, scans, out, 1)
+    before = rows(out)
+    predict(model, scans, out, 1, (1, 1), resume=True, threshold=0.3)
+    result = predict(model, scans, out, 1, resume=True, threshold=0.3)
+    assert len(result.kept) == 4
+    after = rows(out)
+    assert all(after[case]["seconds"] != before[case]["seconds"] for case in before)
+    # In this process, by other options: what the record says of a case is no longer about its result.
+    predict(model, scans, out, 0, resume=True)
+    predict(model, scans, out, 1, resume=True)
+    assert {row["status"] for case, row in rows(out).items() if case != "cut"} == {"kept"}

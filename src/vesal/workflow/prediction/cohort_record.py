@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vesal.engine.outcome import Outcome
 from vesal.errors import VesalError
-from vesal.files import atomic_path, check_place, read_json_lines, write_text
+from vesal.files import atomic_path, check_place, content_hash, read_json_lines, write_text
 from vesal.outputs import OutputFolder
-from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET
+from vesal.run_files import COHORT, COHORT_CSV, COHORT_HEAD, COHORT_PARQUET
 from vesal.table import Table
+from vesal.text import visible
 from vesal.volume.io import is_readable
 from vesal.workflow.prediction.case_predictor import CaseResult
+from vesal.workflow.prediction.quality_files import QualityFiles
 
 #: What the row of a case has beside the volume, its interval and the expected Dice of each class.
 _COLUMNS = ("status", "reason", "seconds", "peak_mb", "tries", "worker", "detail")
 #: The lines of a shard, in the place of `COHORT`.
 _OF_SHARD = "cohort.shard-{}.jsonl"
-#: The first line.
-_HEAD = {"version": 1}
-#: How a case ended: 'review' is done, too, and 'kept' was there already and is in no line.
-DONE, REVIEW, FAILED, KEPT = "done", "review", "failed", "kept"
+#: How a case ended: 'review' is done, too; 'kept' was there already and is in no line; of what is 'missing' nothing is
+#: known, for the work ended before it.
+DONE, REVIEW, FAILED, KEPT, MISSING = "done", "review", "failed", "kept", "missing"
 
 
 class CohortRecord:
@@ -39,25 +40,52 @@ class CohortRecord:
 
     Attributes:
         rows: case -> its row, also of cases that an earlier start has done.
+        known: what was read is lines of such a record.
+        waiting: cases that are to be predicted and have not come to their end.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], shard: int | None = None) -> None:
         self._folder, self._classes, self._shard = folder, tuple(classes), shard
         self._lines = folder / (COHORT if shard is None else _OF_SHARD.format(shard))
         self.rows: dict[str, dict[str, Any]] = {}
-        self._known = True
-        for path in dict.fromkeys((*self._of_shards(), folder / COHORT, self._lines)):
+        self.waiting: set[str] = set()
+        self._of_files: list[dict[str, dict[str, Any]]] = []
+        self.known = True
+        for path in dict.fromkeys((folder / COHORT, *self._of_shards(), self._lines)):
             found = read_json_lines(path)
-            self.rows |= {str(row["case"]): row for row in found if "case" in row}
-            self._known = self._known and (not found or found[0] == _HEAD)
+            self._of_files.append({str(row["case"]): row for row in found if "case" in row})
+            self.rows |= self._of_files[-1]
+            self.known = self.known and (not found or found[0] == COHORT_HEAD)
 
     def _of_shards(self) -> list[Path]:
         return sorted(self._folder.glob(_OF_SHARD.format("*"))) if self._shard is None else []
 
-    @property
-    def quality(self) -> dict[str, dict[str, Any]]:
-        """Case -> its estimate, of those that were estimated."""
-        return {case: row["quality"] for case, row in self.rows.items() if row.get("quality")}
+    def keep_true(self, made_of: Mapping[str, Any]) -> None:
+        """Forget rows that are not about the results that are there, which somebody else may have made since.
+
+        Args:
+            made_of: case -> what its result is made of, for JSON; None where there is none.
+        """
+        for case, known in made_of.items():
+            wanted, found = digest_of(known), self.rows.pop(case, None)
+            rows = [of[case] for of in self._of_files if case in of] if found else []
+            self.rows |= {case: row for row in rows if row.get("made_of") == wanted}
+
+    def wait_for(self, cases: Iterable[str]) -> None:
+        """These are to be predicted now, whatever is known of them."""
+        self.waiting = set(cases)
+        for case in self.waiting:
+            self.rows.pop(case, None)
+
+    def recall(self, quality: QualityFiles) -> None:
+        """Give the estimates that are known, and what is to be looked at."""
+        for case, row in self.rows.items():
+            if row.get("quality") or row.get("note"):
+                quality.rows.pop(case, None)
+            if row.get("quality"):
+                quality.rows[case] = row["quality"]
+            if row.get("note"):
+                quality.flag(case, row["note"])
 
     def begin(self, output: OutputFolder, cases: Iterable[str]) -> None:
         """Write the lines of these cases anew, so that the next does not go on with one that was cut off.
@@ -71,14 +99,14 @@ class CohortRecord:
             VesalError: the folder cannot be written.
         """
         lines = self._lines
-        if self._known and output.wrote(lines):
+        if self.known and output.wrote(lines):
             # It grows by lines, so that it is never as it was first written.
             output.adopt(lines)
         tables = (self._folder / COHORT_CSV, self._folder / COHORT_PARQUET) if self._shard is None else ()
         output.refuse((lines, *tables), is_readable)
         asked = set(cases)
         self.rows = {case: row for case, row in self.rows.items() if case in asked}
-        write_text(lines, "".join(map(_line, [_HEAD, *self.rows.values()])))
+        write_text(lines, "".join(map(_line, [COHORT_HEAD, *self.rows.values()])))
 
     def add(self, case: str, outcome: Outcome, **more: Any) -> str:
         """A case came to its end; its line.
@@ -106,6 +134,7 @@ class CohortRecord:
             row |= _measured(found)
         row |= more
         self.rows[case] = row
+        self.waiting.discard(case)
         check_place(self._lines)
         try:
             with self._lines.open("a", encoding="utf-8") as stream:
@@ -115,6 +144,10 @@ class CohortRecord:
             raise VesalError(
                 f"Cannot write {self._lines}: {error.strerror or error}; free some space and add --resume."
             ) from error
+
+    def row(self, case: str) -> dict[str, Any]:
+        """What is known of a case."""
+        return self.rows.get(case, {"status": MISSING if case in self.waiting else KEPT})
 
     def save(self, cases: Sequence[str]) -> list[Path]:
         """Write the tables of these cases; the files. Of a shard there are none.
@@ -130,7 +163,7 @@ class CohortRecord:
         maps += [(f"{name} expected dice", "expected_dice", name) for name in self._classes]
         rows = []
         for case in cases:
-            row = self.rows.get(case, {"status": KEPT})
+            row = self.row(case)
             rows.append(
                 [case, *map(row.get, _COLUMNS[:-1]), *(row.get(of, {}).get(name) for _, of, name in maps),
                  row.get(_COLUMNS[-1])]
@@ -156,6 +189,7 @@ def _measured(found: CaseResult) -> dict[str, Any]:
         "reason": reason,
         "quality": found.quality,
         "volumes_ml": found.volumes_ml,
+        **({"note": found.note} if found.note else {}),
         **{
             f"{end}_ml": {name: of[end] for name, of in quality.get("volumes_ml", {}).items()}
             for end in ("low", "high")
@@ -170,11 +204,19 @@ def _write_parquet(path: Path, names: Sequence[str], rows: Sequence[Sequence[Any
 
     words = {"case", "status", "reason", "worker", "detail"}
     columns = [
-        pyarrow.array([row[number] for row in rows], pyarrow.string() if name in words else pyarrow.float64())
+        # Names of files may hold bytes that are no text.
+        pyarrow.array([row[number] and visible(row[number]) for row in rows], pyarrow.string())
+        if name in words
+        else pyarrow.array([row[number] for row in rows], pyarrow.float64())
         for number, name in enumerate(names)
     ]
     with atomic_path(path) as temporary:
         parquet.write_table(pyarrow.table(columns, names=list(names)), temporary)
+
+
+def digest_of(made_of: Any) -> str | None:
+    """What stands in a row for all that a result is made of; None for nothing."""
+    return None if made_of is None else content_hash(json.dumps(made_of, sort_keys=True).encode())
 
 
 def _line(row: dict[str, Any]) -> str:

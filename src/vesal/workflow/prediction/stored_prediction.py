@@ -212,7 +212,8 @@ class _Job:
         self.waiting = [scan for scan in self.scans if not resume or self._why_unfinished(scan)]
         planned = [name for scan in self.waiting for name in self.names[scan.case.id]]
         described = plan.classes_file.relative_to(plan.folder).as_posix()
-        self.record.begin(list(self.names), [*planned, *([described] if plan.folders else [])])
+        waiting = [scan.case.id for scan in self.waiting]
+        self.record.begin(list(self.names), [*planned, *([described] if plan.folders else [])], waiting)
         if plan.folders:
             text = json.dumps(list_classes(model.labels, plan.folders), indent=2) + "\n"
             out.write(text.encode(), described, scratch)

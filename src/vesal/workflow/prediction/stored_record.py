@@ -8,6 +8,7 @@ found under such a name later is Vesal's, and everything else is not.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +20,14 @@ from vesal.files import read_json_lines, write_text
 from vesal.outputs import OutputFolder
 from vesal.run_files import COHORT, COHORT_CSV, COHORT_PARQUET, COHORT_PARTS, QUALITY, QUALITY_CSV
 from vesal.text import listed, plural
-from vesal.workflow.prediction.case_predictor import CaseResult
 from vesal.workflow.prediction.cohort_record import CohortRecord
 from vesal.workflow.prediction.quality_files import QualityFiles
 from vesal.workflow.prediction.stored_files import StoredFile, StoredFolder
 
 #: Seconds of work that a part holds: fewer lose less by a kill, and make more objects.
 _EVERY_S = 5.0
+#: Ends the name of a part: the time when it was put up, in ns, and its number.
+_PART = re.compile(r"-(\d+)-(\d+)\.jsonl$")
 _TABLES = (COHORT_CSV, COHORT_PARQUET, QUALITY, QUALITY_CSV)
 
 
@@ -44,10 +46,12 @@ class StoredRecord:
         self._out, self._folder, self._classes, self._shard = out, folder, tuple(classes), shard
         self._writer = "all" if shard is None else f"shard-{shard[0]}"
         self._lines: list[str] = []
-        self._number, self._written_s = 0, time.monotonic()
+        self._written_s = time.monotonic()
         self.there = out.files()
         parts = (name for name in self.there if name.startswith(f"{COHORT_PARTS}/"))
-        self._parts = sorted(parts, key=lambda name: name.rsplit("-", 2)[1:])
+        self._parts = sorted(parts, key=_place)
+        # Above that of all parts that are there, whatever the clock says that it was set to meanwhile.
+        self._number = 1 + max((_place(name)[1] for name in self._parts), default=-1)
         self._copy = folder / COHORT
         known = [name for name in (COHORT, *self._parts) if name in self.there]
         self._copy.write_bytes(b"".join(map(out.read, known)))
@@ -92,12 +96,13 @@ class StoredRecord:
             return "changed or damaged"
         return None
 
-    def begin(self, cases: Iterable[str], names: Iterable[str]) -> None:
+    def begin(self, cases: Iterable[str], names: Iterable[str], waiting: Iterable[str] = ()) -> None:
         """Note which files will be made, or raise where one would replace what Vesal did not put up.
 
         Args:
             cases: all that are asked for.
             names: of the files of those that are to be predicted now.
+            waiting: these cases.
 
         Raises:
             UsageError: it names the files.
@@ -111,6 +116,8 @@ class StoredRecord:
             and name not in self._planned
             and self._stamps.get(name) != self.there[name].stamp
         ]
+        if COHORT in self.there and not self._record.known:
+            foreign.append(COHORT)
         if foreign:
             raise UsageError(
                 f"{self._out!r} holds {plural(len(foreign), 'file')} that would be replaced and that Vesal did not "
@@ -119,6 +126,7 @@ class StoredRecord:
         copy = OutputFolder(self._folder)
         if self._copy.exists():
             copy.adopt(self._copy)
+        self._record.wait_for(waiting)
         self._record.begin(copy, [*self.rows, *(case for case in cases if case not in self.rows)])
         head = self._copy.read_text(encoding="utf-8").partition("\n")[0]
         line = {"planned": planned}
@@ -135,8 +143,7 @@ class StoredRecord:
             VesalError: the record cannot be written.
         """
         stamps = {name: file.stamp for name, file in files.items()}
-        note = outcome.result.note if isinstance(outcome.result, CaseResult) else ""
-        line = self._record.add(case, outcome, made_of=made_of, files=stamps, note=note)
+        line = self._record.add(case, outcome, made_of=made_of, files=stamps)
         self._know({"files": stamps})
         self._lines.append(line)
         if time.monotonic() - self._written_s >= _EVERY_S:
@@ -165,10 +172,7 @@ class StoredRecord:
         if self._shard is not None:
             return
         quality = QualityFiles(self._folder, self._classes)
-        quality.rows = {case: row["quality"] for case, row in self.rows.items() if row.get("quality")}
-        for case, row in self.rows.items():
-            if row.get("note"):
-                quality.flag(case, row["note"])
+        self._record.recall(quality)
         quality.save(last=True)
         self._record.save(cases)
         tables = {name: self._out.put(self._folder / name, name).stamp for name in self.tables}
@@ -180,3 +184,9 @@ class StoredRecord:
         self._out.put(self._copy, COHORT)
         for name in self._parts:
             self._out.remove(name)
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Of a part among the others: its number, and the time for those of several writers at once."""
+    found = _PART.search(name)
+    return (int(found[2]), int(found[1])) if found else (-1, 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vesal.data.dataset import Case
 from vesal.engine.one_item import worker_name
 from vesal.engine.outcome import Engine
 from vesal.errors import VesalError
@@ -18,7 +19,8 @@ from vesal.memory_limit import keep_within
 from vesal.outputs import OutputFolder
 from vesal.text import listed, plural
 from vesal.workflow.prediction.case_predictor import CasePredictor, CaseResult, Entry
-from vesal.workflow.prediction.cohort_record import FAILED, KEPT, CohortRecord
+from vesal.workflow.prediction.cohort_record import FAILED, CohortRecord, digest_of
+from vesal.workflow.prediction.quality_files import QualityFiles
 from vesal.workflow.requests.predict_options import PredictOptions
 
 
@@ -120,23 +122,43 @@ class Cohort:
     _options: PredictOptions = field(default_factory=PredictOptions)
     _output: OutputFolder | None = None
     _record: CohortRecord | None = None
+    _made_of: dict[str, Any] = field(default_factory=dict)
     _cases: tuple[str, ...] = ()
 
     def begin(
-        self, output: OutputFolder, model: Model, options: PredictOptions, cases: Sequence[str]
-    ) -> dict[str, dict[str, Any]]:
-        """Open the record in the folder of the results; the quality estimates that are known.
+        self,
+        output: OutputFolder,
+        model: Model,
+        options: PredictOptions,
+        made_of: dict[str, Any],
+        entries: Sequence[Entry],
+    ) -> None:
+        """Open the record in the folder of the results.
+
+        Args:
+            output: that folder.
+            model: that predicts.
+            options: how.
+            made_of: what every label map depends on.
+            entries: all cases that are asked for.
 
         Raises:
             UsageError: a file of the record is there and is not Vesal's.
             VesalError: the folder cannot be written.
         """
-        self._output, self._model, self._options, self._cases = output, model, options, tuple(cases)
+        self._output, self._model, self._options, self._made_of = output, model, options, made_of
+        self._cases = tuple(case.id for case, _ in entries)
+        finished = {case.id: output.finished(target.label.name) for case, target in entries}
         self._record = CohortRecord(output.folder, model.labels.classes, self.shard and self.shard[0])
-        self._record.begin(output, cases)
+        self._record.keep_true({case: done and done.made_of for case, done in finished.items()})
+        self._record.begin(output, self._cases)
         self.source = settled(self.source, model)
         self.backend = f"{self.source.backend} in {self.engine.described}"
-        return self._record.quality
+
+    def recall(self, quality: QualityFiles) -> None:
+        """Give the estimates of earlier starts."""
+        assert self._record is not None
+        self._record.recall(quality)
 
     @property
     def writer(self) -> str:
@@ -161,14 +183,18 @@ class Cohort:
         assert self._model is not None
         assert self._output is not None
         assert self._record is not None
+        self._record.wait_for(case.id for case, _ in waiting)
         digest, folder = self._model.digest, self._output.folder
         task = PredictTask(self.source, digest, self._options, estimates, folder)
         with closing(self.engine.run(task, waiting)) as outcomes:
             for outcome in outcomes:
                 if outcome.hopeless:
                     raise VesalError(outcome.reason)
-                entry = waiting[outcome.number]
-                self._record.add(entry[0].id, outcome)
+                entry, found = waiting[outcome.number], outcome.result
+                made_of = None
+                if isinstance(found, CaseResult):
+                    made_of = made_of_case(self._made_of, entry[0]) | {"scan": found.scan}
+                self._record.add(entry[0].id, outcome, made_of=digest_of(made_of))
                 yield entry, outcome.seconds, outcome.reason or outcome.result
 
     def end(self) -> str:
@@ -178,7 +204,7 @@ class Cohort:
         files = self._record.save(self._cases)
         if self.shard is None:
             self._output.absorb()
-        rows = [self._record.rows.get(case, {"status": KEPT}) for case in self._cases]
+        rows = [self._record.row(case) for case in self._cases]
         failed = sum(row["status"] == FAILED for row in rows)
         seconds = sum(row.get("seconds") or 0.0 for row in rows)
         found = f"{plural(len(rows), 'case')}, {failed} failed, {seconds:.0f} s of work"
@@ -186,6 +212,11 @@ class Cohort:
             number, count = self.shard
             return f"Shard {number} of {count}: {found}; the same command without --shard puts them together"
         return f"{found}; each in {listed([path.name for path in files])} of {self._output.folder}"
+
+
+def made_of_case(made_of: dict[str, Any], case: Case) -> dict[str, Any]:
+    """With the channels that a case lacks: the same files may come back as other channels."""
+    return made_of | ({"lacking channels": list(case.lacking)} if case.lacking else {})
 
 
 def settled(source: ModelSource, model: Model) -> ModelSource:
