@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,8 +32,8 @@ def tools(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def options(scans: Path, out: Path, **values: object) -> SlurmOptions:
-    return SlurmOptions(scans=(scans,), results=out, **values)  # type: ignore[arg-type]
+def options(scans: Path | str, out: Path | str, **values: object) -> SlurmOptions:
+    return SlurmOptions(scans=(str(scans),), results=str(out), **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -77,6 +78,47 @@ def test_a_job_with_ray_takes_the_gpus_of_its_nodes(trained_run: Path, tmp_path:
     assert "RAY_USAGE_STATS_ENABLED=0" in text
     if shutil.which("bash"):
         subprocess.run(["bash", "-n", made.files[0]], check=True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_ray_begins_on_the_first_of_many_nodes_with_all_processors_of_each(
+    trained_run: Path, tools: dict[str, str], tmp_path: Path
+) -> None:
+    log, folder = tmp_path / "called", tmp_path / "bin"
+    for name, text in {
+        "scontrol": "seq -f node%.0f 1 20000",
+        "srun": f'echo "srun $SRUN_CPUS_PER_TASK $@" >> "{log}"',
+        "vesal": f'echo "vesal $@" >> "{log}"',
+        "sleep": "/bin/sleep 0.1",
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    export_jobs(trained_run, tmp_path / "jobs", options(tmp_path, tmp_path / "out", ray_nodes=2, cpus=6))
+    environment = {**tools, "SLURM_JOB_NODELIST": "node[1-20000]", "SLURM_JOB_NUM_NODES": "2"}
+    subprocess.run(["bash", tmp_path / "jobs" / PREDICT], check=True, env=environment)
+    head, others, predict = log.read_text().splitlines()
+    assert head.startswith("srun 6 --nodes=1 --ntasks=1 --nodelist=node1 ray start --head")
+    assert others.startswith("srun 6 --nodes=1 --ntasks=1 --exclude=node1 ray start --address=node1:6379")
+    assert "--ray-address node1:6379" in predict
+
+
+def test_addresses_stay_as_they_are_and_hold_no_password(trained_run: Path, tmp_path: Path) -> None:
+    wanted = options("s3://bucket/the scans", "gs://bucket/masks")
+    export_jobs(trained_run, tmp_path / "jobs", wanted)
+    for name in (PREDICT, COLLECT):
+        words = shlex.split((tmp_path / "jobs" / name).read_text(), comments=True)
+        assert words[words.index("predict") + 2 :][:3] == ["s3://bucket/the scans", "-o", "gs://bucket/masks"]
+    with pytest.raises(UsageError, match=r"sftp://\*\*\*@host/scans holds a password"):
+        export_jobs(trained_run, tmp_path / "jobs", options("sftp://anna:secret@host/scans", "out"))
+
+
+def test_names_with_signs_of_the_shell_arrive_as_they_are(trained_run: Path, tmp_path: Path) -> None:
+    names = ("a b", "it's \"ä\" $HOME `x` {y} \\", "two\nlines")
+    wanted = SlurmOptions(scans=tuple(str(tmp_path / name) for name in names), results="-out")
+    export_jobs(trained_run, tmp_path / "jobs", wanted)
+    words = shlex.split((tmp_path / "jobs" / PREDICT).read_text(), comments=True)
+    given = words[words.index("predict") + 2 :]
+    assert given[:5] == [*wanted.scans, "-o", str(Path("-out").absolute())]
 
 
 def test_jobs_without_scans_or_a_model_are_refused(trained_run: Path, tmp_path: Path) -> None:

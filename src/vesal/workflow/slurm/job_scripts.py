@@ -12,6 +12,7 @@ from vesal.errors import UsageError
 from vesal.files import write_text
 from vesal.outputs import results
 from vesal.record import Record
+from vesal.workflow.prediction.stored_files import is_address, masked
 from vesal.workflow.requests.slurm_options import SlurmOptions
 
 PREDICT, COLLECT, SUBMIT = "predict.sbatch", "collect.sbatch", "submit.sh"
@@ -35,7 +36,10 @@ set -euo pipefail
 _RAY = """\
 set -euo pipefail
 export RAY_USAGE_STATS_ENABLED=0
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# srun does not take it over from the job (since Slurm 22.05).
+export SRUN_CPUS_PER_TASK={cpus}
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${{nodes%%$'\n'*}}
 srun --nodes=1 --ntasks=1 --nodelist="$head" \\
     ray start --head --node-ip-address="$head" --port={port} --num-cpus={cpus} --num-gpus={gpus} \\
     --include-dashboard=false --block &
@@ -79,14 +83,14 @@ def export_jobs(model: Path, folder: Path, options: SlurmOptions) -> SlurmExport
         options: what the jobs shall do, and what they may use.
 
     Raises:
-        UsageError: no scans, no folder for results, or no model is named; or a file would be replaced that Vesal did
-            not write there.
+        UsageError: no scans, no folder for results, or no model is named; an address holds a password; or a file would
+            be replaced that Vesal did not write there.
     """
     if not options.scans or options.results is None:
         raise UsageError("SLURM's jobs need scans and a folder for results; add --scans and --results.")
     if not model.exists():
         raise UsageError(f"{model} is not there; name a model file or a run folder.")
-    scans = [str(path.absolute()) for path in options.scans]
+    scans = [_place(text) for text in options.scans]
     device = ["--device", "cuda"] if options.gpus else ["--device", "cpu"]
     words = [
         "vesal",
@@ -94,7 +98,7 @@ def export_jobs(model: Path, folder: Path, options: SlurmOptions) -> SlurmExport
         str(model.absolute()),
         *scans,
         "-o",
-        str(options.results.absolute()),
+        _place(options.results),
         *device,
     ]
     command = shlex.join(words)
@@ -107,6 +111,22 @@ def export_jobs(model: Path, folder: Path, options: SlurmOptions) -> SlurmExport
     script = folder / (SUBMIT if SUBMIT in written else PREDICT)
     submit = f"{'bash' if script.name == SUBMIT else 'sbatch'} {shlex.quote(str(script))}"
     return SlurmExport(files=paths, submit=submit)
+
+
+def _place(text: str) -> str:
+    """Of scans or results, wherever a job begins.
+
+    Raises:
+        UsageError: it is an address with a password, which a script would show.
+    """
+    if not is_address(text):
+        return str(Path(text).absolute())
+    if (shown := masked(text)) != text:
+        raise UsageError(
+            f"{shown} holds a password or a token, which the scripts would show; leave it out, and have the library of "
+            "the storage find it in its own files or variables."
+        )
+    return text
 
 
 def _array(command: str, options: SlurmOptions) -> dict[str, str]:
