@@ -36,7 +36,7 @@ _SLAB_SHARE = 1 / 3
 #: Pages of files are given up where less than this share of the limit is left: more than what is worked on at once.
 _BREATH_SHARE = 1 / 2
 #: A program that has imported torch takes about so much before it does anything.
-_LEAST_BYTES = 300_000_000
+LEAST_BYTES = 300_000_000
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -107,10 +107,10 @@ def keep_within(most_bytes: int, folder: Path | None = None) -> None:
     """
     if not _STATE.exists():
         raise UsageError("--max-ram is kept on Linux alone; leave it out.")
-    if most_bytes < max(_LEAST_BYTES, held_bytes()):
+    if most_bytes < max(LEAST_BYTES, held_bytes()):
         raise UsageError(
             f"--max-ram {in_words(most_bytes)} is less than the program itself takes "
-            f"({in_words(max(_LEAST_BYTES, held_bytes()))}); give it more."
+            f"({in_words(max(LEAST_BYTES, held_bytes()))}); give it more."
         )
     _set(_Limit(most_bytes, Path(tempfile.gettempdir()) if folder is None else folder))
 

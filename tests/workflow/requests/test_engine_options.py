@@ -15,7 +15,7 @@ from vesal.workflow.requests.engine_options import CohortOptions, EngineOptions,
 
 def test_the_engine_is_made_as_it_is_asked_for() -> None:
     assert EngineOptions().make() is None
-    assert EngineOptions("local", 3, 2, worker_ram=4).make() == LocalEngine(3, 2, 4)
+    assert EngineOptions("local", 3, 2, worker_ram=4 * 10**9).make() == LocalEngine(3, 2, 4 * 10**9)
     asked = EngineOptions("ray", None, 1, 0.5, None, "auto")
     assert asked.make() == RayEngine("auto", None, 1, 0.5, None)
     workers = EngineOptions("local").make()
@@ -33,6 +33,10 @@ def test_the_engine_is_made_as_it_is_asked_for() -> None:
         ({"engine": "local", "ray_address": "auto"}, "--ray-address is for --engine ray"),
         ({"engine": "local", "gpus_per_worker": 1.0}, "--gpus-per-worker is for --engine ray"),
         ({"engine": "ray", "gpus_per_worker": -1.0}, "0 or more"),
+        ({"engine": "ray", "gpus_per_worker": 1.5}, "a whole number"),
+        ({"engine": "ray", "gpus_per_worker": float("nan")}, "a whole number"),
+        ({"engine": "ray", "gpus_per_worker": float("inf")}, "a whole number"),
+        ({"engine": "local", "worker_ram": 4}, "--worker-ram 0 MB is less than the program itself takes"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options: dict[str, Any], words: str) -> None:
@@ -57,4 +61,7 @@ def test_the_workers_of_a_machine_share_its_limit_of_memory(monkeypatch: pytest.
     # This process, and that of which the workers are copies, take their part.
     assert 3 * share + 2 * held <= 9 * 10**9
     assert share > 2 * 10**9
-    assert EngineOptions("local", 3).share(1) == 1
+    with pytest.raises(UsageError, match=r"4 GB leaves 125 MB for each of 16 workers, .* \(1 GB\); allow more"):
+        EngineOptions("local", 16).share(4 * 10**9)
+    with pytest.raises(UsageError, match="1.5 GB leaves 0 MB for each of 3 workers"):
+        EngineOptions("local", 3).share(15 * 10**8)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from vesal.cpus import cpu_count
 from vesal.errors import UsageError, unknown_name
-from vesal.memory_limit import held_bytes, parse_size
+from vesal.memory_limit import LEAST_BYTES, held_bytes, in_words, parse_size
+from vesal.text import plural
 from vesal.workflow.requests.fields import Option
 
 if TYPE_CHECKING:
@@ -64,13 +65,19 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.engine is not None and self.engine not in ENGINES:
             raise unknown_name("engine", self.engine, ENGINES)
-        if self.gpus_per_worker < 0:
-            raise UsageError(f"--gpus-per-worker is 0 or more, not {self.gpus_per_worker:g}.")
+        gpus = self.gpus_per_worker
+        if not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
+            raise UsageError(f"--gpus-per-worker is a part of one GPU, or a whole number, 0 or more; not {gpus:g}.")
         if self.engine is None and (names := [name for name, there in self._given().items() if there]):
             raise UsageError(f"{names[0]} belongs to an engine; add --engine local or --engine ray.")
         if self.engine == "local" and (self.gpus_per_worker or self.ray_address is not None):
             name = "--ray-address" if self.ray_address is not None else "--gpus-per-worker"
             raise UsageError(f"{name} is for --engine ray, not local.")
+        if self.worker_ram is not None and self.worker_ram < LEAST_BYTES:
+            raise UsageError(
+                f"--worker-ram {in_words(self.worker_ram)} is less than the program itself takes "
+                f"({in_words(LEAST_BYTES)}), so that every worker would be ended; give it as 4G."
+            )
 
     def _given(self) -> dict[str, bool]:
         """Which options are given that belong to an engine."""
@@ -84,11 +91,23 @@ class EngineOptions:
 
     def share(self, max_ram: int | None, device: str = "cpu") -> int | None:
         """What each worker may take where all on this machine may take `max_ram` with this process; on a cluster, where
-        nobody knows how many are on a machine, each may take that much."""
+        nobody knows how many are on a machine, each may take that much.
+
+        Raises:
+            UsageError: that is less than the program itself takes.
+        """
         if max_ram is None or self.engine != "local":
             return max_ram
         # Those that begin as copies of another process share its libraries.
-        return max(1, (max_ram - 2 * held_bytes()) // self._workers(device))
+        workers, held = self._workers(device), held_bytes()
+        found, least = (max_ram - 2 * held) // workers, max(LEAST_BYTES, held)
+        if found < least:
+            raise UsageError(
+                f"--max-ram {in_words(max_ram)} leaves {in_words(max(0, found))} for each of "
+                f"{plural(workers, 'worker')}, less than the program itself takes ({in_words(least)}); allow more, or "
+                "fewer --workers."
+            )
+        return found
 
     def _workers(self, device: str) -> int:
         """Of this machine."""
