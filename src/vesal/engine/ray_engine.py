@@ -50,16 +50,20 @@ class ItemWorker:
     """
 
     def __init__(self, threads: int, most_bytes: int | None, name: str, folder: str) -> None:
-        with contextlib.suppress(OSError):
-            os.chdir(folder)
-        compute_with(threads)
-        if most_bytes is not None:
-            threading.Thread(target=_watch, args=(most_bytes, name), daemon=True).start()
+        self._threads, self._most_bytes, self._name, self._folder = threads, most_bytes, name, folder
         self._do: Callable[[Any], Any] | None = None
+
+    def here(self) -> None:
+        """Answers as soon as it has its place, whatever `begin` then takes."""
 
     def begin(self, prepare: Prepare) -> Exception | None:
         """Prepare; what kept it from that, or None."""
+        with contextlib.suppress(OSError):
+            os.chdir(self._folder)
         try:
+            compute_with(self._threads)
+            if self._most_bytes is not None:
+                threading.Thread(target=_watch, args=(self._most_bytes, self._name), daemon=True).start()
             self._do = prepare()
         except Exception as error:
             return failed_preparation(error)
@@ -155,7 +159,7 @@ class _Actor:
 
 @dataclass(eq=False)
 class _Actors:
-    """The actors while they work; `calls` holds what each is asked now."""
+    """The actors while they work; `calls` holds what each is asked now, `places` what says that one has its place."""
 
     engine: RayEngine
     ray: Any
@@ -164,6 +168,7 @@ class _Actors:
     wanted: int
     calls: dict[Any, _Actor] = field(default_factory=dict)
     idle: list[_Actor] = field(default_factory=list)
+    places: list[Any] = field(default_factory=list)
     failed_starts: int = 0
     ever_ready: bool = False
 
@@ -190,7 +195,7 @@ class _Actors:
         for call in ended:
             if (outcome := self._hear(call, self.calls.pop(call))) is not None:
                 yield outcome
-        if not self.ever_ready and time.monotonic() - self.began > _ROOM_S:
+        if not self.ever_ready and time.monotonic() - self.began > _ROOM_S and not self._any_placed():
             raise VesalError(
                 f"The cluster had no room for a worker in {_ROOM_S:g} s; look at `ray status`, or ask for fewer "
                 "--threads or --gpus-per-worker."
@@ -200,7 +205,13 @@ class _Actors:
         kind = self.ray.remote(num_cpus=self.engine.threads, num_gpus=self.engine.gpus, max_restarts=0)
         name = f"vesal-{uuid.uuid4().hex}"
         handle = kind(ItemWorker).remote(self.engine.threads, self.engine.most_bytes, name, os.getcwd())
+        self.places.append(handle.here.remote())
         self.calls[handle.begin.remote(self.prepare)] = _Actor(handle, name)
+
+    def _any_placed(self) -> bool:
+        """Whether a worker has a place; on many nodes at once the libraries and the model may take minutes to load."""
+        there, _ = self.ray.wait(self.places, num_returns=1, timeout=0)
+        return bool(there)
 
     def _hear(self, call: Any, actor: _Actor) -> Outcome | None:
         try:
