@@ -12,7 +12,7 @@ from vesal import parallel
 from vesal.data.case import VOXEL_BYTES, scan_workers
 from vesal.errors import DataError
 from vesal.memory_limit import held_bytes, limited
-from vesal.parallel import map_in_order, workers_within
+from vesal.parallel import available_memory, map_in_order, workers_within
 from vesal.volume.geometry import Geometry
 from vesal.volume.io import write_volume
 from vesal.volume.volume import Volume
@@ -37,6 +37,52 @@ def test_threads_are_bounded_by_memory_and_processors() -> None:
     assert workers_within(1) == 16
     assert workers_within(0) == 16
     assert workers_within(1 << 60) == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({}, 64 << 30),
+        ({"proc/self/cgroup": "0::/\n"}, 64 << 30),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 64 << 30),
+        # A job of SLURM, whose own group lies far below.
+        (
+            {
+                "proc/self/cgroup": "0::/slurmstepd/job_1/step_0\n",
+                "sys/fs/cgroup/slurmstepd/job_1/memory.max": f"{8 << 30}\n",
+                "sys/fs/cgroup/slurmstepd/job_1/memory.current": f"{3 << 30}\n",
+                "sys/fs/cgroup/slurmstepd/job_1/memory.stat": "anon 1\n",
+            },
+            5 << 30,
+        ),
+        # A container that has read thousands of scans, which the system remembers.
+        (
+            {
+                "proc/self/cgroup": "0::/\n",
+                "sys/fs/cgroup/memory.max": f"{8 << 30}\n",
+                "sys/fs/cgroup/memory.current": f"{8 << 30}\n",
+                "sys/fs/cgroup/memory.stat": f"anon 5\ninactive_file {4 << 30}\nactive_file {2 << 30}\n",
+            },
+            6 << 30,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:memory:/docker/x\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{8 << 30}\n",
+                "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{7 << 30}\n",
+                "sys/fs/cgroup/memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {1 << 30}\n",
+            },
+            2 << 30,
+        ),
+    ],
+)
+def test_the_memory_of_a_job_or_a_container_counts_and_what_it_read_does_not(
+    texts: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    for name, text in ({"proc/meminfo": f"MemAvailable: {64 << 20} kB\n"} | texts).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_memory(tmp_path) == expected
 
 
 @pytest.mark.usefixtures("machine")

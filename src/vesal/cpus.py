@@ -68,8 +68,13 @@ def _of_slurm() -> Iterator[int]:
         yield int(text)
 
 
-def _of_control_groups(root: Path) -> Iterator[int]:
-    """The quotas of this process' groups and of those around them, in CPUs; none where there are none."""
+def control_groups(controller: str, root: Path) -> Iterator[tuple[int, Path]]:
+    """Version and folder of each control group that this process is in, and of those around it.
+
+    Args:
+        controller: what the groups share out: 'cpu' or 'memory'.
+        root: of the file system.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -78,17 +83,22 @@ def _of_control_groups(root: Path) -> Iterator[int]:
     for line in lines:
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:
-            mounts, read = [mounted, mounted / "unified"], _quota
-        elif "cpu" in controllers.split(","):
-            mounts, read = [mounted / controllers, mounted / "cpu"], _quota_of_version_1
+            version, mounts = 2, [mounted, mounted / "unified"]
+        elif controller in controllers.split(","):
+            version, mounts = 1, [mounted / controllers, mounted / controller]
         else:
             continue
-        for mount in mounts:
+        for mount in dict.fromkeys(mounts):
             # Within a container its own group may be mounted as the root, and the path lead nowhere.
-            for group in _upwards(mount, path):
-                with contextlib.suppress(OSError, ValueError):
-                    if (quota := read(group)) is not None:
-                        yield quota
+            yield from ((version, group) for group in _upwards(mount, path))
+
+
+def _of_control_groups(root: Path) -> Iterator[int]:
+    """The quotas of this process' groups and of those around them, in CPUs; none where there are none."""
+    for version, group in control_groups("cpu", root):
+        with contextlib.suppress(OSError, ValueError):
+            if (quota := (_quota if version == 2 else _quota_of_version_1)(group)) is not None:
+                yield quota
 
 
 def _upwards(mount: Path, path: str) -> Iterator[Path]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from vesal.cpus import cpu_count
+from vesal.cpus import control_groups, cpu_count
 from vesal.memory_limit import room
 
 Item = TypeVar("Item")
@@ -22,6 +22,8 @@ Progress = Callable[[int, int], None]
 #: Makes the progress of a named stage of the work; None where nobody looks.
 StageProgress = Callable[[str], Progress | None]
 
+#: Files of a control group: its limit of memory, and what is held.
+_OF_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 #: Where the system does not tell.
 _UNKNOWN = 4 << 30
 
@@ -89,18 +91,17 @@ def read_ahead(
                 future.cancel()
 
 
-def available_memory() -> int:
-    """Bytes that can be allocated without swapping: the machine's, the container's or those of --max-ram, the least.
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that can be allocated without swapping: the least of what the machine, the control groups of this process
+    (a container's, a job's) and --max-ram have left.
+
+    Args:
+        root: of the file system that the system is asked by.
 
     >>> available_memory() > 1 << 20
     True
     """
-    available = _of_machine()
-    with contextlib.suppress(OSError, ValueError):
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            available = min(available, max(0, int(limit) - used))
+    available = min([_of_machine(root), *_of_control_groups(root)])
     left = room()
     return available if left is None else min(available, left)
 
@@ -114,9 +115,22 @@ def workers_within(bytes_each: int) -> int:
     return max(1, min(cpu_count(), _MOST_WORKERS, available_memory() // max(1, bytes_each)))
 
 
-def _of_machine() -> int:
+def _of_control_groups(root: Path) -> Iterator[int]:
+    for version, group in control_groups("memory", root):
+        names = ("memory.max", "memory.current") if version == 2 else _OF_VERSION_1
+        with contextlib.suppress(OSError, ValueError):
+            # 'max' is no limit, and no number.
+            most, held = (int((group / name).read_text()) for name in names)
+            state = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # Files that were read count as held, until somebody needs the room.
+            prefix = "" if version == 2 else "total_"
+            cached = sum(int(state.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+            yield max(0, most - max(0, held - cached))
+
+
+def _of_machine(root: Path) -> int:
     with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in (root / "proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     with contextlib.suppress(OSError, ValueError, AttributeError):
