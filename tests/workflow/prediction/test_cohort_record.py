@@ -91,6 +91,16 @@ def test_the_lines_of_shards_are_taken_over(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("cohort.shard*"))
 
 
+def test_a_shard_goes_on_whose_lines_were_taken_over_while_it_was_at_work(tmp_path: Path) -> None:
+    shard = record(tmp_path, "a", "b", shard=1)
+    shard.add("a", done())
+    whole = record(tmp_path, "a", "b")
+    with OutputFolder(tmp_path):
+        whole.save(["a", "b"])
+    shard.add("b", done())
+    assert record(tmp_path, "a", "b", shard=1).rows.keys() == {"a", "b"}
+
+
 def test_of_several_rows_that_counts_which_is_about_the_result_that_is_there(tmp_path: Path) -> None:
     old, new = {"model": "m"}, {"model": "n"}
     whole = record(tmp_path, "a", "b", "c")

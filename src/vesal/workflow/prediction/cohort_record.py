@@ -138,7 +138,8 @@ class CohortRecord:
         check_place(self._lines)
         try:
             with self._lines.open("a", encoding="utf-8") as stream:
-                stream.write(_line(row))
+                # Who puts shards together too early takes the lines of those at work away.
+                stream.write(_line(row) if stream.tell() else _line(COHORT_HEAD) + _line(row))
             return _line(row)
         except OSError as error:
             raise VesalError(
