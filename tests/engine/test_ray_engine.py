@@ -72,7 +72,9 @@ class SlowCluster:
         self.room, self.looks = room, 0
 
     def remote(self, **_: Any) -> Any:
-        calls = {name: SimpleNamespace(remote=lambda *_, name=name: name) for name in ("here", "begin", "work")}
+        calls = {
+            name: SimpleNamespace(remote=lambda *_, name=name: name) for name in ("here", "begin", "work")
+        }
         return lambda _kind: SimpleNamespace(remote=lambda *_: SimpleNamespace(**calls))
 
     def wait(self, calls: list[str], **_: Any) -> tuple[list[str], list[str]]:

@@ -61,7 +61,9 @@ def test_the_workers_of_a_machine_share_its_limit_of_memory(monkeypatch: pytest.
     # This process, and that of which the workers are copies, take their part.
     assert 3 * share + 2 * held <= 9 * 10**9
     assert share > 2 * 10**9
-    with pytest.raises(UsageError, match=r"4 GB leaves 125 MB for each of 16 workers, .* \(1 GB\); allow more"):
+    with pytest.raises(
+        UsageError, match=r"4 GB leaves 125 MB for each of 16 workers, .* \(1 GB\); allow more"
+    ):
         EngineOptions("local", 16).share(4 * 10**9)
-    with pytest.raises(UsageError, match="1.5 GB leaves 0 MB for each of 3 workers"):
+    with pytest.raises(UsageError, match=r"1\.5 GB leaves 0 MB for each of 3 workers"):
         EngineOptions("local", 3).share(15 * 10**8)

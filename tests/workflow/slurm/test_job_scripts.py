@@ -113,7 +113,7 @@ def test_addresses_stay_as_they_are_and_hold_no_password(trained_run: Path, tmp_
 
 
 def test_names_with_signs_of_the_shell_arrive_as_they_are(trained_run: Path, tmp_path: Path) -> None:
-    names = ("a b", "it's \"ä\" $HOME `x` {y} \\", "two\nlines")
+    names = ("a b", 'it\'s "ä" $HOME `x` {y} \\', "two\nlines")
     wanted = SlurmOptions(scans=tuple(str(tmp_path / name) for name in names), results="-out")
     export_jobs(trained_run, tmp_path / "jobs", wanted)
     words = shlex.split((tmp_path / "jobs" / PREDICT).read_text(), comments=True)

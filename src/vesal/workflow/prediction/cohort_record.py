@@ -67,9 +67,10 @@ class CohortRecord:
             made_of: case -> what its result is made of, for JSON; None where there is none.
         """
         for case, known in made_of.items():
-            wanted, found = digest_of(known), self.rows.pop(case, None)
-            rows = [of[case] for of in self._of_files if case in of] if found else []
-            self.rows |= {case: row for row in rows if row.get("made_of") == wanted}
+            self.rows.pop(case, None)
+            for row in (of[case] for of in self._of_files if case in of):
+                if row.get("made_of") == digest_of(known):
+                    self.rows[case] = row
 
     def wait_for(self, cases: Iterable[str]) -> None:
         """These are to be predicted now, whatever is known of them."""

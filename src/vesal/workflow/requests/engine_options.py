@@ -67,7 +67,9 @@ class EngineOptions:
             raise unknown_name("engine", self.engine, ENGINES)
         gpus = self.gpus_per_worker
         if not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
-            raise UsageError(f"--gpus-per-worker is a part of one GPU, or a whole number, 0 or more; not {gpus:g}.")
+            raise UsageError(
+                f"--gpus-per-worker is a part of one GPU, or a whole number, 0 or more; not {gpus:g}."
+            )
         if self.engine is None and (names := [name for name, there in self._given().items() if there]):
             raise UsageError(f"{names[0]} belongs to an engine; add --engine local or --engine ray.")
         if self.engine == "local" and (self.gpus_per_worker or self.ray_address is not None):
