@@ -153,6 +153,7 @@ def test_shards_write_into_one_folder_and_are_put_together(model: Path, scans: P
         result = predict(model, scans, out, 1, shard)
         assert len(result.files) + len(result.failures) == (3 if shard == (1, 2) else 2)
         assert f"Shard {shard[0]} of 2" in result.text(5, out)
+        assert "with --resume and without --shard" in result.text(5, out)
         assert not (out / COHORT_CSV).exists()
     times = {path: path.stat().st_mtime_ns for path in out.glob("*.nii.gz")}
     result = predict(model, scans, out, 1, resume=True)

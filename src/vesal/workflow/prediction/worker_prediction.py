@@ -210,7 +210,8 @@ class Cohort:
         found = f"{plural(len(rows), 'case')}, {failed} failed, {seconds:.0f} s of work"
         if self.shard is not None:
             number, count = self.shard
-            return f"Shard {number} of {count}: {found}; the same command without --shard puts them together"
+            others = "the same command with --resume and without --shard puts them together"
+            return f"Shard {number} of {count}: {found}; {others}"
         return f"{found}; each in {listed([path.name for path in files])} of {self._output.folder}"
 
 
