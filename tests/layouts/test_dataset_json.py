@@ -295,3 +295,31 @@ def test_a_file_ending_that_the_files_do_not_have_is_told(tmp_path: Path) -> Non
     rewrite(tmp_path, file_ending=".nrrd")
     said = "files end in '.nrrd', and 4 images do not, such as case_1_0000.nii.gz"
     assert any(said in remark for remark in load_dataset(tmp_path).remarks)
+
+
+def two_raters(folder: Path, *listed: tuple[str, str]) -> None:
+    """x and y with a label by each of A and B, of which these (case, rater) are listed."""
+    for name in "xy":
+        scan(folder / "imagesTr" / f"{name}_0000.nii.gz")
+        for rater in "AB":
+            truth(folder / f"labels{rater}" / f"{name}.nii.gz", 1)
+    training = [
+        {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labels{rater}/{name}.nii.gz"}
+        for name, rater in listed
+    ]
+    describe(folder, modality={"0": "CT"}, labels={"0": "bg", "1": "x"}, training=training)
+
+
+def test_of_labels_in_several_folders_the_listed_one_is_the_truth(tmp_path: Path) -> None:
+    two_raters(tmp_path, ("x", "A"), ("y", "B"))
+    cases = load_dataset(tmp_path).cases
+    assert [(case.id, case.label) for case in cases] == [
+        ("x", tmp_path / "labelsA/x.nii.gz"),
+        ("y", tmp_path / "labelsB/y.nii.gz"),
+    ]
+
+
+def test_two_listed_labels_of_a_case_are_refused(tmp_path: Path) -> None:
+    two_raters(tmp_path, ("x", "A"), ("x", "B"), ("y", "A"))
+    with pytest.raises(DataError, match=r"two labels of x \(.*labelsA/x.nii.gz and .*labelsB/x.nii.gz\)"):
+        load_dataset(tmp_path)

@@ -176,3 +176,12 @@ def test_folders_of_labels_that_have_their_own_images_do_not_compete(tmp_path: P
     dataset = load_dataset(tmp_path)
     assert [case.id for case in dataset.cases] == ["train1"]
     assert "Left out are the other pairs of folders: test_images." in dataset.remarks
+
+
+def test_slices_with_labels_and_masks_beside_them_are_not_guessed_between(tmp_path: Path) -> None:
+    for name in "ab":
+        slice_of(tmp_path / f"images/{name}.png", 3, 4)
+        for folder in ("labels", "masks"):
+            slice_of(tmp_path / f"{folder}/{name}.png", 1)
+    with pytest.raises(DataError, match=r"may be labels/ or masks/"):
+        load_dataset(tmp_path)

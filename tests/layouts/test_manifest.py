@@ -70,6 +70,7 @@ def test_a_json_manifest_declares_labels_regions_and_the_ignore_value(tmp_path: 
         ("id,image,label\n.x,a.nii.gz,b.nii.gz\n", "cannot name a file"),
         ("id,image,label\nx,a.nii.gz,\n", "names no label file"),
         ("id,image,image_T1,label\nx,a.nii.gz,a.nii.gz,b.nii.gz\n", "both 'image' and 'image_T1'"),
+        ("id,image,label,Label\nx,a.nii.gz,b.nii.gz,a.nii.gz\n", "two columns 'label'"),
         ("id,image,label,annotated\nx,a.nii.gz,b.nii.gz,liver\n", "'liver' as an annotated label"),
         ("id,image,label\nx,a.nii.gz,b.nii.gz\nx,a.nii.gz,b.nii.gz\n", "Two cases are called 'x'"),
     ],
@@ -157,3 +158,15 @@ def test_a_manifest_may_say_from_where_on_soft_masks_are_drawn(tmp_path: Path) -
     (tmp_path / "manifest.json").write_text(json.dumps(head | {"threshold": True}))
     with pytest.raises(DataError, match=r'manifest.json: "threshold" is a number'):
         load_dataset(tmp_path)
+
+
+def test_names_in_json_may_be_numbers_and_0_is_one(tmp_path: Path) -> None:
+    rows = []
+    for number, name in enumerate("abc"):
+        scan(tmp_path / f"{name}.nii.gz")
+        truth(tmp_path / f"{name}_seg.nii.gz", 1)
+        files = {"image": f"{name}.nii.gz", "label": f"{name}_seg.nii.gz"}
+        rows.append({"id": number, "patient": number // 2, **files})
+    (tmp_path / "manifest.json").write_text(json.dumps(rows))
+    cases = load_dataset(tmp_path).cases
+    assert [(case.id, case.patient) for case in cases] == [("0", "0"), ("1", "0"), ("2", "1")]

@@ -236,11 +236,26 @@ def _nnunet_listed(json: Mapping[str, Any], root: Path) -> list[Case]:
 def _labels_of(
     json: Mapping[str, Any], root: Path, images: Container[str], remarks: list[str]
 ) -> dict[str, Path]:
-    """Label files by case: of labelsTr, or of the folders that version 1's 'training' lists in its place."""
+    """Label files by case: of labelsTr, or of the folders that version 1's 'training' lists in its place.
+
+    Where several of these hold a label of one case, it is the one that is listed.
+
+    Raises:
+        DataError: two of a case are listed.
+    """
+    entries = _listed_labels(json, root)
     listed_folders = _label_folders(json, root)
     truths: dict[str, Path] = {}
     for folder in listed_folders or [root / "labelsTr"]:
-        truths |= _truths(folder, images)
+        for name, path in _truths(folder, images).items():
+            other = truths.setdefault(name, path)
+            if path in entries and other is not path:
+                if other in entries:
+                    raise DataError(
+                        f"{root / 'dataset.json'} lists two labels of {name} ({other} and {path}); keep the one that "
+                        "is meant."
+                    )
+                truths[name] = path
     if listed_folders and (root / "labelsTr").is_dir():
         names = " and ".join(folder.name for folder in listed_folders)
         remarks.append(f"dataset.json lists labels in {names}; those in labelsTr are left out.")
@@ -260,13 +275,19 @@ def _lists_its_files(json: Mapping[str, Any], root: Path) -> bool:
     return isinstance(image, str) and inside(root, image).is_file()
 
 
+def _listed_labels(json: Mapping[str, Any], root: Path) -> dict[Path, None]:
+    """Label files that version 1's 'training' lists, in its order."""
+    training = json.get("training")
+    return {
+        inside(root, entry["label"]): None
+        for entry in (training if isinstance(training, list) else ())
+        if isinstance(entry, Mapping) and isinstance(entry.get("label"), str)
+    }
+
+
 def _label_folders(json: Mapping[str, Any], root: Path) -> list[Path]:
     """Folders other than labelsTr, which exist and in which version 1's 'training' says that labels lie."""
-    found: dict[Path, None] = {}
-    training = json.get("training")
-    for entry in training if isinstance(training, list) else ():
-        if isinstance(entry, Mapping) and isinstance(entry.get("label"), str):
-            found[inside(root, entry["label"]).parent] = None
+    found = dict.fromkeys(path.parent for path in _listed_labels(json, root))
     return [folder for folder in found if folder != root / "labelsTr" and folder.is_dir()]
 
 

@@ -53,6 +53,7 @@ def read_png(root: Path, labels: LabelSet | None) -> Dataset:
     images, truths = _slice_folders(root)
     if images is None or truths is None:
         raise DataError(f"{root} has no folders images and labels (or masks), which layout 'png' needs.")
+    _one_truth(images, truths)
     return _matched(root, "png", [(images, truths)], labels)
 
 
@@ -158,11 +159,12 @@ def _one_truth(images: Path, truth: Path) -> None:
 
     As in DRIVE, where mask/ is the field of view and matches by name, and 1st_manual/ is the truth and does not.
     """
-    if images.name == truth.name:
+    others = [path for path in _truth_folders(images.parent) if path != truth]
+    if images.name == truth.name or not others:
         return
     beside = [path for path in folders_below(images.parent, 1, readable=True) if path != images.parent]
     stems = {path: by_stem(path) for path in beside if path != truth}
-    for other in _truth_folders(images.parent):
+    for other in others:
         files = stems.get(other)
         if not files:
             continue

@@ -99,9 +99,13 @@ def _rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     first = text.split("\n", 1)[0]
     separator = max(_SEPARATORS, key=first.count)
     try:
-        table = list(csv.DictReader(io.StringIO(text), delimiter=separator))
+        reader = csv.DictReader(io.StringIO(text), delimiter=separator)
+        table = list(reader)
     except csv.Error as error:
         raise DataError(f"{path} is no table ({error}); save it as CSV in UTF-8.") from error
+    columns = [_column(name) for name in reader.fieldnames or () if name.strip()]
+    if twice := [name for name in columns if columns.count(name) > 1]:
+        raise DataError(f"{path} has two columns '{twice[0]}'; keep the one that is meant.")
     rows = [
         {_column(key): value.strip() for key, value in row.items() if isinstance(value, str)} for row in table
     ]
@@ -112,6 +116,11 @@ def _column(name: object) -> str:
     """Columns in any case; a channel's name keeps its own, because CT is not ct."""
     text = str(name).strip()
     return "image_" + text[6:] if text.lower().startswith("image_") else text.lower()
+
+
+def _text(value: object) -> str:
+    """'' where nothing is given; in JSON a name may be a number, and that 0."""
+    return "" if value is None else str(value)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[tuple[str, ...], list[str]]:
@@ -133,7 +142,7 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
     if not files or not all(isinstance(name, str) and name for name in files):
         raise DataError(f"Case {number} of {path} does not name all of its images; fill the row.")
     images = tuple(_path(str(entry), path) for entry in files)
-    name = str(row.get("id") or strip_suffix(images[0]))
+    name = _text(row.get("id")) or strip_suffix(images[0])
     label = row.get("label")
     annotated = row.get("annotated")
     if isinstance(annotated, str):
@@ -143,7 +152,7 @@ def _case(row: Mapping[str, Any], number: int, channels: Sequence[str], path: Pa
         id=name,
         images=images,
         label=_path(str(label), path) if label else None,
-        patient=str(row.get("patient") or (place.volume if place else name)),
+        patient=_text(row.get("patient")) or (place.volume if place else name),
         annotated=annotated_names(annotated, f"Case {number} of {path}"),
         slice_of=place,
     )

@@ -13,6 +13,7 @@ from layout_examples import (
     truth,
 )
 
+from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
 
 
@@ -48,6 +49,34 @@ def test_an_acdc_frame_without_its_partner_is_an_orphan(tmp_path: Path) -> None:
         ("patient001_frame12", "label"),
         ("patient002_frame12", "image"),
     ]
+
+
+def test_an_acdc_file_in_the_folder_of_another_patient_gets_no_label_of_that_one(tmp_path: Path) -> None:
+    make_acdc(tmp_path)
+    strange = tmp_path / "patient002/patient002_frame01.nii.gz"
+    strange.rename(strange.with_name("patient003_frame01.nii.gz"))
+    dataset = load_dataset(tmp_path)
+    assert [case.id for case in dataset.cases if case.patient == "patient002"] == ["patient002_frame12"]
+    assert sorted((orphan.id, orphan.missing) for orphan in dataset.orphans) == [
+        ("patient002_frame01", "image"),
+        ("patient003_frame01", "label"),
+    ]
+
+
+def test_two_acdc_files_of_one_frame_are_refused(tmp_path: Path) -> None:
+    make_acdc(tmp_path)
+    truth(tmp_path / "patient001/patient001_frame1_gt.nii.gz", 1)
+    with pytest.raises(DataError, match=r"frame01_gt.nii.gz and .*frame1_gt.nii.gz are of one frame"):
+        load_dataset(tmp_path, "acdc")
+
+
+@pytest.mark.parametrize(("old", "new", "what"), [("seg", "segm", "the label"), ("t1ce", "t1gd", "T1ce")])
+def test_two_brats_files_of_one_role_are_refused(old: str, new: str, what: str, tmp_path: Path) -> None:
+    make_brats(tmp_path)
+    there = next(tmp_path.rglob(f"*_{old}.nii.gz"))
+    truth(there.with_name(there.name.replace(f"_{old}.", f"_{new}.")), 1)
+    with pytest.raises(DataError, match=f"_{old}.nii.gz and .*_{new}.nii.gz are both {what} of one case"):
+        load_dataset(tmp_path)
 
 
 def test_brats_has_regions_and_finds_the_value_of_enhancing_tumour(tmp_path: Path) -> None:

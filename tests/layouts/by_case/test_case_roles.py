@@ -146,3 +146,14 @@ def test_pictures_beside_volumes_are_no_cases_and_do_not_hide_the_channel(tmp_pa
     dataset = made(tmp_path, *names)
     assert (dataset.channels, dataset.orphans) == (("CT",), ())
     assert "Left out are pictures beside volumes, without a label: p1_preview, p2_preview." in dataset.remarks
+
+
+def test_names_that_differ_by_a_number_are_no_case_though_they_are_alone_in_a_folder(tmp_path: Path) -> None:
+    dataset = made(
+        tmp_path, "p1/visit_1.nii.gz", "p1/visit_2_seg.nii.gz", "p2/visit_1.nii.gz", "p2/visit_1_seg.nii.gz"
+    )
+    assert [case.id for case in dataset.cases] == ["p2"]
+    assert [(orphan.id, orphan.missing) for orphan in dataset.orphans] == [
+        ("p1_visit_1", "label"),
+        ("p1_visit_2", "image"),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,20 @@ def test_channels_are_found_by_their_names_in_the_descriptions(study: Path) -> N
     assert folder_of(dicom_cases(study, wanted, str)) == ["ax T2 FLAIR", "ax T1"]
     with pytest.raises(UsageError, match=r"2 channels.*1 series"):
         dicom_cases(study, WantedScan(("FLAIR", "T1"), (0.8, 0.9, 2.5), ("4",)), str)
+
+
+def test_a_channel_whose_name_is_a_part_of_another_one_s_takes_its_own_series(study: Path) -> None:
+    for number, name in ((6, "ax T1CE"), (7, "ax T2")):
+        # Nearer to the model's voxels than what is meant.
+        tags = {"SeriesNumber": number, "SeriesDescription": name}
+        affine = axial(spacing=(0.8, 0.9, 2.5 if number == 6 else 8.0))
+        write_series(study / name, random_series(uid=f"1.{number}", modality="MR", affine=affine, tags=tags))
+    wanted = WantedScan(("T1", "T1CE", "T2", "FLAIR"), (0.8, 0.9, 2.5))
+    found = folder_of(dicom_cases(study, wanted, str))
+    assert found == ["ax T1", "ax T1CE", "ax T2", "ax T2 FLAIR"]
+    shutil.rmtree(study / "ax T1")
+    with pytest.raises(UsageError, match=r"Series number 6 would be both T1 and T1CE.*--series"):
+        dicom_cases(study, wanted, str)
 
 
 def test_of_a_channel_with_several_phases_none_is_guessed(study: Path) -> None:

@@ -49,7 +49,8 @@ def read_acdc(root: Path, labels: LabelSet | None) -> Dataset:
             for frame, path in truths.items()
             if frame not in frames
         ]
-        phases.update(phase for phase, frame in _acdc_phases(patient).items() if frame in frames)
+        there = {frame for _, frame in frames}
+        phases.update(phase for phase, frame in _acdc_phases(patient).items() if frame in there)
     remarks = []
     if phases:
         remarks.append(
@@ -83,13 +84,23 @@ def _acdc_patients(folder: Path) -> list[Path]:
     return [path for path in visible(folder) if re.fullmatch(r"patient\d+", path.name) and path.is_dir()]
 
 
-def _acdc_frames(patient: Path) -> tuple[dict[int, Path], dict[int, Path]]:
-    """Images and truths of a patient by frame."""
-    frames: dict[int, Path] = {}
-    truths: dict[int, Path] = {}
+#: The patient that a file's name says, which a folder of another may hold by mistake, and the number of the frame.
+_AcdcFrame = tuple[str, int]
+
+
+def _acdc_frames(patient: Path) -> tuple[dict[_AcdcFrame, Path], dict[_AcdcFrame, Path]]:
+    """Images and truths in the folder of a patient.
+
+    Raises:
+        DataError: two files are one frame's, such as frame01 and frame1.
+    """
+    frames: dict[_AcdcFrame, Path] = {}
+    truths: dict[_AcdcFrame, Path] = {}
     for stem, path in by_stem(patient).items():
         if match := _ACDC_FRAME.fullmatch(stem):
-            (truths if match["truth"] else frames)[int(match["frame"])] = path
+            kind, frame = truths if match["truth"] else frames, (match["patient"], int(match["frame"]))
+            if (other := kind.setdefault(frame, path)) is not path:
+                raise DataError(f"{other} and {path} are of one frame; remove one of them.")
     return frames, truths
 
 
@@ -142,7 +153,7 @@ def read_brats(root: Path, labels: LabelSet | None) -> Dataset:
     """
     groups: dict[str, dict[str, Path]] = {}
     for folder in _brats_folders(root):
-        for name, files in _brats_groups(folder).items():
+        for name, files in _brats_groups(folder, once=True).items():
             if name in groups:
                 first, second = next(iter(groups[name].values())), next(iter(files.values()))
                 raise DataError(
@@ -198,12 +209,20 @@ def _brats_folders(root: Path) -> Iterator[Path]:
     return (folder for folder in folders_below(root, _BRATS_DEPTH) if folder == root or not is_image(folder))
 
 
-def _brats_groups(folder: Path) -> dict[str, dict[str, Path]]:
-    """Case -> {channel or 'label': file} of the files directly in a folder."""
+def _brats_groups(folder: Path, *, once: bool = False) -> dict[str, dict[str, Path]]:
+    """Case -> {channel or 'label': file} of the files directly in a folder.
+
+    Raises:
+        DataError: two files of a case are one channel, or both its label, and each is to be there `once`.
+    """
     groups: dict[str, dict[str, Path]] = {}
     for stem, path in by_stem(folder).items():
         if match := _BRATS_FILE.fullmatch(stem):
-            groups.setdefault(match["case"], {})[_BRATS_ROLES[match["role"].lower()]] = path
+            role = _BRATS_ROLES[match["role"].lower()]
+            other = groups.setdefault(match["case"], {}).setdefault(role, path)
+            if once and other is not path:
+                what = "the label" if role == "label" else role
+                raise DataError(f"{other} and {path} are both {what} of one case; remove one of them.")
     scans = [name for name, files in groups.items() if set(files) & set(BRATS_CHANNELS)]
     lone = [name for name, files in groups.items() if set(files) == {"label"}]
     # BraTS 2020 has one label file that does not bear its case's name.

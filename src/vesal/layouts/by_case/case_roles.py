@@ -279,19 +279,30 @@ def _side_by_side(folder: Path) -> list[_Group]:
 def _in_folder(folder: Path) -> list[_Group]:
     """The cases of a patient's folder: those whose names have something in common, else one of all files.
 
-    Without a label there, nothing says that files of different names are of one case.
+    Without a label there, nothing says that files of different names are of one case; names that differ by a number
+    alone say that they are not.
     """
     by_rest = _by_rest(folder)
     groups = [
         _Group(_joined(folder.name, rest), folder.name, tuple(files)) for rest, files in by_rest.items()
     ]
     labelled = any(group.of("label") for group in groups) or label_of_folder(folder) is not None
-    if len(groups) > 1 and (any(group.whole for group in groups) or not labelled):
+    if len(groups) > 1 and (any(group.whole for group in groups) or not labelled or _of_two_numbers(groups)):
         return groups
     files = tuple(file for group in groups for file in group.files)
     if files and (inner := label_of_folder(folder)) is not None:
         files = (*files, _File(inner, "label", (), ""))
     return [_Group(folder.name, folder.name, files)] if files else []
+
+
+def _of_two_numbers(groups: Sequence[_Group]) -> bool:
+    """Whether the name of an image is that of a label but for a number: visit_1 and visit_2_seg are no case."""
+    images, labels = (
+        {file.rest for group in groups for file in group.of(kind)} for kind in ("image", "label")
+    )
+    return not {re.sub(r"\d+", "0", name) for name in images if name not in labels}.isdisjoint(
+        re.sub(r"\d+", "0", name) for name in labels if re.search(r"\d", name)
+    )
 
 
 def _joined(folder: str, rest: str) -> str:

@@ -94,7 +94,7 @@ def _of_study(
     found: list[list[tuple[Case, DicomScan]]] = []
     for channel, name in zip(wanted.channels, asked, strict=True):
         remarks: list[str] = []
-        fitting = _fitting(series, channel, name, several=len(wanted.channels) > 1)
+        fitting = _fitting(series, channel, name, wanted.channels)
         volumes = list(scan_cases(study, fitting, remarks, fill=wanted.fill_slices))
         if name is None:
             volumes = _nearest(volumes, wanted, channel)
@@ -112,19 +112,38 @@ def _of_study(
             remark(_apart(found[0]))
         return [case for case, _ in found[0]]
     images = tuple(volumes[0][0].images[0] for volumes in found)
+    first: dict[str, str] = {}
+    for channel, volumes, name in zip(wanted.channels, found, asked, strict=True):
+        other = first.setdefault(volumes[0][1].series.uid, channel)
+        if other != channel and name is None:
+            raise UsageError(
+                f"Series {_volume(volumes[0][1])} would be both {other} and {channel}: its description fits both, and "
+                "no other series fits better; name the series of each channel by --series."
+            )
     return [found[0][0][0].model_copy(update={"images": images})]
 
 
-def _fitting(series: Sequence[Series], channel: str, name: str | None, *, several: bool) -> list[Series]:
-    """Those of the channel's modality, or that a person named."""
+def _fitting(
+    series: Sequence[Series], channel: str, name: str | None, channels: Sequence[str]
+) -> list[Series]:
+    """Those of the channel's modality, or that a person named.
+
+    Of several channels those whose description holds the name of this one; and where some hold no other's, these alone:
+    T1 is a part of T1CE, and FLAIR is called T2 FLAIR.
+    """
     if name is not None:
         return series_named(series, name)
     modality = {word: key for key, word in CHANNELS.items()}.get(channel, "MR")
     of_modality = [one for one in series if one.modality == modality]
-    if not several:
+    if len(channels) < 2:
         return of_modality
-    plain = re.sub("[^a-z0-9]", "", channel.lower())
-    return [one for one in of_modality if plain in re.sub("[^a-z0-9]", "", one.description.lower())]
+    fitting = [one for one in of_modality if _plain(channel) in _plain(one.description)]
+    others = [_plain(other) for other in channels if other != channel]
+    return [one for one in fitting if not any(map(_plain(one.description).__contains__, others))] or fitting
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def series_named(series: Sequence[Series], name: str) -> list[Series]:
