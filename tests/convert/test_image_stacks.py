@@ -12,6 +12,7 @@ from convert_examples import (
     convert,
     made,
 )
+from layout_examples import slice_of
 
 from vesal.errors import DataError, UsageError
 from vesal.volume.io import read_label, read_volume
@@ -78,3 +79,33 @@ def test_a_sidecar_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> No
     path.write_text(json.dumps(good))
     with pytest.raises(DataError, match="cannot name a file"):
         convert(tmp_path / "png", tmp_path / "back", "nifti")
+
+
+def slices(
+    folder: Path, volume: str, masks: int, annotated: tuple[list[str], ...] = ()
+) -> list[dict[str, object]]:
+    """Rows of a manifest: three slices, of which so many have a mask with the values 1 and 2."""
+    rows: list[dict[str, object]] = []
+    for number in range(3):
+        name = f"{volume}{number}"
+        slice_of(folder / f"images/{name}.png", 3, 4, 5 + number)
+        rows.append(
+            {"id": name, "image": f"images/{name}.png", "volume": volume, "slice": number, "slice_mm": 2}
+        )
+        if number < masks:
+            slice_of(folder / f"masks/{name}.png", 1, 2)
+            rows[-1]["label"] = f"masks/{name}.png"
+        if annotated:
+            rows[-1]["annotated"] = annotated[number]
+    return rows
+
+
+def test_a_volume_is_annotated_as_all_of_its_slices_are_and_not_half_of_it(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    rows = slices(data, "a", 3) + slices(data, "half", 2)
+    rows += slices(data, "b", 3, (["label_1", "label_2"], ["label_1"], ["label_1"]))
+    (data / "manifest.json").write_text(json.dumps(rows))
+    result = convert_run(ConvertRequest(data=data, out=out, to="msd"))
+    assert (result.cases, [one.id for one in result.failures]) == (("a", "b"), ["half"])
+    assert "masks of 2 of its 3 slices, and none of half2" in result.failures[0].message
+    assert json.loads((out / "dataset.json").read_text())["annotated"] == {"b": ["label_1"]}

@@ -199,7 +199,10 @@ def stacked(
     jobs = []
     for name, slices in pictures.items():
         ordered = sorted(slices, key=lambda job: _number(job.case))
-        case = Case(id=name, images=(), patient=ordered[0].case.patient, annotated=ordered[0].case.annotated)
+        drawn = [set(job.case.annotated) for job in ordered if job.case.annotated is not None]
+        # What was not drawn in each slice was not drawn in the volume.
+        annotated = tuple(sorted(set.intersection(*drawn))) if drawn else None
+        case = Case(id=name, images=(), patient=ordered[0].case.patient, annotated=annotated)
         read = partial(_read_stacked, case, [job.case for job in ordered], spacing_mm)
         files = tuple(file for job in ordered for file in job.files)
         jobs.append(Job(case, all(job.test for job in ordered), read, files))
@@ -237,11 +240,17 @@ def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[fl
             )
         images.append(picture)
         masks += [] if mask is None else [mask]
+    if masks and len(masks) < len(images):
+        lone = next(case.id for case in ordered if case.label is None)
+        raise DataError(
+            f"Case {volume.id} has masks of {len(masks)} of its {len(images)} slices, and none of {lone}; add the "
+            "others, empty where nothing is to be drawn, or take these away."
+        )
     columns, rows = images[0].shape[1:]
     assert spacing_mm is not None
     grid = Geometry.from_spacing((columns, rows, len(images)), spacing_mm)
     image = np.stack([uncut(channel, grid, "z") for channel in np.stack(images, axis=1)])
-    label = LabelMap(uncut(np.stack(masks), grid, "z"), grid) if len(masks) == len(images) else None
+    label = LabelMap(uncut(np.stack(masks), grid, "z"), grid) if masks else None
     return Scan(volume, False, Volume(image, grid), label)
 
 
