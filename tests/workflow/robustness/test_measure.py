@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from vesal.augment.artifacts.benchmark import Corruption, benchmark
+from vesal.data.case import RawCase
+from vesal.data.dataset import Case
+from vesal.data.labels import LabelSet
 from vesal.errors import VesalError
 from vesal.evaluate.robustness.degradation import CLEAN, MEAN
 from vesal.infer.model import Model
@@ -142,3 +145,16 @@ def test_where_every_case_is_bad_the_reason_is_named(run, network, model, tiny_d
         path.write_bytes(b"not a scan")
     with pytest.raises(VesalError, match="Not one of the 3 cases could be measured; tiny_00"):
         run(model, data, tmp_path / "out", artifacts=["noise:3"])
+
+
+def test_what_was_annotated_is_named_by_the_data_and_may_be_more_than_the_model_knows(network, tiny_plan):
+    plan = Plan.load(tiny_plan)
+    model = Model(plan, (network,), torch.device("cpu"))
+    first, second = model.labels.names[:2]
+    data = LabelSet.from_values({"other": 1, first: 2, second: 3})
+    runner = measure.RobustnessRunner(model, data, ())
+    grid = Geometry.from_spacing((4, 4, 4), (1, 1, 1))
+    masks = np.zeros(grid.shape, np.uint8)
+    case = Case(id="a", images=(), patient="a", annotated=("other", second))
+    subject = measure._Subject(case, RawCase(Volume(masks[None], grid), None, ""), masks)
+    assert list(runner._scores(subject, masks)) == [second]

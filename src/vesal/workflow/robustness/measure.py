@@ -269,9 +269,20 @@ class RobustnessRunner:
             truth,
             subject.raw.image.geometry,
             self.model.labels,
-            annotated=subject.case.annotated,
+            annotated=self._annotated(subject.case),
         )
         return {score.class_name: score for score in scores}
+
+    def _annotated(self, case: Case) -> set[str] | None:
+        """The model's labels that were drawn in a case, which names them as the data do; None for all."""
+        if case.annotated is None:
+            return None
+        drawn = [
+            self.table[value]
+            for value, name in enumerate(self.labels.names, start=1)
+            if name in case.annotated
+        ]
+        return {self.model.labels.names[value - 1] for value in drawn if value}
 
 
 class _AtOnce(Executor):
