@@ -220,6 +220,18 @@ def test_classes_that_nobody_looked_for_are_told_item_by_item(cases: list[Prepar
         assert row.tolist() == expected
 
 
+def test_of_a_mirrored_item_the_partners_were_looked_for(cases: list[PreparedCase]) -> None:
+    labels = LabelSet.from_values(
+        {"lung_left": 1, "lung_right": 2, "heart": 3},
+        regions={"lungs": ["lung_left", "lung_right"], "lung_right": ["lung_right"], "heart": ["heart"]},
+    )
+    plan = make_plan((8, 8, 8), batch=2, channels=2).model_copy(update={"labels": labels})
+    partial = [replace(case, annotated=("lung_left", "heart")) for case in cases]
+    found = PatchSampler(partial, plan).annotated(0, mirrored=[1])
+    assert found is not None
+    assert found.tolist() == [[False, False, True], [False, True, True]]
+
+
 def test_an_epoch_of_slices_has_as_many_as_the_volumes(tmp_path: Path) -> None:
     stacks = [make_case(tmp_path, f"stack_{i}", (6 + i, 20, 30)) for i in range(2)]
     sampler = PatchSampler(stacks, make_plan((16, 16), batch=4, slice_axis=2))

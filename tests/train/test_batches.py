@@ -11,6 +11,7 @@ import torch
 
 from vesal.augment.config import AugmentConfig
 from vesal.augment.policy import Policy
+from vesal.data.labels import LabelSet
 from vesal.layouts.registry import load_dataset
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
@@ -111,6 +112,22 @@ def test_classes_that_were_not_looked_for_come_along(cases: list[PreparedCase], 
         (batch,) = some(maker(partial, plan, device_cache=device_cache), 0, 1)
         assert batch.annotated is not None
         assert batch.annotated.tolist() == [[False, True]] * plan.batch
+
+
+def test_where_left_becomes_right_so_does_what_was_looked_for(cases: list[PreparedCase], plan: Plan) -> None:
+    names = ("organ_left", "organ_right")
+    labels = LabelSet.from_values({names[0]: 1, names[1]: 2})
+    sided = plan.model_copy(update={"labels": labels, "mirror_axes": (0,), "batch": 8})
+    partial = [replace(case, annotated=names[:1]) for case in cases]
+    of = BatchMaker(PatchSampler(partial, sided), Policy(sided, AugmentConfig(strength=0)), CPU)
+    cut = of.cut(0)
+    cut.label[:] = 1
+    varied = of.vary(cut, 0)
+    assert varied.annotated is not None
+    # Every voxel is of the one organ that was drawn: the left one, or mirrored the right one.
+    sides = varied.label.flatten(1).amax(1)
+    assert sorted(set(sides.tolist())) == [1, 2]
+    assert varied.annotated.tolist() == [[side == 1, side == 2] for side in sides.tolist()]
 
 
 def test_what_a_thread_could_not_cut_is_told_where_the_batch_is_wanted(

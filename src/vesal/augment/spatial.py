@@ -207,16 +207,24 @@ class Mirror:
     lateral_axis: int | None = None
     swaps: tuple[tuple[int, int], ...] = ()
 
+    @property
+    def swapped(self) -> list[int]:
+        """Samples in which partners change their labels."""
+        if self.lateral_axis is None or not self.swaps:
+            return []
+        return self.flips[:, self.lateral_axis].nonzero().flatten().tolist()
+
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Exact: no voxel is interpolated. Samples without a flip are not touched."""
         if not self.flips.any():
             return image, label
         image, label = image.clone(), label.clone()
+        swapped = self.swapped
         for row in self.flips.any(dim=1).nonzero().flatten().tolist():
             axes = self.flips[row].nonzero().flatten().tolist()
             image[row] = image[row].flip([1 + axis for axis in axes])
             label[row] = label[row].flip(axes)
-            if self.swaps and self.lateral_axis in axes:
+            if row in swapped:
                 table = torch.arange(256, dtype=torch.uint8)
                 for left, right in self.swaps:
                     table[left], table[right] = right, left

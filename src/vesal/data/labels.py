@@ -194,6 +194,15 @@ class LabelSet(Record):
         members = {region.name: region.members for region in self.regions}
         return tuple(name for name in self.classes if set(members.get(name, (name,))) <= set(annotated))
 
+    def mirrored(self, names: Collection[str]) -> tuple[str, ...]:
+        """Names of labels as they are after a left/right mirror: those of pairs change places.
+
+        >>> LabelSet.from_values({"kidney_left": 1, "liver": 2, "kidney_right": 3}).mirrored(["kidney_left", "liver"])
+        ('kidney_right', 'liver')
+        """
+        partners = dict(self.pairs) | {right: left for left, right in self.pairs}
+        return tuple(partners.get(name, name) for name in names)
+
     @property
     def outputs(self) -> int:
         """Channels that a network puts out: one a region, or the labels and the background."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,12 +124,21 @@ class PatchSampler:
         """Where the patches of a step's batch are cut."""
         return [self._place_of(item) for item in range(step * self._batch, (step + 1) * self._batch)]
 
-    def annotated(self, step: int) -> NDArray[np.bool_] | None:
-        """(N, classes): which classes were looked for in the case of each item; None where all were in all."""
+    def annotated(self, step: int, mirrored: Collection[int] = ()) -> NDArray[np.bool_] | None:
+        """(N, classes): which classes were looked for in the case of each item; None where all were in all.
+
+        Args:
+            step: of the batch.
+            mirrored: items of the batch whose left and right labels change places.
+        """
         cases = [self.case_of(item) for item in range(step * self._batch, (step + 1) * self._batch)]
         if all(case.annotated is None for case in cases):
             return None
-        judged = [self._labels.judged(case.annotated) for case in cases]
+        names = [case.annotated for case in cases]
+        for item in mirrored:
+            if (drawn := names[item]) is not None:
+                names[item] = self._labels.mirrored(drawn)
+        judged = [self._labels.judged(drawn) for drawn in names]
         return np.array([[name in known for name in self._labels.classes] for known in judged])
 
     def case_of(self, item: int) -> PreparedCase:

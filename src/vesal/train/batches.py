@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,8 +135,7 @@ class BatchMaker:
 
     def cut(self, number: int) -> Batch:
         """The patches as they are: on the device if the cases are, else on the CPU."""
-        annotated = self.sampler.annotated(number)
-        known = None if annotated is None else torch.from_numpy(annotated)
+        known = self._annotated(number)
         if self.device_cache is not None:
             return Batch(*self.device_cache.batch(number), known)
         image, label = (torch.from_numpy(array) for array in self.sampler.batch(number))
@@ -148,16 +147,24 @@ class BatchMaker:
     def vary(self, batch: Batch, number: int) -> Batch:
         """The batch of that number on the device, augmented."""
         image, label = to_device(batch.image, self.device), to_device(batch.label, self.device)
-        annotated = None if batch.annotated is None else to_device(batch.annotated, self.device)
         place = divmod(number, self.accumulation)
         entropy = np.random.SeedSequence([self.seed, *place]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(entropy >> np.uint64(1)))
         parameters = self.policy.draw(image.shape[0], tuple(image.shape[2:]), generator)
         image, label = parameters.apply(image, label)
+        annotated = batch.annotated
+        if annotated is not None and parameters.mirror is not None:
+            # Where a left organ becomes a right one, so does what was looked for.
+            annotated = self._annotated(number, parameters.mirror.swapped)
+        annotated = None if annotated is None else to_device(annotated, self.device)
         if self.memory_format is not None:
             # Not contiguous(): of a single channel it changes nothing.
             image = image.to(memory_format=self.memory_format)
         return Batch(image, label, annotated)
+
+    def _annotated(self, number: int, mirrored: Collection[int] = ()) -> Tensor | None:
+        found = self.sampler.annotated(number, mirrored)
+        return None if found is None else torch.from_numpy(found)
 
 
 @contextlib.contextmanager
