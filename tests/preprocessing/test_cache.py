@@ -13,12 +13,12 @@ from scans import make_plan, write_case
 
 from vesal import processes
 from vesal.data.dataset import Case
-from vesal.data.labels import IGNORE, LabelSet
+from vesal.data.labels import IGNORE, LabelSet, Threshold
 from vesal.errors import VesalError
 from vesal.planning.plan import Normalisation
 from vesal.preprocessing import cache as cache_module
 from vesal.preprocessing import prepare as module
-from vesal.preprocessing.cache import PreparedCase
+from vesal.preprocessing.cache import Cache, PreparedCase
 from vesal.preprocessing.prepare import prepare, prepare_dataset
 
 
@@ -109,6 +109,39 @@ def test_only_what_is_new_changed_or_damaged_is_done_again(
     for index in (0, 2, 3):
         assert np.array_equal(again[index].load()[0], expected[index][0])
     assert not np.array_equal(again[1].load()[0], expected[1][0])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"threshold": Threshold(at=1, value=1)}, {"threshold": Threshold(at=7, value=1)}),
+        ({"segments": {"a": 1, "b": 7}}, {"segments": {"a": 7, "b": 1}}),
+        ({}, {"pixel_mm": (0.5, 0.5)}),
+        ({}, {"fill_slices": True}),
+    ],
+)
+def test_the_same_file_read_in_another_way_is_another_entry(
+    before: dict[str, object], after: dict[str, object], cases: list[Case], tmp_path: Path
+) -> None:
+    def entry(**changes: object) -> Path:
+        with Cache(tmp_path / "cache", make_plan()) as cache:
+            case = cases[0].model_copy(update=changes)
+            return cache._path(cache._key(case, "digest of its bytes"), "json")
+
+    assert entry(**before) == entry(**before)
+    assert entry(**before) != entry(**after)
+
+
+def test_a_soft_mask_is_prepared_anew_for_another_threshold(cases: list[Case], tmp_path: Path) -> None:
+    labels = LabelSet.from_values({"any": 1})
+    voxels = []
+    for at in (1, 7):
+        plan = make_plan(labels=labels, spacing_mm=(1.0, 2.0, 3.0))
+        case = cases[0].model_copy(update={"threshold": Threshold(at=at, value=1)})
+        ready, failed = prepare_dataset([case], plan, tmp_path / "cache", workers=1)
+        assert not failed
+        voxels.append(int(ready[0].load()[1].sum()))
+    assert voxels[0] > voxels[1] > 0
 
 
 @pytest.mark.parametrize("part", ["image.npy", "label.npy", "json"])

@@ -2,7 +2,8 @@
 
 An entry is three files: KEY.image.npy, KEY.label.npy (if there is a label) and KEY.json, which is written last:
 an entry without it, or whose arrays are not of the recorded sizes, was interrupted and is made again. KEY is
-a digest of the case's files, of the part of the plan that preparation depends on, and of PREPARE_VERSION.
+a digest of the case's files, of what the data set says of them (the threshold of soft masks, names of segments), of
+the part of the plan that preparation depends on, and of PREPARE_VERSION.
 
 An entry is read once when it is found, and compared with the checksums that were taken of it when it was written: what
 a disk or a copy damaged since is made again, too. Training reads the files right afterwards, so that most of them then
@@ -253,10 +254,18 @@ class Cache:
     def _key(self, case: Case, digest: str) -> str:
         # Files of the same bytes in another division into channels and label are another case.
         division = json.dumps([len(case.images), case.label is not None])
-        return content_hash(digest.encode(), division.encode(), self._plan_key)
+        return content_hash(digest.encode(), division.encode(), self._plan_key, *_how_read(case))
 
     def _path(self, key: str, ending: str) -> Path:
         return self._folder / f"{key}.{ending}"
+
+
+def _how_read(case: Case) -> list[bytes]:
+    """What of a case's files is not in their bytes; nothing of files that say all themselves."""
+    stated = case.model_dump(include={"threshold", "fill_slices", "pixel_mm"}, exclude_defaults=True)
+    if case.segment_values is not None:
+        stated["segments"] = case.segment_values
+    return [json.dumps(stated, sort_keys=True).encode()] if stated else []
 
 
 def _plan_key(plan: Plan, place: int) -> bytes:
