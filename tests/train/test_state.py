@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def test_a_loss_is_better_when_lower_and_a_class_can_be_watched(plan: Plan, tmp_
     run.judge(told(0.5))
     assert run.position.best == 2.0
     assert run.position.train_losses == (0.0, 0)
+
+
+def test_a_number_is_better_than_none_that_can_be_compared(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, monitor="val_loss")
+    losses = (math.nan, 2.0, math.nan, 1.0)
+    assert [run.judge(told(0.5, loss)) for loss in losses] == [True, True, False, True]
+    assert run.position.best == 1.0
 
 
 def test_a_plateau_reduces_once_its_patience_is_over_and_waits_again(plan: Plan, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -205,4 +206,6 @@ class State:
 
 
 def _better(monitor: str, value: float, than: float) -> bool:
+    if math.isnan(than):
+        return not math.isnan(value)
     return value < than if monitor.endswith("loss") else value > than
