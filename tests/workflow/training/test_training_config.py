@@ -51,6 +51,8 @@ def test_a_recipe_of_an_origin_holds_its_fold_out_unless_none_is_asked_for(tmp_p
         (["loss_options.focal_gamma=3"], {"fold": 0}, "focal_gamma has no effect: loss is dice_ce"),
         (["early_stopping=3"], {}, "early_stopping has no effect: no case is held out"),
         (["augment.noise_probability=1", "augment.enabled=false"], {"fold": 0}, "augment.enabled is false"),
+        (["network_s=60"], {"fold": 0}, "network_s has no effect: steps or epochs set the length"),
+        (["augment.shear_degrees=20"], {"fold": 0}, "augment.shear_probability is 0"),
         (
             ["plan.batch=4"],
             {"fold": 0, "plan_file": Path("p.json")},
@@ -73,6 +75,8 @@ def test_an_option_that_cannot_take_effect_is_told(
         ["lr_patience=3", "schedule=plateau"],
         ["early_stopping=3"],
         ["plan.batch=2"],
+        ["augment.shear_degrees=20", "augment.shear_probability=0.1"],
+        ["augment.gamma_range=[0.8,1.2]", "augment.gamma_probability=0"],
     ],
 )
 def test_an_option_that_takes_effect_is_not(settings: list[str], tmp_path: Path) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.train import TrainResult, train_run
+from vesal.workflow.training.training_folds import tell_unseen
 
 
 def trained(data: Path, out: Path, messages: list[str] | None = None, **options: Any) -> TrainResult:
@@ -138,3 +142,19 @@ def test_a_step_far_beyond_the_memory_is_refused_before_the_preparation(
     ):
         trained(tiny_data, tmp_path / "run", settings=("plan.batch=100000000",))
     assert not (tmp_path / "run" / "prepared").exists()
+
+
+def test_a_class_that_no_training_case_holds_is_named() -> None:
+    def case(*values: int) -> SimpleNamespace:
+        return SimpleNamespace(foreground={value: np.zeros((1, 3)) for value in values})
+
+    labels = LabelSet.from_values(
+        {"core": 1, "shell": 2, "vein": 3}, regions={"all": ["core", "shell"], "vein": ["vein"]}
+    )
+    messages: list[str] = []
+    folds = [(0, [case(1), case(1, 3)], []), (1, [case(2)], []), ("all", [case()], [])]
+    tell_unseen(folds, labels, messages.append)
+    assert messages == [
+        "No training case of fold 1 has a voxel of vein, which cannot be learned.",
+        "No training case has a voxel of all, vein, which cannot be learned.",
+    ]

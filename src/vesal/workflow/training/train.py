@@ -50,7 +50,13 @@ from vesal.workflow.training.training_data import (
     usable_cases,
     used_cases,
 )
-from vesal.workflow.training.training_folds import check_folds, check_patients, run_folds, splits
+from vesal.workflow.training.training_folds import (
+    check_folds,
+    check_patients,
+    run_folds,
+    splits,
+    tell_unseen,
+)
 from vesal.workflow.training.training_plan import network_line, plan_for
 from vesal.workflow.training.training_session import Session, tell_left_out
 
@@ -252,6 +258,7 @@ def _set_up(session: Session, dataset: Dataset) -> Work:
     prepared = [case for case in prepared if case.id in ready]
     usable = [case for case in cases if case.id in ready]
     found = splits(config.fold, run_folds(session, dataset, usable, record), prepared)
+    tell_unseen(found, plan.labels, tell)
     remember_cases(run, record, ready)
     by_id = {case.id: case for case in coarse}
     labelled = {case.id for case in prepared if case.foreground}

@@ -132,9 +132,29 @@ def without_effect(request: TrainRequest, config: TrainConfig, overrides: Mappin
             found.append(f"{name} has no effect: augment.enabled is false.")
     if "validate_every" in overrides and config.validate_epochs is not None and config.fold is not None:
         found.append(f"validate_every has no effect: validate_epochs is {config.validate_epochs:g}.")
+    if config.network_s is not None and "network_s" in overrides and config.budget_s is None:
+        found.append("network_s has no effect: steps or epochs set the length; plan.networks=2 trains two.")
+    found += _idle_ranges(config, overrides)
     if "folds" in overrides and request.folds_file is not None:
         found.append(f"folds has no effect: {request.folds_file} has its own number of folds.")
     return found
+
+
+def _idle_ranges(config: TrainConfig, overrides: Mapping[str, Any]) -> list[str]:
+    """Ranges and sizes of transforms of the augmentation whose probability is 0."""
+    end, augment = "_probability", config.augment
+    chances = {
+        name.removesuffix(end): value
+        for name, value in augment
+        if name.endswith(end) and name != f"channel{end}"
+    }
+    chances["gamma"] = max(chances["gamma"], chances["gamma_of_inverse"])
+    return [
+        f"{name} has no effect: augment.{kind}{end} is 0."
+        for name in overrides
+        for kind, chance in chances.items()
+        if augment.enabled and not chance and name.startswith(f"augment.{kind}_") and not name.endswith(end)
+    ]
 
 
 def held_out_sentence(config: TrainConfig) -> str:

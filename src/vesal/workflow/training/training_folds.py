@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 from pydantic import ValidationError
 
 from vesal.audit.checks import check_dataset
@@ -19,6 +20,7 @@ from vesal.data.folds import (
     present_classes,
     too_few_patients,
 )
+from vesal.data.labels import LabelSet
 from vesal.data.split_file import read_split
 from vesal.errors import DataError, UsageError, reason_of
 from vesal.preprocessing.cache import PreparedCase
@@ -145,3 +147,13 @@ def splits(fold: int | str | None, folds: Folds | None, prepared: Sequence[Prepa
             raise DataError(f"Fold {number} has no case to train on; use fewer folds (--set folds=N).")
         found.append((number, chosen, [case for case in prepared if case.id in held_out]))
     return found
+
+
+def tell_unseen(found: Sequence[Split], labels: LabelSet, tell: Callable[[str], None]) -> None:
+    """Name the classes that no case holds which a fold trains on."""
+    for name, training, _ in found:
+        drawn = {value for case in training for value in case.foreground}
+        held = zip(labels.classes, labels.class_table, strict=True)
+        if unseen := [of for of, values in held if drawn.isdisjoint(np.flatnonzero(values).tolist())]:
+            where = "" if name == ALL else f" of fold {name}"
+            tell(f"No training case{where} has a voxel of {listed(unseen)}, which cannot be learned.")
