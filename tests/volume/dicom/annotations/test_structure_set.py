@@ -72,6 +72,13 @@ def test_contours_between_slices_belong_to_the_nearer_one_and_the_nearest_plane_
     assert mask.sum() == 36
 
 
+def test_contours_half_a_slice_off_leave_no_slice_out() -> None:
+    contours = tuple(square(0.5, 4.5, height) for height in (1, 3, 5))  # between slices at 0, 2, 4 and 6
+    mask, remark = rasterised(Roi(1, "a", contours), GRID)
+    assert mask.sum(axis=(0, 1)).tolist() == [0, 16, 16, 16]
+    assert remark == ""
+
+
 def test_slices_without_a_contour_and_contours_outside_the_scan_are_told() -> None:
     mask, remark = rasterised(
         Roi(1, "a", (square(0.5, 4.5, 0), square(0.5, 4.5, 6), square(0.5, 4.5, 60))), GRID

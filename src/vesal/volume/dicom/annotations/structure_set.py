@@ -84,8 +84,9 @@ def _points(item: Dataset, where: str) -> NDArray[np.float64]:
 def rasterised(roi: Roi, geometry: Geometry) -> tuple[NDArray[np.bool_], str]:
     """The voxels whose centres lie within the region's contours.
 
-    Contours of a slice that lie within one another are holes. A contour between two slices belongs to the nearer one;
-    where contours of several planes lie nearest to one slice, the nearest plane is the slice's.
+    Contours of a slice that lie within one another are holes. A contour between two slices belongs to the nearer one,
+    and in the middle to the later one, so that a set which lies half a slice off fills one slice after the other. Where
+    contours of several planes lie nearest to one slice, the nearest plane is the slice's.
 
     Args:
         roi: of a structure set.
@@ -102,7 +103,7 @@ def rasterised(roi: Roi, geometry: Geometry) -> tuple[NDArray[np.bool_], str]:
     nearest: dict[int, float] = {}
     outside = 0
     for height in planes:
-        index = int(np.rint(height))
+        index = int(np.floor(height + 0.5))
         if not 0 <= index < geometry.shape[2]:
             outside += len(planes[height])
         elif index not in nearest or abs(height - index) < abs(nearest[index] - index):
