@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from organs import image_of, label_of, moved, rewrite
+from organs import image_of, label_of, load, moved, rewrite, save
 
 from vesal.data.dataset import Dataset
 from vesal.layouts.registry import load_dataset
@@ -39,6 +39,23 @@ def test_files_from_elsewhere_come_together_with_a_manifest(clean: Path, tmp_pat
     ]
     assert all(path.is_relative_to(result.folder) for case in dataset.cases for path in case.images)
     assert {record.kind for record in result.records} == {"label-grid"}
+
+
+def test_what_nnunet_1_lists_without_the_channel_stays_listed(clean: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    names = [f"case_{number}.nii.gz" for number in range(6)]
+    for number, name in enumerate(names):
+        array, affine = load(image_of(clean, number))
+        for channel in range(2):
+            save(root / "imagesTr" / f"case_{number}_{channel:04d}.nii.gz", array[..., channel], affine)
+        save(root / "labelsTr" / name, *load(label_of(clean, number)))
+    rewrite(root / "labelsTr" / names[1], moved((0.2, 0, 0)))
+    training = [{"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"} for name in names]
+    labels = {"0": "background", "1": "rind", "2": "kernel"}
+    about = {"modality": {"0": "T2", "1": "ADC"}, "labels": labels, "numTraining": 6, "training": training}
+    (root / "dataset.json").write_text(json.dumps(about))
+    result = fix_run(root, tmp_path / "out", pictures=0)
+    assert json.loads((result.folder / "dataset.json").read_text()) == about
 
 
 def test_a_segmentation_of_slicer_keeps_names_and_colours_where_it_is_fixed(

@@ -216,6 +216,8 @@ def _dataset_json(dataset: Dataset, names: set[str], out: Path) -> None:
     for key, cases in (("training", training), ("test", tests)):
         if isinstance(json.get(key), list):
             kept = {case.images[0].relative_to(dataset.root).as_posix() for case in cases}
+            if dataset.layout == "nnunet":  # version 1 lists a case without the channel
+                kept |= {name.replace("_0000.", ".") for name in kept}
             json[key] = [entry for entry in json[key] if _image_of(entry) in kept]
     if isinstance(json.get("test"), list):
         json["numTest"] = len(json["test"])
