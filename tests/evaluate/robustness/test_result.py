@@ -34,6 +34,8 @@ def test_what_makes_a_comparison_partial_or_impossible_is_remarked(result, rows)
     first, second = result(baseline=other).remarks
     assert "there is no comparison" in first
     assert "another seed" in second
+    (remark,) = result(baseline=own.model_copy(update={"classes": ("a", "c")})).remarks
+    assert "there is no comparison" in remark
 
 
 def test_the_file_comes_back_and_another_one_is_refused_with_the_cure(result, tmp_path):

@@ -118,10 +118,11 @@ def conclude(
     remarks = list(about.pop("remarks", ()))
     comparison = None
     if baseline is not None:
-        comparison = compare_with(rows, baseline.rows, baseline.model)
+        if set(baseline.classes) == set(classes):
+            comparison = compare_with(rows, baseline.rows, baseline.model)
         if comparison is None:
             remarks.append(
-                f"{baseline.model} was measured on other cases or artefacts; there is no comparison."
+                f"{baseline.model} was measured on other cases, classes or artefacts; there is no comparison."
             )
         elif comparison.cases < len({row.case for row in rows}):
             remarks.append(f"The comparison is over the {comparison.cases} cases that both were measured on.")
