@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +131,20 @@ def test_stopped_in_the_second_the_first_serves_and_the_run_goes_on_to_the_same_
 def test_without_held_out_cases_all_vote(tiny_data: Path, plan_file: Path, tmp_path: Path) -> None:
     train_run(request(tiny_data, tmp_path / "run", plan_file, fold=None), tell=lambda _: None)
     assert len(load_package(tmp_path / "run" / "fold_all" / "model.vesal").voters) == 2
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["the same networks", "another one"])
+def test_what_was_measured_of_a_vote_does_not_outlive_it(other: bool, run: Path, tmp_path: Path) -> None:
+    joint, second = (load_package(run / "fold_0" / file) for file in ("model.vesal", "network_2/model.vesal"))
+    joint = replace(joint, bfloat16={"cases": 1}, scores={"cases": 1})
+    if other:
+        # As after a prolonged run, in which the first network became no better and this one did.
+        second = replace(second, weights={name: of + 1 for name, of in second.weights.items()})
+    job = TrainJob(joint.plan, TrainConfig(steps=STEPS), [], [], tmp_path, torch.device("cpu"), "fold 0", {})
+    training_vote._join(SimpleNamespace(tell=lambda _: None), job, [joint, second])
+    written = load_package(job.model_file)
+    assert equal(written.voters[1].weights, second.weights)
+    assert (written.bfloat16 is None, written.scores is None) == (other, other)
 
 
 def test_initial_weights_are_wanted_until_the_last_network_has_begun(plan_file: Path, tmp_path: Path) -> None:

@@ -108,6 +108,11 @@ def _join(session: Session, job: TrainJob, packages: Sequence[Package]) -> None:
         )
         chosen = f"{len(voters)} of {plural(len(packages), 'network')} vote, as the held-out cases chose"
         session.tell(f"{job.title}: {chosen}{reached}.")
+    if kept.weights_digest != packages[0].weights_digest:
+        # The first's file is of those that voted before the run was prolonged, and so is what was measured of them.
+        kept = replace(
+            kept, scores=None, quality=None, postprocess=None, bfloat16=None, missing_channels=None
+        )
     save_package(job.model_file, kept)
 
 
