@@ -57,6 +57,18 @@ def test_a_loss_is_better_when_lower_and_a_class_can_be_watched(plan: Plan, tmp_
     assert run.position.train_losses == (0.0, 0)
 
 
+def test_validations_that_measure_nothing_end_no_run(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, monitor="val_dice/core", early_stopping=2, schedule="plateau", lr_patience=1)
+    assert all(run.judge(told(0.5)) for _ in range(5))
+    assert not run.ended_early
+    assert run.position.reductions == 0
+    # Predicted where it is not: Dice 0, which can be counted.
+    assert [run.judge(told(0.5, core=core)) for core in (0.0, None, 0.0)] == [True] * 3
+    assert run.position.stale == 1
+    run.judge(told(0.5, core=0.0))
+    assert run.ended_early
+
+
 def test_a_number_is_better_than_none_that_can_be_compared(plan: Plan, tmp_path: Path) -> None:
     run = state(plan, tmp_path, monitor="val_loss")
     losses = (math.nan, 2.0, math.nan, 1.0)

@@ -36,8 +36,8 @@ class Position:
         elapsed_s: training time over all sessions, in seconds.
         best: the monitored quantity at the best validation so far, or None.
         best_step: at which it was.
-        stale: validations since the best.
-        waited: validations since the best or since the learning rate was last reduced.
+        stale: validations that measured the quantity since the best.
+        waited: the same since the best or since the learning rate was last reduced.
         reductions: of the learning rate on a plateau.
         validated_at: progress (0..1) at the newest validation.
         validated_epoch: epochs done at the newest validation.

@@ -169,8 +169,9 @@ class State:
         )
         # Of equals the later: where held-out cases are empty, so that there is no metric, the first must not win.
         ships = improved or value is None or value == position.best
-        position.stale = 0 if improved else position.stale + 1
-        position.waited = 0 if improved else position.waited + 1
+        # A validation that measured nothing, as where no held-out case has the class, speaks neither for nor against.
+        position.stale = 0 if improved else position.stale + (value is not None)
+        position.waited = 0 if improved else position.waited + (value is not None)
         if config.schedule == "plateau" and position.waited > config.lr_patience:
             position.reductions += 1
             position.waited = 0
