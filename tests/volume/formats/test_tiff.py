@@ -107,6 +107,19 @@ def test_inks_become_the_colours_that_pillow_shows(tmp_path):
     assert read_header(tmp_path / "a.tif").channels == 3
 
 
+def test_slices_that_were_written_one_by_one_are_a_volume_and_a_thumbnail_is_none(tmp_path):
+    slices = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    for name, pages in (("volume", slices), ("scan", [slices[0], slices[0, ::2, ::2]])):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as writer:
+            for page in pages:
+                writer.write(page)
+    volume = read_volume(tmp_path / "volume.tif")
+    np.testing.assert_array_equal(volume.array[0], slices.T)
+    assert read_geometry(tmp_path / "volume.tif").shape == (5, 4, 3)
+    assert read_header(tmp_path / "volume.tif").channels == 1
+    np.testing.assert_array_equal(read_volume(tmp_path / "scan.tif").array[0], slices[0].T)
+
+
 @pytest.mark.parametrize(("big", "pages"), [(False, 1), (True, 2), (False, 150)])
 def test_pages_that_run_in_a_circle_are_refused(tmp_path, big, pages):
     path = tmp_path / "a.tif"

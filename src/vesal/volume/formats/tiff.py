@@ -87,12 +87,8 @@ def tiff_geometry(path: Path, data: bytes) -> Geometry:
 
 def tiff_header(path: Path) -> PictureHeader:
     """Channels and density of a TIFF, from its tags alone."""
-    import tifffile
-
-    _quieten()
     with path.open("rb") as stream:
-        _refuse_circle(path, stream)
-    with tifffile.TiffFile(path) as file:
+        file = _opened(path, stream)
         axes, sizes = _layout(path, file)
         page = file.series[0].keyframe
         count = dict(zip(axes, sizes, strict=True)).get("S" if "S" in axes else "C", 1)
@@ -145,11 +141,27 @@ def encode_tiff(path: Path, volume: Volume) -> bytes:
 
 
 def _open(path: Path, data: bytes) -> Any:
+    return _opened(path, io.BytesIO(data))
+
+
+def _opened(path: Path, stream: BinaryIO) -> Any:
+    """A TIFF, whose pages of one size are one volume, also where each was written as an image of its own.
+
+    So does `TiffWriter.write` for each slice; tifffile itself gives the first of them.
+    """
     import tifffile
 
     _quieten()
-    _refuse_circle(path, io.BytesIO(data))
-    return tifffile.TiffFile(io.BytesIO(data))
+    _refuse_circle(path, stream)
+    stream.seek(0)
+    file = tifffile.TiffFile(stream)
+    kinds = {
+        (one.shape, one.dtype, one.axes, len(one.pages), one.keyframe.subfiletype) for one in file.series
+    }
+    if file.is_shaped and len(file.series) > 1 and len(kinds) == 1 and len(file.series[0].pages) == 1:
+        stream.seek(0)
+        return tifffile.TiffFile(stream, is_shaped=False)
+    return file
 
 
 def _refuse_circle(path: Path, stream: BinaryIO) -> None:
