@@ -90,6 +90,14 @@ def test_a_channel_whose_name_is_a_part_of_another_one_s_takes_its_own_series(st
         dicom_cases(study, wanted, str)
 
 
+def test_the_name_of_another_modality_in_a_description_decides_nothing(study: Path) -> None:
+    for number, name, modality in ((6, "CT", "CT"), (7, "PET NAC", "PT"), (8, "PET CT AC", "PT")):
+        tags = {"SeriesNumber": number, "SeriesDescription": name}
+        write_series(study / name, random_series(uid=f"1.{number}", modality=modality, tags=tags))
+    with pytest.raises(UsageError, match=r"Several series fit a model of PET alike: number 7.*number 8"):
+        dicom_cases(study, WantedScan(("CT", "PET"), (0.8, 0.9, 2.5)), str)
+
+
 def test_of_a_channel_with_several_phases_none_is_guessed(study: Path) -> None:
     for phase in ("a", "b"):
         tags = {"SeriesNumber": 6, "SeriesDescription": "ADC", "EchoTime": str(ord(phase))}

@@ -128,18 +128,22 @@ def _fitting(
 ) -> list[Series]:
     """Those of the channel's modality, or that a person named.
 
-    Of several channels those whose description holds the name of this one; and where some hold no other's, these alone:
-    T1 is a part of T1CE, and FLAIR is called T2 FLAIR.
+    Of several channels those whose description holds the name of this one; and where some hold no other's of its
+    modality, these alone: T1 is a part of T1CE, and FLAIR is called T2 FLAIR.
     """
     if name is not None:
         return series_named(series, name)
-    modality = {word: key for key, word in CHANNELS.items()}.get(channel, "MR")
+    modality = _modality(channel)
     of_modality = [one for one in series if one.modality == modality]
     if len(channels) < 2:
         return of_modality
     fitting = [one for one in of_modality if _plain(channel) in _plain(one.description)]
-    others = [_plain(other) for other in channels if other != channel]
+    others = [_plain(other) for other in channels if other != channel and _modality(other) == modality]
     return [one for one in fitting if not any(map(_plain(one.description).__contains__, others))] or fitting
+
+
+def _modality(channel: str) -> str:
+    return {word: key for key, word in CHANNELS.items()}.get(channel, "MR")
 
 
 def _plain(name: str) -> str:
