@@ -59,6 +59,7 @@ def test_a_label_is_described_by_its_box() -> None:
     assert found.box_mm == (4.0, 30.0, 24.0)
     assert found.place == pytest.approx((0.3, 0.25, 0.6))
     assert found.faces == (1.0, 1.0, 0.0, 1.0, 1.0, 0.0)  # 0 where the box ends with the image
+    assert found.gaps_mm == (4.0, 12.0, 0.0, 30.0, 6.0, 0.0)
     assert found.islands == 0
 
 

@@ -67,6 +67,21 @@ def test_an_organ_that_ends_with_the_scan_is_to_be_reviewed() -> None:
     assert last.concern == "what was found is cut by the border of the scan"
 
 
+def test_what_comes_nearer_to_the_border_than_any_label_is_to_be_reviewed() -> None:
+    near = "what was found lies nearer to the border of the scan than any label of the training"
+    gaps = (8.0, 8.0, 8.0, 8.0, 8.0, 8.0)
+
+    def concern(first: int, last: int, gaps_mm: tuple[float, ...] | None) -> str:
+        return search(organ(first, last), ((0, 0, 0), SHAPE), plan_of(label_gaps_mm=gaps_mm))[1].concern
+
+    assert concern(1, 10, gaps) == concern(30, 39, gaps) == near
+    assert concern(2, 10, gaps) == concern(30, 38, gaps) == concern(1, 10, None) == ""
+    # The labels of the training come as near at that end, or there are too few voxels to tell.
+    assert concern(1, 10, (1.0, *gaps[1:])) == concern(1, 10, (3.0, *gaps[1:])) == ""
+    # Of a scan with another number of axes.
+    assert concern(1, 10, gaps[:4]) == ""
+
+
 def test_a_box_that_would_have_to_grow_for_ever_is_to_be_reviewed() -> None:
     _, last, searched = search(organ(2, 39), ((2, 6, 6), (5, 14, 14)), plan_of(), "seen before")
     assert searched == MOST_LOOKS + 1

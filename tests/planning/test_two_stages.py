@@ -14,7 +14,7 @@ from vesal.planning import patch_size
 from vesal.planning.cost import count_operations
 from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
-from vesal.planning.two_stages import make_located_plan
+from vesal.planning.two_stages import label_gaps, make_located_plan
 
 BOX_MM = (90.0, 80.0, 70.0)
 
@@ -92,6 +92,29 @@ def test_the_margin_holds_a_coarse_voxel_at_least() -> None:
     plan = make_located_plan(hearts((8.0, 8.0, 8.0)), LABELS, budget_s=1200)
     assert plan.locator is not None
     assert plan.margin_mm == pytest.approx(max(plan.locator.spacing_mm), abs=1e-3)
+
+
+def test_a_plan_knows_how_far_labels_stay_away_from_the_border() -> None:
+    def gaps(*of_cases: tuple[float, ...]) -> tuple[float, ...] | None:
+        cases = labelled(hearts()).cases[: len(of_cases)]
+        found = []
+        for case, own in zip(cases, of_cases, strict=True):
+            label = case.case_features.label.model_copy(update={"gaps_mm": own})
+            features = case.case_features.model_copy(update={"label": label})
+            found.append(case.model_copy(update={"case_features": features}))
+        return label_gaps(found)
+
+    assert gaps((9.0, 4.0, 3.0, 1.0, 0.0, 7.0), (2.0, 5.0, 8.0, 1.0, 3.0, 6.0)) == (
+        2.0,
+        4.0,
+        3.0,
+        1.0,
+        0.0,
+        6.0,
+    )
+    # A record of before.
+    assert gaps((9.0, 4.0, 3.0, 1.0, 0.0, 7.0), ()) is None
+    assert label_gaps([]) is None
 
 
 def test_a_case_without_labels_is_no_obstacle_and_none_with_any_is() -> None:

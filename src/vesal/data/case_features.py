@@ -50,6 +50,8 @@ class LabelFeatures(Record):
         surroundings: packed, (channels, blocks...): the image in the box and around it.
         faces: at each end of the box (first, last of each axis), the labelled area there as a share of the largest
             cross-section; 0 where the box ends with the image.
+        gaps_mm: between each end of the box (first, last of each axis) and that of the image; () in records that were
+            made before it was looked at.
         islands: pieces besides the largest, between which whole planes are empty.
         island_voxels, island_gap_mm: of the piece farthest from the largest; 0 where there is none.
     """
@@ -63,6 +65,7 @@ class LabelFeatures(Record):
     islands: int
     island_voxels: int
     island_gap_mm: float
+    gaps_mm: tuple[float, ...] = ()
 
 
 class CaseFeatures(Record):
@@ -238,6 +241,11 @@ def _label_features(
         islands=islands,
         island_voxels=voxels,
         island_gap_mm=gap,
+        gaps_mm=tuple(
+            round(float(voxels * step), 4)
+            for side, all_of, step in zip(box, label.shape, spacing, strict=True)
+            for voxels in (side.start, all_of - side.stop)
+        ),
     )
 
 

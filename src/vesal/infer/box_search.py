@@ -11,7 +11,7 @@ import numpy as np
 
 from vesal.data.crop import Box
 from vesal.errors import DataError
-from vesal.infer.locate import cut_by_scan, reaches_border, recentred
+from vesal.infer.locate import cut_by_scan, nearer_than_labels, reaches_border, recentred
 from vesal.memory_limit import require
 from vesal.planning.plan import Plan
 from vesal.preprocessing.prepare import Prepared, patch_in_scan, prepare
@@ -103,6 +103,8 @@ def _settled(
         concern = "what was found reaches the border of the box that was searched"
     elif cut_by_scan(inside, prepared.crop):
         concern = "what was found is cut by the border of the scan"
+    elif nearer_than_labels(inside, prepared.crop, plan.label_gaps_mm):
+        concern = "what was found lies nearer to the border of the scan than any label of the training"
     size = int(np.count_nonzero(inside)) * label.geometry.voxel_volume_mm3
     return _Found(label, prepared, size, concern)
 

@@ -29,6 +29,10 @@ _SHARE = 0.1
 #: A face in which a result ends with the scan is large from this share of its largest cross-section on.
 _LARGE_FACE = 0.3
 
+#: A result is near a border of the scan within this share of what the labels of the training stay away from it, where
+#: these are so many voxels or more.
+_NEAR, _FAR_VOXELS = 0.25, 4
+
 #: Pieces that lie in a box so many times as large as the largest piece's own lie apart.
 _APART = 3.0
 
@@ -116,6 +120,32 @@ def cut_by_scan(mask: NDArray[np.bool_], crop: Crop) -> bool:
         step <= ANISOTROPIC * min(spacing)
         and ((start == 0 and low > _LARGE_FACE) or (stop == size and high > _LARGE_FACE))
         for (low, high), start, stop, size, step in sides
+    )
+
+
+def nearer_than_labels(mask: NDArray[np.bool_], crop: Crop, gaps_mm: Sequence[float] | None) -> bool:
+    """Whether what was found comes much nearer to a border of the scan than the labels of the training ever do.
+
+    So ends, as a rule, an organ of which the field of view lacks a part.
+
+    Args:
+        mask: (*crop.crop_shape) foreground that was found in the crop, in the prepared array's order of axes.
+        crop: of the box that was searched.
+        gaps_mm: as of `Plan.label_gaps_mm`.
+    """
+    shape, spacing = _turned(crop)
+    box = mask_box(_upright(mask, crop))
+    if box is None or gaps_mm is None or len(gaps_mm) != 2 * len(shape):
+        return False
+    sides = zip(*box, crop.crop_start, shape, spacing, strict=True)
+    found = [
+        (voxels * step, step)
+        for low, high, start, size, step in sides
+        for voxels in (start + low, size - start - high)
+    ]
+    return any(
+        least >= _FAR_VOXELS * step and gap < _NEAR * least
+        for (gap, step), least in zip(found, gaps_mm, strict=True)
     )
 
 

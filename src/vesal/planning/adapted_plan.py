@@ -15,7 +15,7 @@ from vesal.planning.axes import lateral_axis
 from vesal.planning.plan import Normalisation, Plan
 from vesal.planning.planner import check_cases, choose_normalisation
 from vesal.planning.settings import PlanSettings
-from vesal.planning.two_stages import foreground_alone, label_sizes
+from vesal.planning.two_stages import foreground_alone, label_gaps, label_sizes
 from vesal.text import listed, times
 
 #: What of the plan a person may still choose, for it changes no weight.
@@ -68,6 +68,7 @@ def adapted_plan(
         coarse = {**own, "labels": foreground_alone(labels)}
         changes["locator"] = _changed(model.locator, coarse)
         changes["label_sizes"] = label_sizes(cases)
+        changes["label_gaps_mm"] = label_gaps(cases)
     first = (
         f"Spacing {times(model.spacing_mm, 3)} mm, network, patch {times(changes.get('patch', model.patch))} and "
         f"mirrored axes are those of {source}."

@@ -17,7 +17,7 @@ PLAN_VERSION = 1
 #: field adds it here.
 _ADDED: dict[str, Any] = {
     "rules": "vesal", "axis_order": None, "as_stored": False, "keeps_spacing": False, "overlap": 0.5,
-    "blend": "gaussian", "handed_on": "box",
+    "blend": "gaussian", "handed_on": "box", "label_gaps_mm": None,
 }  # fmt: skip
 _ADDED_TO_STAGES: dict[str, Any] = {"decoder": None}
 
@@ -126,6 +126,8 @@ class Plan(Record):
         margin_mm: that is added to what it finds on every side.
         label_sizes: mm³ (mm² in a picture) of the smallest and the largest label of the training, all classes
             together; None in one stage.
+        label_gaps_mm: that the labels of the training stay away from the border of their scans at least, at the first
+            and the last end of each axis of the scan in RAS+; None in one stage, and where it is not known.
         reasons: why, one sentence a decision.
     """
 
@@ -165,6 +167,7 @@ class Plan(Record):
     handed_on: Literal["box", "mask"] = "box"
     margin_mm: float = 0.0
     label_sizes: tuple[float, float] | None = None
+    label_gaps_mm: tuple[float, ...] | None = None
     reasons: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -104,6 +104,7 @@ def make_located_plan(
             "locator": coarse,
             "margin_mm": round(margin_mm, 3),
             "label_sizes": label_sizes(fingerprint.cases),
+            "label_gaps_mm": label_gaps(fingerprint.cases),
             "reasons": (reason, *fine.reasons),
         }
     )
@@ -113,6 +114,18 @@ def label_sizes(cases: Sequence[CaseRecord]) -> tuple[float, float]:
     """mm³ of the smallest and the largest label; the smallest is 0 where a case has none."""
     sizes = [sum(case.voxels.values()) * case.voxel_volume_mm3 for case in cases]
     return round(min(sizes), 3), round(max(sizes), 3)
+
+
+def label_gaps(cases: Sequence[CaseRecord]) -> tuple[float, ...] | None:
+    """mm that the labels stay away from the border of their scans at least, at the first and last end of each RAS axis.
+
+    None where no case, or not every one with labels, says it.
+    """
+    features = [case.case_features.label for case in cases if case.case_features is not None]
+    gaps = [label.gaps_mm for label in features if label is not None]
+    if not gaps or not all(gaps):
+        return None
+    return tuple(min(ends) for ends in zip(*gaps, strict=True))
 
 
 def foreground_alone(labels: LabelSet) -> LabelSet:

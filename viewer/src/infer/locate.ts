@@ -11,6 +11,10 @@ const SHARE = 0.1
 const APART = 3
 /** A face in which a result ends with the scan is large from this share of its largest cross-section on. */
 const LARGE_FACE = 0.3
+/** A result is near a border of the scan within this share of what the labels of the training stay away from it, */
+const NEAR = 0.25
+/** where these are so many voxels or more. */
+const FAR_VOXELS = 4
 /** From this ratio of spacings on a grid is anisotropic (nnU-Net). */
 const ANISOTROPIC = 3
 
@@ -84,6 +88,19 @@ export function cutByScan(mask: Uint8Array, crop: Crop): boolean {
       crop.spacing[axis]! <= ANISOTROPIC * thin &&
       ((crop.start[axis] === 0 && low > LARGE_FACE) || (crop.stop[axis] === shape[axis] && high > LARGE_FACE)),
   )
+}
+
+/** Whether what was found comes much nearer to a border of the scan than the labels of the training ever do. */
+export function nearerThanLabels(mask: ArrayLike<number>, crop: Crop, gaps: readonly number[] | null): boolean {
+  const found = boxOf(mask, cropShape(crop))
+  if (!found || gaps?.length !== 6) return false
+  const [low, high] = found.map((corner) => alongScan(corner, crop.sliceAxis)) as Box
+  const shape = turnedShape(crop)
+  return crop.spacing.some((step, axis) => {
+    const near = (voxels: number, least: number) => least >= FAR_VOXELS * step && voxels * step < NEAR * least
+    const start = crop.start[axis]!
+    return near(start + low[axis]!, gaps[2 * axis]!) || near(shape[axis]! - start - high[axis]!, gaps[2 * axis + 1]!)
+  })
 }
 
 /** Of each axis of the turned scan what the first and the last plane hold, as shares of the plane that holds most. */

@@ -41,6 +41,7 @@ export interface Plan {
   labels: LabelSet
   margin_mm: number
   label_sizes: [number, number] | null
+  label_gaps_mm: number[] | null
 }
 
 /** A step of `vesal.infer.postprocess`. */

@@ -1,5 +1,5 @@
 import { labelsFromLogits, membersOf } from './labels_of'
-import { cutByScan, findPlace, foreground, reachesBorder, recentred } from './locate'
+import { cutByScan, findPlace, foreground, nearerThanLabels, reachesBorder, recentred } from './locate'
 import type { Plan, WebModel } from './model'
 import { product } from './numbers'
 import { type Box, type Crop, cropShape, eachVoxel, voxelMm3 } from './place'
@@ -108,6 +108,9 @@ class Passage {
     if (looks === MOST_LOOKS && reachesBorder(inside, prepared.crop)) {
       concern = 'what was found reaches the border of the box that was searched'
     } else if (cutByScan(inside, prepared.crop)) concern = 'what was found is cut by the border of the scan'
+    else if (nearerThanLabels(inside, prepared.crop, this.plan.label_gaps_mm)) {
+      concern = 'what was found lies nearer to the border of the scan than any label of the training'
+    }
     return { ...found, size, concern }
   }
 

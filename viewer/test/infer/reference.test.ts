@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { labelsFromLogits } from '../../src/infer/labels_of'
-import { findPlace, foreground, recentred } from '../../src/infer/locate'
+import { findPlace, foreground, nearerThanLabels, recentred } from '../../src/infer/locate'
 import type { Normalisation, Plan, Step, WebModel } from '../../src/infer/model'
 import { normalise } from '../../src/infer/normalise'
 import { type Affine, type Box, spacingOf, type Triple, turnToRas, voxelMm3 } from '../../src/infer/place'
@@ -58,6 +58,8 @@ interface Reference {
     concern: string
     mask: number[]
     recentred: Box | null
+    gaps: number[][]
+    near: boolean[]
   }[]
   segment: { plan: Plan; networks: number; affine: Affine; shape: Triple; channels: number[][]; mask: number[] }[]
 }
@@ -158,6 +160,9 @@ test.each(reference.locate)('the place is found alike', (given) => {
   near(probability, given.probability)
   expect(findPlace(probability, crop, 1.5)).toEqual({ box: given.box, concern: given.concern })
   expect(recentred(given.mask, crop, given.fine)).toEqual(given.recentred)
+  expect(given.gaps.map((gaps) => nearerThanLabels(given.mask, crop, gaps))).toEqual(given.near)
+  expect(new Set(given.near).size).toBe(2)
+  expect(nearerThanLabels(given.mask, crop, null)).toBe(false)
 })
 
 test.each(reference.segment)("a scan is segmented alike by other programs' rules", async (given) => {

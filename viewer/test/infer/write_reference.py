@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vesal.data.labels import LabelSet
-from vesal.infer.locate import find_place, foreground, recentred
+from vesal.infer.locate import find_place, foreground, nearer_than_labels, recentred
 from vesal.infer.logits_to_labels import labels_from_logits
 from vesal.infer.model import Model
 from vesal.infer.postprocess import Postprocess, Step
@@ -354,6 +354,7 @@ def located(random: np.random.Generator) -> list[dict[str, Any]]:
         mask = np.zeros(crop.crop_shape, dtype=bool)
         mask[1:3, 2:3, 1:3] = True
         again = recentred(mask, crop, 1.5, patch_in_scan(fine, crop))
+        gaps = [[gap * (end == other) for other in range(6)] for end in range(6) for gap in (3.0, 9.0, 30.0)]
         found.append(
             {
                 "coarse": page_plan(coarse), "fine": page_plan(fine),
@@ -361,6 +362,7 @@ def located(random: np.random.Generator) -> list[dict[str, Any]]:
                 "channels": [file_order(volume.array[0])],
                 "logits": flat(logits), "probability": flat(probability), "box": box, "concern": concern,
                 "mask": mask.astype(int).ravel().tolist(), "recentred": again,
+                "gaps": gaps, "near": [nearer_than_labels(mask, crop, one) for one in gaps],
             }
         )  # fmt: skip
     return found

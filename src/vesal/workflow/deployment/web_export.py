@@ -27,7 +27,7 @@ VERSION = 1
 FIELDS = {
     "dimension", "rules", "axis_order", "as_stored", "slice_axis", "spacing_mm", "keeps_spacing", "patch",
     "normalisation", "crop_to_nonzero", "image_order", "blocks", "overlap", "blend", "channels", "foreground_channel",
-    "labels", "margin_mm", "label_sizes",
+    "labels", "margin_mm", "label_sizes", "label_gaps_mm",
 }  # fmt: skip
 
 
