@@ -209,7 +209,11 @@ def summarise(
 
 def shared_patients(cases: Iterable[str], patients: Mapping[str, str]) -> dict[str, str]:
     """Case -> a digest of its patient's name, where the patient has several of the cases."""
-    known = {case: content_hash(patients[case].encode())[:12] for case in cases if case in patients}
+    known = {
+        case: content_hash(patients[case].encode(errors="surrogatepass"))[:12]
+        for case in cases
+        if case in patients
+    }
     counts = Counter(known.values())
     return {case: patient for case, patient in known.items() if counts[patient] > 1}
 
