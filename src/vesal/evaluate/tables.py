@@ -115,7 +115,8 @@ def scores_markdown(scores: Scores) -> str:
 def scores_text(scores: Scores) -> str:
     """What a terminal shows: a table of 80 columns at most, what was remarked, and what could not be scored."""
     count = len({row.case for row in scores.cases})
-    bounds = f"; in brackets the {scores.confidence:.0%} interval" if count > 1 else ""
+    over = " over patients" if scores.patients else ""
+    bounds = f"; in brackets the {scores.confidence:.0%} interval{over}" if count > 1 else ""
     parts = [
         _small_table(scores).plain(),
         f"Means over {plural(count, 'case')}{bounds}. NSD at {scores.tolerance_mm:g} mm.",

@@ -185,7 +185,7 @@ def _markdown(summary: dict[str, Any], scores: Scores | None) -> str:
         parts += ["## Training", _folds_table(folds).markdown()]
     if scores is not None:
         cases = plural(len({row.case for row in scores.cases}), "held-out case")
-        note = f"Means over {cases}; in brackets the {scores.confidence:.0%} interval."
+        note = f"Means over {cases}; in brackets the {scores.confidence:.0%} interval over {scores.drawn}."
         parts += ["## Scores", note, summary_table(scores, HEADLINE, counted=True).markdown()]
     parts += ["## Files", bullets([f"`{name}`: {what}" for name, what in summary["files"].items()])]
     aims = {
