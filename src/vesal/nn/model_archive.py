@@ -5,7 +5,6 @@ What is in it beside the description, a model file's weights or an exported mode
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from vesal.errors import UsageError, VesalError
-from vesal.files import atomic_path
+from vesal.files import atomic_path, parse_json
 from vesal.planning.plan import PLAN_VERSION, Plan
 
 #: The description.
@@ -180,8 +179,8 @@ def read_description(data: bytes, form: str, version: int, wanted: Mapping[str, 
         RefusedError: it is damaged or describes something else.
     """
     try:
-        description = json.loads(data, parse_constant=_not_finite, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        description = parse_json(data, parse_constant=_not_finite, parse_float=_finite)
+    except ValueError as error:
         raise RefusedError(f"{JSON} is damaged ({brief(error)})") from error
     if not isinstance(description, dict) or description.get("format") != form:
         raise RefusedError(f"{JSON} does not describe a model")
