@@ -1,11 +1,13 @@
 """A CT of 1024x1024x800 voxels, file to file, with and without --max-ram: seconds, peak memory, and the masks.
 
-python -m benchmarks.bounded_memory --work FOLDER [--max-ram 4G] [--own-grid]
+python -m benchmarks.bounded_memory --work FOLDER [--max-ram 4G] [--own-grid | --training]
 
 The scan is the body of benchmarks.large_ct at 0.4x0.4x0.625 mm, compressed as scans are. The network learns for a
 minute on four such bodies at four times that spacing, where it also predicts: what the memory goes to is the scan and
 its mask. With --own-grid the network is made up (it copies nothing but intensities, in five classes) and predicts on
 the scan's own grid in windows of 128x128x128, so that the prepared image and the logits are as large as the scan.
+With --training nothing is predicted there: the four bodies are trained on from the start, one of them held out, and a
+second model is fine-tuned from the first, each with the limit and without.
 Memory is that of the whole process tree, seen from outside (benchmarks.processes).
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -56,9 +59,9 @@ def write_scan(work: Path) -> Path:
     return path
 
 
-def trained(work: Path) -> Path:
-    """The model's file, trained if it was not before."""
-    data, out = work / "Task91_PhantomCT", work / "run"
+def training_data(work: Path) -> Path:
+    """The folder of labelled bodies, written if it is not there yet."""
+    data = work / "Task91_PhantomCT"
     names = [f"ct_{number}" for number in range(CASES)]
     pairs = [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in names]
     if not (data / "dataset.json").exists():
@@ -71,14 +74,42 @@ def trained(work: Path) -> Path:
             write_label(data / pair["label"], LabelMap(label, grid))
         about = {"name": "PhantomCT", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "organ"}}
         write_json(data / "dataset.json", about | {"numTraining": CASES, "training": pairs, "test": []})
+    return data
+
+
+def _vesal(*arguments: object, log: Path) -> Finished:
+    return run([sys.executable, "-m", "vesal.cli", *map(str, arguments)], log=log)
+
+
+def trained(work: Path) -> Path:
+    """The model's file, trained if it was not before."""
+    data, out = training_data(work), work / "run"
     if not (out / "benchmark.vesal").exists():
-        command = ["train", data, "-o", out, "--device", "cpu", "--fold", "none", "--steps", STEPS]
-        command += [part for setting in _PLAN for part in ("--set", setting)]
-        run([sys.executable, "-m", "vesal.cli", *map(str, command)], log=work / "train.log")
+        sets = [part for setting in _PLAN for part in ("--set", setting)]
+        how = ["--device", "cpu", "--fold", "none", "--steps", STEPS, *sets]
+        _vesal("train", data, "-o", out, *how, log=work / "train.log")
         package = load_package(next(out.glob("fold_*/model.vesal")))
         package = replace(package, plan=package.plan.model_copy(update={"patch": _WINDOW}))
         save_package(out / "benchmark.vesal", package)
     return out / "benchmark.vesal"
+
+
+def train_within(work: Path, max_ram: str) -> None:
+    """Train and fine-tune with one body held out, within the limit and without; print what each took."""
+    data = training_data(work)
+    for name in (max_ram, "unbounded"):
+        runs = {kind: work / f"{kind}-{name}" for kind in ("train", "finetune")}
+        for out in runs.values():
+            shutil.rmtree(out, ignore_errors=True)
+        how = ["--device", "cpu", "--steps", STEPS] + (["--max-ram", max_ram] if name == max_ram else [])
+        model = runs["train"] / "fold_0" / "model.vesal"
+        for begin in (
+            ["train", data, "-o", runs["train"], "--fold", 0],
+            ["finetune", model, data, "-o", runs["finetune"], "--fold", 0],
+        ):
+            done = _vesal(*begin, *how, log=work / f"{begin[0]}-{name}.log")
+            row = {"command": begin[0], "max_ram": name, "seconds": round(done.seconds, 1)}
+            print(json.dumps(row | {"peak_mb": round(done.peak_mb)}), flush=True)
 
 
 def on_own_grid(scan: Path, out: Path, max_ram: int | None) -> None:
@@ -103,27 +134,11 @@ def predicted(work: Path, scan: Path, max_ram: str | None, *, own_grid: bool) ->
     out = work / f"mask{'-own-grid' * own_grid}-{max_ram or 'unbounded'}.nii.gz"
     out.unlink(missing_ok=True)
     if own_grid:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.bounded_memory",
-            "--work",
-            str(work),
-            "--child",
-            str(out),
-        ]
+        command = [sys.executable, "-m", "benchmarks.bounded_memory"]
+        command += ["--work", str(work), "--child", str(out)]
     else:
-        command = [
-            sys.executable,
-            "-m",
-            "vesal.cli",
-            "predict",
-            str(trained(work)),
-            str(scan),
-            "-o",
-            str(out),
-        ]
-        command += ["--device", "cpu", "--json"]
+        command = [sys.executable, "-m", "vesal.cli", "predict", str(trained(work)), str(scan)]
+        command += ["-o", str(out), "--device", "cpu", "--json"]
     command += ["--max-ram", max_ram] if max_ram else []
     return run(command, log=work / "predict.log"), out
 
@@ -133,10 +148,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--max-ram")
-    parser.add_argument("--own-grid", action="store_true")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--own-grid", action="store_true")
+    which.add_argument("--training", action="store_true")
     parser.add_argument("--child", type=Path, help="for itself")
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
+    if chosen.training:
+        train_within(chosen.work, chosen.max_ram or "2G")
+        return
     scan = write_scan(chosen.work)
     if chosen.child is not None:
         most = None if chosen.max_ram is None else parse_size(chosen.max_ram)
