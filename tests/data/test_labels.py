@@ -151,6 +151,7 @@ def test_a_region_with_several_labels_of_its_own_is_painted_with_the_first() -> 
         ({"background": 0}, "no foreground label"),
         ({"a": 1, "b": 1}, "same value"),
         ({"background": 1, "a": 1}, "same value"),
+        ({"a": 1, "mean": 2}, "give that class another name"),
     ],
 )
 def test_contradictory_labels_are_refused(values: dict[str, int], words: str) -> None:
@@ -161,6 +162,12 @@ def test_contradictory_labels_are_refused(values: dict[str, int], words: str) ->
 def test_two_labels_of_one_name_and_unknown_members_are_refused() -> None:
     with pytest.raises(ValidationError, match="same name"):
         LabelSet(labels=(Label(name="a", value=1), Label(name="a", value=2)))
+    whole = Region(name="r", members=("a", "b"))
+    with pytest.raises(ValidationError, match="two regions have the same name"):
+        LabelSet(
+            labels=(Label(name="a", value=1), Label(name="b", value=2)),
+            regions=(whole, Region(name="r", members=("b",))),
+        )
     with pytest.raises(ValidationError, match="unknown labels"):
         LabelSet(labels=(Label(name="a", value=1),), regions=(Region(name="r", members=("b",)),))
     with pytest.raises(ValidationError, match="unknown labels"):

@@ -23,6 +23,9 @@ from vesal.record import Record
 #: The contiguous value of voxels that neither training nor evaluation looks at.
 IGNORE = 255
 
+#: The name under which the mean over the classes stands in tables and figures.
+MEAN = "mean"
+
 _PALETTE = (
     "#e6550d", "#3182bd", "#31a354", "#756bb1", "#e7ba52", "#d6616b", "#17becf", "#8c6d31", "#ce6dbd", "#637939",
 )  # fmt: skip
@@ -93,6 +96,13 @@ class LabelSet(Record):
             raise ValueError(f"two labels have the same name: {names}")
         if len(set(values)) != len(values):
             raise ValueError(f"two labels have the same value: {values}")
+        outputs = [region.name for region in self.regions]
+        if len(set(outputs)) != len(outputs):
+            raise ValueError(f"two regions have the same name: {outputs}")
+        if MEAN in (*names, *outputs):
+            raise ValueError(
+                f"{MEAN!r} is what tables call the mean over the classes; give that class another name"
+            )
         mentioned = {name for region in self.regions for name in region.members}
         mentioned |= {name for pair in self.pairs for name in pair}
         if unknown := mentioned - set(names):

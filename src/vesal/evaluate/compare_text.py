@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from vesal.data.labels import MEAN
 from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.paired_comparison import ComparedClass, Comparison
-from vesal.evaluate.scores import MEAN
 from vesal.evaluate.tables import metric_cell
 from vesal.table import Cell, Table
 from vesal.text import bullets, interval, listed, number, plural, signed

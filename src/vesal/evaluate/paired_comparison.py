@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vesal.data.labels import MEAN
 from vesal.errors import DataError, UsageError, unknown_name
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
-from vesal.evaluate.scores import MEAN, Scores, by_case, patient_numbers
+from vesal.evaluate.scores import Scores, by_case, patient_numbers
 from vesal.metrics.paired import cohens_dz, holm, wilcoxon
 from vesal.metrics.statistics import Difference, bootstrap_interval, paired_difference
 from vesal.record import Record

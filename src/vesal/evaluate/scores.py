@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from vesal.data.fingerprint import Failure
-from vesal.data.labels import LabelSet
+from vesal.data.labels import MEAN, LabelSet
 from vesal.evaluate.case_scores import (
     ALL_METRICS,
     LESION_METRICS,
@@ -24,9 +24,6 @@ from vesal.metrics.agreement import Agreement, bland_altman
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
 from vesal.run_files import SCORES
-
-#: The name under which the mean over the classes stands in a summary.
-MEAN = "mean"
 
 
 class Summary(Record):

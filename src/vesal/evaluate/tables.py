@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from vesal.data.labels import MEAN
 from vesal.evaluate.case_scores import (
     ALL_METRICS,
     LESION_METRICS,
@@ -12,7 +13,7 @@ from vesal.evaluate.case_scores import (
     OF_VOLUMES,
     ClassScore,
 )
-from vesal.evaluate.scores import MEAN, Scores
+from vesal.evaluate.scores import Scores
 from vesal.files import remove, write_json, write_text
 from vesal.metrics.agreement import Agreement
 from vesal.record import Record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vesal.data.labels import MEAN
 from vesal.evaluate.robustness.degradation import (
     CLEAN,
     compare_with,
@@ -12,7 +13,6 @@ from vesal.evaluate.robustness.degradation import (
     headline,
     worst_cases,
 )
-from vesal.evaluate.scores import MEAN
 
 
 def of(levels, condition, class_name=MEAN):

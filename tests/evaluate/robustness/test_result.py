@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from vesal.data.labels import MEAN
 from vesal.errors import VesalError
-from vesal.evaluate.robustness.degradation import CLEAN, MEAN
+from vesal.evaluate.robustness.degradation import CLEAN
 from vesal.evaluate.robustness.limits import Limit
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import save_robustness

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import MEAN, Estimate, WorstCase
+from vesal.data.labels import MEAN, LabelSet
+from vesal.evaluate.robustness.degradation import Estimate, WorstCase
 from vesal.report.figures.colours import THEMES
 from vesal.report.figures.robustness_charts import (
     CorruptedScan,

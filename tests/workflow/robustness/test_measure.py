@@ -12,9 +12,9 @@ import torch
 from vesal.augment.artifacts.benchmark import Corruption, benchmark
 from vesal.data.case import RawCase
 from vesal.data.dataset import Case
-from vesal.data.labels import LabelSet
+from vesal.data.labels import MEAN, LabelSet
 from vesal.errors import VesalError
-from vesal.evaluate.robustness.degradation import CLEAN, MEAN
+from vesal.evaluate.robustness.degradation import CLEAN
 from vesal.infer.model import Model
 from vesal.planning.plan import Normalisation, Plan
 from vesal.preprocessing.prepare import Prepared, prepare

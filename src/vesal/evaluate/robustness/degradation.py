@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from vesal.data.labels import MEAN
 from vesal.evaluate.case_scores import ALL_METRICS, ClassScore
-from vesal.evaluate.scores import MEAN, mean_defined, patient_numbers
+from vesal.evaluate.scores import mean_defined, patient_numbers
 from vesal.metrics.statistics import bootstrap_interval
 from vesal.record import Record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vesal.data.labels import MEAN
 from vesal.evaluate.robustness.degradation import (
     CLEAN,
     ArtifactScore,
@@ -14,7 +15,6 @@ from vesal.evaluate.robustness.degradation import (
     corrupted_means,
 )
 from vesal.evaluate.robustness.result import NAME, Robustness
-from vesal.evaluate.scores import MEAN
 from vesal.evaluate.tables import record_table
 from vesal.files import write_json, write_text
 from vesal.table import Cell, Table

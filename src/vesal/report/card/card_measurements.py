@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from vesal.data.labels import MEAN
 from vesal.evaluate.case_scores import ALL_METRICS
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import drops_by_severity, headline_sentence
-from vesal.evaluate.scores import MEAN, Scores, Summary
+from vesal.evaluate.scores import Scores, Summary
 from vesal.infer.channels.missing_channels import known_costs, may_miss
 from vesal.infer.quality.quality_model import QualityModel
 from vesal.report.card.card_section import CardSection

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import MEAN, Estimate, WorstCase
+from vesal.data.labels import MEAN, LabelSet
+from vesal.evaluate.robustness.degradation import Estimate, WorstCase
 from vesal.report.figures.charts import draw_key, new_chart
 from vesal.report.figures.colours import SCAN, Theme
 from vesal.report.figures.panels import row

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vesal.data.labels import LabelSet
-from vesal.evaluate.robustness.degradation import CLEAN, MEAN, Condition, Estimate, corrupted_means
+from vesal.data.labels import MEAN, LabelSet
+from vesal.evaluate.robustness.degradation import CLEAN, Condition, Estimate, corrupted_means
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import (
     comparison_table,

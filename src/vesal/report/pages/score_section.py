@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from vesal.data.labels import LabelSet
+from vesal.data.labels import MEAN, LabelSet
 from vesal.evaluate.case_scores import ClassScore
-from vesal.evaluate.scores import MEAN, Scores, by_case, sizes_of
+from vesal.evaluate.scores import Scores, by_case, sizes_of
 from vesal.evaluate.tables import further_tables, summary_table
 from vesal.report.figures import charts
 from vesal.report.figures.colours import MEAN_COLOUR, Theme, colours_by_class
