@@ -14,7 +14,7 @@ from vesal.planning.plan import Plan
 from vesal.train.checkpoint import Position, Trained
 from vesal.train.recipe import TrainConfig
 from vesal.train.state import State, TrainJob
-from vesal.train.validation import Validation
+from vesal.train.validation import ENOUGH_CASES, Allowance, Validation
 
 
 def state(plan: Plan, folder: Path, *, step: int = 0, steps: int | None = 100, **config: Any) -> State:
@@ -26,8 +26,10 @@ def state(plan: Plan, folder: Path, *, step: int = 0, steps: int | None = 100, *
     return State(job, trained, Position(step=step), steps, epoch_steps=10)
 
 
-def told(dice: float | None = None, loss: float | None = None, core: float | None = None) -> Validation:
-    return Validation(dice, {"shell": None, "core": core}, loss, 1)
+def told(
+    dice: float | None = None, loss: float | None = None, core: float | None = None, cases: int = 4
+) -> Validation:
+    return Validation(dice, {"shell": None, "core": core}, loss, cases)
 
 
 @pytest.fixture
@@ -43,6 +45,36 @@ def test_better_dice_ships_and_worse_is_counted(plan: Plan, tmp_path: Path) -> N
     assert not run.ended_early
     run.judge(told(0.1))
     assert run.ended_early
+
+
+def test_of_few_cases_the_newest_weights_ship_and_the_best_are_remembered(plan: Plan, tmp_path: Path) -> None:
+    run = state(plan, tmp_path, early_stopping=2)
+    for step, dice in enumerate((0.5, 0.4, 0.3), start=1):
+        run.position.step = step
+        assert run.judge(told(dice, cases=3))
+        assert run.position.best_step == step
+    assert run.position.best == 0.5
+    assert run.ended_early
+    # The loss of the training is of all its cases.
+    run = state(plan, tmp_path, monitor="train_loss")
+    shipped = []
+    for losses in ((6.0, 3), (9.0, 3)):
+        run.position.train_losses = losses
+        shipped.append(run.judge(told(0.5, cases=1)))
+    assert shipped == [True, False]
+
+
+def test_a_validation_may_take_its_share_or_a_quarter_where_it_shows_too_few(
+    plan: Plan, tmp_path: Path
+) -> None:
+    run = state(plan, tmp_path, steps=None, validation_time=0.2, validate_every=0.05)
+    assert run.validation_allowance == Allowance(pytest.approx(1.0), ENOUGH_CASES, pytest.approx(5.0))
+    run = state(plan, tmp_path, steps=None, validation_time=0.2, validate_every=0.5)
+    assert run.validation_allowance == Allowance(pytest.approx(10.0), ENOUGH_CASES, pytest.approx(10.0))
+    run = state(plan, tmp_path, step=30, steps=None, validation_time=0.2, validate_epochs=3)
+    run._elapsed_before = 30.0
+    share_s = pytest.approx(6.0, abs=0.1)
+    assert run.validation_allowance == Allowance(share_s, ENOUGH_CASES, share_s)
 
 
 def test_a_loss_is_better_when_lower_and_a_class_can_be_watched(plan: Plan, tmp_path: Path) -> None:
@@ -98,7 +130,6 @@ def test_validation_comes_by_share_or_by_epochs(plan: Plan, tmp_path: Path) -> N
     assert state(plan, tmp_path, step=5).validation_due
     assert not state(plan, tmp_path, step=29, validate_epochs=3).validation_due
     assert state(plan, tmp_path, step=30, validate_epochs=3).validation_due
-    assert state(plan, tmp_path, step=30, validate_epochs=3).validation_share == pytest.approx(0.3)
     assert state(plan, tmp_path, step=100, validate_epochs=30).validation_due
 
 

@@ -71,3 +71,21 @@ def test_the_example_is_the_first_case_with_foreground_and_else_the_first() -> N
     example = validation.validate(Answers(labels, answers), cases[:2]).example
     assert example is not None
     assert example.case is cases[0]
+
+
+def test_a_validation_shows_enough_cases_unless_they_take_far_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = LabelSet.from_values({"a": 1})
+    truths = [row(0, 1, 1)] * 7
+
+    def looked_at(allowed: validation.Allowance | None, case_s: float) -> int:
+        clock = iter(case_s * number for number in range(len(truths) + 1))
+        monkeypatch.setattr(validation.time, "monotonic", lambda: next(clock))
+        model = Answers(labels, truths)
+        return validation.validate(model, [case(truth) for truth in truths], allowed=allowed).cases
+
+    allowed = validation.Allowance(enough_s=6, least=4, most_s=30)
+    seconds = (0.5, 1.1, 2.0, 7.0, 7.6, 16.0, 31.0)
+    assert [looked_at(allowed, each) for each in seconds] == [7, 6, 4, 4, 4, 2, 1]
+    assert looked_at(None, 100.0) == 7

@@ -121,7 +121,7 @@ class TrainConfig(BaseModel):
     """Share of a window that its neighbour covers, when held-out cases are predicted."""
     monitor: str = "val_dice"
     """What selects the best weights and drives early stopping and the plateau: val_dice, val_dice/CLASS, val_loss or
-    train_loss."""
+    train_loss. Where validations show fewer than four cases, the last weights are taken."""
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better monitored quantity."""
     target: float | None = None

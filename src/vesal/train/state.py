@@ -22,7 +22,10 @@ from vesal.train.checkpoint import Position, Trained, save_checkpoint
 from vesal.train.distributed import ALONE, Team
 from vesal.train.recipe import TrainConfig
 from vesal.train.schedule import WeightAverage
-from vesal.train.validation import Example, Validation
+from vesal.train.validation import ENOUGH_CASES, Allowance, Example, Validation
+
+#: Of all that validations may take: the most of one, however few cases it shows.
+_QUARTER = 0.25
 
 
 @dataclass(frozen=True)
@@ -153,30 +156,38 @@ class State:
         return spent + newest <= 1.5 * config.validation_time * self.elapsed_s or spent == 0.0
 
     @property
-    def validation_share(self) -> float:
-        """Share of the run between two validations."""
+    def validation_allowance(self) -> Allowance:
+        """What a validation may take of the time that all of the run's may: its share, or more where that shows too few
+        cases; then there are fewer validations, but four at least.
+        """
         config = self.job.config
-        if config.validate_epochs is None:
-            return config.validate_every
-        return min(1.0, config.validate_epochs * self.progress / max(self.epoch, 1e-9))
+        gained = max(1e-6, self.progress - self.session_began_at)
+        run_s = config.budget_s or (time.monotonic() - self.session_began) / gained
+        share = config.validate_every
+        if config.validate_epochs is not None:
+            share = min(1.0, config.validate_epochs * self.progress / max(self.epoch, 1e-9))
+        all_s = run_s * config.validation_time
+        return Allowance(all_s * share, -(-ENOUGH_CASES // self.job.team.size), all_s * max(share, _QUARTER))
 
     def judge(self, result: Validation) -> bool:
-        """Count a validation in; whether its weights shall ship."""
+        """Count a validation in; whether its weights shall ship: those that are best, of few cases the newest."""
         config, position = self.job.config, self.position
         value = self._monitored(result)
         improved = value is not None and (
             position.best is None or _better(config.monitor, value, position.best)
         )
+        few = config.monitor != "train_loss" and result.cases < ENOUGH_CASES
         # Of equals the later: where held-out cases are empty, so that there is no metric, the first must not win.
-        ships = improved or value is None or value == position.best
+        ships = improved or few or value is None or value == position.best
         # A validation that measured nothing, as where no held-out case has the class, speaks neither for nor against.
         position.stale = 0 if improved else position.stale + (value is not None)
         position.waited = 0 if improved else position.waited + (value is not None)
         if config.schedule == "plateau" and position.waited > config.lr_patience:
             position.reductions += 1
             position.waited = 0
+        if improved:
+            position.best = value
         if ships:
-            position.best = value if value is not None else position.best
             position.best_step = position.step
         if value is not None and config.target is not None:
             position.reached = value == config.target or _better(config.monitor, value, config.target)

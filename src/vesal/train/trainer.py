@@ -283,17 +283,13 @@ def take_step(
 def _validate(state: State, logs: TrainingLogs, loss: Loss) -> None:
     """Validate, remember, and ship the weights when they are the best so far."""
     job, position, config = state.job, state.position, state.job.config
-    allowed_s = None
-    if not position.validation_cases and not config.deterministic:
-        # The whole run's allowance, shared among its validations; the first one measures what that buys.
-        gained = max(1e-6, state.progress - state.session_began_at)
-        run_s = config.budget_s or (time.monotonic() - state.session_began) / gained
-        allowed_s = run_s * config.validation_time * state.validation_share
+    # The first one measures what the time buys.
+    allowed = None if position.validation_cases or config.deterministic else state.validation_allowance
     count = position.validation_cases or len(job.validation)
     model = Model(job.plan, (state.shipped.eval(),), job.device)
     began = time.monotonic()
     cases = job.team.own(spread(job.validation)[:count])
-    own = measure(model, cases, loss=loss, overlap=config.overlap, allowed_s=allowed_s)
+    own = measure(model, cases, loss=loss, overlap=config.overlap, allowed=allowed)
     # The pictures stay where they are.
     others = job.team.gather((replace(own, example=None), time.monotonic() - began))
     result = summarise([own if rank == job.team.rank else of for rank, (of, _) in enumerate(others)])
