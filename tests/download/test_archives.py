@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 import tarfile
@@ -141,6 +142,27 @@ def test_a_truncated_or_damaged_archive_is_told(tmp_path: Path, kind: str) -> No
         with pytest.raises(DataError, match=r"download it again"):
             extract(archive, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+@pytest.mark.parametrize("kind", ["header damaged", "cut in a header", "cut between two files"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tar_whose_end_cannot_be_found_is_not_taken_for_whole(
+    tmp_path: Path, kind: str, packed: bool
+) -> None:
+    archive = tmp_path / "a.tar"
+    with tarfile.open(archive, "w") as tar:
+        for number in range(4):
+            add_member(tar, f"data/case_{number}", bytes([number]) * 1000)
+    data, at = archive.read_bytes(), 2 * 1536
+    data = {
+        "header damaged": data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
+        "cut in a header": data[: at + 100],
+        "cut between two files": data[:at],
+    }[kind]
+    archive.write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(DataError, match=r"damaged or incomplete .* behind the first 3072 bytes"):
+        extract(archive, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
 
 
 def test_what_is_no_archive_or_encrypted_is_told(tmp_path: Path) -> None:

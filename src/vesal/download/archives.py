@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from vesal.errors import DataError, UsageError, VesalError
 from vesal.parallel import Progress
@@ -32,7 +32,6 @@ _CHUNK = 1024**2
 _PADDING = 64 * _CHUNK  # more zeros than that behind the last file are not looked through
 _PACKED = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
-#: What the readers raise on damaged archives, besides OSError.
 #: What the readers raise, also where a damaged name is no text or a damaged length no sensible number.
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
@@ -152,7 +151,7 @@ def _members(archive: Path, file: IO[bytes]) -> Iterator[tuple[str, int, IO[byte
     """Name, declared size in bytes, and what to read (None: a folder) of each file and folder."""
     # A tar of stored zips looks like a zip from its end, so the beginning is asked first.
     if _is_tar(file):
-        with tarfile.open(fileobj=file, mode="r:*") as tar:
+        with tarfile.open(fileobj=file, mode="r:*", tarinfo=_Member) as tar:
             for member in tar:
                 if not member.isreg() and not member.isdir():
                     raise _special(archive, member.name, link=member.issym() or member.islnk())
@@ -177,6 +176,20 @@ def _members(archive: Path, file: IO[bytes]) -> Iterator[tuple[str, int, IO[byte
             else:
                 with opened.open(info) as content:
                     yield info.filename, info.file_size, content
+
+
+class _Member(tarfile.TarInfo):
+    """A tar's member whose damaged header is an error: Python takes it for the end, and drops what follows."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.HeaderError as error:
+            # The first header decides whether it is a tar, and a block of zeros ends one.
+            if tarfile_.offset == 0 or isinstance(error, tarfile.EOFHeaderError):  # type: ignore[attr-defined]
+                raise
+            raise tarfile.ReadError(f"{error} behind the first {tarfile_.offset} bytes") from error
 
 
 def _is_tar(file: IO[bytes]) -> bool:
