@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vesal.evaluate.paired_comparison import Comparison
 from vesal.evaluate.scores import Scores
 from vesal.files import read_json
 from vesal.nn.adaptation import Adaptation
-from vesal.nn.model_file import load_package
+from vesal.nn.model_file import load_package, save_package
 from vesal.planning.plan import Plan
 from vesal.run.folder import Run
 from vesal.train.recipe import TrainConfig
@@ -170,6 +171,22 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
                 data=tiny_data, out=tmp_path / "run", settings=("freeze_encoder=true",), steps=1, quiet=True
             )
         )
+
+
+def test_a_run_goes_on_with_the_model_that_it_began_with_and_with_no_other_start(
+    trained_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    model, run = trained_run / "fold_0" / "model.vesal", tmp_path / "run"
+    finetune(model, tiny_data, run, steps=1)
+    other, moved = tmp_path / "other.vesal", tmp_path / "moved.vesal"
+    package = load_package(model)
+    save_package(moved, package)
+    save_package(other, replace(package, weights={name: of + 1 for name, of in package.weights.items()}))
+    finetune(moved, tiny_data, run, resume=True)
+    with pytest.raises(UsageError, match=r"began with .*fold_0/model\.vesal, not with .*other\.vesal"):
+        finetune(other, tiny_data, run, resume=True)
+    with pytest.raises(UsageError, match=r"leave out freeze_encoder \(false in the run\)"):
+        finetune(model, tiny_data, run, resume=True, freeze_encoder=True)
 
 
 def test_both_trainings_keep_to_the_limit_of_memory(

@@ -9,6 +9,7 @@ import torch
 
 from vesal.errors import UsageError, VesalError
 from vesal.nn.model_file import load_package
+from vesal.run.folder import Run
 from vesal.workflow.requests.train_request import TrainRequest
 from vesal.workflow.training.train import train_run
 
@@ -38,6 +39,33 @@ def test_a_training_begins_with_the_weights_of_a_model_file_and_of_a_state_dict(
         assert "tensors taken" in package.provenance["initial_weights"]
         if name != "c":
             assert all(torch.allclose(before[key], one, atol=1e-8) for key, one in package.weights.items())
+
+
+def test_held_out_scans_that_the_model_learned_from_are_named(
+    trained_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    folds = Run(trained_run).folds()
+    assert folds is not None
+    for fold in (0, 1):
+        messages: list[str] = []
+        request = TrainRequest(
+            data=tiny_data,
+            out=tmp_path / f"{fold}",
+            from_file=trained_run / "fold_0" / "model.vesal",
+            plan_file=trained_run / "plan.json",
+            folds_file=trained_run / "folds.json",
+            fold=fold,
+            steps=1,
+            device="cpu",
+            quiet=True,
+        )
+        train_run(request, tell=messages.append)
+        told = [text for text in messages if "their scores are too good" in text]
+        package = load_package(tmp_path / f"{fold}" / f"fold_{fold}" / "model.vesal")
+        assert ("their scores are too good" in package.provenance["initial_weights"]) == bool(told)
+        assert [name for name in folds.validation(fold) if name in "".join(told)] == (
+            list(folds.validation(1)) if fold == 1 else []
+        )
 
 
 def test_a_file_without_weights_is_refused_before_anything_is_written(

@@ -68,6 +68,10 @@ def _other_channel(value: dict) -> None:
     value["modality"] = {"0": "CT"}
 
 
+def _partly(value: dict) -> None:
+    value["annotated"] = {"tiny_03": ["core"]}
+
+
 def _gone(value: dict) -> None:
     value["training"] = value["training"][1:]
 
@@ -100,6 +104,7 @@ def _other_scan(data: Path) -> None:
         (described(_other_value), "and are background 0, shell 1, core 8"),
         (described(_exchanged), "and are background 0, core 1, shell 7"),
         (described(_other_channel), "the channels were MRI and are CT"),
+        (described(_partly), r"what is said of the files of tiny_03 is something else \(annotated\)"),
         (_without_files, "tiny_00 is not there any more"),
         (_painted, "the files of tiny_03 hold something else"),
         (_other_scan, "the files of tiny_02 hold something else"),

@@ -73,8 +73,8 @@ def with_start(session: Session, job: TrainJob, *, begun: bool) -> TrainJob:
     weights = adapt_weights(source.package, job.plan)
     found = described(source.package, str(source.file), weights, freeze_encoder=session.config.freeze_encoder)
     coarse = _coarse_start(source.package, job.plan)
-    seen, notes = _seen(session, source, job), _notes(source, job, coarse)
-    notes += (_seen_note(seen),) if seen else ()
+    seen, notes = seen_scans(session, source, job), _notes(source, job, coarse)
+    notes += (seen_note(seen),) if seen else ()
     stated: dict[str, Any] = {
         name: str(source.package.provenance.get(name, "")) for name in (LICENCE, ORIGIN)
     }
@@ -124,7 +124,7 @@ def _notes(source: SourceModel, job: TrainJob, coarse: AdaptedWeights | None) ->
     return tuple(found)
 
 
-def _seen(session: Session, source: SourceModel, job: TrainJob) -> tuple[str, ...]:
+def seen_scans(session: Session, source: SourceModel, job: TrainJob) -> tuple[str, ...]:
     """Held-out cases whose scans the model was trained on, by what their voxels hold."""
     images = source.seen_images()
     if not images or not session.run.fingerprint_file.exists():
@@ -136,7 +136,8 @@ def _seen(session: Session, source: SourceModel, job: TrainJob) -> tuple[str, ..
     )
 
 
-def _seen_note(seen: Sequence[str]) -> str:
+def seen_note(seen: Sequence[str]) -> str:
+    """The sentence about such cases."""
     return (
         f"The model was trained on the scans of {listed(seen, 4)}, which are held out here: their scores are too good; "
         "hold out others (--folds FILE)."

@@ -12,16 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vesal.errors import UsageError
+from vesal.errors import UsageError, VesalError
 from vesal.evaluate.compare_text import sentence
 from vesal.evaluate.paired_comparison import Comparison
 from vesal.layouts.registry import load_dataset
 from vesal.memory_limit import limited
+from vesal.nn.adaptation import Adaptation
 from vesal.parallel import StageProgress, no_progress
 from vesal.record import Record
 from vesal.report.pages.run_page import write_run_report
 from vesal.run.folder import Run
-from vesal.run_files import ALL, BESIDE_SCRATCH, FOLDS, SCRATCH
+from vesal.run_files import ALL, BESIDE_SCRATCH, FINETUNING, FOLDS, SCRATCH
 from vesal.train.recipe import LENGTHS, TrainConfig, parse_overrides
 from vesal.workflow.compare import compare_runs
 from vesal.workflow.finetuning.continued_split import Continued, continued_split, one_scan
@@ -112,8 +113,10 @@ def _train_request(
                      "settings", "quiet", "fold", "folds_file", "cache", "recipe", "max_ram")
     }  # fmt: skip
     overrides = dict(request.overrides)
+    frozen = {"freeze_encoder": True} if request.freeze_encoder else {}
     if _goes_on(request, run):
-        yield TrainRequest(**common, overrides=overrides)
+        _refuse_other_model(request, run)
+        yield TrainRequest(**common, overrides=overrides | frozen)
         return
     source = source_model(request.model)
     own: dict[str, Any] = {"network": source.package.network}
@@ -121,8 +124,7 @@ def _train_request(
         own |= _GENTLE
     chosen = parse_overrides(request.settings)
     overrides = {name: value for name, value in own.items() if name not in chosen} | overrides
-    overrides["adapt"] = True
-    overrides |= {"freeze_encoder": True} if request.freeze_encoder else {}
+    overrides |= {"adapt": True} | frozen
     common |= {"from_file": source.file, "prepared": source.prepared if request.go_on else None}
     wanted = TrainRequest(**common, overrides=overrides)
     if not request.go_on:
@@ -137,6 +139,25 @@ def _train_request(
     with tempfile.TemporaryDirectory(prefix="vesal-split-") as folder:
         folds.save(Path(folder) / FOLDS)
         yield replace(wanted, fold=number, folds_file=Path(folder) / FOLDS)
+
+
+def _refuse_other_model(request: FinetuneRequest, run: Run) -> None:
+    """Raise where a run is to go on that began with another model than the one that is named.
+
+    Raises:
+        UsageError: it did.
+    """
+    known = TrainConfig.load(run.config_file).initial_weights
+    try:
+        source = source_model(request.model)
+        began = {Adaptation.load(file).weights_digest for file in run.folder.glob(f"*/{FINETUNING}")}
+    except VesalError:
+        return  # It need not be there any more.
+    if str(source.file) != known and source.package.weights_digest not in began:
+        raise UsageError(
+            f"{run.folder} began with {known or 'no model'}, not with {source.file}; name that one, or begin another "
+            "run."
+        )
 
 
 def _continued(

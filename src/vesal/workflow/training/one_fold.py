@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
+from vesal.errors import VesalError
 from vesal.files import write_json
 from vesal.nn.given_weights import fit_weights, read_weights
 from vesal.nn.zoo import build_network
@@ -23,7 +25,8 @@ from vesal.run.folder import Run
 from vesal.run.lock import InUseError, locked
 from vesal.run_files import ALL, FINISHED
 from vesal.train.state import TrainJob
-from vesal.workflow.finetuning.adapted_start import with_start
+from vesal.workflow.finetuning.adapted_start import seen_note, seen_scans, with_start
+from vesal.workflow.finetuning.source_model import source_model
 from vesal.workflow.training.after_training import predict_validation
 from vesal.workflow.training.bfloat16_check import check_bfloat16
 from vesal.workflow.training.training_folds import Split
@@ -100,8 +103,13 @@ def _initial_weights(session: Session, job: TrainJob) -> dict[str, Tensor]:
     with torch.device("meta"):
         network = build_network(config.network, job.plan)
     fitted = fit_weights(read_weights(source), network, source)
-    session.tell(fitted.sentence)
-    job.provenance["initial_weights"] = fitted.sentence
+    sentences = [fitted.sentence]
+    with contextlib.suppress(VesalError):  # no model of ours: it is not known what it learned from
+        if seen := seen_scans(session, source_model(source), job):
+            sentences.append(seen_note(seen))
+    for sentence in sentences:
+        session.tell(sentence)
+    job.provenance["initial_weights"] = " ".join(sentences)
     return fitted.tensors
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from pydantic import ValidationError
 
@@ -23,6 +23,9 @@ from vesal.workflow.training.training_session import Session, tell_left_out
 #: Kinds of findings that a training shows, too, for they decide what it learns.
 _SHOWN = ("single-case-label",)
 
+#: What a data set says of a case and no file of it holds.
+_READING = ("annotated", "segments", "renamed", "fill_slices", "pixel_mm", "threshold", "channels")
+
 
 def read_fingerprint(session: Session, dataset: Dataset) -> Fingerprint:
     """The fingerprint, from the run folder when the same data set was read before.
@@ -41,7 +44,8 @@ def read_fingerprint(session: Session, dataset: Dataset) -> Fingerprint:
     known = used_cases(run)
     if known is not None:
         plan = Plan.load(run.plan_file)
-        _refuse(run, changed_description(plan, dataset) + _missing(known, dataset))
+        changes = changed_description(plan, dataset) + _missing(known, dataset)
+        _refuse(run, changes + _changed_reading(run, known, dataset))
     record = fingerprint(dataset, engine=session.engine, progress=session.stage("Reading"))
     if known is not None:
         _refuse(run, _changed_files(known, record))
@@ -157,6 +161,25 @@ def _missing(known: dict[str, str], dataset: Dataset) -> list[str]:
     there = {case.id for case in dataset.cases}
     gone = sorted(name for name in known if name not in there)
     return [f"{listed(gone)} {'is' if len(gone) == 1 else 'are'} not there any more"] if gone else []
+
+
+def _changed_reading(run: Run, known: Collection[str], dataset: Dataset) -> list[str]:
+    """Cases of which the data set says something else than before, such as which labels were drawn."""
+    try:
+        before = {case.id: case for case in run.dataset().cases}
+    except VesalError:
+        return []
+    pairs = [(before[case.id], case) for case in dataset.cases if case.id in known and case.id in before]
+    changed = {
+        old.id: [name for name in _READING if getattr(old, name) != getattr(new, name)] for old, new in pairs
+    }
+    cases = [case for case, names in changed.items() if names]
+    what = dict.fromkeys(name for names in changed.values() for name in names)
+    return (
+        [f"what is said of the files of {listed(cases)} is something else ({', '.join(what)})"]
+        if cases
+        else []
+    )
 
 
 def _changed_files(known: dict[str, str], record: Fingerprint) -> list[str]:
