@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from vesal.files import read_json_lines
 from vesal.layouts.registry import load_dataset
 from vesal.nn.model_file import load_package
+from vesal.nn.zoo import build_network
 from vesal.planning.plan import Plan
 from vesal.preprocessing.cache import PreparedCase
 from vesal.preprocessing.prepare import prepare_dataset
@@ -89,3 +91,21 @@ def test_a_compiled_run_leaves_the_files_of_a_plain_one_and_either_goes_on_with_
     assert same(whole, weights("parts", resume=True, compile=False, **settings))
     weights("others", steps=3, compile=False, **settings)
     assert same(whole, weights("others", resume=True, compile=True, **settings))
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_what_is_not_trained_stays_as_it_is_batch_norms_included(
+    cases: list[PreparedCase], tiny_plan: Path, tmp_path: Path, resume: bool
+) -> None:
+    plan = Plan.load(tiny_plan).model_copy(update={"norm": "batch"})
+    torch.manual_seed(1)
+    before = build_network("unet", plan).state_dict()
+    frozen = frozenset(name for name in before if name.startswith("encoder."))
+    assert any(name.endswith("running_mean") for name in frozen)
+    for steps in (1, 3) if resume else (3,):
+        config = TrainConfig(steps=steps, ema=0.5)
+        job = TrainJob(plan, config, cases, [], tmp_path, torch.device("cpu"), "frozen", {})
+        train(replace(job, weights=before, frozen=frozen), resume=resume, quiet=True)
+    after = load_package(job.model_file).weights
+    assert [name for name in frozen if not torch.equal(before[name], after[name])] == []
+    assert all(not torch.equal(before[name], after[name]) for name in before if name.startswith("heads.0"))

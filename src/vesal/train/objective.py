@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vesal.nn.losses.losses import Loss
 from vesal.train.batches import Batch
@@ -39,6 +40,15 @@ _COUNTS = 0.01
 
 #: Image, label, annotated classes -> the loss, and what the network put out.
 _Function = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | Sequence[Tensor]]]
+
+
+def to_train(network: nn.Module) -> nn.Module:
+    """The network in train mode, but for batch norms that are not trained: they keep the statistics that they have."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.weight is not None and not module.weight.requires_grad:
+            module.eval()
+    return network
 
 
 class Objective:
@@ -125,7 +135,7 @@ class Objective:
 
     def _probe(self, function: _Function, batch: Batch) -> _Probe:
         """Loss and gradients by parameter, after which the network is as before, in train mode without gradients."""
-        self._network.train().zero_grad(set_to_none=True)
+        to_train(self._network).zero_grad(set_to_none=True)
         buffers = {name: buffer.clone() for name, buffer in self._network.named_buffers()}
         try:
             with self._precision.forward():

@@ -33,7 +33,7 @@ from vesal.train.logs.loss_meter import LossMeter
 from vesal.train.logs.rows import Row, memory_mb
 from vesal.train.logs.training_dice import TrainingDice, is_logged
 from vesal.train.logs.training_logs import TrainingLogs
-from vesal.train.objective import Objective, wants_compiling
+from vesal.train.objective import Objective, to_train, wants_compiling
 from vesal.train.optimizers import build_optimizer
 from vesal.train.precision import Precision, kernels, memory_format
 from vesal.train.recipe import TrainConfig
@@ -263,7 +263,7 @@ def take_step(
     rate = learning_rate(config, Clock(state.progress, state.epoch, position.reductions))
     for group in trained.optimizer.param_groups:
         group["lr"] = rate
-    trained.network.train()
+    to_train(trained.network)
     trained.optimizer.zero_grad(set_to_none=True)
     losses = []
     passes = passes_each(state.job.team, config.accumulation)
