@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from small_model import needs_openvino
 
 from vesal.data.dataset import Case
+from vesal.data.labels import Label, LabelSet
 from vesal.errors import UsageError, VesalError
 from vesal.infer.predictor import load_model
 from vesal.infer.runtime.load_exported import load_exported
@@ -68,3 +72,25 @@ def test_the_cost_is_the_difference_of_the_means() -> None:
     cost = Int8Cost(3, 0.88, 0.9, 0.01, 0.03, 0.04, 2.0, 4.0)
     assert cost.lost == pytest.approx(0.02)
     assert cost.text().startswith("int8 costs 0.0200 (0.0100 to 0.0300) of the mean Dice of 3 held-out cases")
+
+
+def test_what_int8_alone_finds_in_a_case_without_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = LabelSet(labels=(Label(name="organ", value=1), Label(name="lesion", value=2)))
+    truth = np.zeros((4, 4, 4), np.uint8)
+    truth[1:3] = 1
+    wrong = truth.copy()
+    wrong[0, 0] = 2
+    monkeypatch.setattr(int8_export, "_read", lambda _model, _case: (None, truth))
+
+    def giving(mask: NDArray[np.uint8]) -> Any:
+        return SimpleNamespace(
+            labels=labels,
+            prepare=lambda _volume: None,
+            windows=lambda: None,
+            segment=lambda _prepared, _windows: SimpleNamespace(array=mask),
+        )
+
+    cases = Int8Cases((), (Case(id="a", patient="a", images=(Path("a.nii"),), label=Path("b.nii")),))
+    with pytest.raises(VesalError, match=r"int8 costs 0\.5000 of the mean Dice of 1 held-out case"):
+        measured(giving(truth), giving(wrong), cases)
+    assert measured(giving(truth), giving(truth), cases).lost == 0

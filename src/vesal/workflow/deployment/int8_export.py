@@ -161,9 +161,14 @@ def measured(model: Model, int8: Model, cases: Int8Cases) -> Int8Cost:
             both.append(
                 [of.dice for name, of in zip(one.labels.classes, counted, strict=True) if name in scored]
             )
-        pairs = [pair for pair in zip(*both, strict=True) if None not in pair]
+        # A class that the case does not have: who found nothing is right, and beside it 0 is that of who found some.
+        pairs = [
+            [1.0 if of is None else of for of in pair]
+            for pair in zip(*both, strict=True)
+            if pair != (None, None)
+        ]
         if pairs:
-            rows[case.id] = np.mean(np.array(pairs, dtype=float), axis=0)
+            rows[case.id] = np.mean(np.array(pairs), axis=0)
     if not rows:
         raise VesalError(
             "No held-out case has a Dice, so the cost of int8 cannot be measured; leave out --precision."
