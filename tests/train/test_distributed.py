@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -57,3 +59,28 @@ def test_a_team_is_what_torchrun_or_srun_started(
 
 def test_every_process_of_a_cpu_has_the_same_device() -> None:
     assert device_of("cpu", Team(1, 2, 1)) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("shown", "ordinals"),
+    [
+        (("a", "b"), [0, 1]),  # torchrun: each process sees all of its machine
+        (("a",), [0, 0]),  # srun --gpus-per-task: each sees its own alone
+    ],
+)
+def test_every_process_takes_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, shown: tuple[str, ...], ordinals: list[int]
+) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr("vesal.train.distributed.resolve_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(shown))
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=shown[device.index])
+    )
+    monkeypatch.setattr(Team, "gather", lambda self, own: [own, "of the other one"])
+    found = [device_of("cuda", Team(rank, 2, rank)) for rank in (0, 1)]
+    assert found == chosen == [torch.device("cuda", number) for number in ordinals]
+    monkeypatch.setattr(Team, "gather", lambda self, own: [own, own])
+    with pytest.raises(UsageError, match=r"2 processes of this training have 1 GPU; start one a GPU"):
+        device_of("cuda", Team(1, 2, 1))

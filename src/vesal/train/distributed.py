@@ -22,6 +22,7 @@ from torch import Tensor, distributed, nn
 
 from vesal.errors import UsageError, VesalError
 from vesal.nn.zoo import resolve_device
+from vesal.text import plural
 
 Value = TypeVar("Value")
 
@@ -187,18 +188,21 @@ def joined() -> Iterator[Team]:
 def device_of(name: str, team: Team) -> torch.device:
     """The device of that name (`vesal.nn.zoo.resolve_device`); of several processes each takes a GPU of its own.
 
+    All processes of the team call it.
+
     Raises:
-        UsageError: there is no such device, or this machine has fewer GPUs than processes.
+        UsageError: there is no such device, or two processes would have one GPU.
     """
     device = resolve_device(name)
     if team.size == 1 or device.type != "cuda":
         return device
-    if team.local_rank >= torch.cuda.device_count():
+    # Where each sees its own alone (srun --gpus-per-task), that is number 0 in every process.
+    device = torch.device("cuda", team.local_rank % torch.cuda.device_count())
+    taken = team.gather(str(torch.cuda.get_device_properties(device).uuid))
+    if len(set(taken)) < team.size:
         raise UsageError(
-            f"Process {team.local_rank + 1} of this machine has no GPU: there are {torch.cuda.device_count()}; start "
-            "fewer."
+            f"The {team.size} processes of this training have {plural(len(set(taken)), 'GPU')}; start one a GPU."
         )
-    device = torch.device("cuda", team.local_rank)
     torch.cuda.set_device(device)
     return device
 
