@@ -209,6 +209,13 @@ def test_a_recipe_of_ones_own_travels_in_the_script(tmp_path: Path) -> None:
         ({"settings": ("lrr=1",)}, "lrr"),
         ({"budget": "soon"}, "not a length of time"),
         ({"budget": "13h"}, "after 12 hours"),
+        ({"budget": None, "settings": ("steps=5", "epochs=5")}, "both set the length"),
+        ({"settings": ("steps=5",)}, "both set the length"),
+        ({"fold": 2, "settings": ("fold=1",)}, r"fold is given by an option \(2\) and by --set \(1\)"),
+        (
+            {"settings": ("initial_weights=/home/me/a.vesal",)},
+            "begins with /home/me/a.vesal, which Kaggle does not",
+        ),
         ({"title": "abc"}, "5 to 50 characters"),
         ({"title": "心臓心臓心臓"}, "5 to 50 characters"),
         ({"accelerator": "T4 x2"}, "--accelerator takes"),
@@ -220,6 +227,12 @@ def test_what_kaggle_would_not_take_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=message):
         export_kernel(tmp_path / "kernel", KernelOptions(**{**vars(HEART), **changes}))
     assert not (tmp_path / "kernel").exists()
+
+
+def test_a_fold_or_weights_of_an_attached_data_set_may_be_set(tmp_path: Path) -> None:
+    weights = "/kaggle/input/mine/model.vesal"
+    export_kernel(tmp_path, replace(HEART, settings=("fold=1", f"initial_weights={weights}")))
+    assert _settings(tmp_path / SCRIPT)["overrides"] == {"fold": 1, "initial_weights": weights}
 
 
 @pytest.mark.parametrize("name", [SCRIPT, METADATA])

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,10 @@ def test_without_attached_data_the_named_set_is_fetched(
         ({}, {"set": ["steps=5"]}, {"steps": 5}),
     ],
 )
+@pytest.mark.parametrize("kernel", [HEART, replace(HEART, budget=None, settings=("budget_s=1800",))])
 def test_the_run_is_short_at_home_and_long_there(
     tmp_path: Path,
+    kernel: KernelOptions,
     monkeypatch: pytest.MonkeyPatch,
     variables: dict[str, str],
     words: dict[str, Any],
@@ -174,7 +177,7 @@ def test_the_run_is_short_at_home_and_long_there(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    export_kernel(tmp_path, HEART)
+    export_kernel(tmp_path, kernel)
     seen: list[PlatformRun] = []
 
     def record(request: PlatformRun, _tell: Any) -> Any:

@@ -121,11 +121,15 @@ def test_names_with_signs_of_the_shell_arrive_as_they_are(trained_run: Path, tmp
     assert given[:5] == [*wanted.scans, "-o", str(Path("-out").absolute())]
 
 
-def test_jobs_without_scans_or_a_model_are_refused(trained_run: Path, tmp_path: Path) -> None:
+def test_jobs_without_scans_or_a_model_or_with_idle_gpus_are_refused(
+    trained_run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="--scans and --results"):
         export_jobs(trained_run, tmp_path / "jobs", SlurmOptions())
     with pytest.raises(UsageError, match="is not there"):
         export_jobs(tmp_path / "none", tmp_path / "jobs", options(tmp_path, tmp_path))
+    with pytest.raises(UsageError, match=r"computes on one GPU, and 3 would lie idle; add --gpus 1"):
+        export_jobs(trained_run, tmp_path / "jobs", options(tmp_path, tmp_path, gpus=4))
     assert not (tmp_path / "jobs").exists()
 
 

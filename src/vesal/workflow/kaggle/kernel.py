@@ -20,7 +20,7 @@ from vesal.files import write_json, write_text
 from vesal.outputs import results
 from vesal.record import Record
 from vesal.run.folder import Run
-from vesal.train.recipe import load_recipe, parse_duration, parse_overrides
+from vesal.train.recipe import LENGTHS, load_recipe, parse_duration, parse_overrides
 from vesal.workflow.requests.kernel_options import KernelOptions
 
 SCRIPT = "vesal_train.py"
@@ -90,9 +90,20 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
         UsageError: no user, no data, an impossible name, recipe or length; or a file would be replaced that Vesal
             did not write there, or that was changed since.
     """
-    overrides = parse_overrides(options.settings) | {"fold": options.fold}
-    length = {} if options.budget is None else {"budget_s": parse_duration(options.budget)}
+    overrides = {"fold": options.fold} | parse_overrides(options.settings)
+    if options.fold not in (KernelOptions.fold, overrides["fold"]):
+        raise UsageError(
+            f"fold is given by an option ({options.fold}) and by --set ({overrides['fold']}); leave one out."
+        )
+    # Apart, for there is a short one, too.
+    length = {name: overrides.pop(name) for name in LENGTHS if name in overrides}
+    length |= {} if options.budget is None else {"budget_s": parse_duration(options.budget)}
     config = load_recipe(options.recipe, overrides | length)
+    if (file := config.initial_weights) is not None and not file.startswith("/kaggle/"):
+        raise UsageError(
+            f"The training begins with {file}, which Kaggle does not have; attach it as a data set, and add "
+            "--set initial_weights=/kaggle/input/ with its place there."
+        )
     if config.budget_s is not None and config.budget_s > LONGEST_S:
         raise UsageError(
             f"Kaggle ends a session after 12 hours; add --budget {LONGEST_S / 3600:g}h at most, and go on with "
@@ -111,7 +122,7 @@ def export_kernel(folder: Path, options: KernelOptions) -> Exported:
         if recipe
         else None,  # the platform does not have it
         "overrides": overrides,
-        "length": length,  # apart, for there is a short one, too
+        "length": length,
         "short_length": {"budget_s": SHORT_S},
         "short": options.short,
         "data": options.data,

@@ -83,13 +83,18 @@ def export_jobs(model: Path, folder: Path, options: SlurmOptions) -> SlurmExport
         options: what the jobs shall do, and what they may use.
 
     Raises:
-        UsageError: no scans, no folder for results, or no model is named; an address holds a password; or a file would
-            be replaced that Vesal did not write there.
+        UsageError: no scans, no folder for results, or no model is named; an address holds a password; GPUs would lie
+            idle; or a file would be replaced that Vesal did not write there.
     """
     if not options.scans or options.results is None:
         raise UsageError("SLURM's jobs need scans and a folder for results; add --scans and --results.")
     if not model.exists():
         raise UsageError(f"{model} is not there; name a model file or a run folder.")
+    if options.gpus > 1 and not options.ray_nodes:
+        raise UsageError(
+            f"A job of the array computes on one GPU, and {options.gpus - 1} would lie idle; add --gpus 1 and more "
+            "--shards, or --ray-nodes."
+        )
     scans = [_place(text) for text in options.scans]
     device = ["--device", "cuda"] if options.gpus else ["--device", "cpu"]
     words = [
