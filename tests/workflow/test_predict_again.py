@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,19 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))
 from test_predict import gray, model, predict, save_slices, slices, trained  # noqa: F401
 
-from vesal.errors import UsageError
+from vesal.engine.in_process import InProcess
+from vesal.errors import DataError, UsageError
+from vesal.files import write_json
 from vesal.infer.predictor import load_model
+from vesal.layouts.input_scans import cases_to_predict
+from vesal.outputs import OutputFolder
 from vesal.run_files import OUTPUTS
 from vesal.volume.io import read_label
+from vesal.workflow.predict import predict_cases
+from vesal.workflow.prediction.case_predictor import CasePredictor
+from vesal.workflow.prediction.quality_files import QualityFiles
+from vesal.workflow.prediction.worker_prediction import Cohort, ModelSource
+from vesal.workflow.requests.predict_options import PredictOptions
 
 
 def test_a_label_map_drawn_by_hand_or_corrected_by_hand_is_never_replaced(tmp_path: Path) -> None:
@@ -105,6 +116,67 @@ def test_a_constant_scan_is_to_be_reviewed(tmp_path: Path) -> None:
     row = json.loads((tmp_path / "out" / "quality.json").read_text())["cases"]["flat"]
     assert (row["verdict"], row["reason"]) == ("review", found.notes["flat"])
     assert "Review flat: the scan holds one value throughout (150)" in found.text(2, tmp_path)
+
+
+@pytest.mark.parametrize("way", ["no estimate", "a named file", "a kill"])
+def test_what_was_found_of_a_result_goes_before_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    for name in ("flat", "other"):
+        Image.fromarray(np.full((20, 28), 150, np.uint8)).save(folder / f"{name}.png")
+    predict(model(), [folder], out)
+    Image.fromarray(gray(1)).save(folder / "flat.png")
+    if way == "no estimate":
+        predict(model(), [folder / "flat.png"], out, quality=False)
+    elif way == "a named file":
+        predict(model(), [folder / "flat.png"], out / "flat.png")
+    else:
+        monkeypatch.setattr(QualityFiles, "flag", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            predict(model(), [folder / "flat.png", folder / "other.png"], out)
+    assert read_label(out / "flat.png").array.any()
+    left = {"other"} if way != "a kill" else set()
+    assert set(json.loads((out / "quality.json").read_text())["cases"]) == left
+    assert len((out / "quality.csv").read_text().splitlines()) == 1 + len(left)
+
+
+@pytest.mark.parametrize("quality", [True, False])
+def test_no_estimate_stands_beside_another_result_than_its_own_whatever_ends_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quality: bool
+) -> None:
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    predict(model(), [folder], out)
+    row = dict.fromkeys(("verdict", "reason", "threshold", "ood_score")) | {
+        "uncertainty": 0.5,
+        "predicted_dice": {},
+    }
+    with OutputFolder(out):
+        write_json(out / "quality.json", {"version": 1, "cases": {"a": row, "b": row}})
+    found = []
+
+    def write(*_: object) -> None:
+        found.append(set(json.loads((out / "quality.json").read_text())["cases"]))
+        raise DataError("no result")
+
+    monkeypatch.setattr(CasePredictor, "write", write)
+    predict(model(), [folder], out, quality=quality)
+    assert found == [{"b"}]
+
+
+def test_who_puts_whole_shards_together_writes_what_was_found_in_them(
+    trained: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    Image.fromarray(np.full((20, 28), 150, np.uint8)).save(folder / "flat.png")
+    source = ModelSource(trained, "cpu", "torch")
+    loaded, cases = source.load(), cases_to_predict([folder], 1)
+    for shard in ((1, 2), (2, 2), None):
+        cohort, options = Cohort(InProcess(), source, shard), PredictOptions(resume=shard is None)
+        result = predict_cases(loaded, cases, out, options, cohort=cohort)
+    assert result.kept == ["a", "flat"]
+    assert json.loads((out / "quality.json").read_text())["cases"]["flat"]["verdict"] == "review"
 
 
 def test_results_that_a_prediction_neither_makes_nor_keeps_are_named(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from vesal.nn.licence import licence_remarks
 from vesal.outputs import OutputFolder
 from vesal.parallel import Progress, read_ahead
 from vesal.text import listed, plural
-from vesal.volume.io import is_readable
+from vesal.volume.io import is_readable, strip_suffix
 from vesal.workflow.prediction.case_predictor import PNG_ONE, CasePredictor, CaseResult, Entry
 from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targets, try_folder
 from vesal.workflow.prediction.quality_files import QualityFiles
@@ -139,20 +139,21 @@ def predict_cases(
     shard = cohort is not None and cohort.shard is not None
     most_bytes, writer = (options.max_ram, "") if cohort is None else (None, cohort.writer)
     with limited(most_bytes, targets.folder), OutputFolder(targets.folder, writer=writer) as output:
-        estimates = options.quality and model.quality_estimator is not None
+        # Also where nothing is estimated now: it may hold what was found of the results that are replaced.
+        there = QualityFiles(None if shard else targets.folder, model.labels.classes)
         if options.quality:
-            folder = None if targets.single or shard else targets.folder
-            result.quality = QualityFiles(folder, model.labels.classes)
+            result.quality = QualityFiles(None, model.labels.classes) if targets.single else there
         entries: Sequence[Entry] = list(zip(cases, targets.of, strict=True))
         entries = entries if cohort is None else cohort.own(entries)
-        files = [path for target in targets.of for path in target.files()]
-        files += [targets.classes_file] if targets.folders else []
-        output.refuse([*files, *(result.quality.files if result.quality else ())], is_readable)
+        files = targets.files()
+        known = any(_row(entry, targets) in there.rows for entry in entries)
+        output.refuse([*files, *(there.files if known or result.quality is there else ())], is_readable)
         made_of = made_of_model(model, options)
         if cohort is not None:
             cohort.begin(output, model, options, made_of, entries)
             if result.quality is not None:
                 cohort.recall(result.quality)
+        estimates = _estimates(model, options)
         waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
         if other := _others(output, targets, made_of, options.resume):
             result.remarks.append(other)
@@ -162,14 +163,23 @@ def predict_cases(
         if options.probabilities:
             write_json(targets.classes_file, list_classes(model.labels, targets.folders))
         try:
-            _Job(model, options, result, output, made_of, estimates, cohort).run(waiting, progress)
+            _Job(model, options, result, output, targets, made_of, there, cohort).run(waiting, progress)
         finally:
             if cohort is not None:
                 result.remarks.append(cohort.end())
-    result.remarks += _missing_remarks(model, result.missing)
     result.backend = model.backend if cohort is None else cohort.backend
-    result.remarks += _licences(model)
+    result.remarks += [*_missing_remarks(model, result.missing), *_licences(model)]
     return result
+
+
+def _row(entry: Entry, targets: Targets) -> str:
+    """The name under which the folder's quality files know a result; a named file may take the place of another's."""
+    case, target = entry
+    return strip_suffix(target.label) if targets.single else case.id
+
+
+def _estimates(model: Model, options: PredictOptions) -> bool:
+    return options.quality and model.quality_estimator is not None
 
 
 def _checked(model: Model, options: PredictOptions) -> PredictOptions:
@@ -256,7 +266,7 @@ def _unfinished(
             why is None
             and estimates
             and whole
-            and (result.quality is None or case.id not in result.quality.rows)
+            and not (result.quality is not None and result.quality.is_estimated(case.id))
         ):
             why = "not estimated"
         if why is None:
@@ -288,29 +298,44 @@ class _Job:
     options: PredictOptions
     result: PredictResult
     output: OutputFolder
+    targets: Targets
     made_of: dict[str, Any]
-    estimates: bool
+    there: QualityFiles
     cohort: Cohort | None = None
 
     def run(self, waiting: Sequence[Entry], progress: Progress | None) -> None:
-        ended = self._here(waiting) if self.cohort is None else self.cohort.predict(waiting, self.estimates)
-        with contextlib.closing(ended):
-            for done, (entry, seconds, found) in enumerate(ended, start=1):
-                case, result = entry[0], self.result
-                if result.quality is not None:
-                    result.quality.rows.pop(case.id, None)
-                if isinstance(found, str):
-                    self._failed(entry, found)
-                else:
-                    self._finish(entry, found)
-                    result.seconds[case.id] = seconds
-                if result.quality is not None:
-                    result.quality.save(last=done == len(waiting))
-                if progress is not None:
-                    progress(done, len(waiting))
+        """Predict them; `there` are the folder's quality files, which may be those of the result."""
+        estimates = _estimates(self.model, self.options)
+        ended = (
+            self._here(waiting, estimates) if self.cohort is None else self.cohort.predict(waiting, estimates)
+        )
+        self.there.drop_estimates([_row(entry, self.targets) for entry in waiting])
+        changed = self.result.quality is self.there and bool(waiting or self.cohort)
+        try:
+            with contextlib.closing(ended):
+                for done, (entry, seconds, found) in enumerate(ended, start=1):
+                    changed |= self.there.rows.pop(_row(entry, self.targets), None) is not None
+                    self._note(entry, seconds, found)
+                    if progress is not None:
+                        progress(done, len(waiting))
+        finally:
+            if changed:
+                self.there.save(last=True)
 
-    def _here(self, waiting: Sequence[Entry]) -> Generator[_Ended, None, None]:
-        predictor = CasePredictor(self.model, self.options, self.estimates)
+    def _note(self, entry: Entry, seconds: float, found: CaseResult | str) -> None:
+        result = self.result
+        if result.quality is not None:
+            result.quality.rows.pop(entry[0].id, None)
+        if isinstance(found, str):
+            self._failed(entry, found)
+        else:
+            self._finish(entry, found)
+            result.seconds[entry[0].id] = seconds
+        if result.quality is not None:
+            result.quality.save(last=False)
+
+    def _here(self, waiting: Sequence[Entry], estimates: bool) -> Generator[_Ended, None, None]:
+        predictor = CasePredictor(self.model, self.options, estimates)
         # Under a limit of memory one scan at a time is in it.
         ahead = 1 if limit() is None else 0
         for scan, entry in zip(read_ahead(predictor.read, waiting, ahead), waiting, strict=True):

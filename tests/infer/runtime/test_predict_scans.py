@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +13,9 @@ from graphs import write_by_intensity
 
 from vesal.errors import UsageError
 from vesal.infer.model import Model
+from vesal.infer.quality.estimate import QualityEstimate
 from vesal.infer.runtime.load_exported import load_exported
-from vesal.infer.runtime.predict_scans import predict_scans
+from vesal.infer.runtime.predict_scans import Choices, predict_scans
 
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -62,3 +64,28 @@ def test_one_scan_may_go_into_a_file_several_may_not(model: Model, scans: Path, 
         predict_scans(model, [scans], tmp_path / "mask.nii.gz")
     with pytest.raises(UsageError, match="would overwrite a scan"):
         predict_scans(model, [scans], scans)
+
+
+class Estimator:
+    """In the place of a `QualityEstimator`."""
+
+    temperature = 1.0
+
+    def estimate(self, *_: object, **__: object) -> QualityEstimate:
+        return QualityEstimate("review", "its intensities", 2.0, 1.0, {}, {}, "")
+
+
+def test_the_quality_file_is_about_the_masks_that_are_there_whichever_runs_made_them(
+    model: Model, scans: Path, tmp_path: Path
+) -> None:
+    out, first, second = tmp_path / "out", scans / "case_0.nii.gz", scans / "case_1.nii.gz"
+
+    def rows(scan: Path, to: Path, *, quality: bool = True) -> set[str]:
+        judged = replace(model, quality_estimator=Estimator())  # type: ignore[arg-type]
+        predict_scans(judged, [scan], to, Choices(quality=quality))
+        return set(json.loads((out / "quality.json").read_text())["cases"])
+
+    assert rows(first, out) == {"case_0"}
+    assert rows(second, out) == {"case_0", "case_1"}
+    assert rows(first, out, quality=False) == {"case_1"}
+    assert rows(first, out / "case_1.nii.gz") == set()

@@ -85,6 +85,11 @@ def test_the_lines_of_shards_are_taken_over(tmp_path: Path) -> None:
         assert made.save([case]) == []
     whole = record(tmp_path, "a", "b", "c")
     assert whole.rows.keys() == {"a", "b"}
+    quality = QualityFiles(None, ["heart"])
+    # What another model's results were found to be, which shards do not touch.
+    quality.rows |= {"a": ESTIMATE, "c": ESTIMATE}
+    whole.recall(quality)
+    assert quality.rows.keys() == {"c"}
     with OutputFolder(tmp_path):
         whole.save(["a", "b", "c"])
     assert [row["status"] for row in rows(tmp_path)] == ["done", "done", "kept"]

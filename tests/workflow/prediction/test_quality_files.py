@@ -75,3 +75,14 @@ def test_files_are_written_in_the_end_and_not_after_every_scan(tmp_path: Path) -
     assert not (tmp_path / "quality.json").exists()
     files.save(last=True)
     assert (tmp_path / "quality.csv").exists()
+
+
+def test_what_was_estimated_of_results_that_are_replaced_is_gone_at_once(tmp_path: Path) -> None:
+    files = QualityFiles(tmp_path, ["atrium"])
+    files.rows |= {"a": ROW, "b": ROW}
+    files.flag("c", "one value throughout")
+    files.save(last=True)
+    assert files.drop_estimates(["a", "c", "unknown"])
+    assert set(read_json(tmp_path / "quality.json")["cases"]) == {"b", "c"}
+    assert (files.is_estimated("b"), files.is_estimated("c")) == (True, False)
+    assert not files.drop_estimates(["a", "c"])

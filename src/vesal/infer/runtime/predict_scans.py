@@ -11,8 +11,8 @@ from typing import Any
 
 from vesal.data.case import read_image_and_digest
 from vesal.data.dataset import Case
-from vesal.errors import TOO_LARGE, DataError, UsageError, out_of_memory
-from vesal.files import write_json
+from vesal.errors import TOO_LARGE, DataError, UsageError, VesalError, out_of_memory
+from vesal.files import read_json, write_json
 from vesal.infer.model import Model
 from vesal.infer.quality.volumes.interval_level import LEVEL
 from vesal.infer.scan_notes import scan_note, with_channels
@@ -20,7 +20,7 @@ from vesal.layouts.input_scans import cases_to_predict, default_ending
 from vesal.outputs import OutputFolder
 from vesal.run_files import QUALITY
 from vesal.text import listed, plural
-from vesal.volume.io import is_image, is_readable, write_label
+from vesal.volume.io import is_image, is_readable, strip_suffix, write_label
 
 #: Module -> the package that has it.
 _PACKAGES = {"nrrd": "pynrrd", "PIL": "pillow", "tifffile": "tifffile"}
@@ -97,7 +97,7 @@ def predict_scans(
     Args:
         model: that predicts.
         inputs: scans, or folders of scans, as `vesal predict` takes them, without DICOM studies.
-        out: where results go; beside them quality.json, where the model estimates it.
+        out: where results go; beside them quality.json, where the model estimates it; it keeps what it says of others.
         choices: how.
 
     Raises:
@@ -120,26 +120,42 @@ def predict_scans(
     with OutputFolder(folder) as output:
         quality = folder / QUALITY
         output.refuse([*targets, *([quality] if estimates and not single else [])], is_readable)
-        for case, target in zip(cases, targets, strict=True):
-            began = time.monotonic()
-            try:
-                digest = _predict_case(model, case, target, choices, result)
-            except (DataError, UsageError) as error:
-                result.failures[case.id] = str(error).removeprefix(f"Case {case.id}: ")
-                continue
-            except (MemoryError, RuntimeError) as error:
-                if not out_of_memory(error):
-                    raise
-                result.failures[case.id] = TOO_LARGE
-                continue
-            result.files[case.id] = target
-            result.seconds[case.id] = time.monotonic() - began
-            made_of = {"model": model.digest, "scan": digest, **vars(choices)}
-            output.finish(target.name, made_of, [target])
-        if estimates and not single and result.quality:
-            write_json(quality, {"version": 1, "cases": result.quality})
+        others = _of_others(quality, targets, output)
+        try:
+            for case, target in zip(cases, targets, strict=True):
+                began = time.monotonic()
+                try:
+                    digest = _predict_case(model, case, target, choices, result)
+                except (DataError, UsageError) as error:
+                    result.failures[case.id] = str(error).removeprefix(f"Case {case.id}: ")
+                    continue
+                except (MemoryError, RuntimeError) as error:
+                    if not out_of_memory(error):
+                        raise
+                    result.failures[case.id] = TOO_LARGE
+                    continue
+                result.files[case.id] = target
+                result.seconds[case.id] = time.monotonic() - began
+                made_of = {"model": model.digest, "scan": digest, **vars(choices)}
+                output.finish(target.name, made_of, [target])
+        finally:
+            if estimates and not single and result.quality:
+                write_json(quality, {"version": 1, "cases": others | result.quality})
     result.backend = model.backend
     return result
+
+
+def _of_others(quality: Path, targets: Sequence[Path], output: OutputFolder) -> dict[str, Any]:
+    """The estimates that are there of other results; those of results that are now replaced are gone before them."""
+    try:
+        rows = dict(read_json(quality)["cases"]) if output.is_ours(quality) else {}
+    except (VesalError, KeyError, TypeError, ValueError):
+        return {}
+    replaced = {strip_suffix(target) for target in targets}
+    others = {case: row for case, row in rows.items() if case not in replaced}
+    if len(others) < len(rows):
+        write_json(quality, {"version": 1, "cases": others})
+    return others
 
 
 def _predict_case(model: Model, case: Case, target: Path, choices: Choices, result: Predicted) -> str:

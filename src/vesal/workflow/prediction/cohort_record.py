@@ -79,10 +79,9 @@ class CohortRecord:
             self.rows.pop(case, None)
 
     def recall(self, quality: QualityFiles) -> None:
-        """Give the estimates that are known, and what is to be looked at."""
+        """Give the estimates that are known, and what is to be looked at, in the place of all that was there before."""
         for case, row in self.rows.items():
-            if row.get("quality") or row.get("note"):
-                quality.rows.pop(case, None)
+            quality.rows.pop(case, None)
             if row.get("quality"):
                 quality.rows[case] = row["quality"]
             if row.get("note"):

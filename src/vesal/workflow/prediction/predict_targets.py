@@ -75,6 +75,11 @@ class Targets:
         """What the folders of probabilities hold."""
         return self.folder / PROBABILITIES / CLASSES
 
+    def files(self) -> list[Path]:
+        """All that results become."""
+        described = [self.classes_file] if self.folders else []
+        return [*(path for target in self.of for path in target.files()), *described]
+
 
 def plan_targets(
     cases: Sequence[Case], out: Path, options: PredictOptions, classes: Sequence[str]

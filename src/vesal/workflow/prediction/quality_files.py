@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,24 @@ class QualityFiles:
         known = self.rows.get(case, dict.fromkeys(_COLUMNS) | {"predicted_dice": {}})
         reasons = [reason, *([known["reason"]] if known["verdict"] == "review" else [])]
         self.rows[case] = known | {"verdict": "review", "reason": "; ".join(reasons)}
+
+    def is_estimated(self, case: str) -> bool:
+        """Whether more is known of a case than what was found in its scan."""
+        return self.rows.get(case, {}).get("uncertainty") is not None
+
+    def drop_estimates(self, cases: Iterable[str]) -> bool:
+        """Forget what was estimated of results that are about to be replaced, and write that down: whatever ends the
+        work, no estimate stands beside another result than its own.
+
+        Returns:
+            Whether there was something.
+        """
+        gone = [case for case in cases if self.is_estimated(case)]
+        for case in gone:
+            del self.rows[case]
+        if gone:
+            self.save(last=True)
+        return bool(gone)
 
     def save(self, *, last: bool) -> None:
         """Write, if it is the last time or the last is some seconds ago."""
