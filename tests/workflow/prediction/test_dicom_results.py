@@ -188,11 +188,19 @@ def test_probabilities_and_a_picture_are_objects_too(tmp_path: Path, model: Mode
     assert picture.pixel_array.std() > 5
 
 
-def test_regions_that_overlap_are_no_label_map_and_the_failure_is_told(tmp_path: Path, model: Model) -> None:
+@pytest.mark.parametrize(
+    "to", ["dicom-labelmap", "dicom-seg,dicom-labelmap", "nifti,dicom-seg,dicom-labelmap"]
+)
+def test_regions_that_overlap_are_no_label_map_and_a_failure_leaves_no_part_of_a_result(
+    to: str, tmp_path: Path, model: Model
+) -> None:
     write_series(tmp_path / "study", drawn(axial()))
     cases = cases_to_predict([tmp_path / "study"], 1, dicom=WantedScan(("CT",), (0.8, 0.9, 2.5)))
-    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to="dicom-labelmap"))
-    assert "Regions that overlap are no label map" in result.failures[0].message
+    result = predict_cases(model, cases, tmp_path / "out", PredictOptions(to=to))
+    assert result.failures[0].message == (
+        "Regions that overlap are no label map; write dicom-seg in place of dicom-labelmap."
+    )
+    assert not any((tmp_path / "out").glob(f"{cases[0].id}*"))
 
 
 def test_a_scan_that_is_no_dicom_gets_none(tmp_path: Path, model: Model) -> None:

@@ -156,10 +156,6 @@ class CasePredictor:
                 interval_level=self.options.interval_level,
             )
             estimate = found.to_dict()
-        if target.writes_volume:
-            write_label(target.label, label)
-        if target.dicom:
-            self._write_dicom(scan, entry, passed, estimate)
         if target.overlay is not None and scan.volume is not None:
             from vesal.report.figures.overlay import overlay_png
 
@@ -180,6 +176,11 @@ class CasePredictor:
             write_volume(
                 target.uncertainty, Volume(_stored(values, target.uncertainty)[None], label.geometry)
             )
+        # What can be refused comes first and the label map last: one that fails leaves the earlier result.
+        if target.dicom:
+            self._write_dicom(scan, entry, passed, estimate)
+        if target.writes_volume:
+            write_label(target.label, label)
         note = "; ".join(filter(None, (scan.note, prepared.concern)))
         volumes = {}
         if self.measures:

@@ -89,6 +89,8 @@ def write_dicom(files: Mapping[str, Path], result: DicomResult) -> None:
     """
     with making(str(result.case.images[0])):
         objects = _Objects.of(result)
+        for kind in files:
+            objects.make(kind)  # all of them before the first is written
         for kind, path in files.items():
             write_bytes(path, object_bytes(objects.make(kind)))
 
