@@ -196,6 +196,18 @@ def test_results_that_a_prediction_neither_makes_nor_keeps_are_named(tmp_path: P
     ]
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_picture_of_an_earlier_result_beside_a_new_one_is_named(tmp_path: Path, resume: bool) -> None:
+    folder, out = save_slices(tmp_path / "in", "a", "b"), tmp_path / "out"
+    predict(model(), [folder], out, overlay=True)
+    assert predict(model(), [folder], out, resume=resume).remarks == []
+    predict(model(), [folder], out, overlay=True)
+    assert predict(model(), [folder], out, resume=resume, threshold=0.6).remarks == [
+        f"{out} also holds 2 earlier results: overlays/a_overlay.png, overlays/b_overlay.png, by another model or "
+        "other options."
+    ]
+
+
 def test_a_scan_that_cannot_be_read_again_says_that_its_earlier_result_stays(tmp_path: Path) -> None:
     folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
     predict(model(), [folder], out)

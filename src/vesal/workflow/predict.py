@@ -155,8 +155,7 @@ def predict_cases(
                 cohort.recall(result.quality)
         estimates = _estimates(model, options)
         waiting = _unfinished(output, entries, made_of, result, estimates) if options.resume else entries
-        if other := _others(output, targets, made_of, options.resume):
-            result.remarks.append(other)
+        result.remarks += _others(output, targets, made_of, options.resume)
         try_folder(targets)
         for folder in {path.parent for path in files}:
             sweep(folder, below=False)
@@ -223,22 +222,26 @@ def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
     }
 
 
-def _others(output: OutputFolder, targets: Targets, made_of: dict[str, Any], resume: bool) -> str:
-    """Results in the folder that this prediction neither makes nor keeps, where they would be taken for its own: when
-    it is resumed, and where another model or other options made them; '' without any."""
+def _others(output: OutputFolder, targets: Targets, made_of: dict[str, Any], resume: bool) -> list[str]:
+    """Remarks on results in the folder that this prediction neither makes nor keeps, where they would be taken for its
+    own: label maps when it is resumed, and whatever another model or other options made, such as pictures of masks
+    that are made anew."""
     ours = {target.label.name for target in targets.of}
-    found = [
-        name
-        for name, done in output.cases.items()
-        if name not in ours
-        and (resume or any(done.made_of.get(what) != made_of[what] for what in made_of))
-        and (output.folder / name).exists()
+    made = {path.relative_to(targets.folder).as_posix() for path in targets.files()}
+    found: dict[str, list[str]] = {}
+    for name, done in output.cases.items():
+        why = "by another model or other options"
+        names = [file for file in done.files if file not in made] if name in ours else [name]
+        if resume and name not in ours:
+            why = "whose scans or format were not named now"
+        elif all(done.made_of.get(what) == made_of[what] for what in made_of):
+            continue
+        found.setdefault(why, []).extend(file for file in names if (output.folder / file).exists())
+    return [
+        f"{targets.folder} also holds {plural(len(names), 'earlier result')}: {listed(names, 3)}, {why}."
+        for why, names in found.items()
+        if names
     ]
-    if not found:
-        return ""
-    which = f"{plural(len(found), 'earlier result')}: {listed(found, 3)}"
-    why = "whose scans or format were not named now" if resume else "by another model or other options"
-    return f"{targets.folder} also holds {which}, {why}."
 
 
 def _unfinished(
