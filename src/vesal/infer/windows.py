@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal import memory_limit
+from vesal.errors import DataError
 from vesal.infer.arrays.arrays import Array, Arrays, arrays_of
 from vesal.infer.imported_windows.monai_windows import Mode, monai_starts, monai_weight
 from vesal.infer.imported_windows.nnunet_windows import nnunet_weight
@@ -140,6 +141,9 @@ def stream_logits(
     Yields:
         (K, *S) float32 of successive rows along `windows.stream_axis(S)`. A view of memory that is used again: it
         is valid until the next one is requested. On `device` if there is room for it, else on the CPU.
+
+    Raises:
+        DataError: sums in 16 bits are infinite.
     """
     arrays = arrays_of(image, device)
     grid = _Grid(tuple(image.shape[1:]), windows)
@@ -410,6 +414,11 @@ class _RollingSums:
     def _in_the_mean(self, rows: Array) -> Array:
         arrays, networks = self._arrays, self._grid.windows.networks
         logits = arrays.divided_in_16_bits(rows[:-1], rows[-1:])
+        if not float(abs(logits).max()) < math.inf:
+            raise DataError(
+                "the network's outputs are beyond what the 16 bits hold in which nnU-Net adds windows up, so that "
+                "its classes cannot be told apart; check that the scan is of the kind that the model was trained on."
+            )
         outputs = len(logits) // networks
         mean = logits[:outputs]
         for first in range(outputs, len(logits), outputs):

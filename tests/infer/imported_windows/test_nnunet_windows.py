@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from vesal.errors import DataError
 from vesal.infer.imported_windows.nnunet_windows import in_16_bits, nnunet_weight
 from vesal.infer.windows import Windows, predict_logits, window_starts
 
@@ -60,3 +61,16 @@ def test_logits_are_to_the_bit_those_of_sums_in_16_bits(library: str, mirror_axe
     found = np.asarray(predict_logits(network, given, windows, outputs=2))
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(in_16_bits(found), found)
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_logits_that_16_bits_do_not_hold_are_refused_as_nnunet_does(library: str) -> None:
+    image = np.ones((1, 6, 8, 8), dtype=np.float32)
+    scan: Any = torch.from_numpy(image) if library == "torch" else image
+
+    def network(batch: Any) -> Any:
+        both = (8000 * batch, 9000 * batch)  # the second class is likelier, and ten times both are infinite
+        return torch.cat(both, 1) if library == "torch" else np.concatenate(both, 1)
+
+    with pytest.raises(DataError, match="16 bits"):
+        predict_logits(network, scan, Windows((6, 8, 8), nnunet=True), outputs=2)

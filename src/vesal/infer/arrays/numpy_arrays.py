@@ -65,7 +65,8 @@ class NumpyArrays:
         for channel, more in zip(target, values, strict=True):
             total = more * np.float32(share) * weight
             total += channel
-            channel[...] = total.astype(np.float16)
+            with np.errstate(over="ignore"):  # infinity is refused where the sums are divided
+                channel[...] = total.astype(np.float16)
 
     def divided_in_16_bits(self, array: Array, by: Array | float) -> Array:
         return np.asarray(array / by).astype(np.float16).astype(np.float32)
