@@ -105,3 +105,14 @@ def test_intervals_draw_patients_where_some_have_several_cases(rows):
     ):  # fmt: skip
         assert one.mean == other.mean
         assert one.high - one.low > 1.3 * (other.high - other.low)
+
+
+def test_one_case_and_cases_of_one_patient_have_no_interval(rows, two):
+    for made, patients in (
+        (rows({name: {"x": dice["x"]} for name, dice in two.items()}), {}),
+        (rows(two), {"x": "p", "y": "p"}),
+    ):
+        top, drop = headline(made, patients), of(degradation_table(made, ["a"], patients), "noise 3")
+        for one in (top.drop_percent, drop.drop_percent, drop.dice):
+            assert one.mean is not None
+            assert (one.low, one.high) == (None, None)

@@ -35,6 +35,8 @@ def test_what_makes_a_comparison_partial_or_impossible_is_remarked(result, rows)
     first, second = result(baseline=other).remarks
     assert "there is no comparison" in first
     assert "another seed" in second
+    (remark,) = result(baseline=own.model_copy(update={"data": "elsewhere"})).remarks
+    assert "m.vesal was measured on the scans in elsewhere; cases are paired by their names" in remark
     (remark,) = result(baseline=own.model_copy(update={"classes": ("a", "c")})).remarks
     assert "there is no comparison" in remark
 

@@ -18,7 +18,7 @@ def test_all_severities_are_measured_unless_some_are_chosen() -> None:
         RobustnessRequest(Path("m"), severities=(2,), quick=True)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1-3", "3,"])
+@pytest.mark.parametrize("text", ["", "x", "1-3", "3,", "3..1", "²", "0", "1..9"])
 def test_impossible_severities_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--severity is whole numbers"):
         parse_severities(text)

@@ -38,7 +38,8 @@ def test_of_a_run_each_held_out_case_is_measured_with_the_model_that_has_not_see
     assert groups(choose_cases(trained, None)) == expected
     assert groups(choose_cases(trained, tiny_data)) == expected
     assert groups(choose_cases(trained, None, fold=2)) == {"fold_2": expected["fold_2"]}
-    assert groups(choose_cases(trained / "fold_2", None)) == {"fold_2": expected["fold_2"]}
+    for fold in (None, 2):
+        assert groups(choose_cases(trained / "fold_2", None, fold=fold)) == {"fold_2": expected["fold_2"]}
     assert groups(choose_cases(trained / "fold_0" / "model.vesal", tiny_data)) == {
         "fold_0": expected["fold_0"]
     }
@@ -59,6 +60,9 @@ def test_what_cannot_be_chosen_is_refused(trained, model, tiny_data):
         choose_cases(trained, None, fold=1)
     with pytest.raises(UsageError, match="has the folds 0 to 2"):
         choose_cases(trained, None, fold=7)
+    for data in (None, tiny_data / "imagesTr"):
+        with pytest.raises(UsageError, match="is of fold 0, and --fold says 2"):
+            choose_cases(trained / "fold_0", data, fold=2)
     (trained / "folds.json").unlink()
     with pytest.raises(DataError, match="trained on all cases"):
         choose_cases(trained, None)

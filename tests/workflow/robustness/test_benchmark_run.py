@@ -12,6 +12,8 @@ import shutil
 import signal
 import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from engine_work import Losing
@@ -23,6 +25,7 @@ from vesal.engine.in_process import InProcess
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import robustness_text
+from vesal.layouts.registry import load_dataset
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness import benchmark_run, measure
 from vesal.workflow.robustness.benchmark_run import robustness_run
@@ -88,6 +91,27 @@ def test_a_stopped_benchmark_is_resumed_after_the_last_case(
     )
     assert network.windows == 0
     assert (again.rows, len(again.limits)) == (whole.rows, 1)
+
+
+def test_a_resumed_benchmark_measures_a_case_anew_whose_files_changed(
+    run, network, model, tiny_data, tmp_path
+):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    before = run(model, data, tmp_path / "out", artifacts=["noise:3"])
+    path = data / "labelsTr" / f"{before.rows[0].case}.nii.gz"
+    label, each = nib.load(path), network.windows // 3
+    nib.save(nib.Nifti1Image(np.roll(np.asarray(label.dataobj), 2, axis=0), label.affine), path)
+    network.windows = 0
+    after = run(model, data, tmp_path / "out", artifacts=["noise:3"], resume=True)
+    assert network.windows <= 1.5 * each
+    changed = {row.case for row, old in zip(after.rows, before.rows, strict=True) if row != old}
+    assert changed == {before.rows[0].case}
+
+
+def test_a_case_whose_files_are_gone_is_not_taken_for_changed(tiny_data, tmp_path):
+    case = load_dataset(tiny_data).cases[0]
+    assert benchmark_run._made_of(case) == benchmark_run._made_of(case) is not None
+    assert benchmark_run._made_of(case.model_copy(update={"label": tmp_path / "gone.nii.gz"})) is None
 
 
 @pytest.fixture

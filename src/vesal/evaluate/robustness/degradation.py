@@ -75,7 +75,7 @@ class ArtifactScore(Record):
 
 class Estimate(Record):
     """A mean over cases with its 95 % bootstrap interval, over patients where some have several; None where no case
-    defines it.
+    defines it, and the interval also where all are of one patient.
     """
 
     mean: float | None = None
@@ -254,7 +254,7 @@ def headline(rows: Sequence[ArtifactScore], patients: Mapping[str, str] | None =
     cases = dict.fromkeys(case for drops in chosen for case in drops)
     per_case = [float(np.mean([drops[case] for drops in chosen if case in drops])) for case in cases]
     mean = float(np.mean([np.mean(list(drops.values())) for drops in chosen]))
-    low, high = bootstrap_interval(per_case, patient_numbers([*cases], patients or {}), bounds=_DROP_BOUNDS)
+    low, high = _interval(dict(zip(cases, per_case, strict=True)), _DROP_BOUNDS, patients or {})
     return Headline(
         severity=severity, artifacts=len(chosen), drop_percent=Estimate(mean=mean, low=low, high=high)
     )
@@ -332,8 +332,18 @@ def _estimate(
     values = list(by_case.values())
     if not values:
         return Estimate()
-    low, high = bootstrap_interval(values, patient_numbers([*by_case], patients), bounds=bounds)
+    low, high = _interval(by_case, bounds, patients)
     return Estimate(mean=float(np.mean(values)), low=low, high=high)
+
+
+def _interval(
+    by_case: Mapping[str, float], bounds: tuple[float, float], patients: Mapping[str, str]
+) -> tuple[float, float] | tuple[None, None]:
+    """Of the mean; none of one case, nor of one patient's, which say nothing about others."""
+    numbers = patient_numbers([*by_case], patients)
+    if len(by_case) == 1 or numbers == [0] * len(by_case):
+        return None, None
+    return bootstrap_interval(list(by_case.values()), numbers, bounds=bounds)
 
 
 def _corruption_error(

@@ -126,6 +126,10 @@ def conclude(
             )
         elif comparison.cases < len({row.case for row in rows}):
             remarks.append(f"The comparison is over the {comparison.cases} cases that both were measured on.")
+        if comparison is not None and baseline.data != about["data"]:
+            remarks.append(
+                f"{baseline.model} was measured on the scans in {baseline.data}; cases are paired by their names."
+            )
         if baseline.settings.get("seed") != about["settings"].get("seed"):
             remarks.append(
                 f"{baseline.model} was measured with another seed: its scans were corrupted otherwise."

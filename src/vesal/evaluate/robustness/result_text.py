@@ -88,9 +88,7 @@ def headline_sentence(found: Robustness) -> str:
     if (top := found.headline) is None:
         return ""
     where = "with these settings" if top.severity is None else f"at severity {top.severity}"
-    # Of one case the interval has no width and says nothing.
-    bounds = (top.drop_percent.low, top.drop_percent.high) if found.cases > 1 else (None, None)
-    drop = with_interval(top.drop_percent.mean, *bounds, 1)
+    drop = with_interval(top.drop_percent.mean, top.drop_percent.low, top.drop_percent.high, 1)
     return f"The mean relative drop of Dice over {plural(top.artifacts, 'artefact')} {where}: {drop} %."
 
 

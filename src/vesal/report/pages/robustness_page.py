@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vesal.data.labels import MEAN, LabelSet
-from vesal.evaluate.robustness.degradation import CLEAN, Condition, Estimate, corrupted_means
+from vesal.evaluate.robustness.degradation import (
+    CLEAN,
+    Condition,
+    Estimate,
+    corrupted_means,
+    degradation_table,
+)
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import (
     comparison_table,
@@ -23,7 +29,7 @@ from vesal.report.figures.colours import class_colours
 from vesal.report.figures.robustness_charts import CorruptedScan, corrupted_png, degradation_chart
 from vesal.report.pages.html import Picture, chart, render_page, scan
 from vesal.run_files import MODEL, fold_name
-from vesal.text import UNDEFINED, duration, interval, listed, number, plural
+from vesal.text import UNDEFINED, duration, interval, listed, number, plural, with_interval
 from vesal.version import __version__
 
 #: A drop of so many percent has the full colour of the table.
@@ -44,6 +50,7 @@ def write_robustness_report(
     Raises:
         VesalError: the page cannot be written.
     """
+    shared = _shared(found, baseline)
     context = {
         "title": f"Robustness of {_name(Path(found.model))}",
         "verdict": " ".join(filter(None, [headline_sentence(found), limits_sentence(found)])),
@@ -56,7 +63,7 @@ def write_robustness_report(
         "tiles": _tiles(found),
         "found": found,
         "heat": _heat(found),
-        "curves": _curves(found, labels, baseline),
+        "curves": _curves(found, labels, _of_cases(baseline, shared)),
         "examples": [
             (
                 one.worst,
@@ -66,6 +73,7 @@ def write_robustness_report(
         ],
         "comparison_table": None if found.comparison is None else comparison_table(found.comparison),
         "number": number,
+        "shared": plural(len(shared), "case") if len(shared) < found.cases else "",
         "table": condition_table(found.conditions),
         "worst_table": worst_table(found),
         "overview": _overview(found),
@@ -133,24 +141,40 @@ def _heat_cell(condition: Condition | None) -> dict[str, Any]:
     return {
         "text": number(drop.mean, 1),
         "share": round(_DEEPEST * min(1.0, max(0.0, drop.mean or 0.0) / _FULL)),
-        "title": f"{condition.condition}: Dice {dice}, drop {interval(drop.low, drop.high, 1)} %",
+        "title": f"{condition.condition}: Dice {dice}, drop {with_interval(drop.mean, drop.low, drop.high, 1)} %",
     }
 
 
-def _curves(found: Robustness, labels: LabelSet, baseline: Robustness | None) -> list[Picture]:
+def _shared(found: Robustness, baseline: Robustness | None) -> set[str]:
+    """Cases that the baseline was measured on, too; none where there is no comparison."""
+    if baseline is None or found.comparison is None:
+        return set()
+    return {row.case for row in found.rows} & {row.case for row in baseline.rows}
+
+
+def _of_cases(baseline: Robustness | None, cases: set[str]) -> Sequence[Condition]:
+    """What the baseline reached in these cases."""
+    if baseline is None or not cases:
+        return ()
+    rows = [row for row in baseline.rows if row.case in cases]
+    if len(rows) == len(baseline.rows):
+        return baseline.conditions
+    return degradation_table(rows, baseline.classes, baseline.patients)
+
+
+def _curves(found: Robustness, labels: LabelSet, baseline: Sequence[Condition]) -> list[Picture]:
     """Of each artefact that was tested at severities, all over one range of Dice."""
     drawn: dict[str, tuple[dict[str, dict[int, Estimate]], dict[int, Estimate]]] = {}
-    values = []
+    values: list[float | None] = []
     for artifact, row in drops_by_severity(found.conditions)[1].items():
         tested = sorted(severity for severity in row if severity is not None)
         titles = {0: CLEAN, **{severity: f"{artifact} {severity}" for severity in tested}}
         classes = {name: _dice(found.conditions, titles, name) for name in (MEAN, *found.classes)}
         if tested and classes[MEAN]:
-            other = {} if baseline is None else _dice(baseline.conditions, titles, MEAN)
-            drawn[artifact] = classes, other
-            values += [one.low or 0.0 for one in classes[MEAN].values()]
-            values += [one.mean or 0.0 for name in found.classes for one in classes[name].values()]
-    lowest = max(0.0, 0.1 * int(10 * min(values, default=0.0)))
+            drawn[artifact] = classes, _dice(baseline, titles, MEAN)
+            values += [one.mean if one.low is None else one.low for one in classes[MEAN].values()]
+            values += [one.mean for name in found.classes for one in classes[name].values()]
+    lowest = max(0.0, 0.1 * int(10 * min((value for value in values if value is not None), default=0.0)))
     return [
         chart(
             partial(degradation_chart, artifact, *lines, class_colours(labels), lowest),

@@ -32,11 +32,12 @@ def parse_severities(text: str) -> tuple[int, ...]:
     chosen: list[int] = []
     for part in text.split(","):
         first, _, last = part.strip().partition("..")
-        if not first.isdigit() or not (last or first).isdigit():
+        ends = (first, last or first)
+        if not all(map(str.isdecimal, ends)) or not 1 <= int(ends[0]) <= int(ends[1]) <= 5:
             raise UsageError(
                 f"--severity is whole numbers from 1 to 5, such as 3, 1,3,5 or 1..5, not '{text}'."
             )
-        chosen += range(int(first), int(last or first) + 1)
+        chosen += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(dict.fromkeys(chosen))
 
 

@@ -83,12 +83,16 @@ def choose_cases(
         fold: of a run, if not all.
 
     Raises:
-        UsageError: the data are not named, or there is no such fold.
+        UsageError: the data are not named, there is no such fold, or the model is of another one.
         DataError: the run held nothing out, or the data hold no labelled case.
     """
     files = model_files(model)
     run, own = _run_of(model)
     if run is not None:
+        if None not in (own, fold) and own != fold:
+            raise UsageError(
+                f"{model} is of fold {own}, and --fold says {fold}; leave --fold out, or name the run, {run.folder}."
+            )
         trained_on = run.dataset()
         if data is None or data.expanduser().resolve() == trained_on.root.resolve():
             return _held_out(run, trained_on, own if fold is None else fold)

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 from vesal.augment.artifacts.benchmark import Artifact, applicable, benchmark, parse_artifact
+from vesal.data.case import files_of
 from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.engine.outcome import Engine
-from vesal.errors import UsageError, VesalError
+from vesal.errors import DataError, UsageError, VesalError
 from vesal.evaluate.robustness.degradation import WorstCase
 from vesal.evaluate.robustness.limits import Limit, check_limit_names
 from vesal.evaluate.robustness.result import Cost, Robustness, conclude
@@ -28,7 +29,7 @@ from vesal.evaluate.scores import shared_patients
 from vesal.files import content_hash
 from vesal.infer.model import Model
 from vesal.infer.predictor import load_model
-from vesal.journal import Journal
+from vesal.journal import Journal, file_stamps
 from vesal.memory_limit import held_bytes, keep_within, limit, limited, room
 from vesal.outputs import results
 from vesal.parallel import Progress, StageProgress, no_progress, workers_within
@@ -128,7 +129,8 @@ def _artifacts(request: RobustnessRequest, plan: Plan) -> tuple[tuple[Artifact, 
 def _journal(
     request: RobustnessRequest, chosen: RobustnessCases, artifacts: Sequence[Artifact]
 ) -> Journal[Measured]:
-    """Begun with all that the rows depend on; resumed without the cases in which something failed."""
+    """Begun with all that the rows depend on; resumed without the cases in which something failed, or whose files
+    changed."""
     head = {
         "version": 1,
         "model": [content_hash(file.read_bytes()) for group in chosen.groups for file in group.models],
@@ -142,10 +144,22 @@ def _journal(
     journal = Journal[Measured].open(
         path, Measured, head, resume=request.resume, work="benchmark", alone=False
     )
-    # What failed is tried again: the file may have been fixed since.
-    for one in [one for one in journal.entries.values() if one.failures]:
-        journal.drop(one.id)
+    cases = {case.id: case for group in chosen.groups for case in group.cases}
+    for one in list(journal.entries.values()):
+        now = _made_of(cases[one.id])
+        # What failed is tried again: the file may have been fixed since.
+        if one.failures or (None not in (one.made_of, now) and one.made_of != now):
+            journal.drop(one.id)
     return journal
+
+
+def _made_of(case: Case) -> list[list[int]] | None:
+    """Size and times of a case's files; None where one is not there, so that what was measured is all there is."""
+    try:
+        stamps = file_stamps(files_of(case))
+    except DataError:
+        return None
+    return None if [] in stamps else stamps
 
 
 #: A case, and the number of the group whose models segment it.
@@ -188,6 +202,7 @@ class _Runners:
 
         groups = enumerate(self.chosen.groups)
         tasks = [(index, case) for index, group in groups for case in group.cases if case.id in waiting]
+        made_of = {case.id: _made_of(case) for _, case in tasks}
         began = time.monotonic()
         if engine is None:
             processes = self._most_processes([case for _, case in tasks])
@@ -198,7 +213,8 @@ class _Runners:
             for number, one in measured:
                 now = time.monotonic()
                 seconds, began = round(now - began, 3), now
-                journal.add(one.model_copy(update={"seconds": seconds, "processes": number}))
+                known = {"seconds": seconds, "processes": number, "made_of": made_of[one.id]}
+                journal.add(one.model_copy(update=known))
 
     def _measured(
         self, tasks: Sequence[_Task], processes: int, tick: Tick
