@@ -87,7 +87,7 @@ class Table:
         )
 
     @property
-    def _words(self) -> list[bool]:
+    def words(self) -> list[bool]:
         """Of each column, whether it holds words and goes to the left."""
         return [
             column == 0 or all(isinstance(row[column].value, str) for row in self.rows)
@@ -112,9 +112,9 @@ class Table:
         widths = [max(3, *map(columns_of, column)) for column in zip(*lines, strict=True)]
         rule = [
             ":" + "-" * (width - 1) if word else "-" * (width - 1) + ":"
-            for width, word in zip(widths, self._words, strict=True)
+            for width, word in zip(widths, self.words, strict=True)
         ]
-        aligned = [_aligned(line, widths, self._words) for line in lines]
+        aligned = [_aligned(line, widths, self.words) for line in lines]
         return "\n".join(f"| {' | '.join(line)} |" for line in (aligned[0], rule, *aligned[1:]))
 
     def plain(self) -> str:
@@ -126,7 +126,7 @@ class Table:
         """
         lines = [[one_line(text) for text in line] for line in self._lines()]
         widths = [max(map(columns_of, column)) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join(_aligned(line, widths, self._words)).rstrip() for line in lines)
+        return "\n".join("  ".join(_aligned(line, widths, self.words)).rstrip() for line in lines)
 
     def csv(self) -> str:
         """The values in full, for programs; undefined ones are empty, and names as `text.inline` shows them.

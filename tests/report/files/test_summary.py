@@ -73,7 +73,9 @@ def test_the_step_that_the_training_chose_and_the_parameters_of_its_model_are_in
 
     run = make_run(tmp_path, cases=1)
     shutil.rmtree(tmp_path / "data")
-    write_json(run / "fold_0" / "finished.json", {"step": 40, "best_step": 25})
+    write_json(run / "fold_0" / "finished.json", {"step": 40, "best_step": 20})
+    metrics = run / "fold_0" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '\n{"step": 20, "val_dice": 0.6, "val_loss": 0.1}\n')
     weights = {
         "stem.weight": np.zeros((8, 1, 3, 3, 3), np.float32),
         "norm.bias": np.zeros(8, np.float32),
@@ -85,7 +87,9 @@ def test_the_step_that_the_training_chose_and_the_parameters_of_its_model_are_in
     write_summary(run_contents(run))
     summary = json.loads((run / "summary.json").read_text())
     assert summary["network"]["parameters"] == 8 * 27 + 8
-    assert summary["training"]["folds"][0]["best_step"] == 25
+    (fold,) = summary["training"]["folds"]
+    # Chosen by its loss: at step 40 the Dice was higher.
+    assert (fold["best_step"], fold["best_val_dice"]) == (20, 0.6)
     assert "224 parameters" in (run / "summary.md").read_text()
     (run / "fold_0" / "model.vesal").write_bytes(b"PK no model")
     write_summary(run_contents(run))

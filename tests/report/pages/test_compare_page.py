@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,8 @@ def test_the_page_holds_the_table_and_every_case_and_shows_no_name_as_markup(tmp
     assert "$x$ &lt;i&gt; is better" in page
     assert page.count('data-v="11"') == 3  # two classes and their mean
     assert "+0.050" in page
+    sorted_as_words = re.findall(r"data-text><button[^>]*>([^<]*)<", page)
+    assert sorted_as_words == ["Case", "Class"]
 
 
 @pytest.mark.parametrize(("cases", "gap"), [(1, 0.05), (8, 0.0)])

@@ -215,6 +215,26 @@ def test_empty_truth_and_prediction_give_a_report(tmp_path):
     check_sound(page)
 
 
+def test_the_verdict_says_of_how_many_cases_the_mean_is(tmp_path):
+    run = make_run(tmp_path, cases=2)
+    geometry = Geometry(SHAPE, np.diag([1.0, 1, 2, 1]))
+    masks = {"scan_0": np.zeros(SHAPE, dtype=np.uint8), "scan_1": np.ones(SHAPE, dtype=np.uint8)}
+    rows = [row for case, mask in masks.items() for row in score_case(case, mask, mask, geometry, LABELS)]
+    save_scores(run, summarise(rows, LABELS, tolerance_mm=1.0))
+    page = Page(write_run_report(run))
+    assert "On 1 of 2 held-out cases the mean Dice is 1.000; the others are empty" in page.text
+
+
+def test_a_history_of_an_earlier_report_as_an_array_is_made_anew(tmp_path):
+    run = make_run(tmp_path, cases=1)
+    write_run_report(run, arrays=True)
+    metrics, array = run / "fold_0" / "metrics.jsonl", run / "fold_0" / "history.npy"
+    rows = len(np.load(array))
+    metrics.write_text(metrics.read_text() + '\n{"step": 99, "train_loss": 0.1}\n')
+    write_run_report(run)
+    assert len(np.load(array)) == rows + 1
+
+
 def test_the_report_loads_neither_torch_nor_pyplot():
     code = (
         "import sys, vesal.report.pages.run_page, vesal.report.figures.overlay, "

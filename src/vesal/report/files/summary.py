@@ -127,11 +127,12 @@ def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
     rows = pieces.curves[name]
     steps, dice = series(rows, "val_dice")
     losses = series(rows, "train_loss")[1]
-    best = int(dice.argmax()) if len(dice) else None
-    best_step = None if best is None else int(steps[best])
+    best_step = int(steps[dice.argmax()]) if len(dice) else None
     with suppress(VesalError, AttributeError):
         # As the training noted it; a run that goes on has not yet.
         best_step = read_json(fold_folder(pieces.folder, name) / FINISHED).get("best_step", best_step)
+    # Not the highest: the loss or one class may have chosen the step.
+    there = dice[steps == best_step]
     return {
         "fold": name,
         "steps": largest(rows, "step"),
@@ -140,7 +141,7 @@ def _fold(pieces: RunContents, name: str) -> dict[str, Any]:
         "memory_mb": largest(rows, "memory_mb"),
         "train_loss": float(losses[-1]) if len(losses) else None,
         "best_step": best_step,
-        "best_val_dice": None if best is None else float(dice[best]),
+        "best_val_dice": float(there[-1]) if len(there) else None,
         "held_out": sum(of == name for of in pieces.fold_of.values()),
     }
 

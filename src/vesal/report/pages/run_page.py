@@ -45,6 +45,7 @@ from vesal.run_files import (
     SUMMARY_TEXT,
     SURFACES,
     fold_folder,
+    fold_folders,
 )
 from vesal.table import Table
 from vesal.text import duration, interval, listed, moment, number, plural, times
@@ -62,7 +63,7 @@ def write_run_report(run: Path, *, arrays: bool = False) -> Path:
 
     Args:
         run: folder that training wrote.
-        arrays: the histories as history.npy too.
+        arrays: the histories as history.npy too; where they are there, they are made anew in any case.
 
     Returns:
         The page's path.
@@ -73,6 +74,8 @@ def write_run_report(run: Path, *, arrays: bool = False) -> Path:
     """
     pieces = run_contents(Path(run))
     path = pieces.folder / REPORT
+    # Arrays of an earlier report would be of an earlier state.
+    arrays = arrays or any((fold / HISTORY_ARRAY).exists() for fold in fold_folders(pieces.folder))
     names = [name for name in FOLD_RESULTS if arrays or name != HISTORY_ARRAY]
     with Run(pieces.folder).output((REPORT, SUMMARY, SUMMARY_TEXT), names) as output:
         for old in (pieces.folder / SURFACES).glob("*.glb"):
@@ -134,9 +137,12 @@ def _verdict(pieces: RunContents) -> str:
     if row.mean is None:
         return "No case defines a Dice: truth and prediction are empty everywhere."
     count = len({score.case for score in scores.cases})
-    sentence = f"On {plural(count, 'held-out case')} the mean Dice is {number(row.mean)}"
+    of = "" if row.count == count else f"{row.count} of "
+    sentence = f"On {of}{plural(count, 'held-out case')} the mean Dice is {number(row.mean)}"
     if row.low is not None and row.count > 1:
         sentence += f" ({scores.confidence:.0%} interval {interval(row.low, row.high)})"
+    if of:
+        sentence += "; the others are empty in truth and prediction"
     if scores.failures:
         sentence += f"; {plural(len(scores.failures), 'case')} could not be scored"
     return sentence + "."
