@@ -133,6 +133,13 @@ def test_a_colour_photograph_is_shown_in_colour():
     assert plane.image[0, 0].tolist() == pytest.approx([200 / 255, 0, 0])
 
 
+def test_three_channels_of_fractions_are_no_photograph_and_are_not_black():
+    array = np.random.default_rng(0).random((3, 20, 20), dtype=np.float32)
+    plane = cut_planes(Volume(array, Geometry.from_spacing((20, 20), (1, 1))))[0]
+    assert plane.image.shape == (20, 20)
+    assert np.ptp(plane.image) == 1.0
+
+
 def test_a_single_slice_of_a_volume_and_scans_with_holes_are_shown():
     volume, label = scan((20, 20, 1))
     assert [plane.name for plane in cut_planes(volume, [label])] == ["axial"]

@@ -146,7 +146,8 @@ def _cut(
 
 def _flat_picture(image: Array, maps: Sequence[Array], geometry: Geometry, box: tuple[slice, ...]) -> Plane:
     """A 2D image as it lies in its file: x to the right, y down."""
-    colour = image.shape[0] == 3 and image.min() >= 0 and image.max() <= 255
+    # Three modalities of 0 to 1 would be black.
+    colour = image.shape[0] == 3 and image.min() >= 0 and 1 < image.max() <= 255
     shown = image[(slice(None), *box)].T / 255.0 if colour else image[0][box].T
     plane = Plane(
         name="",
