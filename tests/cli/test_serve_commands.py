@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import vesal.serve.server
 import vesal.serve.view_server
+from vesal.cli import serve_commands
 from vesal.cli.app import app
 from vesal.errors import UsageError
 from vesal.serve.viewed_files import Viewed
@@ -40,6 +41,14 @@ def test_without_a_model_or_with_a_contradiction_nothing_is_served() -> None:
     assert run("serve").exit_code == 2
     failed = run("serve", "heart.vesal", "--watch", "thorax")
     assert isinstance(failed.exception, UsageError)
+
+
+def test_what_a_page_would_not_show_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_commands, "is_page", lambda _scan: True)
+    for words in (("mask.nii.gz",), ("--truth", "mask.nii.gz"), ("--series", "3")):
+        failed = run("view", str(tmp_path), *words, "--no-browser")
+        assert isinstance(failed.exception, UsageError)
+        assert "opens scans by itself" in str(failed.exception)
 
 
 def test_what_is_to_be_viewed_arrives_with_the_labels_of_a_model(

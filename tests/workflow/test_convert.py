@@ -131,6 +131,14 @@ def test_a_conversion_of_a_conversion_loses_nothing(target: str, tmp_path: Path)
         assert_same_case(source, result, first, second)
 
 
+def test_options_of_pictures_are_told_to_have_no_effect_on_volumes(tmp_path: Path) -> None:
+    made("nnunet", tmp_path / "data")
+    result = convert(tmp_path / "data", tmp_path / "out", "nifti", window=(0, 400), keep_empty=False)
+    assert "Without effect, for --to png alone takes it: --window, --skip-empty." in result.remarks
+    pictures = convert(tmp_path / "data", tmp_path / "png", "png", window=(0, 400))
+    assert not any("effect" in remark for remark in pictures.remarks)
+
+
 def test_label_values_are_changed_as_asked_and_it_is_recorded(tmp_path: Path) -> None:
     made("brats", tmp_path / "data")
     result = convert(tmp_path / "data", tmp_path / "out", "msd", mapping=("enhancing tumour=3",))

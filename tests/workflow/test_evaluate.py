@@ -71,6 +71,13 @@ def test_a_folder_of_predictions_is_scored_as_the_run_is(run, tmp_path):
     assert (tmp_path / "out" / "scores.md").exists()
 
 
+def test_names_of_labels_are_refused_where_a_run_has_its_own(run, tmp_path):
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": {"background": 0, "wall": 1, "heart": 3}}))
+    with pytest.raises(UsageError, match="--labels is for predictions beside a folder of truth"):
+        evaluate_run(run.folder, None, labels=tmp_path / "labels.json")
+    assert not (run.folder / "scores.json").exists()
+
+
 def test_what_cannot_be_scored_is_named_with_its_fix(run):
     with pytest.raises(UsageError, match="tolerance"):
         score_run(run, tolerance_mm=-1)

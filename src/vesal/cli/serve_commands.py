@@ -57,6 +57,8 @@ def view(
         typer.echo(f"Look at {address} (Ctrl-C ends it)")
 
     if is_page(scan):
+        if masks or truth or uncertainty or model or series:
+            raise UsageError(f"{scan} is a page, which opens scans by itself; name nothing beside it.")
         show_page(scan, port=port, browser=not no_browser, on_ready=on_ready)
         return
     labels = None

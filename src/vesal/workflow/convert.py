@@ -43,6 +43,9 @@ _SAME = ("to", "window", "bits", "keep_empty", "axis", "merge", "spacing_mm", "s
 #: In the new data set's folder.
 _JOURNAL, _SUMMARY = "conversion.jsonl", "conversion.json"
 
+#: Fields that only the writing of pictures asks for.
+_OF_PNG = {"window": "--window", "bits": "--bits", "keep_empty": "--skip-empty", "axis": "--axis"}
+
 
 class ConvertResult(Record):
     """The result of a conversion.
@@ -334,6 +337,9 @@ def _remarks(
     written: Sequence[Written],
 ) -> list[str]:
     remarks = [one.remark for one in written if one.remark]
+    idle = [flag for name, flag in _OF_PNG.items() if getattr(request, name) != getattr(ConvertRequest, name)]
+    if idle and request.to != "png":
+        remarks.append(f"Without effect, for --to png alone takes it: {listed(idle)}.")
     shared = Counter[str]()
     for one in written:
         shared.update(one.overlaps)

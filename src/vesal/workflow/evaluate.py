@@ -54,10 +54,14 @@ def evaluate_run(
         slice_mm: distance of neighbouring slices of a volume where nothing states it.
 
     Raises:
-        UsageError: the distance of slices is none.
+        UsageError: the distance of slices is none, or names of labels are given for a run.
     """
     if slice_mm is not None and not 0 < slice_mm < float("inf"):
         raise UsageError(f"--slice-mm takes the distance of slices in mm, such as 5, not {slice_mm:g}.")
+    if truth is None and labels is not None:
+        raise UsageError(
+            "--labels is for predictions beside a folder of truth; a run has its own, so leave it out."
+        )
     first = Path(first)
     truth, out, labels = (None if path is None else Path(path) for path in (truth, out, labels))
     output = None if out is None else results(out, *SCORE_FILES)

@@ -9,6 +9,7 @@ from vesal.errors import UsageError, unknown_name
 from vesal.workflow.kaggle.kernel import Exported
 from vesal.workflow.kaggle.kernel import export as export_kernel
 from vesal.workflow.model_exchange.export_nnunet import NnunetExport, export_nnunet
+from vesal.workflow.requests.fields import given_flags
 from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.slurm_options import SlurmOptions
 from vesal.workflow.slurm.job_scripts import SlurmExport, export_jobs
@@ -48,6 +49,9 @@ def export(
         raise unknown_name("target", target, TARGETS)
     if precision != "float32" and target not in MODELS:
         raise UsageError(f"--precision is for --to {' or '.join(MODELS)}, not {target}; leave it out.")
+    for options, own in ((kernel, "kaggle"), (slurm, "slurm")):
+        if target != own and (idle := given_flags(options)):
+            raise UsageError(f"{idle[0]} is for --to {own}, not {target}; leave it out.")
     if target == "kaggle":
         return export_kernel(folder, kernel, source)
     if target == "nnunet":

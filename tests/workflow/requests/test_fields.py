@@ -8,7 +8,8 @@ import pytest
 
 from vesal.errors import UsageError
 from vesal.workflow.requests.convert_request import ConvertRequest
-from vesal.workflow.requests.fields import parse_fold
+from vesal.workflow.requests.fields import given_flags, parse_fold
+from vesal.workflow.requests.kernel_options import KernelOptions
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.requests.train_request import OverfitRequest, TrainRequest
 
@@ -41,3 +42,9 @@ def test_in_python_a_single_value_stands_for_several() -> None:
     )
     assert ConvertRequest("scans", "png", "slices", cases="case-1").cases == ("case-1",)
     assert TrainRequest("scans", "run", settings="lr=0.1").settings == ("lr=0.1",)
+
+
+def test_the_flags_that_were_given_are_those_whose_values_are_not_of_the_class() -> None:
+    assert given_flags(KernelOptions()) == []
+    given = KernelOptions(fold="all", earlier="me/run", short=True)
+    assert given_flags(given) == ["--fold", "--continue-from", "--short"]

@@ -18,6 +18,8 @@ from vesal.workflow.requests.predict_options import DICOM_FORMATS, FORMATS, Pred
         ({"threshold": 1.0}, "threshold is a probability"),
         ({"overlap": -0.1}, "overlap is a share"),
         ({"overlap": 1.0}, "overlap is a share"),
+        ({"quality": False, "min_dice": 0.8}, "--no-quality estimates no Dice; leave it or --min-dice out"),
+        ({"quality": False, "interval_level": 0.8}, "leave it or --interval-level out"),
         ({"to": "jpeg"}, "nifti, nrrd, mha, png, tiff, dicom-seg, .*, not 'jpeg'"),
         ({"to": "sr,jpeg"}, "not 'jpeg'"),
         ({"to": "nifti,png"}, "one of nifti, nrrd, mha, png, tiff at a time"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,17 @@ class Request:
                 object.__setattr__(self, name, Path(value).expanduser())
             elif any(get_origin(kind) is tuple for kind in kinds):
                 object.__setattr__(self, name, (value,))
+
+
+def given_flags(options: Any) -> list[str]:
+    """Flags of the options in a dataclass of them whose value is not the default."""
+    hints = get_type_hints(type(options), include_extras=True)
+    found = []
+    for one in dataclasses.fields(options):
+        if getattr(options, one.name) != one.default:
+            flags = get_args(hints[one.name])[1].flags
+            found.append(flags[0] if flags else "--" + one.name.replace("_", "-"))
+    return found
 
 
 def parse_fold(text: str) -> int | str:

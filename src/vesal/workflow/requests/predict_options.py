@@ -106,6 +106,13 @@ class PredictOptions:
             raise UsageError(f"The least Dice is from 0 to 1, not {self.min_dice:g}.")
         if not 0.0 < self.interval_level < 1.0:
             raise UsageError(f"The level of intervals is between 0 and 1, not {self.interval_level:g}.")
+        if not self.quality:
+            for flag, asked in (
+                ("--min-dice", self.min_dice != type(self).min_dice),
+                ("--interval-level", self.interval_level != LEVEL),
+            ):
+                if asked:
+                    raise UsageError(f"--no-quality estimates no Dice; leave it or {flag} out.")
         if self.to is not None:
             self._check_formats(self.to.split(","))
 
