@@ -1,6 +1,6 @@
-import { decompressAsync, isCompressed, isNIFTI, NIFTI1, NIFTI2, readHeader, readImage } from 'nifti-reader-js'
+import { decompressAsync, isCompressed, isNIFTI, isNIFTI1, NIFTI1, NIFTI2, readHeader } from 'nifti-reader-js'
 import { product } from './numbers'
-import { type Affine, type Triple } from './place'
+import { type Affine, apartMm, spacingOf, type Triple } from './place'
 import type { Scan } from './prepare'
 
 /** A scan with the header of its file, which its mask takes over: it lies where the scan does for every reader. */
@@ -8,21 +8,29 @@ export interface NiftiScan extends Scan {
   header: ArrayBuffer
 }
 
-const READERS: Record<number, (buffer: ArrayBuffer) => ArrayLike<number | bigint>> = {
-  2: (buffer) => new Uint8Array(buffer),
-  4: (buffer) => new Int16Array(buffer),
-  8: (buffer) => new Int32Array(buffer),
-  16: (buffer) => new Float32Array(buffer),
-  64: (buffer) => new Float64Array(buffer),
-  256: (buffer) => new Int8Array(buffer),
-  512: (buffer) => new Uint16Array(buffer),
-  768: (buffer) => new Uint32Array(buffer),
-  1024: (buffer) => new BigInt64Array(buffer),
-  1280: (buffer) => new BigUint64Array(buffer),
+interface Numbers {
+  new (buffer: ArrayBuffer): ArrayLike<number | bigint>
+  readonly BYTES_PER_ELEMENT: number
 }
-/** Bytes before the voxels of a file without extensions, by the size of its header. */
-const OFFSET: Record<number, number> = { 348: 352, 540: 544 }
+
+/** By the code of their kind. */
+const NUMBERS: Record<number, Numbers> = {
+  2: Uint8Array,
+  4: Int16Array,
+  8: Int32Array,
+  16: Float32Array,
+  64: Float64Array,
+  256: Int8Array,
+  512: Uint16Array,
+  768: Uint32Array,
+  1024: BigInt64Array,
+  1280: BigUint64Array,
+}
+/** Bytes of a header. */
+const [ONE, TWO] = [348, 540]
 const [UINT8, INT16, INT32] = [2, 4, 8]
+/** Channels whose grids part by less at the farthest corner are on one grid: mm, and shares of a voxel. */
+const [TOLERANCE_MM, TOLERANCE_VOXELS] = [1e-3, 0.01]
 
 /** Reads a volume, of one channel or several. Throws an Error that names the file. */
 export async function readNifti(file: File): Promise<NiftiScan> {
@@ -33,27 +41,40 @@ export async function readNifti(file: File): Promise<NiftiScan> {
   } catch {
     throw refuse('is damaged: it cannot be unpacked. Copy or download it again.')
   }
-  const header = isNIFTI(data) ? readHeader(data) : null
+  const header = headerOf(data)
   if (!header) throw refuse('is no NIfTI file; give .nii or .nii.gz, or a folder of DICOM.')
   const sizes = header.dims.slice(1, 1 + header.dims[0]!)
   while (sizes.length > 3 && sizes[sizes.length - 1] === 1) sizes.pop()
   if (sizes.length === 5 && sizes[3] === 1) sizes.splice(3, 1)
   if (sizes.length < 3 || sizes.length > 4) throw refuse(`has ${sizes.length} axes; give a volume.`)
+  const none = sizes.find((voxels) => voxels < 1)
+  if (none !== undefined) throw refuse(`has an axis of ${none} voxels; write it again.`)
   const shape = sizes.slice(0, 3) as Triple
   const size = product(shape)
   const count = sizes[3] ?? 1
-  const reader = READERS[header.datatypeCode]
-  if (!reader) throw refuse('holds numbers of a kind that no scan has; convert it to integers or real numbers.')
-  const bytes = swapped(readImage(header, data), header.numBitsPerVoxel / 8, header.littleEndian)
-  if (bytes.byteLength < (size * count * header.numBitsPerVoxel) / 8) throw refuse('is cut off; copy or download it again.')
-  const values = reader(bytes)
+  const kind = NUMBERS[header.datatypeCode]
+  if (!kind) throw refuse('holds numbers of a kind that no scan has; convert it to integers or real numbers.')
+  const bytes = kind.BYTES_PER_ELEMENT
+  const start = Math.max(Math.trunc(header.vox_offset), behind(sizeOf(header)))
+  const stop = start + size * count * bytes
+  if (!(stop <= data.byteLength)) throw refuse('is cut off; copy or download it again.')
+  const values = new kind(swapped(data.slice(start, stop), bytes, header.littleEndian))
   const scale = scaleOf(header)
   const channels = Array.from({ length: count }, (_, channel) => {
     const found = new Float32Array(size)
     for (let at = 0; at < size; at++) found[at] = scale(Number(values[channel * size + at]))
     return found
   })
-  return { shape, affine: affineOf(header, new DataView(data)), channels, header: data.slice(0, header instanceof NIFTI2 ? 540 : 348) }
+  return { shape, affine: affineOf(header, new DataView(data)), channels, header: data.slice(0, sizeOf(header)) }
+}
+
+/** Without the extensions that may follow it: they are nothing to us, and may be damaged. */
+function headerOf(data: ArrayBuffer): Header | null {
+  try {
+    return isNIFTI(data) ? readHeader(data.slice(0, isNIFTI1(data) ? ONE : TWO)) : null
+  } catch {
+    return null
+  }
 }
 
 /** Several files of one channel each, on one grid, as one scan. */
@@ -61,9 +82,9 @@ export async function readChannels(files: File[]): Promise<NiftiScan> {
   const scans: NiftiScan[] = []
   for (const file of files) scans.push(await readNifti(file))
   const first = scans[0]!
+  const most = Math.max(TOLERANCE_MM, TOLERANCE_VOXELS * Math.min(...spacingOf(first.affine)))
   scans.forEach(({ shape, affine }, index) => {
-    const away = Math.max(...affine.flatMap((row, i) => row.map((value, j) => Math.abs(value - first.affine[i]![j]!))))
-    if (String(shape) !== String(first.shape) || away > 1e-2) {
+    if (String(shape) !== String(first.shape) || !(apartMm(affine, first.affine, shape) <= most)) {
       throw new Error(`${files[index]!.name} lies on another grid than ${files[0]!.name}; all channels of a scan lie on one.`)
     }
   })
@@ -75,11 +96,11 @@ export async function writeMask(mask: Int32Array, { header, shape }: NiftiScan, 
   const [low, high] = mask.reduce(([least, most], value) => [Math.min(least, value), Math.max(most, value)], [0, 0])
   const code = low >= 0 && high < 256 ? UINT8 : low >= -32768 && high < 32768 ? INT16 : INT32
   const size = header.byteLength
-  const offset = OFFSET[size]!
+  const offset = behind(size)
   const bits = { [UINT8]: 8, [INT16]: 16, [INT32]: 32 }[code]!
   const out = new Uint8Array(offset + (mask.length * bits) / 8)
   out.set(new Uint8Array(header))
-  describe(new DataView(out.buffer), size === 540, shape, code, bits, offset)
+  describe(new DataView(out.buffer), size === TWO, shape, code, bits, offset)
   const voxels = code === UINT8 ? Uint8Array.from(mask) : code === INT16 ? Int16Array.from(mask) : mask
   const little = new DataView(header).getInt32(0, true) === size
   out.set(new Uint8Array(swapped(voxels.buffer, bits / 8, little)), offset)
@@ -89,7 +110,7 @@ export async function writeMask(mask: Int32Array, { header, shape }: NiftiScan, 
 
 /** Makes a scan's header that of its label map; the place stays, byte for byte. */
 function describe(view: DataView, two: boolean, shape: Triple, code: number, bits: number, offset: number): void {
-  const little = view.getInt32(0, true) === (two ? 540 : 348)
+  const little = view.getInt32(0, true) === (two ? TWO : ONE)
   const size = (at: number, value: number) => (two ? view.setBigInt64(at, BigInt(value), little) : view.setInt16(at, value, little))
   const real = (at: number, value: number) => (two ? view.setFloat64(at, value, little) : view.setFloat32(at, value, little))
   const [dims, step] = two ? [16, 8] : [40, 2]
@@ -103,10 +124,19 @@ function describe(view: DataView, two: boolean, shape: Triple, code: number, bit
   real(two ? 192 : 124, 0) // cal_max
   real(two ? 200 : 128, 0) // cal_min
   // What follows the header in the scan's file does not follow here.
-  view.setUint32(two ? 540 : 348, 0)
+  view.setUint32(two ? TWO : ONE, 0)
 }
 
 type Header = NIFTI1 | NIFTI2
+
+function sizeOf(header: Header): number {
+  return header instanceof NIFTI2 ? TWO : ONE
+}
+
+/** Where voxels begin behind a header of so many bytes, without extensions. */
+function behind(size: number): number {
+  return size + 4
+}
 
 /** The place by the rule of `vesal.volume.formats.nifti`: sform, else qform, else the voxel sizes. */
 function affineOf(header: Header, data: DataView): Affine {
@@ -135,6 +165,8 @@ function sformOf(header: Header, data: DataView): Affine {
 function quaternionAffine(header: Header): Affine {
   const [b, c, d] = [header.quatern_b, header.quatern_c, header.quatern_d]
   const a = Math.sqrt(Math.max(0, 1 - (b * b + c * c + d * d)))
+  // One that is longer than 1 counts as a unit.
+  const length = a * a + b * b + c * c + d * d
   const turn = [
     [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
     [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -143,7 +175,7 @@ function quaternionAffine(header: Header): Affine {
   const steps = [1, 2, 3].map((axis) => Math.abs(header.pixDims[axis]!) || 1)
   if (header.pixDims[0]! < 0) steps[2]! *= -1
   const away = [header.qoffset_x, header.qoffset_y, header.qoffset_z]
-  return [...turn.map((row, i) => [...row.map((value, j) => value * steps[j]!), away[i]!]), [0, 0, 0, 1]]
+  return [...turn.map((row, i) => [...row.map((value, j) => (value / length) * steps[j]!), away[i]!]), [0, 0, 0, 1]]
 }
 
 /** Whether an affine places voxels: finite, and its axes span the space. */
@@ -151,7 +183,7 @@ function places(affine: Affine): boolean {
   const [[a, b, c], [d, e, f], [g, h, i]] = affine as [Triple, Triple, Triple]
   const volume = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
   const sizes = Math.hypot(a, d, g) * Math.hypot(b, e, h) * Math.hypot(c, f, i)
-  return Number.isFinite(volume) && sizes > 1e-27 && Math.abs(volume) >= 1e-6 * sizes
+  return affine.flat().every(Number.isFinite) && sizes > 1e-27 && Math.abs(volume) >= 1e-6 * sizes
 }
 
 function scaleOf({ scl_slope: slope, scl_inter: given }: Header): (value: number) => number {

@@ -44,6 +44,15 @@ export function voxelMm3(affine: Affine): number {
   return Math.abs(determinant(affine.slice(0, 3).map((row) => row.slice(0, 3))))
 }
 
+/** The largest distance (mm) between the same corner voxel of two grids of one shape. */
+export function apartMm(one: Affine, other: Affine, shape: Triple): number {
+  const ends = shape.map((size) => [0, size - 1]) as [number[], number[], number[]]
+  const corners = ends[0].flatMap((i) => ends[1].flatMap((j) => ends[2].map((k) => [i, j, k, 1])))
+  const gaps = one.slice(0, 3).map((row, axis) => row.map((value, column) => value - other[axis]![column]!))
+  const away = (corner: number[]) => Math.hypot(...gaps.map((gap) => gap.reduce((sum, value, at) => sum + value * corner[at]!, 0)))
+  return Math.max(...corners.map(away))
+}
+
 /** Which turn brings an array nearest to RAS+, as nibabel's `io_orientation` finds it. */
 export function turnToRas(affine: Affine): Turn {
   const sizes = spacingOf(affine)

@@ -1,37 +1,7 @@
 import { expect, test } from 'vitest'
 import { readChannels, readNifti, writeMask } from '../../src/infer/nifti'
 import { half, roundEven } from '../../src/infer/numbers'
-
-interface Given {
-  little?: boolean
-  sform?: number
-  qform?: number
-  slope?: number
-  frames?: number
-}
-
-/** A file of 2 x 3 x 2 voxels of 16 bits, 0, 1, 2, ... */
-function nifti({ little = true, sform = 1, qform = 0, slope = 0, frames = 1 }: Given = {}): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(352 + 24 * frames)
-  const view = new DataView(bytes.buffer)
-  const short = (at: number, value: number) => view.setInt16(at, value, little)
-  const float = (at: number, ...values: number[]) => values.forEach((value, k) => view.setFloat32(at + 4 * k, value, little))
-  view.setInt32(0, 348, little)
-  ;[frames > 1 ? 4 : 3, 2, 3, 2, frames, 1, 1, 1].forEach((value, k) => short(40 + 2 * k, value))
-  short(70, 4)
-  short(72, 16)
-  float(76, 1, 1.5, 2, 2.5, 1, 1, 1, 1)
-  float(108, 352, slope, 10)
-  short(252, qform)
-  short(254, sform)
-  float(256, 0, 0, 0, 4, 5, 6)
-  float(280, -1.5, 0, 0, 7, 0, 2, 0, 8, 0, 0, 2.5, 9)
-  bytes.set([0x6e, 0x2b, 0x31, 0], 344)
-  for (let k = 0; k < 12 * frames; k++) short(352 + 2 * k, k)
-  return bytes
-}
-
-const file = (bytes: Uint8Array<ArrayBuffer>, name = 'a.nii') => new File([bytes], name)
+import { file, type Given, nifti } from './nifti_file'
 
 test('the voxels and the place of a file are read, whatever its order of bytes', async () => {
   for (const little of [true, false]) {
@@ -101,4 +71,63 @@ test('numbers are rounded as numpy does', () => {
   expect([1.00049, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65519, 65520, 2 ** -25, 3 * 2 ** -25, -0.1].map(half)).toEqual([
     1 + 2 ** -10, 1, 1 + 2 ** -9, 65504, Infinity, 0, 2 ** -23, -0.0999755859375,
   ])
+})
+
+/** The file with other bytes in its header. */
+function changed(change: (view: DataView) => void, given: Given = {}): File {
+  const bytes = nifti(given)
+  change(new DataView(bytes.buffer))
+  return file(bytes)
+}
+
+test('voxels begin behind the header, also where the file says that they begin before', async () => {
+  for (const offset of [0, 348, 352]) {
+    const { channels } = await readNifti(changed((view) => view.setFloat32(108, offset, true)))
+    expect([...channels[0]!.subarray(0, 3)]).toEqual([0, 1, 2])
+  }
+  await expect(readNifti(changed((view) => view.setFloat32(108, NaN, true)))).rejects.toThrow('a.nii is cut off')
+})
+
+test('the size of a voxel is that of its kind', async () => {
+  const { channels } = await readNifti(changed((view) => view.setInt16(72, 8, true)))
+  expect([...channels[0]!.subarray(9)]).toEqual([9, 10, 11])
+})
+
+test('extensions are passed over, damaged and absent ones too', async () => {
+  for (const length of [0, 7, 1 << 30]) {
+    const bytes = new Uint8Array(nifti().length + 16)
+    bytes.set(nifti().subarray(0, 352))
+    bytes.set(nifti().subarray(352), 368)
+    const view = new DataView(bytes.buffer)
+    view.setFloat32(108, 368, true)
+    view.setUint8(348, 1)
+    view.setInt32(352, length, true)
+    const { channels } = await readNifti(file(bytes))
+    expect([...channels[0]!.subarray(0, 3)]).toEqual([0, 1, 2])
+  }
+})
+
+test('a header that cannot be is told with the name of its file', async () => {
+  await expect(readNifti(changed((view) => view.setInt16(44, 0, true)))).rejects.toThrow('a.nii has an axis of 0 voxels')
+  await expect(readNifti(changed((view) => view.setInt16(44, -3, true)))).rejects.toThrow('a.nii has an axis of -3 voxels')
+  await expect(readNifti(changed((view) => view.setInt32(0, 7, true)))).rejects.toThrow('a.nii is no NIfTI file')
+})
+
+test('a form with a number that is none gives way, and a quaternion that is too long counts as one of length 1', async () => {
+  const offset = await readNifti(changed((view) => view.setFloat32(292, NaN, true), { qform: 1 }))
+  expect(offset.affine[0]).toEqual([1.5, 0, 0, 4])
+  const turned = changed((view) => view.setFloat32(256, 1.25, true), { sform: 0, qform: 1 })
+  expect((await readNifti(turned)).affine).toEqual([
+    [1.5, 0, 0, 4],
+    [0, -2, 0, 5],
+    [0, 0, -2.5, 6],
+    [0, 0, 0, 1],
+  ])
+})
+
+test('channels that part at the farthest corner alone are on two grids', async () => {
+  const skewed = changed((view) => view.setFloat32(300, 2.009, true))
+  await expect(readChannels([file(nifti()), skewed])).rejects.toThrow('lies on another grid')
+  const rounded = changed((view) => view.setFloat32(300, 2.001, true))
+  expect((await readChannels([file(nifti()), rounded])).channels.length).toBe(2)
 })
