@@ -1,7 +1,7 @@
 import { ApiError, type Server } from '../api/client'
 import type { Job, Limits, Model, View } from '../api/types'
 import type { WebModel } from '../infer/model'
-import { takesDicom } from './dicom'
+import { refusesDicom } from './dicom'
 import type { Answer, Request } from './worker'
 
 /** A job and the files of its results. */
@@ -24,7 +24,7 @@ export class LocalServer implements Server {
   private before: Promise<unknown> = Promise.resolve()
 
   constructor(private readonly model: WebModel) {
-    this.takes = `NIfTI${takesDicom(model.plan) ? ', or a folder of DICOM' : ''}; nothing leaves this computer`
+    this.takes = `NIfTI${refusesDicom(model.plan) ? '' : ', or a folder of DICOM'}; nothing leaves this computer`
   }
 
   makes(kind: string): boolean {

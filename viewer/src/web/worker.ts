@@ -1,5 +1,5 @@
 import { fileAddress } from './address'
-import { isDicom, niftiOfDicom, takesDicom } from './dicom'
+import { isDicom, niftiOfDicom, refusesDicom } from './dicom'
 import { loadNetworks } from './networks'
 import type { WebModel } from '../infer/model'
 import { readChannels, readNifti, writeMask } from '../infer/nifti'
@@ -38,9 +38,8 @@ async function compute({ files, threshold }: Request): Promise<Answer> {
   const progress = (stage: string, share: number) => tell({ kind: 'progress', stage, share })
   const model = (await (await fetch(fileAddress('model.json'))).json()) as WebModel
   const dicom = await isDicom(files)
-  if (dicom && !takesDicom(model.plan)) {
-    throw new Error('This model sees a scan as its file stores it, which DICOM leaves open; give NIfTI files as those of its training.')
-  }
+  const refused = dicom && refusesDicom(model.plan)
+  if (refused) throw new Error(refused)
   const scans = dicom ? [await niftiOfDicom(files)] : files
   const { length: wanted } = model.plan.channels
   if (scans.length !== 1 && scans.length !== wanted) {
