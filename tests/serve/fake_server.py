@@ -248,9 +248,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         if self._refused():
             return
-        job = self.fake.jobs[self.path.rsplit("/", 1)[1]]
+        path, _, query = self.path.partition("?")
+        job = self.fake.jobs[path.rsplit("/", 1)[1]]
         if job["status"] in ("queued", "running"):
             job["status"] = "cancelled"
+            self._json(job)
+        elif query == "keep_ended=true":
             self._json(job)
         else:
             del self.fake.jobs[job["id"]]

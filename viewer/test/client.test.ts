@@ -65,9 +65,16 @@ test('vesal serve has no view', async () => {
   expect(await new Client(tokens(), async () => json({ error: 'no' }, 404)).view()).toBeNull()
 })
 
-test('a job that is removed is gone, one that is cancelled is told', async () => {
-  expect(await new Client(tokens(), async () => new Response(null, { status: 204 })).remove('a')).toBeNull()
-  expect(await new Client(tokens(), async () => json({ id: 'a', status: 'cancelled' })).remove('a')).toMatchObject({ id: 'a' })
+test('what has ended is removed, and left alone where it was to be cancelled', async () => {
+  const asked: string[] = []
+  const answering = (answer: Response) =>
+    new Client(tokens(), async (address, init) => {
+      asked.push(`${init?.method} ${address}`)
+      return answer
+    })
+  await answering(new Response(null, { status: 204 })).remove('a')
+  expect(await answering(json({ id: 'a', status: 'finished' })).cancel('a')).toMatchObject({ status: 'finished' })
+  expect(asked).toEqual(['DELETE ./api/jobs/a', 'DELETE ./api/jobs/a?keep_ended=true'])
 })
 
 test('several requests ask for the token once, and it stays in the store', async () => {

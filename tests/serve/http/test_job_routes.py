@@ -137,6 +137,13 @@ def test_a_finished_job_is_removed_with_its_files(client: httpx2.Client, scan: P
     assert not (state / "jobs" / job["id"]).exists()
 
 
+def test_a_job_that_was_to_be_cancelled_and_has_ended_is_kept(client: httpx2.Client, scan: Path) -> None:
+    job = ended(client, send(client, (scan.name, scan.read_bytes())))
+    answer = client.delete(f"/api/jobs/{job['id']}?keep_ended=true")
+    assert (answer.status_code, answer.json()["status"]) == (200, "finished")
+    assert client.get(f"/api/jobs/{job['id']}").json()["results"] == job["results"] != []
+
+
 def test_a_job_that_waits_is_cancelled(client: httpx2.Client, scan: Path) -> None:
     sent = [send(client, (scan.name, scan.read_bytes())) for _ in range(3)]
     last = sent[-1].headers["location"]

@@ -33,8 +33,10 @@ export interface Server {
   create(form: FormData, progress: (share: number) => void, stop: AbortSignal): Promise<Job>
   /** What `vesal view` lists; null elsewhere. */
   view(): Promise<View | null>
-  /** Cancels a job that waits or runs, removes one that ended. The job, or null where it is gone. */
-  remove(id: string): Promise<Job | null>
+  /** Cancels a job that waits or runs; one that has ended in the meantime stays. The job as it is then. */
+  cancel(id: string): Promise<Job>
+  /** Removes a job that has ended, with its files. */
+  remove(id: string): Promise<void>
   resultPath(job: string, name: string): string
   /** A file's bytes, under the name that tells its format. */
   file(path: string, name: string): Promise<File>
@@ -109,9 +111,12 @@ export class Client implements Server {
     }
   }
 
-  async remove(id: string): Promise<Job | null> {
-    const answer = await this.send(`/api/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' })
-    return answer.status === 204 ? null : ((await answer.json()) as Job)
+  cancel(id: string): Promise<Job> {
+    return this.json(`/api/jobs/${encodeURIComponent(id)}?keep_ended=true`, { method: 'DELETE' })
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.send(`/api/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' })
   }
 
   resultPath(job: string, name: string): string {
@@ -123,8 +128,8 @@ export class Client implements Server {
     return new File([await answer.blob()], name)
   }
 
-  private async json<T>(path: string): Promise<T> {
-    const answer = await this.send(path)
+  private async json<T>(path: string, init?: RequestInit): Promise<T> {
+    const answer = await this.send(path, init)
     return (await answer.json()) as T
   }
 

@@ -44,7 +44,7 @@ export async function watchJob(main: HTMLElement, client: Server, id: string, le
     away = false
     if (job.status !== 'queued' && job.status !== 'running') return job
     if (!card) {
-      card = progressCard(job, () => void attempt(() => client.remove(id)))
+      card = progressCard(job, () => attempt(() => client.cancel(id)))
       document.title = `${jobTitle(job)} · Vesal`
       main.className = 'page-home'
       fill(main, card.element)
@@ -56,13 +56,14 @@ export async function watchJob(main: HTMLElement, client: Server, id: string, le
   }
 }
 
-function progressCard(job: Job, stop: () => void) {
+function progressCard(job: Job, stop: () => Promise<Job | undefined>) {
   const text = h('p', { class: 'progress-text' })
   const bar = h('progress', { max: 1, 'aria-label': 'Progress' })
   const cancel = h('button', { type: 'button', class: 'secondary' }, 'Cancel')
-  cancel.addEventListener('click', () => {
+  cancel.addEventListener('click', async () => {
     cancel.disabled = true
-    stop()
+    // Where the request failed it may be tried again.
+    cancel.disabled = (await stop()) !== undefined
   })
   const element = h(
     'div',

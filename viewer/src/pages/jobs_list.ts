@@ -61,8 +61,9 @@ export function jobsList(client: Server, leave: AbortSignal): { element: HTMLEle
         return
       }
       void attempt(async () => {
-        await client.remove(job.id)
-        announce(going ? `${title} was cancelled.` : `${title} was removed.`)
+        if (!going) await client.remove(job.id)
+        const kept = going && (await client.cancel(job.id)).status !== 'cancelled'
+        announce(kept ? `${title} had ended already, and is kept.` : `${title} was ${going ? 'cancelled' : 'removed'}.`)
         await load()
         element.querySelector<HTMLElement>('a, button')?.focus()
       })

@@ -79,16 +79,19 @@ export class LocalServer implements Server {
     return null
   }
 
-  async remove(id: string): Promise<Job | null> {
+  async cancel(id: string): Promise<Job> {
     const own = this.find(id)
     if (own.job.status === 'queued' || own.job.status === 'running') {
       own.worker?.terminate()
       own.job = { ...own.job, status: 'cancelled', finished: new Date().toISOString() }
       own.worker?.dispatchEvent(new Event('cancelled'))
-      return own.job
     }
+    return own.job
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.cancel(id)
     this.own.delete(id)
-    return null
   }
 
   resultPath(job: string, name: string): string {

@@ -143,14 +143,15 @@ def job_routes(intake: JobIntake) -> APIRouter:
     @routes.delete(
         "/{id_}", responses={**_ABSENT, 204: {"description": "Removed."}}, response_model=JobAnswer
     )
-    def end(id_: str) -> Response:
-        """Cancel a job, or remove one that has ended with all that it made."""
+    def end(id_: str, keep_ended: bool = False) -> Response:
+        """Cancel a job, or remove one that has ended with all that it made; `keep_ended` leaves that one as it is."""
         service = intake.service
-        if (cancelled := service.cancel(id_)) is not None:
-            return JSONResponse(JobAnswer.of(cancelled, service).to_dict())
-        _found(service, id_)
-        service.remove(id_)
-        return Response(status_code=204)
+        if (job := service.cancel(id_)) is None:
+            job = _found(service, id_)
+            if not keep_ended:
+                service.remove(id_)
+                return Response(status_code=204)
+        return JSONResponse(JobAnswer.of(job, service).to_dict())
 
     return routes
 
