@@ -57,6 +57,33 @@ def test_a_mask_of_every_kind_lies_where_it_should(browser: Any, case: Case, kin
         page.close()
 
 
+def test_the_channel_that_was_chosen_last_is_shown_however_late_another_comes(
+    browser: Any, case: Case
+) -> None:
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(case.files["scan.nii.gz"]))
+    inverse = nib.Nifti1Image(np.asarray(image.dataobj).max() - np.asarray(image.dataobj), image.affine)
+    other = replace(case, files=case.files | {"late.nii": inverse.to_bytes()})
+    with serving(FakeServer(other)) as server:
+        job = server.add("heart", ["nifti"])
+        job |= {"status": "finished", "results": [job["results"][0] | {"name": "late.nii"}, *job["results"]]}
+        job["results"].reverse()
+        page, held = ViewerPage(browser, server.url), []
+        page.page.route("**/results/late.nii", lambda route: held.append(route))
+        page.open(f"#job={job['id']}&layout=axial")
+        page.wait_for_result()
+        before = page.pixels()
+        channels = page.page.get_by_label("Channel")
+        channels.select_option("late.nii")
+        channels.select_option("scan.nii.gz")
+        page.page.wait_for_timeout(500)
+        with page.page.expect_response("**/results/late.nii"):
+            held[0].continue_()
+        page.page.wait_for_timeout(500)
+        assert np.abs(page.pixels().astype(int) - before).mean() < 5
+        assert page.trouble == []
+        page.close()
+
+
 def test_a_scan_of_several_channels_shows_each(browser: Any, case: Case) -> None:
     image = nib.Nifti1Image.from_bytes(gzip.decompress(case.files["scan.nii.gz"]))
     array = np.asarray(image.dataobj)

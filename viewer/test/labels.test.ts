@@ -25,6 +25,10 @@ test('stored values are scaled before they are looked up', () => {
   expect([...toSlots([0, 2, 840], known, (value) => value / 2).slots]).toEqual([0, 1, 2])
 })
 
+test('a shift holds from the first voxel on', () => {
+  expect([...toSlots([0, 0, 419, 0], known, (value) => value + 1).slots]).toEqual([1, 1, 2, 1])
+})
+
 test('a picture is not taken for a mask', () => {
   const picture = Float32Array.from({ length: 300 }, (_, index) => index)
   expect(() => toSlots(picture, [])).toThrow('not a mask')

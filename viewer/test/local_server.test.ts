@@ -1,5 +1,6 @@
 import { expect, test, vi } from 'vitest'
 import type { WebModel } from '../src/infer/model'
+import { fileName, studyOfJob } from '../src/logic/study'
 import { LocalServer } from '../src/web/local_server'
 
 const takes = (as_stored: boolean, ...channels: string[]) => new LocalServer({ plan: { as_stored, channels } } as unknown as WebModel).takes
@@ -33,6 +34,16 @@ function serving() {
   const server = new LocalServer({ plan: { channels: ['CT'] }, shown: { name: 'm' } } as unknown as WebModel)
   return { server, workers }
 }
+
+test('a result is found by its address, whatever the name of its scan', async () => {
+  const { server, workers } = serving()
+  const { id } = await server.create(new FormData())
+  await vi.waitFor(() => expect(workers.length).toBe(1))
+  workers[0]!.finish('study/50% dose #1?')
+  const study = studyOfJob(await server.job(id), undefined, null, (name) => server.resultPath(id, name))
+  expect(fileName(study.masks[0]!)).toBe('study/50% dose #1?_mask.nii.gz')
+  expect(await (await server.file(study.masks[0]!.path, 'mask')).text()).toBe('mask')
+})
 
 test('to cancel ends what waits or runs, and leaves what has ended in the meantime', async () => {
   const { server, workers } = serving()

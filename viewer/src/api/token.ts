@@ -1,3 +1,4 @@
+import { kept } from '../logic/kept'
 import type { Token } from './client'
 
 const KEY = 'vesal.token'
@@ -9,7 +10,7 @@ export class StoredToken implements Token {
   /** `prompt` resolves to what the person typed, or null where they closed the dialog. */
   constructor(
     private readonly prompt: (wrong: boolean) => Promise<string | null>,
-    private readonly storage: Storage = sessionStorage,
+    private readonly storage: Pick<Storage, 'getItem' | 'setItem'> = kept(() => sessionStorage),
   ) {}
 
   get(): string {

@@ -26,7 +26,7 @@ export function toSlots(values: ArrayLike<number>, known: Label[], scale: (value
   labels.forEach(({ value }, index) => slotOf.set(value, index + 1))
   const unknown = new Set<number>()
   const slots = new Uint8Array(values.length)
-  let last = 0
+  let last = NaN
   let lastSlot = 0
   for (let index = 0; index < values.length; index++) {
     const stored = values[index]!

@@ -2,10 +2,11 @@ import type { NVImage } from '@niivue/niivue'
 import type { Server } from '../api/client'
 import { droppedFiles } from '../logic/dropped_files'
 import { labelAt } from '../logic/labels'
+import { Latest } from '../logic/latest'
 import { Segmentation } from '../logic/segmentation'
 import { encodeShared, LAYOUTS, type Layout, type Shared } from '../logic/share_link'
 import { Store } from '../logic/store'
-import { fileName, type Source, type Study } from '../logic/study'
+import { fileName, type MaskSource, type Source, type Study } from '../logic/study'
 import { settingsOf, sharedOf, type ViewSettings } from '../logic/view_settings'
 import { firstPreset, isCt, presets, type Window } from '../logic/windows'
 import { readout } from '../panels/readout'
@@ -33,6 +34,8 @@ export class ResultPage {
   ct = false
   private base: MaskImage | null = null
   private cursor: Cursor | null = null
+  private readonly chosenChannel = new Latest()
+  private readonly chosenMask = new Latest()
   private readonly readout = readout()
   private readonly canvas = h('canvas', {
     class: 'picture',
@@ -84,6 +87,7 @@ export class ResultPage {
 
   private async showPicture(main: HTMLElement): Promise<void> {
     this.scene = await Scene.on(this.canvas)
+    if (this.leave.aborted) return this.scene.close()
     this.leave.addEventListener('abort', () => this.scene.close())
     const given = this.settings.now
     await this.loadScan()
@@ -146,7 +150,9 @@ export class ResultPage {
   }
 
   private async showChannel(source: Source): Promise<void> {
-    await this.showFrame(await readImage(await this.fetch(source)), 0)
+    const last = this.chosenChannel.begin()
+    const image = await readImage(await this.fetch(source))
+    if (last() && !this.leave.aborted) await this.showFrame(image, 0)
   }
 
   private async showFrame(image: NVImage, frame: number): Promise<void> {
@@ -170,28 +176,40 @@ export class ResultPage {
     const truth = this.study.masks.find(({ role }) => role === 'truth')
     const base = prediction ?? truth
     if (!base) return
-    this.base = await readMask(await this.fetch(base), base.labels)
-    this.segmentation = new Segmentation(this.base.mask, base.role)
-    if (prediction && truth) await this.takeTruth(await this.fetch(truth))
+    await this.readMasks(base, prediction && truth)
+  }
+
+  /**
+   * Takes a mask and the truth of it, both together: what is drawn is never of one and what is counted of another.
+   * False where another was chosen meanwhile.
+   */
+  private async readMasks(source: MaskSource, truth: MaskSource | undefined): Promise<boolean> {
+    const last = this.chosenMask.begin()
+    const base = await readMask(await this.fetch(source), source.labels)
+    const segmentation = new Segmentation(base.mask, source.role)
+    if (truth) segmentation.setTruth((await readMask(await this.fetch(truth), segmentation.labels)).mask)
+    if (!last() || this.leave.aborted) return false
+    this.base = base
+    this.segmentation = segmentation
+    return true
   }
 
   /** Shows another of the predictions that there are. */
   async showPrediction(name: string): Promise<void> {
     const source = this.study.masks.find((mask) => mask.name === name)
     if (!source) return
-    this.base = await readMask(await this.fetch(source), source.labels)
-    this.segmentation = new Segmentation(this.base.mask, source.role)
-    const truth = this.study.masks.find(({ role }) => role === 'truth')
-    if (truth && truth !== source) await this.takeTruth(await this.fetch(truth))
+    const truth = this.study.masks.find((mask) => mask.role === 'truth' && mask !== source)
+    if (!(await this.readMasks(source, truth))) return
     this.draw()
     fill(this.inspector, ...resultPanels(this, name))
   }
 
   /** Reads a file as the truth of this scan. */
   async takeTruth(file: File): Promise<void> {
-    if (!this.segmentation) throw new Error('There is no prediction to hold a truth against.')
-    const { mask } = await readMask(file, this.segmentation.labels)
-    this.segmentation.setTruth(mask)
+    const { segmentation } = this
+    if (!segmentation) throw new Error('There is no prediction to hold a truth against.')
+    const { mask } = await readMask(file, segmentation.labels)
+    segmentation.setTruth(mask)
     announce(`${file.name} is the truth now.`)
   }
 

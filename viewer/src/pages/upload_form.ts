@@ -2,6 +2,7 @@ import type { Server } from '../api/client'
 import type { Job, Limits, Model } from '../api/types'
 import { jobForm } from '../api/upload'
 import { chosenFiles, chosenText, droppedFiles, type DroppedFile } from '../logic/dropped_files'
+import { settings } from '../logic/kept'
 import { bytesText } from '../logic/numbers'
 import { KINDS } from '../panels/downloads'
 import { checkbox, fileButton, select } from '../ui/controls'
@@ -24,7 +25,7 @@ export class UploadForm {
   private readonly series = h('input', { type: 'text', id: freshId('series'), autocomplete: 'off' })
   private readonly threshold = h('input', { type: 'number', id: freshId('threshold'), min: 0, max: 1, step: 'any' })
   private readonly fillSlices = h('input', { type: 'checkbox' })
-  private to = new Set<string>(JSON.parse(localStorage.getItem(CHOSEN) ?? '[]') as string[])
+  private to = new Set<string>(JSON.parse(settings.getItem(CHOSEN) ?? '[]') as string[])
 
   constructor(
     models: Model[],
@@ -127,7 +128,7 @@ export class UploadForm {
       const { element } = checkbox(KINDS[kind]!, always || this.to.has(kind), (on) => {
         if (on) this.to.add(kind)
         else this.to.delete(kind)
-        localStorage.setItem(CHOSEN, JSON.stringify([...this.to]))
+        settings.setItem(CHOSEN, JSON.stringify([...this.to]))
       })
       element.querySelector('input')!.disabled = always
       return element

@@ -1,3 +1,4 @@
+import { settings } from '../logic/kept'
 import { h } from './dom'
 import { openDialog } from './dialog'
 
@@ -42,7 +43,7 @@ export class Keys {
 
   help(): void {
     const letters = h('input', { type: 'checkbox', checked: lettersOn() })
-    letters.addEventListener('change', () => localStorage.setItem(KEY, letters.checked ? 'on' : 'off'))
+    letters.addEventListener('change', () => settings.setItem(KEY, letters.checked ? 'on' : 'off'))
     // Keys that do the same in several directions stand in one row.
     const byDeed = new Map<string, string[]>()
     for (const { keys, does } of [...this.local, ...this.general]) {
@@ -76,7 +77,7 @@ export class Keys {
 }
 
 function lettersOn(): boolean {
-  return localStorage.getItem(KEY) !== 'off'
+  return settings.getItem(KEY) !== 'off'
 }
 
 function keyName(key: string): string {

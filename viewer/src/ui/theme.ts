@@ -1,3 +1,4 @@
+import { settings } from '../logic/kept'
 import { fill, icon } from './dom'
 
 const KEY = 'vesal.theme'
@@ -5,7 +6,7 @@ const KEY = 'vesal.theme'
 type Theme = 'light' | 'dark'
 
 function current(): Theme {
-  const chosen = localStorage.getItem(KEY)
+  const chosen = settings.getItem(KEY)
   if (chosen === 'light' || chosen === 'dark') return chosen
   return matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'
 }
@@ -19,7 +20,7 @@ export function followTheme(button: HTMLButtonElement): () => void {
     fill(button, icon(theme === 'dark' ? 'sun' : 'moon'))
   }
   const change = () => {
-    localStorage.setItem(KEY, current() === 'dark' ? 'light' : 'dark')
+    settings.setItem(KEY, current() === 'dark' ? 'light' : 'dark')
     apply()
   }
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', apply)

@@ -95,12 +95,12 @@ export class LocalServer implements Server {
   }
 
   resultPath(job: string, name: string): string {
-    return `/local/${job}/${name}`
+    return `/local/${job}/${encodeURIComponent(name)}`
   }
 
   async file(path: string, name: string): Promise<File> {
-    const [, , job, ...rest] = path.split('/')
-    const file = this.find(job!).files.get(rest.join('/'))
+    const [, , job, last] = path.split('/')
+    const file = this.find(job!).files.get(decodeURIComponent(last!))
     if (!file) throw new ApiError(404, `${name} is not there.`)
     return file
   }
