@@ -69,6 +69,7 @@ def test_the_folder_holds_the_page_the_model_and_nothing_of_the_training(
     told = json.loads((done.folder / "model.json").read_text())
     assert told["networks"] == ["model.onnx"]
     assert told["shown"]["labels"][1]["value"] == 7
+    assert len(told["usual_shape"]) == told["plan"]["dimension"]
     assert "tiny_00" not in json.dumps(told)
     assert "vesal view" in done.text()
     # Once more: what Vesal wrote there is replaced; what somebody else did is not.

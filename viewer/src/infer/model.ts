@@ -65,6 +65,8 @@ export interface WebModel extends StageModel {
   version: 1
   /** As the page shows it. */
   shown: Model
+  /** Voxels of the training's scans along the network's axes, on the grid of the plan. */
+  usual_shape: number[]
   temperature: number
   postprocess: Step[]
   /** Finds where in the scan `networks` look; null looks everywhere. */

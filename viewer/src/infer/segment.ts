@@ -5,6 +5,7 @@ import { product } from './numbers'
 import { type Box, type Crop, cropShape, eachVoxel, voxelMm3 } from './place'
 import { postprocess } from './postprocess'
 import { everywhere, type Prepared, prepare, type Scan } from './prepare'
+import { scanNote } from './scan_notes'
 import { predictLogits } from './window_sums'
 import type { Network } from './windows'
 
@@ -36,8 +37,9 @@ export type Progress = (stage: string, share: number) => void
 /** Segments a scan as `vesal predict` does, in one stage or two. */
 export async function segment(scan: Scan, model: WebModel, networks: Networks, threshold: number, progress: Progress): Promise<Segmented> {
   const passage = new Passage(scan, model, networks, threshold, progress)
-  const { mask, concern } = await (model.locator ? passage.located(model.locator.plan) : passage.whole())
-  return { ...decoded(mask, scan, model.plan), concern }
+  const { mask, prepared, concern } = await (model.locator ? passage.located(model.locator.plan) : passage.whole())
+  const reasons = [scanNote(scan, model, prepared.crop.shape), concern]
+  return { ...decoded(mask, scan, model.plan), concern: reasons.filter(Boolean).join('; ') }
 }
 
 interface Found {

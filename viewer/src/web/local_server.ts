@@ -71,7 +71,7 @@ export class LocalServer implements Server {
     const own: Own = { job, files: new Map(), worker: null }
     this.own.set(id, own)
     // One after the other: each takes all the processor's cores.
-    this.before = this.before.then(() => this.compute(own, { files, threshold: given }))
+    this.before = this.before.then(() => this.compute(own, { files, threshold: given, model: this.model }))
     return job
   }
 

@@ -6,7 +6,7 @@ import { LocalServer } from './local_server'
 async function begin(): Promise<void> {
   let model: WebModel
   try {
-    model = (await (await fetch('./model.json')).json()) as WebModel
+    model = (await (await fetch('./model.json', { cache: 'no-cache' })).json()) as WebModel
   } catch {
     throw new Error('model.json cannot be read beside this page. Open the folder by a web server, such as vesal view FOLDER.')
   }

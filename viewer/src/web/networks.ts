@@ -3,7 +3,7 @@ import { outputsOf, type StageModel, type WebModel } from '../infer/model'
 import { product } from '../infer/numbers'
 import type { Networks } from '../infer/segment'
 import type { Network } from '../infer/windows'
-import { fileAddress } from './address'
+import { fileAddress, fileBeside } from './address'
 
 /** More threads than these gain nothing on one window. */
 const MOST_THREADS = 8
@@ -15,14 +15,13 @@ export async function loadNetworks(model: WebModel): Promise<{ networks: Network
   const processor = await loadProcessor()
   const files = new Map<string, Uint8Array>()
   for (const name of [...model.networks, ...(model.locator?.networks ?? [])]) {
-    files.set(name, new Uint8Array(await (await fetch(fileAddress(name))).arrayBuffer()))
+    files.set(name, new Uint8Array(await (await fileBeside(name)).arrayBuffer()))
   }
-  const card = await betterCard(model, files.get(model.networks[0]!)!, processor)
-  const ort = card ?? processor
-  const fine = await stage(model, files, ort, card ? 'webgpu' : 'wasm')
+  const onCard = await betterCard(model, files, processor)
+  const fine = onCard ?? (await stage(model, files, processor, 'wasm'))
   const locator = model.locator && (await stage(model.locator, files, processor, 'wasm'))
   const threads = processor.env.wasm.numThreads ?? 1
-  const by = card ? 'the graphics card (WebGPU)' : `the processor (WebAssembly, ${threads} ${threads === 1 ? 'thread' : 'threads'})`
+  const by = onCard ? 'the graphics card (WebGPU)' : `the processor (WebAssembly, ${threads} ${threads === 1 ? 'thread' : 'threads'})`
   return { networks: { fine, locator }, note: `Computed in this browser by ${by}.` }
 }
 
@@ -38,19 +37,20 @@ function loadProcessor(): Promise<typeof Ort> {
   return load('ort.wasm.min.mjs')
 }
 
-/** onnxruntime on the graphics card, where there is one that computes what the processor does, in less time; else null. */
-async function betterCard(model: WebModel, file: Uint8Array, processor: typeof Ort): Promise<typeof Ort | null> {
-  if (!('gpu' in navigator) || !(await (navigator as { gpu: { requestAdapter(): Promise<unknown> } }).gpu.requestAdapter())) return null
+/** The networks on the graphics card, where there is one that computes what the processor does, in less time; else null. */
+async function betterCard(model: StageModel, files: Map<string, Uint8Array>, processor: typeof Ort): Promise<Network[] | null> {
+  const file = files.get(model.networks[0]!)!
   try {
+    if (!(await (navigator as { gpu?: { requestAdapter(): Promise<unknown> } }).gpu?.requestAdapter())) return null
     const card = await load('ort.webgpu.min.mjs')
     const random = noise(inputShape(model))
     const theirs = await timed(card, 'webgpu', file, model, random)
     const ours = await timed(processor, 'wasm', file, model, random)
     const most = ours.logits.reduce((high, value) => Math.max(high, Math.abs(value)), 0)
     const alike = ours.logits.every((value, at) => Math.abs(value - theirs.logits[at]!) <= ALIKE * most)
-    return alike && theirs.ms < ours.ms ? card : null
+    return alike && theirs.ms < ours.ms ? await stage(model, files, card, 'webgpu') : null
   } catch {
-    // It lacks a layer of this network, say.
+    // It lacks a layer of this network, say, or the memory for all of them.
     return null
   }
 }

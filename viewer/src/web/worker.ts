@@ -1,14 +1,17 @@
-import { fileAddress } from './address'
+import { fileBeside } from './address'
 import { isDicom, niftiOfDicom, refusesDicom } from './dicom'
 import { loadNetworks } from './networks'
 import type { WebModel } from '../infer/model'
 import { readChannels, readNifti, writeMask } from '../infer/nifti'
 import { segment } from '../infer/segment'
 
-/** Files of one scan, and the probability from which foreground holds. */
 export interface Request {
+  /** Of one scan. */
   files: File[]
+  /** The probability from which foreground holds. */
   threshold: number
+  /** The model whose labels the page shows. */
+  model: WebModel
 }
 
 export type Answer =
@@ -28,15 +31,23 @@ export type Answer =
 const tell = (answer: Answer) => self.postMessage(answer)
 
 self.onmessage = ({ data }: MessageEvent<Request>) => {
-  compute(data).then(tell, (error: unknown) => {
-    const text = error instanceof Error ? error.message : String(error)
-    tell({ kind: 'failed', error: text || 'The computation broke off, and gave no reason.' })
-  })
+  compute(data).then(tell, (error: unknown) => tell({ kind: 'failed', error: sentenceOf(error) }))
 }
 
-async function compute({ files, threshold }: Request): Promise<Answer> {
+function sentenceOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error)
+  if (error instanceof RangeError || /memory|bad_alloc/i.test(text)) {
+    return `The computation broke off: this browser has too little memory for the scan, it seems (${text}); use vesal predict or vesal serve.`
+  }
+  return text || 'The computation broke off, and gave no reason.'
+}
+
+async function compute({ files, threshold, model: shown }: Request): Promise<Answer> {
   const progress = (stage: string, share: number) => tell({ kind: 'progress', stage, share })
-  const model = (await (await fetch(fileAddress('model.json'))).json()) as WebModel
+  const model = (await (await fileBeside('model.json')).json()) as WebModel
+  if (JSON.stringify(model) !== JSON.stringify(shown)) {
+    throw new Error('The model beside this page is another one than when the page was opened; load the page anew.')
+  }
   const dicom = await isDicom(files)
   const refused = dicom && refusesDicom(model.plan)
   if (refused) throw new Error(refused)

@@ -166,7 +166,7 @@ test.each(reference.locate)('the place is found alike', (given) => {
 })
 
 test.each(reference.segment)("a scan is segmented alike by other programs' rules", async (given) => {
-  const model = { plan: given.plan, postprocess: [], temperature: 1, locator: null } as unknown as WebModel
+  const model = { plan: given.plan, usual_shape: given.shape.slice(-given.plan.dimension), postprocess: [], temperature: 1, locator: null } as unknown as WebModel
   const networks = { fine: networksOf(given.plan, given.networks), locator: null }
   const { mask } = await segment(scanOf(given), model, networks, 0.5, () => undefined)
   expect([...mask]).toEqual(given.mask)

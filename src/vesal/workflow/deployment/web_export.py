@@ -144,6 +144,7 @@ def page_model(exported: Exported, shown: ServedModel, temperature: float) -> di
         "shown": shown.to_dict() | {"quality": False, "dicom": False},
         "plan": page_plan(plan),
         "networks": [f"{name}.onnx" for name in exported.graphs],
+        "usual_shape": plan.median_shape,
         "temperature": temperature,
         "postprocess": [step.to_dict() for step in steps],
         "locator": locator,
