@@ -14,6 +14,7 @@ import itertools
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Package:
     locator_weights: dict[str, Tensor] | None = None
     more_locator_weights: tuple[dict[str, Tensor], ...] = ()
 
-    @property
+    @cached_property
     def weights_digest(self) -> str:
         """A digest of the weights alone."""
         coarse = (self.locator_weights or {}, *self.more_locator_weights)

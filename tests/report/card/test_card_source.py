@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from vesal.errors import VesalError
+from vesal.evaluate.robustness.degradation import ArtifactScore
+from vesal.evaluate.robustness.result import Cost, conclude
 from vesal.nn.model_file import Package, save_package
 from vesal.report.card.card_source import Stated, read_card_source
 
@@ -30,6 +32,20 @@ def test_a_file_gives_what_it_holds_and_a_run_more(package: Package, tmp_path: P
     assert alone.robustness is None
     assert alone.name.startswith("Hearts *of* <b>ours</b>: atrium")
     assert read_card_source(file, Stated(name="Atria")).name == "Atria"
+
+
+def test_robustness_of_other_weights_is_not_that_of_the_model(package: Package, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    save_package(run / "fold_0" / "model.vesal", package)
+    cost = Cost(seconds=1.0, predictions=1)
+    score = ArtifactScore(case="c", class_name="atrium", dice=0.8, hd95_mm=1, boundary_dice=1, clean_dice=0.8)
+    for weights, there in ((package.weights_digest,), True), (("other",), False), ((), True):
+        about = {"model": "run", "data": "d", "settings": {}, "cost": cost, "weights": weights}
+        conclude([score], ["atrium"], about=about).save(run / "robustness" / "robustness.json")
+        found = read_card_source(run)
+        assert (found.robustness is not None) is there
+        assert found.run is not None
+        assert any("other weights" in text for text in found.run.missing) is not there
 
 
 def test_licence_and_origin_of_imported_weights_are_those_of_the_file_unless_stated(

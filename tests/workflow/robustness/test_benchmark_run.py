@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import sys
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -25,7 +26,9 @@ from vesal.engine.in_process import InProcess
 from vesal.errors import UsageError, VesalError
 from vesal.evaluate.robustness.result import Robustness
 from vesal.evaluate.robustness.result_text import robustness_text
+from vesal.infer.model import Model
 from vesal.layouts.registry import load_dataset
+from vesal.planning.plan import Plan
 from vesal.workflow.requests.robustness_request import RobustnessRequest
 from vesal.workflow.robustness import benchmark_run, measure
 from vesal.workflow.robustness.benchmark_run import robustness_run
@@ -106,6 +109,15 @@ def test_a_resumed_benchmark_measures_a_case_anew_whose_files_changed(
     assert network.windows <= 1.5 * each
     changed = {row.case for row, old in zip(after.rows, before.rows, strict=True) if row != old}
     assert changed == {before.rows[0].case}
+
+
+def test_the_result_names_the_weights_that_were_measured(
+    run, network, model, tiny_data, tiny_plan, tmp_path, monkeypatch
+):
+    packages = (SimpleNamespace(weights_digest="a1", recipe={}),)
+    known = Model(Plan.load(tiny_plan), (network,), torch.device("cpu"), packages)
+    monkeypatch.setattr(benchmark_run, "load_model", lambda _path, **_options: known)
+    assert run(model, tiny_data, tmp_path / "out", artifacts=["noise:3"], cases=1).weights == ("a1",)
 
 
 def test_a_case_whose_files_are_gone_is_not_taken_for_changed(tiny_data, tmp_path):

@@ -68,6 +68,7 @@ class Robustness(Record):
         cost: time and memory.
         failures: cases, or conditions of a case, that could not be measured; they are in no mean.
         remarks: what else is to be known, one sentence each.
+        weights: digests of the models' that were measured; empty where they are not known.
         patients: as of `vesal.evaluate.scores.Scores`: intervals draw these whole.
         rows: all that was measured.
     """
@@ -89,6 +90,7 @@ class Robustness(Record):
     cost: Cost
     failures: tuple[Failure, ...] = ()
     remarks: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
     patients: dict[str, str] = Field(default_factory=dict)
     rows: tuple[ArtifactScore, ...]
 
@@ -112,7 +114,7 @@ def conclude(
     limits: Sequence[Limit] = (),
     baseline: Robustness | None = None,
 ) -> Robustness:
-    """All that follows from the rows; `about` holds model, data, settings, cost, failures, remarks and patients."""
+    """All that follows from the rows; `about` holds the other fields: model, data, settings, cost, failures ..."""
     patients = about.get("patients", {})
     conditions = degradation_table(rows, classes, patients)
     remarks = list(about.pop("remarks", ()))

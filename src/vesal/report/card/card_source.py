@@ -55,7 +55,7 @@ class CardSource:
         packages: the model files.
         scores: on held-out cases; None without.
         calibration: the quality model of the first file; None without.
-        robustness: None where it was not measured, or the run was not named.
+        robustness: None where it was not measured, or of other weights, or the run was not named.
         run: None where a file was named.
         stated: by whoever makes the card.
     """
@@ -110,7 +110,7 @@ def read_card_source(path: Path, stated: Stated | None = None) -> CardSource:
         packages=packages,
         scores=scores,
         calibration=read_calibration(first.quality, first.plan.labels, files[0]),
-        robustness=None if run is None else run.record(_ROBUSTNESS, Robustness),
+        robustness=None if run is None else _robustness(run, packages),
         run=run,
         stated=_with_the_files(stated or Stated(), first),
     )
@@ -122,6 +122,18 @@ def _with_the_files(stated: Stated, package: Package) -> Stated:
     return replace(
         stated, licence=stated.licence or licence, authors=stated.authors or (origin,) * bool(origin)
     )
+
+
+def _robustness(run: RunContents, packages: Sequence[Package]) -> Robustness | None:
+    """What artefacts cost these weights; a run that was prolonged since has others, which `missing` then says."""
+    found = run.record(_ROBUSTNESS, Robustness)
+    if found is None or set(found.weights) <= {package.weights_digest for package in packages}:
+        return found
+    run.missing.append(
+        f"{_ROBUSTNESS} is of other weights than the run has now; delete that folder, and vesal robustness RUN "
+        "measures it anew."
+    )
+    return None
 
 
 def _scores(packages: Sequence[Package], file: Path) -> Scores | None:

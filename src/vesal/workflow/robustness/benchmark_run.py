@@ -347,6 +347,7 @@ def _result(
             processes=max(one.processes for one in measured),
             backend=model.backend,
         ),
+        "weights": tuple(dict.fromkeys(digest for one in measured for digest in one.weights)),
         "failures": tuple(failures),
         "remarks": remarks,
         "patients": shared_patients(dict.fromkeys(row.case for row in rows), patients),

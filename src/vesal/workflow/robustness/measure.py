@@ -60,6 +60,7 @@ class Measured(JournalEntry):
         seconds: until it was done, from the end of the case before, whichever process that was in.
         memory_mb: peak of the process until then; None if unknown.
         processes: that shared the cases.
+        weights: digests of those of the models that segmented it; empty for bare networks.
     """
 
     rows: tuple[ArtifactScore, ...]
@@ -69,6 +70,7 @@ class Measured(JournalEntry):
     seconds: float = 0.0
     memory_mb: float | None = None
     processes: int = 1
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -128,11 +130,12 @@ class RobustnessRunner:
         # prediction then takes five times as long, and OpenVINO's no less than without.
         on_cpu = self.model.device.type == "cpu"
         workers = 1 if on_cpu else workers_within(scan_bytes(cases))
+        weights = tuple(package.weights_digest for package in self.model.packages)
         with _AtOnce() if on_cpu else ThreadPoolExecutor(1) as scorer:
             for case in cases:
                 found = self._measured(case, workers, scorer, tick)
                 memory = memory_mb(self.model.device).get("memory_mb")
-                yield found.model_copy(update={"memory_mb": memory})
+                yield found.model_copy(update={"memory_mb": memory, "weights": weights})
 
     def scan(self, case: Case, worst: WorstCase) -> CorruptedScan:
         """A case clean and in one condition, as `measure` saw them; the same seed corrupts a scan alike.
