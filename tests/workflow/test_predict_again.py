@@ -20,6 +20,7 @@ from vesal.engine.in_process import InProcess
 from vesal.errors import DataError, UsageError
 from vesal.files import write_json
 from vesal.infer.predictor import load_model
+from vesal.infer.quality.estimate import QualityEstimate
 from vesal.layouts.input_scans import cases_to_predict
 from vesal.outputs import OutputFolder
 from vesal.run_files import OUTPUTS
@@ -116,6 +117,29 @@ def test_a_constant_scan_is_to_be_reviewed(tmp_path: Path) -> None:
     row = json.loads((tmp_path / "out" / "quality.json").read_text())["cases"]["flat"]
     assert (row["verdict"], row["reason"]) == ("review", found.notes["flat"])
     assert "Review flat: the scan holds one value throughout (150)" in found.text(2, tmp_path)
+
+
+class Estimator:
+    """In the place of a `QualityEstimator`."""
+
+    temperature = 1.0
+
+    def estimate(self, *_: object, **__: object) -> QualityEstimate:
+        return QualityEstimate("ok", "", 0.5, 1.0, {}, {}, "")
+
+
+def test_resuming_with_another_quality_model_estimates_anew(trained: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder, out = save_slices(tmp_path / "in", "a"), tmp_path / "out"
+    loaded = replace(load_model(trained, device="cpu", backend="torch"), quality_estimator=Estimator())
+    models = [
+        replace(loaded, packages=(replace(loaded.packages[0], quality={"fitted": number}),))
+        for number in range(2)
+    ]
+    assert models[0].digest == models[1].digest
+    predict(models[0], [folder], out)
+    assert predict(models[0], [folder], out, resume=True).kept == ["a"]
+    assert predict(models[1], [folder], out, resume=True, quality=False).kept == ["a"]
+    assert predict(models[1], [folder], out, resume=True).redone == {"a": "another quality model"}
 
 
 @pytest.mark.parametrize("way", ["no estimate", "a named file", "a kill"])

@@ -9,6 +9,7 @@ What was made of which scan by which model is in the folder's record (`vesal.out
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from vesal.data.dataset import Case
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import TOO_LARGE, DataError, UsageError, VesalError, out_of_memory
-from vesal.files import sweep, write_json
+from vesal.files import content_hash, sweep, write_json
 from vesal.infer.channels.missing_channels import channel_numbers, known_costs, refuse_missing
 from vesal.infer.model import Model
 from vesal.memory_limit import limit, limited
@@ -38,6 +39,9 @@ from vesal.workflow.prediction.predict_targets import Target, Targets, plan_targ
 from vesal.workflow.prediction.quality_files import QualityFiles
 from vesal.workflow.prediction.worker_prediction import Cohort, made_of_case
 from vesal.workflow.requests.predict_options import PredictOptions
+
+#: Of what a result is made of, what its estimate alone depends on.
+_OF_ESTIMATES = ("least Dice", "level of intervals", "quality model")
 
 
 @dataclass
@@ -209,8 +213,9 @@ def _licences(model: Model) -> list[str]:
 
 
 def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
-    """What a label map depends on beside the scan."""
+    """What a label map and its estimate depend on beside the scan."""
     missing = [model.plan.channels[place] for place in channel_numbers(model.plan, options.missing)]
+    fitted = json.dumps([package.quality for package in model.packages], sort_keys=True).encode()
     return {
         "model": model.digest,
         "threshold": options.threshold,
@@ -218,6 +223,8 @@ def made_of_model(model: Model, options: PredictOptions) -> dict[str, Any]:
         "mirror": options.mirror,
         "least Dice": options.min_dice,
         "level of intervals": options.interval_level,
+        # It may be fitted anew to the same weights, which the model's digest does not show.
+        **({"quality model": content_hash(fitted)} if model.quality_estimator is not None else {}),
         **({"missing channels": missing} if missing else {}),
     }
 
@@ -256,7 +263,7 @@ def _unfinished(
     for case, target in entries:
         known = output.finished(target.label.name)
         # The scan is looked at last: with the digest that is in the record all else is compared.
-        left_open = ("scan",) if estimates else ("scan", "least Dice", "level of intervals")
+        left_open = ("scan",) if estimates else ("scan", *_OF_ESTIMATES)
         kept = {} if known is None else known.made_of
         wanted = made_of_case(made_of, case) | {what: kept.get(what) for what in left_open}
         # What records of before did not name was not asked for then.
