@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vesal.errors import DataError
 from vesal.parallel import Progress
 from vesal.volume.dicom.header import read_header
@@ -24,10 +27,12 @@ class SourceSlice:
 
     Attributes:
         header: of its object, without the pixels.
+        position_mm: (3,) centre of its first pixel, LPS+, as its object says.
         frame: its number in the object from 1; None for an object of one frame.
     """
 
     header: Dataset
+    position_mm: NDArray[np.float64]
     frame: int | None = None
 
 
@@ -72,7 +77,7 @@ class DicomScan:
                 headers[frame.file] = header
             header = headers[frame.file]
             many = "PerFrameFunctionalGroupsSequence" in header
-            found.append(SourceSlice(header, frame.number + 1 if many else None))
+            found.append(SourceSlice(header, frame.position_mm, frame.number + 1 if many else None))
         return found
 
 

@@ -133,7 +133,6 @@ def read_layers(
     header = read_object(open_source(path), path.name)
     with decoding(path):
         scan = _referenced(path, header)
-        grid = None if scan is None else scan.stack.geometry
         there = _names(path, header)
         wanted = [name for name in there if values is None or is_named(name, values)]
         if not wanted:
@@ -145,14 +144,15 @@ def read_layers(
             raise DataError(f"{path} {what}; it holds {listed(there, 8) or 'nothing'}.")
         found: Iterator[tuple[str, str, NDArray[np.bool_]]]
         if _kind(header) == STRUCTURE_SET:
-            if grid is None:
+            if scan is None:
                 raise DataError(
                     f"{path} was drawn on a series that lies neither in its folder nor beside it; put the scan there."
                 )
+            grid = scan.stack.geometry
             drawn = [roi for roi in rois(header, str(path)) if roi.name in wanted]
             found = ((name, "", mask) for name, mask, _ in masks(drawn, grid))
         else:
-            grid, parts = segment_masks(header, str(path), grid, wanted)
+            grid, parts = segment_masks(header, str(path), None if scan is None else scan.stack, wanted)
             found = ((segment.name, segment.colour, mask) for segment, mask in parts)
         return _packed(found, grid)
 

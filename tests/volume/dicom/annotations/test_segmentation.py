@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from annotation_examples import annotated, made_by
+from dicom_examples import axial
 
 from vesal.errors import DataError
 from vesal.volume.dicom.annotations.segmentation import grid_of, segment_masks, segments_of
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
 from vesal.volume.dicom.frames import frames_of
-from vesal.volume.geometry import Geometry
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
@@ -51,17 +51,30 @@ def test_slices_without_a_frame_are_empty_and_the_grid_follows_from_the_others(
         assert mask.shape == own.shape == grid.shape
 
 
-def test_another_grid_than_the_scans_is_kept(written: tuple[Any, Any]) -> None:
+def test_another_grid_than_the_scans_is_kept(written: tuple[Any, Any], tmp_path: Path) -> None:
     _, header = written
-    elsewhere = Geometry.from_spacing((14, 12, 6), (5.0, 5.0, 5.0))
-    grid, _ = segment_masks(header, "a.dcm", elsewhere)
+    elsewhere = annotated(tmp_path / "elsewhere", axial((0.8, 0.9, 2.5), (-20.4, 11.0, 40.0)))
+    grid, _ = segment_masks(header, "a.dcm", elsewhere.scan.stack)
+    assert grid.affine[0, 3] == pytest.approx(20.0)
     assert grid.spacing_mm == pytest.approx((0.8, 0.9, 2.5))
+
+
+def test_frames_lie_on_slices_that_drift_by_a_part_of_a_pixel(tmp_path: Path) -> None:
+    """As where directions are rounded to three digits: too little for a tilt, and more than a tenth of a pixel."""
+    affine = axial()
+    affine[:3, 2] = (0.06, 0.0, 2.5)
+    example = annotated(tmp_path, affine)
+    labels, array = [SegmentLabel("left atrium", (1, 2, 3))], example.masks["left atrium"][None]
+    found = segmentation(example.scan.slices(), example.scan.stack.geometry, labels, array, made_by())
+    grid, masks = segment_masks(found, "a.dcm", example.scan.stack)
+    assert grid is example.scan.stack.geometry
+    assert np.array_equal(next(masks)[1], array[0])
 
 
 def test_a_frame_of_no_segment_is_refused(written: tuple[Any, Any]) -> None:
     example, header = written
     del header.PerFrameFunctionalGroupsSequence[2].SegmentIdentificationSequence
-    _, masks = segment_masks(header, "a.dcm", example.scan.stack.geometry)
+    _, masks = segment_masks(header, "a.dcm", example.scan.stack)
     with pytest.raises(DataError, match=r"a\.dcm has a frame that does not say of which segment"):
         list(masks)
 

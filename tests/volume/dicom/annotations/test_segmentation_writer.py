@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from annotation_examples import Annotated, annotated, made_by
-from dicom_examples import enhanced_object, random_series, write_objects
+from dicom_examples import axial, enhanced_object, random_series, slice_objects, write_objects
 from numpy.typing import NDArray
 from test_stack import orientations
 
 from vesal.volume.dicom import series_file
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
 
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -94,9 +95,32 @@ def test_frames_of_an_enhanced_scan_are_referred_to(tmp_path: Path) -> None:
         assert np.array_equal(mask, masks[name])
 
 
-def test_it_names_the_model_the_series_and_what_the_labels_mean(tmp_path: Path) -> None:
-    import pydicom
+@pytest.mark.parametrize("enhanced", [False, True])
+def test_each_frame_lies_on_its_slice_and_refers_to_it_however_positions_are_rounded(
+    enhanced: bool, tmp_path: Path
+) -> None:
+    """As scanners write 0.625 mm to a hundredth: viewers match frames to slices by reference, else by exact place."""
+    drawn = random_series(shape=(14, 12, 6), affine=axial(spacing=(0.8, 0.9, 0.625)))
+    objects = [enhanced_object(drawn)] if enhanced else slice_objects(drawn)
+    per_frame = objects[0].PerFrameFunctionalGroupsSequence if enhanced else []
+    places = [frame.PlanePositionSequence[0] for frame in per_frame] or objects
+    for place in places:
+        place.ImagePositionPatient = [f"{float(value):.2f}" for value in place.ImagePositionPatient]
+    paths = write_objects(tmp_path, objects)
+    masks = {"left atrium": drawn.array > 500}
+    example = Annotated(drawn, paths, series_file.scan_of(paths[0]), masks)
+    found = pydicom.dcmread(written(example, tmp_path / "seg.dcm"))
+    referred = {}
+    for frame in found.PerFrameFunctionalGroupsSequence:
+        (source,) = frame.DerivationImageSequence[0].SourceImageSequence
+        name = source.get("ReferencedFrameNumber") if enhanced else source.ReferencedSOPInstanceUID
+        referred[name] = frame.PlanePositionSequence[0].ImagePositionPatient
+    names = range(1, 7) if enhanced else [one.SOPInstanceUID for one in objects]
+    assert referred == {name: place.ImagePositionPatient for name, place in zip(names, places, strict=True)}
+    assert np.array_equal(read_back(tmp_path / "seg.dcm")["left atrium"], masks["left atrium"])
 
+
+def test_it_names_the_model_the_series_and_what_the_labels_mean(tmp_path: Path) -> None:
     example = annotated(tmp_path)
     found = pydicom.dcmread(written(example, tmp_path / "seg.dcm"))
     assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == example.drawn.uid

@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import Annotated, annotated, made_by
-from dicom_examples import axial
+from dicom_examples import axial, random_series, write_series
 from numpy.typing import NDArray
 from test_stack import orientations
 
 from vesal.volume.dicom import series_file
+from vesal.volume.dicom.annotations.made_by import object_bytes
 from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
+from vesal.volume.dicom.series_file import scan_of
 
-pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
 
 def written(example: Annotated, path: Path) -> Path:
@@ -56,9 +58,26 @@ def test_under_a_tilt_contours_lie_on_the_slices_as_they_were_taken(tmp_path: Pa
     assert sorted(under.tolist()) == sorted(example.drawn.values[example.masks["left atrium"]].tolist())
 
 
-def test_it_refers_to_the_slices_and_says_what_made_it(tmp_path: Path) -> None:
-    import pydicom
+@pytest.mark.parametrize(("apart", "syntax"), [(40, "1.2.840.10008.1.2.1"), (6, "1.2.840.10008.1.2")])
+def test_a_contour_of_any_length_keeps_its_type(apart: int, syntax: str, tmp_path: Path) -> None:
+    """As of a lung with its vessels: of an unknown type, other readers leave the whole slice out."""
+    drawn = random_series(shape=(150, 150, 2), affine=axial(spacing=(0.703125, 0.703125, 1.25)))
+    scan = scan_of(write_series(tmp_path, drawn)[0])
+    mask = np.ones(drawn.array.shape, dtype=bool)
+    mask[1:-1:apart, 1:-1:apart, 0] = False
+    found = object_bytes(
+        structure_set(scan.slices(), scan.stack.geometry, [RoiMask("lung", (255, 0, 80), mask)], made_by())
+    )
+    tag = b"\x06\x30\x50\x00"
+    assert tag + b"UN" not in found
+    (tmp_path / "rt.dcm").write_bytes(found)
+    header = pydicom.dcmread(tmp_path / "rt.dcm")
+    assert header.file_meta.TransferSyntaxUID == syntax
+    layers, _, _ = series_file.read_layers(tmp_path / "rt.dcm")
+    assert np.array_equal(layers[0] == 1, mask)
 
+
+def test_it_refers_to_the_slices_and_says_what_made_it(tmp_path: Path) -> None:
     example = annotated(tmp_path)
     found = pydicom.dcmread(written(example, tmp_path / "rt.dcm"))
     series = (

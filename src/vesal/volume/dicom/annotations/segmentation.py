@@ -15,6 +15,7 @@ from vesal.volume.dicom.extra import needed
 from vesal.volume.dicom.frame import Frame
 from vesal.volume.dicom.frames import frames_of
 from vesal.volume.dicom.header import decoding
+from vesal.volume.dicom.stack import Stack
 from vesal.volume.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -98,34 +99,41 @@ def grid_of(frames: Sequence[Frame], where: str) -> Geometry:
 
 
 def segment_masks(
-    header: FileDataset, where: str, grid: Geometry | None, only: Container[str] | None = None
+    header: FileDataset, where: str, stack: Stack | None, only: Container[str] | None = None
 ) -> tuple[Geometry, Iterator[tuple[DicomSegment, NDArray[np.bool_]]]]:
     """The grid, and each segment's mask (columns, rows, slices) on it.
 
     Args:
         header: with the pixels.
         where: for messages.
-        grid: of the scan; None for the object's own. Where the frames do not lie on it, their own is taken.
+        stack: slices of the scan; None where it is not at hand. Where the frames do not lie on them, their own grid is
+            taken.
         only: names of the segments that are wanted; None for all.
 
     Raises:
         DataError: the frames lie on no common grid, or a frame says not of which segment it is.
     """
     frames = frames_of(where, header)
-    if grid is None or not all(_on(frame, grid) for frame in frames):
+    found = [] if stack is None else [_slice_of_scan(frame, stack) for frame in frames]
+    places = [place for place in found if place is not None]
+    if stack is not None and len(places) == len(frames):
+        grid = stack.geometry
+    else:
         grid = grid_of(frames, where)
+        places = [_slice_of(frame, grid, where) for frame in frames]
     wanted = [one for one in segments_of(header) if only is None or one.name in only]
-    return grid, _masks(header, frames, where, grid, wanted)
+    return grid, _masks(header, places, where, grid, wanted)
 
 
 def _masks(
-    header: FileDataset, frames: Sequence[Frame], where: str, grid: Geometry, wanted: Sequence[DicomSegment]
+    header: FileDataset, places: Sequence[int], where: str, grid: Geometry, wanted: Sequence[DicomSegment]
 ) -> Iterator[tuple[DicomSegment, NDArray[np.bool_]]]:
+    """Each segment's mask; `places`: the slice of each frame."""
     kind = str(header.get("SegmentationType", "BINARY"))
     if kind == "LABELMAP":
         numbers = np.zeros(grid.shape, dtype=np.uint16)
-        for number, frame in enumerate(frames):
-            numbers[:, :, _slice_of(frame, grid, where)] = _stored(header, number, len(frames), where).T
+        for number, place in enumerate(places):
+            numbers[:, :, place] = _stored(header, number, len(places), where).T
         for segment in wanted:
             yield segment, numbers == segment.number
         return
@@ -133,10 +141,10 @@ def _masks(
     of_segment = _segment_numbers(header, where)
     for segment in wanted:
         mask = np.zeros(grid.shape, dtype=bool)
-        for number, frame in enumerate(frames):
+        for number, place in enumerate(places):
             if of_segment[number] == segment.number:
-                values = _stored(header, number, len(frames), where).T
-                mask[:, :, _slice_of(frame, grid, where)] |= values >= least
+                values = _stored(header, number, len(places), where).T
+                mask[:, :, place] |= values >= least
         yield segment, mask
 
 
@@ -171,8 +179,19 @@ def _segment_numbers(header: Dataset, where: str) -> list[int]:
     return numbers
 
 
-def _on(frame: Frame, grid: Geometry) -> bool:
-    return grid.shape[:2] == frame.shape and _offset(frame, grid)[1] < _OFF
+def _slice_of_scan(frame: Frame, stack: Stack) -> int | None:
+    """The slice of a scan on which a frame lies; None where it lies on none.
+
+    Slices may lie off the line of the others by a part of a pixel, by which headers round, and frames with them.
+    """
+    place, off = _offset(frame, stack.geometry)
+    if off < _OFF and stack.geometry.shape[:2] == frame.shape:
+        return place
+    own = stack.frames[place] if 0 <= place < len(stack.frames) else None
+    if own is None or not frame.parallel_to(own):
+        return None
+    apart_mm = float(np.abs(frame.position_mm - own.position_mm).max())
+    return place if apart_mm < _OFF * min(own.pixel_mm) else None
 
 
 def _offset(frame: Frame, grid: Geometry) -> tuple[int, float]:

@@ -58,7 +58,8 @@ def segmentation(
     """
     seg, content = needed("highdicom.seg"), needed("highdicom.content")
     kept = [index for index, one in enumerate(slices) if one is not None]
-    headers = {str(one.header.SOPInstanceUID): one.header for one in slices if one is not None}
+    sources = [one for one in slices if one is not None]
+    headers = {str(one.header.SOPInstanceUID): one.header for one in sources}
     affine = Geometry.from_world(geometry.shape, geometry.affine, "LPS").affine
     columns, rows, between = geometry.spacing_mm
     directions = affine[:3, :2] / (columns, rows)
@@ -84,9 +85,10 @@ def segmentation(
             spacing_between_slices=_short([between])[0],
         ),
         plane_orientation=content.PlaneOrientationSequence("PATIENT", _short(directions.T.ravel())),
+        # Not those of the grid: where a scanner rounds its own, highdicom finds no slice within a micrometre of these,
+        # so that frames refer to none, and viewers that match them by place show nothing.
         plane_positions=[
-            content.PlanePositionSequence("PATIENT", _short(affine[:3, 3] + index * affine[:3, 2]))
-            for index in kept
+            content.PlanePositionSequence("PATIENT", _short(one.position_mm)) for one in sources
         ],
         content_description=made_by.title[:64],
         content_label="SEGMENTATION",

@@ -26,6 +26,10 @@ _STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 #: Decimal strings have at most 16 characters (PS3.5 6.2); a thousandth of a micrometre is far below any scanner's.
 _DECIMALS = 6
 
+#: Bytes of a contour's coordinates where types are written out; readers other than pydicom take no longer ones, whose
+#: type then is unknown (PS3.5 6.2.2): plastimatch leaves such contours out. Without types there is no such limit.
+_LONGEST, _IMPLICIT = 65534, "1.2.840.10008.1.2"
+
 
 @dataclass(frozen=True, eq=False)
 class RoiMask:
@@ -63,6 +67,10 @@ def structure_set(
         found.StructureSetROISequence.append(_roi(number, region, first))
         found.ROIContourSequence.append(_contours(number, region, slices, geometry))
         found.RTROIObservationsSequence.append(_observation(number))
+    if any(
+        _is_long(contour) for roi in found.ROIContourSequence for contour in roi.get("ContourSequence", ())
+    ):
+        found.file_meta.TransferSyntaxUID = _IMPLICIT
     return found
 
 
@@ -133,6 +141,10 @@ def _contours(
     if contours:
         item.ContourSequence = contours
     return item
+
+
+def _is_long(contour: Dataset) -> bool:
+    return sum(len(str(value)) + 1 for value in contour.ContourData) > _LONGEST
 
 
 def _decimal(value: float) -> str:
