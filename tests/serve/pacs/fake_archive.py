@@ -28,6 +28,8 @@ class FakeArchive:
         asked: 'METHOD path?query' of every request.
         authorizations, hosts: their headers.
         refuse: instance -> failure reason of STOW.
+        stow_status: of an answer to STOW that refuses one; with `stow_status_always` of each.
+        stow_answer: 'json', 'xml' in place of it, or 'nameless' without the identifiers of what was refused.
         ignores_offset: answers every search with all it holds.
         modalities: series -> modality, CT where none stands.
     """
@@ -40,6 +42,8 @@ class FakeArchive:
     hosts: list[str] = field(default_factory=list)
     refuse: dict[str, int] = field(default_factory=dict)
     stow_status: int = 202
+    stow_status_always: bool = False
+    stow_answer: str = "json"
     ignores_offset: bool = False
     modalities: dict[str, str] = field(default_factory=dict)
     url: str = ""
@@ -160,12 +164,14 @@ class _Handler(BaseHTTPRequestHandler):
                 )
                 continue
             self.archive.objects[one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID] = content
+        if self.archive.stow_answer == "nameless":
+            failed = [{key: value for key, value in one.items() if key != "00081155"} for one in failed]
         answer = {"00081198": {"vr": "SQ", "Value": failed}} if failed else {}
-        self._send(
-            self.archive.stow_status if failed else 200,
-            json.dumps(answer).encode(),
-            "application/dicom+json",
-        )
+        status = self.archive.stow_status if failed or self.archive.stow_status_always else 200
+        if self.archive.stow_answer == "xml":
+            self._send(status, b"<NativeDicomModel/>", "application/dicom+xml")
+        else:
+            self._send(status, json.dumps(answer).encode(), "application/dicom+json")
 
     def _send(self, status: int, body: bytes, kind: str, sent: int | None = None) -> None:
         self.send_response(status)

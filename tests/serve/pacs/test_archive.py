@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from dicom_examples import random_series, slice_objects, write_series
 from fake_archive import FakeArchive, fake_archive
+from journey_examples import Clock, predict_pictures
 from orthanc_server import Orthanc, needs_orthanc
 
 from vesal.errors import DataError, VesalError
 from vesal.serve.pacs.archive import Archive
+from vesal.serve.pacs.pacs_jobs import StudyJobs
 from vesal.serve.pacs.pacs_objects import ResultObject, result_object
 from vesal.serve.pacs.pacs_settings import ArchiveSettings
 from vesal.serve.pacs.retries import Stopped, Unreachable
+from vesal.serve.pacs.study_journey import StudyJourney
 from vesal.serve.pacs.study_query import parse_query
 from vesal.volume.dicom.annotations.made_by import object_bytes
 
@@ -211,6 +214,21 @@ def test_another_object_than_was_asked_for_is_refused(fake: FakeArchive, tmp_pat
     assert len(list((tmp_path / "out").rglob("*.*"))) == 1
 
 
+def test_a_series_that_is_gone_is_told_and_the_study_not_asked_for_without_end(
+    fake: FakeArchive, tmp_path: Path
+) -> None:
+    """As where a study was deleted after it was noted: it would hold up all others."""
+    own, fetched = archive(fake.url), tmp_path / "work"
+    with pytest.raises(DataError, match="not there any more"):
+        own.fetch("1.2.3", ["1.2.3.4", "1.2.3.7"], tmp_path / "out")
+    jobs = StudyJobs(tmp_path / "studies.sqlite", Clock())
+    jobs.add("1.2.77", "ab", ["1.2.77.1"])
+    journey = StudyJourney(jobs, fetched, own, predict_pictures, own)
+    assert journey.work()
+    assert not journey.work()
+    assert "not there any more" in jobs.jobs()[0].reason
+
+
 def test_more_than_is_allowed_is_not_fetched(fake: FakeArchive, tmp_path: Path) -> None:
     size = len(next(iter(fake.objects.values())))
     with pytest.raises(DataError, match="most_bytes"):
@@ -275,6 +293,19 @@ def test_objects_that_are_refused_are_told_with_the_reason(
         archive(fake.url).store(objects)
     assert "1.2.3" not in str(caught.value).replace(fake.url, "")
     assert sum(series == "1.2.3.5" for _, series, _ in fake.objects) == 4
+
+
+@pytest.mark.parametrize("answer", ["xml", "nameless"])
+def test_an_answer_that_does_not_tell_which_was_refused_is_not_taken_for_success(
+    fake: FakeArchive, answer: str, tmp_path: Path
+) -> None:
+    objects = objects_of(tmp_path)
+    fake.refuse, fake.stow_answer = {objects[1].instance: 0xA700}, answer
+    with pytest.raises(VesalError, match="refused 1 object of study-"):
+        archive(fake.url).store(objects)
+    # Only a warning: all are there.
+    fake.refuse, fake.stow_status_always = {}, True
+    archive(fake.url).store(objects)
 
 
 def test_a_series_that_the_archive_says_it_does_not_have_is_missing(

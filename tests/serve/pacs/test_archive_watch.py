@@ -135,6 +135,22 @@ def test_studies_that_are_there_at_the_first_look_are_left_unless_they_change(
     assert watched.after(61) == ["1.2", "1.3"]
 
 
+def test_a_study_that_could_not_be_asked_for_at_the_first_look_was_there_before(
+    fake: FakeArchive, tmp_path: Path
+) -> None:
+    put(fake, "1.1", "1.1.1", 3)
+    put(fake, "1.2", "1.2.1", 3)
+    watched = Watched(fake.url, tmp_path, take_existing=False)
+    fake.failures["GET /studies/1.1/"] = [500] * 4
+    for _ in range(4):
+        assert watched.after(61) == []
+    assert not fake.failures["GET /studies/1.1/"]
+    assert watched.after(3600) == []
+    put(fake, "1.1", "1.1.1", 4)
+    watched.after(3600)
+    assert watched.after(61) == ["1.1"]
+
+
 def test_a_study_that_arrives_while_nobody_watches_is_taken(fake: FakeArchive, tmp_path: Path) -> None:
     watched = Watched(fake.url, tmp_path, take_existing=False)
     watched.after(0)

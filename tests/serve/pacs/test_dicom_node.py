@@ -215,6 +215,23 @@ def test_instances_that_come_later_make_the_study_a_new_one_and_copies_do_not(
     assert len(received.files()) == 5
 
 
+def test_a_study_that_was_set_aside_is_taken_up_when_it_is_sent_again_and_not_by_a_restart(
+    begin: Callable[..., Received],
+) -> None:
+    """As it is asked for where its files are gone: send it again."""
+    objects = slice_objects(random_series())
+    received = begin(quiet_s=0.0)
+    send(received, objects)
+    assert received.whole.acquire(timeout=20)
+    received.jobs.set_aside(received.jobs.jobs()[0], "A slice is missing.")
+    received = begin(quiet_s=0.0)
+    assert not received.whole.acquire(timeout=0.3)
+    assert [job.state for job in received.jobs.jobs()] == [StudyState.FAILED]
+    send(received, objects)
+    assert received.whole.acquire(timeout=20)
+    assert [job.state for job in received.jobs.jobs()] == [StudyState.FOUND]
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_an_object_that_says_it_is_another_is_refused(begin: Callable[..., Received]) -> None:
     received = begin()

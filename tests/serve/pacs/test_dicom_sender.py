@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,25 @@ def test_after_a_lost_association_only_the_rest_is_sent(
     other.server.bind(evt.EVT_C_STORE, store)
     sender(other.port).store(objects)
     assert sent == [one.instance for one in [*objects[:3], *objects[2:]]]
+
+
+def test_a_node_that_ends_the_association_after_each_object_gets_all(
+    node: Callable[..., Node], objects: list[ResultObject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pynetdicom import evt
+
+    other, real = node(), DicomSender._send_one
+
+    def send_one(own: DicomSender, association: Any, one: ResultObject) -> None:
+        real(own, association, one)
+        # Its end is known before the next object is sent.
+        association.join(10)
+
+    monkeypatch.setattr(DicomSender, "_send_one", send_one)
+    # The answer goes out first.
+    other.server.bind(evt.EVT_DIMSE_SENT, lambda event: threading.Timer(0.05, event.assoc.abort).start())
+    sender(other.port, tries=1).store(objects)
+    assert [one.SOPInstanceUID for one in other.received] == [one.instance for one in objects]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ _FAILED, _REASON, _REFERENCED = "00081198", "00081197", "00081155"
 _DUPLICATE = 0x0111
 #: Of a reason, which is a number of 16 bits.
 _DIGITS = 5
+_NO_REASON = "without a reason"
 _REASONS = {
     0x0110: "it could not process it",
     0x0112: "there is no such object",
@@ -165,15 +166,21 @@ class Archive:
             progress: called with (done, total).
 
         Raises:
-            DataError: the study is larger than the settings allow, or the archive gives other objects than asked for.
+            DataError: the study is larger than the settings allow, a series is gone, or the archive gives other objects
+                than asked for.
             VesalError: the archive refuses it, or the disk is full; Unreachable: it does not answer.
         """
         # What a crash cut off.
         sweep(folder, older_than_s=0.0)
+        held = {one: self.instances(study, one) for one in series}
+        if not all(held.values()):
+            raise DataError(
+                f"A series of {pseudonym('study', study)} is not there any more; ask for the study again when it is."
+            )
         wanted = [
             (one, instance, folder / file_name(one, "series") / f"{file_name(instance, 'instance')}.dcm")
-            for one in series
-            for instance in self.instances(study, one)
+            for one, instances in held.items()
+            for instance in instances
         ]
         there = sum(path.stat().st_size for _, _, path in wanted if path.exists())
         for done, (one, instance, path) in enumerate(wanted, start=1):
@@ -213,15 +220,11 @@ class Archive:
         """
         for batch in _batches(objects, self.settings.store_bytes):
             refused = self._requests.again(lambda: self._store_some(batch))  # noqa: B023
-            if refused:
-                kept = {
-                    one.instance for one in self.missing([one for one in batch if one.instance in refused])
-                }
-                refused = {uid: why for uid, why in refused.items() if uid in kept}
-            if refused:
-                why = listed(sorted(set(refused.values())), 3)
+            # Of all: some archives do not tell which they refused.
+            if refused and (lost := self.missing(batch)):
+                why = listed(sorted({refused.get(one.instance, _NO_REASON) for one in lost}), 3)
                 raise VesalError(
-                    f"{self.settings.url} refused {plural(len(refused), 'object')} of "
+                    f"{self.settings.url} refused {plural(len(lost), 'object')} of "
                     f"{pseudonym('study', batch[0].study)} ({why}); see the archive's log."
                 )
 
@@ -304,9 +307,10 @@ class Archive:
         finally:
             body.close()
         failed = _failures(content)
-        if status >= 400 and failed is None:
-            # One or all of them, without a word why: Orthanc answers 400 where one is no DICOM object.
-            return {one.instance: "without a reason" for one in batch}
+        if status != 200 and failed is None:
+            # One or all of them, or none, without a word why: Orthanc answers 400 where one is no DICOM object, others
+            # 202 with XML, or with warnings alone.
+            return {one.instance: _NO_REASON for one in batch}
         return failed or {}
 
 

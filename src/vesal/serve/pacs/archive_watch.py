@@ -43,6 +43,8 @@ class ArchiveWatch:
         self._again: dict[str, float] = {}
         # A crash within the first look begins it anew: until then every study counts as there before.
         self._first = not settings.take_existing and not jobs.watched_before(self._mark)
+        # Of the first look those for which the archive did not answer.
+        self._before: set[str] = set()
 
     @property
     def _mark(self) -> str:
@@ -75,6 +77,8 @@ class ArchiveWatch:
             except Stopped:
                 raise
             except VesalError as error:
+                if self._first:
+                    self._before.add(study)
                 _LOG.warning("%s was left out: %s", pseudonym("study", study), error)
         self._jobs.see(self._mark, "", "")
         self._first = False
@@ -95,7 +99,8 @@ class ArchiveWatch:
     def _look_at(self, study: str) -> bool:
         series = [(one.uid, one.count) for one in self._archive.series(study, self._query) if one.count]
         content = content_of(series)
-        if self._first:
+        if self._first or study in self._before:
+            self._before.discard(study)
             self._jobs.see(f"there {self._settings.query}", study, content)
             return False
         since = self._jobs.see(self._settings.query, study, content)

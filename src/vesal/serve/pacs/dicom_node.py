@@ -66,10 +66,12 @@ class _Arriving:
     Attributes:
         touched: when the last association left it, by the monotonic clock.
         associations: that are open and have sent something of it.
+        sent: since this node was started; else it was found on the disk.
     """
 
     touched: float
     associations: set[int] = field(default_factory=set)
+    sent: bool = False
 
 
 class DicomNode:
@@ -272,7 +274,7 @@ class DicomNode:
                 _LOG.error("An object could not be written (%s).", error.strerror or type(error).__name__)
                 return _NO_ROOM
             arriving = self._arriving.setdefault(study, _Arriving(0.0))
-            arriving.touched = time.monotonic()
+            arriving.touched, arriving.sent = time.monotonic(), True
             arriving.associations.add(id(event.assoc))
         return _STORED
 
@@ -307,14 +309,14 @@ class DicomNode:
                         return
                     self._news.wait(min(waits.values(), default=None))
                     continue
-                for study in whole:
-                    del self._arriving[study]
+                arrived = {study: self._arriving.pop(study).sent for study in whole}
                 if self._ended:
                     return
-            for study in whole:
-                self._note(study)
+            for study, sent in arrived.items():
+                self._note(study, sent=sent)
 
-    def _note(self, study: str) -> None:
+    def _note(self, study: str, *, sent: bool) -> None:
+        """Note a study; one that was set aside is taken up again where somebody has sent it anew."""
         folder = self._folder / _INCOMING / file_name(study, "study")
         series: list[tuple[str, int]] = []
         try:
@@ -322,7 +324,8 @@ class DicomNode:
                 files = sorted(one.glob("*.dcm"))
                 if files and (header := read_header(open_source(files[0]), files[0].name)) is not None:
                     series.append((str(header.SeriesInstanceUID), len(files)))
-            if series and self._jobs.add(study, content_of(series), [uid for uid, _ in series]):
+            new = series and self._jobs.add(study, content_of(series), [uid for uid, _ in series])
+            if new or (series and sent and self._jobs.again(study)):
                 _LOG.info("%s was received.", pseudonym("study", study))
                 self._wake()
         except (OSError, VesalError) as error:
@@ -330,7 +333,7 @@ class DicomNode:
             _LOG.error("%s could not be noted (%s); it is tried again.", pseudonym("study", study), why)
             with self._news:
                 again = time.monotonic() + _AGAIN_S - self.settings.quiet_s
-                self._arriving.setdefault(study, _Arriving(again))
+                self._arriving.setdefault(study, _Arriving(again)).sent |= sent
 
     def _received(self) -> dict[str, Path]:
         """Study -> its folder, of what lies here; the folders' names do not tell."""

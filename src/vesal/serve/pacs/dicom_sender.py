@@ -77,13 +77,18 @@ class DicomSender:
         )
 
     def _send(self, left: list[ResultObject]) -> None:
-        """Send those that are left, and take each out that is there."""
+        """Send those that are left, and take each out that is there; some nodes take one object an association."""
         while left:
             some, pairs = _of_one_association(left)
-            with self._association(pairs) as association:
-                for one in some:
-                    self._send_one(association, one)
-                    left.remove(one)
+            before = len(left)
+            try:
+                with self._association(pairs) as association:
+                    for one in some:
+                        self._send_one(association, one)
+                        left.remove(one)
+            except Passing:
+                if len(left) == before:
+                    raise
 
     def _send_one(self, association: Any, one: ResultObject) -> None:
         accepted = {
@@ -91,12 +96,16 @@ class DicomSender:
             for context in association.accepted_contexts
             for syntax in context.transfer_syntax
         }
-        if (one.kind, one.syntax) in accepted:
-            status = association.send_c_store(one.path)
-        elif one.syntax == _EXPLICIT and (one.kind, _IMPLICIT) in accepted:
-            status = association.send_c_store(library("pydicom").dcmread(one.path))
-        else:
-            raise self._unknown_kind(library("pydicom.uid").UID(one.kind).name)
+        what: Any = one.path
+        if (one.kind, one.syntax) not in accepted:
+            if one.syntax != _EXPLICIT or (one.kind, _IMPLICIT) not in accepted:
+                raise self._unknown_kind(library("pydicom.uid").UID(one.kind).name)
+            what = library("pydicom").dcmread(one.path)
+        try:
+            status = association.send_c_store(what)
+        except RuntimeError as error:
+            # So pynetdicom tells of an association that the node has ended since the last object.
+            raise Passing("lost the connection") from error
         code = getattr(status, "Status", None)
         if code is None:
             raise Passing("lost the connection")
