@@ -38,6 +38,17 @@ def test_a_newer_form_takes_the_place_of_one_that_was_not_fetched(jobs: StudyJob
     assert [job.state for job in jobs.jobs()] == [StudyState.REPLACED, StudyState.FOUND]
 
 
+def test_a_form_that_was_replaced_and_is_noted_again_takes_its_place_back(jobs: StudyJobs) -> None:
+    """As where other series of a study were asked for in between: nothing was ever made of it."""
+    other = content_of([("1.2.3", 9)])
+    jobs.add("1.2", FORM, ["1.2.3"])
+    jobs.add("1.2", other, ["1.2.3"])
+    assert jobs.add("1.2", FORM, ["1.2.3"])
+    assert [job.state for job in jobs.jobs()] == [StudyState.FOUND, StudyState.REPLACED]
+    jobs.advance(jobs.jobs()[0], StudyState.STORED)
+    assert not jobs.add("1.2", FORM, ["1.2.3"])
+
+
 def test_a_form_that_is_being_worked_on_goes_its_way(jobs: StudyJobs) -> None:
     jobs.add("1.2", FORM, ["1.2.3"])
     (job,) = jobs.jobs()

@@ -154,16 +154,17 @@ class StudyJobs:
         self.close()
 
     def add(self, study: str, content: str, series: Sequence[str]) -> bool:
-        """Note a study that was found; False where this form of it was noted before.
+        """Note a study that was found; False where this form of it was noted before, and not replaced.
 
-        An older form that has not been fetched is replaced by the new one.
+        Another form that has not been fetched is replaced by this one.
         """
         with self._file.writing() as database:
             values = (study, content, json.dumps(list(series)), StudyState.FOUND, self.now())
             added = database.execute(
                 "INSERT INTO jobs (study, content, series, state, changed) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
-                values,
+                "ON CONFLICT (study, content) DO UPDATE SET state = excluded.state, tries = 0, due = 0, reason = '', "
+                "changed = excluded.changed WHERE state = ?",
+                (*values, StudyState.REPLACED),
             ).rowcount
             if added:
                 database.execute(
