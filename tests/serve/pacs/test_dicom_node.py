@@ -201,6 +201,22 @@ def test_a_study_is_whole_only_when_the_last_association_has_left_it(begin: Call
     assert len(list((received.folder / "out").rglob("*.dcm"))) == 5
 
 
+def test_a_study_is_whole_when_its_sender_has_gone_on_to_the_next(begin: Callable[..., Received]) -> None:
+    """Archives keep an association open and send study after study: on a busy day without an end."""
+    received = begin(quiet_s=0.0)
+    first, second = (
+        slice_objects(random_series(uid=f"{study}.1", tags={"StudyInstanceUID": study})) for study in ("1.8", "1.9")
+    )
+    to = association(received, (str(first[0].SOPClassUID), str(first[0].file_meta.TransferSyntaxUID)))
+    for one in [*first, second[0]]:
+        assert to.send_c_store(one).Status == STORED
+    assert received.whole.acquire(timeout=5)
+    assert [job.study for job in received.jobs.jobs()] == ["1.8"]
+    to.release()
+    assert received.whole.acquire(timeout=20)
+    assert [job.study for job in received.jobs.jobs()] == ["1.8", "1.9"]
+
+
 def test_instances_that_come_later_make_the_study_a_new_one_and_copies_do_not(
     begin: Callable[..., Received],
 ) -> None:

@@ -1,7 +1,8 @@
 """A DICOM node that modalities and archives send studies to (C-STORE, PS3.4 B), for those without DICOMweb.
 
 Objects are written as they come, compressed ones too, without being decoded or whole in memory. A study counts as
-whole when no association has touched it for some time; then it is noted in the file of studies.
+whole when no association has touched it for some time, and none is open that sent it last; then it is noted in the file
+of studies.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class _Arriving:
 
     Attributes:
         touched: when the last association left it, by the monotonic clock.
-        associations: that are open and have sent something of it.
+        associations: that are open and have sent something of it, and nothing of another study since.
         sent: since this node was started; else it was found on the disk.
     """
 
@@ -275,7 +276,11 @@ class DicomNode:
                 return _NO_ROOM
             arriving = self._arriving.setdefault(study, _Arriving(0.0))
             arriving.touched, arriving.sent = time.monotonic(), True
+            # Who sends another study has left the one before: archives keep an association open for all they send.
+            for other in self._arriving.values():
+                other.associations.discard(id(event.assoc))
             arriving.associations.add(id(event.assoc))
+            self._news.notify_all()
         return _STORED
 
     def _left(self, event: Any) -> None:
