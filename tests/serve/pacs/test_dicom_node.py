@@ -205,7 +205,8 @@ def test_a_study_is_whole_when_its_sender_has_gone_on_to_the_next(begin: Callabl
     """Archives keep an association open and send study after study: on a busy day without an end."""
     received = begin(quiet_s=0.0)
     first, second = (
-        slice_objects(random_series(uid=f"{study}.1", tags={"StudyInstanceUID": study})) for study in ("1.8", "1.9")
+        slice_objects(random_series(uid=f"{study}.1", tags={"StudyInstanceUID": study}))
+        for study in ("1.8", "1.9")
     )
     to = association(received, (str(first[0].SOPClassUID), str(first[0].file_meta.TransferSyntaxUID)))
     for one in [*first, second[0]]:
@@ -288,6 +289,41 @@ def test_all_objects_together_stay_within_their_limit_also_after_a_restart(
     assert send(again, objects[4:]) == [NO_ROOM]
     # One that is there already may come again as long as both have room.
     assert len(again.files()) == 3
+
+
+def test_a_study_of_which_objects_were_refused_waits_until_it_is_sent_again(
+    begin: Callable[..., Received], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a half of it the volumes would be half."""
+    whole = slice_objects(random_series(shape=(100, 100, 1), uid="1.8.1", tags={"StudyInstanceUID": "1.8"}))
+    half = slice_objects(random_series(shape=(100, 100, 5)))
+    size = len(object_bytes(half[0]))
+    received = begin(most_object_bytes=2 * size, most_bytes=3 * size + size // 2, quiet_s=0.0)
+    assert send(received, [*whole, *half]) == [STORED] * 3 + [NO_ROOM] * 3
+    assert received.whole.acquire(timeout=20)
+    received = begin(quiet_s=0.0, keep_s=0.0)
+    assert not received.whole.acquire(timeout=0.3)
+    assert [job.study for job in received.jobs.jobs()] == ["1.8"]
+    assert "study-" in caplog.text
+    assert "1.2.3" not in caplog.text
+    received.node.expire()
+    assert len(received.files()) == 1
+    assert send(received, half) == [STORED] * 5
+    assert received.whole.acquire(timeout=20)
+    assert [job.study for job in received.jobs.jobs()] == ["1.8", "1.2.3"]
+
+
+def test_a_study_that_lost_no_object_waits_for_nothing(begin: Callable[..., Received]) -> None:
+    """As where the room ends between two studies of one association."""
+    one, other = (
+        slice_objects(random_series(shape=(100, 100, 2), uid=f"{study}.1", tags={"StudyInstanceUID": study}))
+        for study in ("1.8", "1.9")
+    )
+    size = len(object_bytes(one[0]))
+    received = begin(most_object_bytes=2 * size, most_bytes=2 * size + 100, quiet_s=0.0)
+    assert send(received, [*one, *other]) == [STORED] * 2 + [NO_ROOM] * 2
+    assert received.whole.acquire(timeout=20)
+    assert [job.study for job in received.jobs.jobs()] == ["1.8"]
 
 
 def test_an_association_that_breaks_off_leaves_nothing_half(begin: Callable[..., Received]) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -46,11 +47,14 @@ _SYNTAXES = tuple(
     )
 )  # fmt: skip
 
+_STUDY = 0x0020000D
 #: Answers (PS3.4 B.2.3, PS3.7 C).
 _STORED, _NO_ROOM, _NOT_ITSELF, _NOT_READ, _NOT_ALLOWED = 0x0000, 0xA700, 0xA900, 0xC000, 0x0124
 
 #: Below the folder: what is whole, and what is on its way.
 _INCOMING, _RECEIVING = "incoming", "receiving"
+#: In the folder of a study of which something was refused: it is not whole, also after a restart.
+_REFUSED = "refused"
 #: Bytes that are received at once.
 _PDU = 1 << 17
 #: Before a study is noted again where that failed.
@@ -173,7 +177,7 @@ class DicomNode:
             DataError: it is gone.
         """
         for one in series:
-            received = self._folder / _INCOMING / file_name(study, "study") / file_name(one, "series")
+            received = self._of(study) / file_name(one, "series")
             files = sorted(received.glob("*.dcm"))
             if not files:
                 raise DataError(f"{pseudonym('study', study)} is not here any more; send it again.")
@@ -188,12 +192,15 @@ class DicomNode:
         return True
 
     def expire(self) -> None:
-        """Delete studies whose results are stored, or that were set aside, and that nobody has sent to for `keep_s`."""
-        done = {job.study for job in self._jobs.jobs()} - {job.study for job in self._jobs.jobs(*UNFINISHED)}
+        """Delete studies whose results are stored, that were set aside, or of which something was refused, and that
+        nobody has sent to for `keep_s`."""
+        noted = {job.study for job in self._jobs.jobs()}
+        needed = {job.study for job in self._jobs.jobs(*UNFINISHED)}
         for study, folder in self._received().items():
             with self._news:
                 old = time.time() - _changed(folder) >= self.settings.keep_s
-                if not old or study not in done or study in self._arriving:
+                waits = study not in noted and not (folder / _REFUSED).exists()
+                if not old or waits or study in needed or study in self._arriving:
                     continue
                 # To another name first: what arrives now begins a folder of its own.
                 gone = self._folder / _RECEIVING / folder.name
@@ -250,6 +257,7 @@ class DicomNode:
             _LOG.warning(
                 "An object was refused: there is no room for it; delete studies, or raise the limits."
             )
+            self._mark_refused(_study_of(received.head))
             return _NO_ROOM
         path = Path(received.name)
         try:
@@ -267,14 +275,18 @@ class DicomNode:
             return _NOT_ITSELF
         except VesalError:
             return _NOT_READ
-        place = self._folder / _INCOMING / file_name(study, "study") / file_name(series, "series")
+        place = self._of(study) / file_name(series, "series")
         with self._news:
             try:
                 received.keep(place / f"{file_name(instance, 'instance')}.dcm")
             except OSError as error:
                 _LOG.error("An object could not be written (%s).", error.strerror or type(error).__name__)
+                self._mark_refused(study)
                 return _NO_ROOM
             arriving = self._arriving.setdefault(study, _Arriving(0.0))
+            if id(event.assoc) not in arriving.associations:
+                # Sent again.
+                (self._of(study) / _REFUSED).unlink(missing_ok=True)
             arriving.touched, arriving.sent = time.monotonic(), True
             # Who sends another study has left the one before: archives keep an association open for all they send.
             for other in self._arriving.values():
@@ -282,6 +294,15 @@ class DicomNode:
             arriving.associations.add(id(event.assoc))
             self._news.notify_all()
         return _STORED
+
+    def _of(self, study: str) -> Path:
+        return self._folder / _INCOMING / file_name(study, "study")
+
+    def _mark_refused(self, study: str) -> None:
+        # Where nothing of it is here there is nothing to mark. On a disk that has no room for this either it counts as
+        # whole when nobody sends it any more.
+        with contextlib.suppress(OSError):
+            (self._of(study) / _REFUSED).touch()
 
     def _left(self, event: Any) -> None:
         """An association ended, in whatever way."""
@@ -322,7 +343,10 @@ class DicomNode:
 
     def _note(self, study: str, *, sent: bool) -> None:
         """Note a study; one that was set aside is taken up again where somebody has sent it anew."""
-        folder = self._folder / _INCOMING / file_name(study, "study")
+        folder = self._of(study)
+        if (folder / _REFUSED).exists():
+            _LOG.warning("%s waits: objects of it were refused; send it again.", pseudonym("study", study))
+            return
         series: list[tuple[str, int]] = []
         try:
             for one in sorted(folder.iterdir()):
@@ -350,6 +374,16 @@ class DicomNode:
                 if header is not None:
                     found[str(header.get("StudyInstanceUID", ""))] = folder
         return found
+
+
+def _study_of(head: bytes) -> str:
+    """The study of an object of which the first bytes are known; '' where they do not tell."""
+    reader = library("pydicom.filereader")
+    # Whatever is damaged or cut off shows in any kind of error.
+    with contextlib.suppress(Exception):
+        found = reader.read_partial(BytesIO(head), lambda tag, *_: tag > _STUDY, force=True)
+        return str(found.get("StudyInstanceUID", ""))
+    return ""
 
 
 def _changed(folder: Path) -> float:

@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 #: Free bytes that are left to others on the disk.
 _SPARE = 256 << 20
+#: Of an object its beginning is kept in memory: enough to say whose it is.
+_HEAD = 1 << 16
 
 
 class Space:
@@ -49,6 +51,7 @@ class ReceivedFile:
         name: its path.
         file: itself; pynetdicom flushes that.
         overflowed: something did not fit.
+        head: its first bytes, also where they did not fit.
     """
 
     def __init__(self, folder: Path, space: Space) -> None:
@@ -58,6 +61,7 @@ class ReceivedFile:
         self._space = space
         self.size = 0
         self.overflowed = False
+        self.head = b""
         self._kept = False
 
     @property
@@ -67,6 +71,7 @@ class ReceivedFile:
 
     def write(self, data: bytes) -> int:
         """Keep a piece, or nothing of it where there is no room."""
+        self.head += data[: _HEAD - len(self.head)]
         if self.overflowed:
             return len(data)
         if self.size + len(data) > self._space.most_of_one or not self._space.take(len(data)):
