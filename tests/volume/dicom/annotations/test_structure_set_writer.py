@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from annotation_examples import Annotated, annotated, made_by
-from dicom_examples import axial, random_series, write_series
+from dicom_examples import axial, random_series, slice_objects, write_objects, write_series
 from numpy.typing import NDArray
 from test_stack import orientations
 
@@ -75,6 +75,20 @@ def test_a_contour_of_any_length_keeps_its_type(apart: int, syntax: str, tmp_pat
     assert header.file_meta.TransferSyntaxUID == syntax
     layers, _, _ = series_file.read_layers(tmp_path / "rt.dcm")
     assert np.array_equal(layers[0] == 1, mask)
+
+
+def test_contours_lie_on_their_slices_however_positions_are_rounded(tmp_path: Path) -> None:
+    objects = slice_objects(random_series(shape=(14, 12, 6), affine=axial(spacing=(0.8, 0.9, 0.625))))
+    for one in objects:
+        one.ImagePositionPatient = [f"{float(value):.2f}" for value in one.ImagePositionPatient]
+    scan = scan_of(write_objects(tmp_path, objects)[0])
+    mask = np.ones(scan.stack.geometry.shape, dtype=bool)
+    found = structure_set(scan.slices(), scan.stack.geometry, [RoiMask("all", (255, 0, 80), mask)], made_by())
+    heights = {
+        contour.ContourImageSequence[0].ReferencedSOPInstanceUID: set(map(float, contour.ContourData[2::3]))
+        for contour in found.ROIContourSequence[0].ContourSequence
+    }
+    assert heights == {one.SOPInstanceUID: {float(one.ImagePositionPatient[2])} for one in objects}
 
 
 def test_it_refers_to_the_slices_and_says_what_made_it(tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ def _contours(
     contours: list[Dataset] = []
     for index in np.flatnonzero(region.mask.any(axis=(0, 1))).tolist():
         source = slices[index]
+        origin = to_mm[:3, 3] + index * to_mm[:3, 2] if source is None else source.position_mm
         for polygon in outlines(region.mask[:, :, index]):
-            corners = np.column_stack([polygon, np.full(len(polygon), float(index))])
-            points = np.round(corners @ to_mm[:3, :3].T + to_mm[:3, 3], _DECIMALS)
+            points = np.round(polygon @ to_mm[:3, :2].T + origin, _DECIMALS)
             item = _new(
                 ContourGeometricType="CLOSED_PLANAR",
                 NumberOfContourPoints=len(points),
