@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,12 @@ def test_the_digest_depends_on_the_weights_and_the_steps(tmp_path: Path) -> None
     assert plain.digest
     assert plain.digest != other.digest
     assert plain.digest == load_exported(tmp_path / "other.vesal", postprocess=False).digest
+
+
+def test_a_scan_without_a_channel_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    model = load_exported(write_by_intensity(tmp_path / "model.vesal"), threads=1)
+    with pytest.raises(UsageError, match="was not trained for scans without"):
+        model.predict(replace(scan(), absent=(0,)))
 
 
 def test_another_backend_is_refused(tmp_path: Path) -> None:

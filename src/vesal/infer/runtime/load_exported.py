@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ BACKENDS = ("auto", "onnxruntime", "openvino")
 
 @dataclass(frozen=True)
 class _Origin:
-    """One of the model files that an exported model was made of: `Model.digest` is that of these."""
+    """One of the model files that an exported model was made of: `Model.digest` is that of these.
+
+    Exported models do not say whether they were trained for missing channels, so that these are refused.
+    """
 
     weights_digest: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_exported(
