@@ -51,7 +51,7 @@ def ending(service: JobService, monkeypatch: pytest.MonkeyPatch, *ends: Ended) -
 
     def compute(order: JobOrder) -> Ended:
         computed.append(order)
-        assert (order.inputs[0] / "a.dcm").read_bytes() == b"slice"
+        assert (order.inputs[0] / "a.dcm").read_bytes().startswith(b"slice")
         order.folder.mkdir()
         (order.folder / "a.seg.dcm").write_bytes(b"segmentation")
         return ends[len(computed) - 1]
@@ -81,6 +81,29 @@ def test_a_study_is_segmented_once_however_often_it_is_asked_for(
         assert path.read_bytes() == b"segmentation"
     assert len(computed) == 1
     assert computed[0].job.options == JobOptions(to=("nifti", "dicom-seg"))
+
+
+def test_a_study_that_was_corrected_gets_no_result_of_before(
+    service: JobService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = ending(service, monkeypatch, DONE, DONE)
+    predict = PredictStudy(service, "tiny", ("dicom-seg",), threading.Event())
+    folder = study(tmp_path)
+    predict(folder, tmp_path / "out")
+    # The archive's, with another patient's name and the same identifiers.
+    (folder / "a.dcm").write_bytes(b"slice of another patient")
+    predict(folder, tmp_path / "out")
+    assert len(computed) == 2
+
+
+def test_a_study_gets_no_result_of_another_model_of_the_same_name(
+    service: JobService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = ending(service, monkeypatch, DONE, DONE)
+    folder = study(tmp_path)
+    for made_by in ("first", "first", "second"):
+        PredictStudy(service, "tiny", ("dicom-seg",), threading.Event(), made_by)(folder, tmp_path / "out")
+    assert len(computed) == 2
 
 
 def test_a_failed_study_is_tried_anew(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vesal.errors import DataError, UsageError, VesalError
-from vesal.files import content_hash, link_or_copy
+from vesal.files import content_hash, file_digest, link_or_copy
 from vesal.serve.jobs.job import Job, JobOptions, Status
 from vesal.serve.jobs.job_service import JobService
 from vesal.serve.jobs.uploads import UploadError
@@ -41,17 +41,27 @@ _EXPIRE_S = 600.0
 class PredictStudy:
     """Segments a study as a job of the server, with its limits; `vesal.serve.pacs.study_journey.Predict`.
 
-    A study that is segmented again after a crash finds the job that it had begun.
+    A study that is segmented again after a crash finds the job that it had begun; one whose files are others by now, as
+    after a correction of the patient's name, or whose model is, does not.
 
     Args:
         service: that does the job.
         model: its name.
         to: kinds of objects.
         stop: set when the server ends.
+        made_by: digest of what makes the results.
     """
 
-    def __init__(self, service: JobService, model: str, to: tuple[str, ...], stop: threading.Event) -> None:
+    def __init__(
+        self,
+        service: JobService,
+        model: str,
+        to: tuple[str, ...],
+        stop: threading.Event,
+        made_by: str = "",
+    ) -> None:
         self._service, self._model, self._to, self._stop = service, model, to, stop
+        self._made_by = made_by
 
     def __call__(self, folder: Path, out: Path) -> list[Path]:
         """Segment the series below a folder.
@@ -64,7 +74,8 @@ class PredictStudy:
             VesalError: the job failed.
             Stopped: the server ends.
         """
-        made_of = (folder.parent.name, self._model, *self._to)
+        files = file_digest(*sorted(path for path in folder.rglob("*") if path.is_file()))
+        made_of = (folder.parent.name, files, self._made_by, self._model, *self._to)
         id_ = content_hash("\n".join(made_of).encode())
         job = self._service.get(id_)
         if job is not None and job.status.ended and job.status is not Status.FINISHED:
@@ -125,7 +136,7 @@ class PacsService:
         self._threads: list[threading.Thread] = []
         self._sources: dict[str, StudyJourney] = {}
         self._stack = contextlib.ExitStack()
-        predict = PredictStudy(service, settings.model, settings.to, self._stop)
+        predict = PredictStudy(service, settings.model, settings.to, self._stop, self._made_by)
         self._archive = archive = None if settings.archive is None else Archive(settings.archive, self._stop)
         sender = None if settings.send is None else DicomSender(settings.send, self._stop)
         destination: Destination | None = sender or archive
