@@ -116,6 +116,25 @@ def test_why_a_study_has_no_scan_is_told(
         run(model, tmp_path, tmp_path / "study")
 
 
+@pytest.mark.parametrize("beside", ["old mask.nii.gz", "below/preview.png"])
+def test_a_study_is_not_passed_over_for_an_image_beside_it(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: str
+) -> None:
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    from dicom_examples import random_series, write_series
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    study = tmp_path / "study"
+    write_series(study, random_series(modality="MR"))
+    scan(tmp_path / "a.nii.gz")
+    (study / beside).parent.mkdir(exist_ok=True)
+    (tmp_path / "a.nii.gz").rename(study / beside)
+    with pytest.raises(DataError, match=f"{Path(beside).name} came along with DICOM objects"):
+        run(model, tmp_path, study)
+    (study / beside).unlink()
+    assert len(run(model, tmp_path, study).cases) == 1
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_table_of_scans_does_not_find_out_what_else_the_server_has(
     model: Model, tmp_path: Path, there: bool

@@ -26,8 +26,9 @@ from vesal.report.figures.glb import write_glb
 from vesal.report.figures.surfaces import class_surfaces
 from vesal.report.files.stl import write_stl
 from vesal.serve.jobs.job import CaseResult, ExpectedDice, JobOptions, Outcome, ResultFile, VolumeInterval
+from vesal.volume.dicom.source import is_dicom_file
 from vesal.volume.geometry import Geometry
-from vesal.volume.io import data_files, read_label, write_label, write_volume
+from vesal.volume.io import data_files, is_image, read_label, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 from vesal.workflow.predict import PredictResult, predict_cases
 from vesal.workflow.prediction.unpacked_inputs import unpacked
@@ -76,6 +77,7 @@ def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
         roots = [work.root, *(path for path in paths if path not in work.inputs)]
         optional = all(may_miss(package.recipe) for package in model.packages)
         files = ChannelFiles(len(model.plan.channels), optional=optional)
+        _check_one_kind(paths)
         cases = cases_to_predict(paths, files, model.labels, dicom=wanted, remark=notes.append)
         for case in cases:
             _check_inside(case, roots)
@@ -122,6 +124,22 @@ def _check_inside(case: Case, roots: Sequence[Path]) -> None:
         # Before it is opened: what kind of file something else is, and whether it is there, is nobody's business.
         check(image, [image])
         check(image, data_files(image))
+
+
+def _check_one_kind(paths: Sequence[Path]) -> None:
+    """A folder is read as images or as a study: of both, the study would be passed over without a word.
+
+    Raises:
+        DataError: it holds both.
+    """
+    for path in paths:
+        files = [file for file in path.rglob("*") if not file.name.startswith(".")]
+        images = [file for file in files if is_image(file)]
+        if images and any(is_dicom_file(file) for file in files if not is_image(file)):
+            raise DataError(
+                f"{images[0].name} came along with DICOM objects, and one upload is either images or a study; send "
+                "the study without it, or the image alone."
+            )
 
 
 def _check_names(cases: Sequence[Case]) -> None:
