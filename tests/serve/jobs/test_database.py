@@ -40,6 +40,20 @@ def test_a_transaction_that_fails_writes_nothing(tmp_path: Path) -> None:
     assert database.rows("SELECT * FROM numbers") == []
 
 
+def test_a_full_disk_is_named_as_the_reason_and_ends_no_later_transaction(tmp_path: Path) -> None:
+    database = opened(tmp_path / "a.sqlite")
+
+    def write(count: int) -> None:
+        with database.writing() as connection:
+            connection.executemany("INSERT INTO numbers VALUES (?)", ((value,) for value in range(count)))
+
+    database._connection.execute("PRAGMA max_page_count = 5")
+    with pytest.raises(VesalError, match="is full"):
+        write(10_000)
+    write(3)
+    assert database.rows("SELECT COUNT(*) FROM numbers") == [(3,)]
+
+
 def test_threads_write_one_after_the_other(tmp_path: Path) -> None:
     database = opened(tmp_path / "a.sqlite")
 

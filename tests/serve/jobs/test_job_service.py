@@ -154,6 +154,40 @@ def test_a_server_that_ends_leaves_its_job_to_the_next(services: Services) -> No
     again.stop()
 
 
+def test_a_job_that_was_cancelled_before_the_server_ended_stays_cancelled(services: Services) -> None:
+    services.go.clear()
+    services.ends = Ended()
+    service = services.start()
+    job = send(service)
+    until(lambda: services.orders)
+    assert service.cancel(job.id) is not None
+    left = services.folder / "jobs" / job.id / "results" / "late.nii.gz"
+    left.parent.mkdir()
+    left.write_bytes(b"made before the process was ended")
+    threading.Timer(0.05, services.go.set).start()
+    service.stop()
+    assert not left.exists()
+    again = services.start()
+    assert status(again, job) is Status.CANCELLED
+    again.stop()
+
+
+def test_no_job_is_begun_while_the_disk_is_nearly_full(
+    services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_SWEEP_S", 0.01)
+    room = [0]
+    monkeypatch.setattr(JobService, "free", lambda _: room[0])
+    service = services.start(room_bytes=1)
+    job = send(service)
+    until(lambda: "jobs wait" in caplog.text)
+    assert service.ready() == "the disk is nearly full"
+    assert status(service, job) is Status.QUEUED
+    room[0] = 1
+    until(lambda: status(service, job) is Status.FINISHED)
+    service.stop()
+
+
 def test_an_error_of_our_own_stops_no_other_job_and_is_not_met_for_ever(
     services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

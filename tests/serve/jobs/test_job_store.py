@@ -90,10 +90,20 @@ def test_a_job_that_was_put_back_has_not_been_tried(store: JobStore) -> None:
     add(store, 1)
     job = store.claim()
     assert job is not None
-    store.put_back(job)
+    assert store.put_back(job)
     again = store.claim()
     assert again is not None
     assert (again.id, again.tries) == (job.id, 1)
+
+
+def test_a_job_that_was_cancelled_is_not_put_back(store: JobStore) -> None:
+    (id_,) = add(store, 1)
+    job = store.claim()
+    assert job is not None
+    store.cancel(id_, DAY)
+    assert not store.put_back(job)
+    assert store.claim() is None
+    assert store.counts() == {"cancelled": 1}
 
 
 def test_ended_jobs_expire_and_others_do_not(store: JobStore) -> None:

@@ -52,6 +52,16 @@ def test_a_failure_names_no_folder_of_the_server(model: Path, tmp_path: Path) ->
     assert said[-1]["refused"]
 
 
+def test_a_model_that_cannot_be_used_is_named_without_its_folder(tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "heart.vesal").write_bytes(b"no model")
+    compute(order(models / "heart.vesal", tmp_path / "job"), LoadedModels("cpu", "auto"), said.append)
+    assert "heart.vesal" in said[-1]["failed"]
+    assert str(tmp_path) not in said[-1]["failed"]
+
+
 def test_what_was_left_out_names_no_folder_of_the_server(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from vesal.record import Record
 from vesal.workflow.requests.predict_options import DICOM_FORMATS
@@ -59,17 +59,17 @@ class JobOptions(Record):
 class ExpectedDice(Record):
     """The quality estimate of a class: its value and an interval."""
 
-    value: float
-    low: float
-    high: float
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
 
 
 class VolumeInterval(Record):
     """What holds the true volume of a class (ml), for the share `level` of scans."""
 
-    low: float
-    high: float
-    level: float
+    low: FiniteFloat
+    high: FiniteFloat
+    level: FiniteFloat
 
 
 class CaseResult(Record):
@@ -83,7 +83,7 @@ class CaseResult(Record):
     """
 
     name: str
-    volumes_ml: dict[str, float]
+    volumes_ml: dict[str, FiniteFloat]
     verdict: str | None = None
     reason: str = ""
     expected_dice: dict[str, ExpectedDice] | None = None

@@ -268,7 +268,7 @@ class JobService:
                 # What a server that died was computing, or this thread when it failed below: it has no other job now.
                 for failed in self._store.begin_again(self.limits.kept):
                     self._ended(failed)
-                while not self._stopping.is_set() and (job := self._store.claim()) is not None:
+                while (job := self._next()) is not None:
                     self._compute(job)
                     # Not when the line is empty: under load it never is.
                     self._sweep()
@@ -278,6 +278,17 @@ class JobService:
                 why = str(error) if isinstance(error, VesalError) else type(error).__name__
                 _LOG.error("jobs stand still for a moment: %s", why)
             self._waiting.wait(_SWEEP_S)
+
+    def _next(self) -> Job | None:
+        """The job that is to be computed; None where none waits, or where nothing is begun."""
+        if self._stopping.is_set():
+            return None
+        if self.free() < self.limits.room_bytes:
+            # What it makes would take the room that is left to the list of jobs, and to others on this disk.
+            if waiting := self._store.counts()[Status.QUEUED]:
+                _LOG.warning("jobs wait (%d): the disk is nearly full; free some space", waiting)
+            return None
+        return self._store.claim()
 
     def _sweep(self) -> None:
         for job in self._store.expired():
@@ -302,7 +313,8 @@ class JobService:
             ended = self._supervisor.compute(JobOrder(job, model, inputs, root / "results", root))
         if self._stopping.is_set() and ended.outcome is None and ended.error is None:
             # Not ended: the next server begins it again, and this try does not count.
-            self._store.put_back(job)
+            if not self._store.put_back(job):
+                self._clear(job.id)
             return
         try:
             after = self._noted(job, ended)

@@ -96,9 +96,14 @@ class JobStore:
         """Nobody wants it any more; None where it had ended."""
         return self._end(id_, Status.CANCELLED, keep)
 
-    def put_back(self, job: Job) -> None:
-        """A running job waits again, in its old place, as if it had not been begun."""
-        self._change(job, {"status": Status.QUEUED, "started": None, "tries": job.tries - 1})
+    def put_back(self, job: Job) -> bool:
+        """A running job waits again, in its old place, as if it had not been begun; False where it was cancelled."""
+        with self._file.lock:
+            now = self.get(job.id)
+            if now is None or now.status.ended:
+                return False
+            self._change(now, {"status": Status.QUEUED, "started": None, "tries": now.tries - 1})
+            return True
 
     def begin_again(self, keep: timedelta) -> list[Job]:
         """What a server that died had begun waits again, in its old place; or fails after MOST_TRIES.

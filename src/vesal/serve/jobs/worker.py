@@ -160,6 +160,9 @@ def _without_paths(sentence: str, order: dict[str, Any]) -> str:
     root = order["root"]
     for folder in (order["folder"], f"{root}{os.sep}upload{os.sep}study", f"{root}{os.sep}upload", root):
         sentence = sentence.replace(f"{folder}{os.sep}", "").replace(str(folder), "the upload")
+    model = Path(order["model"])
+    if model.is_absolute():
+        sentence = sentence.replace(f"{model.parent}{os.sep}", "")
     return sentence.replace("the upload", "The upload", 1) if sentence.startswith("the upload") else sentence
 
 
