@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from vesal.serve.view_server import view_app
+from vesal.serve.view_server import view, view_app
 from vesal.serve.viewed_files import Viewed, prepare_view
 
 
@@ -61,6 +61,32 @@ def test_who_does_not_know_the_key_sees_nothing(scan: Path, tmp_path: Path) -> N
     assert cookie.startswith("vesal-view-81=key;")
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
+
+
+def test_the_address_that_the_browser_is_given_opens_once(scan: Path, tmp_path: Path) -> None:
+    # It stands in the list of processes, which all users of the machine may read.
+    folder = tmp_path / "view"
+    folder.mkdir()
+    app = view_app(prepare_view(Viewed(scan), folder), folder, "key", once="given")
+    first, second = (TestClient(app, base_url="http://127.0.0.1") for _ in range(2))
+    assert first.get("/open/given", follow_redirects=False).status_code == 303
+    assert first.get("/api/view").status_code == 200
+    assert second.get("/open/given", follow_redirects=False).status_code == 401
+    assert second.get("/open/", follow_redirects=False).status_code == 404
+    assert second.get("/open/key", follow_redirects=False).status_code == 303
+
+
+def test_the_browser_is_given_another_address_than_is_printed(
+    scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("webbrowser.open", given.append)
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    view(Viewed(scan), on_ready=given.append)
+    printed, opened = given
+    assert printed != opened
+    assert printed.rpartition("/")[0] == opened.rpartition("/")[0]
 
 
 def test_the_program_says_where_to_look_and_ends_on_a_bad_file(scan: Path, tmp_path: Path) -> None:

@@ -50,12 +50,12 @@ def view(
         _LOG.warning("The viewer was not built, so there is nothing to see; %s.", BUILD_IT)
     with tempfile.TemporaryDirectory(prefix="vesal-view-") as name, listen("127.0.0.1", port) as listening:
         answer = prepare_view(viewed, Path(name))
-        key = secrets.token_urlsafe(16)
-        app = view_app(answer, Path(name), key)
-        address = f"{address_of(listening)}/open/{key}"
-        on_ready(address)
+        key, once = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
+        app = view_app(answer, Path(name), key, once)
+        address = f"{address_of(listening)}/open"
+        on_ready(f"{address}/{key}")
         if browser:
-            webbrowser.open(address)
+            webbrowser.open(f"{address}/{once}")
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
         # uvicorn raises the signal that ended it once more, and SIGTERM's own way would leave the scan behind.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
@@ -103,12 +103,19 @@ def page_app(folder: Path) -> FastAPI:
     return app
 
 
-def view_app(answer: ViewAnswer, folder: Path, key: str) -> FastAPI:
+def view_app(answer: ViewAnswer, folder: Path, key: str, once: str = "") -> FastAPI:
     """The page, what it shows, and the files of that.
 
     Others may be logged in on this machine, and reach its ports: what is shown is for who knows the key, by a cookie
     that `/open/KEY` sets.
+
+    Args:
+        answer: what is shown.
+        folder: of its files.
+        key: opens the page.
+        once: opens it a single time, for a program whose arguments all users of the machine can read; '' for none.
     """
+    unused = {once} - {""}
     app = FastAPI(title="Vesal", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     # The guard's names of this host are those of a server on loopback.
     app.add_middleware(Guard, settings=ServeSettings(state=folder, models={"none": folder}))
@@ -119,13 +126,15 @@ def view_app(answer: ViewAnswer, folder: Path, key: str) -> FastAPI:
     @app.middleware("http")
     async def ask_for_key(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
         given = request.cookies.get(cookie(request), "").encode()
-        if request.url.path.startswith("/api/") and not hmac.compare_digest(given, key.encode()):
+        if request.scope["path"].startswith("/api/") and not hmac.compare_digest(given, key.encode()):
             return PlainTextResponse("Open the address that vesal view printed.", 401)
         return await call_next(request)
 
     @app.get("/open/{given}")
-    def open_page(given: str, request: Request) -> Response:
-        if not hmac.compare_digest(given.encode(), key.encode()):
+    async def open_page(given: str, request: Request) -> Response:
+        if given in unused:
+            unused.remove(given)
+        elif not hmac.compare_digest(given.encode(), key.encode()):
             return PlainTextResponse("Open the address that vesal view printed.", 401)
         # The page asks for what is shown, not for models.
         answer = RedirectResponse("/#view=1", 303)

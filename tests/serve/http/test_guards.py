@@ -48,8 +48,10 @@ def test_the_page_and_the_health_need_no_token(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8765", "localhost.evil.example", "", "[::1", "10.1.2.3"]
-)
+    "host",
+    ["evil.example", "evil.example:8765", "localhost.evil.example", "", "[::1", "10.1.2.3",
+     "localhost/?", "localhost#a", "evil@localhost", "localhost:port"],
+)  # fmt: skip
 def test_another_name_for_this_host_is_refused(host: str) -> None:
     assert guarded().get("/api/jobs", headers={"host": host}).status_code == 421
 

@@ -37,6 +37,15 @@ def test_a_session_is_copied_as_often_as_it_is_used_and_goes(tmp_path: Path) -> 
         sessions.get(session.id)
 
 
+def test_a_session_that_ends_while_it_is_copied_is_none_any_more(tmp_path: Path) -> None:
+    sessions = LabelSessions(tmp_path / "sessions")
+    session = sessions.keep(upload(tmp_path), 0)
+    session.files[0].unlink()
+    with pytest.raises(UploadError, match="no such session") as refused:
+        sessions.copy(session.id, upload(tmp_path, "b.nii.gz"))
+    assert refused.value.status == 404
+
+
 def test_a_session_that_nobody_uses_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])

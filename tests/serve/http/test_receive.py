@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
+from fastapi import APIRouter, Body, FastAPI
 from starlette.requests import Request
 
-from vesal.serve.http.receive import receive
+from vesal.serve.http.receive import SmallBody, receive
 from vesal.serve.jobs.uploads import Upload, UploadError
 from vesal.serve.serve_settings import Limits
 
@@ -107,3 +109,46 @@ def test_silence_is_given_up(tmp_path: Path) -> None:
 def test_a_boundary_that_no_form_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UploadError, match="The form is damaged"):
         sent([FORM], upload(tmp_path / "up"), f"multipart/form-data; boundary={'x' * 5000}")
+
+
+def status_of(receive: Callable[[], Awaitable[dict[str, Any]]]) -> int:
+    """The answer's to a request with this body, to a route that takes a text."""
+    routes = APIRouter(route_class=SmallBody)
+
+    @routes.post("/")
+    def post(text: Annotated[str, Body()]) -> str:
+        return text
+
+    app, answers = FastAPI(), []
+    app.include_router(routes)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b""}
+    scope["headers"] = [(b"content-type", b"application/json")]
+    asyncio.run(app(scope, receive, send))
+    return int(answers[0]["status"])
+
+
+@pytest.mark.parametrize(("size", "status"), [(100, 200), (10_000_000, 413)])
+def test_a_body_that_is_to_be_small_is_not_read_on_when_it_is_large(size: int, status: int) -> None:
+    body = b'"' + b"x" * size + b'"'
+    left = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+    count = len(left)
+
+    async def arriving() -> dict[str, Any]:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    assert status_of(arriving) == status
+    assert count - len(left) < 100
+
+
+def test_a_small_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesal.serve.http.receive._SMALL_S", 0.01)
+
+    async def silent() -> dict[str, Any]:
+        await asyncio.sleep(60)
+        raise AssertionError("it was waited for")
+
+    assert status_of(silent) == 408

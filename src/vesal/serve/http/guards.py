@@ -84,8 +84,12 @@ class Guard:
 
     def _is_ours(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            parts = urlsplit(f"//{host}")
+            name, _ = parts.hostname or "", parts.port
         except ValueError:
+            return False
+        # A name and a port alone: libraries make addresses of this header, whose paths it would change.
+        if parts.netloc != host or parts.username is not None:
             return False
         if name in self._names:
             return True

@@ -87,11 +87,19 @@ class LabelSessions:
             return session
 
     def copy(self, id_: str, upload: Upload) -> None:
-        """The files of a session, as if they had been uploaded; their bytes are the same."""
+        """The files of a session, as if they had been uploaded; their bytes are the same.
+
+        Raises:
+            UploadError: there is none, or none any more.
+        """
         for number, file in enumerate(self.get(id_).files, start=len(upload.files)):
             to = upload.folder / f"{number:05d}" / file.name
             to.parent.mkdir()
-            link_or_copy(file, to)
+            try:
+                link_or_copy(file, to)
+            except FileNotFoundError as error:
+                # Ended since by another request. Unexpected errors go into the log, and the file's name with them.
+                raise UploadError("There is no such session; it may have expired.", 404) from error
             upload.files.append(to)
 
     def remove(self, id_: str) -> LabelSession:

@@ -1,19 +1,58 @@
-"""A form of files, from the network to the disk, piece by piece."""
+"""What comes from the network: a form of files, to the disk piece by piece, and bodies that are to be small."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
+from fastapi import Response
+from fastapi.routing import APIRoute
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
 
 from vesal.serve.jobs.uploads import Upload, UploadError, too_large
 
 #: What is still read of an upload that was refused, so that its sender sees why before the connection closes.
 _DRAINED_BYTES = 64 << 20
 _DRAINED_S = 10.0
+#: Of a body that is to be small, and seconds without a byte of it.
+_SMALL_BYTES, _SMALL_S = 1 << 16, 20.0
+
+
+class SmallBody(APIRoute):
+    """A route with a body that is given up when it is large or does not come: FastAPI reads any into the memory."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, whose request ends there."""
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            return await handle(Request(request.scope, _bounded(request.receive)))
+
+        return bounded
+
+
+def _bounded(receive: Receive) -> Receive:
+    left = _SMALL_BYTES
+
+    async def received() -> Message:
+        nonlocal left
+        try:
+            message = await asyncio.wait_for(receive(), _SMALL_S)
+        except TimeoutError as error:
+            raise HTTPException(408, "The request came too slowly; send it again") from error
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(
+                413, f"The request is larger than the {_SMALL_BYTES:,} bytes that it may have"
+            )
+        return message
+
+    return received
 
 
 async def receive(request: Request, upload: Upload, *, ignored: str = "") -> None:

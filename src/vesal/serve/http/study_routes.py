@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from vesal.record import Record
 from vesal.serve.http.answers import ErrorAnswer
+from vesal.serve.http.receive import SmallBody
 from vesal.serve.pacs_service import PacsService
 
 
@@ -45,7 +46,7 @@ class StudyCount(Record):
 
 def study_routes(pacs: PacsService) -> APIRouter:
     """The routes below /api/studies."""
-    routes = APIRouter(prefix="/api/studies", tags=["studies"])
+    routes = APIRouter(prefix="/api/studies", tags=["studies"], route_class=SmallBody)
 
     @routes.get("")
     def all_studies() -> list[StudyAnswer]:
