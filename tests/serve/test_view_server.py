@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -89,24 +92,37 @@ def test_the_browser_is_given_another_address_than_is_printed(
     assert printed.rpartition("/")[0] == opened.rpartition("/")[0]
 
 
-def test_the_program_says_where_to_look_and_ends_on_a_bad_file(scan: Path, tmp_path: Path) -> None:
+@contextmanager
+def viewing(scan: Path, temporary: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The program, and the address that it printed."""
     command = [sys.executable, "-m", "vesal.cli", "view", str(scan), "--no-browser"]
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        address = process.stdout.readline().split()[2]
-        with httpx2.Client(timeout=60) as client:
-            client.get(address)
-            found = client.get(f"{address.partition('/open/')[0]}/api/view").json()
-        assert found["scan"]["name"] == "scan"
-        process.terminate()
-    # Nothing of the scan is left behind.
-    assert list(temporary.iterdir()) == []
+        yield process, process.stdout.readline().split()[2]
+
+
+def test_the_program_leaves_nothing_of_a_scan_however_it_ends(scan: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    # Who closes a terminal hangs up.
+    for end in (signal.SIGHUP, signal.SIGKILL, signal.SIGTERM):
+        with viewing(scan, temporary) as (process, address):
+            with httpx2.Client(timeout=60) as client:
+                client.get(address)
+                found = client.get(f"{address.partition('/open/')[0]}/api/view").json()
+            assert found["scan"]["name"] == "scan"
+            assert len(list(temporary.iterdir())) == 1
+            process.send_signal(end)
+        # What a killed one left goes with the next start.
+        assert len(list(temporary.iterdir())) == (end is signal.SIGKILL)
+
+
+def test_the_program_ends_on_a_bad_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vesal.cli", "view"]
     (tmp_path / "bad.nii.gz").write_bytes(b"no scan")
     ran = subprocess.run(
-        [*command[:-2], str(tmp_path / "bad.nii.gz")], capture_output=True, text=True, check=False
+        [*command, str(tmp_path / "bad.nii.gz")], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 1
     assert "bad.nii.gz" in ran.stderr

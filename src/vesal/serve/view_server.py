@@ -7,7 +7,6 @@ import logging
 import secrets
 import signal
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
+from vesal.files import scratch_folder, sweep_scratch
 from vesal.serve.http.guards import Guard
 from vesal.serve.listening import address_of, listen
 from vesal.serve.serve_settings import ServeSettings
@@ -48,18 +48,27 @@ def view(
     """
     if not is_built():
         _LOG.warning("The viewer was not built, so there is nothing to see; %s.", BUILD_IT)
-    with tempfile.TemporaryDirectory(prefix="vesal-view-") as name, listen("127.0.0.1", port) as listening:
-        answer = prepare_view(viewed, Path(name))
+    _end_in_order()
+    sweep_scratch()  # what killed processes left
+    with scratch_folder() as folder, listen("127.0.0.1", port) as listening:
+        answer = prepare_view(viewed, folder)
         key, once = secrets.token_urlsafe(16), secrets.token_urlsafe(16)
-        app = view_app(answer, Path(name), key, once)
+        app = view_app(answer, folder, key, once)
         address = f"{address_of(listening)}/open"
         on_ready(f"{address}/{key}")
         if browser:
             webbrowser.open(f"{address}/{once}")
         config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False)
-        # uvicorn raises the signal that ended it once more, and SIGTERM's own way would leave the scan behind.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _end_in_order() -> None:
+    """SIGTERM, which uvicorn raises once more, and the end of the terminal would leave the scan behind."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        # nohup has one ignored.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit())
 
 
 def show_page(
