@@ -17,7 +17,7 @@ from vesal.serve.listening import address_of, listen
 from vesal.serve.pacs_options import PacsSettings
 from vesal.serve.pacs_service import PacsService
 from vesal.serve.serve_settings import ServeSettings
-from vesal.workflow.deployment.served_models import describe_models
+from vesal.workflow.deployment.served_models import model_digest
 from vesal.workflow.deployment.viewer_bundle import BUILD_IT, is_built
 
 _LOG = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ def serve(settings: ServeSettings, pacs: PacsSettings | None, on_ready: Callable
         stack.callback(service.stop)
         beside = None
         if pacs is not None:
-            digest = describe_models({pacs.model: settings.models[pacs.model]})[pacs.model].digest
-            beside = PacsService(pacs, service, settings.state / "pacs", digest)
+            made_by = model_digest(settings.models[pacs.model])
+            beside = PacsService(pacs, service, settings.state / "pacs", made_by)
             stack.callback(beside.stop)
         app = build_app(settings, service, beside)
         config = uvicorn.Config(

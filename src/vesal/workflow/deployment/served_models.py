@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
+from vesal.files import file_digest
 from vesal.infer.model_packages import joint_estimator, read_packages, shared_plan
 from vesal.nn.model_file import Package
 from vesal.record import Record
@@ -55,6 +56,16 @@ def describe_models(models: Mapping[str, Path]) -> dict[str, ServedModel]:
         VesalError: one cannot be used.
     """
     return {name: _described(name, path) for name, path in models.items()}
+
+
+def model_digest(path: Path) -> str:
+    """A digest of all files of a model, and so of whatever its results depend on: a plan, a post-processing or another
+    fold may change with the same first weights.
+
+    Raises:
+        VesalError: it cannot be used.
+    """
+    return file_digest(*read_packages(path)[0])
 
 
 def _described(name: str, path: Path) -> ServedModel:
