@@ -116,9 +116,12 @@ def test_a_small_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a", bytes(1000))
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(VesalError, match=r"too little to unpack"):
-        extract(archive, tmp_path / "out")
+    for free, spare in ((10, 0), (1500, 600)):
+        monkeypatch.setattr(
+            archives.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free})()
+        )
+        with pytest.raises(VesalError, match=r"too little to unpack"):
+            extract(archive, tmp_path / "out", spare=spare)
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 

@@ -48,7 +48,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(_PACKED)
 
 
-def extract(archive: Path, folder: Path, *, progress: Progress | None = None) -> None:
+def extract(archive: Path, folder: Path, *, progress: Progress | None = None, spare: int = 0) -> None:
     """Unpack a tar (also gz, bz2, xz) or zip archive into `folder`, which must not exist.
 
     A single folder that holds everything is left out: what lies in it lies in `folder`. macOS's own files (._x,
@@ -59,6 +59,7 @@ def extract(archive: Path, folder: Path, *, progress: Progress | None = None) ->
         archive: the file; its content says what it is.
         folder: comes into being when all is unpacked.
         progress: called with megabytes of the archive.
+        spare: bytes that must stay free on the disk.
 
     Raises:
         UsageError: `archive` is not there, or `folder` is.
@@ -75,7 +76,7 @@ def extract(archive: Path, folder: Path, *, progress: Progress | None = None) ->
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _unpack(archive, temporary, progress)
+        _unpack(archive, temporary, progress, spare)
         inner = list(temporary.iterdir())
         if not inner:
             raise DataError(f"{archive} is empty; download it again.")
@@ -109,7 +110,7 @@ def safe_parts(name: str, archive: Path) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _unpack(archive: Path, folder: Path, progress: Progress | None) -> None:
+def _unpack(archive: Path, folder: Path, progress: Progress | None, spare: int) -> None:
     packed = archive.stat().st_size
     total_mb = max(1, packed // 10**6)
     report = progress or (lambda done, total: None)
@@ -134,7 +135,7 @@ def _unpack(archive: Path, folder: Path, progress: Progress | None) -> None:
                     f"{archive} would unpack to more than {most / 1e9:.1f} GB, over {MOST_RATIO} times its size or "
                     "what is harmless; it looks made to fill a disk and was not unpacked."
                 )
-            if size > (free := shutil.disk_usage(folder).free):
+            if size + spare > (free := shutil.disk_usage(folder).free):
                 raise VesalError(
                     f"The disk of {folder.parent} has {free / 1e9:.1f} GB left, too little to unpack {archive}; "
                     "free some space or choose another folder."

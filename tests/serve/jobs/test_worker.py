@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ def order(model: Path, root: Path, *inputs: Path) -> dict[str, Any]:
         "inputs": [str(path) for path in inputs],
         "folder": str(root / "results"),
         "root": str(root),
+        "room_bytes": 0,
         "options": {},
     }
 
@@ -156,6 +158,15 @@ def test_an_archive_is_unpacked_below_the_job_and_its_place_is_not_told(model: P
     assert str(tmp_path) not in said[-1]["failed"]
     assert tempfile.gettempdir() not in said[-1]["failed"]
     assert not (tmp_path / TEMPORARY).exists()
+
+
+def test_an_archive_leaves_the_room_on_the_disk_that_the_server_leaves(model: Path, tmp_path: Path) -> None:
+    said: list[dict[str, Any]] = []
+    archive = zipped(tmp_path / "study.zip", "notes.txt")
+    wanted = order(model, tmp_path, archive) | {"room_bytes": shutil.disk_usage(tmp_path).total}
+    compute(wanted, LoadedModels("cpu", "auto"), said.append)
+    assert "too little to unpack study.zip" in said[-1]["failed"]
+    assert not said[-1]["refused"]
 
 
 def test_while_a_job_is_computed_temporary_files_are_the_job_s(

@@ -310,7 +310,8 @@ class JobService:
             ended = Ended(error="The upload is gone; send it again.")
         else:
             inputs = tuple(root / str(name) for name in read_json(root / _INPUTS))
-            ended = self._supervisor.compute(JobOrder(job, model, inputs, root / "results", root))
+            room = self.limits.room_bytes
+            ended = self._supervisor.compute(JobOrder(job, model, inputs, root / "results", root, room))
         if self._stopping.is_set() and ended.outcome is None and ended.error is None:
             # Not ended: the next server begins it again, and this try does not count.
             if not self._store.put_back(job):

@@ -49,12 +49,14 @@ class Work:
         folder: for the results; made anew.
         options: how.
         root: no file outside this folder is read.
+        room_bytes: that must stay free on the disk.
     """
 
     inputs: tuple[Path, ...]
     folder: Path
     options: JobOptions
     root: Path
+    room_bytes: int = 0
 
 
 def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
@@ -73,7 +75,7 @@ def predict_job(model: Model, work: Work, progress: Progress) -> Outcome:
         model.plan.channels, model.plan.spacing_mm, work.options.series, work.options.fill_slices
     )
     notes: list[str] = []
-    with unpacked(work.inputs) as paths:
+    with unpacked(work.inputs, spare=work.room_bytes) as paths:
         roots = [work.root, *(path for path in paths if path not in work.inputs)]
         optional = all(may_miss(package.recipe) for package in model.packages)
         files = ChannelFiles(len(model.plan.channels), optional=optional)

@@ -47,6 +47,7 @@ class JobOrder:
         inputs: scans.
         folder: for the results.
         root: of everything that belongs to the job.
+        room_bytes: that must stay free on the disk.
     """
 
     job: Job
@@ -54,6 +55,7 @@ class JobOrder:
     inputs: tuple[Path, ...]
     folder: Path
     root: Path
+    room_bytes: int = 0
 
     def line(self) -> str:
         """As JSON."""
@@ -64,6 +66,7 @@ class JobOrder:
                 "inputs": [str(path) for path in self.inputs],
                 "folder": str(self.folder),
                 "root": str(self.root),
+                "room_bytes": self.room_bytes,
                 "options": self.job.options.to_dict(),
             }
         )

@@ -85,7 +85,7 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
     """Do one job and answer with `done` or `failed`; no failure of it gets out.
 
     Args:
-        order: id, model, inputs, folder, root and options of a job.
+        order: what `vesal.serve.jobs.supervisor.JobOrder` says of a job.
         models: that are loaded.
         answer: takes what is to be sent.
     """
@@ -109,6 +109,7 @@ def compute(order: dict[str, Any], models: LoadedModels, answer: Answer) -> None
             folder=Path(order["folder"]),
             options=JobOptions.model_validate(order["options"]),
             root=Path(order["root"]),
+            room_bytes=order["room_bytes"],
         )
         with _temporary_files_in(work.root / TEMPORARY):
             outcome = predict_job(model, work, progress)

@@ -12,10 +12,14 @@ from vesal.files import scratch_folder, sweep_scratch
 
 
 @contextlib.contextmanager
-def unpacked(inputs: Sequence[Path]) -> Iterator[list[Path]]:
+def unpacked(inputs: Sequence[Path], *, spare: int = 0) -> Iterator[list[Path]]:
     """The inputs, with a folder in the place of each archive.
 
     An error that is raised meanwhile names the archive in the place of the folder, which nobody finds afterwards.
+
+    Args:
+        inputs: files and folders.
+        spare: bytes that must stay free on the disk.
 
     Raises:
         DataError: an archive is damaged, leads out of its folder, or unpacks to much more than its size suggests.
@@ -27,7 +31,7 @@ def unpacked(inputs: Sequence[Path]) -> Iterator[list[Path]]:
             if path.is_file() and is_archive(path):
                 sweep_scratch()  # what killed processes unpacked
                 folder = stack.enter_context(scratch_folder())
-                extract(path, folder / path.stem)
+                extract(path, folder / path.stem, spare=spare)
                 path = folder / path.stem
             found.append(path)
         try:
