@@ -9,6 +9,7 @@ import pytest
 
 from vesal.data.labels import LabelSet
 from vesal.errors import UsageError
+from vesal.layouts.dicom.chosen_series import WantedScan
 from vesal.layouts.input_scans import ChannelFiles, cases_to_predict
 from vesal.outputs import OutputFolder
 from vesal.volume.geometry import Geometry
@@ -256,3 +257,17 @@ def test_a_folder_of_archives_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(bytes(40))
     with pytest.raises(UsageError, match=r"x.zip is an archive; unpack it"):
         told(tmp_path)
+
+
+def test_a_study_beside_images_is_passed_over_and_that_is_said(tmp_path: Path) -> None:
+    wanted, said = WantedScan(("MR",), (1.0, 1.0, 1.0)), list[str]()
+    folder = touch(tmp_path / "scans", "a")
+    (folder / "study").mkdir()
+    (folder / "study" / "1.dcm").write_bytes(bytes(128) + b"DICM")
+    assert [case.id for case in cases_to_predict([folder], 1, dicom=wanted, remark=said.append)] == ["a"]
+    assert len(said) == 1
+    assert "its DICOM objects were not taken, such as" in said[0]
+    assert "study/1.dcm" in said[0]
+    (folder / "study" / "1.dcm").write_bytes(bytes(200))
+    cases_to_predict([folder], 1, dicom=wanted, remark=said.append)
+    assert len(said) == 1

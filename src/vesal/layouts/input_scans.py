@@ -35,6 +35,8 @@ _DEPTH = 8
 _MOST_FOLDERS = 1000
 #: Other files of a folder without scans that are looked into.
 _LOOKED_AT = 20
+#: Files that are no images among which DICOM objects are looked for.
+_MOST_FILES = 1000
 
 #: In these layouts a file holds all channels of its case, so one without a label can be predicted all the same.
 _WHOLE_FILES = ("msd", "acdc", "png", "pairs")
@@ -105,7 +107,8 @@ def cases_to_predict(
             raise UsageError(f"There is no {path}; name a scan or a folder of scans.")
         if dicom is not None and _is_dicom(path):
             cases += dicom_cases(path, dicom, remark)
-        elif path.is_file() and not _is_manifest(path, inputs):
+            continue
+        if path.is_file() and not _is_manifest(path, inputs):
             named.setdefault(path.parent, []).append(path)
         elif path.is_dir() and image_files(path):
             cases += _flat(path, channels, remark)
@@ -113,6 +116,8 @@ def cases_to_predict(
             cases += _of_dataset(path, channels.count, labels, remark)
         else:
             cases += _nested(path, channels, remark)
+        if dicom is not None and path.is_dir():
+            _tell_of_dicom(path, remark)
     for files in named.values():
         cases += _grouped(files, channels) if channels.count > 1 else [_alone(file) for file in files]
     if not cases:
@@ -125,6 +130,19 @@ def _is_dicom(path: Path) -> bool:
     if path.is_file():
         return not is_image(path) and is_dicom_file(path)
     return not image_files(path) and detect_dicom(path) is not None
+
+
+def _tell_of_dicom(root: Path, remark: Callable[[str], object]) -> None:
+    """Images are meant where DICOM objects lie beside or below them; that these are not taken is said."""
+    folders = itertools.islice(folders_below(root, _DEPTH, readable=True), _MOST_FOLDERS)
+    files = (file for folder in folders for file in visible(folder) if not is_image(file))
+    made = _predicted_files(root)
+    others = (file for file in itertools.islice(files, _MOST_FILES) if file not in made)
+    if found := next(filter(is_dicom_file, others), None):
+        remark(
+            f"{root} holds images, so its DICOM objects were not taken, such as {found}; put them into a folder of "
+            "their own and name that, if they are meant."
+        )
 
 
 def _is_manifest(path: Path, inputs: Sequence[Path]) -> bool:
