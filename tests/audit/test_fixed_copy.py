@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import tifffile
 from organs import image_of, label_of, load, moved, rewrite, save
 
 from vesal.data.dataset import Dataset
 from vesal.layouts.registry import load_dataset
 from vesal.volume.formats.nrrd import encode
-from vesal.volume.io import read_label, read_segments
+from vesal.volume.io import read_geometry, read_label, read_segments
 from vesal.volume.segments import Segment
 from vesal.volume.volume import Volume
 from vesal.workflow.inspect import fix_run
@@ -39,6 +41,32 @@ def test_files_from_elsewhere_come_together_with_a_manifest(clean: Path, tmp_pat
     ]
     assert all(path.is_relative_to(result.folder) for case in dataset.cases for path in case.images)
     assert {record.kind for record in result.records} == {"label-grid"}
+
+
+def test_the_spacing_beside_a_tiff_from_elsewhere_goes_with_it(clean: Path, tmp_path: Path) -> None:
+    cases = []
+    for number in range(6):
+        entry = {"id": f"p{number}"}
+        for kind, path in (("image", image_of(clean, number)), ("label", label_of(clean, number))):
+            array = load(path)[0].astype(np.uint8)
+            name = tmp_path / "scans" / f"{kind}{number}.tif"
+            name.parent.mkdir(exist_ok=True)
+            tifffile.imwrite(name, array.reshape(*array.shape[:3], -1)[..., 0].T, photometric="minisblack")
+            name.with_suffix(".json").write_text('{"spacing": [3, 2, 1]}')
+            entry[kind] = str(name)
+        cases.append(entry)
+    tifffile.imwrite(tmp_path / "scans" / "label1.tif", np.zeros((1, 1), np.uint8))
+    (tmp_path / "data").mkdir()
+    manifest = {
+        "channels": ["T2"],
+        "labels": {"background": 0, "rind": 1, "kernel": 2},
+        "cases": cases,
+    }
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
+    result = fix_run(tmp_path / "data", tmp_path / "out", pictures=0)
+    found = [path for case in load_dataset(result.folder).cases for path in case.files]
+    assert len(found) == 10
+    assert {read_geometry(path).spacing_mm for path in found} == {(1.0, 2.0, 3.0)}
 
 
 def test_what_nnunet_1_lists_without_the_channel_stays_listed(clean: Path, tmp_path: Path) -> None:

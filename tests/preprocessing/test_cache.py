@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from scans import make_plan, write_case
 
 from vesal import processes
@@ -180,6 +182,22 @@ def test_a_scan_that_took_the_place_of_another_of_its_size_and_time_is_prepared(
     second = prepare_dataset([case], make_plan(), tmp_path / "cache")[0][0]
     assert worked == ["read scan", "prepare"]
     assert second.image != first.image
+
+
+def test_a_scan_whose_spacing_beside_it_was_corrected_is_prepared_again(
+    tmp_path: Path, worked: list[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "scan.tif", np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5))
+    case = Case(id="scan", images=(tmp_path / "scan.tif",), patient="scan")
+    shapes = []
+    for depth_mm in (3, 3, 6):
+        if depth_mm != 3 or not shapes:
+            (tmp_path / "scan.json").write_text(json.dumps({"spacing": [depth_mm, 2, 1]}))
+        ready, failed = prepare_dataset([case], make_plan(), tmp_path / "cache", workers=1)
+        assert not failed
+        shapes.append(ready[0].crop.shape)
+    assert shapes == [(5, 4, 6), (5, 4, 6), (5, 4, 12)]
+    assert worked == ["read scan", "prepare"] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")

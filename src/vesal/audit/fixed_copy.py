@@ -60,6 +60,15 @@ class Places:
         beside = next((name for known, name in self.names.items() if known.parent == path.parent), path.name)
         return (PurePosixPath(beside).parent / path.name).as_posix()
 
+    def of_part(self, part: Path, path: Path) -> str:
+        """The place of one of the files that hold a scan, of which `path` is the first."""
+        if part == path:
+            return self.of(path)
+        if self.mirrored:
+            return part.relative_to(self.root).as_posix()
+        # What says a TIFF's spacing lies beside it by its name.
+        return PurePosixPath(self.of(path)).with_suffix(part.suffix).as_posix()
+
 
 def plan_places(dataset: Dataset, cases: Sequence[Case], changing: Iterable[str], out: Path) -> Places:
     """The same places as in the data set; where that cannot be, images/ and labels/ with the cases' names.
@@ -123,7 +132,7 @@ def write_fixed(case: Case, files: Mapping[Path, Volume], places: Places) -> tup
             written.append(name)
             continue
         for part in data_files(path):
-            place = name if part == path else part.relative_to(places.root).as_posix()
+            place = places.of_part(part, path)
             copy(part, places.out / place)
             written.append(place)
     return tuple(written)
@@ -134,11 +143,8 @@ def places_there(dataset: Dataset, cases: Sequence[Case], places: Places) -> lis
     names = {*_DESCRIPTIONS}
     for case in cases:
         for path in case.files:
-            parts = _parts(path) if places.mirrored else (path,)
-            names |= {
-                places.of(path),
-                *(part.relative_to(places.root).as_posix() for part in parts if part != path),
-            }
+            parts = _parts(path) if places.mirrored or _ending(path) else (path,)
+            names |= {places.of(path), *(places.of_part(part, path) for part in parts)}
     if places.mirrored:
         names |= {path.relative_to(dataset.root).as_posix() for path in _files_beside(dataset, dataset.cases)}
     return [places.out / name for name in sorted(names) if os.path.lexists(places.out / name)]
@@ -252,7 +258,9 @@ def _files_beside(dataset: Dataset, cases: Sequence[Case]) -> Iterator[Path]:
     taken = {part for case in cases for path in case.files for part in _parts(path)}
     for folder in sorted(folders):
         for path in visible(folder):
-            if is_image(path) or path in taken or not path.is_file() or path.name in _DESCRIPTIONS + _RECORDS:
+            # What lies beside a TIFF may say more than its spacing, and a TIFF that is written anew is but one file.
+            part = path in taken and path.suffix.lower() != ".json"
+            if is_image(path) or part or not path.is_file() or path.name in _DESCRIPTIONS + _RECORDS:
                 continue
             if path.stat().st_size <= _MOST_BYTES and path.suffix.lower() not in (".raw", ".img", ".zraw"):
                 yield path

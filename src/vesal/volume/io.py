@@ -19,7 +19,7 @@ from vesal.files import atomic_path, write_bytes
 from vesal.memory_limit import array_like, limit, require
 from vesal.volume.dicom import series_file
 from vesal.volume.dicom.source import is_dicom_file
-from vesal.volume.formats import by_nibabel, metaimage, nifti, nifti_slabs, nrrd, raster, tiff
+from vesal.volume.formats import by_nibabel, metaimage, nifti, nifti_slabs, nrrd, raster, tiff, tiff_spacing
 from vesal.volume.formats.raw_bytes import read_bytes
 from vesal.volume.geometry import Array, Geometry
 from vesal.volume.mask_folder import join_masks
@@ -114,7 +114,7 @@ _DICOM = Format(
     read_named=series_file.read_named,
 )
 _BY_NIBABEL = Format(by_nibabel.read, by_nibabel.read_geometry, by_nibabel.read_channels, None)
-_TIFF = replace(_PNG, encode=tiff.encode_tiff)
+_TIFF = replace(_PNG, encode=tiff.encode_tiff, all_files=tiff_spacing.files)
 
 #: Ending (lower case) -> format; an ending that contains another comes first.
 FORMATS = {
@@ -289,7 +289,7 @@ def mask_files(folder: Path) -> dict[str, Path]:
 def data_files(path: str | Path, data: bytes | None = None) -> tuple[Path, ...]:
     """The files that hold an image: its own and, where that is a header alone (.mhd, .nhdr), that of the voxels.
 
-    Of a folder of masks, all of them.
+    Of a folder of masks, all of them; of a TIFF also the JSON file that says its spacing.
 
     Args:
         path: the file; its ending says the format.

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from vesal.data.case import image_digest, read_image_and_digest
+from vesal.data.dataset import Case
 from vesal.errors import DataError
 from vesal.layouts.registry import load_dataset
 from vesal.volume.formats.raster import read_header
-from vesal.volume.io import read_geometry, read_label, read_volume
+from vesal.volume.io import data_files, read_geometry, read_label, read_volume
 
 VOLUME = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 
@@ -60,3 +62,18 @@ def test_a_data_set_of_such_volumes_has_their_spacing(tmp_path: Path) -> None:
     dataset = load_dataset(tmp_path)
     assert [case.id for case in dataset.cases] == ["cell0", "cell1"]
     assert {read_geometry(case.images[0]).spacing_mm for case in dataset.cases} == {(7.0, 7.5, 80.0)}
+
+
+def test_who_corrects_the_spacing_has_another_scan(tmp_path: Path) -> None:
+    """Whatever is found by the content of a scan's files, prepared scans and results, is made anew."""
+    path = save(tmp_path / "cell_0000.tif", [80, 7.5, 7], "cell.json")
+    assert data_files(path) == (path, tmp_path / "cell.json")
+    case = Case(id="cell", images=(path,), patient="cell")
+    before, digest = read_image_and_digest(case)
+    assert image_digest(case) == digest
+    save(path, [40, 7.5, 7], "cell.json")
+    after, other = read_image_and_digest(case)
+    assert (before.geometry.spacing_mm[2], after.geometry.spacing_mm[2]) == (80.0, 40.0)
+    assert image_digest(case) == other != digest
+    (tmp_path / "cell.json").unlink()
+    assert data_files(path) == (path,)

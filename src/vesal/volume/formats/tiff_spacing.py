@@ -19,12 +19,20 @@ def spacing_beside(path: Path) -> tuple[float, float, float] | None:
     Raises:
         DataError: the file does not hold three sizes.
     """
+    beside = _beside(path)
+    return None if beside is None else _spacing(beside)
+
+
+def files(path: Path) -> tuple[Path, ...]:
+    """A TIFF and, where it is there, the JSON file that may say its spacing: who corrects that has another scan."""
+    beside = _beside(path)
+    return (path,) if beside is None else (path, beside)
+
+
+def _beside(path: Path) -> Path | None:
     stem = path.name.rsplit(".", 1)[0]
-    for name in dict.fromkeys((stem, _CHANNEL.sub("", stem))):
-        beside = path.with_name(f"{name}.json")
-        if beside.is_file():
-            return _spacing(beside)
-    return None
+    names = (path.with_name(f"{name}.json") for name in (stem, _CHANNEL.sub("", stem)))
+    return next((file for file in names if file.is_file()), None)
 
 
 def _spacing(path: Path) -> tuple[float, float, float] | None:
