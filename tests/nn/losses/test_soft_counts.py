@@ -114,6 +114,19 @@ def test_balanced_binary_cross_entropy_is_the_mean_of_inside_and_outside() -> No
     torch.testing.assert_close(ours, (whole + core + inner) / 3)
 
 
+@pytest.mark.parametrize("voxels", [1, 4096, 4097, 1_000_003])
+def test_counts_of_large_organs_are_as_exact_as_those_of_small_ones(voxels: int) -> None:
+    logits = torch.stack([torch.zeros(1, voxels), torch.full((1, voxels), 3.5)], dim=1)
+    target = torch.ones(1, voxels, dtype=torch.uint8)
+    target[:, voxels // 2 + 1 :] = 0
+    inside = target.sum().item()
+    counts = softmax(logits, target)
+    of, p = counts.overlap(background=False), torch.tensor(3.5, dtype=torch.float64).sigmoid().item()
+    assert of.both.item() == pytest.approx(p * inside, rel=1e-4)
+    assert of.prediction.item() == pytest.approx(p * voxels, rel=1e-4)
+    assert counts.truth.tolist() == [[voxels - inside, inside]]
+
+
 def test_a_focal_term_of_a_certain_answer_has_a_finite_gradient() -> None:
     for gamma in (0.1, 0.5, 1.0, 2.0):
         logits = torch.tensor([100.0, -100.0])[None, :, None, None].requires_grad_()

@@ -23,6 +23,10 @@ from torch import Tensor
 
 from vesal.data.labels import IGNORE
 
+#: So many voxels are added one after the other. In float32 a longer sum rounds what is added: from half a million on to
+#: sixteenths, so that the Dice of a large organ was off by 0.02.
+_ADDED = 4096
+
 #: 1 - p is never smaller in a focal term: below lies float32's rounding, and the slope of a small power.
 _LEAST_ERROR = 1e-7
 
@@ -174,9 +178,12 @@ class SoftmaxCounts:
 
     def _by_class(self, values: Tensor) -> Tensor:
         """(N, K): the sums of the values (N, V) over the voxels of each class, without a one-hot copy of the target."""
-        n, k = self.log_p.shape[:2]
-        slot = (self.target + k * torch.arange(n, device=self.target.device)[:, None]).flatten()
-        return values.new_zeros(n * k).index_add(0, slot, values.flatten()).view(n, k)
+        n, k, voxels = self.log_p.shape
+        parts = -(-voxels // _ADDED)
+        samples, places = (torch.arange(size, device=self.target.device) for size in (n, voxels))
+        slot = (self.target + k * (places // _ADDED + parts * samples[:, None])).flatten()
+        sums = values.new_zeros(n * parts * k).index_add(0, slot, values.flatten())
+        return sums.view(n, parts, k).sum(1)
 
 
 class SigmoidCounts:
