@@ -89,6 +89,38 @@ def test_artifacts_see_the_outside_as_dark_and_leave_it_zero() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("how", "low", "high"),
+    [
+        (Normalisation(scheme="ct", lower=-100, upper=300, mean=60, std=80), -2.0, 3.0),
+        (Normalisation(scheme="window", lower=-100, upper=300), 0.0, 1.0),
+    ],
+    ids=["ct", "window"],
+)
+def test_artefacts_leave_nothing_beyond_what_preparation_clips(
+    how: Normalisation, low: float, high: float
+) -> None:
+    """They happen in the scanner, and no scan has metal of 38 standard deviations once it is prepared."""
+    plan = make_plan(3, schemes=("zscore", "zscore"))
+    plan = plan.model_copy(update={"normalisation": (how, Normalisation(scheme="zscore"))})
+    policy = Policy(plan, AugmentConfig(**OFF, artifacts=ArtifactConfig(share=0.8)))
+    image = low + (high - low) * torch.rand(60, 2, *SHAPES[3], generator=seeded())
+    image[:, 0, 0, 0, 0] = high + 0.1  # a spline's
+    label = torch.zeros(60, *SHAPES[3], dtype=torch.uint8)
+    drawn = policy.draw(60, SHAPES[3], seeded())
+    out, _ = drawn.apply(image, label)
+    free, _ = replace(drawn, ranges=()).apply(image, label)
+    assert (free[:, 0] > high + 0.1).any()
+    assert out[:, 0].min() >= low
+    assert out[:, 0].max() <= high + 0.1
+    inside = (free[:, 0] >= low) & (free[:, 0] <= high)
+    assert torch.equal(out[:, 0][inside], free[:, 0][inside])
+    assert torch.equal(out[:, 1], free[:, 1])
+    rows = [row for row in range(60) if torch.equal(free[row], image[row])]
+    assert 4 < len(rows) < 40
+    assert torch.equal(out[rows], image[rows])
+
+
 @pytest.mark.parametrize("kind", PLANS)
 def test_samples_without_an_artefact_are_identical_to_the_bit_beside_others_that_have_one(kind: str) -> None:
     """Also in what the transforms after the artefacts make of them."""

@@ -34,6 +34,7 @@ from vesal.augment.spatial import Mirror, QuarterTurn, Warp
 from vesal.errors import UsageError
 from vesal.planning.axes import lateral_axis, mirror_axes, warped_axes
 from vesal.planning.plan import Plan
+from vesal.preprocessing.normalise import find_scale
 
 #: Transforms that came after the first seven, in the order of their generators' seeds; add new ones at the end.
 _LATER = ("translate", "shear", "grid", "rotate90", "shift", "dropout", "artifacts", "drop_channels")
@@ -54,6 +55,8 @@ class Parameters:
         restandardise: after an artefact a channel gets its old mean and standard deviation, as where each scan is
             z-scored after the acquisition; not for a loss of a slice's signal, which no z-score undoes.
         absent: channels that are not there, after all else; None for none.
+        ranges: (channel, lowest, highest) of those that preparation clips: artefacts happen before it, and leave
+            nothing beyond.
     """
 
     warp: Warp | None = None
@@ -65,6 +68,7 @@ class Parameters:
     channels: int | None = None
     restandardise: bool = False
     absent: AbsentChannels | None = None
+    ranges: tuple[tuple[int, float, float], ...] = ()
 
     @torch.no_grad()
     def apply(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +82,7 @@ class Parameters:
                     image, label = move.apply(image, label)
             scan = image if self.channels is None else image[:, : self.channels]
             changed = apply_artifacts(self.artifacts, scan, self.outside_zero, self.restandardise)
-            changed = self._outside_restored(changed, scan)
+            changed = self._outside_restored(self._clipped(changed, scan), scan)
             for record in self.intensity.values():
                 changed = record.apply(changed)
             changed = self._outside_restored(changed, scan)
@@ -87,6 +91,16 @@ class Parameters:
                 others = image[:, scan.shape[1] :]
                 image = torch.cat([changed, others], 1) if others.shape[1] else changed
             return self.mirror.apply(image, label) if self.mirror else (image, label)
+
+    def _clipped(self, image: Tensor, before: Tensor) -> Tensor:
+        if image is not before:
+            for channel, lowest, highest in self.ranges:
+                # Splines reach a little beyond the range: what had no artefact stays as it was.
+                was = before[:, channel].flatten(1)
+                ends = was.amin(1).clamp(max=lowest), was.amax(1).clamp(min=highest)
+                low, high = (end.view(-1, *[1] * (image.ndim - 2)) for end in ends)
+                image[:, channel].clamp_(low, high)
+        return image
 
     def _outside_restored(self, image: Tensor, before: Tensor) -> Tensor:
         if image is not before:
@@ -158,6 +172,7 @@ class Policy:
             channels=self.frame.channels,
             restandardise=artifacts.share > 0 and all(of.startswith("zscore") for of in schemes),
             absent=self._draw_absent(n, later["drop_channels"]),
+            ranges=_ranges(self.plan),
         )
 
     def _probability(self, name: str) -> float:
@@ -297,6 +312,17 @@ class Policy:
             there &= happens((n, 1), probability, own)
             drawn["dropout"] = Dropout(start, start + size * there[..., None], config.dropout_fill)
         return drawn
+
+
+def _ranges(plan: Plan) -> tuple[tuple[int, float, float], ...]:
+    """(channel, lowest, highest) network input of the channels that preparation clips."""
+    found = []
+    for channel, how in enumerate(plan.normalisation):
+        scale = find_scale([], how) if how.scheme in ("ct", "window") else None
+        if scale is not None and scale.lower is not None and scale.upper is not None and scale.spread > 0:
+            low, high = ((end - scale.centre) / scale.spread for end in (scale.lower, scale.upper))
+            found.append((channel, low, high))
+    return tuple(found)
 
 
 def mirrored_axes(plan: Plan, config: AugmentConfig) -> tuple[int, ...]:
