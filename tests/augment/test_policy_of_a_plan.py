@@ -180,6 +180,42 @@ def test_a_lone_left_organ_is_never_mirrored_to_the_right() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "slice_axis", "mirrored", "turned"),
+    [
+        (("kidney_left", "kidney_right"), None, 0.5, False),
+        (("kidney_left", "kidney_right"), 2, 0.5, False),
+        (("kidney_left", "liver"), None, 0.5, False),
+        (("kidney_left", "kidney_right"), None, 0.0, True),
+        (("kidney_left", "kidney_right"), 0, 0.5, True),
+        (("kidney", "liver"), None, 0.5, True),
+    ],
+)
+def test_turns_and_mirrors_together_make_no_left_organ_of_a_right_one(
+    names: tuple[str, str], slice_axis: int | None, mirrored: float, turned: bool
+) -> None:
+    """The same image never has two labels, and a lone left organ never lies on the right of a body as it was."""
+    labels = LabelSet.from_values({"background": 0, names[0]: 1, names[1]: 2})
+    dimension = 3 if slice_axis is None else 2
+    plan = make_plan(dimension, labels=labels, slice_axis=slice_axis, schemes=("zscore",))
+    config = AugmentConfig(**(OFF | {"rotate90_probability": 0.6, "mirror_probability": mirrored}))
+    shape = (8,) * dimension
+    image = torch.randn(1, 1, *shape, generator=seeded()).repeat(200, *[1] * (dimension + 1))
+    label = torch.zeros(200, *shape, dtype=torch.uint8)
+    label[:, :3], label[:, 5:] = 1, 2
+    drawn = Policy(plan, config).draw(200, shape, seeded())
+    assert (drawn.turn is not None) == turned
+    out, out_label = drawn.apply(image, label)
+    if slice_axis == 0 or names == ("kidney", "liver"):
+        return
+    labels_of: dict[bytes, set[bytes]] = {}
+    for scan, mask in zip(out, out_label, strict=True):
+        labels_of.setdefault(scan.numpy().tobytes(), set()).add(mask.numpy().tobytes())
+    assert {len(of) for of in labels_of.values()} == {1}
+    if labels.one_sided:
+        assert image[0].flip(1).numpy().tobytes() not in labels_of
+
+
+@pytest.mark.parametrize(
     "names", [("RV", "Myo", "LV"), ("right ventricle", "myocardium", "left ventricle")], ids=str
 )
 def test_the_heart_is_mirrored_on_all_axes_and_its_ventricles_keep_their_names(

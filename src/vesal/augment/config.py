@@ -54,7 +54,8 @@ class AugmentConfig(BaseModel):
     """Intervals of the lattice along each axis."""
     rotate90_probability: Probability = 0.0
     """Probability of turns by 90, 180 or 270 degrees, in the plane of thick slices or of the first two axes; where the
-    patch is not square there, or its voxels are not, by 180 degrees only."""
+    patch is not square there, or its voxels are not, by 180 degrees only. None where labels name left or right in this
+    plane and it is mirrored, too."""
     mirror_probability: Probability = 0.5
     """Probability of a mirror image along each of the plan's mirror axes; left and right labels change places."""
     mirror_only_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] | None = None

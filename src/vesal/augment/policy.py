@@ -286,11 +286,22 @@ class Policy:
         if not (probability := self._probability("rotate90")):
             return None
         n, shape, (first, second) = patches.n, patches.shape, self.frame.plane[:2]
+        if self._sides_would_mix(first, second):
+            return None
         turns = whole((n,), (1, 3), generator) * happens((n,), probability, generator)
         ratio = self.frame.spacing_mm[first] / self.frame.spacing_mm[second]
         if shape[first] != shape[second] or abs(ratio - 1) > 1e-3:
             turns = torch.where(turns > 0, torch.full((), 2), turns)
         return QuarterTurn(turns, (first, second))
+
+    def _sides_would_mix(self, *plane: int) -> bool:
+        """Whether a turn in the plane and a mirror would together make a left/right mirror that swaps no labels.
+
+        Half a turn and a mirror along the other axis of the plane are one.
+        """
+        labels, mirrored = self.plan.labels, mirrored_axes(self.plan, self.config)
+        sided = bool(labels.swaps) or labels.one_sided
+        return sided and lateral_axis(self.plan) in plane and not set(plane).isdisjoint(mirrored)
 
     def _draw_later_intensity(
         self, patches: Patches, later: Mapping[str, torch.Generator]
