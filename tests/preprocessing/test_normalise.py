@@ -47,9 +47,23 @@ def test_a_z_score_within_a_mask_leaves_the_rest_as_it_is() -> None:
 
 @pytest.mark.parametrize("scheme", ["zscore", "zscore_nonzero", "minmax"])
 def test_a_constant_image_becomes_zero(scheme: str) -> None:
-    values = np.full((4, 4), 1000.1, np.float32)
-    normalise(values, Normalisation(scheme=scheme))
-    assert not values.any()
+    for value in (1000.1, 1e-12, 0.0):
+        values = np.full((4, 4), value, np.float32)
+        normalise(values, Normalisation(scheme=scheme))
+        assert not values.any()
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+@pytest.mark.parametrize("scheme", ["zscore", "zscore_nonzero", "minmax", "window", "ct"])
+def test_the_unit_does_not_matter(scheme: str, unit: float) -> None:
+    """A map of diffusion is the same in mm²/s and in m²/s, where it would be an image of nothing."""
+    values = np.random.default_rng(1).uniform(0.2, 3, (6, 5, 4)).astype(np.float32)
+    how = {"lower": 0.5, "upper": 2.5, "mean": 1.4, "std": 0.7} if scheme in ("ct", "window") else {}
+    other = values * np.float32(unit)
+    normalise(values, Normalisation(scheme=scheme, **how))
+    normalise(other, Normalisation(scheme=scheme, **{name: of * unit for name, of in how.items()}))
+    assert values.std() > 0.2
+    np.testing.assert_allclose(other, values, atol=1e-4)
 
 
 def test_an_image_of_many_blocks_or_with_gaps_in_memory_is_normalised_in_place() -> None:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from vesal.data.moments import moments_of
 from vesal.planning.plan import Normalisation
 
-#: Standard deviations below this are of a constant image (nnU-Net).
-_SMALLEST = 1e-8
+#: A spread below this share of where the values lie is of a constant image: float32 has no such digits. (nnU-Net takes
+#: 1e-8 in any unit: a diffusion in m²/s, about 1e-9, would be an image of nothing.) The second number is the least that
+#: has an inverse in float32.
+_SMALLEST, _LEAST = 1e-8, 1.2e-38
 
 #: What a channel that is absent is throughout, after the normalisation: the mean of a z-score, the outside where 0 is
 #: outside, the lower end of a range. The bias of the first layer apart, it then adds nothing.
@@ -28,7 +30,7 @@ class Scale(NamedTuple):
     """How a channel becomes network input, its own statistics included: (x - centre) / spread.
 
     Attributes:
-        centre, spread: in file units; a spread of (nearly) 0 is of a constant image, which becomes 0.
+        centre, spread: in file units; a spread of (nearly) 0 beside the centre is of a constant image, which becomes 0.
         lower, upper: what is beyond is clipped beforehand; None does not.
         keeps_zero: voxels of 0 stay 0.
     """
@@ -95,7 +97,7 @@ def apply_scale(channel: Channel, scale: Scale) -> None:
 
 
 def _standardise(channel: Channel, centre: float, scale: float) -> None:
-    if scale <= _SMALLEST:
+    if scale <= max(_SMALLEST * abs(centre), _LEAST):
         channel[...] = 0.0
         return
     flat = channel.ravel(order="K")

@@ -1,7 +1,7 @@
 import type { Normalisation } from './model'
 
-/** Standard deviations below this are of a constant image (nnU-Net). */
-const SMALLEST = 1e-8
+/** A spread below this share of where the values lie, or below the second number, is of a constant image. */
+const [SMALLEST, LEAST] = [1e-8, 1.2e-38]
 
 /**
  * Turns one channel of file units into network input, in place; `vesal.preprocessing.normalise`.
@@ -73,7 +73,7 @@ function moments(values: Float32Array, counts: (index: number) => boolean) {
 }
 
 function standardise(channel: Float32Array, centre: number, scale: number, mask: Uint8Array | null = null): void {
-  const constant = scale <= SMALLEST
+  const constant = scale <= Math.max(SMALLEST * Math.abs(centre), LEAST)
   const [away, factor] = [Math.fround(centre), Math.fround(1 / scale)]
   for (let k = 0; k < channel.length; k++) {
     if (!mask || mask[k]) channel[k] = constant ? 0 : Math.fround(channel[k]! - away) * factor
