@@ -128,6 +128,8 @@ def test_the_dimension_that_is_asked_for_is_taken() -> None:
     assert (plan.dimension, plan.slice_axis) == (2, 2)
     sagittal = make_plan(prints((24, 256, 256), (4.0, 1.0, 1.0)), LABELS, PlanSettings(dimension=2))
     assert (sagittal.slice_axis, sagittal.spacing_mm) == (0, (1.0, 1.0))
+    cells = make_plan(prints((900, 200, 300), (1e-4, 1e-4, 4e-4)), LABELS, PlanSettings(dimension=2))
+    assert cells.slice_axis == 2, "the coarsest, of a light sheet's voxels too"
 
 
 def test_ct_is_clipped_by_its_foreground_and_other_channels_are_scored_by_image() -> None:

@@ -8,7 +8,7 @@ import pytest
 from fingerprints import HEART, LABELS, SHORT_AXIS
 
 from vesal.data.case_features import CaseFeatures, LabelFeatures
-from vesal.data.fingerprint import Fingerprint
+from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.errors import UsageError
 from vesal.planning import patch_size
 from vesal.planning.cost import count_operations
@@ -92,6 +92,35 @@ def test_the_margin_holds_a_coarse_voxel_at_least() -> None:
     plan = make_located_plan(hearts((8.0, 8.0, 8.0)), LABELS, budget_s=1200)
     assert plan.locator is not None
     assert plan.margin_mm == pytest.approx(max(plan.locator.spacing_mm), abs=1e-3)
+
+
+def test_what_a_microscope_sees_is_planned_as_any_scan() -> None:
+    """In voxels of 12 nm: a margin and sizes that were rounded to micrometres would be 0, and so would be spacings."""
+    unit = 1e-5
+
+    def seen(case: CaseRecord) -> CaseRecord:
+        label = case.case_features.label
+        small = label.model_copy(update={"box_mm": tuple(unit * side for side in label.box_mm)})
+        spacing_mm = tuple(unit * step for step in case.spacing_mm)
+        return case.model_copy(
+            update={
+                "spacing_mm": spacing_mm,
+                "ras_spacing_mm": spacing_mm,
+                "voxel_volume_mm3": unit**3 * case.voxel_volume_mm3,
+                "case_features": case.case_features.model_copy(update={"label": small}),
+            }
+        )
+
+    scans = hearts((60.0, 50.0, 40.0))
+    cells = scans.model_copy(update={"cases": tuple(map(seen, scans.cases))})
+    large, small = (make_located_plan(of, LABELS, budget_s=1200, rate=100e9) for of in (scans, cells))
+    assert large.locator is not None
+    assert small.locator is not None
+    assert (small.patch, small.median_shape) == (large.patch, large.median_shape)
+    assert small.locator.patch == large.locator.patch
+    assert small.locator.spacing_mm == pytest.approx([unit * of for of in large.locator.spacing_mm], rel=1e-3)
+    assert small.margin_mm == pytest.approx(unit * large.margin_mm, rel=1e-3)
+    assert small.label_sizes == pytest.approx([unit**3 * of for of in large.label_sizes], rel=1e-3)
 
 
 def test_a_plan_knows_how_far_labels_stay_away_from_the_border() -> None:

@@ -7,6 +7,7 @@ fingerprint alone.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,6 +112,16 @@ def case_features_of(
         saturated=tuple(_saturated(channel) for channel in array),
         label=found,
     )
+
+
+def rounded(value: float, decimals: int) -> float:
+    """For JSON: so many decimals, and four digits at least, as the millimetres of a microscope need.
+
+    >>> rounded(12.34567, 3), rounded(0.000232143, 3), rounded(0.0, 3)
+    (12.346, 0.0002321, 0.0)
+    """
+    digits = 3 - math.floor(math.log10(abs(value))) if value else 0
+    return round(value, max(decimals, digits))
 
 
 def place_scatter(places: Sequence[Sequence[float]]) -> float:
@@ -234,7 +245,7 @@ def _label_features(
     return LabelFeatures(
         digest=content_hash(str(own.shape).encode(), np.asarray(own, np.int32).ravel(order="F").data),
         place=tuple(round(float(p), 5) for p in (np.array(start) + middle + 0.5) / label.shape),
-        box_mm=tuple(round(float(side), 4) for side in size * spacing),
+        box_mm=tuple(rounded(float(side), 4) for side in size * spacing),
         shape_picture=pack(np.stack(shapes)),
         surroundings=pack(_picture(image, around, limits)),
         faces=_faces(sums, box, label.shape),
@@ -242,7 +253,7 @@ def _label_features(
         island_voxels=voxels,
         island_gap_mm=gap,
         gaps_mm=tuple(
-            round(float(voxels * step), 4)
+            rounded(float(voxels * step), 4)
             for side, all_of, step in zip(box, label.shape, spacing, strict=True)
             for voxels in (side.start, all_of - side.stop)
         ),
@@ -275,4 +286,4 @@ def _islands(sums: Sequence[NDArray[Any]], spacing: Sequence[float]) -> tuple[in
             if (planes + 1) * step > gap:
                 voxels, gap = size, float((planes + 1) * step)
         islands = max(islands, len(sizes) - 1)
-    return islands, voxels, round(gap, 3)
+    return islands, voxels, rounded(gap, 3)

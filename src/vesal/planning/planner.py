@@ -269,7 +269,8 @@ def _frame_of(cases: Sequence[CaseRecord], asked: int | None, reasons: list[str]
     shape = np.median([case.crop_shape for case in cases], axis=0)
     spacing = np.median([case.ras_spacing_mm for case in cases], axis=0)
     # The coarsest axis; among equals the one with the fewest voxels; then the last, head to foot.
-    through = max(_AXES, key=lambda axis: (round(float(spacing[axis]), 3), -shape[axis], axis))
+    alike = spacing / min(1.0, max(spacing))
+    through = max(_AXES, key=lambda axis: (round(float(alike[axis]), 3), -shape[axis], axis))
     ratio = spacing[through] / max(np.delete(spacing, through))
     flat = min(_AXES, key=lambda axis: shape[axis]) if min(shape) < _FLAT else None
     if asked == 2:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vesal.data.case_features import rounded
 from vesal.data.crop import in_order
 from vesal.data.fingerprint import CaseRecord, Fingerprint
 from vesal.data.labels import LabelSet, Region
@@ -102,7 +103,7 @@ def make_located_plan(
     return fine.model_copy(
         update={
             "locator": coarse,
-            "margin_mm": round(margin_mm, 3),
+            "margin_mm": rounded(margin_mm, 3),
             "label_sizes": label_sizes(fingerprint.cases),
             "label_gaps_mm": label_gaps(fingerprint.cases),
             "reasons": (reason, *fine.reasons),
@@ -113,7 +114,7 @@ def make_located_plan(
 def label_sizes(cases: Sequence[CaseRecord]) -> tuple[float, float]:
     """mm³ of the smallest and the largest label; the smallest is 0 where a case has none."""
     sizes = [sum(case.voxels.values()) * case.voxel_volume_mm3 for case in cases]
-    return round(min(sizes), 3), round(max(sizes), 3)
+    return rounded(min(sizes), 3), rounded(max(sizes), 3)
 
 
 def label_gaps(cases: Sequence[CaseRecord]) -> tuple[float, ...] | None:
@@ -194,7 +195,7 @@ def _coarse_spacing(
     while True:
         spacing = tuple(max(step, own) for own in native_mm)
         if math.prod(size / each for size, each in zip(size_mm, spacing, strict=True)) <= voxels:
-            return tuple(round(each, 4) for each in spacing)
+            return tuple(rounded(each, 4) for each in spacing)
         step *= _COARSER
 
 
