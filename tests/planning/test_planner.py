@@ -24,6 +24,7 @@ from vesal.data.fingerprint import Failure, Fingerprint, fingerprint
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
 from vesal.planning import patch_size
+from vesal.planning.cost import count_operations
 from vesal.planning.plan import Plan
 from vesal.planning.planner import make_plan
 from vesal.planning.settings import PlanSettings
@@ -210,6 +211,15 @@ def test_a_named_network_is_planned_as_it_was_drawn() -> None:
     assert plan.labels.outputs == len(LABELS.labels)
     half = make_plan(HEART, LABELS, asked.model_copy(update={"width": 0.5}))
     assert [stage.features for stage in half.stages] == [8, 16, 32]
+
+
+@pytest.mark.parametrize("wish", [{"features": (64, 128, 256)}, {"width": 2}, {"convolutions": 4}, {}])
+def test_the_cost_that_is_told_is_that_of_the_network_as_asked(wish: dict) -> None:
+    plan = make_plan(HEART, LABELS, PlanSettings(**wish), budget_s=20 * MINUTES)
+    told = next(reason for reason in plan.reasons if reason.startswith("Patch"))
+    assert told.startswith(f"Patch {' x '.join(map(str, plan.patch))}: ")
+    cost = float(told.rpartition("), ")[2].partition(" GFLOP")[0].replace(",", ""))
+    assert cost == pytest.approx(count_operations(plan) / plan.batch * 2 / 1e9, rel=5e-3)
 
 
 def test_a_data_set_that_cannot_be_planned_is_told() -> None:

@@ -32,7 +32,7 @@ from vesal.planning.patch_size import (
 from vesal.planning.plan import Normalisation, Plan
 from vesal.planning.settings import PlanSettings
 from vesal.planning.topology import Width, named_stages, rounded_up
-from vesal.text import budget_text, times
+from vesal.text import budget_text, significant, times
 
 #: Anisotropic data with fewer slices than this are planned in 2D; any axis with fewer than 4 voxels is too.
 FEW_SLICES = 12
@@ -96,7 +96,7 @@ def make_plan(
     sizes = frame.sizes(cases)
     spec = NetworkSpec(len(fingerprint.channels) + asked.foreground_channel, labels.outputs)
     found = _choose_fit(sizes, wanted, spec, limits, asked, reasons, view.coverage)
-    network = _as_asked(found, spec, asked, reasons)
+    network = _as_asked(found, spec, asked, sizes.median(found.spacing_mm), reasons)
     batch = _choose_batch(network, sizes.voxels(found.spacing_mm), limits, asked, reasons)
     reasons.append(_topology_reason(network, "as asked" if asked.features else _WIDTHS[found.width]))
     return Plan(
@@ -119,7 +119,7 @@ def make_plan(
         foreground_channel=asked.foreground_channel,
         labels=labels,
         median_shape=sizes.median(found.spacing_mm),
-        reasons=(*reasons, *_unwritten_reason(labels), _mirror_reason(labels)),
+        reasons=(*reasons, *_unwritten_reason(labels), _mirror_reason(labels, cases)),
     )
 
 
@@ -135,8 +135,8 @@ def _choose_fit(
     # A spacing, patch or network that was asked for is kept: the spacing is then not coarsened to fit the time.
     free = asked.spacing_mm is None and asked.patch is None and asked.features is None
     found = best_fit(sizes, wanted, spec, limits, coarsen=free, coverage=coverage)
-    median = sizes.median(found.spacing_mm)
     if tuple(wanted) != found.spacing_mm:
+        median = sizes.median(found.spacing_mm)
         reasons.append(
             f"Spacing coarsened from {times(wanted, 3)} to {times(found.spacing_mm, 3)} mm: at full resolution the "
             f"time allows patches that hold less than {coverage:.0%} of the median case "
@@ -146,13 +146,6 @@ def _choose_fit(
             reasons.append(
                 f"Coarser still, the smallest class would have fewer than {CLASS_VOXELS[len(median)]} voxels."
             )
-    if asked.patch is not None:
-        return found
-    cost = found.network.step_operations(BATCH) / 1e9
-    what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
-    reasons.append(
-        f"Patch {times(found.network.patch)}: {what} ({times(median)}), {cost:.3g} GFLOP in a step of {BATCH}."
-    )
     return found
 
 
@@ -177,8 +170,10 @@ def _image_order(spacing_mm: Sequence[float], spacings: NDArray[np.float64]) -> 
     return 1 if max(new / old for new, old in zip(spacing_mm, native, strict=True)) > _LINEAR_FROM else 3
 
 
-def _as_asked(found: Fit, spec: NetworkSpec, asked: PlanSettings, reasons: list[str]) -> Network:
-    """The fitted network, or the one whose patch and features were asked for."""
+def _as_asked(
+    found: Fit, spec: NetworkSpec, asked: PlanSettings, median: Sequence[int], reasons: list[str]
+) -> Network:
+    """The fitted network, or the one whose patch and features were asked for; `median` voxels has the median case."""
     patch = found.network.patch if asked.patch is None else asked.patch
     network = found.network
     if asked.features is not None:
@@ -205,7 +200,10 @@ def _as_asked(found: Fit, spec: NetworkSpec, asked: PlanSettings, reasons: list[
             f"{asked.heads} resolutions with a loss do not fit {len(stages)} stages; ask for {most} at most "
             "(plan.heads)."
         )
-    return replace(network, stages=stages, heads=asked.heads or network.heads)
+    network = replace(network, stages=stages, heads=asked.heads or network.heads)
+    if asked.patch is None:
+        reasons.append(_patch_reason(found, network, median))
+    return network
 
 
 _AXES: tuple[Literal[0, 1, 2], ...] = (0, 1, 2)
@@ -414,6 +412,13 @@ _WIDTHS: dict[Width, str] = {
 }
 
 
+def _patch_reason(found: Fit, network: Network, median: Sequence[int]) -> str:
+    """Of the network as it is asked for, which may cost far more or less than the fitted one."""
+    cost = significant(network.step_operations(BATCH) / 1e9)
+    what = "whole volumes" if found.whole else f"{found.coverage:.0%} of the median case"
+    return f"Patch {times(network.patch)}: {what} ({times(median)}), {cost} GFLOP in a step of {BATCH}."
+
+
 def _topology_reason(network: Network, why: str) -> str:
     features = " ".join(str(stage.features) for stage in network.stages)
     return (
@@ -433,7 +438,9 @@ def _unwritten_reason(labels: LabelSet) -> list[str]:
     ]
 
 
-def _mirror_reason(labels: LabelSet) -> str:
+def _mirror_reason(labels: LabelSet, cases: Sequence[CaseRecord]) -> str:
+    if len(cases[0].ras_shape) == 2 and (labels.pairs or labels.one_sided):
+        return "No axis is mirrored: labels name left or right, and which axis of a picture that is, is not known."
     if labels.one_sided:
         return "The left/right axis is not mirrored: a label names one side, and the other has no label."
     if labels.pairs:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from fingerprints import HEART, HIPPOCAMPUS, LABELS, SHORT_AXIS
+from fingerprints import HEART, HIPPOCAMPUS, LABELS, PHOTOS, SHORT_AXIS
 
 from vesal.augment.config import AugmentConfig
 from vesal.data.fingerprint import Fingerprint
+from vesal.data.labels import LabelSet
 from vesal.planning import patch_size
 from vesal.planning.cost import count_operations
 from vesal.planning.plan import Plan
@@ -253,6 +254,18 @@ def test_short_runs_do_not_mirror_where_the_recipe_says_so(
     plan = plan_for(record, LABELS, config.model_copy(update={"plan": settings}), "cpu")
     assert plan.mirror_axes == ((0, 1, 2) if mirrored else ())
     assert any("shows each case about" in reason for reason in plan.reasons) is not mirrored
+
+
+def test_pictures_with_left_and_right_are_not_mirrored_and_the_reason_is_told() -> None:
+    labels = LabelSet.from_values({"lung_left": 1, "lung_right": 2})
+    for augment in (AugmentConfig(), AugmentConfig(mirror_only_axes=(0,))):
+        plan = plan_for(PHOTOS, labels, TrainConfig(augment=augment, steps=100), "cpu")
+        assert plan.mirror_axes == ()
+        told = [reason for reason in plan.reasons if "mirror" in reason]
+        assert len(told) == 1
+        assert "labels name left or right" in told[0]
+    plain = plan_for(PHOTOS, LABELS, TrainConfig(augment=AugmentConfig(mirror_probability=0), steps=9), "cpu")
+    assert "No axis is mirrored: the recipe's augmentation says so." in plain.reasons
 
 
 def test_a_measured_rate_and_the_same_one_asked_for_mirror_alike(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from vesal.errors import out_of_memory
 from vesal.layouts.registry import load_dataset
 from vesal.nn.zoo import count_trainable
 from vesal.parallel import Progress
+from vesal.planning.axes import mirror_axes
 from vesal.planning.cost import count_operations
 from vesal.planning.patch_size import MEMORY_GB, Limits
 from vesal.planning.plan import Plan
@@ -126,7 +127,8 @@ class _Wanted:
         if axes == plan.mirror_axes:
             return plan
         reasons = plan.reasons
-        if not axes or config.augment.mirror_only_axes is not None:
+        # Where the plan's own rules forbid all axes, its reason says so.
+        if mirror_axes(plan) and (not axes or config.augment.mirror_only_axes is not None):
             what = f"Axes {', '.join(map(str, axes))} alone are mirrored" if axes else "No axis is mirrored"
             reasons = (*reasons[:-1], f"{what}: {why}.")
         return plan.model_copy(update={"mirror_axes": axes, "reasons": reasons})
