@@ -9,7 +9,7 @@ from augment_examples import FRAMES, drawn, seeded
 from vesal.augment.artifacts.artifact_settings import Frame, Patches
 from vesal.augment.artifacts.draw import draw_artifacts
 from vesal.augment.artifacts.registry import ArtifactConfig
-from vesal.augment.artifacts.signal_loss import ScaleSettings, SliceDropout
+from vesal.augment.artifacts.signal_loss import ScaleSettings, SliceDropout, SliceSettings
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -51,6 +51,10 @@ def test_more_slices_than_there_are_can_be_asked_for() -> None:
 def test_a_share_of_the_slices_can_be_named_in_place_of_their_number() -> None:
     record = drawn("slice", "thick slices", n=20, share=(0.3, 0.3), factor=(0.5, 0.5))
     assert (record.factor[:, 0] != 1).sum(dim=1).tolist() == [2] * 20
+    long = Patches(Frame(1, (1.0, 1.0, 1.0), (0, 1, 2)), 2, (4, 4, 300))
+    for severity, slices in ((1, 30), (4, 90), (5, 120)):
+        record = SliceSettings.at(severity).draw(long, seeded())
+        assert (record.factor[:, 0] != 1).sum(dim=1).tolist() == [slices] * 2
 
 
 def test_training_on_lost_signal_reaches_the_weakest_slice_that_has_any() -> None:

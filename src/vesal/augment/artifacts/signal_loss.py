@@ -65,9 +65,7 @@ class SliceSettings(ArtifactSettings):
         axis = patches.frame.through
         assert axis is not None
         slices = patches.shape[axis]
-        low, high = (
-            self.count if self.share is None else (min(64, max(1, round(of * slices))) for of in self.share)
-        )
+        low, high = self.count if self.share is None else (max(1, round(of * slices)) for of in self.share)
         chosen = patches.chosen(generator)
         there = patches.first((low, high), generator)
         factor = uniform((patches.n, there.shape[1]), self.factor, generator)
