@@ -224,3 +224,29 @@ def test_masks_that_differ_by_a_factor_are_told(tmp_path):
         Image.fromarray(mask).save(tmp_path / folder / "a.png")
     with pytest.raises(DataError, match=r"0 and 1 and .* 0 and 255: they differ by a factor"):
         score_folders(tmp_path / "pred", tmp_path / "truth")
+
+
+def test_a_truth_that_rounding_moved_is_on_the_same_grid(folders):
+    predictions, truth = folders
+    moved = GRID.affine.copy()
+    moved[0, 3] += 0.009
+    put(truth / "a.nii.gz", box(1, (2, 7), (2, 6), (2, 5)), Geometry(GRID.shape, moved))
+    assert score_folders(predictions, truth).failures == ()
+    moved[0, 3] += 0.005
+    put(truth / "a.nii.gz", box(1, (2, 7), (2, 6), (2, 5)), Geometry(GRID.shape, moved))
+    assert [one.id for one in score_folders(predictions, truth).failures] == ["a"]
+
+
+def test_pixels_have_the_size_that_the_pictures_of_the_data_set_agree_on(tmp_path):
+    from PIL import Image
+
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, 10:30] = 1
+    for folder, array in (("images", 99 * mask), ("labels", mask), ("predicted", np.roll(mask, 4, axis=0))):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for name in "ab":
+            Image.fromarray(array).save(tmp_path / "data" / folder / f"{name}.png", dpi=(254, 254))
+    (tmp_path / "data" / "predicted").rename(tmp_path / "predicted")
+    scores = score_folders(tmp_path / "predicted", tmp_path / "data")
+    assert scores.of("hd95_mm").mean == pytest.approx(0.4)
+    assert scores.cases[0].truth_area_mm2 == pytest.approx(4.0)

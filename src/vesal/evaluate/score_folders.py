@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vesal.convert.slices import SliceIndex, find_sidecar
-from vesal.data.case import read_soft_label, scan_workers
+from vesal.data.case import grid_tolerance_mm, read_case_label, scan_workers
 from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
@@ -178,21 +178,26 @@ def _read_pair(
             raise DataError(f"{path}: {error}{declared}.") from error
 
     try:
-        prediction = read_label(predicted, values=labels.by_name)
-        soft = labels.reading
-        truth = read_label(actual, values=labels.by_name) if soft is None else read_soft_label(actual, soft)
-        # Of pictures often one alone says where it lies.
-        prediction = prediction.beside(truth) if truth.placed else prediction
+        said = known.get(case)
+        prediction, truth = read_label(predicted, values=labels.by_name), _truth(actual, labels, said)
+        # Of pictures often one alone says where it lies, or none but the data set of the truth.
+        prediction = prediction.beside(truth) if truth.placed or not prediction.placed else prediction
         truth = truth.beside(prediction)
         _check_grids(prediction, predicted, truth, actual)
         masks = encoded(prediction, predicted), encoded(truth, actual)
-        said = known.get(case)
         annotated, patient = (None, None) if said is None else (said.annotated, said.patient)
         return MaskPair(case, *masks, truth.geometry, annotated, places.get(case), patient)
     except VesalError as error:
         return Failure(id=case, message=str(error))
     except (OSError, ValueError, MemoryError) as error:
         return Failure(id=case, message=f"{predicted} and {actual} cannot be compared: {error!r}.")
+
+
+def _truth(path: Path, labels: LabelSet, said: Case | None) -> LabelMap:
+    """A true label map, read as its data set says: a soft mask, by what segments are called, the size of pixels."""
+    case = said or Case(id="", images=(), patient="")
+    reading = {"label": path, "segments": labels.by_name, "threshold": labels.reading}
+    return read_case_label(case.model_copy(update=reading))
 
 
 def _check_factor(prediction: LabelMap, predicted: Path, truth: LabelMap, actual: Path) -> None:
@@ -211,7 +216,7 @@ def _check_factor(prediction: LabelMap, predicted: Path, truth: LabelMap, actual
 
 
 def _check_grids(prediction: LabelMap, predicted: Path, truth: LabelMap, actual: Path) -> None:
-    if prediction.geometry.close_to(truth.geometry):
+    if prediction.geometry.close_to(truth.geometry, grid_tolerance_mm(truth.geometry)):
         return
     if prediction.geometry.shape != truth.geometry.shape:
         gap = f"shape {prediction.geometry.shape} and not {truth.geometry.shape}"

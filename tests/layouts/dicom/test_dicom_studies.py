@@ -11,9 +11,11 @@ from dicom_examples import random_series, write_series
 
 from vesal.data.case import files_of, read_case
 from vesal.errors import DataError
+from vesal.evaluate.score_folders import score_folders
 from vesal.layouts.registry import load_dataset
 from vesal.volume.dicom.annotations.segmentation_writer import SegmentLabel, segmentation
 from vesal.volume.dicom.annotations.structure_set_writer import RoiMask, structure_set
+from vesal.volume.io import write_label
 
 pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 
@@ -72,6 +74,19 @@ def test_a_table_joins_names_and_leaves_others_out(tmp_path: Path) -> None:
         raw = read_case(case)
         assert raw.label is not None
         assert np.unique(raw.label.array).tolist() == [0, 1]
+
+
+def test_an_evaluation_reads_its_truth_by_the_table_of_names(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    drawn_case(root / "a", 1, ("LUNG LEFT", "ring"))
+    drawn_case(root / "b", 2, ("Lung_L", "ring"))
+    (root / "roi-names.csv").write_text("roi,label\nLUNG LEFT,lung\nLung_L,lung\nring,ring\n")
+    for case in load_dataset(root).cases:
+        truth = read_case(case).label
+        assert truth is not None
+        write_label(tmp_path / "predicted" / f"{case.id}.nii.gz", truth)
+    scores = score_folders(tmp_path / "predicted", root)
+    assert [(row.class_name, row.dice) for row in scores.cases] == [("lung", 1.0), ("ring", 1.0)] * 2
 
 
 def test_names_that_few_cases_have_are_no_labels(tmp_path: Path) -> None:
