@@ -116,3 +116,26 @@ def test_of_named_segments_alone_the_later_value_wins_where_no_joint_name_has_on
     assert overlaps == {}
     with pytest.raises(DataError, match=r"holds none of the labels liver; it holds lung, bed, tumour, ring"):
         join_named(layers, segments, Path("a.dcm"), {"liver": 1})
+
+
+def test_a_segment_whose_name_differs_in_the_case_of_letters_alone_is_that_label(tmp_path: Path) -> None:
+    array = (APART[0] + 2 * APART[1])[None]
+    path = write_segments(tmp_path / "a.seg.nrrd", array, (("Rim", 1, 0), ("Core", 2, 0)))
+    values = {"core": 1, "rim": 2}
+    label = read_label(path, values=values)
+    np.testing.assert_array_equal(label.array, np.array([0, 2, 1])[array[0]])
+    write_segmentation(tmp_path / "b.seg.nrrd", label, path, values)
+    assert [one.name for one in read_segments(tmp_path / "b.seg.nrrd")] == ["Rim", "Core"]
+    np.testing.assert_array_equal(read_label(tmp_path / "b.seg.nrrd", values=values).array, label.array)
+    shared = write_segments(tmp_path / "c.seg.nrrd", OVER, (("Core", 1, 0), ("RIM", 1, 1)))
+    joined = read_label(shared, values=values | {"core + rim": 3}).array
+    np.testing.assert_array_equal(joined, OVER[0] + 2 * OVER[1])
+
+
+def test_names_that_the_case_of_letters_tells_apart_stay_apart(tmp_path: Path) -> None:
+    array = (APART[0] + 2 * APART[1])[None]
+    path = write_segments(tmp_path / "a.seg.nrrd", array, (("Node", 1, 0), ("node", 2, 0)))
+    label = read_label(path, values={"node": 1, "Node": 2})
+    np.testing.assert_array_equal(label.array, np.array([0, 2, 1])[array[0]])
+    with pytest.raises(DataError, match="the segment 'Node', whose value is that of another"):
+        read_label(path, values={"node": 1})

@@ -58,6 +58,28 @@ def voxel_counts(layers: Array, segments: Sequence[Segment], path: Path) -> dict
     return {names: int(count) for names, count in zip(found, counts, strict=True) if names}
 
 
+def _as_spelled(values: Mapping[str, int], segments: Sequence[Segment]) -> dict[str, int]:
+    """The values by the names of a file's segments, of which the case of letters does not count.
+
+    A name that is there as it is given, or of which the file has several spellings, stands for itself alone.
+
+    >>> _as_spelled({"liver": 1, "core + rim": 3}, [Segment("Liver", 2, 0), Segment("Rim", 1, 0), Segment("core", 3, 0)])
+    {'Liver': 1, 'Rim + core': 3}
+    """
+    there = {one.name for one in segments}
+    parts_of = {name: (name,) if name in there else tuple(name.split(_AND)) for name in values}
+    given = {part for parts in parts_of.values() for part in parts}
+    spellings: dict[str, list[str]] = {}
+    for name in there - given:
+        spellings.setdefault(name.casefold(), []).append(name)
+
+    def spelled(name: str) -> str:
+        found = spellings.get(name.casefold(), [])
+        return found[0] if name not in there and len(found) == 1 else name
+
+    return {joint_name([spelled(part) for part in parts_of[name]]): value for name, value in values.items()}
+
+
 def join_layers(
     layers: Array, segments: Sequence[Segment], path: Path, values: Mapping[str, int] | None
 ) -> Array:
@@ -67,14 +89,14 @@ def join_layers(
         layers: (L, *spatial), as the file holds them.
         segments: of the file.
         path: of the file.
-        values: name of a segment, or `joint_name` of several -> value in the label map. Segments that it does not
-            name keep their own value. None: all do, or are numbered from 1 where two have the same.
+        values: name of a segment, or `joint_name` of several -> value in the label map; the case of letters does not
+            count where a name is not there otherwise. Segments that it does not name keep their own value. None: all do, or are numbered from 1 where two have the same.
 
     Raises:
         DataError: as `voxel_counts`; segments share voxels that `values` has no name for, or two would become one.
     """
     own = {segment.name: segment.value for segment in segments}
-    given = dict(values or {})
+    given = _as_spelled(values or {}, segments)
     known = {part for name in given for part in (name, *name.split(_AND))} & set(own)
     if len(set(own.values())) < len(own):
         if given and not known:
@@ -179,7 +201,7 @@ def part_layers(
     own = {one.name: one.value for one in segments}
     if len(set(own.values())) < len(own):
         own = {name: number for number, name in enumerate(own, start=1)}
-    named = own | dict(values or {})
+    named = own | _as_spelled(values or {}, segments)
     name_of = {value: name for name, value in reversed(named.items())}
     present = [value for value in np.unique(label).tolist() if value]
     names = {value: name_of.get(value, f"label_{value}") for value in present}

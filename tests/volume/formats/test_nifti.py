@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from vesal.errors import DataError
 from vesal.volume.formats.nifti_header import read_header
 from vesal.volume.geometry import Geometry
-from vesal.volume.io import read_geometry, read_label, read_volume, write_label, write_volume
+from vesal.volume.io import read_channels, read_geometry, read_label, read_volume, write_label, write_volume
 from vesal.volume.volume import LabelMap, Volume
 
 
@@ -198,6 +198,7 @@ def test_colours_become_three_channels(tmp_path):
     nib.save(nib.Nifti1Image(record, np.eye(4)), path)
     volume = read_volume(path)
     np.testing.assert_array_equal(volume.array, np.moveaxis(rgb, -1, 0))
+    assert read_channels(path) == 3
 
 
 # --- axes ----------------------------------------------------------------------------------------------

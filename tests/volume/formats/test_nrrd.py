@@ -49,6 +49,15 @@ def test_spacings_alone_give_an_upright_grid(tmp_path):
     assert read_geometry(path).axis_codes == "LPS"
 
 
+@pytest.mark.parametrize("centerings", [None, "node cell ???"])
+def test_an_origin_that_older_files_state_axis_by_axis_is_where_simpleitk_has_it(tmp_path, centerings):
+    plain = {"space": None, "space_directions": None, "space_origin": None, "spacings": "0.5 0.75 3"}
+    path = nrrd_file(tmp_path / "a.nrrd", axis_mins="5 -6 7", centerings=centerings, **plain)
+    assert read_geometry(path).distance_mm(grid_of(sitk.ReadImage(str(path)))) < 1e-9
+    unknown = nrrd_file(tmp_path / "b.nrrd", axis_mins="5 nan 7", **plain)
+    assert not read_geometry(unknown).affine[:3, 3].any()
+
+
 @pytest.mark.parametrize("axis", [0, 1, 3])
 def test_the_axis_without_a_direction_becomes_the_channels(tmp_path, axis):
     array = np.arange(2 * 3 * 4 * 5, dtype=np.int16).reshape(2, 3, 4, 5)

@@ -119,7 +119,8 @@ def read_channels(path: Path) -> int:
     Raises:
         DataError: not NIfTI, or damaged.
     """
-    return described(path, read_bytes(path, HEAD_BYTES)).channels
+    found = described(path, read_bytes(path, HEAD_BYTES))
+    return found.channels * len("RGB") if found.coloured else found.channels
 
 
 def encode(path: Path, volume: Volume) -> bytes:

@@ -263,6 +263,7 @@ def _affine(header: Mapping[str, Any], spatial: list[int]) -> Array:
     if (directions := header.get("space directions")) is None:
         spacings = np.asarray(header.get("spacings", np.ones(max(spatial) + 1)), dtype=float)[spatial]
         affine[:count, :count] = np.diag(np.where(np.isfinite(spacings), spacings, 1.0))
+        affine[:count, count] = _first_centres(header, spatial, spacings)
         return affine
     rows = np.asarray(directions, dtype=float)[spatial]
     if rows.shape[1] != count:
@@ -275,6 +276,20 @@ def _affine(header: Mapping[str, Any], spatial: list[int]) -> Array:
     origin = np.asarray(header.get("space origin", np.zeros(count)), dtype=float)
     affine[:count, count] = np.where(np.isfinite(origin), origin, 0.0)
     return affine
+
+
+def _first_centres(header: Mapping[str, Any], spatial: list[int], spacings: Array) -> Array:
+    """Where the first voxel lies by "axis mins", which older files have in place of a space; 0 where they do not say.
+
+    A sample is centred in its cell where its axis does not say otherwise (teem, nrrdOriginCalculate; so does ITK).
+    """
+    mins = np.asarray(header.get("axis mins", header.get("axismins", np.nan)), dtype=float)
+    lowest = mins[spatial] if mins.ndim else mins
+    if not (np.isfinite(lowest).all() and np.isfinite(spacings).all()):
+        return np.zeros(len(spatial))
+    centred = header.get("centerings", header.get("centers", ["cell"] * (max(spatial) + 1)))
+    half = np.array([0.0 if str(centred[axis]).lower() == "node" else 0.5 for axis in spatial])
+    return np.asarray(lowest + half * spacings)
 
 
 def _dtype(path: Path, header: Mapping[str, Any]) -> np.dtype:
