@@ -109,3 +109,12 @@ def test_a_volume_is_annotated_as_all_of_its_slices_are_and_not_half_of_it(tmp_p
     assert (result.cases, [one.id for one in result.failures]) == (("a", "b"), ["half"])
     assert "masks of 2 of its 3 slices, and none of half2" in result.failures[0].message
     assert json.loads((out / "dataset.json").read_text())["annotated"] == {"b": ["label_1"]}
+
+
+def test_slices_that_state_different_distances_make_no_volume(tmp_path: Path) -> None:
+    rows = slices(tmp_path / "data", "a", 3) + slices(tmp_path / "data", "b", 3)
+    rows[1]["slice_mm"] = 5
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(rows))
+    result = convert_run(ConvertRequest(data=tmp_path / "data", out=tmp_path / "out", to="msd"))
+    assert (result.cases, [one.id for one in result.failures]) == (("b",), ["a"])
+    assert "1 x 1 x 2 mm and those of a1 of 1 x 1 x 5 mm" in result.failures[0].message

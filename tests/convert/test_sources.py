@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 from convert_examples import (
+    SHAPE,
     convert,
     made,
     scan,
+    truth,
 )
 from PIL import Image
+from segment_files import write_segments
 
 from vesal.errors import DataError, UsageError
 from vesal.layouts.registry import load_dataset
-from vesal.volume.io import read_volume
+from vesal.volume.io import read_label, read_volume, write_volume
+from vesal.volume.volume import Volume
 from vesal.workflow.convert import convert_run
 from vesal.workflow.requests.convert_request import ConvertRequest
 
@@ -88,3 +92,37 @@ def test_wrong_entries_of_our_own_in_a_description_are_explained(
     path.write_text(json.dumps(json.loads(path.read_text()) | entry))
     with pytest.raises(DataError, match=words):
         load_dataset(tmp_path)
+
+
+def test_a_soft_mask_in_whole_numbers_becomes_the_hard_one_that_its_threshold_makes(tmp_path: Path) -> None:
+    made("pairs", tmp_path / "data")
+    for number in (1, 2):
+        truth(tmp_path / "data" / "Liver_masks" / f"segmentation-{number}.nii", number, 100, 180, 255)
+    soft = read_label(tmp_path / "data" / "Liver_masks" / "segmentation-1.nii").array
+    images, labels = tmp_path / "data" / "CT", tmp_path / "data" / "Liver_masks"
+    cases = [
+        {"id": f"{n}", "image": str(images / f"volume-{n}.nii"), "label": str(labels / f"segmentation-{n}.nii")}
+        for n in (1, 2)
+    ]
+    described = {"labels": {"background": 0, "liver": 255}, "threshold": 128, "cases": cases}
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(described))
+    convert(tmp_path / "data", tmp_path / "out", "nifti")
+    hard = read_label(tmp_path / "out" / "labels" / "1.nii.gz").array
+    np.testing.assert_array_equal(hard, np.where(soft >= 128, 255, 0))
+
+
+def test_labels_of_test_scans_are_read_by_the_names_of_their_segments(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    array = np.zeros((1, *SHAPE), np.uint8)
+    array[0, 1], array[0, 3] = 1, 2
+    for part, name, order in (("Tr", "a", ("liver", "tumour")), ("Ts", "t", ("tumour", "liver"))):
+        segments = [(segment, value, 0) for value, segment in enumerate(order, start=1)]
+        path = write_segments(data / f"labels{part}" / f"{name}.nrrd", array, segments)
+        grid = read_label(path).geometry
+        write_volume(data / f"images{part}" / f"{name}_0000.nrrd", Volume(array.astype(np.int16), grid))
+    described = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "tumour": 2}}
+    (data / "dataset.json").write_text(json.dumps(described | {"numTraining": 1, "file_ending": ".nrrd"}))
+    convert(data, tmp_path / "out", "nifti")
+    for place, liver in (("labels/a", 1), ("labelsTs/t", 3)):
+        label = read_label(tmp_path / "out" / f"{place}.nii.gz").array
+        assert (label[liver].max(), label[4 - liver].max()) == (1, 2)

@@ -12,7 +12,9 @@ from convert_examples import (
 from PIL import Image
 
 from vesal.layouts.registry import load_dataset
-from vesal.volume.io import read_label, read_volume
+from vesal.volume.geometry import Geometry
+from vesal.volume.io import read_label, read_volume, write_label, write_volume
+from vesal.volume.volume import LabelMap, Volume
 
 
 def test_slices_have_the_volume_in_their_names_and_white_masks(tmp_path: Path) -> None:
@@ -59,3 +61,22 @@ def test_a_colour_picture_stays_one_picture(tmp_path: Path) -> None:
     assert read_volume(tmp_path / "nnunet" / "imagesTr" / "mole1_0002.nii.gz").geometry.ndim == 2
     convert(tmp_path / "nnunet", tmp_path / "png", "png")
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "png" / "images" / "mole1.png")), colours)
+
+
+def test_a_label_whose_axes_round_to_other_ones_than_its_image_s_is_cut_as_the_image_is(tmp_path: Path) -> None:
+    half = np.sqrt(0.5)
+    affine = np.eye(4)
+    affine[:2, :2] = [[half, -half], [half, half]]  # both axes are as near to the right as to the front
+    rounded = affine.copy()
+    rounded[:2, 0] += [-3e-8, 3e-8]
+    generator = np.random.default_rng(0)
+    for name in ("a", "b"):
+        image = generator.integers(0, 500, (1, 6, 6, 4)).astype(np.int16)
+        write_volume(tmp_path / "data" / "images" / f"{name}.nrrd", Volume(image, Geometry((6, 6, 4), affine)))
+        label = LabelMap((image[0] > 250).astype(np.uint8), Geometry((6, 6, 4), rounded))
+        write_label(tmp_path / "data" / "labels" / f"{name}.nrrd", label)
+    convert(tmp_path / "data", tmp_path / "png", "png", bits=16, window="full")
+    for path in sorted((tmp_path / "png" / "labels").iterdir()):
+        picture = np.array(Image.open(tmp_path / "png" / "images" / path.name))
+        low = read_volume(tmp_path / "data" / "images" / f"{path.name[0]}.nrrd").array.min()
+        np.testing.assert_array_equal(np.array(Image.open(path)) > 0, picture + int(low) > 250)

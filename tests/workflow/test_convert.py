@@ -286,6 +286,19 @@ def test_what_was_edited_or_added_by_hand_is_neither_replaced_nor_deleted(
     assert convert(data, out, target, resume=True).skipped == 4
 
 
+def test_a_resumed_conversion_makes_cases_anew_of_which_the_data_set_says_something_else_now(
+    tmp_path: Path,
+) -> None:
+    data, out = made("msd", tmp_path / "data"), tmp_path / "out"
+    convert(data, out, "msd")
+    described = json.loads((data / "dataset.json").read_text())
+    described |= {"patients": {"a_1": "a", "a_2": "b", "b": "b"}, "annotated": {"b": ["right lobe"]}}
+    (data / "dataset.json").write_text(json.dumps(described))
+    assert convert(data, out, "msd", resume=True).skipped == 2
+    found = {case.id: (case.patient, case.annotated) for case in load_dataset(out).cases}
+    assert found == {"a_1": ("a", None), "a_2": ("b", None), "b": ("b", ("right lobe",))}
+
+
 def test_a_resumed_conversion_of_other_options_is_refused(tmp_path: Path) -> None:
     data = made("pairs", tmp_path / "data")
     convert(data, tmp_path / "out", "png")

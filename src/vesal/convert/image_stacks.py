@@ -27,6 +27,9 @@ from vesal.volume.geometry import Array, Geometry
 from vesal.volume.io import read_geometry, read_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
+#: Slices of one volume have voxels of one size but for rounding (relative).
+_SAME_SPACING = 1e-3
+
 # --- pictures with their sidecar ---------------------------------------------------------------------------
 
 
@@ -226,11 +229,18 @@ def _read_stacked(volume: Case, ordered: Sequence[Case], spacing_mm: Sequence[fl
             raise DataError(f"Case {volume.id} has {what}; complete the pictures or correct their names.")
     images: list[Array] = []
     masks: list[Array] = []
+    given = spacing_mm
     for case in ordered:
         read = read_image(case, floating=False)
         picture, place = read.array, case.slice_of
-        if spacing_mm is None and place is not None and place.distance_mm is not None:
-            spacing_mm = (*read.geometry.spacing_mm, place.distance_mm)
+        if given is None and place is not None and place.distance_mm is not None:
+            own = (*read.geometry.spacing_mm, place.distance_mm)
+            spacing_mm = spacing_mm or own
+            if not np.allclose(own, spacing_mm, rtol=_SAME_SPACING):
+                raise DataError(
+                    f"Case {volume.id}: its first slice states voxels of {times(spacing_mm)} mm and those of {case.id} "
+                    f"of {times(own)} mm; correct the manifest, or give --spacing X,Y,Z."
+                )
         mask = None if case.label is None else read_case_label(case).array
         first = images[0].shape if images else picture.shape
         if picture.shape != first or (mask is not None and mask.shape != first[1:]):

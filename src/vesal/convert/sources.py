@@ -24,6 +24,7 @@ from vesal.layouts.scan_files import (
     is_picture,
     volume_id,
 )
+from vesal.layouts.segment_labels import with_segments
 from vesal.volume.formats.raw_bytes import is_nifti, read_bytes
 from vesal.volume.io import read_volume, strip_suffix
 from vesal.volume.volume import Volume
@@ -92,8 +93,13 @@ def _cases(dataset: Dataset) -> Source:
         )
     held_out = by_stem(dataset.root / "labelsTs")
     jobs = [_case_job(case, test=False) for case in dataset.cases]
-    tests = (case.model_copy(update={"label": held_out.get(case.id)}) for case in dataset.unlabelled)
-    jobs += [_case_job(case, test=True) for case in tests]
+    # Their labels are read as those of the training cases are.
+    tests = tuple(
+        case.model_copy(update={"label": held_out.get(case.id), "threshold": dataset.labels.reading})
+        for case in dataset.unlabelled
+    )
+    read = with_segments(dataset.model_copy(update={"cases": tests}))
+    jobs += [_case_job(case, test=True) for case in read.cases]
     return Source(
         name=dataset.name,
         channels=dataset.channels,
@@ -147,7 +153,8 @@ def _read_case(case: Case, test: bool) -> Scan:
         label = read_case_label(case, image, data)
         stored = read_volume(case.label, data) if is_nifti(case.label) else None
         # A file that holds the label as integers may be copied.
-        if stored is not None and stored.array.dtype.kind in "ui" and _as_stored(case.label, stored):
+        whole = stored is not None and stored.array.dtype.kind in "ui" and not label.soft
+        if stored is not None and whole and _as_stored(case.label, stored):
             label_file = case.label
     single = case.images[0] if len(case.images) == 1 and _as_stored(case.images[0], image) else None
     return Scan(case, test, image, label, single, label_file)

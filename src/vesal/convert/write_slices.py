@@ -45,7 +45,8 @@ def write_pictures(scan: Scan, task: Task, folders: Mapping[str, str]) -> Writte
     )
     rows, mask, own_rows = _rows(image.geometry), None, None
     if scan.label is not None:
-        mask = cut(task.relabelling.apply(scan.label.array), scan.label.geometry, axis)
+        # By the image's axes, as both are put together again: those of a grid at 45 degrees may round to others.
+        mask = cut(task.relabelling.apply(scan.label.array), image.geometry, axis)
         own_rows = _rows(scan.label.geometry)
     part = "test_" if scan.test else ""
     record = SlicedVolume(

@@ -258,7 +258,9 @@ def _waiting(target: Target, jobs: Sequence[Job], journal: Journal[Written]) -> 
     waiting = []
     for job in jobs:
         test = job.test or job.case.patient in held_out
-        made_of = [test, file_stamps(job.files)]
+        # What the data set says of the case and how its files are read, beside the files themselves.
+        said = job.case.model_dump(mode="json", exclude={"id"})
+        made_of = [test, said, file_stamps(job.files)]
         if not journal.has(job.case.id, made_of):
             waiting.append(_Waiting(job, test, made_of))
     names = {one.job.case.id for one in waiting}
