@@ -249,3 +249,14 @@ def test_a_scan_without_a_lesion_counts_its_false_positives_alone():
     assert (tumour.lesions, tumour.false_positives, tumour.lesion_sensitivity) == (0, 1, None)
     clean = by_class(score_case("a", liver(), liver(), GRID, LIVER))["liver tumour"]
     assert (clean.false_positives, clean.false_positive_ml, clean.lesion_f1) == (0, 0.0, None)
+
+
+def test_accuracy_is_of_all_voxels_of_the_scan_that_count():
+    grid = Geometry.from_spacing((10, 10, 10), (1.0, 1.0, 1.0))
+    truth, prediction = np.zeros((2, 10, 10, 10), np.uint8)
+    truth[4, 4, 4:6] = 1
+    missed = score_case("a", prediction, truth, grid, LabelSet.from_values({"x": 1}))[0]
+    assert missed.accuracy == pytest.approx(998 / 1000)
+    truth[0], prediction[4, 4, 4] = 255, 1
+    half = score_case("a", prediction, truth, grid, LabelSet.from_values({"x": 1}))[0]
+    assert half.accuracy == pytest.approx(899 / 900)

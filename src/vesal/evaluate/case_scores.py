@@ -207,14 +207,14 @@ def score_case(
         scored = labels.judged(annotated)
     except DataError as error:
         raise DataError(f"{case}: {error}") from error
-    # Outside the box is background alone, as outside an image: true negatives, which enter no metric.
+    # Outside the box is background alone: true negatives, which the accuracy alone counts.
     box = bounding_box((prediction != 0) | (truth != 0)) or (slice(0, 1),) * truth.ndim
     prediction, truth = prediction[box], truth[box]
     ignore = truth == IGNORE
     unknown = ignore if ignore.any() else None
     rows = []
     with_lesions = lesion_classes(labels, lesions)
-    counted = confusions(prediction, truth, labels.class_table, IGNORE)
+    counted = confusions(prediction, truth, labels.class_table, IGNORE, math.prod(grid) - truth.size)
     boxes = zip(labels.boxes(prediction), labels.boxes(truth), strict=True)
     for index, (name, counts, sides) in enumerate(zip(labels.classes, counted, boxes, strict=True)):
         if name not in scored:

@@ -69,7 +69,11 @@ class Confusion:
 
 
 def confusions(
-    prediction: NDArray[np.uint8], truth: NDArray[np.uint8], table: NDArray[np.bool_], ignore: int = 255
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    table: NDArray[np.bool_],
+    ignore: int = 255,
+    outside: int = 0,
 ) -> tuple[Confusion, ...]:
     """Count every class of two label maps from one pass over the voxels.
 
@@ -78,6 +82,7 @@ def confusions(
         truth: (*spatial) values from 0; voxels with the value `ignore` are not counted.
         table: (classes, labels + 1), which values belong to a class, as `LabelSet.class_table`; classes may
             overlap.
+        outside: voxels of the scan that both label maps leave out, background in both.
 
     Raises:
         ValueError: the shapes differ, or a value has no column in the table.
@@ -87,7 +92,7 @@ def confusions(
     tp = np.einsum("ci,ij,cj->c", inside, pairs, inside)
     predicted = inside @ pairs.sum(axis=1)
     actual = inside @ pairs.sum(axis=0)
-    total = int(pairs.sum())
+    total = int(pairs.sum()) + outside
     return tuple(
         Confusion(int(t), int(p - t), int(a - t), total - int(p + a - t))
         for t, p, a in zip(tp, predicted, actual, strict=True)
