@@ -12,6 +12,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from vesal.volume.geometry import Geometry, Turn
+from vesal.volume.resample import resample_label
+from vesal.volume.volume import LabelMap
 
 ORIENTATIONS = [
     (order, signs)
@@ -173,3 +175,15 @@ def test_the_affine_cannot_be_changed_behind_its_back():
     assert geometry.spacing_mm == (1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="read-only"):
         geometry.affine[0, 0] = 5.0
+
+
+def test_voxels_of_a_microscope_that_lie_a_voxel_apart_are_on_another_grid():
+    grid = Geometry.from_spacing((8, 8, 8), (5e-4, 5e-4, 1e-3))
+    moved = Geometry(grid.shape, grid.affine + 5e-4 * np.eye(4, k=3))
+    assert not grid.close_to(moved)
+    assert grid.rounding_mm == pytest.approx(5e-5)
+    rounded = Geometry(grid.shape, grid.affine.astype(np.float32))
+    assert grid.close_to(rounded)
+    assert Geometry.from_spacing((8, 8), (0.5, 0.7)).rounding_mm == 1e-3
+    label = LabelMap(np.eye(8, dtype=np.uint8)[..., None].repeat(8, axis=2), grid)
+    np.testing.assert_array_equal(resample_label(label, moved).array[:-1], label.array[1:])

@@ -21,7 +21,7 @@ from vesal.parallel import workers_within
 from vesal.text import times
 from vesal.volume.dicom.series_file import read_filled
 from vesal.volume.formats.raw_bytes import read_bytes
-from vesal.volume.geometry import TOLERANCE_MM, Array, Geometry
+from vesal.volume.geometry import Array, Geometry
 from vesal.volume.io import data_files, open_volume, read_geometry, read_label, read_stored_label, read_volume
 from vesal.volume.volume import LabelMap, Volume
 
@@ -279,7 +279,7 @@ def _same_grid(case: Case, grids: Sequence[Geometry]) -> None:
 
 def grid_tolerance_mm(grid: Geometry) -> float:
     """How far apart (mm, at the farthest corner) two files of one scan may lie and count as on one grid."""
-    return max(TOLERANCE_MM, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
+    return max(grid.rounding_mm, _CHANNEL_TOLERANCE_VOXELS * min(grid.spacing_mm))
 
 
 def _size(path: Path) -> int:

@@ -403,7 +403,7 @@ def _check_label_grid(image: Geometry, label: Geometry) -> None:
             f"the label has shape {label.shape} but the image {image.shape}; export the label on the image's grid."
         )
     distance = image.distance_mm(label)
-    if distance >= max(TOLERANCE_MM, GRID_TOLERANCE_VOXELS * min(image.spacing_mm)):
+    if distance >= GRID_TOLERANCE_VOXELS * min(image.spacing_mm):
         raise DataError(
             f"the label's grid lies up to {distance:.3g} mm from the image's though the shapes agree; look at both "
             "with vesal inspect, and copy the image's header to the label if they match voxel by voxel."

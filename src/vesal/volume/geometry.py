@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from vesal.volume.nifti_forms import NiftiForms
 
-#: Differences of spacing and affine below this are rounding in the file (mm).
-TOLERANCE_MM = 1e-3
+#: Differences of spacing and affine below this are rounding in the file (mm), of voxels of a microscope below this
+#: share of one.
+TOLERANCE_MM, _TOLERANCE_VOXELS = 1e-3, 0.1
 
 #: A thousand kilometres: no scan is that large or that far away.
 _ABSURD_MM = 1e9
@@ -128,8 +129,14 @@ class Geometry:
         """The patient's direction nearest to each array axis, such as 'RAS' or 'LPI'; '' in 2D."""
         return self.turn_to_ras().axis_codes
 
-    def close_to(self, other: Geometry, tolerance_mm: float = TOLERANCE_MM) -> bool:
-        """Whether both grids put every voxel at the same place, to `tolerance_mm` at the farthest corner."""
+    @property
+    def rounding_mm(self) -> float:
+        """How far apart rounding in files may put two grids that are this one (mm, at the farthest corner)."""
+        return min(TOLERANCE_MM, _TOLERANCE_VOXELS * min(self.spacing_mm))
+
+    def close_to(self, other: Geometry, tolerance_mm: float | None = None) -> bool:
+        """Whether both grids put every voxel at the same place, to `tolerance_mm` (rounding) at the farthest corner."""
+        tolerance_mm = self.rounding_mm if tolerance_mm is None else tolerance_mm
         return self.shape == other.shape and self.distance_mm(other) <= tolerance_mm
 
     def distance_mm(self, other: Geometry) -> float:

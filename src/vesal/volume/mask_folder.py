@@ -10,7 +10,6 @@ import numpy as np
 
 from vesal.errors import DataError
 from vesal.text import listed, times
-from vesal.volume.geometry import TOLERANCE_MM
 from vesal.volume.volume import LabelMap
 
 #: Names of a label and of the one that took voxels from it, in `LabelMap.overlaps`.
@@ -67,7 +66,7 @@ def _same_grid(first: LabelMap, first_path: Path, mask: LabelMap, path: Path) ->
     one, other = first.geometry, mask.geometry
     if one.shape != other.shape:
         gap = f"{times(one.shape)} and {times(other.shape)} voxels"
-    elif (distance := other.distance_mm(one)) > max(TOLERANCE_MM, 0.01 * min(one.spacing_mm)):
+    elif (distance := other.distance_mm(one)) > max(one.rounding_mm, 0.01 * min(one.spacing_mm)):
         gap = f"{distance:.3g} mm apart at the farthest corner"
     else:
         return

@@ -18,7 +18,6 @@ from vesal.layouts.registry import load_dataset
 from vesal.preprocessing.prepare import GRID_TOLERANCE_VOXELS
 from vesal.run.folder import Run
 from vesal.run_files import MODEL, fold_name
-from vesal.volume.geometry import TOLERANCE_MM
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,6 @@ def truth_of(raw: RawCase, data: LabelSet, table: NDArray[np.uint8]) -> NDArray[
     if raw.label is None:
         raise DataError("there is no label; name data with truth.")
     grid, own = raw.image.geometry, raw.label.geometry
-    tolerance = max(TOLERANCE_MM, GRID_TOLERANCE_VOXELS * min(grid.spacing_mm))
-    if own.shape != grid.shape or grid.distance_mm(own) >= tolerance:
+    if own.shape != grid.shape or grid.distance_mm(own) >= GRID_TOLERANCE_VOXELS * min(grid.spacing_mm):
         raise DataError("the label lies on another grid than the scan; look at both with vesal inspect.")
     return table[data.encode(raw.label.array)]
