@@ -101,7 +101,11 @@ def test_a_soft_mask_in_whole_numbers_becomes_the_hard_one_that_its_threshold_ma
     soft = read_label(tmp_path / "data" / "Liver_masks" / "segmentation-1.nii").array
     images, labels = tmp_path / "data" / "CT", tmp_path / "data" / "Liver_masks"
     cases = [
-        {"id": f"{n}", "image": str(images / f"volume-{n}.nii"), "label": str(labels / f"segmentation-{n}.nii")}
+        {
+            "id": f"{n}",
+            "image": str(images / f"volume-{n}.nii"),
+            "label": str(labels / f"segmentation-{n}.nii"),
+        }
         for n in (1, 2)
     ]
     described = {"labels": {"background": 0, "liver": 255}, "threshold": 128, "cases": cases}

@@ -63,7 +63,9 @@ def test_a_colour_picture_stays_one_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "png" / "images" / "mole1.png")), colours)
 
 
-def test_a_label_whose_axes_round_to_other_ones_than_its_image_s_is_cut_as_the_image_is(tmp_path: Path) -> None:
+def test_a_label_whose_axes_round_to_other_ones_than_its_image_s_is_cut_as_the_image_is(
+    tmp_path: Path,
+) -> None:
     half = np.sqrt(0.5)
     affine = np.eye(4)
     affine[:2, :2] = [[half, -half], [half, half]]  # both axes are as near to the right as to the front
@@ -72,7 +74,9 @@ def test_a_label_whose_axes_round_to_other_ones_than_its_image_s_is_cut_as_the_i
     generator = np.random.default_rng(0)
     for name in ("a", "b"):
         image = generator.integers(0, 500, (1, 6, 6, 4)).astype(np.int16)
-        write_volume(tmp_path / "data" / "images" / f"{name}.nrrd", Volume(image, Geometry((6, 6, 4), affine)))
+        write_volume(
+            tmp_path / "data" / "images" / f"{name}.nrrd", Volume(image, Geometry((6, 6, 4), affine))
+        )
         label = LabelMap((image[0] > 250).astype(np.uint8), Geometry((6, 6, 4), rounded))
         write_label(tmp_path / "data" / "labels" / f"{name}.nrrd", label)
     convert(tmp_path / "data", tmp_path / "png", "png", bits=16, window="full")

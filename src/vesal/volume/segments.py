@@ -63,7 +63,8 @@ def _as_spelled(values: Mapping[str, int], segments: Sequence[Segment]) -> dict[
 
     A name that is there as it is given, or of which the file has several spellings, stands for itself alone.
 
-    >>> _as_spelled({"liver": 1, "core + rim": 3}, [Segment("Liver", 2, 0), Segment("Rim", 1, 0), Segment("core", 3, 0)])
+    >>> there = [Segment(name, 1, layer) for layer, name in enumerate(("Liver", "Rim", "core"))]
+    >>> _as_spelled({"liver": 1, "core + rim": 3}, there)
     {'Liver': 1, 'Rim + core': 3}
     """
     there = {one.name for one in segments}
@@ -90,7 +91,8 @@ def join_layers(
         segments: of the file.
         path: of the file.
         values: name of a segment, or `joint_name` of several -> value in the label map; the case of letters does not
-            count where a name is not there otherwise. Segments that it does not name keep their own value. None: all do, or are numbered from 1 where two have the same.
+            count where a name is not there otherwise. Segments that it does not name keep their own value. None: all
+            do, or are numbered from 1 where two have the same.
 
     Raises:
         DataError: as `voxel_counts`; segments share voxels that `values` has no name for, or two would become one.

@@ -259,8 +259,8 @@ def _waiting(target: Target, jobs: Sequence[Job], journal: Journal[Written]) -> 
     for job in jobs:
         test = job.test or job.case.patient in held_out
         # What the data set says of the case and how its files are read, beside the files themselves.
-        said = job.case.model_dump(mode="json", exclude={"id"})
-        made_of = [test, said, file_stamps(job.files)]
+        case = job.case.model_dump(mode="json", exclude={"id"})
+        made_of = [test, case, file_stamps(job.files)]
         if not journal.has(job.case.id, made_of):
             waiting.append(_Waiting(job, test, made_of))
     names = {one.job.case.id for one in waiting}
