@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from vesal.data.dataset import Case, Dataset
 from vesal.data.folds import Folds
@@ -21,8 +22,12 @@ from vesal.planning.plan import Plan
 from vesal.report.pages.postprocess_section import postprocess_section
 from vesal.report.pages.run_page import write_run_report
 from vesal.run.folder import Run
+from vesal.run.held_out import HeldOut
 from vesal.run_files import FINISHED, OUTPUTS, RAW_PREDICTIONS
-from vesal.workflow.choose_postprocess import choose_postprocess
+from vesal.volume.geometry import Geometry
+from vesal.volume.io import write_label
+from vesal.volume.volume import LabelMap
+from vesal.workflow.choose_postprocess import _read, choose_postprocess
 from vesal.workflow.evaluate import score_run
 
 LABELS = LabelSet.from_values({"shell": 1, "core": 7})
@@ -172,3 +177,14 @@ def test_a_missing_prediction_and_a_changed_truth_are_named(tmp_path: Path, tiny
     (run.fold(1) / "predictions" / "case_03.nii.gz").unlink()
     with pytest.raises(VesalError, match="case_03"):
         choose_postprocess(run)
+
+
+def test_limits_of_size_are_of_the_scan_s_pixels_where_the_label_states_none(tmp_path: Path) -> None:
+    drawn = np.zeros((6, 5), np.uint8)
+    drawn[1:4, 2:4] = 7
+    Image.fromarray(drawn.T).save(tmp_path / "label.png")
+    grid = Geometry.from_spacing((6, 5), (0.1, 0.1))
+    write_label(tmp_path / "prediction.png", LabelMap(drawn, grid))
+    case = Case(id="a", images=(tmp_path / "a.tif",), label=tmp_path / "label.png", patient="a")
+    files = tmp_path / "prediction.png", tmp_path / "raw.png"
+    assert _read(HeldOut(case, 0, *files), LABELS).geometry.spacing_mm == pytest.approx((0.1, 0.1))

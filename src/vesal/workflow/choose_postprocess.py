@@ -94,7 +94,8 @@ def _read(one: HeldOut, labels: LabelSet) -> ValidationCase:
         maps = labels.encode(prediction.array), labels.encode(truth.array)
     except DataError as error:
         raise DataError(f"{one.case.id}: {error}.") from error
-    return ValidationCase.of(names, *maps, truth.geometry, labels, one.case.annotated)
+    # On the prediction's grid, which is the scan's: the steps will be done there, and a mask may state no size.
+    return ValidationCase.of(names, *maps, prediction.geometry, labels, one.case.annotated)
 
 
 def _ship(one: HeldOut, steps: Postprocess | None, labels: LabelSet) -> None:
