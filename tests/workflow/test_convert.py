@@ -299,6 +299,18 @@ def test_a_resumed_conversion_makes_cases_anew_of_which_the_data_set_says_someth
     assert found == {"a_1": ("a", None), "a_2": ("b", None), "b": ("b", ("right lobe",))}
 
 
+def test_a_resumed_conversion_names_cases_that_the_data_hold_no_longer(tmp_path: Path) -> None:
+    data, out = made("acdc", tmp_path / "data"), tmp_path / "out"
+    convert(data, out, "msd")
+    shutil.rmtree(data / "patient001")
+    some = convert(data, out, "msd", resume=True, cases=("patient002_frame01",))
+    for result in (some, convert(data, out, "msd", resume=True)):
+        assert len(result.cases) == 4
+        told = next(remark for remark in result.remarks if "no longer" in remark)
+        assert "patient001_frame01 and patient001_frame12" in told
+        assert "patient002" not in told
+
+
 def test_a_resumed_conversion_of_other_options_is_refused(tmp_path: Path) -> None:
     data = made("pairs", tmp_path / "data")
     convert(data, tmp_path / "out", "png")

@@ -115,7 +115,7 @@ def convert_run(request: ConvertRequest, *, stage: StageProgress = no_progress) 
     with journal.output:
         failed = _work(target, source, waiting, journal, task, stage("Converting"))
         written = tuple(sorted(journal.entries.values(), key=lambda one: one.id))
-        remarks = [*source.remarks, *_remarks(request, mapped, final, written)]
+        remarks = [*source.remarks, *_remarks(request, mapped, final, written), *_left_over(source, written)]
         if written:
             original = _original(mapped, final)
             described = Described(
@@ -366,6 +366,17 @@ def _remarks(
             "nnU-Net wants the folder to be called DatasetXXX_Name, such as Dataset101_Heart; rename it before use."
         )
     return remarks
+
+
+def _left_over(source: Source, written: Sequence[Written]) -> list[str]:
+    """What to say of cases of an earlier run that the source does not hold any more."""
+    there = {job.case.id for job in source.jobs}
+    if not (gone := [one.id for one in written if one.id not in there]):
+        return []
+    return [
+        f"Converted earlier, still here and no longer in the data: {listed(gone, 6, ' and ')}; if they are to go, "
+        "convert into a new folder."
+    ]
 
 
 def _record(
