@@ -144,6 +144,25 @@ class ReferenceCases:
         """The same of a grid."""
         return self.spacing_ratio([grid.spacing_mm[axis] for axis in grid.turn_to_ras().order])
 
+    @cached_property
+    def usual_field(self) -> Array:
+        """(axes,) in RAS order (mm): sides of the field of view, the median of the logarithms."""
+        ndim = self.spacings.shape[1]
+        sides = [
+            np.log(record.ras_shape) + np.log(record.ras_spacing_mm)
+            for record in self.sound
+            if len(record.ras_shape) == ndim
+        ]
+        return np.asarray(np.exp(np.median(sides, axis=0)))
+
+    def nearer_field(self, shape: Sequence[int], spacing_mm: Sequence[float], factors: Array) -> bool:
+        """Whether spacings times `factors` bring the sides of a field of view nearer to the usual ones, all together.
+
+        Of a scan that is really finer they do not: it has so many more voxels. All in RAS order.
+        """
+        off = np.log(np.asarray(shape) * np.asarray(spacing_mm) / self.usual_field)
+        return bool(np.abs(off + np.log(factors)).sum() < np.abs(off).sum())
+
     # --- channels -------------------------------------------------------------------------------------------
 
     def channel_distance(self, case: EditableCase, order: Sequence[int] | None = None) -> float:

@@ -15,7 +15,7 @@ from vesal.audit.finding import CaseDetails, Finding, find_in
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import deviations
 from vesal.text import times
-from vesal.volume.geometry import Array, Geometry
+from vesal.volume.geometry import Geometry
 
 #: A spacing is far from the median of the others from this factor on ...
 _FAR = 2.0
@@ -38,12 +38,16 @@ def _mm(spacing_mm: Sequence[float]) -> str:
     return f"{times(spacing_mm, 3)} mm"
 
 
-def _unit_factor(ratio: Array | None) -> float | None:
-    """What turns spacings that are `ratio` times the usual ones into millimetres, where that is a unit's factor."""
+def _unit_factor(cases: ReferenceCases, shape: Sequence[int], spacing_mm: Sequence[float]) -> float | None:
+    """What turns spacings (RAS order) into millimetres, where they are in another unit than the usual ones."""
+    ratio = cases.spacing_ratio(spacing_mm)
     if ratio is None:
         return None
     near = math.log(_SAME)
-    return next((factor for factor in _UNITS if np.abs(np.log(ratio * factor)).max() < near), None)
+    factor = next((factor for factor in _UNITS if np.abs(np.log(ratio * factor)).max() < near), None)
+    if factor is None or not cases.nearer_field(shape, spacing_mm, np.full(len(ratio), factor)):
+        return None
+    return factor
 
 
 # --- found -------------------------------------------------------------------------------------------------
@@ -64,7 +68,7 @@ def find_spacings(cases: ReferenceCases) -> Iterable[Finding]:
         {
             record.id: _mm(record.ras_spacing_mm)
             for record, is_far in zip(records, far, strict=True)
-            if is_far and _unit_factor(cases.spacing_ratio(record.ras_spacing_mm)) is None
+            if is_far and _unit_factor(cases, record.ras_shape, record.ras_spacing_mm) is None
         },
     )
 
@@ -73,7 +77,7 @@ def find_units(cases: ReferenceCases) -> Iterable[Finding]:
     found: CaseDetails = {}
     for record in cases.volumes:
         named = next((header.unit for header in headers(record) if header.unit in _NAMED), None)
-        factor = _unit_factor(cases.spacing_ratio(record.ras_spacing_mm))
+        factor = _unit_factor(cases, record.ras_shape, record.ras_spacing_mm)
         texts = [f"the header names {_NAMED[named][1]}"] if named else []
         texts += [f"{_mm(record.ras_spacing_mm)}, as if in {_UNITS[factor]}"] if factor else []
         if texts:
@@ -108,7 +112,7 @@ def fix_units(case: EditableCase, details: Mapping[str, Any], others: ReferenceC
         if named is None or not all(low <= step <= high for step in grid.spacing_mm):
             raise CannotFix("there are too few other cases to tell the unit by")
         return _in_mm(case, factor, f"{shown} is in the unit that the header names, {_NAMED[named][1]}")
-    if (unit := _unit_factor(ratio)) is not None:
+    if (unit := _unit_factor(others, *_in_ras(grid))) is not None:
         return _in_mm(case, unit, f"{shown} is in {_UNITS[unit]}, as the other cases show")
     if np.abs(np.log(ratio)).max() >= math.log(_SAME):
         raise CannotFix(f"{shown} fits the other cases in no unit: {', '.join(_UNITS.values())}")
@@ -134,6 +138,12 @@ def _in_mm(case: EditableCase, factor: float, wrong: str) -> FixResult:
     return FixResult(moved, wrong, done, {"factor": factor})
 
 
+def _in_ras(grid: Geometry) -> tuple[list[int], list[float]]:
+    """Shape and spacing (mm) in RAS order."""
+    order = grid.turn_to_ras().order
+    return [grid.shape[axis] for axis in order], [grid.spacing_mm[axis] for axis in order]
+
+
 def _scaled(grid: Geometry, factor: float) -> Geometry:
     affine = grid.affine.copy()
     affine[:-1] *= factor
@@ -154,6 +164,10 @@ def fix_spacing(case: EditableCase, details: Mapping[str, Any], others: Referenc
     if not powers.any() or left > min(max(math.log(_EXACT), spread), math.log(_FAR)):
         raise CannotFix(
             f"the spacing {_mm(grid.spacing_mm)} is far from the others', and not by a power of ten"
+        )
+    if not others.nearer_field(*_in_ras(grid), 10.0**powers):
+        raise NothingToFix(
+            f"with {times(grid.shape)} voxels of {_mm(grid.spacing_mm)} the field of view is that of the other cases"
         )
     factors = np.ones(grid.ndim)
     factors[list(grid.turn_to_ras().order)] = 10.0**powers
