@@ -276,6 +276,19 @@ class ReferenceCases:
         middle = float(np.median([features.distance(self._measured) for features in self._measured]))
         return distance is not None and distance <= _USUAL * middle
 
+    def tells_mirrored(self, axes: Sequence[int]) -> bool:
+        """Whether a case's mirror image along RAS axes would be told: each of enough cases is unlike the others so.
+
+        A tumour that lies on either side does not tell left from right, nor does a symmetric organ.
+        """
+        if len(self._measured) < FEWEST_CASES:
+            return False
+        for one in self._measured:
+            others = [other for other in self._measured if other is not one]
+            if one.distance(others) > BETTER * one.mirrored(axes).distance(others):
+                return False
+        return True
+
     def case(self, name: str) -> Case | None:
         """An annotated case, defective or not."""
         return next((case for case in self.dataset.cases if case.id == name), None)

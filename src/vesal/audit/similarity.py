@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,6 +153,13 @@ class Features:
     place: Array
     image: Array
     label: Array
+
+    def mirrored(self, axes: Sequence[int]) -> Features:
+        """Of the mirror image along these RAS axes."""
+        place = self.place.copy()
+        place[:, list(axes)] = 1 - place[:, list(axes)]
+        flips = tuple(axis + 1 for axis in axes)
+        return replace(self, place=place, image=np.flip(self.image, flips), label=np.flip(self.label, flips))
 
     def distance(self, others: Sequence[Features]) -> float:
         """How unlike the others the case is, without a unit; only two distances of one case are compared.

@@ -35,7 +35,8 @@ def fix_orientation(case: EditableCase, details: Mapping[str, Any], others: Refe
     """Arrays turned to the others' axes (RAS+ where they have none in common), voxel by voxel; the place stays.
 
     Where the axes are those of the others but for their direction, the header may be wrong and the voxels right (LPS
-    taken for RAS): if the case is clearly more like the others so, the header is corrected and the voxels stay.
+    taken for RAS): if the case is clearly more like the others so, and they tell a mirror image, the header is
+    corrected and the voxels stay.
     """
     grid = case.image.geometry
     wanted = others.axis_codes or "RAS"
@@ -47,7 +48,9 @@ def fix_orientation(case: EditableCase, details: Mapping[str, Any], others: Refe
     if (corrected := _mirrored_world(case, wanted)) is not None:
         by_header, by_voxel = others.distance(turned), others.distance(corrected)
         numbers |= {"unlike_if_turned": by_header, "unlike_if_corrected": by_voxel}
-        if by_header is not None and by_voxel is not None and by_voxel < BETTER * by_header:
+        nearer = by_header is not None and by_voxel is not None and by_voxel < BETTER * by_header
+        mirrored = [_axis(want) for code, want in zip(grid.axis_codes, wanted, strict=True) if code != want]
+        if nearer and others.tells_mirrored(mirrored):
             return FixResult(
                 corrected,
                 wrong,
@@ -81,9 +84,16 @@ def _mirrored_world(case: EditableCase, wanted: str) -> EditableCase | None:
     codes = grid.axis_codes
     if any(code not in (want, _OPPOSITE[want]) for code, want in zip(codes, wanted, strict=True)):
         return None
-    flipped = {want for code, want in zip(codes, wanted, strict=True) if code != want}
-    world = np.diag([*(-1.0 if flipped & set(pair) else 1.0 for pair in ("RL", "AP", "SI")), 1.0])
+    world = np.eye(4)
+    for code, want in zip(codes, wanted, strict=True):
+        if code != want:
+            world[_axis(want), _axis(want)] = -1.0
     return case.moved(Geometry(grid.shape, world @ grid.affine))
+
+
+def _axis(letter: str) -> int:
+    """The RAS axis that runs towards, or away from, a letter."""
+    return next(axis for axis, pair in enumerate(("RL", "AP", "SI")) if letter in pair)
 
 
 def turn_to(codes: str, wanted: str) -> Turn:
