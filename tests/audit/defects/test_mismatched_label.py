@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 from organs import finding, image_of, label_of, load, only, rewrite, save, undone
 
 from vesal.audit.apply_fixes import fix_case
+from vesal.audit.checks import check_dataset
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.data.fingerprint import fingerprint
 from vesal.layouts.registry import load_dataset
@@ -48,3 +50,25 @@ def test_labels_of_two_cases_that_were_exchanged_go_back(data: Path, clean: Path
     result = fix_case(case, [odd], others, data)
     assert only(result).numbers["with"] == "case_6"
     undone(result, data, clean)
+
+
+def shared(data: Path, pairs: dict[int, int], patients: dict[str, str]) -> list[tuple[str, ...]]:
+    """The cases with one label map that are found, where labels were copied and these are the patients."""
+    for of, to in pairs.items():
+        shutil.copyfile(label_of(data, of), label_of(data, to))
+    dataset = load_dataset(data)
+    cases = [
+        case.model_copy(update={"patient": patients.get(case.id, case.patient)}) for case in dataset.cases
+    ]
+    dataset = dataset.model_copy(update={"cases": tuple(cases)})
+    findings = check_dataset(dataset, fingerprint(dataset, workers=1))
+    return [finding.cases for finding in findings if finding.kind == "mismatched-label"]
+
+
+def test_one_label_map_for_two_scans_of_one_patient_is_no_mistake(data: Path) -> None:
+    assert shared(data, {0: 1}, {}) == [("case_0", "case_1")]
+    assert shared(data, {}, {"case_0": "anna", "case_1": "anna"}) == []
+
+
+def test_label_maps_that_most_scans_share_are_how_the_data_set_is(data: Path) -> None:
+    assert shared(data, {0: 1, 2: 3, 4: 5}, {}) == []

@@ -13,6 +13,7 @@ from vesal.audit.defects.duplicates import duplicate_groups
 from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, NothingToFix, open_case
 from vesal.audit.finding import Finding
 from vesal.audit.reference_cases import BETTER, ReferenceCases
+from vesal.audit.similarity import FEWEST_CASES
 from vesal.data.fingerprint import CaseRecord
 from vesal.errors import VesalError
 from vesal.text import listed
@@ -40,17 +41,24 @@ def find_exchanged_shapes(cases: ReferenceCases) -> Iterable[Finding]:
 
 
 def find_same_labels(cases: ReferenceCases) -> Iterable[Finding]:
-    """One label map on two different scans: one of them has the other's."""
+    """One label map on two different scans: one of them has the other's.
+
+    Sequences and phases of one patient may well share one. Where most cases do, that is how the data set is: scans of
+    patients whom no name tells, or landmarks drawn as balls.
+    """
     groups: dict[str, list[CaseRecord]] = {}
     for record, label in cases.labelled:
         if len(record.shape) == 3:
             groups.setdefault(label.digest, []).append(record)
     alike = [group for group in groups.values() if len(group) > 1]
+    if len(cases.labelled) >= FEWEST_CASES and 2 * sum(map(len, alike)) > len(cases.labelled):
+        return
     together = [set(group) for group in duplicate_groups(cases.fingerprint)] if alike else []
     for group in alike:
         names = [record.id for record in group]
         small = sum(group[0].voxels.values()) < _FEWEST_VOXELS
-        if not small and not any(set(names) <= one for one in together):
+        one_patient = len({record.patient for record in group}) == 1
+        if not small and not one_patient and not any(set(names) <= one for one in together):
             yield Finding(
                 kind="mismatched-label",
                 severity="warning",
