@@ -12,7 +12,7 @@ from case_records import CLEAN, channel, check, record, the_one
 
 from vesal.audit.checks import check_dataset
 from vesal.data.dataset import Case
-from vesal.data.fingerprint import fingerprint
+from vesal.data.fingerprint import ChannelStatistics, fingerprint
 from vesal.layouts.registry import load_dataset
 
 
@@ -59,6 +59,33 @@ def test_another_scale_of_intensities_is_a_note() -> None:
     finding = the_one(check(*CLEAN, record("odd", channels=(loud, channel()))))
     assert (finding.kind, finding.severity) == ("intensity-outlier", "note")
     assert "T2 spans 87,900, usual is 879" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("ends", "found"),
+    [
+        ((10, 1100, 2000), True),  # stored values without their intercept
+        ((-2040, -900, -50), True),  # the intercept twice
+        ((-3024, 60, 1000), False),  # padded otherwise
+        ((-150, 70, 1000), False),  # cut to the organ, without air
+        ((-1000, 60, 3000), False),  # with metal
+    ],
+)
+def test_a_ct_without_its_intercept_is_found_and_padding_crops_and_metal_are_not(
+    ends: tuple[float, ...], found: bool
+) -> None:
+    def ct(*percentiles: float) -> tuple[ChannelStatistics]:
+        low, _, high = percentiles
+        return (channel(low, high).model_copy(update={"percentiles": percentiles}),)
+
+    clean = [
+        record(f"clean{number}", channels=ct(-1010 - number, 50, 950 + 9 * number)) for number in range(10)
+    ]
+    findings = check(*clean, record("odd", channels=ct(*ends)), channels=("CT",))
+    assert [(one.kind, one.severity, one.cases) for one in findings] == (
+        [("intensity-outlier", "warning", ("odd",))] if found else []
+    )
+    assert not found or "intercept" in findings[0].message
 
 
 def test_where_more_than_a_tenth_are_far_nothing_is_found() -> None:

@@ -19,6 +19,8 @@ from vesal.text import plural, significant
 #: Least distances from the median that matter.
 _INTENSITY_FACTOR = 10.0
 _SATURATED = 0.05
+#: Hounsfield units: a CT whose intercept (-1024) was lost, or applied twice, lies so far from the others as a whole.
+_MOVED_HU = 700.0
 _VOLUME_FACTOR = 1.5
 _FIELD_FACTOR = 1.5
 _FACE = 0.3
@@ -38,6 +40,11 @@ def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
         spans = {case: high - low for case, (low, _, high) in ends.items() if high > low}
         for case, span, usual in _odd(spans, factor=_INTENSITY_FACTOR):
             scaled[case] = f"{name} spans {significant(span)}, usual is {significant(usual)}"
+        if name == "CT":
+            for case, moved, _ in _odd(_moved({case: ends[case] for case in spans}), _MOVED_HU):
+                scaled[case] = (
+                    f"all of it lies {moved:+.0f} HU from the others, as without or with twice its intercept"
+                )
         shares = {each.id: each.case_features.saturated[index] for each in held if each.case_features}
         for case, share, usual in _odd(shares, _SATURATED):
             if share > usual:
@@ -54,9 +61,19 @@ def find_intensities(cases: ReferenceCases) -> Iterable[Finding]:
         "intensity-outlier",
         "warning" if "CT" in names else "note",
         "The intensities of an image span another range than the others'",
-        "Look whether it was exported with another scale.",
+        "Look whether it was exported with another scale or offset.",
         scaled,
     )
+
+
+def _moved(ends: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
+    """How far both ends of the intensities lie from the usual ones, the nearer of the two; 0 where one is as usual.
+
+    Padding moves the lower end alone, metal the upper one.
+    """
+    usual = np.median(list(ends.values()) or [(0.0, 0.0, 0.0)], axis=0)
+    gaps = {case: (low - usual[0], high - usual[2]) for case, (low, _, high) in ends.items()}
+    return {case: min(gap, key=abs) if gap[0] * gap[1] > 0 else 0.0 for case, gap in gaps.items()}
 
 
 def _odd(
