@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from organs import CASES, contents, image_of, label_of, moved, rewrite, write_organs
+from organs import CASES, SHAPE, Damage, contents, image_of, label_of, load, moved, rewrite, write_organs
 from typer.testing import CliRunner
 
 from vesal.audit.fixed_copy import write_fixed
@@ -159,6 +159,35 @@ def test_the_copy_is_refused_inside_the_data_and_where_something_is(data: Path, 
     for resume in (False, True):
         with pytest.raises(UsageError, match="not empty"):
             fix_run(data, tmp_path / "out", resume=resume)
+
+
+def test_soft_masks_with_a_declared_threshold_are_hard_in_the_copy_and_every_one_is_named(
+    data: Path, tmp_path: Path
+) -> None:
+    def soft(number: int) -> Damage:
+        shades = np.random.default_rng(number).integers(0, 50, SHAPE).astype(np.uint8)
+        return lambda array, affine: (np.where(array > 0, 200, 0).astype(np.uint8) + shades, affine)
+
+    for number in range(CASES - 1):
+        rewrite(label_of(data, number), soft(number))
+    rewrite(label_of(data, CASES - 1), lambda array, affine: ((array > 0).astype(np.uint8) * 255, affine))
+    description = json.loads((data / "dataset.json").read_text())
+    description |= {"labels": {"0": "background", "255": "organ"}, "threshold": 128}
+    (data / "dataset.json").write_text(json.dumps(description))
+    rewrite(label_of(data, 0), moved((0.2, 0, 0)))
+    found = fix_run(data, tmp_path / "out", pictures=0)
+    assert found.remaining == ()
+    assert {record.case for record in found.records if record.kind == "soft-mask"} == {
+        f"case_{number}" for number in range(CASES - 1)
+    }
+    copied = load_dataset(found.folder)
+    assert copied.labels.threshold is None
+    for case in copied.cases:
+        assert case.label is not None
+        array, _ = load(case.label)
+        assert set(np.unique(array)) == {0, 255}, case.id
+    whole = label_of(data, CASES - 1)
+    assert (found.folder / whole.relative_to(data)).read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["labelsTr/{}.nii.gz", "dataset.json", "changes.md", "LICENCE.txt"])

@@ -82,7 +82,8 @@ def plan_fixes(
 
     Args:
         dataset, findings: of the data set to be fixed.
-        more: defects that are none for Vesal, but for the readers of the layout (`with_4d_files`).
+        more: defects that are none for Vesal, but for the readers of the layout or of the copy (`with_4d_files`,
+            `declared_soft_masks`); they make no case defective.
         voxels: of each scan: of a scan and a piece cut from it the whole one stays.
     """
     left_out: dict[str, FixRecord] = {}
@@ -103,11 +104,12 @@ def plan_fixes(
                 kept.append(_record(finding, name, "kept", "nothing: no program can fix it"))
     for name, (finding, why) in duplicates.leaks(findings).items():
         left_out.setdefault(name, _left_out(finding, name, why))
+    defective = frozenset([*to_fix, *left_out])
     for finding in more:
         for name in finding.cases:
-            left_out.pop(name, None)
+            if finding.kind == "4d-file":
+                left_out.pop(name, None)
             to_fix.setdefault(name, []).append(finding.only(name))
-    defective = frozenset([*to_fix, *left_out])
     known = {case.id for case in dataset.cases + dataset.unlabelled}
     in_order = {name: _in_order(to_fix[name]) for name in to_fix if name not in left_out and name in known}
     copies = duplicates.copies(dataset, findings, defective, left_out, voxels or {})

@@ -13,6 +13,7 @@ from typing import Any
 from vesal.audit.apply_fixes import FixPlan, FixRecord, fix_case, plan_fixes, with_consequences
 from vesal.audit.checks import check_dataset
 from vesal.audit.defects.case_files import with_4d_files
+from vesal.audit.defects.label_values import declared_soft_masks
 from vesal.audit.finding import Finding
 from vesal.audit.fixed_copy import Places, describe_fixed, places_there, plan_places, write_fixed
 from vesal.audit.reference_cases import ReferenceCases
@@ -143,7 +144,8 @@ def fix_run(
     sizes = {
         one.id: math.prod(one.shape) for one in original.fingerprint.cases + original.fingerprint.unlabelled
     }
-    plan = plan_fixes(whole, original.findings, split, sizes)
+    more = [*split, *declared_soft_masks(whole, original.fingerprint)]
+    plan = plan_fixes(whole, original.findings, more, sizes)
     with journal.output, output:
         records, kept, places = _fix_all(whole, original.fingerprint, plan, journal, stage("Fixing"))
         if not kept:

@@ -12,6 +12,8 @@ from vesal.audit.editable_case import CannotFix, EditableCase, FixResult, Nothin
 from vesal.audit.finding import RARE, CaseDetails, Finding, find_in, of_slices
 from vesal.audit.reference_cases import ReferenceCases
 from vesal.audit.similarity import FEWEST_CASES
+from vesal.data.dataset import Dataset
+from vesal.data.fingerprint import Fingerprint
 from vesal.data.labels import LabelSet
 from vesal.data.value_tables import value_counts
 from vesal.data.whole_volumes import WholeVolume
@@ -59,6 +61,15 @@ def find_open_questions(cases: ReferenceCases) -> Iterable[Finding]:
         fix=fix[:1].upper() + fix[1:],
         details={name: {} for name in soft},
     )
+
+
+def declared_soft_masks(dataset: Dataset, fingerprint: Fingerprint) -> list[Finding]:
+    """Masks that a declared threshold reads: nothing is wrong with them, but the fixed copy has no threshold."""
+    if dataset.labels.threshold is None or dataset.labels.question:
+        return []
+    soft = [record.id for record in fingerprint.cases if record.soft_label]
+    details = {name: {"text": "", "threshold": dataset.labels.threshold} for name in soft}
+    return list(find_in("soft-mask", "note", "A mask is soft", "Make it hard.", details))
 
 
 def fix_soft_mask(case: EditableCase, details: Mapping[str, Any], others: ReferenceCases) -> FixResult:
