@@ -225,6 +225,10 @@ def test_scores_against_another_truth_are_refused():
     )
     with pytest.raises(DataError, match=r"another truth: tumour of x measures 3 ml in the one and 3\.3 ml"):
         compare(Side("A", [a]), Side("B", [b]))
+    with pytest.raises(DataError, match=r"Runs of A were scored against another truth: tumour of x"):
+        compare(Side("A", [a, b]), Side("B", [a]))
+    with pytest.raises(DataError, match=r"A and B were scored against another truth: tumour of x"):
+        compare(Side("A", [a, a]), Side("B", [a, b]))
 
 
 def test_other_tolerances_do_not_matter_to_dice_and_are_told():

@@ -161,7 +161,10 @@ def compare(a: Side, b: Side, metric: str = "dice") -> Comparison:
     runs_a, folds_a = _runs(a)
     runs_b, folds_b = _runs(b)
     common = _common_cases(a, b, runs_a, runs_b)
-    _refuse_other_truth(a, b, runs_a[0], runs_b[0], common)
+    others = [(f"Runs of {a.name}", run) for run in runs_a[1:]]
+    others += [(f"{a.name} and {b.name}", run) for run in runs_b]
+    for names, run in others:
+        _refuse_other_truth(names, runs_a[0], run, common)
     groups, remarks = _groups(a, b, folds_a, folds_b, common, len(runs_a) + len(runs_b))
     patients = {case: name for side in (a, b) for of in side.scores for case, name in of.patients.items()}
     table = _Table(classes, metric, [*common], runs_a, runs_b, groups, patients)
@@ -247,7 +250,7 @@ def _common_cases(a: Side, b: Side, runs_a: Sequence[Cases], runs_b: Sequence[Ca
     return common
 
 
-def _refuse_other_truth(a: Side, b: Side, of_a: Cases, of_b: Cases, common: Mapping[str, None]) -> None:
+def _refuse_other_truth(names: str, of_a: Cases, of_b: Cases, common: Mapping[str, None]) -> None:
     for case in common:
         for name, row in of_a[case].items():
             other = of_b[case].get(name)
@@ -258,7 +261,7 @@ def _refuse_other_truth(a: Side, b: Side, of_a: Cases, of_b: Cases, common: Mapp
                 continue
             if abs(size - others) > _SAME_VOLUME * max(size, others):
                 raise DataError(
-                    f"{a.name} and {b.name} were scored against another truth: {name} of {case} measures "
+                    f"{names} were scored against another truth: {name} of {case} measures "
                     f"{size:.4g} {unit} in the one and {others:.4g} {unit} in the other; score both against the same "
                     "labels."
                 )
