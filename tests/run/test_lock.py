@@ -102,6 +102,23 @@ def test_where_the_file_system_has_no_locks_the_work_goes_on(
     assert done
 
 
+@pytest.mark.skipif(os.name == "nt", reason="flock is of Unix")
+@pytest.mark.parametrize("left", ["", "4242\nnode17\n12345\n"])
+def test_without_locks_a_file_that_a_killed_process_left_stops_nobody(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    (tmp_path / LOCKS).mkdir()
+    (tmp_path / LOCKS / "fold_0.lock").write_text(left)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    done = False
+    with locked(tmp_path, "fold_0", "Fold 0"):
+        done = True
+    assert done
+
+
 def test_a_note_that_another_program_reads_and_windows_keeps_costs_neither_lock_nor_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

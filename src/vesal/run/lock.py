@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +17,14 @@ from vesal.errors import UsageError, VesalError
 from vesal.files import read_json, write_json
 from vesal.run_files import LOCKS
 from vesal.text import moment
+
+#: Where the system has no locks, as on Lustre mounted without them, newer versions of filelock would take a file for
+#: the lock, which nobody removes when a process is killed, and for which every lock file of an earlier run is held.
+_SYSTEMS_OWN: dict[str, Any] = (
+    {"fallback_to_soft": False}
+    if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters
+    else {}
+)
 
 
 class InUseError(UsageError):
@@ -51,7 +60,7 @@ def locked(
     # Beside the lock, not in it: on Windows nobody else may read a file that is locked. It serves a message alone:
     # where it cannot be written or removed, as on Windows while somebody reads it, the lock holds all the same.
     owner = folder / f"{name}.json"
-    lock = FileLock(folder / f"{name}.lock")
+    lock = FileLock(folder / f"{name}.lock", **_SYSTEMS_OWN)
     try:
         try:
             lock.acquire(timeout=0)
