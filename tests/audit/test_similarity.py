@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from vesal.audit.similarity import deviations, explained, fit, others_of
+from vesal.audit.editable_case import open_case
+from vesal.audit.similarity import deviations, explained, fit, measure, others_of
+from vesal.layouts.registry import load_dataset
 
 
 def blobs(cases: int, *, symmetric: bool) -> np.ndarray:
@@ -38,6 +42,18 @@ def test_a_picture_correlates_with_its_likes_and_not_with_their_negative() -> No
     others = others_of(pictures)
     assert fit(pictures, others).min() > 0.9
     assert fit(-pictures, others).max() < -0.9
+
+
+def test_an_infinite_voxel_leaves_the_features_of_a_case_finite(data: Path) -> None:
+    case = open_case(load_dataset(data).cases[0])
+    infinite = case.image.array.astype(np.float32)
+    infinite[0, 0, 0, 0] = np.inf
+    labels = load_dataset(data).labels
+    found, usual = (measure(one, labels) for one in (case.with_image(infinite), case))
+    assert found is not None
+    assert usual is not None
+    np.testing.assert_allclose(found.bright, usual.bright, atol=0.05)
+    np.testing.assert_allclose(found.image, usual.image, atol=0.2)
 
 
 def test_a_deviation_is_cut_off_and_unknown_where_no_case_has_the_number() -> None:

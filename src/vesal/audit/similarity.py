@@ -191,7 +191,7 @@ def measure(case: EditableCase, labels: LabelSet) -> Features | None:
     drawn = turn.apply(np.where(contiguous == IGNORE, 0, contiguous))
     if not drawn.any():
         return None
-    image = turn.apply(np.nan_to_num(np.asarray(case.image.array, dtype=np.float32)))
+    image = turn.apply(np.nan_to_num(np.asarray(case.image.array, dtype=np.float32), posinf=0, neginf=0))
     spatial = tuple(range(1, image.ndim))
     spread = image.std(axis=spatial, keepdims=True)
     image = (image - image.mean(axis=spatial, keepdims=True)) / np.maximum(spread, 1e-6)
