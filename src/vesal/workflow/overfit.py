@@ -111,7 +111,7 @@ def overfit_run(
     )
     check_names(config)
     dataset = load_dataset(request.data, request.layout).decided(config.labels, config.label_threshold)
-    record, cases = _choose(dataset, request.cases, stage)
+    record, cases, held = _choose(dataset, request.cases, stage)
     plan = plan_for(record, dataset.labels, config, device, progress=stage("Measuring"))
     check_plan(config, plan)
     config.save(run.config_file)
@@ -137,11 +137,13 @@ def overfit_run(
     )
     if result.reached:
         return result
-    return result.model_copy(update={"advice": tuple(_advice(rows, result.per_class, record, plan))})
+    return result.model_copy(update={"advice": tuple(_advice(rows, result.per_class, record, plan, held))})
 
 
-def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerprint, list[Case]]:
-    """The cases that hold most of the smallest class, of those that show most classes.
+def _choose(
+    dataset: Dataset, count: int, stage: StageProgress
+) -> tuple[Fingerprint, list[Case], frozenset[str]]:
+    """The cases that hold most of the smallest class, of those that show most classes; and all classes that were seen.
 
     Cases are read in rounds that are spread over the data set, until so many show every class: of slices most are
     empty, and the first ones nearly always.
@@ -166,7 +168,8 @@ def _choose(dataset: Dataset, count: int, stage: StageProgress) -> tuple[Fingerp
     by_id = {case.id: case for case in found}
     chosen = [case for case in dataset.cases if case.id in names]
     kept = tuple(by_id[case.id] for case in chosen)
-    return record.model_copy(update={"cases": kept, "failures": ()}), chosen
+    held = frozenset(name for case in found for name, voxels in case.voxels.items() if voxels)
+    return record.model_copy(update={"cases": kept, "failures": ()}), chosen, held
 
 
 def _rounds(cases: Sequence[Case], size: int) -> list[Sequence[Case]]:
@@ -191,9 +194,13 @@ def _rank(found: Sequence[CaseRecord]) -> Callable[[CaseRecord], tuple[int, int,
 
 
 def _advice(
-    rows: Sequence[dict[str, Any]], per_class: dict[str, float | None], record: Fingerprint, plan: Plan
+    rows: Sequence[dict[str, Any]],
+    per_class: dict[str, float | None],
+    record: Fingerprint,
+    plan: Plan,
+    held: frozenset[str],
 ) -> list[str]:
-    """What is probably wrong, the likeliest first."""
+    """What is probably wrong, the likeliest first; where a class was not seen (`held`), all cases were looked at."""
     found = []
     losses = [row["train_loss"] for row in rows if row.get("train_loss") is not None]
     steps = max((row["step"] for row in rows), default=0)
@@ -210,6 +217,8 @@ def _advice(
         )
     found.extend(
         f"No chosen case holds '{name}': name more with --cases."
+        if name in held
+        else f"No case that can be read holds '{name}': correct its value, or take it out of the labels."
         for name in plan.labels.names
         if not any(case.voxels.get(name) for case in record.cases)
     )
