@@ -86,6 +86,18 @@ def test_what_nnunet_1_lists_without_the_channel_stays_listed(clean: Path, tmp_p
     assert json.loads((result.folder / "dataset.json").read_text()) == about
 
 
+def test_cases_that_are_listed_with_paths_of_windows_stay_listed(clean: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(clean, tmp_path / "data"))
+    about = json.loads((root / "dataset.json").read_text())
+    for entry in about["training"]:
+        entry.update({key: path.replace("/", "\\") for key, path in entry.items()})
+    (root / "dataset.json").write_text(json.dumps(about))
+    rewrite(label_of(root, 1), moved((0.2, 0, 0)))
+    result = fix_run(root, tmp_path / "out", pictures=0)
+    assert json.loads((result.folder / "dataset.json").read_text())["training"] == about["training"]
+    assert load_dataset(result.folder).layout == "msd"
+
+
 def test_a_segmentation_of_slicer_keeps_names_and_colours_where_it_is_fixed(
     clean: Path, tmp_path: Path
 ) -> None:

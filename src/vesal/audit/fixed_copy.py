@@ -234,7 +234,8 @@ def _dataset_json(dataset: Dataset, names: set[str], out: Path) -> None:
 
 
 def _image_of(entry: Any) -> str:
-    return str(entry.get("image") if isinstance(entry, dict) else entry).removeprefix("./")
+    name = str(entry.get("image") if isinstance(entry, dict) else entry)
+    return name.replace("\\", "/").removeprefix("./")
 
 
 def _manifest(dataset: Dataset, cases: Sequence[Case], places: Places) -> None:
