@@ -10,6 +10,9 @@ import pytest
 from organs import Damage, Fixed, label_of, only, rewrite, undone
 from scipy import ndimage
 
+from vesal.audit.defects.label_values import evident_mapping
+from vesal.data.labels import LabelSet
+
 LABEL_DAMAGE: dict[str, tuple[str, Damage, dict[str, Any]]] = {
     "spread over 255": ("undeclared-value", lambda a, f: (np.array([0, 127, 255], np.uint8)[a], f), {}),
     "times fifty": ("undeclared-value", lambda a, f: (a * 50, f), {}),
@@ -32,3 +35,12 @@ def test_a_damaged_label_becomes_what_it_was(name: str, data: Path, clean: Path,
     assert only(result).outcome == "fixed"
     assert only(result).files == ("labelsTr/case_4.nii.gz",)
     undone(result, data, clean)
+
+
+def test_a_negative_value_which_marks_what_is_to_be_ignored_is_taken_for_no_class() -> None:
+    one, two = LabelSet.from_values({"a": 1}), LabelSet.from_values({"a": 1, "b": 2})
+    assert evident_mapping({0: 900, 255: 50}, one, {}) == {255: 1}
+    assert evident_mapping({-1: 50, 0: 900}, one, {}) is None
+    usual = {1: (40.0, 60.0), 2: (40.0, 60.0)}
+    assert evident_mapping({0: 900, 1: 50, 9: 50}, two, usual) == {9: 2}
+    assert evident_mapping({-1: 50, 0: 900, 1: 50}, two, usual) is None

@@ -316,7 +316,8 @@ def evident_mapping(
     """File values -> declared values, or None where that is not evident.
 
     Evident are one foreign value where one class is declared; the classes spread over 255 or times one number
-    (50, 100, 150); and one foreign value of about the volume of the one class that is not in the file.
+    (50, 100, 150); and one foreign value of about the volume of the one class that is not in the file. A negative value
+    is none: -1 marks what is to be ignored as a rule.
 
     Args:
         volumes: voxels of each value in the file.
@@ -334,6 +335,8 @@ def evident_mapping(
     values = sorted(label.value for label in labels.labels)
     found = sorted(value for value in volumes if value != labels.background)
     foreign = [value for value in found if value not in labels.values]
+    if foreign and foreign[0] < 0:
+        return None
     if len(values) == 1 and len(found) == 1:
         return {found[0]: values[0]}
     ranks = range(1, len(values) + 1)
