@@ -250,3 +250,14 @@ def test_pixels_have_the_size_that_the_pictures_of_the_data_set_agree_on(tmp_pat
     scores = score_folders(tmp_path / "predicted", tmp_path / "data")
     assert scores.of("hd95_mm").mean == pytest.approx(0.4)
     assert scores.cases[0].truth_area_mm2 == pytest.approx(4.0)
+
+
+def test_labels_of_which_a_folder_of_predicted_masks_holds_none_are_remarked(folders, tmp_path):
+    truth = folders[1]
+    labels = LabelSet.from_values({"liver": 1, "spleen": 4})
+    for case in "abc":
+        put(tmp_path / "masks" / case / "liver.nii.gz", box(1, (2, 7), (2, 6), (2, 5)))
+    put(tmp_path / "masks" / "b" / "spleen.nii.gz", box(1, (7, 10), (2, 6), (2, 6)))
+    scores = score_folders(tmp_path / "masks", truth, labels)
+    assert scores.failures == ()
+    assert [one for one in scores.remarks if "nothing predicted: spleen (in 2 of 3)." in one]

@@ -25,8 +25,8 @@ from vesal.layouts.matching_names import match_names
 from vesal.layouts.scan_files import slice_of
 from vesal.layouts.segment_labels import segment_labels
 from vesal.parallel import Progress, map_in_order
-from vesal.text import inline
-from vesal.volume.io import read_label, strip_suffix
+from vesal.text import inline, listed
+from vesal.volume.io import mask_files, read_label, strip_suffix
 from vesal.volume.volume import LabelMap
 
 #: Values that programs write for the foreground of a mask of one class, in place of 1.
@@ -93,7 +93,7 @@ def score_folders(
         scoring,
         workers=workers,
         progress=_share(progress, passes - 1, passes),
-        remarks=_remarks(truth, extra, dataset),
+        remarks=[*_remarks(truth, extra, dataset), *_without_masks(found, labels)],
     )
     if not scores.cases and (failures := scores.failures):
         raise DataError(
@@ -133,6 +133,16 @@ def _remarks(truth: Path, extra: Sequence[str], dataset: Dataset | None) -> list
     if dataset is not None:
         remarks.append(f"{truth} is a data set (layout '{dataset.layout}'), whose labels are the truth.")
     return remarks
+
+
+def _without_masks(found: Mapping[str, Path], labels: LabelSet) -> list[str]:
+    """What to say of labels of which folders of predicted masks hold none: left out, or not asked for."""
+    folders = [set(mask_files(path)) for path in found.values() if path.is_dir()]
+    lacking = {name: sum(name not in masks for masks in folders) for name in labels.names}
+    shown = [f"{name} (in {count} of {len(folders)})" for name, count in lacking.items() if count]
+    if not shown:
+        return []
+    return [f"Folders of predictions without a mask, which counts as nothing predicted: {listed(shown)}."]
 
 
 def _known_cases(
