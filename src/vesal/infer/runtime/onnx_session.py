@@ -45,7 +45,10 @@ class OnnxNetwork:
         """One window (1, C, *patch) -> (2 F,) features of the encoder; none where the graph has none."""
         if ENCODER not in {output.name for output in self._session.get_outputs()}:
             return np.empty(0)
-        return self._run(ENCODER, window)[0].astype(np.float64)
+        found = self._run(ENCODER, window)
+        if found.ndim != 2 or len(found) != 1:
+            raise _failed("compute", ValueError(f"features of the shape {found.shape}"))
+        return found[0].astype(np.float64)
 
     @cached_property
     def _session(self) -> Any:

@@ -188,6 +188,9 @@ def _refuse_circle(path: Path, stream: BinaryIO) -> None:
             return  # it ends there, as tifffile finds out, too
 
 
+#: Compressions of the fax kind: Huffman's, and those of groups 3 and 4.
+_FAX = (2, 3, 4)
+
 #: One for all files: a handler more for each would make every complaint slower than the last.
 _NOBODY = logging.NullHandler()
 
@@ -209,6 +212,9 @@ def _stored(series: Any, data: bytes, sizes: tuple[int, ...]) -> Array:
     from PIL import Image, ImageSequence
 
     image = Image.open(io.BytesIO(data), formats=("TIFF",))
+    if image.tag_v2.get(259, 1) in _FAX and image.height > 8 * len(data):
+        # A row takes a bit at least. Libtiff goes on after codes that are wrong or not there, with a word about each.
+        raise ValueError(f"{image.height:,} rows in {len(data):,} bytes")
     pages = np.stack([_pillow_page(page) for page in ImageSequence.Iterator(image)])
     return pages.reshape(sizes)
 
