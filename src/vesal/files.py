@@ -129,6 +129,18 @@ def staying(*places: Place) -> Iterator[None]:
             _PLACES.remove(place)
 
 
+def expanded(path: Path) -> Path:
+    """The path with the home folder in place of a leading ~ or ~user; as it is where nobody is called so.
+
+    >>> expanded(Path("~nobody is called so")).name
+    '~nobody is called so'
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 def check_place(path: Path) -> None:
     """Raise where a file would be written into a folder that is not the one any more that is `staying`.
 

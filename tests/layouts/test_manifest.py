@@ -100,6 +100,18 @@ def test_a_wrong_json_manifest_is_explained(json_text: str, tmp_path: Path) -> N
         load_dataset(tmp_path)
 
 
+def test_a_name_with_a_tilde_of_nobody_is_a_file_beside_the_manifest(tmp_path: Path) -> None:
+    scan(tmp_path / "~nobody is called so.nii.gz")
+    truth(tmp_path / "seg.nii.gz", 1)
+    text = "image,label\n~nobody is called so.nii.gz,seg.nii.gz\n"
+    (tmp_path / "list.csv").write_text(text)
+    (case,) = load_dataset(tmp_path / "list.csv").cases
+    assert case.images == (tmp_path / "~nobody is called so.nii.gz",)
+    (tmp_path / "list.csv").write_text(text.replace("~", "\0"))
+    with pytest.raises(DataError, match="no name has such a character"):
+        load_dataset(tmp_path / "list.csv")
+
+
 def test_a_manifest_says_which_slice_of_which_volume_a_case_is(tmp_path: Path) -> None:
     for number in range(3):
         Image.new("L", (6, 5), number).save(tmp_path / f"{number}.png")

@@ -14,6 +14,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Failure
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.files import expanded
 from vesal.layouts.by_case.acdc_brats import BRATS_CHANNELS
 from vesal.layouts.registry import LAYOUTS, load_dataset
 from vesal.layouts.scan_files import (
@@ -53,7 +54,7 @@ def open_source(
         UsageError: the folder is not there, or pictures of volumes could be put together in several ways.
         DataError: the folder fits no layout, or its description is damaged.
     """
-    root = data.expanduser().absolute()
+    root = expanded(data).absolute()
     if not root.exists():
         raise UsageError(f"There is no folder {root}; check the path.")
     found = sidecar or (find_sidecar(root) if root.is_dir() else None)

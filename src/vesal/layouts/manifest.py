@@ -11,7 +11,7 @@ from typing import Any
 from vesal.data.dataset import Case, Dataset, SliceOf
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError
-from vesal.files import read_json
+from vesal.files import expanded, read_json
 from vesal.layouts.label_discovery import found_labels
 from vesal.layouts.scan_files import (
     annotated_names,
@@ -180,8 +180,14 @@ def _slice_of(row: Mapping[str, Any], where: str) -> SliceOf | None:
 
 
 def _path(entry: str, manifest: Path) -> Path:
-    """As the manifest means it: relative to its folder unless absolute."""
-    return on_disk(manifest.parent / Path(entry).expanduser())
+    """As the manifest means it: relative to its folder unless absolute.
+
+    Raises:
+        DataError: no file can be called so.
+    """
+    if "\0" in entry:
+        raise DataError(f"{manifest} names the file {entry!r}, and no name has such a character; correct it.")
+    return on_disk(manifest.parent / expanded(Path(entry)))
 
 
 def _declared(head: Mapping[str, Any], path: Path) -> LabelSet:

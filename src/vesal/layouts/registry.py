@@ -14,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, unknown_name
+from vesal.files import expanded
 from vesal.layouts.by_case.acdc_brats import detect_acdc, detect_brats, read_acdc, read_brats
 from vesal.layouts.by_case.case_roles import detect_cases, read_cases
 from vesal.layouts.dataset_json import detect_msd, detect_nnunet, read_msd, read_nnunet
@@ -90,7 +91,7 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
     """
     if layout != "auto" and layout not in LAYOUTS:
         raise unknown_name("layout", layout, ["auto", *LAYOUTS])
-    root = Path(folder).expanduser().absolute()
+    root = expanded(Path(folder)).absolute()
     _usable(root)
     remarks = []
     if layout == "auto":
@@ -128,7 +129,7 @@ def load_dataset(folder: str | Path, layout: str = "auto", *, labels: LabelSet |
 def is_recognised(folder: Path) -> bool:
     """Whether 'auto' would read the folder as a data set, or would say what is wrong with its description."""
     try:
-        return bool(_matches(folder.expanduser().absolute()))
+        return bool(_matches(expanded(folder).absolute()))
     except DataError:
         return True
 

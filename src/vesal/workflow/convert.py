@@ -25,7 +25,7 @@ from vesal.data.fingerprint import Failure, fingerprint
 from vesal.data.folds import make_folds, present_classes
 from vesal.data.labels import LabelSet
 from vesal.errors import DataError, UsageError, unknown_name
-from vesal.files import content_hash, write_json
+from vesal.files import content_hash, expanded, write_json
 from vesal.journal import Journal, file_stamps
 from vesal.layouts.registry import no_file_name
 from vesal.parallel import Progress, StageProgress, map_in_order, no_progress, workers_within
@@ -142,7 +142,7 @@ def convert_run(request: ConvertRequest, *, stage: StageProgress = no_progress) 
 def _check(request: ConvertRequest) -> None:
     if request.to not in TARGETS:
         raise unknown_name("layout to convert to", request.to, TARGETS)
-    data, out = request.data.expanduser().resolve(), request.out.expanduser().resolve()
+    data, out = expanded(request.data).resolve(), expanded(request.out).resolve()
     if out == data or (data.is_dir() and data in out.parents):
         raise UsageError(f"{request.out} is the data set or inside it; choose a folder elsewhere.")
     if request.bits not in (8, 16):
@@ -201,7 +201,7 @@ def _chosen(source: Source, wanted: Sequence[str]) -> tuple[Job, ...]:
 def _head(request: ConvertRequest, source: Source) -> dict[str, Any]:
     """What must be the same for a conversion to be resumed."""
     return {
-        "data": str(request.data.expanduser().resolve()),
+        "data": str(expanded(request.data).resolve()),
         "read_as": source.read_as,
         "channels": list(source.channels),
         "labels": source.labels.model_dump(mode="json"),
@@ -360,7 +360,7 @@ def _remarks(
     )
     if layout_own.changes:
         remarks.append(f"Label values were changed as '{request.to}' wants them: {layout_own.text()}.")
-    out_name = request.out.expanduser().resolve().name
+    out_name = expanded(request.out).resolve().name
     if request.to == "nnunet" and not re.fullmatch(r"Dataset\d{3}_.+", out_name):
         remarks.append(
             "nnU-Net wants the folder to be called DatasetXXX_Name, such as Dataset101_Heart; rename it before use."

@@ -22,7 +22,7 @@ from vesal.data.dataset import Case, Dataset
 from vesal.data.fingerprint import Fingerprint, fingerprint
 from vesal.engine.outcome import Engine
 from vesal.errors import UsageError, VesalError
-from vesal.files import content_hash, write_json, write_text
+from vesal.files import content_hash, expanded, write_json, write_text
 from vesal.journal import Journal, JournalEntry, file_stamps
 from vesal.layouts.registry import load_dataset
 from vesal.outputs import results
@@ -162,7 +162,7 @@ def fix_run(
 
 
 def _check_folders(data: Path, out: Path) -> None:
-    source, target = data.expanduser().resolve(), out.expanduser().resolve()
+    source, target = expanded(data).resolve(), expanded(out).resolve()
     if target == source or (source.is_dir() and source in target.parents):
         raise UsageError(f"{out} is the data set or inside it; choose a folder elsewhere.")
     if (target / FIXED) == source or (target / FIXED) in source.parents:

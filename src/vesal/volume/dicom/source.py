@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vesal.errors import DataError
+from vesal.files import expanded
 
 #: A study with more objects is none; large cardiac MRI has 20,000.
 _MOST_OBJECTS = 200_000
@@ -61,7 +62,7 @@ def open_source(path: Path, *, below: bool = True) -> Source:
     Raises:
         DataError: it is not there, cannot be read, or holds more files than any study.
     """
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     if path.name.upper() == "DICOMDIR" and path.is_file():
         path = path.parent
     if path.is_file():

@@ -211,7 +211,7 @@ def _stored(series: Any, data: bytes, sizes: tuple[int, ...]) -> Array:
             raise
     from PIL import Image, ImageSequence
 
-    image = Image.open(io.BytesIO(data), formats=("TIFF",))
+    image: Any = Image.open(io.BytesIO(data), formats=("TIFF",))
     if image.tag_v2.get(259, 1) in _FAX and image.height > 8 * len(data):
         # A row takes a bit at least. Libtiff goes on after codes that are wrong or not there, with a word about each.
         raise ValueError(f"{image.height:,} rows in {len(data):,} bytes")

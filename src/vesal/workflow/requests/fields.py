@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from vesal.errors import UsageError
+from vesal.files import expanded
 from vesal.memory_limit import parse_size
 
 
@@ -66,7 +67,7 @@ class Request:
             if value is None or type(value) in kinds or isinstance(value, tuple | list):
                 continue
             if isinstance(value, str) and Path in kinds:
-                object.__setattr__(self, name, Path(value).expanduser())
+                object.__setattr__(self, name, expanded(Path(value)))
             elif any(get_origin(kind) is tuple for kind in kinds):
                 object.__setattr__(self, name, (value,))
 

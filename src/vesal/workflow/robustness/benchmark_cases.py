@@ -13,6 +13,7 @@ from vesal.data.case import RawCase
 from vesal.data.dataset import Case, Dataset
 from vesal.data.labels import IGNORE, LabelSet
 from vesal.errors import DataError, UsageError
+from vesal.files import expanded
 from vesal.infer.model_packages import model_files
 from vesal.layouts.registry import load_dataset
 from vesal.preprocessing.prepare import GRID_TOLERANCE_VOXELS
@@ -93,7 +94,7 @@ def choose_cases(
                 f"{model} is of fold {own}, and --fold says {fold}; leave --fold out, or name the run, {run.folder}."
             )
         trained_on = run.dataset()
-        if data is None or data.expanduser().resolve() == trained_on.root.resolve():
+        if data is None or expanded(data).resolve() == trained_on.root.resolve():
             return _held_out(run, trained_on, own if fold is None else fold)
         if fold is not None:
             files = [_fold_model(run, fold)]
