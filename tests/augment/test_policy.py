@@ -280,6 +280,8 @@ def test_the_later_probabilities_are_those_of_the_configuration() -> None:
         rotate90_probability=0.4,
         shift_probability=0.5,
         dropout_probability=0.6,
+        # Not beside turns where labels name left and right.
+        mirror_probability=0.0,
     )
     drawn = Policy(make_plan(3, schemes=("zscore",)), config).draw(5000, SHAPES[3], seeded())
     assert drawn.warp is not None

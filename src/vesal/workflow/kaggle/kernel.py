@@ -36,7 +36,7 @@ SHORT_S = 60.0
 _MOST_SOURCE = 900_000
 _CARRIED = {".py", ".yaml", ".txt", ".html", ".css", ".json", ".j2", ".typed"}
 #: Folders of Vesal that are of no use there: nobody reaches a server.
-UNUSED = (Path("serve/http"), Path("serve/jobs"), Path("serve/viewer_files"))
+UNUSED = tuple(Path("serve") / name for name in ("http", "jobs", "pacs", "viewer_files"))
 _MOST_FILE = 200_000
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
