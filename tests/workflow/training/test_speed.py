@@ -34,7 +34,25 @@ def test_a_timed_pass_leaves_the_random_state_as_it_was() -> None:
 def test_only_the_warm_passes_count_and_their_median(monkeypatch: pytest.MonkeyPatch) -> None:
     took = iter([9.0, 1.0, 5.0, 2.0, 3.0, 4.0])
     monkeypatch.setattr(speed, "_trial", lambda *_: lambda number: next(took))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert time_pass(small(), TrainConfig(), CPU, 100.0) == 3.0
+
+
+@pytest.mark.parametrize(("slowest", "pass_s"), [(1.2, 1.0), (6.0, 0.5)])
+def test_where_threads_hold_each_other_up_fewer_are_tried(
+    slowest: float, pass_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = torch.get_num_threads()
+    shared = iter([9.0, 1.0, 1.0, slowest, 1.0, 1.0])
+    monkeypatch.setattr(
+        speed, "_trial", lambda *_: lambda number: 0.5 if torch.get_num_threads() == 1 else next(shared)
+    )
+    torch.set_num_threads(2)
+    try:
+        assert time_pass(small(), TrainConfig(), CPU, 100.0) == pass_s
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("each_s", "runs"), [(9.0, 1), (0.9, 2), (0.3, 3), (0.1, 6)])
@@ -48,6 +66,7 @@ def test_no_pass_is_begun_that_would_end_too_late(
         return each_s
 
     monkeypatch.setattr(speed, "_trial", lambda *_: run)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[-1])
     assert time_pass(small(), TrainConfig(), CPU, 1.0) == each_s
     assert len(now) - 1 == runs
