@@ -49,19 +49,15 @@ class QualityFiles:
         """Whether more is known of a case than what was found in its scan."""
         return self.rows.get(case, {}).get("uncertainty") is not None
 
-    def drop_estimates(self, cases: Iterable[str]) -> bool:
+    def drop_estimates(self, cases: Iterable[str]) -> None:
         """Forget what was estimated of results that are about to be replaced, and write that down: whatever ends the
         work, no estimate stands beside another result than its own.
-
-        Returns:
-            Whether there was something.
         """
         gone = [case for case in cases if self.is_estimated(case)]
         for case in gone:
             del self.rows[case]
         if gone:
             self.save(last=True)
-        return bool(gone)
 
     def save(self, *, last: bool) -> None:
         """Write, if it is the last time or the last is some seconds ago."""
